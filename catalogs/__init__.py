@@ -1,0 +1,1 @@
+"""Catalogs: data described in YAML, shipped with the package."""

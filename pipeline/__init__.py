@@ -1,0 +1,1 @@
+"""Gridded data from source to map: xarray in, xarray out; never torch."""

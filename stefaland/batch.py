@@ -1,0 +1,57 @@
+"""`Batch`: what the model takes. Made by dataset.py, consumed by everything after it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields, replace
+
+import torch
+from torch import Tensor
+
+from stefaland.errors import Faults
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B windows of T time steps, normalised; missing values are NaN (categorical: -1)."""
+
+    forcings: Tensor
+    """[B, T, F] float."""
+    statics: Tensor
+    """[B, S] float."""
+    categorical: Tensor | None = None
+    """[B, K] int64 class codes from 0; -1 is missing."""
+    day_of_year: Tensor | None = None
+    """[B, T] float, elapsed share of the year, 0 to 1."""
+    lonlat: Tensor | None = None
+    """[B, 2] float, degrees east and north."""
+    target: Tensor | None = None
+    """[B, T, O] float."""
+    cell: Tensor | None = None
+    """[B] int64, identifies the location in messages and outputs."""
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        if self.forcings.ndim != 3:
+            faults.add("Batch.forcings", f"shape {tuple(self.forcings.shape)}", "[B, T, F]")
+        elif self.statics.ndim != 2 or self.statics.shape[0] != self.forcings.shape[0]:
+            faults.add(
+                "Batch.statics", f"shape {tuple(self.statics.shape)}", f"[{len(self.forcings)}, S]"
+            )
+        for name, rank in (("categorical", 2), ("day_of_year", 2), ("lonlat", 2), ("target", 3)):
+            value = getattr(self, name)
+            if value is not None and (value.ndim != rank or len(value) != len(self.forcings)):
+                expected = f"{rank} dims, the first of length {len(self.forcings)}"
+                faults.add(f"Batch.{name}", f"shape {tuple(value.shape)}", expected)
+        faults.raise_if_any()
+
+    def __len__(self) -> int:
+        return self.forcings.shape[0]
+
+    def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
+        """The same batch on `device`."""
+        moved = {
+            field.name: value.to(device, non_blocking=non_blocking)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), Tensor)
+        }
+        return replace(self, **moved)

@@ -1,0 +1,147 @@
+"""Typed settings of the model and its training; unknown keys are refused. Nothing here computes."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from stefaland.errors import bad_input, nearest_name
+
+
+class Frozen(BaseModel):
+    """Immutable settings; extra keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ModelConfig(Frozen):
+    """The network: variables, sizes and variants (arXiv 2509.17942, App. A; Table 15)."""
+
+    forcings: tuple[str, ...]
+    statics: tuple[str, ...]
+    categorical: dict[str, int] = Field(default_factory=dict)
+    """Categorical static attributes and their number of classes; not repeated in `statics`."""
+    static_groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    """Static attributes hidden together; an attribute in no group is hidden on its own."""
+    never_masked: tuple[str, ...] = ()
+    d_model: int = Field(256, gt=0)
+    d_embed: int = Field(64, gt=0)
+    d_feedforward: int = Field(512, gt=0)
+    n_heads: int = Field(4, gt=0)
+    n_encoder_layers: int = Field(4, gt=0)
+    n_decoder_layers: int = Field(2, gt=0)
+    """Layers of the transformer decoder; the LSTM decoder always has one (spec A.5)."""
+    dropout: float = Field(0.1, ge=0, lt=1)
+    max_tokens: int = Field(1000, gt=1)
+    tokens: Literal["daily", "patch"] = "daily"
+    patch_length: int = Field(16, gt=0)
+    patch_stride: int = Field(8, gt=0)
+    static_tokens: Literal["one", "group"] = "one"
+    decoder: Literal["lstm", "transformer"] = "lstm"
+    norm_first: bool = False
+    activation: Literal["relu", "gelu"] = "relu"
+    positions: Literal["learned", "rotary"] = "learned"
+    time_of_year: bool = False
+    location_encoding: bool = False
+    noise_head: bool = False
+    """Heads give mean and log variance instead of the mean alone."""
+    reference_static_mask: bool = False
+    """Compatibility only: hidden statics take the published code's value per batch row."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ModelConfig:
+        names = [*self.forcings, *self.statics, *self.categorical]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"variables named twice: {', '.join(repeated)}")
+        attributes = {*self.statics, *self.categorical}
+        for group, members in self.static_groups.items():
+            for name in members:
+                if name not in attributes:
+                    hint = nearest_name(name, attributes)
+                    raise ValueError(f'group "{group}": "{name}" is no static attribute. {hint}')
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}")
+        return self
+
+
+PRESETS: dict[str, dict[str, Any]] = {
+    "stefaland-base": {},
+    "stefaland-tiny": {
+        "d_model": 64,
+        "d_embed": 16,
+        "d_feedforward": 128,
+        "n_encoder_layers": 2,
+        "max_tokens": 400,
+    },
+}
+
+
+def model_preset(name: str, **settings: Any) -> ModelConfig:
+    """The named preset's `ModelConfig` with `settings` (variables at least) on top."""
+    if name not in PRESETS:
+        raise bad_input(
+            "model.preset", f'"{name}"', f"one of {', '.join(PRESETS)}", nearest_name(name, PRESETS)
+        )
+    return ModelConfig(**{**PRESETS[name], **settings})
+
+
+class MaskConfig(Frozen):
+    """What the masked autoencoder must reconstruct (spec §5): window lengths are in time steps."""
+
+    forcing_ratio: float = Field(0.5, ge=0, le=1)
+    static_ratio: float = Field(0.5, ge=0, le=1)
+    window_min: int = Field(30, gt=0)
+    window_max: int = Field(90, gt=0)
+
+
+class OptimiserConfig(Frozen):
+    """AdamW with warm-up and cosine decay."""
+
+    lr: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    warmup_share: float = Field(0.05, ge=0, lt=1)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    clip_norm: float = Field(1.0, gt=0)
+    ema_decay: float | None = Field(None, gt=0, lt=1)
+
+
+class TrainConfig(Frozen):
+    """One training run: windows, batches, epochs, and what stops it."""
+
+    window: int = Field(365, gt=0)
+    """Time steps of one sample."""
+    cyclic: bool = False
+    """The time axis is a climatology: windows may start anywhere and wrap around."""
+    warmup_steps: int = Field(0, ge=0)
+    """Leading time steps of a window that enter no finetuning loss and no score."""
+    epochs: int = Field(30, gt=0)
+    steps_per_epoch: int | None = Field(None, gt=0)
+    """Batches an epoch; by default every location once."""
+    batch_size: int = Field(256, gt=0)
+    accumulate: int = Field(1, gt=0)
+    patience: int | None = Field(None, gt=0)
+    """Epochs without a better validation loss after which training stops."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    seed: int = 0
+    optimiser: OptimiserConfig = OptimiserConfig()
+
+
+class PretrainConfig(TrainConfig):
+    """Masked-autoencoder pretraining."""
+
+    mask: MaskConfig = MaskConfig()
+    static_weight: float = Field(0.5, ge=0)
+
+
+class FinetuneConfig(TrainConfig):
+    """Adapter and head on the pretrained encoder."""
+
+    adapter: str = "dual_residual"
+    decoder: Literal["residual_lstm", "linear"] = "residual_lstm"
+    head: Literal["point", "gaussian"] = "gaussian"
+    loss: Literal["mse", "rmse", "nse", "gaussian"] = "gaussian"
+    unfreeze: Literal["none", "all"] | int = "none"
+    """`none`, `all`, or the number of last encoder layers that are trained too."""

@@ -1,0 +1,62 @@
+"""The one way this package says that an input is bad: found, expected, what to do.
+
+Collected with `Faults` so that all faults of an input are reported together, before any compute.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One thing wrong with an input: where (file, variable), found, expected and the cure."""
+
+    where: str
+    found: str
+    expected: str
+    cure: str = ""
+
+    def __str__(self) -> str:
+        text = f"{self.where}: found {self.found}; expected {self.expected}"
+        return f"{text}. {self.cure}" if self.cure else f"{text}."
+
+
+class InputError(Exception):
+    """Bad user input; carries every `Fault` found. The command line prints it and exits with 2."""
+
+    def __init__(self, faults: Iterable[Fault]) -> None:
+        self.faults = tuple(faults)
+        super().__init__("\n".join(str(fault) for fault in self.faults))
+
+    def __reduce__(self) -> tuple[type[InputError], tuple[tuple[Fault, ...]]]:
+        return type(self), (self.faults,)
+
+
+class Faults:
+    """Collects faults while checking; `raise_if_any()` reports them together."""
+
+    def __init__(self) -> None:
+        self.faults: list[Fault] = []
+
+    def add(self, where: str, found: str, expected: str, cure: str = "") -> None:
+        """Record one fault."""
+        self.faults.append(Fault(where, found, expected, cure))
+
+    def raise_if_any(self) -> None:
+        """Raise `InputError` with all recorded faults, if there are any."""
+        if self.faults:
+            raise InputError(self.faults)
+
+
+def bad_input(where: str, found: str, expected: str, cure: str = "") -> InputError:
+    """The `InputError` of a single fault, to be raised by the caller."""
+    return InputError([Fault(where, found, expected, cure)])
+
+
+def nearest_name(name: str, known: Iterable[str]) -> str:
+    """A hint such as `Did you mean "precipitation"?`; empty where no known name is near."""
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f'Did you mean "{close[0]}"?' if close else ""

@@ -1,0 +1,1 @@
+"""One thin file per stage: joins pipeline and stefaland, holds no arithmetic."""
