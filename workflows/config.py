@@ -1,0 +1,337 @@
+"""A run's settings: YAML with `extends:` and `--set key=value` → one frozen, checked `RunConfig`.
+
+Downstream: every stage takes its part of it. Nothing here opens data.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError, model_validator
+
+from pipeline.cluster import ClusterConfig
+from stefaland.config import FinetuneConfig, Frozen, MaskConfig, OptimiserConfig, PretrainConfig
+from stefaland.errors import Faults, InputError, bad_input, nearest_name
+
+MAX_CONFIG_BYTES = 1_000_000
+
+
+class Roots(Frozen):
+    """The only paths of a run; `${NAME:-default}` takes environment variables."""
+
+    data: Path
+    runs: Path
+
+
+class CubeSpec(Frozen):
+    """One store of model locations: a grid filled from rasters or points, or a table of sites."""
+
+    grid: str | None = None
+    tile: tuple[int, int] = (64, 64)
+    locations: str | None = None
+    """Catalog entry of units or basins; its sites are the cells."""
+    points_from: str | None = None
+    """A locations cube whose sites are interpolated onto `grid`."""
+    max_distance_km: float = Field(10.0, gt=0)
+
+    @model_validator(mode="after")
+    def _one_kind(self) -> CubeSpec:
+        if (self.grid is None) == (self.locations is None):
+            raise ValueError("a cube has either a grid or locations")
+        if self.points_from and not self.grid:
+            raise ValueError("points_from needs a grid to go to")
+        return self
+
+
+class Inputs(Frozen):
+    """What is regridded (`sources`) and what the model sees of it (canonical names, `*` allowed)."""
+
+    sources: tuple[str, ...] = ()
+    forcings: tuple[str, ...]
+    statics: tuple[str, ...]
+    target: str
+    terrain_from: str | None = None
+    """Elevation source from which slope, aspect and curvature are derived before regridding."""
+    land_fraction: str | None = None
+    """Variable that decides where we predict; None predicts wherever the forcings exist."""
+    min_land_fraction: float = Field(0.5, gt=0, le=1)
+    min_coverage: float = Field(0.5, gt=0, le=1)
+    fill_distance: int = Field(0, ge=0)
+    """Gaps inside land up to this many cells wide are filled and flagged."""
+
+
+class Regions(Frozen):
+    """Contiguous regions by name: polygons of a vector source, or a label that sites carry."""
+
+    source: str | None = None
+    column: str = "region"
+    folds: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+
+
+class FoldSettings(Frozen):
+    """Which locations are held out (spec §8): whole regions (PUR) or random groups (PUB)."""
+
+    kind: Literal["regions", "groups"]
+    k: int = Field(3, ge=2)
+    seed: int = 0
+    validation_share: float = Field(0.1, gt=0, lt=1)
+    buffer_km: float = Field(0.0, ge=0)
+    min_cells: int = Field(20, gt=0)
+    regions: Regions = Regions()
+
+
+class ModelSettings(Frozen):
+    """A preset of the network and what is changed in it."""
+
+    preset: str = "stefaland-tiny"
+    settings: dict[str, Any] = Field(default_factory=dict)
+
+
+class PretrainSettings(PretrainConfig):
+    """Pretraining and the cube it reads."""
+
+    cube: str
+
+
+class FinetuneSettings(FinetuneConfig):
+    """Finetuning, the cube with the target, and the baselines under the same folds."""
+
+    cube: str
+    baselines: tuple[str, ...] = ("climatology", "ridge", "lstm", "scratch")
+
+
+class PredictSettings(Frozen):
+    """Where maps are made, and the batch that fits in memory."""
+
+    cubes: tuple[str, ...]
+    batch_size: int = Field(1024, gt=0)
+
+
+class Product(Frozen):
+    """One published map: a predicted cube, in its own grid or warped onto another."""
+
+    cube: str
+    grid: str | None = None
+    suffix: str
+    """Goes into the file name: `<target>_<suffix>.tif`."""
+
+
+class PublishSettings(Frozen):
+    """Maps, their legends, and the outlines drawn on previews."""
+
+    products: tuple[Product, ...]
+    legend: str
+    spread_legend: str
+    outlines: str | None = None
+
+
+class Place(Frozen):
+    """A place whose published value is known to lie between two bounds (annual mean)."""
+
+    name: str
+    lon: float = Field(ge=-180, le=180)
+    lat: float = Field(ge=-90, le=90)
+    product: str
+    minimum: float
+    maximum: float
+    why: str = ""
+
+
+class RunConfig(Frozen):
+    """Everything that decides a run's result."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    title: str
+    seed: int = 0
+    roots: Roots
+    catalogs: tuple[str, ...]
+    cubes: dict[str, CubeSpec]
+    inputs: Inputs
+    folds: FoldSettings
+    model: ModelSettings = ModelSettings()
+    pretrain: PretrainSettings
+    finetune: FinetuneSettings
+    predict: PredictSettings
+    publish: PublishSettings
+    places: tuple[Place, ...] = ()
+    cluster: ClusterConfig = ClusterConfig()
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.roots.runs / self.name
+
+    @model_validator(mode="after")
+    def _names_exist(self) -> RunConfig:
+        used = {
+            "pretrain.cube": self.pretrain.cube,
+            "finetune.cube": self.finetune.cube,
+            **{f"predict.cubes.{i}": name for i, name in enumerate(self.predict.cubes)},
+            **{f"publish.products.{i}.cube": p.cube for i, p in enumerate(self.publish.products)},
+            **{
+                f"cubes.{name}.points_from": spec.points_from
+                for name, spec in self.cubes.items()
+                if spec.points_from
+            },
+        }
+        unknown = [
+            f'{key}: no cube "{name}". {nearest_name(name, self.cubes)}'.strip()
+            for key, name in used.items()
+            if name not in self.cubes
+        ]
+        if unknown:
+            raise ValueError("; ".join(unknown))
+        return self
+
+
+def _expand(value: Any, where: str, faults: Faults) -> Any:
+    """`${NAME}` and `${NAME:-default}` in every string of `value`."""
+    if isinstance(value, dict):
+        return {key: _expand(item, f"{where}.{key}", faults) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expand(item, f"{where}.{i}", faults) for i, item in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def variable(match: re.Match[str]) -> str:
+        name, default = match.group(1), match.group(2)
+        found = os.environ.get(name, default)
+        if found is None:
+            cure = f"Run `export {name}=...` first."
+            faults.add(where, f"${{{name}}}, which is not set", "an environment variable", cure)
+            return ""
+        return found
+
+    return re.sub(r"\$\{(\w+)(?::-([^}]*))?\}", variable, value)
+
+
+def find_config(path: str | Path) -> Path:
+    """`path`, or the packaged config of that name (`quickstart`); `InputError` where neither is."""
+    given = Path(path)
+    if given.is_file():
+        return given
+    packaged = Path(str(resources.files("workflows") / "configs"))
+    names = sorted(item.stem for item in packaged.glob("*.yml"))
+    if str(path) in names:
+        return packaged / f"{path}.yml"
+    hint = nearest_name(given.stem, names)
+    raise bad_input(str(path), "no such file", f"a config file or one of {', '.join(names)}", hint)
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML file, read safely; `InputError` with line and reason otherwise."""
+    expected = "a YAML mapping"
+    try:
+        if path.stat().st_size > MAX_CONFIG_BYTES:
+            raise bad_input(str(path), f"{path.stat().st_size} bytes", "a config below 1 MB")
+        text = path.read_text()
+    except OSError as error:
+        raise bad_input(str(path), str(error.strerror), expected) from None
+    try:
+        for event in yaml.parse(text, Loader=yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                line = event.start_mark.line + 1
+                raise bad_input(
+                    f"{path}, line {line}", f"the alias *{event.anchor}", "no aliases",
+                    "Write the value out, or use extends:.",
+                )  # fmt: skip
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise bad_input(str(path), " ".join(str(error).split()), expected) from None
+    if not isinstance(value, dict):
+        raise bad_input(str(path), type(value).__name__, expected)
+    return value
+
+
+def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in changes.items():
+        both = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
+        merged[key] = _merge(merged[key], value) if both else value
+    return merged
+
+
+def _with_parents(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    if path.resolve() in seen:
+        raise bad_input(str(path), "a config that extends itself", "a chain that ends")
+    value = read_yaml(path)
+    parent = value.pop("extends", None)
+    if parent is None:
+        return value
+    base = path.parent / str(parent)
+    return _merge(_with_parents(find_config(base), (*seen, path.resolve())), value)
+
+
+def _apply(settings: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise bad_input(f"--set {override}", "no key=value", "e.g. --set pretrain.epochs=3")
+    *parents, last = key.split(".")
+    node = settings
+    for parent in parents:
+        child = node.setdefault(parent, {})
+        if not isinstance(child, dict):
+            raise bad_input(f"--set {override}", f"{parent} is {child!r}", "a section of settings")
+        node = child
+    try:
+        node[last] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        node[last] = text
+
+
+def _known_keys(model: type[BaseModel], location: Sequence[Any]) -> list[str]:
+    """The keys allowed beside the one at `location`, found by walking the settings' types."""
+    for part in location[:-1]:
+        field = model.model_fields.get(str(part))
+        if field is None:
+            continue
+        types = [field.annotation, *get_args(field.annotation)]
+        nested = [t for t in types if isinstance(t, type) and issubclass(t, BaseModel)]
+        if nested:
+            model = nested[0]
+    return list(model.model_fields)
+
+
+def _faults(error: ValidationError, path: Path) -> InputError:
+    faults = Faults()
+    for item in error.errors():
+        location = [str(part) for part in item["loc"]]
+        where = f"{path}: {'.'.join(location)}" if location else str(path)
+        if item["type"] == "extra_forbidden":
+            known = _known_keys(RunConfig, location)
+            hint = nearest_name(location[-1], known)
+            faults.add(where, "an unknown key", f"one of {', '.join(known)}", hint)
+        elif item["type"] == "missing":
+            faults.add(where, "nothing", "a value for this key")
+        elif item["type"] == "value_error":
+            faults.add(where, str(item["ctx"]["error"]), "settings that agree")
+        else:
+            faults.add(where, repr(item["input"]), item["msg"].removeprefix("Input should be "))
+    return InputError(faults.faults)
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
+    """The resolved settings of a run; all faults together in one `InputError`."""
+    found = find_config(path)
+    settings = _with_parents(found)
+    for override in overrides:
+        _apply(settings, override)
+    faults = Faults()
+    settings = _expand(settings, str(found), faults)
+    faults.raise_if_any()
+    try:
+        return RunConfig.model_validate(settings)
+    except ValidationError as error:
+        raise _faults(error, found) from None
+
+
+__all__ = [
+    "CubeSpec", "FoldSettings", "Inputs", "MaskConfig", "OptimiserConfig", "Place", "Product",
+    "RunConfig", "find_config", "load_config", "read_yaml",
+]  # fmt: skip

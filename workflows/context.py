@@ -1,0 +1,116 @@
+"""`Run`: a config with its catalogs read and its paths named; handed to every stage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+
+from rich.console import Console
+
+from pipeline.catalog import Catalog, Variable, read_catalog, read_variables
+from pipeline.grid import TargetGrid, read_grids
+from stefaland.errors import Faults, InputError, bad_input, nearest_name
+from workflows.config import RunConfig
+
+CONSOLE = Console(stderr=True, highlight=False)
+
+
+def catalog_path(name: str) -> Path:
+    """The catalog file `name`: as given, or from the packaged `catalogs/`."""
+    given = Path(name)
+    if given.is_file():
+        return given
+    packaged = Path(str(resources.files("catalogs")))
+    if (packaged / name).is_file():
+        return packaged / name
+    names = sorted(item.name for item in packaged.glob("*.yml"))
+    raise bad_input(
+        name, "no such file", f"a catalog, or one of {', '.join(names)}", nearest_name(name, names)
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: settings, whether to resume, which part of the tiles is this process's."""
+
+    config: RunConfig
+    resume: bool = True
+    part: tuple[int, int] = (1, 1)
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.config.folder
+
+    @cached_property
+    def variables(self) -> dict[str, Variable]:
+        """Canonical variables by name."""
+        return read_variables()
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """All sources of the config's catalogs."""
+        paths = [catalog_path(name) for name in self.config.catalogs]
+        return read_catalog(paths, {"data": self.config.roots.data})
+
+    @cached_property
+    def grids(self) -> dict[str, TargetGrid]:
+        """The target grids that the run uses, by name; `InputError` for an unknown one."""
+        known = read_grids(catalog_path("grids.yml"))
+        used = {f"cubes.{name}.grid": c.grid for name, c in self.config.cubes.items() if c.grid}
+        for i, product in enumerate(self.config.publish.products):
+            if product.grid:
+                used[f"publish.products.{i}.grid"] = product.grid
+        faults = Faults()
+        for key, name in used.items():
+            if name not in known:
+                expected = f"one of {', '.join(sorted(known))}"
+                faults.add(key, f'"{name}"', expected, nearest_name(name, known))
+        faults.raise_if_any()
+        return {name: known[name] for name in used.values()}
+
+    def grid(self, cube: str) -> TargetGrid:
+        """The target grid of a gridded cube."""
+        name = self.config.cubes[cube].grid
+        if name is None:
+            raise InputError([])
+        return self.grids[name]
+
+    def cube(self, name: str) -> Path:
+        """Store of a cube's inputs."""
+        return self.folder / "cubes" / f"{name}.zarr"
+
+    def prediction(self, name: str) -> Path:
+        """Store of a cube's predictions."""
+        return self.folder / "predictions" / f"{name}.zarr"
+
+    def ledger(self, stage: str, name: str) -> Path:
+        """Folder of tile markers."""
+        return self.folder / "ledger" / f"{stage}-{name}"
+
+    def fold(self, name: str) -> Path:
+        """File of one fold: its training, validation and test cells."""
+        return self.folder / "folds" / f"{name}.json"
+
+    def stats(self, fold: str) -> Path:
+        """File of one fold's training statistics."""
+        return self.folder / "stats" / f"{fold}.json"
+
+    def pretrained(self, fold: str) -> Path:
+        """Checkpoint folder of the pretrained model of one fold."""
+        return self.folder / "pretrained" / fold
+
+    def finetuned(self, model: str, fold: str) -> Path:
+        """Checkpoint folder of a finetuned model or a baseline of one fold."""
+        return self.folder / "finetuned" / model / fold
+
+    def mosaic(self, suffix: str) -> Path:
+        """Map store of one product."""
+        return self.folder / "mosaics" / f"{self.config.inputs.target}_{suffix}.zarr"
+
+    @property
+    def maps(self) -> Path:
+        """Folder of published products."""
+        return self.folder / "maps"

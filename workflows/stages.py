@@ -1,0 +1,137 @@
+"""The stages in the order of the data's way, what each depends on, and how one is run or skipped.
+
+Upstream: cli.py. Downstream: one module per stage with `depends`, `outputs` and `main`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module, metadata
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from rich.table import Table
+
+from pipeline.provenance import fingerprint
+from stefaland.errors import bad_input, nearest_name
+from workflows.context import CONSOLE, Run
+from workflows.monitor import Monitor
+from workflows.state import StageState, run_lock
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "check": (),
+    "regrid": (),
+    "stats": ("regrid",),
+    "pretrain": ("stats",),
+    "finetune": ("pretrain",),
+    "predict": ("finetune",),
+    "mosaic": ("predict",),
+    "publish": ("mosaic",),
+    "score": ("finetune", "publish"),
+    "report": ("publish", "score"),
+}
+
+
+class StageModule(Protocol):
+    """What a stage's module offers."""
+
+    def depends(self, run: Run) -> Any:
+        """The settings that decide the stage's result, as plain values."""
+
+    def outputs(self, run: Run) -> list[Path]:
+        """What the stage writes, removed when its settings change."""
+
+    def main(self, run: Run) -> dict[str, Any]:
+        """Run the stage; gives figures for the marker and the report."""
+
+
+def stage_module(name: str) -> StageModule:
+    """The module of a stage; `InputError` for an unknown name."""
+    if name not in NEEDS:
+        raise bad_input(
+            "stage", f'"{name}"', f"one of {', '.join(NEEDS)}", nearest_name(name, NEEDS)
+        )
+    return cast(StageModule, import_module(f"workflows.{name}"))
+
+
+def stage_fingerprint(run: Run, name: str) -> str:
+    """Hash of a stage's settings, those of all it needs, and this package's version."""
+    return fingerprint(
+        {
+            "stage": name,
+            "version": metadata.version("stefaland"),
+            "settings": stage_module(name).depends(run),
+            "needs": [stage_fingerprint(run, need) for need in NEEDS[name]],
+        }
+    )
+
+
+def stage_state(run: Run, name: str) -> StageState:
+    """The markers of a stage under the run's present settings."""
+    return StageState(run.folder, name, stage_fingerprint(run, name))
+
+
+def _require(run: Run, name: str) -> None:
+    for need in NEEDS[name]:
+        if not stage_state(run, need).is_finished:
+            raise bad_input(
+                f"stage {name} of {run.config.name}",
+                f"stage {need} not finished under these settings",
+                f"{need} to be finished first",
+                f"Run `stefaland run CONFIG --until {name}`.",
+            )
+
+
+def run_stage_by_name(run: Run, name: str) -> None:
+    """Run one stage in the locked run folder, or skip it where it is finished."""
+    with run_lock(run.folder):
+        _run_stage(run, name)
+
+
+def _run_stage(run: Run, name: str) -> None:
+    module, state = stage_module(name), stage_state(run, name)
+    if name == "check":
+        module.main(run)
+        return
+    _require(run, name)
+    if run.resume and state.is_finished:
+        CONSOLE.print(f"{name:>9}  already finished, skipped")
+        return
+    state.start(module.outputs(run), run.resume)
+    CONSOLE.print(f"{name:>9}  ...")
+    with Monitor() as monitor:
+        result = module.main(run)
+    if run.part != (1, 1):
+        CONSOLE.print(f"{name:>9}  part {run.part[0]}/{run.part[1]} done")
+        return
+    state.finish(monitor.seconds, monitor.peak_bytes, result)
+    CONSOLE.print(f"{name:>9}  {monitor.seconds:.1f} s, {monitor.peak_bytes / 2**30:.2f} GiB")
+
+
+def run_stages(run: Run, first: str, last: str) -> None:
+    """Run the stages from `first` to `last`, finished ones skipped, and print what each cost."""
+    names = list(NEEDS)
+    for name in (first, last):
+        stage_module(name)
+    chosen = names[names.index(first) : names.index(last) + 1]
+    if not chosen:
+        raise bad_input("--from/--until", f"{first} to {last}", "an order of " + " → ".join(names))
+    stage_module("check").main(run)
+    with run_lock(run.folder):
+        for name in chosen:
+            if name != "check":
+                _run_stage(run, name)
+    print_costs(run, chosen)
+
+
+def print_costs(run: Run, names: Sequence[str]) -> None:
+    """Print time and peak memory of each stage."""
+    table = Table("stage", "seconds", "peak GiB", title=f"{run.config.name}: what each stage took")
+    total = 0.0
+    for name in names:
+        record = stage_state(run, name).record()
+        if record:
+            total += record["seconds"]
+            table.add_row(name, f"{record['seconds']:.1f}", f"{record['peak_bytes'] / 2**30:.2f}")
+    table.add_row("all", f"{total:.1f}", "")
+    CONSOLE.print(table)

@@ -1,0 +1,115 @@
+"""What a run folder remembers: which stages are finished, under which fingerprint, at what cost.
+
+Upstream: stages.py says what each stage depends on. Downstream: run.py skips what is finished.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from stefaland.errors import bad_input
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON, whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+    os.replace(temporary, path)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`; `InputError` where it is not readable as JSON."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise bad_input(
+            str(path), str(error), "a JSON file", "Delete it and run the stage again."
+        ) from None
+
+
+class StageState:
+    """Markers of one stage of a run: `started` names the settings in progress, `finished` is last.
+
+    A stage whose started fingerprint differs from the present one begins from nothing: its
+    outputs are removed, so results of two settings never mix.
+    """
+
+    def __init__(self, folder: Path, stage: str, fingerprint: str) -> None:
+        self.folder = folder / ".stages"
+        self.stage = stage
+        self.fingerprint = fingerprint
+
+    def _marker(self, kind: str) -> Path:
+        return self.folder / f"{self.stage}.{kind}.json"
+
+    def _matches(self, kind: str) -> bool:
+        marker = self._marker(kind)
+        return marker.exists() and read_json(marker).get("fingerprint") == self.fingerprint
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the stage ended under the same settings."""
+        return self._matches("finished")
+
+    def record(self) -> dict[str, Any]:
+        """Seconds, peak memory and result of the finished stage; empty where there is none."""
+        return read_json(self._marker("finished")) if self._marker("finished").exists() else {}
+
+    def start(self, outputs: list[Path], resume: bool) -> None:
+        """Say that the stage runs; remove `outputs` of other settings, or all without `resume`."""
+        if not (resume and self._matches("started")):
+            self._marker("finished").unlink(missing_ok=True)
+            self._marker("started").unlink(missing_ok=True)
+            for path in outputs:
+                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+            write_json(self._marker("started"), {"fingerprint": self.fingerprint})
+
+    def finish(self, seconds: float, peak_bytes: int, result: dict[str, Any]) -> None:
+        """Say that the stage is finished."""
+        record = {
+            "fingerprint": self.fingerprint,
+            "seconds": round(seconds, 2),
+            "peak_bytes": peak_bytes,
+            "result": result,
+        }
+        write_json(self._marker("finished"), record)
+
+
+@contextmanager
+def run_lock(folder: Path) -> Iterator[None]:
+    """Hold the run folder; `InputError` where another process holds it or it cannot be written."""
+    lock = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = lock.open("a+")
+    except OSError as error:
+        raise bad_input(
+            str(folder),
+            f"a folder that cannot be written ({error.strerror})",
+            "a writable run folder",
+            "Set roots.runs, or the environment variable STEFALAND_RUNS, to another place.",
+        ) from None
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            handle.seek(0)
+            holder = handle.read().strip() or "another process"
+            raise bad_input(
+                str(folder),
+                f"a run in progress ({holder})",
+                "one run a folder",
+                "Wait for it, or give this run another name with --set name=...",
+            ) from None
+        handle.truncate(0)
+        handle.write(f"process {os.getpid()}")
+        handle.flush()
+        yield
