@@ -50,7 +50,7 @@ class CubeSpec(Frozen):
 
 
 class Inputs(Frozen):
-    """What is regridded (`sources`) and what the model sees of it (canonical names, `*` allowed)."""
+    """What is regridded (`sources`) and what the model sees of it (names; `*` is allowed)."""
 
     sources: tuple[str, ...] = ()
     forcings: tuple[str, ...]

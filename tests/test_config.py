@@ -1,0 +1,97 @@
+"""Run settings: layering, overrides, environment, and one clear error for all that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from stefaland.errors import InputError
+from workflows.config import find_config, load_config, read_yaml
+
+CONFIGS = sorted((Path(__file__).parents[1] / "workflows" / "configs").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_loads(path: Path) -> None:
+    assert load_config(path).name == path.stem
+
+
+def test_a_packaged_config_is_found_by_name() -> None:
+    assert find_config("quickstart").name == "quickstart.yml"
+
+
+def test_set_overrides_nested_keys_and_keeps_the_rest() -> None:
+    config = load_config("quickstart", ["pretrain.epochs=3", "pretrain.optimiser.lr=1e-3"])
+    assert config.pretrain.epochs == 3
+    assert config.pretrain.optimiser.lr == pytest.approx(1e-3)
+    assert config.finetune.epochs == load_config("quickstart").finetune.epochs
+
+
+def test_extends_merges_sections(tmp_path: Path) -> None:
+    base = CONFIGS[0].parent / "quickstart.yml"
+    child = tmp_path / "child.yml"
+    child.write_text(f"extends: {base}\nname: child\npretrain: {{epochs: 2}}\n")
+    config = load_config(child)
+    assert (config.name, config.pretrain.epochs) == ("child", 2)
+    assert config.pretrain.window == 12
+
+
+def test_environment_variables_fill_roots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("STEFALAND_RUNS", str(tmp_path))
+    assert load_config("quickstart").folder == tmp_path / "quickstart"
+
+
+def test_all_faults_are_reported_together_with_hints() -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(
+            "quickstart",
+            ["pretrain.epoch=3", "finetune.batch_size=-1", "inputs.targte=x", "seed=many"],
+        )
+    text = str(caught.value)
+    assert len(caught.value.faults) == 4
+    assert 'pretrain.epoch: found an unknown key' in text  # fmt: skip
+    assert 'Did you mean "epochs"?' in text
+    assert 'Did you mean "target"?' in text
+    assert "finetune.batch_size: found -1" in text
+    assert "seed: found 'many'" in text
+
+
+def test_an_unknown_cube_is_named_with_the_nearest() -> None:
+    with pytest.raises(InputError, match='no cube "globl". Did you mean "global"'):
+        load_config("quickstart", ["pretrain.cube=globl"])
+
+
+def test_a_missing_environment_variable_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "run.yml"
+    path.write_text(f"extends: {CONFIGS[0].parent / 'quickstart.yml'}\ntitle: ${{NO_SUCH_NAME}}\n")
+    with pytest.raises(InputError, match="export NO_SUCH_NAME"):
+        load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &x [1]\nb: *x\n", "no aliases"),
+        ("a: !!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
+        ("- 1\n", "found list; expected a YAML mapping"),
+        ("a: [1\n", "a YAML mapping"),
+    ],
+)
+def test_unsafe_or_broken_yaml_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.yml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_yaml(path)
+
+
+def test_a_config_that_extends_itself_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "loop.yml"
+    path.write_text("extends: loop.yml\n")
+    with pytest.raises(InputError, match="extends itself"):
+        load_config(path)
+
+
+def test_a_misspelt_config_name_is_hinted() -> None:
+    with pytest.raises(InputError, match='Did you mean "quickstart"'):
+        find_config("quickstrat.yml")

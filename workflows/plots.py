@@ -1,0 +1,90 @@
+"""Figures of the report as PNG data URIs: scatter of held-out values, series at a few sites."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = {
+    "stefaland": "#0b6e99",
+    "scratch": "#8a63d2",
+    "lstm": "#d97706",
+    "ridge": "#6b7280",
+    "climatology": "#b8b8b8",
+}
+
+
+def image_uri(path: Path) -> str:
+    """A PNG file as a data URI."""
+    return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
+
+
+def _figure_uri(figure: Figure) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": ""})
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+
+
+def _axes(width: float, height: float, rows: int = 1) -> tuple[Figure, np.ndarray]:
+    # The object interface needs no display and no global state.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height * rows))
+    FigureCanvasAgg(figure)
+    return figure, figure.subplots(rows, 1, squeeze=False)[:, 0]
+
+
+def scatter(observed: np.ndarray, predicted: np.ndarray, label: str, units: str) -> str:
+    """Density of predicted against observed values of all held-out sites and times."""
+    figure, (axis,) = _axes(4.6, 4.2)
+    valid = np.isfinite(observed) & np.isfinite(predicted)
+    x, y = observed[valid], predicted[valid]
+    axis.hexbin(x, y, gridsize=45, mincnt=1, bins="log", cmap="viridis", linewidths=0)
+    low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
+    axis.plot([low, high], [low, high], color="#444", linewidth=0.8)
+    axis.set(xlabel=f"observed ({units})", ylabel=f"{label} ({units})", title=label)
+    return _figure_uri(figure)
+
+
+def series(
+    time: np.ndarray,
+    observed: Mapping[str, np.ndarray],
+    predicted: Mapping[str, Mapping[str, np.ndarray]],
+    units: str,
+) -> str:
+    """Observed and predicted series, one panel a site; `predicted[model][site]` is [T]."""
+    sites = list(observed)
+    figure, axes = _axes(7.5, 2.1, len(sites))
+    for axis, site in zip(axes, sites, strict=True):
+        axis.plot(time, observed[site], color="black", linewidth=1.6, label="observed")
+        for model, of_site in predicted.items():
+            colour = COLOURS.get(model, "#999999")
+            axis.plot(time, of_site[site], color=colour, linewidth=1.1, label=model)
+        axis.set_title(site, fontsize=9, loc="left")
+        axis.set_ylabel(units, fontsize=8)
+        axis.tick_params(labelsize=8)
+    axes[0].legend(fontsize=7, ncols=len(predicted) + 1, frameon=False, loc="upper right")
+    figure.tight_layout()
+    return _figure_uri(figure)
+
+
+def boxes(scores: Mapping[str, np.ndarray], metric: str, limits: tuple[float, float]) -> str:
+    """Distribution of a score over held-out sites, one box a model; outliers are not drawn."""
+    figure, (axis,) = _axes(4.6, 4.2)
+    names: Sequence[str] = list(scores)
+    values = [scores[name][np.isfinite(scores[name])] for name in names]
+    drawn = axis.boxplot(values, showfliers=False, patch_artist=True, widths=0.6)
+    for box, name in zip(drawn["boxes"], names, strict=True):
+        box.set_facecolor(COLOURS.get(name, "#cccccc"))
+    axis.set_xticks(range(1, len(names) + 1), names, rotation=20)
+    axis.set(ylabel=metric, ylim=limits, title=f"{metric} over held-out sites")
+    return _figure_uri(figure)
