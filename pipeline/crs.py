@@ -1,0 +1,53 @@
+"""CRS of a Dataset and its CF description; longitudes. Used by `grid` and everything after it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pyproj
+import xarray as xr
+
+from stefaland.errors import bad_input
+
+EARTH_RADIUS = 6371007.180918475
+"""Radius in m of the sphere with the area of the WGS 84 ellipsoid."""
+
+
+def wrap_longitude(lon: Any) -> np.ndarray:
+    """Longitudes in [-180, 180); values already inside keep their bits."""
+    lon = np.asarray(lon, float)
+    return np.where((lon >= -180) & (lon < 180), lon, np.mod(lon + 180, 360) - 180)
+
+
+def spatial_ref_attrs(crs: str) -> dict[str, Any]:
+    """Attributes of a CF grid-mapping variable that GDAL, rioxarray and CF readers understand."""
+    attrs = dict(pyproj.CRS.from_user_input(crs).to_cf())
+    attrs["spatial_ref"] = attrs["crs_wkt"]
+    return attrs
+
+
+def crs_of(ds: xr.Dataset | xr.DataArray) -> str:
+    """The CRS of a canonical Dataset: its `spatial_ref`, else its `crs` attribute, else EPSG:4326.
+
+    `InputError` where neither is given and the coordinates cannot be degrees.
+    """
+    text = None
+    if "spatial_ref" in ds.coords or (isinstance(ds, xr.Dataset) and "spatial_ref" in ds):
+        attrs = ds["spatial_ref"].attrs
+        text = attrs.get("crs_wkt") or attrs.get("spatial_ref")
+    text = text or ds.attrs.get("crs")
+    if text:
+        crs = pyproj.CRS.from_user_input(text)
+        authority = crs.to_authority(min_confidence=100)
+        return ":".join(authority) if authority else crs.to_wkt()
+    if "x" in ds.coords and "y" in ds.coords:
+        x, y = ds["x"].values, ds["y"].values
+        if np.abs(y).max() > 90.5 or np.abs(x).max() > 361:
+            raise bad_input(
+                "spatial_ref",
+                "no CRS and coordinates that are no degrees",
+                "a declared CRS",
+                "Name it in the catalog entry: `crs: EPSG:5070`",
+            )
+    return "EPSG:4326"

@@ -1,0 +1,57 @@
+"""Tiles cover a grid once, halos stay inside or go round, land cells count in the grid."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.grid import TargetGrid
+from pipeline.tiles import land_cells, tile_grid
+from stefaland.errors import InputError
+
+GRID = TargetGrid.from_bounds("g", "EPSG:4326", (-10, 0, 13, 17), 1.0)
+GLOBE = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 84), 4.0)
+
+
+@settings(max_examples=40, deadline=None)
+@given(height=st.integers(1, 20), width=st.integers(1, 30), halo=st.integers(0, 5))
+def test_tiles_cover_every_cell_once(height: int, width: int, halo: int) -> None:
+    count = np.zeros(GRID.shape, int)
+    area = 0.0
+    tiles = tile_grid(GRID, (height, width), halo)
+    for tile in tiles:
+        count[tile.rows, tile.cols] += 1
+        area += GRID.window(tile.rows, tile.cols).cell_area().sum()
+        with_halo = np.arange(count.size).reshape(GRID.shape)[tile.halo_rows, tile.halo_cols]
+        core = np.arange(count.size).reshape(GRID.shape)[tile.rows, tile.cols]
+        np.testing.assert_array_equal(with_halo[tile.core], core)
+    assert (count == 1).all()
+    np.testing.assert_allclose(area, GRID.cell_area().sum(), rtol=1e-13)
+    assert [tile.index for tile in tiles] == list(range(len(tiles)))
+    assert len({tile.name for tile in tiles}) == len(tiles)
+
+
+def test_halo_of_a_periodic_grid_goes_across_the_seam() -> None:
+    tile = tile_grid(GLOBE, 30, halo=2)[0]
+    assert tile.name == "r000_c000"
+    np.testing.assert_array_equal(tile.halo_col_index[:3], [88, 89, 0])
+    assert tile.halo_cols == slice(0, 32)
+    whole = tile_grid(GLOBE, (36, 90), halo=3)[0]
+    np.testing.assert_array_equal(whole.halo_col_index, np.arange(90))
+    np.testing.assert_array_equal(tile_grid(GRID, 10, halo=2)[0].halo_col_index, np.arange(12))
+
+
+def test_land_cells_are_flat_indices_of_the_grid() -> None:
+    mask = np.random.default_rng(0).random(GRID.shape) < 0.4
+    cells = np.concatenate([land_cells(mask, tile) for tile in tile_grid(GRID, 5)])
+    np.testing.assert_array_equal(np.sort(cells), np.flatnonzero(mask))
+    assert land_cells(np.zeros(GRID.shape, bool), tile_grid(GRID, 5)[0]).size == 0
+
+
+def test_bad_sizes_and_masks_are_refused() -> None:
+    with pytest.raises(InputError, match="positive size"):
+        tile_grid(GRID, 0)
+    with pytest.raises(InputError, match="shape"):
+        land_cells(np.ones((2, 2), bool), tile_grid(GRID, 5)[0])
