@@ -97,8 +97,9 @@ class MaskConfig(Frozen):
 
 
 class OptimiserConfig(Frozen):
-    """AdamW with warm-up and cosine decay."""
+    """AdamW (or Adadelta, which the field finetunes with) with warm-up and cosine decay."""
 
+    name: Literal["adamw", "adadelta"] = "adamw"
     lr: float = Field(1e-4, gt=0)
     weight_decay: float = Field(0.0, ge=0)
     warmup_share: float = Field(0.05, ge=0, lt=1)

@@ -1,0 +1,297 @@
+"""Cell tables as tensors, and batches of windows gathered from them on the device.
+
+Upstream: cubes read by the workflows into `CellData`. Downstream: loop.py and predict.py take
+`Batch`es. Normalisation happens here, once; a missing value is NaN before and after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stefaland.batch import Batch
+from stefaland.errors import Faults, bad_input
+from stefaland.normalise import TRANSFORMS, Normaliser, Scaling, fit_scaling
+from stefaland.sampler import Draw
+
+_PER_CELL = ("forcings", "statics", "categorical", "target", "cell", "lonlat", "filled")
+_LABELS = ("group", "region")
+
+
+@dataclass(frozen=True)
+class CellData:
+    """N locations with T time steps in physical units; missing is NaN (categorical: -1)."""
+
+    forcings: Tensor
+    """[N, T, F] float32."""
+    statics: Tensor
+    """[N, S] float32."""
+    cell: Tensor
+    """[N] int64, unique."""
+    lonlat: Tensor
+    """[N, 2] degrees east and north."""
+    time: NDArray[np.datetime64]
+    """[T], evenly spaced."""
+    forcing_names: tuple[str, ...]
+    static_names: tuple[str, ...]
+    target: Tensor | None = None
+    """[N, T, O] float32."""
+    target_names: tuple[str, ...] = ()
+    categorical: Tensor | None = None
+    """[N, K] int64 class codes from 0."""
+    categorical_names: tuple[str, ...] = ()
+    group: NDArray[Any] | None = None
+    """[N] label of what neighbours share (source cell, basin); never cut by a fold."""
+    region: NDArray[Any] | None = None
+    """[N] label of the contiguous region."""
+    filled: Tensor | None = None
+    """[N] bool, True where an input was filled from its neighbours."""
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        n, t = len(self.cell), len(self.time)
+        shapes: dict[str, tuple[int, ...]] = {
+            "forcings": (n, t, len(self.forcing_names)),
+            "statics": (n, len(self.static_names)),
+            "lonlat": (n, 2),
+            "target": (n, t, len(self.target_names)),
+            "categorical": (n, len(self.categorical_names)),
+            "group": (n,),
+            "region": (n,),
+            "filled": (n,),
+        }
+        for name, shape in shapes.items():
+            value = getattr(self, name)
+            if value is not None and tuple(value.shape) != shape:
+                faults.add(f"cell table: {name}", f"shape {tuple(value.shape)}", f"{shape}")
+        if n != len(torch.unique(self.cell)):
+            faults.add("cell table: cell", f"{n} ids with repeats", "unique ids")
+        if t > 2:
+            _check_even(self.time, faults)
+        faults.raise_if_any()
+
+    def __len__(self) -> int:
+        return len(self.cell)
+
+    def rows(self, cells: NDArray[np.int64] | Tensor) -> Tensor:
+        """[n] int64 rows of these cell ids; `InputError` names those that are absent."""
+        wanted = np.asarray(cells, dtype=np.int64)
+        known = self.cell.numpy()
+        order = np.argsort(known, kind="stable")
+        place = np.searchsorted(known[order], wanted).clip(max=max(len(known) - 1, 0))
+        found = order[place] if len(known) else np.zeros(0, np.int64)
+        absent = wanted[known[found] != wanted] if len(known) else wanted
+        if len(absent):
+            shown = ", ".join(map(str, absent[:5]))
+            raise bad_input("cell table", f"no cells {shown} ({len(absent)} in all)", "known ids")
+        return torch.as_tensor(found, dtype=torch.int64)
+
+    def take(self, rows: Tensor | NDArray[np.int64]) -> CellData:
+        """The table of these rows alone."""
+        index = torch.as_tensor(np.asarray(rows), dtype=torch.int64)
+        taken: dict[str, Any] = {}
+        for name in (*_PER_CELL, *_LABELS):
+            value = getattr(self, name)
+            if value is not None:
+                taken[name] = value[index.numpy() if name in _LABELS else index]
+        return replace(self, **taken)
+
+    def subset(self, cells: NDArray[np.int64] | Tensor) -> CellData:
+        """The table of these cell ids, in their order."""
+        return self.take(self.rows(cells))
+
+    def steps(self, period: tuple[str, str] | None) -> slice:
+        """The time steps of an inclusive period of ISO dates; `InputError` where it is empty."""
+        return period_steps(self.time, period)
+
+
+def period_steps(time: NDArray[np.datetime64], period: tuple[str, str] | None) -> slice:
+    """The time steps within an inclusive period of ISO dates; None takes them all."""
+    if period is None:
+        return slice(0, len(time))
+    days = time.astype("datetime64[D]")
+    first, last = np.datetime64(period[0], "D"), np.datetime64(period[1], "D")
+    inside = np.flatnonzero((days >= first) & (days <= last))
+    if not len(inside):
+        span = f"{days[0]} to {days[-1]}" if len(days) else "no time"
+        raise bad_input("period", f"{period[0]} to {period[1]}", f"dates within {span}")
+    return slice(int(inside[0]), int(inside[-1]) + 1)
+
+
+def _check_even(time: NDArray[np.datetime64], faults: Faults) -> None:
+    """Equal steps, or months (28 to 31 days apart)."""
+    days = np.diff(time.astype("datetime64[s]")).astype(np.float64) / 86400.0
+    months = days.min() >= 27.0 and days.max() <= 32.0
+    if not months and (days.min() <= 0 or days.max() - days.min() > 1e-6):
+        where = int(np.argmax(np.abs(days - np.median(days))))
+        faults.add(
+            "cell table: time",
+            f"a step of {days[where]:g} days after {time[where]}",
+            "an even, increasing time axis",
+            "Fill the gap in the source with missing values.",
+        )
+
+
+def fit_normaliser(
+    data: CellData,
+    rows: Tensor,
+    period: tuple[str, str] | None = None,
+    transforms: dict[str, str] | None = None,
+    names: tuple[str, ...] | None = None,
+) -> Normaliser:
+    """The scalings of `names` (all by default) from training rows and period alone."""
+    laws = transforms or {}
+    when = data.steps(period)
+    tables = (
+        (data.forcing_names, data.forcings[rows][:, when]),
+        (data.static_names, data.statics[rows]),
+        (data.target_names, None if data.target is None else data.target[rows][:, when]),
+    )
+    scalings: dict[str, Scaling] = {}
+    for known, values in tables:
+        for i, name in enumerate(known):
+            if values is not None and (names is None or name in names):
+                scalings[name] = fit_scaling(values[..., i], laws.get(name, "none"), name)
+    return Normaliser(scalings)
+
+
+def check_ranges(data: CellData, normaliser: Normaliser) -> None:
+    """Raise `InputError` for all values that a transform cannot take, or that are infinite."""
+    faults = Faults()
+    tables = [
+        (data.forcing_names, data.forcings),
+        (data.static_names, data.statics),
+        (data.target_names, data.target),
+    ]
+    for names, values in tables:
+        for i, name in enumerate(names):
+            if values is None or name not in normaliser.scalings:
+                continue
+            column = values[..., i]
+            lowest = TRANSFORMS[normaliser.scalings[name].transform].lowest
+            if bool(torch.isinf(column).any()):
+                faults.add(name, "infinite values", "numbers or NaN")
+            if lowest is not None and bool((column < lowest).any()):
+                count = int((column < lowest).sum())
+                faults.add(name, f"{count} values below {lowest:g}", f"at least {lowest:g}")
+    faults.raise_if_any()
+
+
+def year_share(time: NDArray[np.datetime64]) -> NDArray[np.float32]:
+    """[T] elapsed share of the year, 0 to 1."""
+    year = time.astype("datetime64[Y]")
+    elapsed = (time - year.astype("datetime64[s]")).astype("timedelta64[s]").astype(np.float64)
+    length = ((year + 1).astype("datetime64[s]") - year.astype("datetime64[s]")).astype(np.float64)
+    return (elapsed / length).astype(np.float32)
+
+
+def part_of(batch: Batch, part: slice) -> Batch:
+    """A rank's rows of a batch; the batch itself where it is all of them."""
+    if part.start in (0, None) and part.stop in (len(batch), None):
+        return batch
+    taken = {
+        field.name: value[part]
+        for field in fields(batch)
+        if isinstance(value := getattr(batch, field.name), Tensor)
+    }
+    return replace(batch, **taken)
+
+
+class Windows:
+    """Normalised cell table, resident on `device`; gathers batches of windows there.
+
+    `cyclic` time axes (climatologies) wrap around. The tensors have no gradient.
+    """
+
+    def __init__(
+        self,
+        data: CellData,
+        normaliser: Normaliser,
+        window: int,
+        *,
+        cyclic: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.n_steps, self.window, self.cyclic = len(data.time), window, cyclic
+        if window > self.n_steps:
+            raise bad_input(
+                "window", f"{window} time steps", f"at most the {self.n_steps} of the data"
+            )
+        check_ranges(data, normaliser)
+        self.device = torch.device(device)
+        self.normaliser, self.data = normaliser, data
+        forcings = normaliser.forward(data.forcings, data.forcing_names)
+        self.forcings = forcings.flatten(0, 1).to(self.device)
+        self.statics = normaliser.forward(data.statics, data.static_names).to(self.device)
+        self.target: Tensor | None = None
+        if data.target is not None and all(n in normaliser.scalings for n in data.target_names):
+            target = normaliser.forward(data.target, data.target_names)
+            self.target = target.flatten(0, 1).to(self.device)
+        self.lonlat = data.lonlat.float().to(self.device)
+        self.cell = data.cell.to(self.device)
+        self.categorical = None if data.categorical is None else data.categorical.to(self.device)
+        self.day_of_year = torch.from_numpy(year_share(data.time)).to(self.device)
+        self._offsets = torch.arange(window, device=self.device)
+
+    def __len__(self) -> int:
+        return len(self.cell)
+
+    def starts(self, period: tuple[str, str] | None = None) -> tuple[int, int]:
+        """First start and number of starts of windows that lie within `period`."""
+        if self.cyclic:
+            return 0, self.n_steps
+        when = self.data.steps(period)
+        count = when.stop - when.start - self.window + 1
+        if count < 1:
+            raise bad_input(
+                "period", f"{when.stop - when.start} time steps", f"at least {self.window}"
+            )
+        return when.start, count
+
+    def gather(self, rows: Tensor, starts: Tensor) -> Batch:
+        """The windows that begin at `starts` [B] of the locations `rows` [B], both int64."""
+        rows, starts = rows.to(self.device), starts.to(self.device)
+        steps = starts[:, None] + self._offsets
+        if self.cyclic:
+            steps = steps % self.n_steps
+        flat = (rows[:, None] * self.n_steps + steps).flatten()
+
+        def series(values: Tensor) -> Tensor:
+            return values.index_select(0, flat).unflatten(0, steps.shape)
+
+        return Batch(
+            forcings=series(self.forcings),
+            statics=self.statics[rows],
+            categorical=None if self.categorical is None else self.categorical[rows],
+            day_of_year=self.day_of_year[steps],
+            lonlat=self.lonlat[rows],
+            target=None if self.target is None else series(self.target),
+            cell=self.cell[rows],
+        )
+
+    def batches(self, draws: Sequence[Draw]) -> Iterator[Batch]:
+        """The whole batch of each draw; the indices of all go to the device in one copy."""
+        if not draws:
+            return
+        rows = torch.cat([draw.rows for draw in draws]).to(self.device)
+        starts = torch.cat([draw.starts for draw in draws]).to(self.device)
+        sizes = [len(draw.rows) for draw in draws]
+        for pair in zip(rows.split(sizes), starts.split(sizes), strict=True):
+            yield self.gather(*pair)
+
+    def nbytes(self) -> int:
+        """Bytes of the resident tensors."""
+        held = (self.forcings, self.statics, self.target, self.lonlat, self.categorical)
+        return sum(v.numel() * v.element_size() for v in held if v is not None)
+
+
+__all__ = [
+    "CellData", "Windows", "check_ranges", "fit_normaliser", "part_of", "period_steps",
+    "year_share",
+]  # fmt: skip

@@ -1,0 +1,370 @@
+"""The one training loop: pretraining, finetuning and the network baselines all run through it.
+
+Upstream: sampler.py says which windows, dataset.py gathers them, the caller's objective gives the
+loss. Downstream: the caller saves the model, which ends with its best weights. A run is a pure
+function of data, settings and seed: killed and resumed, it ends with the same bits (on CPU).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from stefaland.batch import Batch
+from stefaland.config import OptimiserConfig, TrainConfig
+from stefaland.distributed import barrier, is_main, rank, sum_over_ranks, world_size
+from stefaland.errors import bad_input
+from stefaland.log import RunLog
+from stefaland.sampler import Draw, Sampler
+from stefaland.state import (
+    STATE_FILE,
+    Progress,
+    Weights,
+    load_state,
+    save_state,
+    trained_weights,
+    write_atomically,
+)
+
+LOSS_LAG = 16
+"""Steps after which a GPU's loss is looked at, so that looking does not stall its queue."""
+SIGNAL_EVERY = 16
+"""Steps between two looks at the signals of other ranks."""
+
+
+class Source(Protocol):
+    """Where batches come from: resident (`Windows`) or streamed."""
+
+    device: torch.device
+
+    def batches(self, draws: list[Draw]) -> Iterator[Batch]:
+        """One whole batch a draw, on the device."""
+
+
+class Objective(Protocol):
+    """The loss of this rank's part of a batch; `generator` is the step's, alike on all ranks."""
+
+    def __call__(
+        self, model: nn.Module, batch: Batch, part: slice, generator: torch.Generator
+    ) -> Tensor:
+        """A scalar: the mean over the part's samples."""
+
+
+class Interrupted(SystemExit):
+    """A signal stopped the run; its state is saved and the next run goes on from there."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(128 + number)
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a run ended with; the model holds the weights of `best_epoch`."""
+
+    best_epoch: int
+    best_loss: float
+    history: list[dict[str, float]]
+
+
+def learning_rate(step: int, total: int, config: OptimiserConfig) -> float:
+    """The rate of an optimiser step: linear warm-up, then constant or a cosine down to zero."""
+    warmup = max(1, round(config.warmup_share * total)) if config.warmup_share else 0
+    if step < warmup:
+        return config.lr * (step + 1) / warmup
+    if config.schedule == "constant":
+        return config.lr
+    done = (step - warmup) / max(1, total - warmup)
+    return config.lr * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def make_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
+    """The optimiser of the trained parameters; weight decay on matrices only."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if config.name == "adadelta":
+        return torch.optim.Adadelta(groups, lr=config.lr)
+    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
+
+
+def fingerprint(settings: Any) -> str:
+    """A short stable hash of plain values."""
+    text = json.dumps(settings, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def fit(
+    model: nn.Module,
+    source: Source,
+    sampler: Sampler,
+    objective: Objective,
+    validate: Callable[[nn.Module], dict[str, float]] | None,
+    config: TrainConfig,
+    folder: str | Path,
+    *,
+    identity: str = "",
+    log: RunLog | None = None,
+) -> FitResult:
+    """Train `model` in place and leave it with its best weights (those of the last epoch without
+    `validate`, whose `"loss"` decides).
+
+    Resumes from `folder/state.safetensors`; `identity` names data and settings, and a state made
+    under another is refused. SIGTERM and SIGUSR1 save the state and raise `Interrupted`. Raises
+    `InputError` on a loss that is not finite, after writing the batch's cells to `nan_cells.json`.
+    """
+    run = _Run(model, source, sampler, objective, validate, config, Path(folder), identity, log)
+    with torch.random.fork_rng(), _stop_signals() as stop:
+        while not run.progress.finished:
+            run.epoch(stop)
+    return run.result()
+
+
+class _Run:
+    """State and steps of one `fit`."""
+
+    def __init__(
+        self, model: nn.Module, source: Source, sampler: Sampler, objective: Objective,
+        validate: Callable[[nn.Module], dict[str, float]] | None, config: TrainConfig,
+        folder: Path, identity: str, log: RunLog | None,
+    ) -> None:  # fmt: skip
+        self.model, self.source, self.sampler = model, source, sampler
+        self.objective, self.validate, self.config = objective, validate, config
+        self.folder, self.log = folder, log or RunLog(None)
+        self.device = source.device
+        self.optimiser = make_optimiser(model, config.optimiser)
+        self.identity = fingerprint([identity, config.model_dump(mode="json")])
+        self.progress = Progress()
+        self.averaged: Weights | None = None
+        self.best: Weights | None = None
+        saved = load_state(folder / STATE_FILE, self.identity, model, self.optimiser)
+        if saved is not None:
+            self.progress, averaged, best = saved
+            self.averaged, self.best = (self._on_device(w) for w in (averaged, best))
+        elif config.optimiser.ema_decay is not None:
+            self.averaged = _copy(trained_weights(model))
+        self.runner = self._wrap(model)
+        self.micro_steps = len(sampler.epoch(0))
+        self.steps = math.ceil(self.micro_steps / config.accumulate)
+        self.pending: deque[tuple[Tensor, Tensor | None, int]] = deque()
+
+    def _on_device(self, weights: Weights | None) -> Weights | None:
+        return None if weights is None else {k: v.to(self.device) for k, v in weights.items()}
+
+    def _wrap(self, model: nn.Module) -> nn.Module:
+        runner: nn.Module = model
+        if world_size() > 1:
+            ids = [self.device.index] if self.device.type == "cuda" else None
+            runner = DistributedDataParallel(model, device_ids=ids)
+        return torch.compile(runner) if self.config.compile else runner  # type: ignore[return-value]
+
+    def epoch(self, stop: _Stop) -> None:
+        """One epoch from where the progress stands, its validation, and the state on disk."""
+        progress = self.progress
+        self.log.restart_clock()
+        self.model.train()
+        total = torch.tensor(progress.loss_sum, dtype=torch.float64, device=self.device)
+        draws = self.sampler.epoch(progress.epoch)
+        begun = progress.samples
+        for draw, batch in zip(
+            draws[progress.step :], self.source.batches(draws[progress.step :]), strict=True
+        ):
+            total += self._step(draw, batch, len(draws)).double() * len(draw.rows)
+            progress.samples += len(draw.rows)
+            progress.step += 1
+            # Only whole optimiser steps are saved: gradients of a half one are not in the state.
+            whole = progress.step % self.config.accumulate == 0
+            if whole and progress.step < len(draws) and stop.requested(progress.step):
+                progress.loss_sum = float(total)
+                self._check_losses(0)
+                self._save()
+                raise Interrupted(stop.number)
+        self._check_losses(0)
+        self._finish_epoch(float(total) / max(progress.samples, 1.0), progress.samples - begun)
+        if stop.requested(0) and not progress.finished:
+            raise Interrupted(stop.number)
+
+    def _step(self, draw: Draw, batch: Batch, n_draws: int) -> Tensor:
+        progress, config = self.progress, self.config
+        seed = _seed(config.seed, progress.epoch, progress.step)
+        torch.manual_seed(seed + rank())
+        generator = torch.Generator(self.device).manual_seed(seed)
+        group_begin = progress.step - progress.step % config.accumulate
+        group_size = min(config.accumulate, n_draws - group_begin)
+        last = progress.step == group_begin + group_size - 1
+        quiet = not last and isinstance(self.runner, DistributedDataParallel)
+        with self.runner.no_sync() if quiet else nullcontext():  # type: ignore[operator]
+            loss = self._loss(draw, batch, generator)
+            # Ranks with unequal parts count by their samples; DDP takes the plain mean.
+            share = (draw.part.stop - draw.part.start) * world_size() / len(draw.rows)
+            (loss * (share / group_size)).backward()
+        cells = None if batch.cell is None else batch.cell[draw.part]
+        self.pending.append((loss.detach(), cells, progress.step))
+        self._check_losses(0 if self.device.type == "cpu" else LOSS_LAG)
+        if last:
+            self._update(progress.epoch * self.steps + progress.step // config.accumulate)
+        return loss.detach()
+
+    def _loss(self, draw: Draw, batch: Batch, generator: torch.Generator) -> Tensor:
+        half = self.config.precision == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+            return self.objective(self.runner, batch, draw.part, generator)
+
+    def _update(self, step: int) -> None:
+        rate = learning_rate(step, self.steps * self.config.epochs, self.config.optimiser)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        trained = [p for group in self.optimiser.param_groups for p in group["params"]]
+        torch.nn.utils.clip_grad_norm_(trained, self.config.optimiser.clip_norm)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        if self.averaged is not None and self.config.optimiser.ema_decay is not None:
+            decay = min(self.config.optimiser.ema_decay, (1 + step) / (10 + step))
+            for name, value in trained_weights(self.model).items():
+                if value.is_floating_point():
+                    self.averaged[name].lerp_(value, 1 - decay)
+                else:
+                    self.averaged[name].copy_(value)
+
+    def _check_losses(self, lag: int) -> None:
+        while len(self.pending) > lag:
+            loss, cells, step = self.pending.popleft()
+            if not bool(torch.isfinite(loss)):
+                self._stop_on_nan(float(loss), cells, step)
+
+    def _stop_on_nan(self, loss: float, cells: Tensor | None, step: int) -> None:
+        path = self.folder / "nan_cells.json"
+        ids = [] if cells is None else cells.tolist()
+        where = {"epoch": self.progress.epoch, "step": step, "loss": str(loss), "cells": ids}
+        write_atomically(path, json.dumps(where))
+        raise bad_input(
+            f"training, epoch {self.progress.epoch}, step {step}", f"a loss of {loss}",
+            "a finite loss",
+            f"The batch's cells are in {path}; look at their inputs, or lower optimiser.lr.",
+        )  # fmt: skip
+
+    def _finish_epoch(self, loss: float, samples: float) -> None:
+        progress, config = self.progress, self.config
+        record = {
+            "epoch": float(progress.epoch),
+            "loss": sum_over_ranks({"loss": loss}, self.device)["loss"] / world_size(),
+            "lr": self.optimiser.param_groups[0]["lr"],
+        }
+        with self._averaged_weights():
+            if self.validate is not None:
+                self.model.eval()
+                figures = self.validate(self.model)
+                record.update({f"validation_{name}": value for name, value in figures.items()})
+            decisive = record.get("validation_loss", -float(progress.epoch))
+            if math.isnan(decisive):
+                raise bad_input("validation", "a loss of NaN", "a number: valid held-out values")
+            if decisive < progress.best_loss:
+                progress.best_loss, progress.best_epoch = decisive, progress.epoch
+                self.best = _copy(trained_weights(self.model))
+        progress.history.append(record)
+        late = config.patience is not None and (
+            progress.epoch - progress.best_epoch >= config.patience
+        )
+        progress.finished = late or progress.epoch + 1 >= config.epochs
+        progress.epoch, progress.step = progress.epoch + 1, 0
+        progress.loss_sum = progress.samples = 0.0
+        self._save()
+        self.log.epoch(progress.epoch - 1, config.epochs, samples, record)
+
+    @contextmanager
+    def _averaged_weights(self) -> Iterator[None]:
+        """The moving average in place of the weights, where there is one."""
+        if self.averaged is None:
+            yield
+            return
+        present = _copy(trained_weights(self.model))
+        self.model.load_state_dict(self.averaged, strict=False)
+        try:
+            yield
+        finally:
+            self.model.load_state_dict(present, strict=False)
+
+    def _save(self) -> None:
+        if is_main():
+            save_state(
+                self.folder / STATE_FILE, self.progress, self.identity, self.model,
+                self.optimiser, self.averaged, self.best,
+            )  # fmt: skip
+        barrier()
+
+    def result(self) -> FitResult:
+        if self.best is not None:
+            self.model.load_state_dict(self.best, strict=False)
+        self.model.eval()
+        progress = self.progress
+        return FitResult(progress.best_epoch, progress.best_loss, progress.history)
+
+
+def _copy(weights: Mapping[str, Tensor]) -> Weights:
+    return {name: value.detach().clone() for name, value in weights.items()}
+
+
+def _seed(seed: int, epoch: int, step: int) -> int:
+    """A seed for one step; steps of all epochs get different ones."""
+    digest = hashlib.sha256(f"{seed}/{epoch}/{step}".encode()).digest()
+    return int.from_bytes(digest[:6], "little")
+
+
+class _Stop:
+    """Whether a signal asked for the end, agreed among ranks."""
+
+    number = 0
+
+    def requested(self, step: int) -> bool:
+        """True when any rank got a signal; ranks look together, every few steps."""
+        if world_size() == 1:
+            return self.number != 0
+        if step % SIGNAL_EVERY:
+            return False
+        asked = sum_over_ranks({"number": float(self.number)}, _signal_device())["number"]
+        self.number = self.number or (int(signal.SIGTERM) if asked else 0)
+        return asked > 0
+
+
+def _signal_device() -> torch.device:
+    backend = torch.distributed.get_backend()
+    return (
+        torch.device("cuda", torch.cuda.current_device())
+        if backend == "nccl"
+        else torch.device("cpu")
+    )
+
+
+@contextmanager
+def _stop_signals() -> Iterator[_Stop]:
+    """Catch SIGTERM and SIGUSR1 while training; other threads than the main one cannot."""
+    stop = _Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        stop.number = number
+
+    before = {s: signal.signal(s, remember) for s in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

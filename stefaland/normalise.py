@@ -1,0 +1,212 @@
+"""Physical units ↔ what the network sees: transform, then z-score, for each variable by name.
+
+Upstream: moments of the training cells and times (pipeline/stats.py or `fit_scaling`). Downstream:
+dataset.py normalises once, predict.py goes back. The scaler travels with the checkpoint and is
+reused in finetuning, never recomputed (spec §3, details A.10).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from stefaland.errors import Faults, bad_input, nearest_name
+
+CONSTANT_SHARE = 1e-6
+"""A spread below this share of the mean's size is a constant: it is centred, not scaled."""
+QUADRATURE_NODES = 16
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A monotone map of physical values, its inverse, and the lowest value it takes."""
+
+    forward: Callable[[Any], Any]
+    inverse: Callable[[Any], Any]
+    lowest: float | None = None
+
+
+def _log_forward(x: Any) -> Any:
+    root = x.sqrt() if isinstance(x, Tensor) else np.sqrt(x)
+    return (root + 0.1).log10() if isinstance(x, Tensor) else np.log10(root + 0.1)
+
+
+def _log_inverse(y: Any) -> Any:
+    # Below log10(0.1) there is no physical value: the inverse ends at zero.
+    root = 10.0**y - 0.1
+    return (root.clamp(min=0.0) if isinstance(root, Tensor) else np.maximum(root, 0.0)) ** 2
+
+
+TRANSFORMS: dict[str, Transform] = {
+    "none": Transform(lambda x: x, lambda y: y),
+    "log": Transform(_log_forward, _log_inverse, lowest=0.0),
+}
+"""`log` is the field's log10(sqrt(x) + 0.1) for precipitation and streamflow (details A.10)."""
+
+
+def find_transform(name: str) -> Transform:
+    """The transform of that name; `InputError` for an unknown one."""
+    if name not in TRANSFORMS:
+        known = ", ".join(TRANSFORMS)
+        raise bad_input("transform", f'"{name}"', f"one of {known}", nearest_name(name, TRANSFORMS))
+    return TRANSFORMS[name]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """Of one variable: transform, mean and standard deviation of the transformed training values.
+
+    `minimum` and `maximum` are the training range in physical units, where it is known.
+    """
+
+    mean: float
+    std: float
+    transform: str = "none"
+    minimum: float | None = None
+    maximum: float | None = None
+
+    def forward(self, values: Any) -> Any:
+        """Normalised values of the same shape; NaN stays NaN."""
+        return (TRANSFORMS[self.transform].forward(values) - self.mean) / self.std
+
+    def inverse(self, values: Any) -> Any:
+        """Physical values of the same shape."""
+        return TRANSFORMS[self.transform].inverse(values * self.std + self.mean)
+
+    def moments(self, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation, in physical units, of a normal law in normalised units.
+
+        Exact without a transform; Gauss-Hermite quadrature otherwise, so that the mean of a
+        log-transformed quantity is its mean and not its median.
+        """
+        if self.transform == "none":
+            return self.inverse(mean), scale * self.std
+        nodes, weights = np.polynomial.hermite_e.hermegauss(QUADRATURE_NODES)
+        first, second = torch.zeros_like(mean), torch.zeros_like(mean)
+        centre = self.inverse(mean)
+        for node, weight in zip(nodes, weights / math.sqrt(2 * math.pi), strict=True):
+            # Deviations from the centre keep float32 digits where the spread is small.
+            deviation = self.inverse(mean + float(node) * scale) - centre
+            first = first + float(weight) * deviation
+            second = second + float(weight) * deviation**2
+        return centre + first, (second - first**2).clamp(min=0.0).sqrt()
+
+
+def make_scaling(
+    count: float, mean: float, m2: float, minimum: float, maximum: float, transform: str = "none"
+) -> Scaling:
+    """The `Scaling` of transformed values with these moments; minimum and maximum are transformed.
+
+    `m2` is the sum of squared deviations. Raises `InputError` where no value was counted.
+    """
+    if not count > 0:
+        raise bad_input("training statistics", "no valid value", "at least one")
+    std = math.sqrt(max(m2, 0.0) / count)
+    if not std > CONSTANT_SHARE * max(abs(mean), CONSTANT_SHARE):
+        std = 1.0
+    inverse = find_transform(transform).inverse
+    return Scaling(float(mean), std, transform, float(inverse(minimum)), float(inverse(maximum)))
+
+
+def fit_scaling(values: Any, transform: str = "none", name: str = "variable") -> Scaling:
+    """The `Scaling` of an array or tensor of physical training values; NaN is left out.
+
+    Raises `InputError` where no value is valid, or one lies below what the transform takes.
+    """
+    law = find_transform(transform)
+    physical = np.asarray(values, dtype=np.float64).ravel()
+    physical = physical[~np.isnan(physical)]
+    if not physical.size:
+        raise bad_input(name, "no valid training value", "at least one")
+    if law.lowest is not None and physical.min() < law.lowest:
+        below = f"{int((physical < law.lowest).sum())} values below {law.lowest:g}"
+        raise bad_input(
+            name, f"{below}, the lowest {physical.min():g}", f'transform "{transform}" to take them'
+        )
+    transformed = law.forward(physical)
+    mean = float(transformed.mean())
+    m2 = float(((transformed - mean) ** 2).sum())
+    low, high = float(transformed.min()), float(transformed.max())
+    return make_scaling(transformed.size, mean, m2, low, high, transform)
+
+
+@dataclass(frozen=True)
+class Normaliser:
+    """The scalings of all variables by name: forcings, statics and target."""
+
+    scalings: Mapping[str, Scaling]
+
+    @classmethod
+    def from_moments(
+        cls,
+        moments: Mapping[str, Mapping[str, float]],
+        transforms: Mapping[str, str] | None = None,
+    ) -> Normaliser:
+        """From `{name: {count, mean, m2, min, max}}` of the *transformed* training values."""
+        faults = Faults()
+        scalings: dict[str, Scaling] = {}
+        for name, m in moments.items():
+            if not m.get("count", 0) > 0:
+                faults.add(f"statistics of {name}", "no valid training value", "at least one")
+                continue
+            transform = (transforms or {}).get(name, "none")
+            scalings[name] = make_scaling(
+                m["count"], m["mean"], m["m2"], m["min"], m["max"], transform
+            )
+        faults.raise_if_any()
+        return cls(scalings)
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Mapping[str, Any]]) -> Normaliser:
+        """What `to_dict` gave."""
+        return cls({name: Scaling(**scaling) for name, scaling in stored.items()})
+
+    def to_dict(self) -> dict[str, dict[str, Any]]:
+        """Plain values for a checkpoint's `data.json`."""
+        return {name: asdict(scaling) for name, scaling in self.scalings.items()}
+
+    def merged(self, other: Normaliser | None) -> Normaliser:
+        """Both; a variable that both have keeps the scaling of `self`."""
+        return Normaliser({**(other.scalings if other else {}), **self.scalings})
+
+    def require(self, names: Iterable[str], where: str = "normaliser") -> None:
+        """Raise `InputError` that lists every variable without statistics."""
+        faults = Faults()
+        for name in names:
+            if name not in self.scalings:
+                hint = nearest_name(name, self.scalings)
+                faults.add(f"{where}: {name}", "no training statistics", "mean and std", hint)
+        faults.raise_if_any()
+
+    def forward(self, values: Tensor, names: Sequence[str]) -> Tensor:
+        """Normalised float32 [..., V] of physical [..., V] in the order of `names`."""
+        return self._each(values, names, lambda scaling, column: scaling.forward(column))
+
+    def inverse(self, values: Tensor, names: Sequence[str]) -> Tensor:
+        """Physical float32 [..., V] of normalised [..., V] in the order of `names`."""
+        return self._each(values, names, lambda scaling, column: scaling.inverse(column))
+
+    def moments(self, mean: Tensor, scale: Tensor, names: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Mean and spread [..., V] in physical units of normal laws in normalised units."""
+        self.require(names)
+        both = [
+            self.scalings[name].moments(mean[..., i], scale[..., i]) for i, name in enumerate(names)
+        ]
+        return torch.stack([m for m, _ in both], -1), torch.stack([s for _, s in both], -1)
+
+    def _each(
+        self, values: Tensor, names: Sequence[str], change: Callable[[Scaling, Tensor], Tensor]
+    ) -> Tensor:
+        self.require(names)
+        if values.shape[-1] != len(names):
+            raise bad_input("normaliser", f"{values.shape[-1]} variables", f"{len(names)}")
+        changed = torch.empty_like(values, dtype=torch.float32)
+        for i, name in enumerate(names):
+            changed[..., i] = change(self.scalings[name], values[..., i])
+        return changed

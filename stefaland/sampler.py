@@ -1,0 +1,94 @@
+"""Which windows go into which batch: a pure function of (seed, epoch), divided among ranks.
+
+Downstream: loop.py asks for an epoch's batches and gathers them with dataset.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stefaland.errors import bad_input
+
+
+@dataclass(frozen=True)
+class Draw:
+    """One batch: its rows and starts, and this rank's part of it."""
+
+    rows: Tensor
+    """[B] int64, of the whole batch over all ranks."""
+    starts: Tensor
+    """[B] int64."""
+    part: slice
+    """The rank's rows of the batch."""
+
+
+@dataclass(frozen=True)
+class Sampler:
+    """Batches of (row, start), shuffled anew each epoch.
+
+    With `group` labels an epoch takes one random row of each group: neighbours that share a source
+    cell are not independent samples. The order depends on `seed` and the epoch alone, so that a
+    resumed run, or a run on another number of ranks, draws the same batches.
+    """
+
+    rows: NDArray[np.int64]
+    first_start: int
+    n_starts: int
+    batch_size: int
+    seed: int = 0
+    steps_per_epoch: int | None = None
+    group: NDArray[Any] | None = None
+    """[n] labels of `rows`."""
+    rank: int = 0
+    world_size: int = 1
+
+    def __post_init__(self) -> None:
+        if not len(self.rows):
+            raise bad_input("training set", "no locations", "at least one")
+        if self.n_starts < 1:
+            raise bad_input("training set", "no window fits", "a period as long as the window")
+
+    def epoch(self, epoch: int) -> list[Draw]:
+        """The batches of an epoch; the last may be smaller, but every rank has a row of each."""
+        generator = np.random.default_rng((self.seed, epoch, 0x57E7A))
+        order = self._order(generator)
+        if self.steps_per_epoch is not None:
+            wanted = self.steps_per_epoch * self.batch_size
+            pieces = [order]
+            while sum(map(len, pieces)) < wanted:
+                pieces.append(self._order(generator))
+            order = np.concatenate(pieces)[:wanted]
+        starts = self.first_start + generator.integers(0, self.n_starts, len(order))
+        draws = []
+        for begin in range(0, len(order), self.batch_size):
+            rows, when = order[begin : begin + self.batch_size], starts[begin:][: self.batch_size]
+            if len(rows) < self.world_size:
+                break
+            draws.append(
+                Draw(torch.from_numpy(rows), torch.from_numpy(when), self._part(len(rows)))
+            )
+        if not draws:
+            raise bad_input(
+                "training set",
+                f"{len(order)} windows",
+                f"at least one per rank ({self.world_size})",
+            )
+        return draws
+
+    def _order(self, generator: np.random.Generator) -> NDArray[np.int64]:
+        order = generator.permutation(len(self.rows))
+        if self.group is not None:
+            # The first of each group in random order: a fair choice within every group.
+            _, firsts = np.unique(self.group[order], return_index=True)
+            order = order[np.sort(firsts)]
+        return self.rows[order]
+
+    def _part(self, size: int) -> slice:
+        edges = [size * rank // self.world_size for rank in (self.rank, self.rank + 1)]
+        return slice(edges[0], edges[1])

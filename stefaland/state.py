@@ -1,0 +1,113 @@
+"""The state of an unfinished training run on disk: one safetensors file, replaced atomically.
+
+Holds weights, optimiser, moving average, best weights so far and the progress. There is no state
+of random numbers: dropout and masks are seeded anew from (seed, epoch, step) in loop.py, so that a
+resumed run draws what an uninterrupted one draws.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from stefaland.errors import bad_input
+
+STATE_FILE = "state.safetensors"
+Weights = dict[str, Tensor]
+
+
+@dataclass
+class Progress:
+    """How far a run has come; `step` counts the batches done in the unfinished `epoch`."""
+
+    epoch: int = 0
+    step: int = 0
+    best_loss: float = float("inf")
+    best_epoch: int = -1
+    loss_sum: float = 0.0
+    samples: float = 0.0
+    finished: bool = False
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    os.replace(temporary, path)
+
+
+def save_state(
+    path: Path,
+    progress: Progress,
+    fingerprint: str,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    averaged: Weights | None,
+    best: Weights | None,
+) -> None:
+    """Replace the state file by this state, whole or not at all."""
+    tensors: Weights = {f"model.{k}": v for k, v in trained_weights(model).items()}
+    for prefix, weights in (("averaged", averaged), ("best", best)):
+        tensors.update({f"{prefix}.{k}": v for k, v in (weights or {}).items()})
+    for index, values in optimiser.state_dict()["state"].items():
+        tensors.update({f"optimiser.{index}.{k}": v for k, v in values.items()})
+    ready = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    metadata = {"progress": json.dumps(asdict(progress)), "fingerprint": fingerprint}
+    save_file(ready, str(temporary), metadata)
+    os.replace(temporary, path)
+
+
+def trained_weights(model: nn.Module) -> Weights:
+    """Trained parameters and all buffers by name; frozen ones come from elsewhere."""
+    frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}
+
+
+def load_state(
+    path: Path, fingerprint: str, model: nn.Module, optimiser: torch.optim.Optimizer
+) -> tuple[Progress, Weights | None, Weights | None] | None:
+    """Restore model and optimiser in place; gives (progress, averaged, best), None without a file.
+
+    Raises `InputError` for a file that is damaged or belongs to other settings.
+    """
+    if not path.is_file():
+        return None
+    cure = f"Remove {path.parent} to begin anew."
+    try:
+        with safe_open(str(path), framework="pt") as store:
+            metadata: Mapping[str, str] = store.metadata() or {}
+            tensors = {name: store.get_tensor(name) for name in store.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise bad_input(str(path), str(error), "the state of a training run", cure) from None
+    if metadata.get("fingerprint") != fingerprint:
+        raise bad_input(str(path), "a run under other settings or data", "the same settings", cure)
+    parts: dict[str, Weights] = {"model": {}, "averaged": {}, "best": {}, "optimiser": {}}
+    for name, value in tensors.items():
+        prefix, _, rest = name.partition(".")
+        parts[prefix][rest] = value
+    model.load_state_dict(parts["model"], strict=False)
+    _restore_optimiser(optimiser, parts["optimiser"])
+    progress = Progress(**json.loads(metadata["progress"]))
+    return progress, parts["averaged"] or None, parts["best"] or None
+
+
+def _restore_optimiser(optimiser: torch.optim.Optimizer, tensors: Weights) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in tensors.items():
+        index, _, key = name.partition(".")
+        state.setdefault(int(index), {})[key] = value
+    groups = optimiser.state_dict()["param_groups"]
+    optimiser.load_state_dict({"state": state, "param_groups": groups})

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stefaland.errors import InputError
+from stefaland.sampler import Draw, Sampler
+
+
+def flat(draws: list[Draw]) -> list[tuple[int, int]]:
+    return [pair for d in draws for pair in zip(d.rows.tolist(), d.starts.tolist(), strict=True)]
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(8, 70), batch=st.integers(4, 20), world=st.integers(1, 4), epoch=st.integers(0, 9)
+)
+def test_ranks_divide_the_same_batches(n: int, batch: int, world: int, epoch: int) -> None:
+    rows = np.arange(n) * 2
+    whole = Sampler(rows, 3, 5, batch, seed=7).epoch(epoch)
+    ranks = [
+        Sampler(rows, 3, 5, batch, seed=7, rank=r, world_size=world).epoch(epoch)
+        for r in range(world)
+    ]
+    assert len({len(r) for r in ranks}) == 1
+    for i, draws in enumerate(zip(*ranks, strict=True)):
+        joined = torch.cat([d.rows[d.part] for d in draws])
+        torch.testing.assert_close(joined, whole[i].rows)
+        assert all(d.part.stop > d.part.start for d in draws)
+    assert all(3 <= start < 8 for _, start in flat(whole))
+
+
+def test_every_row_once_and_epochs_differ() -> None:
+    sampler = Sampler(np.arange(50), 0, 10, 8, seed=1)
+    first, again, other = sampler.epoch(0), sampler.epoch(0), sampler.epoch(1)
+    assert flat(first) == flat(again)
+    assert flat(first) != flat(other)
+    assert sorted(r for r, _ in flat(first)) == list(range(50))
+    assert flat(Sampler(np.arange(50), 0, 10, 8, seed=2).epoch(0)) != flat(first)
+
+
+def test_one_row_of_each_group_and_all_of_them_in_time() -> None:
+    group = np.arange(40) // 4
+    sampler = Sampler(np.arange(40), 0, 1, 16, group=group)
+    seen: set[int] = set()
+    for epoch in range(30):
+        rows = [r for r, _ in flat(sampler.epoch(epoch))]
+        assert sorted(group[rows]) == list(range(10))
+        seen.update(rows)
+    assert len(seen) == 40
+
+
+def test_steps_per_epoch_sets_the_number_of_batches() -> None:
+    for wanted in (1, 3, 11):
+        draws = Sampler(np.arange(10), 0, 4, 4, steps_per_epoch=wanted).epoch(0)
+        assert [len(d.rows) for d in draws] == [4] * wanted
+
+
+def test_empty_sets_are_refused() -> None:
+    with pytest.raises(InputError, match="no locations"):
+        Sampler(np.zeros(0, np.int64), 0, 1, 4)
+    with pytest.raises(InputError, match="no window fits"):
+        Sampler(np.arange(3), 0, 0, 4)
+    with pytest.raises(InputError, match="one per rank"):
+        Sampler(np.arange(3), 0, 1, 4, world_size=4).epoch(0)
