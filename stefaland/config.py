@@ -119,7 +119,10 @@ class TrainConfig(Frozen):
     """Leading time steps of a window that enter no finetuning loss and no score."""
     epochs: int = Field(30, gt=0)
     steps_per_epoch: int | None = Field(None, gt=0)
-    """Batches an epoch; by default every location once."""
+    """Batches an epoch; by default as many as the locations fill."""
+    one_per_group: bool = False
+    """An epoch takes one random location of each group, because its members are no independent
+    samples (cells that share a source cell); by default it takes every location."""
     batch_size: int = Field(256, gt=0)
     accumulate: int = Field(1, gt=0)
     patience: int | None = Field(None, gt=0)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stefaland.batch import Batch
-from stefaland.errors import Faults, bad_input
+from stefaland.errors import Faults, bad_input, nearest_name
 from stefaland.normalise import TRANSFORMS, Normaliser, Scaling, fit_scaling
 from stefaland.sampler import Draw
 
@@ -105,6 +105,33 @@ class CellData:
     def subset(self, cells: NDArray[np.int64] | Tensor) -> CellData:
         """The table of these cell ids, in their order."""
         return self.take(self.rows(cells))
+
+    def selected(
+        self, forcings: Sequence[str], statics: Sequence[str], categorical: Sequence[str] = ()
+    ) -> CellData:
+        """The table with these variables in this order; `InputError` lists all that are absent."""
+        faults = Faults()
+        columns: list[list[int]] = []
+        for kind, wanted, known in (
+            ("forcing", forcings, self.forcing_names),
+            ("static", statics, self.static_names),
+            ("categorical", categorical, self.categorical_names),
+        ):
+            for name in wanted:
+                if name not in known:
+                    hint = nearest_name(name, known)
+                    faults.add(f"cell table: {kind} {name}", "no such variable", "its values", hint)
+            columns.append([known.index(name) for name in wanted if name in known])
+        faults.raise_if_any()
+        return replace(
+            self,
+            forcings=self.forcings[..., columns[0]],
+            forcing_names=tuple(forcings),
+            statics=self.statics[..., columns[1]],
+            static_names=tuple(statics),
+            categorical=self.categorical[..., columns[2]] if self.categorical is not None else None,
+            categorical_names=tuple(categorical),
+        )
 
     def steps(self, period: tuple[str, str] | None) -> slice:
         """The time steps of an inclusive period of ISO dates; `InputError` where it is empty."""

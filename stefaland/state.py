@@ -65,8 +65,9 @@ def save_state(
     ready = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    metadata = {"progress": json.dumps(asdict(progress)), "fingerprint": fingerprint}
-    save_file(ready, str(temporary), metadata)
+    # One key: safetensors writes several in an order that differs from run to run.
+    about = json.dumps({"progress": asdict(progress), "fingerprint": fingerprint})
+    save_file(ready, str(temporary), {"state": about})
     os.replace(temporary, path)
 
 
@@ -88,11 +89,11 @@ def load_state(
     cure = f"Remove {path.parent} to begin anew."
     try:
         with safe_open(str(path), framework="pt") as store:
-            metadata: Mapping[str, str] = store.metadata() or {}
+            about: Mapping[str, Any] = json.loads((store.metadata() or {}).get("state", "{}"))
             tensors = {name: store.get_tensor(name) for name in store.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError, SafetensorError) as error:
         raise bad_input(str(path), str(error), "the state of a training run", cure) from None
-    if metadata.get("fingerprint") != fingerprint:
+    if about.get("fingerprint") != fingerprint:
         raise bad_input(str(path), "a run under other settings or data", "the same settings", cure)
     parts: dict[str, Weights] = {"model": {}, "averaged": {}, "best": {}, "optimiser": {}}
     for name, value in tensors.items():
@@ -100,7 +101,7 @@ def load_state(
         parts[prefix][rest] = value
     model.load_state_dict(parts["model"], strict=False)
     _restore_optimiser(optimiser, parts["optimiser"])
-    progress = Progress(**json.loads(metadata["progress"]))
+    progress = Progress(**about["progress"])
     return progress, parts["averaged"] or None, parts["best"] or None
 
 
