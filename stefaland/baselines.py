@@ -18,7 +18,7 @@ from torch import Tensor
 
 from stefaland.dataset import CellData, year_share
 from stefaland.errors import bad_input
-from stefaland.normalise import Normaliser
+from stefaland.normalise import Normaliser, fit_scaling
 from stefaland.splits import Fold
 
 Array = NDArray[np.float64]
@@ -128,7 +128,7 @@ def _mean(values: Array, axis: int) -> tuple[Array, Array]:
 
 
 def ridge_features(data: CellData, normaliser: Normaliser, cyclic: bool) -> Array:
-    """[N, T, P]: forcings, their running means over the past, statics, categories, seasons.
+    """[N, T, P]: forcings, their running means over the past, statics, seasons, one.
 
     Normalised; a missing value counts as the training mean, which is 0.
     """
@@ -176,19 +176,35 @@ class Ridge:
     def fit(
         cls, data: CellData, fold: Fold, normaliser: Normaliser, *, cyclic: bool = False
     ) -> Ridge:
-        """From the fold's training cells; `normaliser` must know inputs and target."""
+        """From the fold's training cells; `normaliser` must know inputs and target.
+
+        Where the target has a transform, the plain target is tried too: a linear law may suit
+        either. Physical validation errors decide.
+        """
         train, validation = training_part(data, fold)
-        gram, moment = _normal_equations(train, normaliser, cyclic)
-        best: tuple[float, Array, Array] | None = None
-        for penalty in PENALTIES:
-            shrink = penalty * np.trace(gram) / len(gram) * np.eye(len(gram))
-            shrink[-1, -1] = 0.0
-            weights = np.linalg.lstsq(gram + shrink, moment, rcond=None)[0]
-            residual = _residual(validation, normaliser, cyclic, weights)
-            if best is None or residual.mean() < best[0]:
-                best = float(residual.mean()), weights, residual
+        if not len(validation):
+            validation = train
+        best: tuple[float, Ridge] | None = None
+        for candidate in _target_scalings(train, normaliser):
+            gram, moment = _normal_equations(train, candidate, cyclic)
+            for penalty in PENALTIES:
+                shrink = penalty * np.trace(gram) / len(gram) * np.eye(len(gram))
+                shrink[-1, -1] = 0.0
+                weights = np.linalg.lstsq(gram + shrink, moment, rcond=None)[0]
+                residual = _residual(validation, candidate, cyclic, weights)
+                model = cls(weights, residual, candidate, data.target_names, cyclic)
+                error = model._physical_error(validation)
+                if best is None or error < best[0]:
+                    best = error, model
         assert best is not None
-        return cls(best[1], best[2], normaliser, data.target_names, cyclic)
+        return best[1]
+
+    def _physical_error(self, data: CellData) -> float:
+        """Root mean square error, each target in units of its own standard deviation."""
+        assert data.target is not None
+        truth = data.target.double().numpy()
+        gap = _mean((self.predict(data)["mean"] - truth).reshape(-1, truth.shape[-1]) ** 2, 0)[0]
+        return float(np.sqrt(gap / _mean(truth.reshape(-1, truth.shape[-1]), 0)[1] ** 2).mean())
 
     def predict(self, data: CellData) -> dict[str, NDArray[np.float32]]:
         """Predictions of every cell; the spread is that of validation residuals."""
@@ -213,6 +229,18 @@ def _target(data: CellData, normaliser: Normaliser) -> Tensor:
     return normaliser.forward(data.target, data.target_names).double()
 
 
+def _target_scalings(train: CellData, normaliser: Normaliser) -> list[Normaliser]:
+    """The given scaling of the targets, and the plain one where that has a transform."""
+    transformed = [n for n in train.target_names if normaliser.scalings[n].transform != "none"]
+    if not transformed or train.target is None:
+        return [normaliser]
+    plain = {
+        name: fit_scaling(train.target[..., train.target_names.index(name)], "none", name)
+        for name in transformed
+    }
+    return [normaliser, Normaliser(plain).merged(normaliser)]
+
+
 def _normal_equations(data: CellData, normaliser: Normaliser, cyclic: bool) -> tuple[Array, Array]:
     """X'X [P, P] and X'y [P, O], summed over chunks of cells and over valid targets."""
     gram: Any = 0.0
@@ -235,6 +263,6 @@ def _residual(data: CellData, normaliser: Normaliser, cyclic: bool, weights: Arr
         gap = ridge_features(part, normaliser, cyclic) @ weights
         gap = gap - _target(part, normaliser).numpy()
         valid = np.isfinite(gap)
-        total += np.where(valid, gap, 0.0).__pow__(2).sum((0, 1))
+        total += (np.where(valid, gap, 0.0) ** 2).sum((0, 1))
         count += valid.sum((0, 1))
     return np.sqrt(total / np.maximum(count, 1.0))

@@ -1,0 +1,168 @@
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from stefaland.batch import Batch
+from stefaland.dataset import fit_normaliser
+from stefaland.errors import InputError
+from stefaland.normalise import Normaliser, Scaling
+from stefaland.predict import Member, combine, plan_windows, predict_cells
+from tests.synthetic import daily_cells, monthly_cells
+
+DATA = daily_cells(12, 50)
+EVERY = torch.arange(12)
+
+
+@dataclass(frozen=True)
+class Law:
+    mean: Tensor
+    scale: Tensor | None
+
+
+class Echo(nn.Module):
+    """Says the first forcing and, as its position in the window, how warm it is."""
+
+    def __init__(self, scale: float | None = 0.5, shift: float = 0.0) -> None:
+        super().__init__()
+        self.shift = nn.Parameter(torch.tensor(shift))
+        self.scale = scale
+
+    def forward(self, batch: Batch) -> Law:
+        mean = batch.forcings[..., :1] + self.shift
+        return Law(mean, None if self.scale is None else torch.full_like(mean, self.scale))
+
+
+def member(model: nn.Module, data=DATA, **settings: object) -> Member:
+    scalings = dict(fit_normaliser(data, torch.arange(len(data))).scalings)
+    scalings[data.target_names[0]] = scalings["precipitation"]
+    return Member(
+        model, Normaliser(scalings), data.forcing_names, data.static_names, data.target_names,
+        **{"window": 20, **settings},
+    )  # fmt: skip
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 60), window=st.integers(1, 60), warmup=st.integers(0, 30), cyclic=st.booleans()
+)
+def test_plan_covers_every_step_once_after_warmup(
+    n: int, window: int, warmup: int, cyclic: bool
+) -> None:
+    if window > n or warmup >= window:
+        with pytest.raises(InputError):
+            plan_windows(n, window, warmup, cyclic)
+        return
+    seen: list[int] = []
+    for stretch in plan_windows(n, window, warmup, cyclic):
+        assert warmup <= stretch.keep.start < stretch.keep.stop <= window
+        assert cyclic or 0 <= stretch.start <= n - window
+        steps = np.arange(stretch.keep.start, stretch.keep.stop) + stretch.start
+        seen.extend((steps % n).tolist() if cyclic else steps.tolist())
+    assert sorted(seen) == list(range(0 if cyclic else warmup, n))
+
+
+def test_long_series_in_physical_units_and_cold_start_missing() -> None:
+    out = predict_cells([member(Echo(), warmup_steps=6)], DATA, batch_size=5)
+    assert out["mean"].shape == (12, 50, 1)
+    assert np.isnan(out["mean"][:, :6]).all()
+    np.testing.assert_allclose(out["mean"][:, 6:, 0], DATA.forcings[:, 6:, 0], rtol=1e-4, atol=1e-4)
+    std = fit_normaliser(DATA, EVERY).scalings["precipitation"].std
+    np.testing.assert_allclose(out["spread"][:, 6:], 0.5 * std, rtol=1e-5)
+    assert out["flag"].tolist() == [0] * 12
+
+
+def test_cyclic_prediction_has_no_cold_start() -> None:
+    data = monthly_cells(8)
+    out = predict_cells([member(Echo(), data, window=12, cyclic=True, warmup_steps=3)], data)
+    np.testing.assert_allclose(out["mean"][..., 0], data.forcings[..., 0], rtol=1e-4, atol=1e-4)
+
+
+def test_batches_do_not_change_the_result() -> None:
+    one = predict_cells([member(Echo())], DATA, batch_size=100)
+    three = predict_cells([member(Echo())], DATA, batch_size=3)
+    np.testing.assert_array_equal(one["mean"], three["mean"])
+
+
+def test_ensemble_adds_the_variance_of_means() -> None:
+    shifts, scales = (0.0, 1.0, 3.0), (0.5, 1.0, None)
+    out = predict_cells([member(Echo(s, m)) for m, s in zip(shifts, scales, strict=True)], DATA)
+    std = fit_normaliser(DATA, EVERY).scalings["precipitation"].std
+    want = std * np.sqrt((0.25 + 1.0) / 2 + np.var(shifts))
+    np.testing.assert_allclose(out["spread"], want, rtol=1e-4)
+    base = predict_cells([member(Echo())], DATA)["mean"]
+    np.testing.assert_allclose(out["mean"], base + std * 4 / 3, rtol=1e-4, atol=1e-4)
+
+
+def test_mixture_equals_sampling() -> None:
+    laws = [(torch.tensor([1.0]), torch.tensor([0.5])), (torch.tensor([4.0]), torch.tensor([2.0]))]
+    mean, spread = combine(laws)
+    rng = np.random.default_rng(0)
+    draws = np.concatenate([rng.normal(m, s, 400_000) for m, s in ((1, 0.5), (4, 2.0))])
+    assert mean[0] == pytest.approx(draws.mean(), abs=0.01)
+    assert spread[0] == pytest.approx(draws.std(), abs=0.01)
+
+
+def test_single_point_network_has_unknown_spread() -> None:
+    assert np.isnan(predict_cells([member(Echo(None))], DATA)["spread"]).all()
+
+
+def test_spread_of_a_transformed_target_is_physical_and_grows_with_the_mean() -> None:
+    one = member(Echo(0.3))
+    scalings = dict(one.normaliser.scalings) | {"streamflow": Scaling(0.0, 0.4, "log")}
+    out = predict_cells([replace(one, normaliser=Normaliser(scalings))], DATA)
+    assert (out["mean"] >= 0).all()
+    order = np.argsort(out["mean"].ravel())
+    spread = out["spread"].ravel()[order]
+    assert spread[-10:].mean() > 3 * spread[:10].mean()
+
+
+def test_spread_factor_calibrates() -> None:
+    plain = predict_cells([member(Echo())], DATA)["spread"]
+    wide = predict_cells([member(Echo(), spread_factor=(1.7,))], DATA)["spread"]
+    np.testing.assert_allclose(wide, 1.7 * plain, rtol=1e-5)
+
+
+def test_flags_take_the_highest_that_applies() -> None:
+    forcings = DATA.forcings.clone()
+    forcings[2] = torch.nan
+    forcings[3, 4, 1] = 99.0
+    forcings[4, 0, 0] = torch.nan
+    filled = torch.zeros(12, dtype=torch.bool)
+    filled[[2, 5]] = True
+    data = replace(DATA, forcings=forcings, filled=filled)
+    ranges = {"air_temperature": (-50.0, 60.0), "leak": (0.0, 1.0)}
+    masked = torch.zeros(12, dtype=torch.bool)
+    masked[7] = True
+    members = [member(Echo(), ranges=ranges), member(Echo(), ranges=ranges)]
+    out = predict_cells(members, data, masked=masked)
+    assert out["flag"].tolist() == [0, 0, 3, 1, 0, 2, 0, 3, 0, 0, 0, 0]
+    assert out["flag"].dtype == np.uint8
+    assert np.isnan(out["mean"][[2, 7]]).all()
+    assert np.isfinite(out["mean"][5]).all()
+    wider = [members[0], replace(members[1], ranges={"air_temperature": (-200.0, 200.0)})]
+    assert predict_cells(wider, data)["flag"][3] == 0
+
+
+def test_variables_are_taken_by_name() -> None:
+    flipped = replace(DATA, forcings=DATA.forcings.flip(-1), forcing_names=DATA.forcing_names[::-1])
+    one, other = (predict_cells([member(Echo())], d)["mean"] for d in (DATA, flipped))
+    np.testing.assert_array_equal(one, other)
+    absent = replace(DATA, forcings=DATA.forcings[..., :1], forcing_names=("precipitatoin",))
+    with pytest.raises(InputError) as caught:
+        predict_cells([member(Echo())], absent)
+    assert len(caught.value.faults) == 2
+    assert 'Did you mean "precipitatoin"' in str(caught.value)
+
+
+def test_members_must_agree_about_the_target() -> None:
+    with pytest.raises(InputError, match="ensemble member 1"):
+        predict_cells([member(Echo()), replace(member(Echo()), target_names=("snow",))], DATA)
+    with pytest.raises(InputError, match="no member"):
+        predict_cells([], DATA)
