@@ -7,7 +7,7 @@ Upstream: cubes read by the workflows into `CellData`. Downstream: loop.py and p
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -218,18 +218,6 @@ def year_share(time: NDArray[np.datetime64]) -> NDArray[np.float32]:
     return (elapsed / length).astype(np.float32)
 
 
-def part_of(batch: Batch, part: slice) -> Batch:
-    """A rank's rows of a batch; the batch itself where it is all of them."""
-    if part.start in (0, None) and part.stop in (len(batch), None):
-        return batch
-    taken = {
-        field.name: value[part]
-        for field in fields(batch)
-        if isinstance(value := getattr(batch, field.name), Tensor)
-    }
-    return replace(batch, **taken)
-
-
 class Windows:
     """Normalised cell table, resident on `device`; gathers batches of windows there.
 
@@ -303,12 +291,12 @@ class Windows:
         )
 
     def batches(self, draws: Sequence[Draw]) -> Iterator[Batch]:
-        """The whole batch of each draw; the indices of all go to the device in one copy."""
+        """This rank's part of each draw; the indices of all go to the device in one copy."""
         if not draws:
             return
-        rows = torch.cat([draw.rows for draw in draws]).to(self.device)
-        starts = torch.cat([draw.starts for draw in draws]).to(self.device)
-        sizes = [len(draw.rows) for draw in draws]
+        rows = torch.cat([draw.rows[draw.part] for draw in draws]).to(self.device)
+        starts = torch.cat([draw.starts[draw.part] for draw in draws]).to(self.device)
+        sizes = [draw.part.stop - draw.part.start for draw in draws]
         for pair in zip(rows.split(sizes), starts.split(sizes), strict=True):
             yield self.gather(*pair)
 
@@ -319,6 +307,5 @@ class Windows:
 
 
 __all__ = [
-    "CellData", "Windows", "check_ranges", "fit_normaliser", "part_of", "period_steps",
-    "year_share",
+    "CellData", "Windows", "check_ranges", "fit_normaliser", "period_steps", "year_share",
 ]  # fmt: skip

@@ -52,14 +52,18 @@ class Source(Protocol):
     device: torch.device
 
     def batches(self, draws: list[Draw]) -> Iterator[Batch]:
-        """One whole batch a draw, on the device."""
+        """This rank's part of each draw, on the device."""
 
 
 class Objective(Protocol):
-    """The loss of this rank's part of a batch; `generator` is the step's, alike on all ranks."""
+    """The loss of this rank's `batch`, which is `draw.part` of the whole draw.
+
+    `generator` is alike on all ranks: what is drawn for the whole batch and cut to the part does
+    not depend on the number of ranks.
+    """
 
     def __call__(
-        self, model: nn.Module, batch: Batch, part: slice, generator: torch.Generator
+        self, model: nn.Module, batch: Batch, draw: Draw, generator: torch.Generator
     ) -> Tensor:
         """A scalar: the mean over the part's samples."""
 
@@ -214,8 +218,7 @@ class _Run:
             # Ranks with unequal parts count by their samples; DDP takes the plain mean.
             share = (draw.part.stop - draw.part.start) * world_size() / len(draw.rows)
             (loss * (share / group_size)).backward()
-        cells = None if batch.cell is None else batch.cell[draw.part]
-        self.pending.append((loss.detach(), cells, progress.step))
+        self.pending.append((loss.detach(), batch.cell, progress.step))
         self._check_losses(0 if self.device.type == "cpu" else LOSS_LAG)
         if last:
             self._update(progress.epoch * self.steps + progress.step // config.accumulate)
@@ -224,7 +227,7 @@ class _Run:
     def _loss(self, draw: Draw, batch: Batch, generator: torch.Generator) -> Tensor:
         half = self.config.precision == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
-            return self.objective(self.runner, batch, draw.part, generator)
+            return self.objective(self.runner, batch, draw, generator)
 
     def _update(self, step: int) -> None:
         rate = learning_rate(step, self.steps * self.config.epochs, self.config.optimiser)

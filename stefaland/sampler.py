@@ -45,6 +45,10 @@ class Sampler:
     steps_per_epoch: int | None = None
     group: NDArray[Any] | None = None
     """[n] labels of `rows`."""
+    shard: NDArray[Any] | None = None
+    """[n] shard number of `rows`: an epoch goes through `buffer` whole shards at a time, in
+    shuffled order, and shuffles the rows within them."""
+    buffer: int = 8
     rank: int = 0
     world_size: int = 1
 
@@ -87,6 +91,11 @@ class Sampler:
             # The first of each group in random order: a fair choice within every group.
             _, firsts = np.unique(self.group[order], return_index=True)
             order = order[np.sort(firsts)]
+        if self.shard is not None:
+            # A stable sort by the buffer that a shard falls into keeps the rows' own shuffling.
+            labels, place = np.unique(self.shard, return_inverse=True)
+            turn = generator.permutation(len(labels)) // self.buffer
+            order = order[np.argsort(turn[place[order]], kind="stable")]
         return self.rows[order]
 
     def _part(self, size: int) -> slice:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from stefaland.batch import Batch
 from stefaland.config import OptimiserConfig, TrainConfig
-from stefaland.dataset import Windows, fit_normaliser, part_of
+from stefaland.dataset import Windows, fit_normaliser
 from stefaland.errors import InputError
 from stefaland.log import RunLog
 from stefaland.loop import FitResult, Interrupted, fit, learning_rate
@@ -43,11 +43,10 @@ class Toy(nn.Module):
         return self.layers(inputs.flatten(0, 1)).unflatten(0, inputs.shape[:2])
 
 
-def objective(model: nn.Module, batch: Batch, part: slice, generator: torch.Generator) -> Tensor:
-    mine = part_of(batch, part)
-    noise = torch.rand(batch.target.shape, generator=generator)[part]
-    valid = ~mine.target.isnan() & (noise > 0.2)
-    return (model(mine) - mine.target)[valid].square().mean()
+def objective(model: nn.Module, batch: Batch, draw: Draw, generator: torch.Generator) -> Tensor:
+    noise = torch.rand((len(draw.rows), 10, 1), generator=generator)[draw.part]
+    valid = ~batch.target.isnan() & (noise > 0.2)
+    return (model(batch) - batch.target)[valid].square().mean()
 
 
 def toy(seed: int = 0) -> Toy:
@@ -160,8 +159,8 @@ def test_state_of_other_settings_or_data_is_refused(tmp_path: Path) -> None:
 
 
 def test_nan_loss_stops_and_saves_the_cells(tmp_path: Path) -> None:
-    def bad(model: nn.Module, batch: Batch, part: slice, generator: torch.Generator) -> Tensor:
-        loss = objective(model, batch, part, generator)
+    def bad(model: nn.Module, batch: Batch, draw: Draw, generator: torch.Generator) -> Tensor:
+        loss = objective(model, batch, draw, generator)
         return loss * (torch.nan if 130 in batch.cell.tolist() else 1.0)
 
     with pytest.raises(InputError, match="loss of nan"):
@@ -173,7 +172,7 @@ def test_nan_loss_stops_and_saves_the_cells(tmp_path: Path) -> None:
 
 
 def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:
-    def plain(model: nn.Module, batch: Batch, part: slice, generator: torch.Generator) -> Tensor:
+    def plain(model: nn.Module, batch: Batch, draw: Draw, generator: torch.Generator) -> Tensor:
         return (model(batch) - torch.nan_to_num(batch.target)).square().mean()
 
     class Linear(nn.Module):

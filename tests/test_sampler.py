@@ -66,3 +66,18 @@ def test_empty_sets_are_refused() -> None:
         Sampler(np.arange(3), 0, 0, 4)
     with pytest.raises(InputError, match="one per rank"):
         Sampler(np.arange(3), 0, 1, 4, world_size=4).epoch(0)
+
+
+def test_shards_are_read_whole_a_few_at_a_time_and_mixed() -> None:
+    shard = np.repeat(np.arange(12), 20)
+    sampler = Sampler(np.arange(240), 0, 1, 10, seed=3, shard=shard, buffer=3)
+    rows = [r for r, _ in flat(sampler.epoch(0))]
+    assert sorted(rows) == list(range(240))
+    visits = [set(shard[rows[i : i + 60]]) for i in range(0, 240, 60)]
+    assert all(len(v) == 3 for v in visits)
+    assert set.union(*visits) == set(range(12))
+    first = [len(set(shard[rows[i : i + 10]])) for i in range(0, 60, 10)]
+    assert min(first) >= 2
+    assert visits != [
+        set(shard[[r for r, _ in flat(sampler.epoch(1))][i : i + 60]]) for i in range(0, 240, 60)
+    ]

@@ -1,0 +1,101 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+
+from stefaland.batch import Batch
+from stefaland.dataset import CellData, Windows, fit_normaliser
+from stefaland.errors import InputError
+from stefaland.sampler import Sampler
+from stefaland.stream import ShardedWindows, StreamedWindows, training_windows
+from tests.synthetic import daily_cells
+
+DATA = daily_cells(40, 60)
+NORMALISER = fit_normaliser(DATA, torch.arange(40))
+RESIDENT = Windows(DATA, NORMALISER, 15)
+
+
+def assert_same(a: Batch, b: Batch) -> None:
+    for field in fields(Batch):
+        one, other = getattr(a, field.name), getattr(b, field.name)
+        assert (one is None) == (other is None), field.name
+        if one is not None:
+            torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+
+
+class Reader:
+    """Shards of ten cells that count how often they are read."""
+
+    def __init__(self) -> None:
+        self.reads: list[int] = []
+
+    def shards(self) -> list[Callable[[], CellData]]:
+        def read(i: int) -> CellData:
+            self.reads.append(i)
+            return DATA.take(torch.arange(10 * i, 10 * i + 10))
+
+        return [lambda i=i: read(i) for i in range(4)]
+
+
+def test_shards_give_the_batches_of_resident_windows() -> None:
+    reader = Reader()
+    sharded = ShardedWindows(reader.shards(), [10] * 4, NORMALISER, 15, kept=2)
+    assert len(sharded) == 40
+    assert sharded.starts() == RESIDENT.starts()
+    draws = Sampler(np.arange(40), 0, 46, 8, seed=1).epoch(0)
+    for one, other in zip(sharded.batches(draws), RESIDENT.batches(draws), strict=True):
+        assert_same(one, other)
+
+
+def test_a_sampler_with_shards_reads_each_of_them_once() -> None:
+    reader = Reader()
+    sharded = ShardedWindows(reader.shards(), [10] * 4, NORMALISER, 15, kept=2)
+    sampler = Sampler(np.arange(40), 0, 46, 5, shard=sharded.shard_of, buffer=2)
+    list(sharded.batches(sampler.epoch(0)))
+    assert sorted(reader.reads) == [0, 1, 2, 3]
+
+
+def test_streamed_equals_resident_and_keeps_the_order() -> None:
+    draws = Sampler(np.arange(40), 0, 46, 8, seed=1).epoch(0)
+    streamed = StreamedWindows(RESIDENT, "cpu")
+    for one, other in zip(streamed.batches(draws), RESIDENT.batches(draws), strict=True):
+        assert_same(one, other)
+    assert list(streamed.batches([])) == []
+
+
+def test_a_reader_that_fails_says_so_in_the_training_thread() -> None:
+    def fail() -> CellData:
+        raise OSError("the disk went away")
+
+    sharded = ShardedWindows([fail], [10], NORMALISER, 15)
+    draws = Sampler(np.arange(10), 0, 46, 4).epoch(0)
+    with pytest.raises(OSError, match="went away"):
+        list(StreamedWindows(sharded, "cpu").batches(draws))
+    short = ShardedWindows([lambda: DATA.take(torch.arange(3))], [10], NORMALISER, 15)
+    with pytest.raises(InputError, match="3 cells"):
+        list(StreamedWindows(short, "cpu").batches(draws))
+
+
+def test_leaving_early_ends_the_thread() -> None:
+    before = threading.active_count()
+    batches = StreamedWindows(RESIDENT, "cpu").batches(Sampler(np.arange(40), 0, 46, 2).epoch(0))
+    next(batches)
+    batches.close()
+    assert threading.active_count() == before
+
+
+def test_on_a_cpu_everything_is_resident() -> None:
+    assert isinstance(training_windows(DATA, NORMALISER, 15), Windows)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_streamed_on_a_gpu_equals_resident() -> None:
+    draws = Sampler(np.arange(40), 0, 46, 8, seed=1).epoch(0)
+    streamed = training_windows(DATA, NORMALISER, 15, device="cuda", resident=False)
+    for one, other in zip(streamed.batches(draws), RESIDENT.batches(draws), strict=True):
+        assert_same(one.to("cpu"), other)
