@@ -1,0 +1,70 @@
+"""The model card: what a checkpoint is, what it was trained on and how well it did, in Markdown.
+
+Upstream: the data.json of a checkpoint. Downstream: `card.md` beside the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+
+def model_card(
+    title: str, model: Mapping[str, Any], data: Mapping[str, Any], parameters: int
+) -> str:
+    """The text of `card.md` from the settings of a model and its `data.json`."""
+    training = data.get("training", {})
+    blocks = [
+        f"# {title}",
+        f"{parameters:,} parameters; weights in `model.safetensors`, settings in `config.json`, "
+        "variables and statistics in `data.json`.",
+        "## Variables",
+        _variables(model, data),
+        "## Training",
+        _training(training),
+        "## Use",
+        "Inputs are in the units of the table and are normalised with its statistics; a missing "
+        "value is NaN. Outside the range of the training cells a prediction is an extrapolation "
+        "and is flagged.",
+    ]
+    if data.get("targets"):
+        blocks.insert(4, f"Target: {', '.join(data['targets'])}.")
+    if data.get("spread_factor"):
+        factors = ", ".join(f"{f:.3g}" for f in data["spread_factor"])
+        blocks.append(f"The spread is calibrated on validation cells: scales are times {factors}.")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _variables(model: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    roles = [("forcing", name) for name in model.get("forcings", ())]
+    roles += [("static", name) for name in model.get("statics", ())]
+    roles += [("target", name) for name in data.get("targets", ())]
+    units = data.get("units", {})
+    rows = []
+    for role, name in roles:
+        scaling = data.get("normaliser", {}).get(name, {})
+        figures = [_number(scaling.get(key)) for key in ("mean", "std", "minimum", "maximum")]
+        rows.append([name, role, str(units.get(name, "")), scaling.get("transform", ""), *figures])
+    for name, classes in model.get("categorical", {}).items():
+        rows.append([name, f"static, {classes} classes", "", "", "", "", "", ""])
+    head = ["variable", "role", "units", "transform", "mean", "std", "smallest", "largest"]
+    return table(head, rows)
+
+
+def _training(training: Mapping[str, Any]) -> str:
+    if not training:
+        return "Not trained."
+    rows = [[key, str(training[key])] for key in ("fold", "cells", "epochs", "best_epoch")
+            if key in training]  # fmt: skip
+    rows += [[key, _number(value)] for key, value in training.get("best", {}).items()]
+    return table(["", ""], rows)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+def _number(value: Any) -> str:
+    return "" if value is None else f"{value:.5g}"
