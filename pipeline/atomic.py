@@ -1,0 +1,126 @@
+"""Files and folders that appear whole or not at all, whatever kills the writer.
+
+Downstream: `cube`, `ledger`. A writer that dies leaves a hidden `.partial` beside its target, which
+`remove_stale_partials` takes away; a partial of a living process on this host is left alone.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+
+from stefaland.errors import Fault, InputError
+
+STALE_SECONDS = 24 * 3600
+"""Age at which another host's partial counts as left behind."""
+
+HOPELESS = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
+    *(errno.ENOTDIR, errno.ENAMETOOLONG, errno.EFBIG),
+}
+"""Errors of a full disk, an exhausted quota or missing rights."""
+
+_SERIAL = count()
+
+
+class UnwritableError(InputError):
+    """An output place that cannot be written; no other tile could be either."""
+
+
+def _partial(path: Path) -> Path:
+    """A hidden sibling that names its host and process and is never used twice."""
+    host = socket.gethostname().replace(".", "_")
+    return path.with_name(f".{path.name}.{host}.{os.getpid()}.{next(_SERIAL)}.partial")
+
+
+def write_bytes(path: Path, parts: Sequence[bytes | memoryview]) -> None:
+    """Replace `path` by the joined `parts`, on disk before it gets its name."""
+    partial = _partial(path)
+    try:
+        with partial.open("wb") as handle:
+            handle.writelines(parts)
+            handle.flush()
+            os.fsync(handle.fileno())
+        os.replace(partial, path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """A folder to fill that becomes `path` on leaving; what was at `path` is replaced."""
+    make_folder(path.parent)
+    partial = _partial(path)
+    partial.mkdir()
+    try:
+        yield partial
+        if path.exists():
+            old = _partial(path)
+            os.replace(path, old)
+            os.replace(partial, path)
+            shutil.rmtree(old)
+        else:
+            os.replace(partial, path)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def make_folder(path: Path) -> None:
+    """Create `path` and its parents; `InputError` where it cannot be written."""
+    with writing(path):
+        path.mkdir(parents=True, exist_ok=True)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Turn errors that trying again cannot cure into `UnwritableError`; others pass."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in HOPELESS:
+            raise
+        fault = Fault(
+            str(path),
+            f"a place that cannot be written ({error.strerror})",
+            "a writable folder with space left",
+            "Free space or set roots.runs to another place, then run again: finished tiles stay.",
+        )
+        raise UnwritableError([fault]) from None
+
+
+def _is_stale(partial: Path) -> bool:
+    *_, host, pid, _serial, _suffix = partial.name.rsplit(".", 4)
+    try:
+        if host == socket.gethostname().replace(".", "_"):
+            return not _is_alive(int(pid))
+        return time.time() - partial.stat().st_mtime > STALE_SECONDS
+    except (OSError, ValueError):
+        return False
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def remove_stale_partials(folder: Path, pattern: str = "*") -> None:
+    """Remove what dead writers left in `folder` (not below it) of the targets named `pattern`."""
+    for partial in folder.glob(f".{pattern}.partial"):
+        if _is_stale(partial):
+            if partial.is_dir():
+                shutil.rmtree(partial, ignore_errors=True)
+            else:
+                partial.unlink(missing_ok=True)

@@ -1,0 +1,118 @@
+"""Cubes as tables of model locations: dims (cell, time) and (cell,).
+
+Upstream: `cube` (or a store of locations). Downstream: the tensors of training and prediction. A
+cell of a grid is its row-major flat index.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pipeline.store import open_cube
+from pipeline.template import grid_of
+from stefaland.errors import Faults, bad_input, nearest_name
+
+
+def read_cells(
+    cube: str | Path | xr.Dataset,
+    names: Sequence[str],
+    cells: np.ndarray | None = None,
+    land_mask: np.ndarray | None = None,
+) -> xr.Dataset:
+    """The variables at `cells`, dims (cell, time) and (cell,), in memory; coords cell, lat, lon.
+
+    Of a cube, `cells` are flat indices into the grid, by default those where `land_mask` (y, x) is
+    True, or all. Of a store of locations (dims (time, cell)) they are positions, and its own
+    coordinates stay. Shards are read once each, whatever the order of the cells. Raises
+    `InputError` for unknown variables and cells outside the grid.
+    """
+    ds = cube if isinstance(cube, xr.Dataset) else open_cube(cube)
+    _known(ds, names)
+    if "cell" in ds.dims:
+        return _locations(ds, names, cells)
+    grid_shape = ds.sizes["y"], ds.sizes["x"]
+    flat = _flat_indices(grid_shape, cells, land_mask)
+    rows, cols = np.divmod(flat, grid_shape[1])
+    arrays = {name: _gather(ds[name], rows, cols) for name in names}
+    lon, lat = _lonlat(ds, rows, cols)
+    coords: dict[str, Any] = {
+        "cell": ("cell", flat),
+        "lat": ("cell", lat, {"standard_name": "latitude", "units": "degrees_north"}),
+        "lon": ("cell", lon, {"standard_name": "longitude", "units": "degrees_east"}),
+    }
+    if "time" in ds.coords:
+        coords["time"] = ds["time"].variable
+    return xr.Dataset(arrays, coords, ds.attrs)
+
+
+def _known(ds: xr.Dataset, names: Sequence[str]) -> None:
+    faults = Faults()
+    known = sorted(map(str, ds.data_vars))
+    where = ds.encoding.get("source", "the cube")
+    for name in names:
+        if name not in ds.data_vars:
+            expected = f"one of {', '.join(known)}"
+            faults.add(f"{where}: {name}", "no such variable", expected, nearest_name(name, known))
+    faults.raise_if_any()
+
+
+def _locations(ds: xr.Dataset, names: Sequence[str], cells: np.ndarray | None) -> xr.Dataset:
+    chosen = ds[list(names)] if cells is None else ds[list(names)].isel(cell=np.asarray(cells))
+    return chosen.transpose("cell", "time", missing_dims="ignore").load()
+
+
+def _flat_indices(
+    shape: tuple[int, int], cells: np.ndarray | None, land_mask: np.ndarray | None
+) -> np.ndarray:
+    if cells is None:
+        if land_mask is None:
+            return np.arange(shape[0] * shape[1])
+        if land_mask.shape != shape:
+            raise bad_input("land mask", f"shape {land_mask.shape}", f"the grid's shape {shape}")
+        return np.flatnonzero(land_mask)
+    flat = np.asarray(cells, dtype=np.int64)
+    if flat.size and (flat.min() < 0 or flat.max() >= shape[0] * shape[1]):
+        found = f"{flat.min()} to {flat.max()}"
+        raise bad_input("cells", found, f"flat indices below {shape[0] * shape[1]}")
+    return flat
+
+
+def _lonlat(ds: xr.Dataset, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    if "cube" in ds.attrs:
+        lon, lat = grid_of(ds.attrs).lonlat()
+        return lon[rows, cols], lat[rows, cols]
+    return ds["x"].values[cols], ds["y"].values[rows]
+
+
+def _gather(da: xr.DataArray, rows: np.ndarray, cols: np.ndarray) -> xr.Variable:
+    """Values at (rows, cols): dims (cell, time) or (cell,), a block of shards in memory at once."""
+    has_time = "time" in da.dims
+    dims = ("cell", "time") if has_time else ("cell",)
+    out = np.empty((rows.size, da.sizes["time"]) if has_time else rows.size, dtype=da.dtype)
+    for here, block in _blocks(da, rows, cols):
+        values = da.isel(y=block[0], x=block[1]).transpose("y", "x", ...).values
+        out[here] = values[rows[here] - block[0].start, cols[here] - block[1].start]
+    return xr.Variable(dims, out, da.attrs)
+
+
+def _blocks(
+    da: xr.DataArray, rows: np.ndarray, cols: np.ndarray
+) -> Iterator[tuple[np.ndarray, tuple[slice, slice]]]:
+    """For each shard with wanted cells: their positions, and the window of the shard they span."""
+    cut = da.encoding.get("shards") or da.encoding.get("chunks") or da.shape
+    height, width = cut[da.dims.index("y")], cut[da.dims.index("x")]
+    shard = (rows // height) * (da.sizes["x"] // width + 1) + cols // width
+    order = np.argsort(shard, kind="stable")
+    starts = np.flatnonzero(np.diff(shard[order], prepend=-1))
+    for here in np.split(order, starts[1:]):
+        if here.size:
+            yield here, (_span(rows[here]), _span(cols[here]))
+
+
+def _span(index: np.ndarray) -> slice:
+    return slice(int(index.min()), int(index.max()) + 1)

@@ -1,0 +1,233 @@
+"""Where the tasks of a run are done: here, in local processes, on SLURM, or on a given scheduler.
+
+Downstream: `run.run_stage`. Workers are processes with one or two threads each.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import Field, model_validator
+
+from stefaland.config import Frozen
+from stefaland.errors import bad_input
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+LOG = logging.getLogger(__name__)
+CLOSE_SECONDS = 5
+"""How long workers get to end before they are killed."""
+
+
+class SlurmConfig(Frozen):
+    """What one site's SLURM wants to know of a worker job (dask-jobqueue's names in brackets)."""
+
+    queue: str | None = None
+    account: str | None = None
+    walltime: str = Field("04:00:00", pattern=r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$")
+    cores: int = Field(8, gt=0)
+    processes: int = Field(8, gt=0)
+    """Workers of one job."""
+    memory: str = "32GiB"
+    """Of one job, shared by its workers."""
+    jobs: int = Field(1, gt=0)
+    """Jobs at most; they come and go with the work."""
+    minimum_jobs: int = Field(1, ge=0)
+    directives: tuple[str, ...] = ()
+    """Further #SBATCH lines, such as `--constraint=haswell` [job_extra_directives]."""
+    prologue: tuple[str, ...] = ()
+    """Shell lines before the worker starts, such as `module load ...` [job_script_prologue]."""
+    scratch: str | None = None
+    """Local disk of a node for spilled data [local_directory]."""
+    interface: str | None = None
+
+    @property
+    def seconds(self) -> int:
+        """The wall time."""
+        days, _, clock = self.walltime.rpartition("-")
+        hours, minutes, seconds = map(int, clock.split(":"))
+        return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+
+    @property
+    def lifetime(self) -> list[str]:
+        """Worker arguments that end it, between tasks, before the wall time does."""
+        stagger = max(10, self.seconds // 20)
+        lifetime = max(30, self.seconds - 2 * stagger)
+        return ["--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"]
+
+
+class ClusterConfig(Frozen):
+    """The `cluster:` section: `local` processes, `slurm`, the `address` of a scheduler, `none`."""
+
+    kind: Literal["local", "slurm", "address", "none"] = "local"
+    workers: int | None = Field(None, gt=0)
+    """Local processes; by default one a core."""
+    threads_per_worker: int = Field(1, gt=0, le=4)
+    memory_per_worker: str = "auto"
+    """Such as `4GiB`; a worker above it is restarted. `auto` shares the machine's memory."""
+    address: str | None = None
+    dashboard_port: int = Field(8787, ge=0, le=65535)
+    slurm: SlurmConfig = SlurmConfig()
+
+    @model_validator(mode="after")
+    def _address_given(self) -> ClusterConfig:
+        if (self.kind == "address") != (self.address is not None):
+            raise ValueError("kind `address` and an address belong together")
+        return self
+
+
+@contextmanager
+def connect(config: ClusterConfig) -> Iterator[Client | None]:
+    """A client of the configured cluster, closed with it on leaving; None works in this process.
+
+    `InputError` where the scheduler does not answer or the cluster's settings cannot be used.
+    """
+    if config.kind == "none":
+        yield None
+        return
+    from dask.utils import parse_bytes
+    from distributed import Client
+
+    if config.memory_per_worker != "auto":
+        try:
+            parse_bytes(config.memory_per_worker)
+        except ValueError:
+            raise bad_input(
+                "cluster.memory_per_worker", f'"{config.memory_per_worker}"', "such as 4GiB"
+            ) from None
+    if config.kind == "address":
+        with _existing(config, Client) as client:
+            yield client
+        return
+    with _main_not_imported_again():
+        cluster = _local(config) if config.kind == "local" else _slurm(config)
+        client = Client(cluster)
+        try:
+            _announce(client)
+            yield client
+        finally:
+            _close(client, cluster)
+
+
+@contextmanager
+def _existing(config: ClusterConfig, make: Any) -> Iterator[Client]:
+    try:
+        client = make(config.address, timeout="15s")
+    except (OSError, TimeoutError, ValueError) as error:
+        raise bad_input(
+            "cluster.address",
+            f"no scheduler at {config.address} ({type(error).__name__})",
+            "the address of a running Dask scheduler, such as tcp://10.0.0.1:8786",
+        ) from None
+    with client:
+        _announce(client)
+        yield client
+
+
+def _local(config: ClusterConfig) -> Any:
+    from dask import config as dask_config
+    from dask.system import CPU_COUNT
+    from distributed import LocalCluster
+
+    settings = {"distributed.worker.multiprocessing-method": "spawn"}
+    with dask_config.set(settings):
+        return LocalCluster(
+            n_workers=config.workers or CPU_COUNT,
+            threads_per_worker=config.threads_per_worker,
+            memory_limit=config.memory_per_worker,
+            processes=True,
+            host="127.0.0.1",
+            dashboard_address=f"127.0.0.1:{_free_port(config.dashboard_port)}",
+            silence_logs=logging.ERROR,
+        )
+
+
+def _free_port(port: int) -> int:
+    """`port`, or 0 (any) where another process has it."""
+    import socket
+
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return 0
+    return port
+
+
+def _slurm(config: ClusterConfig) -> Any:
+    import shutil
+
+    from dask_jobqueue import SLURMCluster
+
+    if shutil.which("sbatch") is None:
+        raise bad_input(
+            "cluster.kind",
+            "slurm, and no sbatch on this machine",
+            "a login node of a SLURM cluster",
+            "Use --set cluster.kind=local here.",
+        )
+    slurm = config.slurm
+    cluster = SLURMCluster(
+        queue=slurm.queue,
+        account=slurm.account,
+        walltime=slurm.walltime,
+        cores=slurm.cores,
+        processes=slurm.processes,
+        memory=slurm.memory,
+        job_extra_directives=list(slurm.directives),
+        job_script_prologue=list(slurm.prologue),
+        local_directory=slurm.scratch,
+        interface=slurm.interface,
+        worker_extra_args=slurm.lifetime,
+    )
+    cluster.adapt(minimum_jobs=slurm.minimum_jobs, maximum_jobs=slurm.jobs)
+    return cluster
+
+
+def _announce(client: Client) -> None:
+    LOG.info("dashboard at %s", client.dashboard_link)
+    print(f"dashboard {client.dashboard_link}", file=sys.stderr)
+
+
+def _close(client: Client, cluster: Any) -> None:
+    """End the workers, with no patience when the run was interrupted."""
+    seconds = 1 if sys.exc_info()[0] is not None else CLOSE_SECONDS
+    ending = threading.Thread(target=_close_quietly, args=(client, cluster, seconds), daemon=True)
+    ending.start()
+    ending.join(2 * CLOSE_SECONDS)
+
+
+def _close_quietly(client: Client, cluster: Any, seconds: float) -> None:
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    try:
+        client.close(timeout=seconds)
+        cluster.close(timeout=seconds)
+    except (OSError, TimeoutError, RuntimeError) as error:
+        LOG.debug("cluster did not close cleanly: %s", error)
+
+
+@contextmanager
+def _main_not_imported_again() -> Iterator[None]:
+    """Keep spawned workers from running the main script again: steps travel by pickle alone.
+
+    Without this a script that has no `if __name__ == "__main__"` would start a cluster in every
+    worker.
+    """
+    main = sys.modules["__main__"]
+    kept = {key: getattr(main, key) for key in ("__file__", "__spec__") if hasattr(main, key)}
+    for key in kept:
+        setattr(main, key, None)
+    if "__file__" in kept:
+        del main.__file__
+    try:
+        yield
+    finally:
+        for key, value in kept.items():
+            setattr(main, key, value)

@@ -1,0 +1,206 @@
+"""Cubes: Zarr v3 stores that are created whole from a template and filled one tile at a time.
+
+Upstream: `regrid` and the model's predictions. Downstream: `cells`, `mosaic`. A shard is the whole
+time axis of one tile of one variable and is written in full by exactly one task; chunks that hold
+only the fill value are not written; every chunk carries its crc32c. A store holds no time stamps,
+so that a resumed run gives the same bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pipeline.atomic import make_folder, new_folder, remove_stale_partials, write_bytes, writing
+from pipeline.integrity import Problem, verify_cube
+from pipeline.locations import write_locations
+from pipeline.shards import ShardLayout, digest, encode_shard, shard_file
+from pipeline.store import Store, cube_grid, cube_tiles, open_cube, read_store
+from pipeline.template import CubeTemplate, CubeVariable, cube_template, write_template
+from pipeline.tiles import Tile
+from stefaland.errors import Faults, bad_input, nearest_name
+
+__all__ = [
+    "CubeTemplate", "CubeVariable", "Problem", "create_cube", "cube_grid", "cube_template",
+    "cube_tiles", "open_cube", "read_store", "verify_cube", "write_locations", "write_tile",
+]  # fmt: skip
+
+UNCOMPARED = ("versions", "code")
+"""Root attributes that may differ between a store and the template it is resumed with."""
+
+
+def create_cube(path: str | Path, template: CubeTemplate, attrs: Mapping[str, Any]) -> None:
+    """Write the store's metadata and coordinates, whole or not at all; no array values.
+
+    A store of the same template is kept with all it holds; a different one is an `InputError` that
+    names what differs.
+    """
+    path = Path(path)
+    make_folder(path.parent)
+    remove_stale_partials(path.parent, f"{path.name}.*")
+    if not path.exists():
+        with writing(path), new_folder(path) as folder:
+            write_template(folder, template, attrs)
+        return
+    with tempfile.TemporaryDirectory() as folder_name:
+        wanted = Path(folder_name) / path.name
+        write_template(wanted, template, attrs)
+        differences = _differences(wanted, path)
+    if differences:
+        raise bad_input(
+            str(path),
+            f"a store that differs in {', '.join(differences[:5])}",
+            "a store of the same grid, times, variables and settings",
+            "Remove it, or give this run another name.",
+        )
+
+
+def _comparable(file: Path) -> Any:
+    if file.name != "zarr.json":
+        return file.read_bytes()
+    meta = json.loads(file.read_text())
+    meta.pop("consolidated_metadata", None)
+    for key in UNCOMPARED:
+        meta.get("attributes", {}).pop(key, None)
+    return meta
+
+
+def _differences(wanted: Path, found: Path) -> list[str]:
+    """Names of the arrays (or `attributes`) in which two stores' templates differ."""
+    names = {file.parent.name for root in (wanted, found) for file in root.glob("*/zarr.json")}
+    differing = [] if _same(wanted, found, "zarr.json") else ["attributes"]
+    for name in sorted(names):
+        files = [f.relative_to(wanted) for f in (wanted / name).rglob("*") if f.is_file()]
+        if not files or not all(_same(wanted, found, str(file)) for file in files):
+            differing.append(name)
+    return differing
+
+
+def _same(wanted: Path, found: Path, name: str) -> bool:
+    a, b = wanted / name, found / name
+    return b.is_file() and _comparable(a) == _comparable(b)
+
+
+def write_tile(path: str | Path, tile: Tile, ds: xr.Dataset) -> dict[str, dict[str, Any]]:
+    """Write the tile's core of every variable in `ds`, dims (time?, y, x), as whole shards.
+
+    Gives by variable `valid`, `min`, `max` and `shards`: the digest of each shard, or ""
+    for one without values, which is not written. `InputError`, before anything is written, where
+    `ds` is not exactly the tile or would fill only part of a shard.
+    """
+    path = Path(path)
+    store = read_store(path)
+    start = _guard(store, tile, ds)
+    return {
+        str(name): _write_variable(store, tile, ds[name], start)
+        for name in sorted(map(str, ds.data_vars))
+    }
+
+
+def _guard(store: Store, tile: Tile, ds: xr.Dataset) -> int:
+    """Refuse whatever is not exactly shards of `tile`; gives the position of its first time."""
+    where, faults = f"{store.path}, tile {tile.name}", Faults()
+    if not store.owns(tile):
+        faults.add(where, f"rows {tile.rows}, columns {tile.cols}", "a whole tile of the store",
+                   "Shards are written whole: use the tiles of cube_tiles(path).")  # fmt: skip
+        faults.raise_if_any()
+    window = store.grid.window(tile.rows, tile.cols)
+    for dim, wanted, step in (("y", window.y, window.dy), ("x", window.x, window.dx)):
+        label, expected = f"{where}, coordinate {dim}", f"{wanted.size} values from {wanted[0]}"
+        if dim not in ds.coords:
+            faults.add(label, "none", expected)
+        elif ds[dim].shape != wanted.shape or abs(ds[dim].values - wanted).max() > 1e-6 * step:
+            faults.add(label, f"{ds[dim].size} values from {ds[dim].values[0]}", expected)
+    for name, da in ds.data_vars.items():
+        layout = store.layouts.get(str(name))
+        label = f"{where}, variable {name}"
+        if layout is None:
+            faults.add(label, "no such variable in the store", "a variable of its template",
+                       nearest_name(str(name), store.layouts))  # fmt: skip
+        elif da.dims != layout.dims:
+            faults.add(label, f"dims {da.dims}", f"dims {layout.dims}")
+        elif da.dtype.kind != np.dtype(layout.dtype).kind:
+            faults.add(label, f"type {da.dtype}", f"type {np.dtype(layout.dtype)}")
+    faults.raise_if_any()
+    lengths = [store.layouts[str(n)].shard[0] for n, da in ds.data_vars.items() if da.ndim == 3]
+    return _first_time(store, where, ds, lengths[0]) if lengths else 0
+
+
+def _first_time(store: Store, where: str, ds: xr.Dataset, length: int) -> int:
+    """Position in the store of the first time of `ds`; refuses what is not whole shards."""
+    assert store.time is not None
+    label, known = f"{where}, coordinate time", f"{store.time[0]} to {store.time[-1]}"
+    if "time" not in ds.coords or not ds["time"].size:
+        raise bad_input(label, "none", f"times of the store, {known}")
+    times = ds["time"].values
+    first = int(np.searchsorted(store.time, times[0]))
+    last = first + times.size
+    if not np.array_equal(store.time[first:last], times):
+        raise bad_input(
+            label, f"{times.size} times from {times[0]}", f"times of the store, {known}"
+        )
+    if first % length or (last % length and last != store.time.size):
+        raise bad_input(
+            label,
+            f"times {first} to {last} of {store.time.size}, which would cut a shard",
+            f"whole blocks of {length} times",
+        )
+    return first
+
+
+def _write_variable(store: Store, tile: Tile, da: xr.DataArray, start: int) -> dict[str, Any]:
+    """Write the variable's shards of this tile, one for each block of times."""
+    layout, array = store.layouts[str(da.name)], store.path / str(da.name)
+    block = np.array(da.values, dtype=layout.dtype)
+    summary = block_summary(block, layout)
+    if block.ndim == 2:
+        crcs = [_write_shard(array, (tile.row, tile.col), block, layout)]
+    else:
+        length = layout.shard[0]
+        crcs = [
+            _write_shard(
+                array,
+                ((start + at) // length, tile.row, tile.col),
+                block[at : at + length],
+                layout,
+            )
+            for at in range(0, block.shape[0], length)
+        ]
+    return {**summary, "shards": crcs}
+
+
+def block_summary(block: np.ndarray, layout: ShardLayout) -> dict[str, Any]:
+    """Count of values that are not the fill value, their minimum and maximum (absent if none).
+
+    Gives every NaN in `block` the same bits, in place.
+    """
+    missing = np.isnan(block) if block.dtype.kind == "f" else block == layout.fill
+    if block.dtype.kind == "f":
+        block[missing] = np.nan
+    valid = int(missing.size - missing.sum())
+    if not valid:
+        return {"valid": 0}
+    present = block[~missing]
+    return {"valid": valid, "min": float(present.min()), "max": float(present.max())}
+
+
+def _write_shard(
+    array: Path, place: tuple[int, ...], block: np.ndarray, layout: ShardLayout
+) -> str:
+    """Write one shard, or remove it where it has no values; gives its digest."""
+    file = shard_file(array, place)
+    parts = encode_shard(block, layout)
+    with writing(file):
+        if parts is None:
+            file.unlink(missing_ok=True)
+            return ""
+        file.parent.mkdir(parents=True, exist_ok=True)
+        remove_stale_partials(file.parent, f"{file.name}.*")
+        write_bytes(file, parts)
+    return digest(parts)

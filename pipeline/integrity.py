@@ -1,0 +1,139 @@
+"""What is wrong with a cube: holes, corrupt or foreign bytes, impossible values; by tile.
+
+Upstream: a store and, better, the ledger of the stage that filled it. Downstream: `stefaland
+doctor`, and a repair that has the ledger forget the tiles named here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.ledger import Ledger
+from pipeline.shards import ShardError, ShardLayout, decode_shard, digest, shard_file
+from pipeline.store import Store, read_store
+from pipeline.tiles import Tile, tile_grid
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a cube: in which tile and variable (empty for the store), and what."""
+
+    kind: str
+    """`unfinished`, `hole`, `corrupt`, `changed`, `impossible` or `foreign`."""
+    tile: str
+    variable: str
+    detail: str
+
+    def __str__(self) -> str:
+        place = ", ".join(part for part in (self.tile, self.variable) if part)
+        return f"{place}: {self.kind}: {self.detail}" if place else f"{self.kind}: {self.detail}"
+
+
+def verify_cube(
+    path: str | Path,
+    variables: Mapping[str, Any] | None = None,
+    ledger: Ledger | None = None,
+    tiles: Sequence[Tile] | None = None,
+) -> list[Problem]:
+    """All problems of a cube, tile by tile; empty where it is sound.
+
+    Every shard present is read, checksummed and decoded. `variables` gives objects with a
+    `valid_range` by name, which values must keep; coverages and fractions must be in 0..1. With the
+    `ledger` of the stage, tiles not marked are unfinished, and shards that are missing, or other
+    than what was recorded, are found too: without it a lost shard looks like one without values.
+    """
+    store = read_store(path)
+    recorded = ledger.summaries() if ledger is not None else {}
+    chosen = tile_grid(store.grid, store.tile) if tiles is None else tiles
+    problems: list[Problem] = []
+    for tile in chosen:
+        if ledger is not None and tile.name not in recorded:
+            problems.append(Problem("unfinished", tile.name, "", "not marked in the ledger"))
+            continue
+        for name, layout in store.layouts.items():
+            summary = recorded.get(tile.name, {}).get(name)
+            valid_range = _valid_range(name, variables or {})
+            problems += _check_tile(store, tile, name, layout, summary, valid_range)
+    return problems + (list(_foreign(store)) if tiles is None else [])
+
+
+def repair(ledger: Ledger, problems: Sequence[Problem]) -> list[str]:
+    """Have the ledger forget every tile with a problem; gives their names for the next run."""
+    names = sorted({problem.tile for problem in problems if problem.tile})
+    for name in names:
+        ledger.forget(name)
+    return names
+
+
+def _valid_range(name: str, variables: Mapping[str, Any]) -> tuple[float, float]:
+    if name.endswith("_coverage") or "_fraction_" in name:
+        return -1e-6, 1 + 1e-6
+    variable = variables.get(name)
+    limits = getattr(variable, "valid_range", None) if variable is not None else None
+    return tuple(limits) if limits else (-math.inf, math.inf)
+
+
+def _check_tile(
+    store: Store, tile: Tile, name: str, layout: ShardLayout, summary: Any, limits: Any
+) -> Iterator[Problem]:
+    """Problems of one variable of one tile."""
+    recorded = summary.get("shards") if isinstance(summary, Mapping) else None
+    for number, place in enumerate(shard_places(tile, layout)):
+        file = shard_file(store.path / name, place)
+        expected = recorded[number] if recorded and number < len(recorded) else None
+        where = str(file.relative_to(store.path))
+        if not file.is_file():
+            if expected:
+                yield Problem("hole", tile.name, name, f"{where} is missing")
+            continue
+        content = file.read_bytes()
+        try:
+            outside = _outside(content, layout, limits)
+        except ShardError as error:
+            yield Problem("corrupt", tile.name, name, f"{where}: {error}")
+            continue
+        if expected is not None and digest([content]) != expected:
+            yield Problem("changed", tile.name, name, f"{where} is not what was recorded")
+        if outside:
+            yield Problem("impossible", tile.name, name, f"{where}: {outside}")
+
+
+def shard_places(tile: Tile, layout: ShardLayout) -> list[tuple[int, ...]]:
+    """The shards of a tile, counted in shards, in order of time."""
+    if "time" not in layout.dims:
+        return [(tile.row, tile.col)]
+    blocks = -(-layout.shape[0] // layout.shard[0])
+    return [(block, tile.row, tile.col) for block in range(blocks)]
+
+
+def _outside(content: bytes, layout: ShardLayout, limits: tuple[float, float]) -> str:
+    """What lies outside of `limits` in a shard; empty for nothing. `ShardError` if corrupt."""
+    low, high, count = math.inf, -math.inf, 0
+    for _, values in decode_shard(content, layout):
+        if values.dtype.kind != "f":
+            values = values[values != layout.fill]
+        wrong = values[(values < limits[0]) | (values > limits[1]) | np.isinf(values)]
+        if wrong.size:
+            count += wrong.size
+            low, high = min(low, float(wrong.min())), max(high, float(wrong.max()))
+    if not count:
+        return ""
+    return f"{count} values from {low:g} to {high:g}, outside of {limits[0]:g} to {limits[1]:g}"
+
+
+def _foreign(store: Store) -> Iterator[Problem]:
+    """Files that no tile of this store has: another grid's shards, or half-written ones."""
+    for name, layout in store.layouts.items():
+        folder = store.path / name / "c"
+        counts = [-(-n // s) for n, s in zip(layout.shape, layout.shard, strict=True)]
+        own = {shard_file(store.path / name, place) for place in product(*map(range, counts))}
+        for file in sorted(folder.rglob("*")):
+            if file.is_file() and file not in own:
+                yield Problem("foreign", "", name, str(file.relative_to(store.path)))

@@ -1,0 +1,57 @@
+"""The progress bar of a stage: rate and time left on a terminal, silence elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+
+class _Rate(ProgressColumn):
+    """Tiles a second, or seconds a tile where they are slow."""
+
+    def render(self, task: Task) -> Text:
+        """The rate as text."""
+        speed = task.finished_speed or task.speed
+        if not speed:
+            return Text("")
+        return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
+
+
+@contextmanager
+def stage_bar(
+    name: str, total: int, done: int, shown: bool = True
+) -> Iterator[Callable[[int], None]]:
+    """A function to call after each item with the number of failures so far."""
+    console = Console(stderr=True)
+    if not (shown and console.is_terminal and total > done):
+        yield lambda failures: None
+        return
+    columns = (
+        TextColumn("{task.description:>9}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        _Rate(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[red]{task.fields[failures]}"),
+    )
+    with Progress(*columns, console=console, transient=True) as bar:
+        task = bar.add_task(name, total=total, completed=done, failures="")
+
+        def advance(failures: int) -> None:
+            bar.update(task, advance=1, failures=f"{failures} failed" if failures else "")
+
+        yield advance

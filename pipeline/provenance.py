@@ -1,0 +1,127 @@
+"""What an artefact says of itself: settings, sources, versions and code; and stable fingerprints.
+
+Downstream: every store, map and checkpoint. Nothing here depends on the clock, so that a resumed
+run writes the same bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import math
+import platform
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from functools import cache
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = (
+    *("stefaland", "numpy", "scipy", "xarray", "zarr", "numcodecs", "dask", "distributed"),
+    *("torch", "numba", "rasterio", "pyproj", "odc-geo", "netCDF4", "pandas", "safetensors"),
+)
+
+
+def _canonical(value: Any) -> Any:
+    """`value` as plain JSON that is equal exactly for equal settings; floats keep all bits."""
+    if value is None or isinstance(value, (bool, int, str)):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else repr(value)
+    if isinstance(value, Mapping):
+        return {str(key): _canonical(item) for key, item in value.items()}
+    if isinstance(value, (set, frozenset)):
+        return sorted((_canonical(item) for item in value), key=json.dumps)
+    if hasattr(value, "model_dump"):
+        return _canonical(value.model_dump(mode="json"))
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return {f.name: _canonical(getattr(value, f.name)) for f in fields if f.init}
+    if hasattr(value, "dtype") and hasattr(value, "tobytes"):
+        if getattr(value, "ndim", 0) == 0:
+            return _canonical(value.item())
+        content = hashlib.sha256(value.tobytes()).hexdigest()
+        return {"dtype": str(value.dtype), "shape": list(value.shape), "sha256": content}
+    if isinstance(value, Sequence):
+        return [_canonical(item) for item in value]
+    return str(value)
+
+
+def fingerprint(obj: Any) -> str:
+    """Hash (16 hexadecimal digits) of settings: the same in every process and on every machine.
+
+    Takes nested mappings, sequences, sets, dataclasses, pydantic models, arrays, paths and plain
+    values; the order of a mapping's keys does not matter.
+    """
+    text = json.dumps(_canonical(obj), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of Python, of the packages that decide results, and of GDAL and PROJ."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    try:
+        import pyproj
+        import rasterio
+
+        found |= {"GDAL": rasterio.__gdal_version__, "PROJ": pyproj.proj_version_str}
+    except ImportError:
+        pass
+    return found
+
+
+@cache
+def code_version() -> str:
+    """The checkout's commit, with `+changes` where files differ from it; empty outside of one."""
+    root = Path(__file__).resolve().parents[1]
+    if not (root / ".git").exists():
+        return ""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "HEAD") + ("+changes" if changed else "")
+    except (OSError, subprocess.SubprocessError):
+        return ""
+
+
+def provenance(config: Mapping[str, Any], sources: Mapping[str, Any]) -> dict[str, Any]:
+    """Root attributes of an artefact: resolved settings, catalog entries, versions and code."""
+    return {
+        "config": _canonical(config),
+        "sources": _canonical(sources),
+        "versions": versions(),
+        "code": code_version(),
+    }
+
+
+def file_stamp(source: Any) -> list[tuple[str, int, int]]:
+    """(name, bytes, modification time in ns) of each file of a source, URI or path, in order.
+
+    `{...}` and `*` in it stand for anything; a folder counts with the files in it. Missing files
+    give an empty list: they are `check`'s to report.
+    """
+    uri = Path(re.sub(r"\{[^}]*\}", "*", str(getattr(source, "uri", source))))
+    anchor = Path(uri.anchor) if uri.is_absolute() else Path()
+    found = [uri] if uri.exists() else sorted(anchor.glob(str(uri.relative_to(anchor))))
+    files = [f for path in found for f in (sorted(path.rglob("*")) if path.is_dir() else [path])]
+    return [
+        (f.name, stat.st_size, stat.st_mtime_ns)
+        for f in files
+        if f.is_file()
+        for stat in [f.stat()]
+    ]

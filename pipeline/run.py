@@ -1,0 +1,150 @@
+"""A tiled stage: one opaque task a tile, recorded in a ledger, resumable, shared by parts.
+
+Upstream: `tiles`, `cluster`, `ledger`, `tasks`. Downstream: the stages of a run.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from pipeline.atomic import UnwritableError
+from pipeline.ledger import Ledger
+from pipeline.progress import stage_bar
+from pipeline.tasks import Outcome, T, Work, outcomes_here, outcomes_on_cluster
+from stefaland.errors import Fault, InputError, bad_input
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+GIVE_UP_AFTER = 20
+"""Failures without a single success after which the rest is not tried."""
+
+
+class StageError(InputError):
+    """Some items of a stage failed; the others are finished and stay so."""
+
+
+@dataclass(frozen=True)
+class StageReport:
+    """What a stage did: seconds, peak bytes of its largest worker, and what became of the items."""
+
+    seconds: float
+    peak_memory: int
+    done: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
+    failed: Mapping[str, str] = field(default_factory=dict)
+
+
+def part_of(items: Sequence[T], part: tuple[int, int]) -> list[T]:
+    """The items of part i of n (from 1): every n-th, so that parts cost alike."""
+    i, n = part
+    if not 1 <= i <= n:
+        raise bad_input("--part", f"{i}/{n}", "i/n with 1 <= i <= n, such as 3/16")
+    return list(items[i - 1 :: n])
+
+
+def run_stage(
+    name: str,
+    items: Sequence[T],
+    step: Callable[[T], Mapping[str, Any] | None],
+    ledger: Ledger,
+    client: Client | None = None,
+    retries: int = 2,
+    progress: bool = True,
+    part: tuple[int, int] = (1, 1),
+    strict: bool = True,
+) -> StageReport:
+    """Do `step(item)` for every item (of this `part`) that the ledger does not hold as done.
+
+    `step` is a module-level function or a `functools.partial` of one; it writes its result itself
+    and returns a small summary for the ledger. Without a `client` it is done in this process. A
+    failed item is tried `retries` times more, unless its input is bad; the others go on. Raises
+    `StageError` with all failures at the end, or reports them where not `strict`;
+    `UnwritableError` at once where the output cannot be written. Ctrl-C and SIGTERM lose only what
+    is at work.
+    """
+    began = time.monotonic()
+    ledger.open()
+    finished = ledger.names_done()
+    mine = part_of(items, part)
+    todo = [item for item in mine if item.name not in finished]
+    skipped = tuple(item.name for item in mine if item.name in finished)
+    work, book = Work(name, step, ledger, retries), _Book(name, ledger)
+    outcomes = outcomes_on_cluster(work, todo, client) if client else outcomes_here(work, todo)
+    with (
+        ending_on_sigterm(),
+        closing(outcomes),
+        stage_bar(name, len(mine), len(skipped), progress) as advance,
+    ):
+        for item, outcome in outcomes:
+            book.record(item.name, outcome)
+            advance(len(book.failed))
+            if book.is_hopeless:
+                break
+    if book.unwritable or (strict and book.failed):
+        raise book.error()
+    seconds = time.monotonic() - began
+    return StageReport(seconds, book.peak_memory, tuple(book.done), skipped, dict(book.failed))
+
+
+class _Book:
+    """What became of the items of a stage so far."""
+
+    def __init__(self, stage: str, ledger: Ledger) -> None:
+        self.stage = stage
+        self.ledger = ledger
+        self.done: list[str] = []
+        self.failed: dict[str, str] = {}
+        self.faults: dict[Fault, None] = {}
+        self.unwritable: tuple[Fault, ...] = ()
+        self.peak_memory = 0
+
+    def record(self, name: str, outcome: Outcome) -> None:
+        """Note an item's last outcome, in the ledger too where it failed."""
+        self.peak_memory = max(self.peak_memory, outcome.peak_memory)
+        if not outcome.error:
+            self.done.append(name)
+            return
+        self.failed[name] = outcome.error
+        if outcome.is_hopeless:
+            self.unwritable = outcome.faults
+            return
+        self.ledger.failed(name, outcome.error, outcome.trace)
+        self.faults |= dict.fromkeys(outcome.faults or (self._fault(name, outcome),))
+
+    def _fault(self, name: str, outcome: Outcome) -> Fault:
+        record = self.ledger.path / f"{name}.failed.json"
+        cure = f"The traceback is in {record}; run again to retry."
+        return Fault(f"stage {self.stage}, {name}", outcome.error, "the tile to be done", cure)
+
+    @property
+    def is_hopeless(self) -> bool:
+        """Whether the rest would fail as well."""
+        return bool(self.unwritable) or (len(self.failed) >= GIVE_UP_AFTER and not self.done)
+
+    def error(self) -> InputError:
+        """All failures in one error."""
+        return UnwritableError(self.unwritable) if self.unwritable else StageError(self.faults)
+
+
+@contextmanager
+def ending_on_sigterm() -> Iterator[None]:
+    """Let SIGTERM (SLURM's warning, a container's stop) end the block as Ctrl-C does."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def stop(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt(signal.Signals(number).name)
+
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,87 @@
+"""Cubes and stores of locations on disk, opened: as a Dataset, or as the metadata writers need.
+
+Upstream: `cube`, `locations`. Downstream: every reader, and the guards of `cube.write_tile`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from pipeline.grid import TargetGrid
+from pipeline.shards import ShardLayout
+from pipeline.template import grid_of
+from pipeline.tiles import Tile, tile_grid
+from stefaland.errors import InputError, bad_input
+
+
+def _no_store(path: Path) -> InputError:
+    return bad_input(str(path), "no store", "a cube", "Run the stage that writes it first.")
+
+
+def open_cube(path: str | Path) -> xr.Dataset:
+    """The cube, or store of locations, as a lazy Dataset without Dask; `spatial_ref` is a coord."""
+    path = Path(path)
+    if not (path / "zarr.json").is_file():
+        raise _no_store(path)
+    ds = xr.open_zarr(path, chunks=None, decode_coords="all", mask_and_scale=False)
+    text = {name: da.astype(str) for name, da in ds.coords.items() if da.dtype.kind == "T"}
+    ds = ds.assign_coords(text)
+    ds.encoding["source"] = str(path)
+    return ds
+
+
+def cube_grid(cube: str | Path | xr.Dataset) -> TargetGrid:
+    """The grid of a cube, with the bits it was created with."""
+    ds = cube if isinstance(cube, xr.Dataset) else open_cube(cube)
+    return grid_of(ds.attrs)
+
+
+@dataclass(frozen=True)
+class Store:
+    """The metadata of a cube on disk: grid, tile size, times and layouts by variable."""
+
+    path: Path
+    grid: TargetGrid
+    tile: tuple[int, int]
+    time: np.ndarray | None
+    layouts: Mapping[str, ShardLayout]
+
+    def owns(self, tile: Tile) -> bool:
+        """Whether `tile` is one of the tiles that fill this store."""
+        (rows, cols), (height, width) = self.grid.shape, self.tile
+        top, left = tile.row * height, tile.col * width
+        expected = slice(top, min(top + height, rows)), slice(left, min(left + width, cols))
+        return (tile.rows, tile.cols) == expected
+
+
+def read_store(path: str | Path) -> Store:
+    """The metadata of the cube at `path`, read once by each process; `InputError` for no cube."""
+    path = Path(path)
+    try:
+        stat = (path / "zarr.json").stat()
+    except OSError:
+        raise _no_store(path) from None
+    return _read_store(path, stat.st_ino, stat.st_mtime_ns)
+
+
+@lru_cache(maxsize=16)
+def _read_store(path: Path, _inode: int, _modified: int) -> Store:
+    ds = open_cube(path)
+    if "cube" not in ds.attrs:
+        raise bad_input(str(path), "a store that is not a cube", "a store made by create_cube")
+    rows, cols = ds.attrs["cube"]["tile"]
+    time = ds["time"].values if "time" in ds.coords else None
+    layouts = {str(name): ShardLayout.read(path / str(name)) for name in ds.data_vars}
+    return Store(path, grid_of(ds.attrs), (rows, cols), time, layouts)
+
+
+def cube_tiles(path: str | Path) -> list[Tile]:
+    """The tiles that fill a cube, without halo."""
+    store = read_store(path)
+    return tile_grid(store.grid, store.tile)

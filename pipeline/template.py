@@ -1,0 +1,215 @@
+"""What a cube is before it has values: grid, times, variables, tiles, chunks; as Zarr metadata.
+
+Upstream: `grid`, `tiles`. Downstream: `cube` creates the store and `plan` counts it.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+import zarr
+from zarr.codecs import BloscCodec, Crc32cCodec
+
+from pipeline.grid import TargetGrid
+from pipeline.tiles import Tile, tile_grid
+from stefaland.errors import Faults, bad_input
+
+TIME_CHUNK = 1024
+SQUARE_CHUNK = 16
+"""Longest chunk in time, and the edge of its square in cells: see docs/benchmarks.md."""
+
+
+@dataclass(frozen=True)
+class CubeVariable:
+    """One array of a cube: dims ("time", "y", "x") or ("y", "x"), dtype and CF attributes."""
+
+    dims: tuple[str, ...]
+    dtype: str = "float32"
+    attrs: Mapping[str, Any] = field(default_factory=dict)
+    fill_value: float | None = None
+    """NaN by default for floats, the greatest value of the type for integers."""
+
+    @property
+    def fill(self) -> float:
+        """The value of what was never written."""
+        if self.fill_value is not None:
+            return self.fill_value
+        kind = np.dtype(self.dtype)
+        return math.nan if kind.kind == "f" else int(np.iinfo(kind).max)
+
+
+@dataclass(frozen=True)
+class CubeTemplate:
+    """Everything about a cube but its values; `time` is None where no variable has it."""
+
+    grid: TargetGrid
+    time: xr.DataArray | None
+    variables: Mapping[str, CubeVariable]
+    tile: tuple[int, int]
+    chunk: tuple[int, int, int]
+    time_shard: int
+
+    @property
+    def tiles(self) -> list[Tile]:
+        """The tiles that fill the cube, without halo."""
+        return tile_grid(self.grid, self.tile)
+
+    def layout(self, name: str) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
+        """Shape, shard and chunk of a variable, in elements along its dims."""
+        variable = self.variables[name]
+        steps = 0 if self.time is None else self.time.size
+        sizes = {"time": steps, "y": self.grid.shape[0], "x": self.grid.shape[1]}
+        shards = {"time": self.time_shard, "y": self.tile[0], "x": self.tile[1]}
+        chunks = dict(zip(("time", "y", "x"), self.chunk, strict=True))
+        shape, shard, chunk = (
+            tuple(of[dim] for dim in variable.dims) for of in (sizes, shards, chunks)
+        )
+        return shape, shard, chunk
+
+
+def _divisor_near(length: int, wanted: int) -> int:
+    """The divisor of `length` whose ratio to `wanted` is nearest to 1."""
+    divisors = [n for n in range(1, length + 1) if length % n == 0]
+    return min(divisors, key=lambda n: abs(math.log(n / wanted)))
+
+
+def _time_axis(time: Any) -> xr.DataArray | None:
+    if time is None:
+        return None
+    da = time if isinstance(time, xr.DataArray) else xr.DataArray(np.asarray(time), dims="time")
+    values = da.values.astype("datetime64[ns]")
+    steps = np.diff(values)
+    if values.size == 0 or not (steps > np.timedelta64(0)).all():
+        raise bad_input("time", f"{values.size} times", "at least one, ascending and all different")
+    return xr.DataArray(values, dims="time", attrs=dict(da.attrs))
+
+
+def cube_template(
+    grid: TargetGrid,
+    time: Any,
+    variables: Mapping[str, Mapping[str, Any] | CubeVariable],
+    tile_size: tuple[int, int] | int,
+    chunk: tuple[int, int, int] | None = None,
+    time_shard: int | None = None,
+) -> CubeTemplate:
+    """The template of a cube on `grid` whose shards are tiles of `tile_size` (rows, cols).
+
+    `time` is an array or DataArray of datetime64 (its attributes are kept) or None; `variables`
+    gives dims and, optionally, dtype, attrs and fill_value of each. `chunk` (time, y, x) divides
+    the shard; `time_shard` cuts shards in time where the whole axis of a tile is too large. Raises
+    `InputError` with all faults.
+    """
+    axis = _time_axis(time)
+    steps = 1 if axis is None else axis.size
+    tile = (tile_size, tile_size) if isinstance(tile_size, int) else tuple(tile_size)
+    faults = Faults()
+    parsed = {}
+    for name, entry in variables.items():
+        if not isinstance(entry, CubeVariable):
+            entry = CubeVariable(**{**entry, "dims": tuple(entry["dims"])})
+        allowed = [("y", "x")] if axis is None else [("time", "y", "x"), ("y", "x")]
+        if entry.dims not in allowed:
+            expected = " or ".join(map(str, allowed))
+            faults.add(f"cube variable {name}", f"dims {entry.dims}", expected)
+        parsed[str(name)] = entry
+    if not parsed:
+        faults.add("cube", "no variables", "at least one")
+    long = min(steps, time_shard or steps)
+    if chunk is None:
+        squares = (_divisor_near(length, SQUARE_CHUNK) for length in tile)
+        rows, cols = squares
+        chunk = (min(long, TIME_CHUNK), rows, cols)
+    long = math.ceil(long / chunk[0]) * chunk[0]
+    if any(length % part for length, part in zip(tile, chunk[1:], strict=True)):
+        faults.add("cube chunk", f"{chunk} in tiles of {tile}", "chunks that divide the tile")
+    faults.raise_if_any()
+    return CubeTemplate(grid, axis, parsed, (tile[0], tile[1]), chunk, long)
+
+
+def encoded_time(time: xr.DataArray) -> tuple[np.ndarray, dict[str, Any]]:
+    """Whole days where all times are midnights, else seconds, since 1970; with CF attributes."""
+    seconds = time.values.astype("datetime64[s]").astype(np.int64)
+    days = bool((seconds % 86400 == 0).all())
+    units = {"units": f"{'days' if days else 'seconds'} since 1970-01-01"}
+    kept = {key: value for key, value in time.attrs.items() if key not in ("units", "calendar")}
+    attrs = {"standard_name": "time", "axis": "T", **kept, **units}
+    return (seconds // 86400 if days else seconds), {**attrs, "calendar": "proleptic_gregorian"}
+
+
+def plain(value: Any) -> Any:
+    """`value` with NumPy scalars and arrays, tuples and paths as JSON has them."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [plain(item) for item in value]
+    if isinstance(value, np.generic):
+        return value.item()
+    return str(value) if isinstance(value, Path) else value
+
+
+def _add_coordinate(
+    group: zarr.Group, name: str, values: np.ndarray, dims: Any, attrs: Any
+) -> None:
+    array = group.create_array(
+        name,
+        shape=values.shape,
+        chunks=values.shape,
+        dtype=values.dtype,
+        dimension_names=dims,
+        attributes=plain(attrs),
+        compressors=() if values.ndim == 0 else (Crc32cCodec(),),
+        fill_value=0,
+        config={"write_empty_chunks": True},
+    )
+    array[...] = values
+
+
+def write_template(folder: Path, template: CubeTemplate, attrs: Mapping[str, Any]) -> None:
+    """Write a store's metadata and coordinates into `folder`; root attributes are `attrs`."""
+    grid = {key: value for key, value in asdict(template.grid).items() if key != "name"}
+    described = {"grid": grid, "grid_name": template.grid.name, "tile": template.tile}
+    root = {"Conventions": "CF-1.11", **plain(attrs), "cube": plain(described)}
+    group = zarr.create_group(str(folder), zarr_format=3, attributes=root, overwrite=True)
+    for name, da in template.grid.coords().items():
+        _add_coordinate(group, name, np.asarray(da.values), da.dims, da.attrs)
+    if template.time is not None:
+        values, time_attrs = encoded_time(template.time)
+        _add_coordinate(group, "time", values, ("time",), time_attrs)
+    for name, variable in template.variables.items():
+        shape, shard, chunk = template.layout(name)
+        group.create_array(
+            name,
+            shape=shape,
+            shards=shard,
+            chunks=chunk,
+            dtype=variable.dtype,
+            fill_value=variable.fill,
+            dimension_names=variable.dims,
+            attributes={**plain(variable.attrs), "grid_mapping": "spatial_ref"},
+            compressors=(compressor(variable.dtype), Crc32cCodec()),
+        )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*[Cc]onsolidated metadata.*")
+        zarr.consolidate_metadata(str(folder))
+
+
+def compressor(dtype: str) -> BloscCodec:
+    """The codec of a cube's chunks."""
+    return BloscCodec(
+        typesize=np.dtype(dtype).itemsize, cname="zstd", clevel=1, shuffle="bitshuffle"
+    )
+
+
+def grid_of(attrs: Mapping[str, Any]) -> TargetGrid:
+    """The grid that a cube's root attributes describe."""
+    described = attrs["cube"]
+    entry = dict(described["grid"])
+    pairs = {key: tuple(entry[key]) for key in ("shape", "offset")}
+    return TargetGrid(**{**entry, **pairs, "name": described["grid_name"]})
