@@ -8,7 +8,7 @@ finetune.py.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +20,7 @@ from stefaland.dataset import CellData, year_share
 from stefaland.errors import bad_input
 from stefaland.normalise import Normaliser, fit_scaling
 from stefaland.splits import Fold
+from stefaland.visible import training_part
 
 Array = NDArray[np.float64]
 MEMORIES = (3, 7, 30, 90, 365)
@@ -33,29 +34,6 @@ class Predictor(Protocol):
 
     def predict(self, data: CellData) -> dict[str, NDArray[np.float32]]:
         """`mean` and `spread` [N, T, O] in physical units; NaN where there is no prediction."""
-
-
-def training_part(data: CellData, fold: Fold) -> tuple[CellData, CellData]:
-    """Training and validation cells with targets outside their periods removed.
-
-    All that a fit may see; test cells are not in it, nor the target of test days.
-    """
-    if data.target is None:
-        raise bad_input("cell table", "no target", "a target to train on")
-    train, validation = data.subset(fold.train), data.subset(fold.validation)
-    return (
-        _hide_outside(train, fold.train_period),
-        _hide_outside(validation, fold.validation_period or fold.train_period),
-    )
-
-
-def _hide_outside(data: CellData, period: tuple[str, str] | None) -> CellData:
-    if period is None or data.target is None:
-        return data
-    when = data.steps(period)
-    target = torch.full_like(data.target, torch.nan)
-    target[:, when] = data.target[:, when]
-    return replace(data, target=target)
 
 
 def _season(time: NDArray[np.datetime64]) -> NDArray[np.int64]:

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from stefaland.baselines import Climatology, Ridge, ridge_features, training_part
+from stefaland.baselines import Climatology, Ridge, ridge_features
 from stefaland.dataset import CellData, fit_normaliser
 from stefaland.metrics import accumulate, finish, pool
 from stefaland.normalise import Normaliser
 from stefaland.splits import Fold, Locations, make_folds
+from stefaland.visible import training_part
 from tests.synthetic import daily_cells, monthly_cells
 
 
