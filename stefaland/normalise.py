@@ -175,6 +175,12 @@ class Normaliser:
         """Both; a variable that both have keeps the scaling of `self`."""
         return Normaliser({**(other.scalings if other else {}), **self.scalings})
 
+    def selected(self, names: Iterable[str]) -> Normaliser:
+        """The scalings of these variables alone."""
+        wanted = tuple(names)
+        self.require(wanted)
+        return Normaliser({name: self.scalings[name] for name in wanted})
+
     def require(self, names: Iterable[str], where: str = "normaliser") -> None:
         """Raise `InputError` that lists every variable without statistics."""
         faults = Faults()
