@@ -29,9 +29,15 @@ def open_cube(path: str | Path) -> xr.Dataset:
     path = Path(path)
     if not (path / "zarr.json").is_file():
         raise _no_store(path)
-    ds = xr.open_zarr(path, chunks=None, decode_coords="all", mask_and_scale=False)
-    text = {name: da.astype(str) for name, da in ds.coords.items() if da.dtype.kind == "T"}
-    ds = ds.assign_coords(text)
+    # Not decode_coords="all": it takes the time axis's `climatology` flag for a variable's name.
+    ds = xr.open_zarr(path, chunks=None, mask_and_scale=False)
+    ds = ds.set_coords([name for name in ("spatial_ref",) if name in ds])
+    for da in ds.data_vars.values():
+        if "grid_mapping" in da.attrs:
+            da.encoding["grid_mapping"] = da.attrs.pop("grid_mapping")
+    text = [name for name, da in ds.coords.items() if da.dtype.kind == "T"]
+    # As plain NumPy text: few libraries know StringDType yet.
+    ds = ds.assign_coords({n: ds[n].copy(data=np.array(ds[n].values.tolist(), str)) for n in text})
     ds.encoding["source"] = str(path)
     return ds
 
