@@ -1,0 +1,126 @@
+"""Checkpoints: a folder with weights (safetensors), config.json, data.json and card.md.
+
+Upstream: train.py, finetune.py. Downstream: everything that loads a model. Never pickle.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from stefaland.card import model_card
+from stefaland.config import FinetuneConfig, ModelConfig
+from stefaland.errors import Faults, bad_input
+from stefaland.finetuned import FinetunedModel
+from stefaland.mae import StefaLand
+from stefaland.state import write_atomically
+
+FORMAT = 1
+WEIGHTS, CONFIG, DATA, CARD = "model.safetensors", "config.json", "data.json", "card.md"
+
+
+def _settings(model: nn.Module) -> dict[str, Any]:
+    if isinstance(model, FinetunedModel):
+        return {
+            "format": FORMAT,
+            "kind": "finetuned",
+            "model": model.model_config.model_dump(mode="json"),
+            "finetune": model.finetune_config.model_dump(mode="json"),
+            "n_targets": model.n_targets,
+        }
+    if isinstance(model, StefaLand):
+        return {"format": FORMAT, "kind": "pretrained", "model": model.config.model_dump()}
+    raise TypeError(f"{type(model).__name__} is no StefaLand model")
+
+
+def save_checkpoint(folder: str | Path, model: nn.Module, data: Mapping[str, Any]) -> Path:
+    """Write the folder; config.json comes last, so that a folder with one is whole."""
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    settings = _settings(model)
+    temporary = folder / f".{WEIGHTS}.{os.getpid()}"
+    save_file(
+        {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()},
+        temporary,
+    )
+    os.replace(temporary, folder / WEIGHTS)
+    write_atomically(folder / DATA, json.dumps(data, indent=2))
+    parameters = sum(p.numel() for p in model.parameters())
+    title = f"StefaLand, {settings['kind']}"
+    write_atomically(folder / CARD, model_card(title, settings["model"], data, parameters))
+    write_atomically(folder / CONFIG, json.dumps(settings, indent=2))
+    return folder
+
+
+def load_checkpoint(folder: str | Path) -> tuple[StefaLand | FinetunedModel, dict[str, Any]]:
+    """The model in evaluation mode and its data.json; `InputError` where the folder is none."""
+    folder = Path(folder)
+    if not (folder / CONFIG).is_file():
+        raise bad_input(
+            str(folder), f"no {CONFIG}", "a checkpoint folder",
+            "Run the stage that trains it; other formats come in by `stefaland import-reference`.",
+        )  # fmt: skip
+    try:
+        settings = json.loads((folder / CONFIG).read_text())
+        data = json.loads((folder / DATA).read_text())
+        model_config = ModelConfig.model_validate(settings["model"])
+        model: StefaLand | FinetunedModel
+        if settings["kind"] == "finetuned":
+            finetune_config = FinetuneConfig.model_validate(settings["finetune"])
+            model = FinetunedModel(model_config, finetune_config, settings["n_targets"])
+        else:
+            model = StefaLand(model_config)
+        weights = load_file(folder / WEIGHTS)
+    except (OSError, ValueError, KeyError, ValidationError, SafetensorError) as error:
+        found = f"{type(error).__name__}: {error}"
+        raise bad_input(str(folder), found, "a StefaLand checkpoint") from None
+    _check_weights(folder, model, weights)
+    model.load_state_dict(weights)
+    return model.eval(), data
+
+
+def _check_weights(folder: Path, model: nn.Module, weights: Mapping[str, Any]) -> None:
+    faults = Faults()
+    wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            faults.add(
+                f"{folder / WEIGHTS}: {name}", str(found.get(name, "no such tensor")),
+                str(wanted.get(name, "no such tensor")),
+            )  # fmt: skip
+    faults.raise_if_any()
+
+
+def check_compatible(
+    folder: str | Path, data: Mapping[str, Any], wanted: Mapping[str, tuple[str, ...]]
+) -> None:
+    """Raise `InputError` with every variable that the checkpoint and the run do not share.
+
+    `wanted` gives the run's `forcings`, `statics` and `targets` by role.
+    """
+    known = {
+        "forcings": tuple(data.get("forcings", ())),
+        "statics": tuple(data.get("statics", ())),
+        "targets": tuple(data.get("targets", ())),
+    }
+    faults = Faults()
+    for role, names in wanted.items():
+        missing = [name for name in names if name not in known[role]]
+        extra = [name for name in known[role] if name not in names]
+        if missing or extra:
+            faults.add(
+                f"{folder}: {role}",
+                f"trained without {missing or 'none'} and with {extra or 'none'} besides",
+                f"{', '.join(names)}",
+                "Use the checkpoint of this run's variables, or pretrain again.",
+            )
+    faults.raise_if_any()

@@ -1,0 +1,99 @@
+"""From adapted features to the target: decoders over time, and heads that give mean and scale.
+
+Upstream: adapters.py. Downstream: finetuned.py, lstm.py (spec §8).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stefaland.errors import bad_input
+
+LEAST_SCALE = 1e-3
+"""Of a normalised target: keeps the likelihood finite."""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """Normalised target: mean [B, T, O] and, of heads that know it, its standard deviation."""
+
+    mean: Tensor
+    scale: Tensor | None = None
+
+    def cut(self, steps: slice) -> Prediction:
+        """The prediction of these time steps."""
+        scale = None if self.scale is None else self.scale[:, steps]
+        return Prediction(self.mean[:, steps], scale)
+
+
+class PointHead(nn.Module):
+    """[B, T, d] → mean."""
+
+    def __init__(self, d_model: int, n_targets: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(d_model, n_targets)
+
+    def forward(self, features: Tensor) -> Prediction:
+        """The prediction, without a scale."""
+        return Prediction(self.out(features))
+
+
+class GaussianHead(nn.Module):
+    """[B, T, d] → mean and standard deviation of a normal law."""
+
+    def __init__(self, d_model: int, n_targets: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(d_model, 2 * n_targets)
+
+    def forward(self, features: Tensor) -> Prediction:
+        """The prediction with its scale."""
+        mean, raw = self.out(features).chunk(2, -1)
+        return Prediction(mean, F.softplus(raw) + LEAST_SCALE)
+
+
+def make_head(kind: str, d_model: int, n_targets: int) -> nn.Module:
+    """`point` or `gaussian`; `InputError` for another name."""
+    heads = {"point": PointHead, "gaussian": GaussianHead}
+    if kind not in heads:
+        raise bad_input("finetune.head", f'"{kind}"', f"one of {', '.join(heads)}")
+    return heads[kind](d_model, n_targets)
+
+
+def beside(series: Tensor, statics: Tensor) -> Tensor:
+    """[B, T, ...] with statics [B, S] repeated over time behind it."""
+    return torch.cat([series, statics[:, None].expand(-1, series.shape[1], -1)], -1)
+
+
+class ResidualLSTMDecoder(nn.Module):
+    """u = Linear([h, x, c]); z = LSTM(u); z + Linear([z, x, c]) (spec §8)."""
+
+    def __init__(self, d_model: int, n_forcings: int, n_statics: int) -> None:
+        super().__init__()
+        wide = d_model + n_forcings + n_statics
+        self.before = nn.Linear(wide, d_model)
+        self.lstm = nn.LSTM(d_model, d_model, batch_first=True)
+        self.after = nn.Linear(wide, d_model)
+
+    def forward(self, features: Tensor, forcings: Tensor, statics: Tensor) -> Tensor:
+        """[B, T, d]."""
+        inputs = beside(forcings, statics)
+        memory = self.lstm(self.before(torch.cat([features, inputs], -1)))[0]
+        return memory + self.after(torch.cat([memory, inputs], -1))
+
+
+class LinearDecoder(nn.Module):
+    """Features as they are: the head alone reads them."""
+
+    def __init__(self, d_model: int, n_forcings: int, n_statics: int) -> None:
+        super().__init__()
+
+    def forward(self, features: Tensor, forcings: Tensor, statics: Tensor) -> Tensor:
+        """[B, T, d]."""
+        return features
+
+
+DECODERS = {"residual_lstm": ResidualLSTMDecoder, "linear": LinearDecoder}

@@ -1,0 +1,113 @@
+"""Losses: masked reconstruction for pretraining, NaN-aware target losses for finetuning.
+
+Upstream: mae.py, heads.py. A missing value enters no loss (spec §6).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from stefaland.batch import Batch
+from stefaland.errors import bad_input, nearest_name
+from stefaland.heads import Prediction
+from stefaland.mae import Reconstruction
+
+TargetLossFunction = Callable[[Prediction, Tensor, Tensor], Tensor]
+NSE_FLOOR = 0.1
+"""Added to a site's standard deviation, so that dry sites do not rule the loss (Kratzert 2019)."""
+
+
+def masked_mean(errors: Tensor, counted: Tensor) -> Tensor:
+    """Mean of `errors` where `counted`; 0 where nothing is, with a gradient of 0."""
+    total = torch.where(counted, errors, torch.zeros_like(errors)).sum()
+    return total / counted.sum().clamp(min=1)
+
+
+def _reconstruction_error(guess: Tensor, values: Tensor, log_variance: Tensor | None) -> Tensor:
+    error = (guess - values.nan_to_num(0.0)).square()
+    if log_variance is None:
+        return error
+    return 0.5 * ((-log_variance).exp() * error + log_variance)
+
+
+def masked_loss(
+    reconstruction: Reconstruction,
+    batch: Batch,
+    forcing_mask: Tensor,
+    static_mask: Tensor,
+    static_weight: float = 0.5,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean squared error on hidden, observed values: forcings + `static_weight` · statics.
+
+    Categorical attributes add their cross-entropy to the statics' part. Gives the loss and its
+    parts `forcings` and `statics`.
+    """
+    forcings = masked_mean(
+        _reconstruction_error(
+            reconstruction.forcings, batch.forcings, reconstruction.forcing_log_variance
+        ),
+        forcing_mask & ~batch.forcings.isnan(),
+    )
+    numeric = static_mask[:, : batch.statics.shape[1]]
+    statics = masked_mean(
+        _reconstruction_error(
+            reconstruction.statics, batch.statics, reconstruction.static_log_variance
+        ),
+        numeric & ~batch.statics.isnan(),
+    )
+    if reconstruction.categorical and batch.categorical is not None:
+        hidden = static_mask[:, batch.statics.shape[1] :]
+        for k, scores in enumerate(reconstruction.categorical):
+            codes = batch.categorical[:, k]
+            entropy = F.cross_entropy(scores, codes.clamp(min=0), reduction="none")
+            statics = statics + masked_mean(entropy, hidden[:, k] & (codes >= 0))
+    return forcings + static_weight * statics, {"forcings": forcings, "statics": statics}
+
+
+def _square(prediction: Prediction, target: Tensor) -> tuple[Tensor, Tensor]:
+    valid = ~target.isnan()
+    return (prediction.mean - target.nan_to_num(0.0)).square(), valid
+
+
+def _mse(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
+    return masked_mean(*_square(prediction, target))
+
+
+def _rmse(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
+    return (masked_mean(*_square(prediction, target)) + 1e-12).sqrt()
+
+
+def _nse(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
+    errors, valid = _square(prediction, target)
+    return masked_mean(errors / (site_std + NSE_FLOOR).square(), valid)
+
+
+def _gaussian(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
+    if prediction.scale is None:
+        raise bad_input("finetune.loss", "gaussian with a point head", "head: gaussian")
+    errors, valid = _square(prediction, target)
+    variance = prediction.scale.square()
+    return masked_mean(0.5 * (errors / variance + variance.log() + math.log(2 * math.pi)), valid)
+
+
+FINETUNE_LOSSES: dict[str, TargetLossFunction] = {
+    "mse": _mse,
+    "rmse": _rmse,
+    "nse": _nse,
+    "gaussian": _gaussian,
+}
+
+
+def finetune_loss(name: str) -> TargetLossFunction:
+    """The loss of (prediction, target [B, T, O], site_std [B, 1, O]); `InputError` if unknown."""
+    if name not in FINETUNE_LOSSES:
+        known = ", ".join(FINETUNE_LOSSES)
+        raise bad_input(
+            "finetune.loss", f'"{name}"', f"one of {known}", nearest_name(name, FINETUNE_LOSSES)
+        )
+    return FINETUNE_LOSSES[name]
