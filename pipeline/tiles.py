@@ -70,7 +70,7 @@ class Tile:
 
 
 def tile_grid(grid: TargetGrid, size: tuple[int, int] | int, halo: int = 0) -> list[Tile]:
-    """Tiles of `size` (rows, cols) that cover the grid once, row by row; the last may be smaller."""
+    """Tiles of `size` (rows, cols) that cover the grid once, row by row; the last may be less."""
     height, width = (size, size) if isinstance(size, int) else size
     if height < 1 or width < 1 or halo < 0:
         raise bad_input(

@@ -1,0 +1,180 @@
+"""Axes on an integer lattice: where the cells of a source or target axis begin, end and centre.
+
+Positions are int64 in units of 1e-11 degree (1e-6 m for projections), so that turning a longitude
+by 360 degrees, cutting a window or flipping rows changes no bit of any weight (`weights`).
+Latitudes and northings are negated: every axis here ascends, rows run north to south.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyproj
+
+from pipeline.crs import wrap_longitude
+from pipeline.grid import TargetGrid
+from stefaland.errors import bad_input
+
+PER_DEGREE = 10**11
+PER_UNIT = 10**6
+_GAP = 1.5  # neighbours further apart than this many cells do not touch
+
+
+@dataclass(frozen=True, eq=False)
+class Axis:
+    """Cells along one axis, ascending: `lower`, `upper`, `centre` int64 lattice; dims (cell,).
+
+    `period` is a full turn for longitudes and 0 otherwise; `latitude` says that areas go with the
+    sine. `reverse` says that the array's own order is the other way round.
+    """
+
+    lower: np.ndarray
+    upper: np.ndarray
+    centre: np.ndarray
+    period: int = 0
+    latitude: bool = False
+    reverse: bool = False
+
+    @property
+    def size(self) -> int:
+        """Number of cells."""
+        return self.centre.size
+
+    def key(self) -> bytes:
+        """Bytes that identify the axis, for caching."""
+        flags = np.array([self.period, self.latitude, self.reverse], np.int64)
+        return b"".join(a.tobytes() for a in (self.lower, self.upper, self.centre, flags))
+
+
+def source_axes(x: np.ndarray, y: np.ndarray, geographic: bool) -> tuple[Axis, Axis]:
+    """Axes (y, x) of a rectilinear source from its centres; either row order, any longitude frame.
+
+    Edges are halfway between centres; the outer ones mirror the inner, cut off at the poles. A
+    last row nearer to the pole than to its neighbour (Gaussian grids) reaches the pole.
+    """
+    return _y_axis(np.asarray(y, float), geographic), _x_axis(np.asarray(x, float), geographic)
+
+
+def target_axes(grid: TargetGrid, source_crs: str) -> tuple[Axis, Axis] | None:
+    """Axes (y, x) of the grid in the source's CRS; None where the grid is not rectilinear there."""
+    if same_crs(grid.crs, source_crs):
+        x_edges, y_edges, x, y = grid.x_edges, grid.y_edges, grid.x, grid.y
+        geographic = grid.is_geographic
+    else:
+        unrolled = _cylindrical(grid, source_crs)
+        if unrolled is None:
+            return None
+        (x_edges, y_edges, x, y), geographic = unrolled, True
+    columns, rows = lattice(x_edges, geographic), lattice(-y_edges, geographic)
+    period = 360 * PER_DEGREE if geographic else 0
+    return (
+        Axis(rows[:-1], rows[1:], lattice(-y, geographic), latitude=geographic),
+        Axis(columns[:-1], columns[1:], lattice(x, geographic), period),
+    )
+
+
+def lattice(values: np.ndarray, geographic: bool) -> np.ndarray:
+    """Degrees or CRS units as int64 lattice positions."""
+    return np.rint(np.asarray(values, float) * (PER_DEGREE if geographic else PER_UNIT)).astype(
+        np.int64
+    )
+
+
+def same_crs(first: str, second: str) -> bool:
+    """Whether two CRS have the same axes; plain geographic CRS on any datum count as one.
+
+    Datum shifts are tens of metres at most and the fields here are not sharper than that.
+    """
+    a, b = pyproj.CRS.from_user_input(first), pyproj.CRS.from_user_input(second)
+    if a.is_geographic and b.is_geographic:
+        return True
+    return a.equals(b, ignore_axis_order=True)
+
+
+def _x_axis(x: np.ndarray, geographic: bool) -> Axis:
+    reverse = x.size > 1 and np.median(np.diff(x)) < 0
+    x = x[::-1] if reverse else x
+    if not geographic:
+        _check_ascending(x, "x")
+        lower, upper = _outline(lattice(x, False))
+        return Axis(lower, upper, lattice(x, False), reverse=bool(reverse))
+    period = 360 * PER_DEGREE
+    centre = lattice(wrap_longitude(x), True)
+    centre = centre + period * np.concatenate([[0], np.cumsum(np.diff(centre) < 0)])
+    if (np.diff(centre) <= 0).any() or centre[-1] - centre[0] >= period:
+        raise bad_input(
+            "x", f"{x.size} longitudes {x[0]:g}..{x[-1]:g} with duplicates or out of order",
+            "longitudes that ascend and go round at most once", "Drop padded or repeated columns",
+        )  # fmt: skip
+    lower, upper = _outline(centre)
+    seam = centre[0] + period - centre[-1]
+    if seam <= _GAP * max(centre[1] - centre[0], centre[-1] - centre[-2]):
+        upper[-1] = (centre[-1] + centre[0] + period) // 2
+        lower[0] = upper[-1] - period
+    return Axis(lower, upper, centre, period, reverse=bool(reverse))
+
+
+def _y_axis(y: np.ndarray, geographic: bool) -> Axis:
+    reverse = y.size > 1 and y[0] < y[-1]
+    y = y[::-1] if reverse else y
+    _check_ascending(-y, "y (downwards)")
+    centre = lattice(-y, geographic)
+    lower, upper = _outline(centre)
+    if geographic:
+        pole = 90 * PER_DEGREE
+        if np.abs(centre).max() > pole:
+            raise bad_input("y", f"latitudes {y[-1]:g}..{y[0]:g}", "latitudes within -90..90")
+        if lower[0] < -pole or -pole + (centre[1] - centre[0]) > centre[0]:
+            lower[0] = -pole
+        if upper[-1] > pole or pole - (centre[-1] - centre[-2]) < centre[-1]:
+            upper[-1] = pole
+    return Axis(lower, upper, centre, latitude=geographic, reverse=bool(reverse))
+
+
+def _check_ascending(values: np.ndarray, name: str) -> None:
+    if not np.isfinite(values).all() or (np.diff(values) <= 0).any():
+        raise bad_input(name, "values that are missing, repeated or out of order", "a sorted axis")
+
+
+def _outline(centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper ends of cells that touch halfway, except across gaps."""
+    if centre.size < 2:
+        raise bad_input("source grid", "a single row or column", "at least two along each axis")
+    step = np.diff(centre)
+    middle = (centre[:-1] + centre[1:]) // 2
+    lower = np.concatenate([[centre[0] - (middle[0] - centre[0])], middle])
+    upper = np.concatenate([middle, [centre[-1] + (centre[-1] - middle[-1])]])
+    nearby = np.minimum(np.append(step[1:], step[-1]), np.append(step[0], step[:-1]))
+    for gap in np.flatnonzero(step > 2 * _GAP * nearby):
+        upper[gap] = centre[gap] + nearby[gap] // 2
+        lower[gap + 1] = centre[gap + 1] - nearby[gap] // 2
+    return lower, upper
+
+
+def _cylindrical(grid: TargetGrid, source_crs: str) -> tuple[np.ndarray, ...] | None:
+    """Edges and centres in degrees of a grid on a normal cylindrical projection, else None."""
+    if grid.is_geographic or not pyproj.CRS.from_user_input(source_crs).is_geographic:
+        return None
+    to_degrees = pyproj.Transformer.from_crs(grid.crs, source_crs, always_xy=True)
+    (west, south, east, north), n = grid.bounds, 5
+    probe_x, probe_y = np.meshgrid(np.linspace(west, east, n), np.linspace(south, north, n))
+    lon, lat = (np.asarray(v) for v in to_degrees.transform(probe_x, probe_y))
+    if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
+        return None
+    turned = np.abs(np.mod(lon - lon[:1] + 180, 360) - 180).max() > 1e-9
+    if turned or np.abs(lat - lat[:, :1]).max() > 1e-9:
+        return None
+    middle_x, middle_y = probe_x[0, n // 2], probe_y[n // 2, 0]
+
+    def degrees_east(x: np.ndarray) -> np.ndarray:
+        lon = np.asarray(to_degrees.transform(x, np.full_like(x, middle_y))[0])
+        return lon + 360.0 * np.concatenate([[0], np.cumsum(np.diff(lon) < 0)])
+
+    def degrees_north(y: np.ndarray) -> np.ndarray:
+        return np.asarray(to_degrees.transform(np.full_like(y, middle_x), y)[1])
+
+    return (
+        degrees_east(grid.x_edges), degrees_north(grid.y_edges),
+        degrees_east(grid.x), degrees_north(grid.y),
+    )  # fmt: skip

@@ -1,0 +1,234 @@
+"""Operators that take source windows to target cells: separable bands and sparse matrices.
+
+Upstream: `weights` (same CRS) or `warp` (another CRS). Downstream: `regrid`, which reads the
+windows and puts results together. `pipeline.kernels` is imported at first use: it compiles.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, Protocol
+
+import numpy as np
+
+from pipeline.weights import AxisWeights
+
+_STRIP = 2_000_000  # entries of a sparse matrix held at once by a thread
+_BLOCK = 1 << 18  # target cells of one piece of work
+
+
+@dataclass(frozen=True, eq=False)
+class Window:
+    """Rows and columns of a source array that a result needs; columns may go round the seam."""
+
+    rows: slice
+    cols: slice | np.ndarray
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        if isinstance(self.cols, slice):
+            return int(self.cols.stop - self.cols.start)
+        return self.cols.size
+
+    @property
+    def height(self) -> int:
+        """Number of rows."""
+        return int(self.rows.stop - self.rows.start)
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse:
+    """Rows of a sparse matrix: target cell j uses entries `begin[j]:begin[j + 1]`.
+
+    `index` counts row-major in a source array of `width` columns; weights of a target cell that
+    lies wholly on valid source sum to 1.
+    """
+
+    begin: np.ndarray
+    index: np.ndarray
+    weight: np.ndarray
+    width: int
+
+    def within(self) -> tuple[Sparse, Window]:
+        """The same matrix on the smallest window of whole rows (and columns) it needs."""
+        if not self.index.size:
+            return self, Window(slice(0, 1), slice(0, self.width))
+        row, col = np.divmod(self.index, self.width)
+        top, bottom = int(row.min()), int(row.max()) + 1
+        used = np.flatnonzero(np.bincount(col, minlength=self.width))
+        left, columns = _arc(used, self.width)
+        index = (row - top) * columns + (col - left) % self.width
+        window = Window(slice(top, bottom), _columns(left, columns, self.width))
+        return Sparse(self.begin, index, self.weight, columns), window
+
+
+class Operator(Protocol):
+    """What `regrid` needs of an engine: strips of target rows, windows and sparse matrices."""
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Target rows and columns."""
+
+    def strips(self) -> list[slice]:
+        """Slices of target rows whose sparse matrices are of a bearable size."""
+
+    def sparse(self, rows: slice) -> Sparse:
+        """The matrix of some target rows on the whole source array."""
+
+    def overlaps(self) -> bool:
+        """Whether any target cell meets any source cell."""
+
+
+@dataclass(frozen=True, eq=False)
+class Separable:
+    """Outer product of weights along y and along x, for rectilinear grids in one CRS."""
+
+    y: AxisWeights
+    x: AxisWeights
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Target rows and columns."""
+        return self.y.start.size, self.x.start.size
+
+    def overlaps(self) -> bool:
+        """Whether any target cell meets any source cell."""
+        return bool((self.y.total > 0).any() and (self.x.total > 0).any())
+
+    def strips(self) -> list[slice]:
+        """Slices of target rows whose sparse matrices are of a bearable size."""
+        entries = (self.x.weight > 0).sum() * max(1.0, (self.y.weight > 0).sum(axis=0).mean())
+        return _slices(self.shape[0], max(1, int(_STRIP // max(entries, 1))))
+
+    def sparse(self, rows: slice) -> Sparse:
+        """The matrix of some target rows on the whole source array."""
+        from pipeline import kernels
+
+        y = self.y.part(rows)
+        begin = np.empty(y.start.size * self.x.start.size + 1, np.int64)
+        kernels.outer_count(y.weight, self.x.weight, begin)
+        index, weight = np.empty(begin[-1], np.int64), np.empty(begin[-1])
+        kernels.outer_fill(
+            y.index, y.weight, self.x.index, self.x.weight, self.x.size, begin, index, weight
+        )
+        return Sparse(begin, index, weight, self.x.size)
+
+    def within(self) -> tuple[Separable, Window]:
+        """The same operator on the smallest window of the source that it needs."""
+        met = self.y.weight > 0
+        rows = self.y.index[met] if met.any() else np.zeros(1, np.int64)
+        top, bottom = int(rows.min()), int(rows.max()) + 1
+        first = np.where(met.any(axis=0), self.y.start, 0)
+        offset = self.y.size - bottom if self.y.reverse else top
+        start = np.where(met.any(axis=0), first - offset, 0)
+        y = replace(self.y, start=start, size=bottom - top)
+        x, cols = _narrowed(self.x)
+        return Separable(y, x), Window(slice(top, bottom), cols)
+
+
+def _narrowed(x: AxisWeights) -> tuple[AxisWeights, slice | np.ndarray]:
+    """Weights along x on the columns that they need, and those columns, west to east."""
+    met = x.weight > 0
+    index = (x.start + np.arange(x.weight.shape[0])[:, None]) % x.size
+    used = np.unique(index[met]) if met.any() else np.zeros(1, np.int64)
+    left, columns = _arc(used, x.size)
+    start = np.where(met.any(axis=0), (x.start - left) % x.size, 0)
+    narrow = replace(x, start=start, size=columns, reverse=False)
+    if not x.reverse:
+        return narrow, _columns(left, columns, x.size)
+    return narrow, x.size - 1 - (left + np.arange(columns)) % x.size
+
+
+def _arc(used: np.ndarray, size: int) -> tuple[int, int]:
+    """First cell and length of the shortest run round a ring of `size` that holds all `used`."""
+    gaps = np.diff(used, append=used[0] + size)
+    widest = int(gaps.argmax())
+    if gaps[widest] <= gaps[-1]:
+        widest = used.size - 1
+    first = int(used[(widest + 1) % used.size])
+    return first, size - int(gaps[widest]) + 1
+
+
+def _columns(left: int, count: int, size: int) -> slice | np.ndarray:
+    if left + count <= size:
+        return slice(left, left + count)
+    return (left + np.arange(count)) % size
+
+
+def apply_bands(
+    operator: Separable, kind: str, values: np.ndarray, least: float,
+    out: np.ndarray, coverage: np.ndarray, threads: int,
+) -> None:  # fmt: skip
+    """NaN-aware means of `values` (t, y, x) into `out` and `coverage` (t, Y, X).
+
+    `kind` "area" sums rows first (coarser targets), "point" columns first (finer targets).
+    """
+    from pipeline import kernels
+
+    count = 2 if kind == "point" else 3
+    rows, wy = _at_least(operator.y.index, count), _at_least(operator.y.weight, count)
+    if kind == "point":
+        kernel, wx = kernels.columns_first, _at_least(operator.x.weight, 2)
+        columns = _at_least(operator.x.index, 2).astype(np.uint32)
+    else:
+        kernel, wx = kernels.rows_first, operator.x.weight
+        columns = operator.x.start.astype(np.uint32)
+
+    def work(piece: tuple[slice, slice]) -> None:
+        times, part = piece
+        source = np.ascontiguousarray(values[times])
+        target = (part.start, part.stop)
+        kernel(source, rows, wy, columns, wx, least, target, out[times], coverage[times])
+
+    n_times, n_rows, n_cols = out.shape
+    step = max(1, min(_BLOCK // (n_rows * n_cols), n_times // (4 * threads)))
+    height = n_rows if n_times >= 4 * threads else max(8, n_rows // (4 * threads))
+    run_all(work, product(_slices(n_times, step), _slices(n_rows, height)), threads)
+
+
+def apply_sparse(
+    kernel: Callable[..., None], matrix: Sparse, values: np.ndarray, least: float, first: int,
+    out: np.ndarray, coverage: np.ndarray,
+) -> None:  # fmt: skip
+    """Runs a sparse kernel on `values` (t, y, x); writes cells from `first` on of (t, Y, X)."""
+    source = np.ascontiguousarray(values).reshape(values.shape[0], -1)
+    flat = (out.shape[0], -1)
+    kernel(
+        source, matrix.begin, matrix.index, matrix.weight, least, first,
+        out.reshape(flat), coverage.reshape(flat),
+    )  # fmt: skip
+
+
+def run_all(work: Callable[[Any], None], pieces: Iterable[Any], threads: int) -> None:
+    """Does `work` on every piece, in `threads` threads."""
+    if threads == 1:
+        for piece in pieces:
+            work(piece)
+        return
+    with ThreadPoolExecutor(threads) as pool:
+        for _ in pool.map(work, pieces):
+            pass
+
+
+def default_threads() -> int:
+    """Threads of one regrid: OMP_NUM_THREADS where set (Dask workers set 1), else the CPUs."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, int(given)) if given.isdigit() else len(os.sched_getaffinity(0))
+
+
+def _at_least(bands: np.ndarray, count: int) -> np.ndarray:
+    """Bands (K, target) padded to `count`: indices by the first one, weights by 0."""
+    missing = count - bands.shape[0]
+    if missing <= 0:
+        return bands
+    pad = bands[:1] if bands.dtype.kind == "i" else np.zeros_like(bands[:1])
+    return np.concatenate([bands, np.repeat(pad, missing, axis=0)])
+
+
+def _slices(size: int, step: int) -> list[slice]:
+    return [slice(i, min(i + step, size)) for i in range(0, size, step)]

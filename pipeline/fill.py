@@ -1,0 +1,82 @@
+"""fill_gaps(): small holes inside land take the nearest valid value, and a mask says where.
+
+Upstream: `regrid`. Downstream: `cube`, and the quality flag of the maps. Nothing is filled in
+silence: every filled value is True in the mask.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from stefaland.errors import bad_input
+
+
+def fill_gaps(
+    ds: xr.Dataset, land_mask: np.ndarray | xr.DataArray, max_distance: float
+) -> tuple[xr.Dataset, xr.Dataset]:
+    """The data with small gaps on land filled, and bool masks of what was filled.
+
+    Dims (..., y, x) as given. A missing value on land takes the nearest valid one of its own time
+    step within `max_distance` cells (Euclidean; north before south, west before east on a tie);
+    columns go round on a grid that does. `<name>_coverage` variables are passed through. Filling
+    a tile with a halo of `max_distance` cells gives the same as filling the whole.
+    """
+    land = np.asarray(land_mask, bool)
+    filled: dict[str, xr.DataArray] = {}
+    masks: dict[str, xr.DataArray] = {}
+    for name, da in ds.data_vars.items():
+        if not {"y", "x"} <= set(da.dims) or str(name).endswith("_coverage"):
+            continue
+        da = da.transpose(..., "y", "x")
+        if da.shape[-2:] != land.shape:
+            raise bad_input(
+                "land mask", f"shape {land.shape}", f"that of {name}, {da.shape[-2:]} (y, x)"
+            )
+        values, mask = _filled(da.values, land, max_distance, _goes_round(da))
+        filled[str(name)] = da.copy(data=values)
+        about = {"long_name": f"{name} was missing and took the nearest value"}
+        masks[str(name)] = da.copy(data=mask).drop_attrs(deep=False).assign_attrs(about)
+    return ds.assign(filled), xr.Dataset(masks)
+
+
+def _filled(
+    values: np.ndarray, land: np.ndarray, max_distance: float, periodic: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values with gaps filled and the mask of them; dims (..., y, x)."""
+    shape = values.shape
+    flat = values.reshape(-1, *shape[-2:])
+    out, mask = flat.copy(), np.zeros(flat.shape, bool)
+    time, row, col = np.nonzero(np.isnan(flat) & land)
+    for down, right in _offsets(max_distance):
+        near_row, near_col = row + down, col + right
+        inside = (near_row >= 0) & (near_row < shape[-2])
+        if periodic:
+            near_col = near_col % shape[-1]
+        else:
+            inside &= (near_col >= 0) & (near_col < shape[-1])
+        found = np.full(row.size, np.nan)
+        found[inside] = flat[time[inside], near_row[inside], near_col[inside]]
+        done = ~np.isnan(found)
+        out[time[done], row[done], col[done]] = found[done]
+        mask[time[done], row[done], col[done]] = True
+        time, row, col = time[~done], row[~done], col[~done]
+        if not row.size:
+            break
+    return out.reshape(shape), mask.reshape(shape)
+
+
+def _offsets(max_distance: float) -> list[tuple[int, int]]:
+    """Steps (rows, columns) to all cells within the distance, the nearest first."""
+    reach = int(max_distance)
+    steps = range(-reach, reach + 1)
+    offsets = [(i, j) for i in steps for j in steps if 0 < i * i + j * j <= max_distance**2]
+    return sorted(offsets, key=lambda o: (o[0] ** 2 + o[1] ** 2, o))
+
+
+def _goes_round(da: xr.DataArray) -> bool:
+    """Whether longitudes cover the full turn."""
+    x = da["x"].values if "x" in da.coords else np.zeros(1)
+    if x.size < 2 or da["x"].attrs.get("standard_name", "longitude") != "longitude":
+        return False
+    return bool(abs((x[-1] - x[0]) * x.size / (x.size - 1) - 360) < 1e-3)

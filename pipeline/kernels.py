@@ -1,0 +1,227 @@
+"""Compiled loops of the two engines: one pass over the source, NaN-aware, sums in float64.
+
+Called from `regrid` and `warp`, on blocks and from several threads at once (they release the GIL).
+Every output is summed by one thread in one order that follows from the weights alone, so block
+sizes and thread counts change no bit. Compiled at first use and kept on disk.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit, uint64
+
+_jit = njit(nogil=True, cache=True, error_model="numpy")
+_ONE, _TWO = uint64(1), uint64(2)
+
+
+@_jit
+def _add_three_rows(a, b, c, wa, wb, wc, num, den):  # type: ignore[no-untyped-def]
+    for j in range(num.size):
+        x, y, z = np.float64(a[j]), np.float64(b[j]), np.float64(c[j])
+        n = (wa * x if x == x else 0.0) + (wb * y if y == y else 0.0)
+        d = (wa if x == x else 0.0) + (wb if y == y else 0.0)
+        num[j] = n + (wc * z if z == z else 0.0)
+        den[j] = d + (wc if z == z else 0.0)
+
+
+@_jit
+def _add_one_row(a, wa, num, den):  # type: ignore[no-untyped-def]
+    for j in range(num.size):
+        x = np.float64(a[j])
+        num[j] += wa * x if x == x else 0.0
+        den[j] += wa if x == x else 0.0
+
+
+@_jit
+def _add_three_columns(num, den, start, weight, top, bottom):  # type: ignore[no-untyped-def]
+    for j in range(top.size):
+        s = uint64(start[j])
+        w0, w1, w2 = weight[0, j], weight[1, j], weight[2, j]
+        top[j] = w0 * num[s] + w1 * num[s + _ONE] + w2 * num[s + _TWO]
+        bottom[j] = w0 * den[s] + w1 * den[s + _ONE] + w2 * den[s + _TWO]
+
+
+@_jit
+def _add_columns(num, den, start, weight, top, bottom):  # type: ignore[no-untyped-def]
+    bands = weight.shape[0]
+    for j in range(top.size):
+        s = uint64(start[j])
+        n, d = weight[0, j] * num[s], weight[0, j] * den[s]
+        for k in range(1, bands):
+            n += weight[k, j] * num[s + uint64(k)]
+            d += weight[k, j] * den[s + uint64(k)]
+        top[j], bottom[j] = n, d
+
+
+@_jit
+def _divide(top, bottom, least, out, coverage):  # type: ignore[no-untyped-def]
+    for j in range(top.size):
+        d = bottom[j]
+        coverage[j] = d
+        out[j] = top[j] / d if d >= least else np.nan
+
+
+@_jit
+def rows_first(values, rows, wy, start, wx, least, part, out, coverage):  # type: ignore[no-untyped-def]
+    """Weighted means, rows summed before columns: for cells coarser than the source.
+
+    `values` (t, y, x); `rows` int64 and `wy` (Ky >= 3, Y); `start` uint32 (X,) and `wx` (Kx, X),
+    bands of columns that go round at the end; `least` the smallest coverage that counts; writes
+    the target rows `part` (first, stop) of `out` and `coverage` (t, Y, X).
+    """
+    width, bands = values.shape[2], wx.shape[0]
+    num, den = np.zeros(width + bands), np.zeros(width + bands)
+    top, bottom = np.empty(out.shape[2]), np.empty(out.shape[2])
+    for t in range(values.shape[0]):
+        for i in range(part[0], part[1]):
+            _add_three_rows(
+                values[t, rows[0, i]], values[t, rows[1, i]], values[t, rows[2, i]],
+                wy[0, i], wy[1, i], wy[2, i], num[:width], den[:width],
+            )  # fmt: skip
+            for k in range(3, rows.shape[0]):
+                if wy[k, i] != 0.0:
+                    _add_one_row(values[t, rows[k, i]], wy[k, i], num[:width], den[:width])
+            for j in range(bands):
+                num[width + j], den[width + j] = num[j % width], den[j % width]
+            if bands == 3:
+                _add_three_columns(num, den, start, wx, top, bottom)
+            else:
+                _add_columns(num, den, start, wx, top, bottom)
+            _divide(top, bottom, least, out[t, i], coverage[t, i])
+
+
+@_jit
+def _two_columns(row, cols, wx, num, den):  # type: ignore[no-untyped-def]
+    for j in range(num.size):
+        x, y = np.float64(row[uint64(cols[0, j])]), np.float64(row[uint64(cols[1, j])])
+        wa, wb = wx[0, j], wx[1, j]
+        num[j] = (wa * x if x == x else 0.0) + (wb * y if y == y else 0.0)
+        den[j] = (wa if x == x else 0.0) + (wb if y == y else 0.0)
+
+
+@_jit
+def _two_rows(na, da, nb, db, wa, wb, least, out, coverage):  # type: ignore[no-untyped-def]
+    for j in range(na.size):
+        n, d = wa * na[j] + wb * nb[j], wa * da[j] + wb * db[j]
+        coverage[j] = d
+        out[j] = n / d if d >= least else np.nan
+
+
+@_jit
+def columns_first(values, rows, wy, cols, wx, least, part, out, coverage):  # type: ignore[no-untyped-def]
+    """Weighted means of 2 x 2 source cells, columns before rows: for cells finer than the source.
+
+    As `rows_first`, but `rows` (2, Y) and `cols` uint32 (2, X) name every source cell; a source
+    row is interpolated once for all the target rows between it and the next.
+    """
+    width = out.shape[2]
+    num, den = np.empty((2, width)), np.empty((2, width))
+    held = np.empty(2, np.int64)
+    for t in range(values.shape[0]):
+        held[:] = -1
+        for i in range(part[0], part[1]):
+            upper, lower = rows[0, i], rows[1, i]
+            if held[0] != upper and held[1] == upper:
+                num[0], den[0], held[0] = num[1], den[1], held[1]
+            if held[0] != upper:
+                _two_columns(values[t, upper], cols, wx, num[0], den[0])
+                held[0] = upper
+            if held[1] != lower:
+                _two_columns(values[t, lower], cols, wx, num[1], den[1])
+                held[1] = lower
+            _two_rows(
+                num[0], den[0], num[1], den[1], wy[0, i], wy[1, i], least,
+                out[t, i], coverage[t, i],
+            )  # fmt: skip
+
+
+@_jit
+def sparse_mean(values, begin, index, weight, least, first, out, coverage):  # type: ignore[no-untyped-def]
+    """Weighted means by rows of a sparse matrix.
+
+    `values` (t, source cell); row j of the matrix has the entries `begin[j]:begin[j + 1]` of
+    `index` and `weight`; writes target cells from `first` on of `out`, `coverage` (t, cell).
+    """
+    for t in range(values.shape[0]):
+        for j in range(begin.size - 1):
+            n, d = 0.0, 0.0
+            for e in range(begin[j], begin[j + 1]):
+                x = np.float64(values[t, index[e]])
+                if x == x:
+                    n += weight[e] * x
+                    d += weight[e]
+            coverage[t, first + j] = d
+            out[t, first + j] = n / d if d >= least else np.nan
+
+
+@_jit
+def sparse_std(values, begin, index, weight, least, first, out, coverage):  # type: ignore[no-untyped-def]
+    """Weighted standard deviations (population); arguments as `sparse_mean`; 0 for constants."""
+    for t in range(values.shape[0]):
+        for j in range(begin.size - 1):
+            n, d, origin, begun = 0.0, 0.0, 0.0, False
+            for e in range(begin[j], begin[j + 1]):
+                x = np.float64(values[t, index[e]])
+                if x == x:
+                    if not begun:
+                        origin, begun = x, True
+                    n += weight[e] * (x - origin)
+                    d += weight[e]
+            coverage[t, first + j] = d
+            out[t, first + j] = np.nan
+            if d >= least:
+                mean, square = n / d, 0.0
+                for e in range(begin[j], begin[j + 1]):
+                    x = np.float64(values[t, index[e]])
+                    if x == x:
+                        square += weight[e] * (x - origin - mean) ** 2
+                out[t, first + j] = np.sqrt(square / d)
+
+
+@_jit
+def sparse_classes(codes, begin, index, weight, shares, total):  # type: ignore[no-untyped-def]
+    """Area of each class by target cell; sparse matrix as in `sparse_mean`, no division.
+
+    `codes` int32 (t, source cell), -1 where missing; writes `shares` (t, cell, class) and their
+    sum `total` (t, cell).
+    """
+    for t in range(codes.shape[0]):
+        for j in range(begin.size - 1):
+            shares[t, j, :] = 0.0
+            d = 0.0
+            for e in range(begin[j], begin[j + 1]):
+                code = codes[t, index[e]]
+                if code >= 0:
+                    shares[t, j, code] += weight[e]
+                    d += weight[e]
+            total[t, j] = d
+
+
+@_jit
+def outer_count(wy, wx, begin):  # type: ignore[no-untyped-def]
+    """Fills `begin` (Y * X + 1,) of the sparse matrix that `outer_fill` writes."""
+    begin[0] = 0
+    for i in range(wy.shape[1]):
+        for j in range(wx.shape[1]):
+            n_rows, n_cols = 0, 0
+            for k in range(wy.shape[0]):
+                n_rows += wy[k, i] > 0.0
+            for k in range(wx.shape[0]):
+                n_cols += wx[k, j] > 0.0
+            cell = i * wx.shape[1] + j
+            begin[cell + 1] = begin[cell] + n_rows * n_cols
+
+
+@_jit
+def outer_fill(rows, wy, cols, wx, width, begin, index, weight):  # type: ignore[no-untyped-def]
+    """Entries of the outer product of two band matrices; source rows are `width` cells long."""
+    for i in range(wy.shape[1]):
+        for j in range(wx.shape[1]):
+            e = begin[i * wx.shape[1] + j]
+            for k in range(wy.shape[0]):
+                if wy[k, i] > 0.0:
+                    for m in range(wx.shape[0]):
+                        if wx[m, j] > 0.0:
+                            index[e] = rows[k, i] * width + cols[m, j]
+                            weight[e] = wy[k, i] * wx[m, j]
+                            e += 1

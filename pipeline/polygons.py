@@ -1,0 +1,170 @@
+"""Compiled overlap areas of polygons and the cells of a rectilinear grid; exact for straight edges.
+
+Used by `warp`. Areas are accumulated edge by edge (signed trapezoids to the right of every edge,
+then a running sum along each row), so the cost goes with the cells touched. Compiled at first use.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+_jit = njit(nogil=True, cache=True, error_model="numpy")
+_POLE = 1.0 - 1e-14
+_TORN = 50.0  # an edge this many times the median edge crosses a discontinuity of the projection
+
+
+@_jit
+def _close_ring(x, z, turn, ring_x, ring_z):  # type: ignore[no-untyped-def]
+    """Writes a ring of longitudes and sines unwrapped across the seam; returns its length.
+
+    Vertices on a pole take the longitudes of both neighbours, and a ring that goes once round is
+    completed along the pole that it encloses.
+    """
+    size, first = x.size, 0
+    while first < size - 1 and abs(z[first]) > _POLE:
+        first += 1
+    ring_x[0], ring_z[0] = x[first], z[first]
+    n, lon, at_pole = 1, x[first], False
+    for step in range(1, size + 1):
+        v = (first + step) % size
+        if abs(z[v]) > _POLE:
+            if not at_pole:
+                ring_x[n], ring_z[n] = lon, z[v]
+                n += 1
+            at_pole = True
+            continue
+        lon = lon + (x[v] - lon + turn / 2) % turn - turn / 2
+        if at_pole:
+            ring_x[n], ring_z[n] = lon, ring_z[n - 1]
+            n += 1
+            at_pole = False
+        ring_x[n], ring_z[n] = lon, z[v]
+        n += 1
+    if abs(lon - ring_x[0]) < turn / 2:
+        return n - 1
+    pole = 1.0 if ring_z[:n].mean() > 0.0 else -1.0
+    ring_x[n], ring_z[n] = lon, pole
+    ring_x[n + 1], ring_z[n + 1] = ring_x[0], pole
+    return n + 2
+
+
+@_jit
+def _is_torn(x, z):  # type: ignore[no-untyped-def]
+    """Whether one edge of the ring is far longer than the others."""
+    length = np.empty(x.size)
+    for v in range(x.size):
+        w = (v + 1) % x.size
+        length[v] = np.hypot(x[w] - x[v], z[w] - z[v])
+    return length.max() > _TORN * np.median(length)
+
+
+@_jit
+def _interval(edges, value):  # type: ignore[no-untyped-def]
+    """Index of the interval that holds the value, cut off at both ends."""
+    index = np.searchsorted(edges, value, side="right") - 1
+    return min(max(index, 0), edges.size - 2)
+
+
+@_jit
+def _add_edge(x0, z0, x1, z1, x_edges, z_edges, i0, j0, area, cover):  # type: ignore[no-untyped-def]
+    """Adds one directed edge: the area to its right in each cell, `cover` for all cells beyond."""
+    if z0 == z1:
+        return
+    sign = 1.0 if z1 > z0 else -1.0
+    if z1 < z0:
+        x0, z0, x1, z1 = x1, z1, x0, z0
+    slope = (x1 - x0) / (z1 - z0)
+    top, bottom = max(z0, z_edges[i0]), min(z1, z_edges[i0 + area.shape[0]])
+    if top >= bottom:
+        return
+    i = _interval(z_edges, top)
+    n_cols = area.shape[1]
+    while top < bottom:
+        end = min(bottom, z_edges[i + 1])
+        xa, xb = x0 + slope * (top - z0), x0 + slope * (end - z0)
+        left, right = min(xa, xb), max(xa, xb)
+        row = i - i0
+        span = end - top
+        j = j0
+        if left >= x_edges[j0]:
+            j = _interval(x_edges, left)
+        elif right > x_edges[j0]:
+            cover[row, 0] += sign * span * (x_edges[j0] - left) / (right - left)
+        else:
+            cover[row, 0] += sign * span
+            j = j0 + n_cols
+        while j < j0 + n_cols and x_edges[j] <= right:
+            a, b = max(left, x_edges[j]), min(right, x_edges[j + 1])
+            share = max(b - a, 0.0) / (right - left) if right > left else 1.0
+            part = sign * span * share
+            area[row, j - j0] += part * (x_edges[j + 1] - (a + b) / 2)
+            cover[row, j - j0 + 1] += part
+            if right == left:
+                break
+            j += 1
+        top = end
+        i += 1
+        if i >= i0 + area.shape[0]:
+            break
+
+
+@_jit
+def overlaps(x, z, turn, x_edges, x_cell, z_edges, z_cell, width):  # type: ignore[no-untyped-def]
+    """Shares of polygons in the cells of a grid: `begin`, `index`, `weight` of a sparse matrix.
+
+    `x`, `z` (polygon, vertex) in units whose product is area; `turn` the period of x or 0.
+    `x_edges`, `z_edges` ascending; `x_cell`, `z_cell` the array column and row of each interval,
+    -1 for gaps; `width` columns a row. Polygons with a vertex that is not finite have no entries.
+    """
+    n = x.shape[0]
+    begin = np.zeros(n + 1, np.int64)
+    index, weight = np.empty(max(16, 8 * n), np.int64), np.empty(max(16, 8 * n))
+    ring_x, ring_z = np.empty(2 * x.shape[1] + 4), np.empty(2 * x.shape[1] + 4)
+    size = 0
+    for p in range(n):
+        begin[p] = size
+        if not (np.isfinite(x[p]).all() and np.isfinite(z[p]).all()):
+            continue
+        vertices = x.shape[1]
+        if turn > 0.0:
+            vertices = _close_ring(x[p], z[p], turn, ring_x, ring_z)
+        else:
+            ring_x[:vertices], ring_z[:vertices] = x[p], z[p]
+            if _is_torn(x[p], z[p]):
+                continue
+        rx, rz = ring_x[:vertices], ring_z[:vertices]
+        if turn > 0.0:
+            low = rx.min()
+            rx += x_edges[0] + (low - x_edges[0]) % turn - low
+        if rx.max() <= x_edges[0] or rx.min() >= x_edges[-1]:
+            continue
+        if rz.max() <= z_edges[0] or rz.min() >= z_edges[-1]:
+            continue
+        j0, j1 = _interval(x_edges, rx.min()), _interval(x_edges, rx.max())
+        i0, i1 = _interval(z_edges, rz.min()), _interval(z_edges, rz.max())
+        area = np.zeros((i1 - i0 + 1, j1 - j0 + 1))
+        cover = np.zeros((i1 - i0 + 1, j1 - j0 + 2))
+        whole = 0.0
+        for v in range(vertices):
+            w = (v + 1) % vertices
+            whole += (rx[v] - rx[0]) * (rz[w] - rz[0]) - (rx[w] - rx[0]) * (rz[v] - rz[0])
+            _add_edge(rx[v], rz[v], rx[w], rz[w], x_edges, z_edges, i0, j0, area, cover)
+        whole = abs(whole) / 2
+        needed = size + area.size
+        if needed > index.size:
+            more = max(needed, 2 * index.size)
+            index = np.concatenate((index, np.empty(more - index.size, np.int64)))
+            weight = np.concatenate((weight, np.empty(more - weight.size)))
+        for i in range(area.shape[0]):
+            running = 0.0
+            for j in range(area.shape[1]):
+                running += cover[i, j]
+                step = x_edges[j0 + j + 1] - x_edges[j0 + j]
+                share = abs(area[i, j] + running * step) / whole
+                if share > 1e-13 and x_cell[j0 + j] >= 0 and z_cell[i0 + i] >= 0:
+                    index[size] = z_cell[i0 + i] * width + x_cell[j0 + j]
+                    weight[size] = share
+                    size += 1
+    begin[n] = size
+    return begin, index[:size].copy(), weight[:size].copy()

@@ -1,0 +1,304 @@
+"""regrid(): any canonical Dataset onto any target grid, NaN-aware, with the coverage beside it.
+
+Upstream: `canonical`. Downstream: `cube`. Chooses the engine (`weights` where both grids are
+rectilinear in one CRS, else `warp`), reads what is lazy in blocks and never whole, and knows no
+paths. Blocks, tiles and threads change no bit of the result.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pipeline import categories
+from pipeline.axes import source_axes, target_axes
+from pipeline.crs import crs_of
+from pipeline.engine import (
+    Operator,
+    Separable,
+    Window,
+    apply_bands,
+    apply_sparse,
+    default_threads,
+    run_all,
+)  # fmt: skip
+from pipeline.grid import TargetGrid
+from pipeline.weights import axis_weights
+from stefaland.errors import bad_input, nearest_name
+
+METHODS = {
+    "conservative": "area: mean", "mean": "area: mean", "std": "area: standard_deviation",
+    "mode": "area: mode", "fractions": "area: mean", "circular_mean": "area: mean",
+    "bilinear": "area: point", "nearest": "area: point",
+}  # fmt: skip
+"""Methods and the CF cell method that each leaves behind."""
+
+_BLOCK_BYTES = 1 << 28  # of lazy source data read at once
+_SMALLEST = 1e-12  # coverage below this is none
+
+
+def regrid(
+    ds: xr.Dataset,
+    target_grid: TargetGrid,
+    method: str,
+    min_coverage: float = 0.5,
+    *,
+    require_overlap: bool = True,
+    threads: int | None = None,
+) -> xr.Dataset:
+    """Every variable of `ds` on the target grid, plus `<name>_coverage`; dims (..., y, x).
+
+    `ds` is canonical: dims (..., y, x) with 1-D `y` and `x` (either direction, any longitude
+    frame) in the CRS of `spatial_ref`, or 2-D `lat` and `lon` (curvilinear). Missing is NaN and
+    means are over what is valid; where less than `min_coverage` of a cell is valid, or nothing,
+    the result is NaN. Coverage has the dims of its variable, float32, 0..1.
+
+    Methods: `conservative` and `mean` (area-weighted mean), `std` (area-weighted standard
+    deviation), `bilinear`, `nearest`, `circular_mean` (directions in degrees or radians),
+    `mode` (most of the area; the smaller code on a tie) and `fractions` (one variable
+    `<name>_fraction_<label>` a class of `flag_values`, share of the valid area).
+
+    float64 data give float64 results, all else float32; sums are in float64. `InputError` for
+    an unknown method, missing dims, or where nothing overlaps (unless `require_overlap` is
+    False: then all NaN with coverage 0).
+    """
+    if method not in METHODS:
+        raise bad_input(
+            "method", f'"{method}"', "one of " + ", ".join(METHODS), nearest_name(method, METHODS)
+        )
+    if not 0 <= min_coverage <= 1:
+        raise bad_input("min_coverage", str(min_coverage), "a share between 0 and 1")
+    names = [name for name, da in ds.data_vars.items() if {"y", "x"} <= set(da.dims)]
+    if not names:
+        raise bad_input(
+            "regrid", f"variables {', '.join(map(str, ds.data_vars))} without dims y and x",
+            "at least one variable with dims (..., y, x)", "Canonicalise the source first",
+        )  # fmt: skip
+    operator = operator_for(ds, target_grid, method)
+    if require_overlap and not operator.overlaps():
+        raise bad_input(
+            f'grid "{target_grid.name}"', f"no overlap of {target_grid.bounds} with the source",
+            "a target grid that the source covers at least in part",
+            "Compare the bounds and the CRS of both",
+        )  # fmt: skip
+    least = max(min_coverage * (1 - 1e-9), _SMALLEST)
+    job = _Job(operator, method, least, threads or default_threads())
+    coords = target_grid.coords()
+    result: dict[str, xr.DataArray] = {}
+    for name in names:
+        da = ds[name].transpose(..., "y", "x")
+        lead = {k: c for k, c in da.coords.items() if not {"y", "x"} & set(c.dims)}
+        lead.pop("spatial_ref", None)
+        for key, array, attrs in _regrid_variable(da, str(name), job):
+            result[key] = xr.DataArray(array, dims=da.dims, coords={**lead, **coords}, attrs=attrs)
+    return xr.Dataset(result, attrs={k: v for k, v in ds.attrs.items() if k != "crs"})
+
+
+def operator_for(ds: xr.Dataset, target_grid: TargetGrid, method: str) -> Operator:
+    """The engine's operator from the grid of `ds` to the target grid, for `method`."""
+    kind = method if method in {"bilinear", "nearest"} else "area"
+    if "y" in ds.coords and "x" in ds.coords and ds["y"].ndim == ds["x"].ndim == 1:
+        crs = crs_of(ds)
+        x, y = ds["x"].values, ds["y"].values
+        target = target_axes(target_grid, crs)
+        if target is not None:
+            geographic = target[1].period > 0
+            source = source_axes(x, y, geographic)
+            along_y, along_x = (
+                axis_weights(s, t, kind) for s, t in zip(source, target, strict=True)
+            )
+            return Separable(along_y, along_x)
+    from pipeline import warp
+
+    return warp.warp_operator(ds, target_grid, kind)
+
+
+def _floats(values: np.ndarray) -> np.ndarray:
+    return values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
+
+
+_Function = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class _Job:
+    operator: Operator
+    method: str
+    least: float
+    threads: int
+
+
+def _regrid_variable(
+    da: xr.DataArray, name: str, job: _Job
+) -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
+    """Names, arrays (..., Y, X) and attributes of one variable's results, its coverage last."""
+    lead = da.shape[:-2]
+    shape = (math.prod(lead), *job.operator.shape)
+    dtype = np.float64 if da.dtype == np.float64 else np.float32
+    coverage = np.empty(shape, np.float32)
+    attrs = {**da.attrs, "cell_methods": METHODS[job.method], "grid_mapping": "spatial_ref"}
+    attrs["ancillary_variables"] = f"{name}_coverage"
+    full = (*lead, *job.operator.shape)
+    if job.method == "fractions":
+        classes = categories.classes_of(da, name)
+        shares = np.empty((len(classes), *shape), np.float32)
+        _classes(da, name, job, np.array(list(classes)), shares, coverage)
+        for drop in ("flag_values", "flag_meanings", "valid_range"):
+            attrs.pop(drop, None)
+        for share, label in zip(shares, classes.values(), strict=True):
+            long_name = f"share of the valid area that is {name} {label}"
+            own = {**attrs, "units": "1", "long_name": long_name}
+            yield f"{name}_fraction_{label}", share.reshape(full), own
+    else:
+        out = np.empty(shape, dtype)
+        if job.method == "mode":
+            _classes(da, name, job, None, out[None], coverage)
+        elif job.method == "std":
+            _sparse(da, job, out, coverage)
+        elif job.method == "circular_mean":
+            _circular(da, name, job, out, coverage)
+        else:
+            _means(da, job, out, coverage)
+        yield name, out.reshape(full), attrs
+    about = {"units": "1", "long_name": f"share of the cell's area with valid {name}"}
+    yield f"{name}_coverage", coverage.reshape(full), {**about, "grid_mapping": "spatial_ref"}
+
+
+def _means(
+    da: xr.DataArray, job: _Job, out: np.ndarray, coverage: np.ndarray, of: _Function = _floats
+) -> None:
+    """Weighted means `of` the values; the fused kernels where the operator is separable."""
+    if not isinstance(job.operator, Separable):
+        _sparse(da, job, out, coverage, of)
+        return
+    kind = "point" if job.method in {"bilinear", "nearest"} else "area"
+    for times, rows in _lazy_blocks(da, job.operator):
+        part = Separable(job.operator.y.part(rows), job.operator.x)
+        operator, window = part.within()
+        values = of(read_window(da, times, window))
+        whole = rows == slice(0, out.shape[1])
+        into = [a[times] if whole else np.empty_like(a[times, rows]) for a in (out, coverage)]
+        apply_bands(operator, kind, values, job.least, into[0], into[1], job.threads)
+        if not whole:
+            out[times, rows], coverage[times, rows] = into
+
+
+def _sparse(
+    da: xr.DataArray, job: _Job, out: np.ndarray, coverage: np.ndarray, of: _Function = _floats
+) -> None:
+    """Means or standard deviations by strips of a sparse matrix."""
+    from pipeline import kernels
+
+    kernel = kernels.sparse_std if job.method == "std" else kernels.sparse_mean
+
+    def work(rows: slice) -> None:
+        matrix, window = job.operator.sparse(rows).within()
+        first = rows.start * out.shape[2]
+        for times in _time_blocks(da, window):
+            values = of(read_window(da, times, window))
+            apply_sparse(kernel, matrix, values, job.least, first, out[times], coverage[times])
+
+    run_all(work, job.operator.strips(), job.threads)
+
+
+def _classes(
+    da: xr.DataArray, name: str, job: _Job, classes: np.ndarray | None,
+    out: np.ndarray, coverage: np.ndarray,
+) -> None:  # fmt: skip
+    """Shares of `classes` into `out` (class, t, Y, X), or the commonest code where None."""
+    from pipeline import kernels
+
+    def work(rows: slice) -> None:
+        matrix, window = job.operator.sparse(rows).within()
+        for times in _time_blocks(da, window):
+            values = read_window(da, times, window)
+            codes, known = categories.class_index(values, classes, name)
+            shape = (codes.shape[0], rows.stop - rows.start, out.shape[3])
+            shares = np.empty((shape[0], shape[1] * shape[2], known.size))
+            total = np.empty(shares.shape[:2])
+            flat = codes.reshape(shape[0], -1)
+            kernels.sparse_classes(flat, matrix.begin, matrix.index, matrix.weight, shares, total)
+            coverage[times, rows] = total.reshape(shape)
+            found = categories.commonest if classes is None else categories.shares
+            result = found(shares, total, known, job.least)
+            out[:, times, rows] = result.reshape(-1, *shape)
+
+    run_all(work, job.operator.strips(), job.threads)
+
+
+def _circular(
+    da: xr.DataArray, name: str, job: _Job, out: np.ndarray, coverage: np.ndarray
+) -> None:
+    """Mean direction by way of sine and cosine; NaN where directions cancel out."""
+    units = str(da.attrs.get("units", "degree"))
+    turn = 2 * np.pi if units.startswith("rad") else 360.0
+    if not units.startswith(("rad", "deg")):
+        raise bad_input(name, f'units "{units}"', "degrees or radians for circular_mean")
+    radians = 2 * np.pi / turn
+    sine, cosine = np.empty(out.shape), np.empty(out.shape)
+    _means(da, job, sine, coverage, lambda values: np.sin(values.astype(np.float64) * radians))
+    _means(da, job, cosine, coverage, lambda values: np.cos(values.astype(np.float64) * radians))
+    angle = np.arctan2(sine, cosine) * (turn / (2 * np.pi))
+    angle = np.where(angle < 0, angle + turn, angle).astype(out.dtype)
+    angle[angle >= out.dtype.type(turn)] = 0
+    angle[np.hypot(sine, cosine) < 1e-9] = np.nan
+    out[:] = angle
+
+
+def read_window(da: xr.DataArray, times: slice, window: Window) -> np.ndarray:
+    """The window of `da` (..., y, x) as an array (t, y, x); `times` counts over leading dims."""
+    import dask
+
+    variable = da.variable
+    if variable.ndim > 3 or variable.ndim == 2:
+        variable = _flattened(variable)
+    with dask.config.set(scheduler="synchronous"):
+        cols = window.cols
+        if isinstance(cols, slice) or variable._in_memory:
+            return np.asarray(variable[times, window.rows, cols].values)
+        breaks = np.flatnonzero(np.abs(np.diff(cols)) != 1) + 1
+        pieces = []
+        for run in np.split(cols, breaks):
+            low, high = int(run.min()), int(run.max()) + 1
+            piece = np.asarray(variable[times, window.rows, low:high].values)
+            pieces.append(piece if run[0] == low else piece[..., ::-1])
+        return np.concatenate(pieces, axis=-1)
+
+
+def _flattened(variable: Any) -> Any:
+    """The variable with its leading dims stacked into one, or one added."""
+    if variable.ndim == 2:
+        return variable.expand_dims("lead")
+    return variable.stack(lead=variable.dims[:-2]).transpose("lead", "y", "x")
+
+
+def _lazy_blocks(da: xr.DataArray, operator: Separable) -> Iterator[tuple[slice, slice]]:
+    """Times and target rows that are done at once: everything, or bounded blocks if lazy."""
+    rows = slice(0, operator.shape[0])
+    if da.variable._in_memory:
+        yield slice(0, math.prod(da.shape[:-2])), rows
+        return
+    _, window = operator.within()
+    heavy = window.height * window.width * da.dtype.itemsize
+    count = -(-heavy // _BLOCK_BYTES)
+    step = max(1, -(-operator.shape[0] // count))
+    for first in range(0, operator.shape[0], step):
+        strip = slice(first, min(first + step, operator.shape[0]))
+        _, window = Separable(operator.y.part(strip), operator.x).within()
+        for times in _time_blocks(da, window):
+            yield times, strip
+
+
+def _time_blocks(da: xr.DataArray, window: Window) -> Iterator[slice]:
+    """Slices over the leading dims whose windows fit a block, whole source chunks if possible."""
+    count = math.prod(da.shape[:-2])
+    fit = max(1, _BLOCK_BYTES // (window.height * window.width * da.dtype.itemsize))
+    chunks = da.encoding.get("preferred_chunks", {}).get(da.dims[0], 1) if da.ndim == 3 else 1
+    step = max(1, fit // chunks * chunks if fit >= chunks else fit)
+    for first in range(0, count, step):
+        yield slice(first, min(first + step, count))

@@ -1,0 +1,167 @@
+"""Weights between grids in different CRSs, and from curvilinear sources: sparse and inverse-mapped.
+
+Each target cell is taken into the source's own cells by PROJ, as a point (bilinear, nearest) or as
+a polygon whose exact overlap with every source cell is the weight (everything else), so that cells
+side by side share their edges and nothing is counted twice or lost. Same contract as `weights`;
+`regrid` asks strip by strip. `pipeline.polygons` is imported at first use: it compiles.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pyproj
+import xarray as xr
+
+from pipeline.axes import PER_DEGREE, PER_UNIT, Axis, source_axes
+from pipeline.crs import crs_of
+from pipeline.engine import Sparse
+from pipeline.grid import TargetGrid
+from pipeline.weights import point_weights
+from stefaland.errors import bad_input
+
+_STRIP = 1 << 18  # target cells mapped at once
+_ENTRIES = 2_000_000  # of one strip's matrix, roughly
+
+
+@dataclass(frozen=True, eq=False)
+class Warp:
+    """Operator from a rectilinear source onto a grid in another CRS, by strips of target rows."""
+
+    grid: TargetGrid
+    source_crs: str
+    y: Axis
+    x: Axis
+    kind: str
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Target rows and columns."""
+        return self.grid.shape
+
+    def strips(self) -> list[slice]:
+        """Slices of target rows whose matrices are of a bearable size."""
+        rows, cols = self.grid.shape
+        middle = self.grid.window(slice(rows // 2, rows // 2 + 1), slice(None))
+        per_row = max(cols, self.sparse_of(middle).index.size)
+        step = max(1, min(_STRIP // cols, _ENTRIES // per_row))
+        return [slice(r, min(r + step, rows)) for r in range(0, rows, step)]
+
+    def overlaps(self) -> bool:
+        """Whether any target cell meets any source cell."""
+        return any(self.sparse(rows).index.size for rows in self.strips())
+
+    def sparse(self, rows: slice) -> Sparse:
+        """The matrix of some target rows on the whole source array."""
+        return self.sparse_of(self.grid.window(rows, slice(None)))
+
+    def sparse_of(self, strip: TargetGrid) -> Sparse:
+        """The matrix of a window of the target grid on the whole source array."""
+        if self.kind == "area":
+            return self._areas(strip)
+        return self._points(strip)
+
+    def _points(self, strip: TargetGrid) -> Sparse:
+        """Weights of up to four source cells round each target centre."""
+        x, y = np.meshgrid(strip.x, strip.y)
+        x, y = _transform(strip.crs, self.source_crs, x.ravel(), y.ravel())
+        finite = np.isfinite(x) & np.isfinite(y)
+        period = self.x.period
+        scale = PER_DEGREE if period else PER_UNIT
+        rows, columns = (np.where(finite, v, 0.0) for v in (-y, x))
+        along_y = point_weights(self.y, np.rint(rows * scale).astype(np.int64), self.kind)
+        along_x = point_weights(self.x, np.rint(columns * scale).astype(np.int64), self.kind)
+        weight = along_y.weight[:, None] * along_x.weight[None] * finite
+        index = along_y.index[:, None] * self.x.size + along_x.index[None]
+        return _gathered(index.reshape(-1, x.size), weight.reshape(-1, x.size), self.x.size)
+
+    def _areas(self, strip: TargetGrid) -> Sparse:
+        """Weights by exact overlap of target polygons and source cells."""
+        from pipeline import polygons
+
+        x, y = _rings(strip)
+        x, y = _transform(strip.crs, self.source_crs, x, y)
+        scale = float(PER_DEGREE if self.x.period else PER_UNIT)
+        x_edges, x_cell = _intervals(self.x, scale)
+        z_edges, z_cell = _intervals(self.y, scale)
+        z = -y
+        if self.x.period:
+            z, z_edges = np.sin(np.deg2rad(z)), np.sin(np.deg2rad(z_edges))
+        turn = self.x.period / scale
+        begin, index, weight = polygons.overlaps(
+            x, z, turn, x_edges, x_cell, z_edges, z_cell, self.x.size
+        )
+        return Sparse(begin, index, weight, self.x.size)
+
+
+def warp_operator(ds: xr.Dataset, grid: TargetGrid, kind: str) -> Warp:
+    """The operator ("area", "bilinear" or "nearest") from the grid of `ds` onto another CRS."""
+    if not ("x" in ds.coords and "y" in ds.coords and ds["x"].ndim == ds["y"].ndim == 1):
+        raise bad_input(
+            "source grid", "no 1-D coordinates y and x", "a rectilinear source",
+            "Canonicalise the source first",
+        )  # fmt: skip
+    crs = crs_of(ds)
+    geographic = pyproj.CRS.from_user_input(crs).is_geographic
+    y, x = source_axes(ds["x"].values, ds["y"].values, geographic)
+    return Warp(grid, crs, y, x, kind)
+
+
+def _transform(
+    crs: str, to_crs: str, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points in another CRS; not finite where it does not reach."""
+    x, y = pyproj.Transformer.from_crs(crs, to_crs, always_xy=True).transform(x, y)
+    return np.asarray(x), np.asarray(y)
+
+
+def _rings(strip: TargetGrid) -> tuple[np.ndarray, np.ndarray]:
+    """Outlines of the cells in the strip's CRS, with extra vertices on each side of large cells.
+
+    Dims (cell, vertex); neighbours share the very points of their common side.
+    """
+    metres = strip.dx * (111_000 if strip.is_geographic else 1)
+    parts = 4 if metres > 20_000 else 2 if metres > 5_000 else 1
+    steps = np.arange(parts) / parts
+    x_edges, y_edges = strip.x_edges, strip.y_edges
+    along_x = x_edges[:-1, None] + steps * np.diff(x_edges)[:, None]
+    along_y = y_edges[:-1, None] + steps * np.diff(y_edges)[:, None]
+    from_east = np.concatenate([x_edges[1:, None], along_x[:, :0:-1]], axis=1)
+    from_south = np.concatenate([y_edges[1:, None], along_y[:, :0:-1]], axis=1)
+    n_rows, n_cols = strip.shape
+    shape = (n_rows, n_cols, parts)
+    west, east = x_edges[:-1, None], x_edges[1:, None]
+    north, south = y_edges[:-1, None, None], y_edges[1:, None, None]
+    sides = [
+        (along_x[None], north), (east[None], along_y[:, None]),
+        (from_east[None], south), (west[None], from_south[:, None]),
+    ]  # fmt: skip
+    x, y = (
+        np.concatenate([np.broadcast_to(side[axis], shape) for side in sides], axis=2)
+        for axis in (0, 1)
+    )
+    return x.reshape(n_rows * n_cols, -1), y.reshape(n_rows * n_cols, -1)
+
+
+def _intervals(axis: Axis, scale: float) -> tuple[np.ndarray, np.ndarray]:
+    """Edges of the source's cells and of the gaps between, over two turns if it goes round.
+
+    The second array is the array index of each interval's cell, -1 for gaps.
+    """
+    lower, upper = axis.lower, axis.upper
+    cell = np.arange(axis.size)[:: -1 if axis.reverse else 1]
+    if axis.period:
+        lower, upper = (np.concatenate([v, v + axis.period]) for v in (lower, upper))
+        cell = np.concatenate([cell, cell])
+    edges = np.stack([lower, upper], axis=1).ravel()
+    cells = np.stack([cell, np.full_like(cell, -1)], axis=1).ravel()[:-1]
+    kept = np.concatenate([np.diff(edges) > 0])
+    return np.append(edges[:-1][kept], edges[-1]) / scale, cells[kept]
+
+
+def _gathered(index: np.ndarray, weight: np.ndarray, width: int) -> Sparse:
+    """A sparse matrix of entries (K, target), those without weight left out."""
+    used = weight.T > 0
+    begin = np.concatenate([[0], np.cumsum(used.sum(axis=1))])
+    return Sparse(begin, index.T[used], weight.T[used], width)

@@ -1,0 +1,133 @@
+"""One-dimensional weights between a source axis and a target axis; outer products make the grid's.
+
+Upstream: `axes`. Downstream: the fused kernels of `regrid`. Weights depend on the absolute
+positions of the two cells alone, never on the window, so any tiling gives the same bits.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+import numpy as np
+
+from pipeline.axes import PER_DEGREE, Axis
+
+
+@dataclass(frozen=True, eq=False)
+class AxisWeights:
+    """Bands of weights: target cell j takes source cells `start[j] + k`, k < K, going round.
+
+    `start` int64 dims (target,), `weight` float64 dims (K, target), `size` the source's length.
+    A sum of 1 down a column means that the target cell lies wholly on the source; unused entries
+    are 0. `reverse` says that the array holds the source axis the other way round.
+    """
+
+    start: np.ndarray
+    weight: np.ndarray
+    size: int
+    reverse: bool = False
+
+    @property
+    def index(self) -> np.ndarray:
+        """Array index of each weight's source cell; dims (K, target), int64; first for unused."""
+        index = (self.start + np.arange(self.weight.shape[0])[:, None]) % self.size
+        index = np.where(self.weight > 0, index, self.start)
+        return self.size - 1 - index if self.reverse else index
+
+    @property
+    def total(self) -> np.ndarray:
+        """Share of each target cell that lies on the source; dims (target,)."""
+        return self.weight.sum(axis=0)
+
+    def part(self, targets: slice) -> AxisWeights:
+        """The weights of some of the target cells."""
+        return AxisWeights(self.start[targets], self.weight[:, targets], self.size, self.reverse)
+
+
+def axis_weights(source: Axis, target: Axis, method: str) -> AxisWeights:
+    """Weights of `method` ("area", "bilinear" or "nearest") along one axis; cached by axes."""
+    key = (method, source.key(), target.key())
+    if key not in _cache:
+        make = {"area": _area, "bilinear": _bilinear, "nearest": _nearest}[method]
+        _cache[key] = make(source, target)
+        if len(_cache) > _CACHE_SIZE:
+            _cache.popitem(last=False)
+    _cache.move_to_end(key)
+    return _cache[key]
+
+
+def point_weights(source: Axis, position: np.ndarray, method: str) -> AxisWeights:
+    """Weights ("bilinear" or "nearest") of the source cells round lattice positions."""
+    points = Axis(position, position, position, source.period, source.latitude)
+    return (_bilinear if method == "bilinear" else _nearest)(source, points)
+
+
+_cache: OrderedDict[tuple[str, bytes, bytes], AxisWeights] = OrderedDict()
+_CACHE_SIZE = 64
+
+
+def _turned(source: Axis, position: np.ndarray, first: np.int64) -> np.ndarray:
+    """Positions brought into the turn that begins at `first`."""
+    return first + (position - first) % source.period if source.period else position
+
+
+def _twice(source: Axis, values: np.ndarray) -> np.ndarray:
+    """Positions of the cells over two turns, so that a band may cross the seam."""
+    return np.concatenate([values, values + source.period]) if source.period else values
+
+
+def _measure(lower: np.ndarray, upper: np.ndarray, latitude: bool) -> np.ndarray:
+    """Length between lattice positions, or for latitudes the difference of sines (area)."""
+    if not latitude:
+        return np.maximum(upper - lower, 0).astype(float)
+    a, b = np.deg2rad(lower / PER_DEGREE), np.deg2rad(np.maximum(upper, lower) / PER_DEGREE)
+    return 2 * np.cos((a + b) / 2) * np.sin((b - a) / 2)
+
+
+def _area(source: Axis, target: Axis) -> AxisWeights:
+    """Overlap of source and target cells over the target cell."""
+    lower, upper = _twice(source, source.lower), _twice(source, source.upper)
+    begin = _turned(source, target.lower, source.lower[0])
+    end = begin + (target.upper - target.lower)
+    first = np.searchsorted(upper, begin, side="right")
+    last = np.searchsorted(lower, end, side="left")
+    count = np.maximum(last - first, 0)
+    k = np.arange(max(1, int(count.max())))[:, None]
+    cell = np.minimum(first + k, lower.size - 1)
+    overlap = _measure(
+        np.maximum(lower[cell], begin), np.minimum(upper[cell], end), source.latitude
+    )
+    whole = _measure(begin, end, source.latitude)
+    weight = np.where(k < count, overlap / whole, 0.0)
+    return _finish(source, first, weight)
+
+
+def _bilinear(source: Axis, target: Axis) -> AxisWeights:
+    """The two nearest source centres; one alone between the outermost centre and its cell's end."""
+    lower, upper, centre = (_twice(source, v) for v in (source.lower, source.upper, source.centre))
+    position = _turned(source, target.centre, source.centre[0])
+    before = np.searchsorted(centre, position, side="right") - 1
+    left, right = np.maximum(before, 0), np.minimum(before + 1, centre.size - 1)
+    joined = (before >= 0) & (right > left) & (upper[left] == lower[right])
+    share = (position - centre[left]) / np.maximum(centre[right] - centre[left], 1)
+    on_left = (position >= lower[left]) & (position <= upper[left])
+    on_right = (position >= lower[right]) & (position <= upper[right]) & ~on_left
+    weight = np.where(joined, [1.0 - share, share], [on_left | on_right, np.zeros(share.size)])
+    return _finish(source, np.where(joined | on_left, left, right), weight)
+
+
+def _nearest(source: Axis, target: Axis) -> AxisWeights:
+    """The source cell that holds the target's centre."""
+    lower, upper = _twice(source, source.lower), _twice(source, source.upper)
+    position = _turned(source, target.centre, source.lower[0])
+    cell = np.searchsorted(lower, position, side="right") - 1
+    inside = (cell >= 0) & (position <= upper[np.maximum(cell, 0)])
+    return _finish(source, np.maximum(cell, 0), inside[None].astype(float))
+
+
+def _finish(source: Axis, start: np.ndarray, weight: np.ndarray) -> AxisWeights:
+    empty = ~(weight > 0).any(axis=0)
+    start = np.where(empty, 0, start) % source.size
+    weight = np.ascontiguousarray(np.where(empty, 0.0, weight), np.float64)
+    return AxisWeights(start.astype(np.int64), weight, source.size, source.reverse)
