@@ -6,6 +6,7 @@ Downstream: `run.run_stage`. Workers are processes with one or two threads each.
 from __future__ import annotations
 
 import logging
+import signal
 import sys
 import threading
 from collections.abc import Iterator
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 LOG = logging.getLogger(__name__)
 CLOSE_SECONDS = 5
 """How long workers get to end before they are killed."""
+CONNECT_SECONDS = 15
+"""How long a given scheduler gets to answer."""
 
 
 class SlurmConfig(Frozen):
@@ -109,6 +112,8 @@ def connect(config: ClusterConfig) -> Iterator[Client | None]:
         cluster = _local(config) if config.kind == "local" else _slurm(config)
         client = Client(cluster)
         try:
+            if config.kind == "local":
+                client.register_plugin(_interrupt_shield())
             _announce(client)
             yield client
         finally:
@@ -118,7 +123,7 @@ def connect(config: ClusterConfig) -> Iterator[Client | None]:
 @contextmanager
 def _existing(config: ClusterConfig, make: Any) -> Iterator[Client]:
     try:
-        client = make(config.address, timeout="15s")
+        client = make(config.address, timeout=CONNECT_SECONDS)
     except (OSError, TimeoutError, ValueError) as error:
         raise bad_input(
             "cluster.address",
@@ -146,6 +151,17 @@ def _local(config: ClusterConfig) -> Any:
             dashboard_address=f"127.0.0.1:{_free_port(config.dashboard_port)}",
             silence_logs=logging.ERROR,
         )
+
+
+def _interrupt_shield() -> Any:
+    """A plugin for workers that share our terminal: Ctrl-C is for us, and we end them."""
+    from distributed import WorkerPlugin
+
+    class InterruptShield(WorkerPlugin):
+        def setup(self, worker: Any) -> None:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+    return InterruptShield()
 
 
 def _free_port(port: int) -> int:

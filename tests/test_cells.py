@@ -1,0 +1,72 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.cells import read_cells
+from pipeline.cube import open_cube
+from stefaland.errors import InputError
+from tests.cubes import GRID, TIME, filled_cube, whole
+
+
+@pytest.fixture(scope="module")
+def cube(tmp_path_factory):
+    path = tmp_path_factory.mktemp("cells") / "a.zarr"
+    filled_cube(path)
+    return path
+
+
+@settings(max_examples=25, deadline=None)
+@given(cells=st.lists(st.integers(0, 2999), max_size=40))
+def test_cells_in_any_order_are_those_of_the_grid(cube, cells):
+    flat = np.array(cells, dtype=np.int64)
+    table = read_cells(cube, ["rain", "elevation", "quality_flag"], flat)
+    rows, cols = np.divmod(flat, 60)
+    expected = whole()
+    assert table["rain"].dims == ("cell", "time")
+    np.testing.assert_array_equal(table["rain"].values, expected["rain"].values[:, rows, cols].T)
+    np.testing.assert_array_equal(
+        table["elevation"].values, expected["elevation"].values[rows, cols]
+    )
+    np.testing.assert_array_equal(table["cell"].values, flat)
+    np.testing.assert_array_equal(table["lat"].values, GRID.y[rows])
+    np.testing.assert_array_equal(table["lon"].values, GRID.x[cols])
+
+
+def test_land_mask_chooses_cells_in_row_major_order(cube):
+    mask = np.zeros(GRID.shape, bool)
+    mask[45, 3] = mask[2, 59] = mask[2, 4] = True
+    table = read_cells(open_cube(cube), ["rain"], land_mask=mask)
+    assert table["cell"].values.tolist() == [2 * 60 + 4, 2 * 60 + 59, 45 * 60 + 3]
+    assert table.sizes == {"cell": 3, "time": TIME.size}
+    assert table["rain"].attrs["units"] == "mm/day"
+
+
+def test_all_cells_by_default_and_types_stay(cube):
+    table = read_cells(cube, ["quality_flag", "rain"])
+    assert table.sizes["cell"] == 3000
+    assert table["quality_flag"].dtype == np.uint8
+    assert table["rain"].dtype == np.float32
+    assert np.isnan(table["rain"].values).sum() == whole()["rain"].isnull().sum()
+
+
+@pytest.mark.parametrize(
+    "arguments, expected",
+    [
+        ({"names": ["rian"]}, 'Did you mean "rain"'),
+        ({"names": ["rain"], "cells": np.array([3000])}, "below 3000"),
+        ({"names": ["rain"], "cells": np.array([-1])}, "below 3000"),
+        ({"names": ["rain"], "land_mask": np.ones((3, 3), bool)}, "(50, 60)"),
+    ],
+)
+def test_bad_requests_are_refused(cube, arguments, expected):
+    with pytest.raises(InputError) as raised:
+        read_cells(cube, **arguments)
+    assert expected in str(raised.value)
+
+
+def test_shards_of_odd_width_are_gathered(tmp_path):
+    filled_cube(tmp_path / "a.zarr", (17, 23))
+    flat = np.random.default_rng(3).permutation(3000)
+    got = read_cells(tmp_path / "a.zarr", ["elevation"], flat)["elevation"].values
+    np.testing.assert_array_equal(got, whole()["elevation"].values.ravel()[flat])

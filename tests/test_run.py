@@ -1,0 +1,198 @@
+import errno
+import os
+import signal
+import threading
+import time
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.atomic import UnwritableError, writing
+from pipeline.ledger import Ledger
+from pipeline.run import StageError, part_of, run_stage
+from stefaland.errors import bad_input
+
+
+@dataclass(frozen=True)
+class Job:
+    name: str
+
+
+def jobs(n: int) -> list[Job]:
+    return [Job(f"t{i:03d}") for i in range(n)]
+
+
+def note(folder: Path, job: Job) -> dict[str, str]:
+    """A step that leaves a trace of every try."""
+    with (folder / job.name).open("a") as handle:
+        handle.write("x")
+    return {"by": str(os.getpid())}
+
+
+def stumble(folder: Path, times: int, job: Job) -> dict[str, str]:
+    """Fails the first `times` tries of every third job."""
+    summary = note(folder, job)
+    if int(job.name[1:]) % 3 == 0 and len((folder / job.name).read_text()) <= times:
+        raise OSError(errno.EIO, "the network sneezed")
+    return summary
+
+
+@pytest.fixture
+def ledger(tmp_path):
+    return Ledger(tmp_path / "ledger", "f")
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "notes").mkdir()
+    return tmp_path / "notes"
+
+
+def _tries(folder):
+    return {f.name: len(f.read_text()) for f in sorted(folder.iterdir())}
+
+
+def test_every_item_is_done_once_and_then_skipped(ledger, folder):
+    report = run_stage("test", jobs(5), partial(note, folder), ledger)
+    assert report.done == tuple(job.name for job in jobs(5))
+    assert report.seconds > 0
+    assert report.peak_memory > 10_000_000
+    again = run_stage("test", jobs(7), partial(note, folder), ledger)
+    assert again.skipped == report.done
+    assert again.done == ("t005", "t006")
+    assert set(_tries(folder).values()) == {1}
+    assert set(ledger.summaries()) == {job.name for job in jobs(7)}
+
+
+def test_passing_faults_are_retried(ledger, folder):
+    report = run_stage("test", jobs(7), partial(stumble, folder, 2), ledger, retries=2)
+    assert len(report.done) == 7
+    assert _tries(folder)["t003"] == 3
+    assert ledger.names_failed() == set()
+
+
+def test_a_failing_item_does_not_lose_the_others(ledger, folder):
+    with pytest.raises(StageError) as raised:
+        run_stage("regrid", jobs(7), partial(stumble, folder, 9), ledger, retries=1)
+    assert len(raised.value.faults) == 3
+    text = str(raised.value)
+    assert "stage regrid, t003" in text
+    assert "the network sneezed" in text
+    assert "t003.failed.json" in text
+    assert ledger.names_done() == {"t001", "t002", "t004", "t005"}
+    assert "Traceback" in ledger.failures()["t003"]["traceback"]
+    assert "stumble" in ledger.failures()["t003"]["traceback"]
+    report = run_stage("regrid", jobs(7), partial(note, folder), ledger)
+    assert report.done == ("t000", "t003", "t006")
+    assert ledger.names_failed() == set()
+
+
+def test_failures_can_be_reported_instead(ledger, folder):
+    step = partial(stumble, folder, 9)
+    report = run_stage("regrid", jobs(4), step, ledger, retries=0, strict=False)
+    assert set(report.failed) == {"t000", "t003"}
+
+
+def _bad(folder, job):
+    note(folder, job)
+    raise bad_input("dem.tif", "no CRS", "EPSG:4326")
+
+
+def test_bad_input_is_not_retried_and_said_once(ledger, folder):
+    with pytest.raises(StageError) as raised:
+        run_stage("test", jobs(3), partial(_bad, folder), ledger)
+    assert _tries(folder) == {"t000": 1, "t001": 1, "t002": 1}
+    assert [fault.where for fault in raised.value.faults] == ["dem.tif"]
+
+
+def _full(folder, job):
+    note(folder, job)
+    if job.name == "t002":
+        with writing(folder / "shard"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    return {}
+
+
+def test_a_full_disk_stops_the_stage_at_once(ledger, folder):
+    with pytest.raises(UnwritableError, match=r"No space left.*Free space"):
+        run_stage("test", jobs(50), partial(_full, folder), ledger, strict=False)
+    assert set(_tries(folder)) == {"t000", "t001", "t002"}
+    assert ledger.names_done() == {"t000", "t001"}
+
+
+def _never(job):
+    raise RuntimeError("a mistake in the code")
+
+
+def test_a_stage_in_which_nothing_works_gives_up(ledger):
+    with pytest.raises(StageError):
+        run_stage("test", jobs(500), _never, ledger, retries=0)
+    assert len(ledger.names_failed()) == 20
+
+
+def test_large_summaries_are_refused(ledger):
+    report = run_stage(
+        "test",
+        jobs(1),
+        lambda job: {"field": list(range(100_000))},
+        ledger,
+        retries=0,
+        strict=False,
+    )
+    assert "too large for the ledger" in report.failed["t000"]
+    assert not ledger.done("t000")
+
+
+def test_numbers_of_numpy_are_recorded(ledger):
+    run_stage("test", jobs(1), lambda job: {"n": np.int64(3), "low": np.float32(0.5)}, ledger)
+    assert ledger.summaries() == {"t000": {"n": 3, "low": 0.5}}
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 7, 20])
+def test_parts_cover_everything_once(n):
+    parts = [part_of(jobs(10), (i, n)) for i in range(1, n + 1)]
+    assert sorted(job.name for part in parts for job in part) == [job.name for job in jobs(10)]
+    assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+@pytest.mark.parametrize("part", [(0, 3), (4, 3), (1, 0), (-1, 2)])
+def test_impossible_parts_are_refused(ledger, part):
+    with pytest.raises(Exception, match="i/n"):
+        run_stage("test", jobs(3), _never, ledger, part=part)
+
+
+def test_parts_share_a_ledger(ledger, folder):
+    run_stage("test", jobs(10), partial(note, folder), ledger, part=(2, 3))
+    assert ledger.names_done() == {"t001", "t004", "t007"}
+    run_stage("test", jobs(10), partial(note, folder), ledger)
+    assert set(_tries(folder).values()) == {1}
+
+
+def _slow(folder, job):
+    note(folder, job)
+    time.sleep(0.05)
+    return {}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signals_end_the_stage_between_items(ledger, folder, number):
+    before = signal.getsignal(number)
+    threading.Timer(0.3, os.kill, (os.getpid(), number)).start()
+    with pytest.raises(KeyboardInterrupt):
+        run_stage("test", jobs(200), partial(_slow, folder), ledger)
+    assert signal.getsignal(number) == before
+    done = ledger.names_done()
+    assert 0 < len(done) < 200
+    assert len(_tries(folder)) <= len(done) + 1
+
+
+def test_stages_run_in_other_threads_too(ledger, folder):
+    thread = threading.Thread(
+        target=run_stage, args=("test", jobs(3), partial(note, folder), ledger)
+    )
+    thread.start()
+    thread.join()
+    assert len(ledger.names_done()) == 3
