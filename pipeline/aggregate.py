@@ -1,0 +1,127 @@
+"""Means over months, seasons and years, climatologies, anomalies and percentiles of a time series.
+
+Upstream: predictions. Downstream: `mosaic` applies one tile by tile. NaN-aware; a period in which
+less than half of the time is valid is NaN, so that one value never stands for a year.
+"""
+
+from __future__ import annotations
+
+import re
+import warnings
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from stefaland.errors import bad_input, nearest_name
+
+AGGREGATES = ("none", "monthly", "seasonal", "annual", "mean", "climatology", "anomaly")
+"""Names that `aggregate` takes, besides percentiles such as `p10`."""
+
+PERIODS = {"monthly": "month", "seasonal": "season", "annual": "year"}
+"""What the time axis of an aggregate says in its attribute `period`."""
+
+_LEAST_VALID = 0.5
+
+
+def check_aggregate(how: str) -> str:
+    """`how` itself; `InputError` where there is no such aggregate."""
+    percent = re.fullmatch(r"p(\d{1,2}|100)", how)
+    if how not in AGGREGATES and not percent:
+        expected = f"one of {', '.join(AGGREGATES)}, or a percentile such as p10"
+        raise bad_input("aggregate", f'"{how}"', expected, nearest_name(how, AGGREGATES))
+    return how
+
+
+def aggregate(da: xr.DataArray, how: str) -> xr.DataArray:
+    """The aggregate of `da`, dims (time, y, x); "mean" and percentiles have dims (y, x).
+
+    `monthly`, `seasonal` and `annual` are means of each period of the series (seasons are DJF,
+    MAM, JJA, SON; a December belongs to the next year's winter), dated by its first day;
+    `climatology` is the mean of each calendar month over all years, `anomaly` what is left
+    without it. Months are weighted by their days where the series is monthly. A series that is a
+    climatology itself (`climatology` on its time axis) is taken as a closed year.
+    """
+    check_aggregate(how)
+    if how == "none":
+        return da
+    weight = step_days(da["time"])
+    if how == "mean":
+        return _finish(_mean(da.values, weight), da, None)
+    if how[0] == "p":
+        return _finish(_percentile(da.values, int(how[1:])), da, None)
+    labels = _labels(da["time"], "climatology" if how == "anomaly" else how)
+    groups = np.unique(labels)
+    means = np.stack([_mean(da.values[labels == g], weight[labels == g]) for g in groups])
+    if how == "anomaly":
+        return _finish(da.values - means[np.searchsorted(groups, labels)], da, da["time"].values)
+    return _finish(means, da, groups)
+
+
+def aggregated_time(time: xr.DataArray, how: str) -> xr.DataArray | None:
+    """The time axis of the aggregate of a series on `time`; None for "mean" and percentiles."""
+    check_aggregate(how)
+    if how in ("none", "anomaly"):
+        return time
+    if how == "mean" or how[0] == "p":
+        return None
+    values = np.unique(_labels(time, how))
+    return xr.DataArray(values, dims="time", attrs=_time_attrs(time, how))
+
+
+def step_days(time: xr.DataArray) -> np.ndarray:
+    """Days that each time step stands for: its month's where steps are months, else the same."""
+    index = pd.DatetimeIndex(time.values)
+    monthly = index.size > 1 and bool((np.diff(index.year * 12 + index.month) == 1).all())
+    return np.asarray(index.days_in_month, float) if monthly else np.ones(index.size)
+
+
+def _labels(time: xr.DataArray, how: str) -> np.ndarray:
+    """The first day of the period that each step belongs to."""
+    index = pd.DatetimeIndex(time.values)
+    year, month = np.asarray(index.year), np.asarray(index.month)
+    if how == "climatology":
+        year = np.full_like(year, 2001)
+    elif how == "annual":
+        month = np.ones_like(month)
+    elif how == "seasonal":
+        closed = bool(time.attrs.get("climatology"))
+        winter = month % 12 // 3 == 0
+        # Winter is dated by its December, which lies in the year before; a climatology's too,
+        # so that the four seasons are in their usual order.
+        year = year - (winter & ((month != 12) | closed))
+        month = np.where(winter, 12, month // 3 * 3)
+    months = (year - 1970) * 12 + month - 1
+    return months.astype("datetime64[M]").astype("datetime64[ns]")
+
+
+def _time_attrs(time: xr.DataArray, how: str) -> dict[str, object]:
+    attrs = {k: v for k, v in time.attrs.items() if k not in ("units", "calendar")}
+    if how == "climatology":
+        return {**attrs, "climatology": True}
+    return {**attrs, "period": PERIODS[how]} if how in PERIODS else attrs
+
+
+def _mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Weighted mean over the first axis of what is valid; float32."""
+    valid = ~np.isnan(values)
+    share = np.tensordot(weight, valid.astype(np.float64), axes=1)
+    total = np.tensordot(weight, np.where(valid, values, 0).astype(np.float64), axes=1)
+    enough = share >= _LEAST_VALID * weight.sum()
+    return np.where(enough, total / np.where(enough, share, 1), np.nan).astype(np.float32)
+
+
+def _percentile(values: np.ndarray, percent: int) -> np.ndarray:
+    enough = (~np.isnan(values)).mean(axis=0) >= _LEAST_VALID
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="All-NaN slice")
+        found = np.nanpercentile(values, percent, axis=0)
+    return np.where(enough, found, np.nan).astype(np.float32)
+
+
+def _finish(values: np.ndarray, da: xr.DataArray, time: np.ndarray | None) -> xr.DataArray:
+    coords = {dim: da[dim] for dim in ("y", "x") if dim in da.coords}
+    if time is None:
+        return xr.DataArray(values, dims=("y", "x"), coords=coords, name=da.name, attrs=da.attrs)
+    coords["time"] = xr.DataArray(time, dims="time", attrs=da["time"].attrs)
+    return xr.DataArray(values, dims=da.dims, coords=coords, name=da.name, attrs=da.attrs)

@@ -1,0 +1,122 @@
+"""Bands of a map: their names, exact statistics and tags.
+
+Upstream: the maps of `mosaic`. Downstream: `geotiff`, `preview`, `qgis`.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from importlib import metadata as installed
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+_SEASONS = {12: "DJF", 3: "MAM", 6: "JJA", 9: "SON"}
+
+
+@dataclass
+class BandStatistics:
+    """Running count, mean, sum of squares, minimum and maximum of one band's valid cells."""
+
+    count: int = 0
+    mean: float = 0.0
+    squares: float = 0.0
+    minimum: float = math.inf
+    maximum: float = -math.inf
+
+    def add(self, valid: np.ndarray) -> None:
+        """Take in more valid values; dims (cell,)."""
+        if not valid.size:
+            return
+        values = valid.astype(np.float64)
+        mean, total = float(values.mean()), self.count + values.size
+        shift = mean - self.mean
+        self.squares += float(((values - mean) ** 2).sum())
+        self.squares += shift**2 * self.count * values.size / total
+        self.mean += shift * values.size / total
+        self.count = total
+        self.minimum = min(self.minimum, float(values.min()))
+        self.maximum = max(self.maximum, float(values.max()))
+
+    def tags(self, cells: int) -> dict[str, str]:
+        """GDAL's statistics tags of a band of so many cells; none where no cell is valid."""
+        if not self.count:
+            return {}
+        numbers = {
+            "MINIMUM": self.minimum,
+            "MAXIMUM": self.maximum,
+            "MEAN": self.mean,
+            "STDDEV": math.sqrt(self.squares / self.count),
+            "VALID_PERCENT": 100.0 * self.count / cells,
+        }
+        return {f"STATISTICS_{name}": repr(value) for name, value in numbers.items()}
+
+
+def names_of_bands(da: xr.DataArray) -> list[str]:
+    """Names of a map's bands: months or seasons of a climatology, else dates, else the variable's.
+
+    Follows the attributes `climatology` and `period` (month, season, year) of the time axis.
+    """
+    if da.ndim == 2:
+        return [str(da.attrs.get("long_name") or da.name or "value")]
+    dim = str(da.dims[0])
+    if dim not in da.coords:
+        return [f"{da.name or 'band'} {i + 1}" for i in range(da.sizes[dim])]
+    values = da[dim].values
+    if values.dtype.kind != "M":
+        return [str(value) for value in values]
+    times: list[datetime] = list(values.astype("datetime64[s]").astype(object))
+    closed = bool(da[dim].attrs.get("climatology") or da.attrs.get("climatology"))
+    period = da[dim].attrs.get("period")
+    if period == "season":
+        # A winter is dated by its December and named after the January in it.
+        years = ["" if closed else f" {time.year + (time.month == 12)}" for time in times]
+        return [f"{_SEASONS[t.month]}{year}" for t, year in zip(times, years, strict=True)]
+    if period == "year":
+        return ["mean" if closed else f"{time:%Y}" for time in times]
+    if closed:
+        monthly = len({time.month for time in times}) == len(times)
+        return [f"{time:%B}" if monthly else f"{time:%d %B}" for time in times]
+    if period == "month":
+        return [f"{time:%Y-%m}" for time in times]
+    midnight = all(time.hour == time.minute == time.second == 0 for time in times)
+    return [f"{time:%Y-%m-%d}" if midnight else time.isoformat() for time in times]
+
+
+def describe(
+    raster: Any,
+    da: xr.DataArray,
+    names: Sequence[str],
+    units: str,
+    metadata: Mapping[str, Any],
+) -> None:
+    """Write names, units, dates and provenance as tags, but no time of writing."""
+    about = {
+        "TIFFTAG_SOFTWARE": f"stefaland {installed.version('stefaland')}",
+        "TIFFTAG_IMAGEDESCRIPTION": da.attrs.get("long_name") or str(da.name or ""),
+        **metadata,
+    }
+    raster.update_tags(
+        **{
+            key: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+            for key, value in about.items()
+            if value not in (None, "")
+        }
+    )
+    kept = ("standard_name", "long_name", "cell_methods", "flag_values", "flag_meanings")
+    attrs = {key: da.attrs[key] for key in kept if key in da.attrs}
+    texts = {
+        key: " ".join(map(str, np.ravel(value))) if not isinstance(value, str) else value
+        for key, value in attrs.items()
+    }
+    times = da["time"].values if da.ndim == 3 and "time" in da.coords else None
+    for number, name in enumerate(names, start=1):
+        raster.set_band_description(number, name)
+        raster.set_band_unit(number, units)
+        date = {} if times is None else {"time": str(times[number - 1].astype("datetime64[s]"))}
+        raster.update_tags(number, **texts, **date)

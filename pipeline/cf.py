@@ -1,0 +1,236 @@
+"""Maps as Zarr that GDAL, QGIS and xarray all open: format 2, one variable a store, CF attributes.
+
+Upstream: `mosaic`. Each store carries halved overviews as stores of their own under `overviews/`,
+which the root's consolidated metadata does not list: GDAL would otherwise see subdatasets instead
+of a map. Chunks are one date of 512 x 512 cells; coordinates are float64 and regular, or GDAL
+drops the transform.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj
+import xarray as xr
+import zarr
+from numcodecs import Blosc
+
+from pipeline.atomic import new_folder
+from pipeline.grid import TargetGrid
+from pipeline.legend import NODATA_CODE
+from pipeline.template import encoded_time, plain
+from stefaland.errors import Faults
+
+CHUNK = 512
+SMALLEST = 256
+"""Overviews are made until both sides are at most this many cells."""
+
+
+def write_map_zarr(
+    path: str | Path,
+    ds: xr.Dataset | xr.DataArray,
+    grid: TargetGrid,
+    *,
+    attrs: Mapping[str, Any] | None = None,
+    overviews: bool = True,
+) -> Path:
+    """Write the one variable of `ds`, dims (time, y, x) or (y, x), and its overviews; or nothing.
+
+    Floats are float32 with NaN, integers uint8 with 255. Quantities are averaged over the valid
+    cells of 2 x 2, classes take the most frequent (the lowest code where equal). Memory is a strip
+    of chunks. `InputError` where there is not exactly one variable on `grid`.
+    """
+    path = Path(path)
+    da = _only_variable(path.name, ds, grid)
+    with new_folder(path) as folder:
+        levels = _levels(grid) if overviews else [grid]
+        places = [".", *(f"overviews/{2**i}" for i in range(1, len(levels)))]
+        described = {"multiscales": _multiscales(da, places)} if len(levels) > 1 else {}
+        store = folder
+        for level, (place, level_grid) in enumerate(zip(places, levels, strict=True)):
+            parent, store = store, folder / place
+            root = {
+                "Conventions": "CF-1.11",
+                **plain(attrs or {}),
+                **(described if not level else {}),
+            }
+            array = _create(store, da, level_grid, root)
+            if level == 0:
+                _copy(array, da)
+            else:
+                _halve(array, zarr.open_array(str(parent / str(da.name)), mode="r"))
+            _consolidate(store)
+    return path
+
+
+def open_map_zarr(path: str | Path, level: int = 0) -> xr.DataArray:
+    """The map in a published store, or its overview of cells `2**level` times as wide; lazy."""
+    place = Path(path) / (f"overviews/{2**level}" if level else "")
+    ds = xr.open_zarr(place, chunks=None, decode_coords="all", consolidated=True)
+    (name,) = ds.data_vars
+    return ds[name]
+
+
+def overview_levels(path: str | Path) -> int:
+    """How many overviews a published store has."""
+    attrs = json.loads((Path(path) / ".zattrs").read_text())
+    return len(attrs["multiscales"][0]["datasets"]) - 1 if "multiscales" in attrs else 0
+
+
+def _only_variable(where: str, ds: xr.Dataset | xr.DataArray, grid: TargetGrid) -> xr.DataArray:
+    faults = Faults()
+    arrays = [ds] if isinstance(ds, xr.DataArray) else [
+        da for da in ds.data_vars.values() if da.ndim > 1]  # fmt: skip
+    if len(arrays) != 1:
+        faults.add(where, f"{len(arrays)} variables", "one variable a store",
+                   "GDAL shows several as subdatasets")  # fmt: skip
+        faults.raise_if_any()
+    da = arrays[0]
+    if da.dims not in (("y", "x"), ("time", "y", "x")):
+        faults.add(where, f"dims {da.dims}", "dims (y, x) or (time, y, x)")
+    elif da.shape[-2:] != tuple(grid.shape):
+        faults.add(where, f"shape {da.shape[-2:]}", f"the grid's shape {grid.shape}")
+    if da.dtype.kind not in "f" and da.dtype != np.uint8:
+        faults.add(where, f"type {da.dtype}", "a float, or uint8 codes")
+    if not da.name:
+        faults.add(where, "a map without a name", "a named variable")
+    faults.raise_if_any()
+    return da
+
+
+def _levels(grid: TargetGrid) -> list[TargetGrid]:
+    """The grid and its halvings; an odd last row or column becomes part of one wider cell."""
+    levels = [grid]
+    while max(levels[-1].shape) > SMALLEST:
+        last = levels[-1]
+        west, _, _, north = last.bounds
+        rows, cols = ((n + 1) // 2 for n in last.shape)
+        if not _fits(last, rows, cols):
+            break
+        wider = TargetGrid(grid.name, grid.crs, west, north, last.dx * 2, last.dy * 2, (rows, cols))
+        levels.append(wider)
+    return levels
+
+
+def _fits(grid: TargetGrid, rows: int, cols: int) -> bool:
+    """Whether cells twice as large stay on the globe when an odd side is rounded up."""
+    if not grid.is_geographic:
+        return True
+    _, _, _, north = grid.bounds
+    return north - rows * grid.dy * 2 >= -90 - 1e-9 and cols * grid.dx * 2 <= 360 + 1e-9
+
+
+def _multiscales(da: xr.DataArray, places: list[str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "version": "0.1",
+            "name": str(da.name),
+            "type": "average" if da.dtype.kind == "f" else "mode",
+            "datasets": [
+                {"path": place, "level": level, "factor": 2**level}
+                for level, place in enumerate(places)
+            ],
+        }
+    ]
+
+
+def _create(
+    folder: Path, da: xr.DataArray, grid: TargetGrid, attrs: Mapping[str, Any]
+) -> zarr.Array:
+    """The store's metadata and coordinates; gives its empty array."""
+    group = zarr.create_group(str(folder), zarr_format=2, attributes=dict(attrs), overwrite=False)
+    for name, coord in grid.coords().items():
+        _add(group, name, np.asarray(coord.values), coord.dims, coord.attrs)
+    if da.ndim == 3:
+        values, time_attrs = encoded_time(da["time"])
+        # CF keeps this name for a variable of bounds.
+        time_attrs.pop("climatology", None)
+        _add(group, "time", values, ("time",), time_attrs)
+    is_float = da.dtype.kind == "f"
+    lead = da.shape[:-2]
+    crs = pyproj.CRS.from_user_input(grid.crs)
+    keep = {k: v for k, v in da.attrs.items() if k not in ("grid_mapping", "_FillValue")}
+    return group.create_array(
+        str(da.name),
+        shape=(*lead, *grid.shape),
+        chunks=(*(1 for _ in lead), *(min(CHUNK, n) for n in grid.shape)),
+        dtype="float32" if is_float else "uint8",
+        fill_value=np.nan if is_float else NODATA_CODE,
+        compressors=(Blosc(cname="zstd", clevel=5, shuffle=Blosc.SHUFFLE),),
+        attributes={
+            **plain(keep),
+            "grid_mapping": "spatial_ref",
+            "_CRS": {"wkt": crs.to_wkt("WKT2_2019"), "projjson": crs.to_json_dict()},
+            "_ARRAY_DIMENSIONS": [str(dim) for dim in da.dims],
+        },
+    )
+
+
+def _add(group: zarr.Group, name: str, values: np.ndarray, dims: Any, attrs: Any) -> None:
+    array = group.create_array(
+        name, shape=values.shape, chunks=values.shape, dtype=values.dtype, compressors=(),
+        fill_value=None, attributes={**plain(attrs), "_ARRAY_DIMENSIONS": list(dims)},
+        config={"write_empty_chunks": True},
+    )  # fmt: skip
+    array[...] = values
+
+
+def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[int | slice, ...]]:
+    """Index of one date and one strip of chunks after the other."""
+    lead = range(shape[0]) if len(shape) == 3 else [None]
+    for first in lead:
+        for top in range(0, shape[-2], CHUNK):
+            rows = slice(top, min(top + CHUNK, shape[-2]))
+            yield (rows, slice(None)) if first is None else (first, rows, slice(None))
+
+
+def _copy(array: zarr.Array, da: xr.DataArray) -> None:
+    for index in _blocks(array.shape):
+        array[index] = np.asarray(da[index].values, dtype=array.dtype)
+
+
+def _halve(array: zarr.Array, parent: zarr.Array) -> None:
+    """Fill an overview from the array of twice its resolution."""
+    cols = array.shape[-1]
+    for index in _blocks(array.shape):
+        strip = index[-2]
+        assert isinstance(strip, slice)
+        above = slice(2 * strip.start, min(2 * strip.stop, parent.shape[-2]))
+        block = np.asarray(parent[(*index[:-2], above, slice(0, 2 * cols))])
+        array[index] = halved(block)[: strip.stop - strip.start, :cols]
+
+
+def halved(block: np.ndarray) -> np.ndarray:
+    """Every 2 x 2 cells as one, dims (y, x): mean of the valid floats, or most frequent code."""
+    pad = [(0, n % 2) for n in block.shape]
+    missing = np.nan if block.dtype.kind == "f" else NODATA_CODE
+    block = np.pad(block, pad, constant_values=missing)
+    quads = np.stack([block[0::2, 0::2], block[0::2, 1::2], block[1::2, 0::2], block[1::2, 1::2]])
+    if block.dtype.kind != "f":
+        return _most_frequent(quads)
+    valid = ~np.isnan(quads)
+    count = valid.sum(axis=0)
+    total = np.where(valid, quads, 0).sum(axis=0, dtype=np.float64)
+    with np.errstate(invalid="ignore"):
+        return (total / count).astype(np.float32)
+
+
+def _most_frequent(quads: np.ndarray) -> np.ndarray:
+    """The most frequent valid code of four, the lowest of equals; 255 where none is valid."""
+    votes = (quads[:, None] == quads[None]).sum(axis=0).astype(np.int16)
+    votes[quads == NODATA_CODE] = 0
+    # More votes first, then the lower code.
+    best = (votes * 256 + (255 - quads.astype(np.int16))).argmax(axis=0)
+    return np.take_along_axis(quads, best[None], axis=0)[0]
+
+
+def _consolidate(folder: Path) -> None:
+    """Consolidated metadata of this store alone, without the overviews below it."""
+    files = [*folder.glob(".z*"), *folder.glob("*/.z*")]
+    found = {str(file.relative_to(folder)): json.loads(file.read_text()) for file in sorted(files)}
+    text = json.dumps({"zarr_consolidated_format": 1, "metadata": found}, indent=1)
+    (folder / ".zmetadata").write_text(text)

@@ -1,0 +1,243 @@
+"""Maps as true Cloud Optimized GeoTIFFs: written by GDAL's COG driver, then reopened and compared.
+
+Upstream: `mosaic`, `bands`. Beside the files: `style` (.qml), `preview` (.png), `stac`. Values
+stream block by block through an uncompressed scratch file, so that memory does not grow with the
+raster.
+
+Missing values of float maps are NaN, tagged as nodata. GDAL since 2.x and QGIS both leave NaN out
+of statistics, overviews and drawing with or without the tag, and arithmetic that forgets the tag
+gives NaN; a number such as -9999 would give a plausible mean.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyproj
+import rasterio
+import rasterio.shutil
+import xarray as xr
+from rasterio.windows import Window
+
+from pipeline.bands import BandStatistics, describe, names_of_bands
+from pipeline.grid import TargetGrid
+from pipeline.legend import NODATA_CODE, Legend
+from stefaland.errors import Fault, Faults, bad_input
+
+Kind = Literal["continuous", "categorical"]
+
+MAX_BLOCK = 512
+_TILE_BYTES = 16 * 2**20  # of one uncompressed tile with all its bands, which readers hold whole
+_WINDOW_BYTES = 48 * 2**20
+_CACHE_BYTES = 128 * 2**20
+_COMPARED_BYTES = 64 * 2**20  # larger files are compared with their source in nine windows
+
+
+def write_cog(
+    path: str | Path,
+    da: xr.DataArray,
+    grid: TargetGrid,
+    *,
+    kind: Kind = "continuous",
+    band_names: Sequence[str] | None = None,
+    units: str | None = None,
+    nodata: float | None = None,
+    legend: Legend | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    level: int = 6,
+    threads: int | None = None,
+) -> Path:
+    """Write a map, dims (band, y, x) or (y, x), as a COG on `grid`, whole or not at all.
+
+    Continuous maps become float32 with NaN and AVERAGE overviews; categorical ones uint8 with 255
+    and MODE overviews, and the legend's colour table where there is one band. Bands carry name,
+    units and exact statistics; `metadata` (text, or values stored as JSON) goes into the file's
+    tags. `da` may be lazy. `InputError` with all faults of the map.
+    """
+    path = Path(path)
+    bands = 1 if da.ndim == 2 else da.shape[0]
+    names = list(band_names) if band_names is not None else names_of_bands(da)
+    dtype = "float32" if kind == "continuous" else "uint8"
+    nodata = nodata if nodata is not None else (math.nan if dtype == "float32" else NODATA_CODE)
+    _check_map(path.name, da, grid, kind, names)
+    units = str(da.attrs.get("units", "")) if units is None else units
+    block = block_size(grid.shape, bands, np.dtype(dtype).itemsize)
+    profile = {
+        "driver": "GTiff", "dtype": dtype, "count": bands, "nodata": nodata,
+        "height": grid.shape[0], "width": grid.shape[1], "crs": grid.crs,
+        "transform": grid.transform, "tiled": True, "blockxsize": block, "blockysize": block,
+        "interleave": "band", "BIGTIFF": "IF_SAFER",
+    }  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder,
+        rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES),
+    ):
+        scratch, cog = Path(folder) / "scratch.tif", Path(folder) / path.name
+        with rasterio.open(scratch, "w", **profile) as raster:
+            describe(raster, da, names, units, metadata or {})
+            if legend is not None and kind == "categorical" and bands == 1:
+                raster.write_colormap(1, legend.colour_table)
+            _stream(raster, da, block, path.name)
+        options = {
+            "BLOCKSIZE": block,
+            "COMPRESS": "DEFLATE",
+            "LEVEL": level,
+            "PREDICTOR": "YES" if kind == "continuous" else "NO",
+            "OVERVIEW_RESAMPLING": "AVERAGE" if kind == "continuous" else "MODE",
+            "NUM_THREADS": threads or "ALL_CPUS",
+            "BIGTIFF": "IF_SAFER",
+        }
+        rasterio.shutil.copy(scratch, cog, driver="COG", **options)
+        faults = [
+            *cog_faults(cog, grid, names, nodata, dtype),
+            *_value_faults(cog, da, nodata, block),
+        ]
+        if faults:
+            raise RuntimeError("written but not as meant:\n" + "\n".join(map(str, faults)))
+        os.replace(cog, path)
+    return path
+
+
+def block_size(shape: tuple[int, int], bands: int, itemsize: int) -> int:
+    """Edge of the COG's square blocks: so that small maps have an overview and tiles stay small."""
+    block = MAX_BLOCK
+    while block > 128 and (block >= max(shape) or block**2 * bands * itemsize > _TILE_BYTES):
+        block //= 2
+    return block
+
+
+def same_value(first: float | None, second: float | None) -> bool:
+    """Whether two nodata values are the same; NaN is NaN."""
+    if first is None or second is None:
+        return first is second
+    return first == second or (math.isnan(first) and math.isnan(second))
+
+
+def grid_faults(
+    where: str, grid: TargetGrid, crs: Any, transform: Any, shape: tuple[int, ...]
+) -> list[Fault]:
+    """What of a file's CRS, transform (to 1e-9 of a cell) and shape is not the grid's."""
+    faults = Faults()
+    wanted = pyproj.CRS.from_user_input(grid.crs)
+    found = pyproj.CRS.from_user_input(crs.to_wkt()) if crs else None
+    if found is None or not found.equals(wanted, ignore_axis_order=True):
+        faults.add(f"{where}: crs", found.name if found else "none", grid.crs)
+    gaps = np.subtract(transform[:6], grid.transform[:6])
+    if np.abs(gaps).max() > 1e-9 * max(grid.dx, grid.dy):
+        faults.add(f"{where}: transform", str(tuple(transform)[:6]), str(tuple(grid.transform)[:6]))
+    if tuple(shape) != tuple(grid.shape):
+        faults.add(f"{where}: shape", str(shape), str(grid.shape))
+    return faults.faults
+
+
+def cog_faults(
+    path: Path, grid: TargetGrid, names: Sequence[str] | None, nodata: float | None, dtype: str
+) -> list[Fault]:
+    """What of a reopened file is not as meant: grid, type, nodata, band names."""
+    where, faults = path.name, Faults()
+    with rasterio.open(path) as raster:
+        faults.faults += grid_faults(where, grid, raster.crs, raster.transform, raster.shape)
+        if set(raster.dtypes) != {dtype}:
+            faults.add(f"{where}: type", ", ".join(sorted(set(raster.dtypes))), dtype)
+        if not all(same_value(value, nodata) for value in raster.nodatavals):
+            faults.add(f"{where}: nodata", str(raster.nodatavals), str(nodata))
+        if names is not None and list(raster.descriptions) != list(names):
+            faults.add(f"{where}: band names", str(raster.descriptions), str(tuple(names)))
+    return faults.faults
+
+
+def _check_map(
+    where: str, da: xr.DataArray, grid: TargetGrid, kind: str, names: Sequence[str]
+) -> None:
+    faults = Faults()
+    if da.ndim not in (2, 3) or tuple(da.dims[-2:]) != ("y", "x"):
+        faults.add(where, f"dims {da.dims}", "dims (y, x) or (time, y, x)")
+        faults.raise_if_any()
+    if tuple(da.shape[-2:]) != tuple(grid.shape):
+        faults.add(where, f"shape {da.shape[-2:]}", f"the grid's shape {grid.shape}")
+    for dim, wanted, step in (("y", grid.y, grid.dy), ("x", grid.x, grid.dx)):
+        if dim in da.coords and da[dim].shape == wanted.shape:
+            gap = float(np.abs(da[dim].values - wanted).max())
+            if gap > 1e-6 * step:
+                faults.add(f"{where}: {dim}", f"centres {gap:g} away", "the grid's centres",
+                           "Rows run north to south, columns west to east.")  # fmt: skip
+    bands = 1 if da.ndim == 2 else da.shape[0]
+    if len(names) != bands:
+        faults.add(f"{where}: band names", f"{len(names)}", f"one for each of {bands} bands")
+    if kind not in ("continuous", "categorical"):
+        faults.add(f"{where}: kind", repr(kind), "continuous or categorical")
+    if kind == "categorical" and da.dtype != np.uint8:
+        faults.add(f"{where}: type", str(da.dtype), "uint8 codes, 255 where missing")
+    faults.raise_if_any()
+
+
+def _windows(shape: tuple[int, int], bands: int, itemsize: int, block: int) -> Iterator[Window]:
+    """Windows of whole blocks, a bounded number of bytes each, row by row."""
+    budget = max(1, _WINDOW_BYTES // (block**2 * bands * itemsize))
+    across = min(budget, math.ceil(shape[1] / block))
+    down = max(1, budget // across)
+    for top in range(0, shape[0], down * block):
+        for left in range(0, shape[1], across * block):
+            height = min(down * block, shape[0] - top)
+            width = min(across * block, shape[1] - left)
+            yield Window(left, top, width, height)
+
+
+def read_window(da: xr.DataArray, window: Window) -> np.ndarray:
+    """The map's values in a window; dims (band, y, x)."""
+    rows, cols = window.toslices()
+    values = np.asarray(da.isel(y=rows, x=cols).values)
+    return values if values.ndim == 3 else values[None]
+
+
+def _stream(raster: Any, da: xr.DataArray, block: int, where: str) -> None:
+    """Copy the map's values to the scratch file; exact statistics go into its tags."""
+    statistics = [BandStatistics() for _ in range(raster.count)]
+    dtype = np.dtype(raster.dtypes[0])
+    for window in _windows(raster.shape, raster.count, dtype.itemsize, block):
+        values = read_window(da, window).astype(dtype, copy=False)
+        for band, of_band in zip(values, statistics, strict=True):
+            missing = np.isnan(band) if dtype.kind == "f" else band == raster.nodata
+            of_band.add(band[~missing])
+        raster.write(_stored(values, raster.nodata), window=window)
+    for number, of_band in enumerate(statistics, start=1):
+        if not math.isfinite(of_band.mean):
+            raise bad_input(f"{where}: band {number}", "infinite values", "finite values or NaN")
+        raster.update_tags(number, **of_band.tags(raster.height * raster.width))
+
+
+def _stored(values: np.ndarray, nodata: float) -> np.ndarray:
+    """Values as the file holds them: another nodata number in the place of NaN."""
+    if values.dtype.kind != "f" or math.isnan(nodata):
+        return values
+    return np.where(np.isnan(values), values.dtype.type(nodata), values)
+
+
+def _value_faults(path: Path, da: xr.DataArray, nodata: float, block: int) -> list[Fault]:
+    """Compare the written values with the map's: all of a small file, nine windows of a large."""
+    with rasterio.open(path) as raster:
+        itemsize = np.dtype(raster.dtypes[0]).itemsize
+        windows = list(_windows(raster.shape, raster.count, itemsize, block))
+        if raster.height * raster.width * raster.count * itemsize > _COMPARED_BYTES:
+            rows, cols = (np.linspace(0, n - block, 3).astype(int) // block * block
+                          for n in raster.shape)  # fmt: skip
+            windows = [
+                Window(c, r, min(block, raster.width - c), min(block, raster.height - r))
+                for r in np.maximum(rows, 0)
+                for c in np.maximum(cols, 0)
+            ]
+        for window in windows:
+            wanted = read_window(da, window).astype(raster.dtypes[0], copy=False)
+            found = raster.read(window=window)
+            if not np.array_equal(
+                found, _stored(wanted, nodata), equal_nan=found.dtype.kind == "f"
+            ):
+                return [Fault(f"{path.name}: {window}", "other values", "the map's values")]
+    return []

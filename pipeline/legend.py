@@ -1,0 +1,146 @@
+"""Legend: the one truth for a map's colours, read from `catalogs/legends/*.yml`.
+
+Downstream: `style` (QGIS), `geotiff` (colour tables), `preview` and the report's plots.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from importlib import resources
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import yaml
+from pydantic import Field, ValidationError, field_validator, model_validator
+
+from stefaland.config import Frozen
+from stefaland.errors import Faults, bad_input, nearest_name
+
+if TYPE_CHECKING:
+    from matplotlib.colors import Colormap, Normalize
+
+NODATA_CODE = 255
+"""Code of missing cells in every map of classes or flags."""
+
+Colour = Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")]
+
+
+class Stop(Frozen):
+    """One colour: at a value of a quantity, or of a class code."""
+
+    value: float
+    colour: Colour
+    label: str
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """Red, green, blue, 0..255."""
+        return int(self.colour[1:3], 16), int(self.colour[3:5], 16), int(self.colour[5:7], 16)
+
+
+class Legend(Frozen):
+    """Colours of one kind of map: `stops` of a quantity (interpolated) or `stops` = classes."""
+
+    name: str
+    title: str
+    kind: Literal["continuous", "categorical"]
+    units: str = ""
+    source: str = ""
+    stops: tuple[Stop, ...] = Field(min_length=2)
+
+    @field_validator("stops", mode="before")
+    @classmethod
+    def _label_by_value(cls, stops: object) -> object:
+        if not isinstance(stops, list):
+            return stops
+        return [
+            {"label": f"{stop['value']:g}", **stop}
+            if isinstance(stop, dict) and isinstance(stop.get("value"), (int, float))
+            else stop
+            for stop in stops
+        ]
+
+    @model_validator(mode="after")
+    def _check_values(self) -> Legend:
+        values = [stop.value for stop in self.stops]
+        if any(b <= a for a, b in pairwise(values)):
+            raise ValueError(f"stops must ascend, found {values}")
+        codes = range(NODATA_CODE)
+        if self.kind == "categorical" and any(value not in codes for value in values):
+            raise ValueError(f"class codes must be whole numbers 0..{NODATA_CODE - 1}")
+        return self
+
+    @property
+    def minimum(self) -> float:
+        """Value of the first stop."""
+        return self.stops[0].value
+
+    @property
+    def maximum(self) -> float:
+        """Value of the last stop."""
+        return self.stops[-1].value
+
+    @property
+    def colour_table(self) -> dict[int, tuple[int, int, int, int]]:
+        """RGBA of all 256 codes of a uint8 map; codes without a class are transparent."""
+        classes = {int(stop.value): (*stop.rgb, 255) for stop in self.stops}
+        return {code: classes.get(code, (0, 0, 0, 0)) for code in range(256)}
+
+    @cached_property
+    def colormap(self) -> Colormap:
+        """The matplotlib colour map; missing values are transparent."""
+        from matplotlib.colors import LinearSegmentedColormap, ListedColormap
+
+        colours = [stop.colour for stop in self.stops]
+        if self.kind == "categorical":
+            cmap: Colormap = ListedColormap(colours, name=self.name)
+        else:
+            span = self.maximum - self.minimum
+            places = [(stop.value - self.minimum) / span for stop in self.stops]
+            pairs = list(zip(places, colours, strict=True))
+            cmap = LinearSegmentedColormap.from_list(self.name, pairs, N=1024)
+        cmap.set_bad(alpha=0)
+        return cmap
+
+    @cached_property
+    def norm(self) -> Normalize:
+        """The matplotlib norm that goes with `colormap`."""
+        from matplotlib.colors import BoundaryNorm, Normalize
+
+        if self.kind == "continuous":
+            return Normalize(self.minimum, self.maximum)
+        values = [stop.value for stop in self.stops]
+        middles = [(a + b) / 2 for a, b in pairwise(values)]
+        return BoundaryNorm([values[0] - 0.5, *middles, values[-1] + 0.5], len(values))
+
+
+def read_legend(path: str | Path) -> Legend:
+    """The legend in a YAML file; `InputError` with every fault of the file."""
+    path = Path(path)
+    if not path.is_file():
+        raise bad_input(str(path), "no such file", "a legend, as in catalogs/legends")
+    try:
+        entry = yaml.safe_load(path.read_text(encoding="utf-8"))
+        return Legend.model_validate(entry)
+    except yaml.YAMLError as error:
+        raise bad_input(path.name, f"text that is not YAML ({error})", "a legend") from None
+    except ValidationError as error:
+        faults = Faults()
+        for fault in error.errors():
+            where = ".".join(str(part) for part in fault["loc"]) or "legend"
+            faults.add(f"{path.name}: {where}", repr(fault["input"])[:80], fault["msg"])
+        faults.raise_if_any()
+        raise
+
+
+def named_legend(name: str) -> Legend:
+    """The packaged legend `name`, or the one in the file of that path."""
+    if Path(name).is_file():
+        return read_legend(name)
+    folder = resources.files("catalogs") / "legends"
+    known = sorted(item.name[:-4] for item in folder.iterdir() if item.name.endswith(".yml"))
+    if name not in known:
+        expected = f"a file, or one of {', '.join(known)}"
+        raise bad_input("legend", f'"{name}"', expected, nearest_name(name, known))
+    return read_legend(str(folder / f"{name}.yml"))

@@ -1,0 +1,246 @@
+"""Predicted tiles put together as maps: in their own grid or warped, one aggregate a store.
+
+Upstream: prediction cubes (`cube`). Downstream: `geotiff`, `cf`, `preview`. A map store is a cube
+again, filled tile by tile with bounded memory; tile sizes change no bit of it. Nothing is filled
+in: land without a value is counted, listed and stays empty.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pipeline.aggregate import aggregate, aggregated_time, check_aggregate
+from pipeline.cube import create_cube, write_tile
+from pipeline.grid import TargetGrid
+from pipeline.legend import NODATA_CODE
+from pipeline.regrid import regrid
+from pipeline.store import cube_grid, cube_tiles, open_cube
+from pipeline.template import CubeTemplate, cube_template
+from pipeline.tiles import Tile
+
+FLAG = "quality_flag"
+MASKED = 3
+"""The flag of land that is left out of the prediction on purpose."""
+_TILE_BYTES = 48 * 2**20  # of one variable's tile over all times
+_COARSER = 1.5  # target cells this many times as wide average the source instead of sampling it
+_LISTED = 1000
+
+
+@dataclass(frozen=True)
+class MapTask:
+    """What a worker needs to fill any tile of a map store; small enough to travel with each."""
+
+    prediction: Path
+    store: Path
+    grid: TargetGrid
+    aggregate: str = "none"
+    coarser: bool = False
+    """Whether the map's cells are so much wider than the prediction's that they average them."""
+
+
+@dataclass(frozen=True)
+class Holes:
+    """Land cells of a prediction: how many, how many with a value, masked, and missing.
+
+    `cells` lists (row, column, longitude, latitude) of the first missing ones.
+    """
+
+    land: int
+    predicted: int
+    masked: int
+    missing: int
+    cells: tuple[tuple[int, int, float, float], ...]
+
+    def summary(self) -> dict[str, Any]:
+        """The counts and the first ten missing cells, as plain values."""
+        counts = {name: getattr(self, name) for name in ("land", "predicted", "masked", "missing")}
+        return {**counts, "first_missing": [list(cell) for cell in self.cells[:10]]}
+
+
+def mosaic(
+    prediction: str | Path,
+    grid: TargetGrid,
+    store: str | Path,
+    *,
+    aggregate: str = "none",
+    attrs: Mapping[str, Any] | None = None,
+    tile: int | None = None,
+) -> dict[str, Any]:
+    """Write a prediction cube as a map store on `grid`, tile by tile, in this process.
+
+    Gives `tiles` and `cells`, the cells with a value at any time. To share the tiles among
+    workers, call `create_map` and run `place_tile` on `cube_tiles(store)`.
+    """
+    task = create_map(prediction, grid, store, aggregate=aggregate, attrs=attrs, tile=tile)
+    counts = [place_tile(task, each)["cells"] for each in cube_tiles(task.store)]
+    return {"tiles": len(counts), "cells": sum(counts)}
+
+
+def create_map(
+    prediction: str | Path,
+    grid: TargetGrid,
+    store: str | Path,
+    *,
+    aggregate: str = "none",
+    attrs: Mapping[str, Any] | None = None,
+    tile: int | None = None,
+) -> MapTask:
+    """Create the empty map store of a prediction cube; gives the task that fills it."""
+    check_aggregate(aggregate)
+    source = open_cube(prediction)
+    template = map_template(source, grid, aggregate, tile)
+    create_cube(store, template, {**_root_attrs(source), "aggregate": aggregate, **(attrs or {})})
+    # Decided once for the whole grid: tiles must not differ in method.
+    return MapTask(Path(prediction), Path(store), grid, aggregate, is_coarser(source, grid))
+
+
+def map_template(
+    source: xr.Dataset, grid: TargetGrid, aggregate: str = "none", tile: int | None = None
+) -> CubeTemplate:
+    """The template of a map store: the prediction's variables on `grid`, the aggregate's times."""
+    time = aggregated_time(source["time"], aggregate) if "time" in source.coords else None
+    steps = source.sizes.get("time", 1)  # a tile's whole series is read before it is aggregated
+    variables = {}
+    for name, da in source.data_vars.items():
+        dims = da.dims if da.ndim == 2 or time is not None else ("y", "x")
+        attrs = {k: v for k, v in da.attrs.items() if k not in ("grid_mapping", "_FillValue")}
+        variables[str(name)] = {"dims": dims, "dtype": str(da.dtype), "attrs": attrs}
+    if tile is None:
+        tile = 512
+        while tile > 64 and tile**2 * steps * 4 > _TILE_BYTES:
+            tile //= 2
+    return cube_template(grid, time, variables, tile, chunk=(1, tile, tile))
+
+
+def place_tile(task: MapTask, tile: Tile) -> dict[str, Any]:
+    """Read, warp, aggregate and write one tile of a map; gives its number of cells with a value."""
+    source = open_cube(task.prediction)
+    window = task.grid.window(tile.rows, tile.cols)
+    if cube_grid(source).fingerprint == task.grid.fingerprint:
+        ds = source.isel(y=tile.rows, x=tile.cols).load()
+    else:
+        ds = reproject_map(source, window, task.coarser)
+    if task.aggregate != "none":
+        ds = ds.map(lambda da: aggregate(da, task.aggregate) if da.ndim == 3 else da)
+    write_tile(task.store, tile, ds)
+    fields = [da for da in ds.data_vars.values() if da.dtype.kind == "f"]
+    if not fields:
+        return {"cells": 0}
+    valid = ~np.isnan(fields[0].values)
+    return {"cells": int((valid.any(axis=0) if valid.ndim == 3 else valid).sum())}
+
+
+def reproject_map(
+    ds: xr.Dataset, target_grid: TargetGrid, coarser: bool | None = None
+) -> xr.Dataset:
+    """The maps on another grid: quantities bilinear, or averaged where the grid is coarser.
+
+    Classes and flags are the nearest cell's, or the commonest of the area where coarser (found
+    out where not given). A cell has values exactly where its flag says so: no coast is smeared
+    into the sea, none is lost.
+    """
+    coarser = is_coarser(ds, target_grid) if coarser is None else coarser
+    fields = [str(name) for name, da in ds.data_vars.items() if da.dtype.kind == "f"]
+    codes = [str(name) for name, da in ds.data_vars.items() if da.dtype.kind != "f"]
+    result = {}
+    if codes:
+        missing = xr.Dataset(
+            {c: ds[c].astype("float32").where(ds[c] != NODATA_CODE) for c in codes}
+        ).assign_coords(spatial_ref=ds["spatial_ref"])
+        method = "mode" if coarser else "nearest"
+        found = regrid(missing, target_grid, method, 0.5, require_overlap=False)
+        result = {c: found[c].fillna(NODATA_CODE).astype("uint8") for c in codes}
+    if fields:
+        method = "conservative" if coarser else "bilinear"
+        # The flag is what limits a map; without one, half of a cell's weight must be valid.
+        least = 0.0 if FLAG in codes else 0.5
+        found = regrid(ds[fields], target_grid, method, least, require_overlap=False)
+        result |= {name: found[name].astype("float32") for name in fields}
+    return _limited_by_flag(_with_attrs(result, ds), target_grid)
+
+
+def holes(prediction: str | Path, land_mask: np.ndarray, target: str) -> Holes:
+    """Count and list the land cells, dims (y, x), for which a prediction cube has no value."""
+    source, grid = open_cube(prediction), cube_grid(prediction)
+    predicted = masked = missing = 0
+    found: list[tuple[int, int]] = []
+    for tile in cube_tiles(prediction):
+        land = land_mask[tile.rows, tile.cols]
+        if not land.any():
+            continue
+        part = source[target].isel(y=tile.rows, x=tile.cols).values
+        valid = ~np.isnan(part).any(axis=0) if part.ndim == 3 else ~np.isnan(part)
+        flags = source[FLAG].isel(y=tile.rows, x=tile.cols).values if FLAG in source else None
+        left_out = np.zeros_like(valid) if flags is None else (flags == MASKED) & ~valid
+        empty = land & ~valid & ~left_out
+        predicted += int((land & valid).sum())
+        masked += int((land & left_out).sum())
+        missing += int(empty.sum())
+        for row, col in np.argwhere(empty)[: _LISTED - len(found)]:
+            found.append((int(row) + tile.rows.start, int(col) + tile.cols.start))
+    return Holes(int(land_mask.sum()), predicted, masked, missing, _located(grid, found))
+
+
+def _located(
+    grid: TargetGrid, cells: list[tuple[int, int]]
+) -> tuple[tuple[int, int, float, float], ...]:
+    located = []
+    for row, col in cells:
+        lon, lat = grid.window(slice(row, row + 1), slice(col, col + 1)).lonlat()
+        located.append((row, col, round(float(lon[0, 0]), 6), round(float(lat[0, 0]), 6)))
+    return tuple(located)
+
+
+def _root_attrs(source: xr.Dataset) -> dict[str, Any]:
+    return {k: v for k, v in source.attrs.items() if k not in ("cube", "Conventions")}
+
+
+def is_coarser(ds: xr.Dataset, grid: TargetGrid) -> bool:
+    """Whether the grid's cells are much wider than those of `ds`, by the area in its middle."""
+    own = TargetGrid.like(ds, "source")
+    lon, lat = grid.window(*_middle(grid)).lonlat()
+    row, col = (max(0, int(index[0, 0])) for index in own.index_of(lon, lat))
+    source_area = own.window(slice(row, row + 1), slice(col, col + 1)).cell_area()
+    ratio = float(grid.window(*_middle(grid)).cell_area()[0, 0] / source_area[0, 0])
+    return math.sqrt(ratio) > _COARSER
+
+
+def _middle(grid: TargetGrid) -> tuple[slice, slice]:
+    row, col = (n // 2 for n in grid.shape)
+    return slice(row, row + 1), slice(col, col + 1)
+
+
+def _with_attrs(arrays: Mapping[str, xr.DataArray], ds: xr.Dataset) -> xr.Dataset:
+    """The arrays in the order, and with the attributes, of the variables of `ds`."""
+    kept = {}
+    for name in ds.data_vars:
+        kept[str(name)] = arrays[str(name)].copy()
+        kept[str(name)].attrs = dict(ds[name].attrs)
+    return xr.Dataset(kept, attrs=dict(ds.attrs))
+
+
+def _limited_by_flag(ds: xr.Dataset, grid: TargetGrid) -> xr.Dataset:
+    """Values only where the flag is not empty; a flag without values becomes `masked`."""
+    if FLAG not in ds:
+        return ds
+    land = ds[FLAG] != NODATA_CODE
+    fields = [name for name, da in ds.data_vars.items() if da.dtype.kind == "f"]
+    limited = ds.assign({name: _kept(ds[name], land) for name in fields})
+    if fields:
+        first = limited[fields[0]]
+        valid = first.notnull()
+        valid = valid.any("time") if "time" in valid.dims else valid
+        flag = xr.where(land & ~valid, np.uint8(MASKED), ds[FLAG])
+        limited[FLAG] = ds[FLAG].copy(data=flag.values.astype(np.uint8))
+    return limited
+
+
+def _kept(da: xr.DataArray, land: xr.DataArray) -> xr.DataArray:
+    return da.copy(data=np.where(land.values, da.values, np.float32(np.nan)))

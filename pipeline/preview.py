@@ -1,0 +1,170 @@
+"""PNG previews of maps: legend colours, outlines of land where given, at most a few panels.
+
+Upstream: `mosaic`, `legend`. Downstream: the report and the README. Draws a reduced copy: means of
+whole blocks of cells, so that a large map costs no more than a small one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import xarray as xr
+
+from pipeline.bands import names_of_bands
+from pipeline.crs import crs_of
+from pipeline.grid import TargetGrid
+from pipeline.legend import NODATA_CODE, Legend
+from stefaland.errors import bad_input
+
+if TYPE_CHECKING:
+    from geopandas import GeoSeries
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PANELS = 4
+CELLS = 1600  # along the longer side of a panel
+_INK, _SEA = "#3d4650", "#f4f6f8"
+
+
+def write_preview(
+    png: str | Path,
+    da: xr.DataArray,
+    legend: Legend,
+    title: str,
+    *,
+    outlines: str | Path | GeoSeries | None = None,
+    bands: Sequence[int] | None = None,
+    width: float = 10.0,
+) -> Path:
+    """Draw a map, dims (time, y, x) or (y, x), whole or not at all; `width` in inches.
+
+    `bands` (from 0) says which to show, by default up to four evenly through the series (January,
+    April, July, October of a year). `outlines` is a vector file or a GeoSeries with a CRS.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    shown = _bands(da, bands)
+    names = names_of_bands(da)
+    rows, cols = (1, 1) if len(shown) == 1 else (-(-len(shown) // 2), 2)
+    height = width / cols * da.sizes["y"] / da.sizes["x"] * rows + 1.25
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, cols, squeeze=False).ravel()
+    lines = read_outlines(outlines, da)
+    for axis in axes[len(shown) :]:
+        axis.remove()
+    for axis, band in zip(axes, shown, strict=False):
+        draw_map(axis, da if band is None else da.isel({da.dims[0]: band}), legend, lines)
+        if band is not None:
+            axis.set_title(names[band], fontsize=10, color=_INK, loc="left")
+    figure.suptitle(title, fontsize=12, color=_INK, x=0.01, ha="left")
+    add_key(figure, list(axes[: len(shown)]), legend)
+    png = Path(png)
+    partial = png.with_name(f".{png.name}.{os.getpid()}.partial")
+    # No software tag: equal maps are equal files.
+    figure.savefig(partial, format="png", dpi=130, metadata={"Software": ""})
+    os.replace(partial, png)
+    return png
+
+
+def draw_map(axis: Axes, da: xr.DataArray, legend: Legend, outlines: Any = None) -> None:
+    """Draw one band, dims (y, x), into matplotlib axes in the map's own CRS."""
+    values = reduced(da, CELLS)
+    grid = TargetGrid.like(da, "preview")
+    west, south, east, north = grid.bounds
+    axis.set_facecolor(_SEA)
+    axis.imshow(
+        np.ma.masked_invalid(values), extent=(west, east, south, north), cmap=legend.colormap,
+        norm=legend.norm, interpolation="nearest", aspect="auto",
+    )  # fmt: skip
+    if outlines is not None and len(outlines):
+        outlines.plot(ax=axis, color=_INK, linewidth=0.35, aspect=None)
+    axis.set(xlim=(west, east), ylim=(south, north), xticks=[], yticks=[])
+    for spine in axis.spines.values():
+        spine.set_color("#c8d0d8")
+
+
+def add_key(figure: Figure, axes: list[Axes], legend: Legend) -> None:
+    """Add the legend below the panels: a colour bar, or a patch for each class."""
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.patches import Patch
+
+    if legend.kind == "continuous":
+        bar = figure.colorbar(
+            ScalarMappable(legend.norm, legend.colormap), ax=axes, orientation="horizontal",
+            fraction=0.04, pad=0.02, shrink=0.6, extend="max",
+        )  # fmt: skip
+        bar.set_label(f"{legend.title} ({legend.units})", fontsize=9, color=_INK)
+        bar.ax.tick_params(labelsize=8, colors=_INK)
+        bar.outline.set_visible(False)
+        return
+    patches = [Patch(color=stop.colour, label=stop.label) for stop in legend.stops]
+    figure.legend(
+        handles=patches, loc="outside lower center", ncols=min(4, len(patches)), fontsize=8,
+        frameon=False,
+    )  # fmt: skip
+
+
+def read_outlines(outlines: str | Path | GeoSeries | None, da: xr.DataArray) -> Any:
+    """Boundaries as lines in the map's CRS, cut to its surroundings; None where none are given."""
+    if outlines is None:
+        return None
+    import geopandas
+
+    if isinstance(outlines, (str, Path)):
+        if not Path(outlines).exists():
+            raise bad_input(str(outlines), "no such file", "a vector file of outlines")
+        shapes: GeoSeries = geopandas.read_file(outlines).geometry
+    else:
+        shapes = outlines
+    crs = crs_of(da)
+    bounds = TargetGrid.like(da, "preview")
+    if not bounds.is_geographic:
+        # Cut in degrees first: far-away vertices have no place in a regional projection.
+        lon, lat = bounds.lonlat()
+        finite = np.isfinite(lon) & np.isfinite(lat)
+        box = (lon[finite].min() - 2, lat[finite].min() - 2, lon[finite].max() + 2,
+               lat[finite].max() + 2)  # fmt: skip
+        shapes = shapes.to_crs("EPSG:4326").clip(box)
+    lines = shapes.to_crs(crs).boundary
+    return lines[~lines.is_empty]
+
+
+def reduced(da: xr.DataArray, cells: int) -> np.ndarray:
+    """A band, dims (y, x), of at most so many cells a side: means of blocks, or every n-th code."""
+    step = -(-max(da.shape) // cells)
+    if da.dtype.kind != "f":
+        codes = np.asarray(da[::step, ::step].values)
+        return np.where(codes == NODATA_CODE, np.nan, codes.astype(np.float32))
+    if step == 1:
+        return np.asarray(da.values)
+    return np.concatenate([_block_means(da[i : i + 64 * step], step)
+                           for i in range(0, da.shape[0], 64 * step)])  # fmt: skip
+
+
+def _block_means(da: xr.DataArray, step: int) -> np.ndarray:
+    pad = [(0, -n % step) for n in da.shape]
+    block = np.pad(np.asarray(da.values, np.float32), pad, constant_values=np.nan)
+    parts = block.reshape(block.shape[0] // step, step, block.shape[1] // step, step)
+    count = (~np.isnan(parts)).sum(axis=(1, 3))
+    with np.errstate(invalid="ignore"):
+        return np.nansum(parts, axis=(1, 3)) / np.where(count, count, np.nan)
+
+
+def _bands(da: xr.DataArray, bands: Sequence[int] | None) -> list[int | None]:
+    if da.ndim == 2:
+        return [None]
+    count = da.shape[0]
+    if bands is not None:
+        wrong = [band for band in bands if not 0 <= band < count]
+        if wrong or not bands:
+            raise bad_input("preview bands", str(list(bands)), f"numbers from 0 to {count - 1}")
+        return list(bands)
+    if count <= PANELS:
+        return list(range(count))
+    return [int(i) for i in np.arange(PANELS) * count // PANELS]
