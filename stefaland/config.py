@@ -146,6 +146,6 @@ class FinetuneConfig(TrainConfig):
     adapter: str = "dual_residual"
     decoder: Literal["residual_lstm", "linear"] = "residual_lstm"
     head: Literal["point", "gaussian"] = "gaussian"
-    loss: Literal["mse", "rmse", "nse", "gaussian"] = "gaussian"
+    loss: Literal["mse", "rmse", "nse", "gaussian", "beta_gaussian"] = "gaussian"
     unfreeze: Literal["none", "all"] | int = "none"
     """`none`, `all`, or the number of last encoder layers that are trained too."""

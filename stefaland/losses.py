@@ -95,11 +95,25 @@ def _gaussian(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tenso
     return masked_mean(0.5 * (errors / variance + variance.log() + math.log(2 * math.pi)), valid)
 
 
+def _beta_gaussian(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
+    """The likelihood weighted by the predicted standard deviation (Seitzer et al. 2022, beta 0.5).
+
+    Without the weight a network raises its scale where it errs, and learns the mean there last.
+    """
+    if prediction.scale is None:
+        raise bad_input("finetune.loss", "beta_gaussian with a point head", "head: gaussian")
+    errors, valid = _square(prediction, target)
+    variance = prediction.scale.square()
+    likelihood = 0.5 * (errors / variance + variance.log() + math.log(2 * math.pi))
+    return masked_mean(likelihood * prediction.scale.detach(), valid)
+
+
 FINETUNE_LOSSES: dict[str, TargetLossFunction] = {
     "mse": _mse,
     "rmse": _rmse,
     "nse": _nse,
     "gaussian": _gaussian,
+    "beta_gaussian": _beta_gaussian,
 }
 
 

@@ -1,0 +1,91 @@
+"""The baselines by name, fitted on one fold under one budget and one interface.
+
+Upstream: baselines.py, lstm.py, finetune.py. Downstream: the finetune and score stages.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from stefaland.baselines import Climatology, Predictor, Ridge
+from stefaland.config import FinetuneConfig, ModelConfig
+from stefaland.dataset import CellData
+from stefaland.errors import bad_input, nearest_name
+from stefaland.finetune import finetune, finetune_lstm, load_member, target_scaling
+from stefaland.log import RunLog
+from stefaland.normalise import Normaliser
+from stefaland.splits import Fold
+
+
+@dataclass(frozen=True)
+class Rivalry:
+    """What every baseline of a fold is given: the same cells, scaler and budget."""
+
+    data: CellData
+    fold: Fold
+    config: FinetuneConfig
+    model_config: ModelConfig
+    normaliser: Normaliser
+    """Of the inputs, and of the target where it is known."""
+    folder: Path
+    """Networks keep their state and checkpoint here."""
+    device: torch.device | str = "cpu"
+    log: RunLog | None = None
+    transforms: Mapping[str, str] | None = None
+
+    def full_normaliser(self) -> Normaliser:
+        """Inputs and target."""
+        target = target_scaling(self.data, self.fold, self.normaliser, self.transforms)
+        return target.merged(self.normaliser)
+
+    def inputs(self) -> CellData:
+        """The data with the network's variables, in its order."""
+        return self.data.selected(self.model_config.forcings, self.model_config.statics)
+
+
+def _climatology(given: Rivalry) -> Predictor:
+    return Climatology.fit(given.data, given.fold)
+
+
+def _ridge(given: Rivalry) -> Predictor:
+    return Ridge.fit(
+        given.inputs(), given.fold, given.full_normaliser(), cyclic=given.config.cyclic
+    )
+
+
+def _lstm(given: Rivalry) -> Predictor:
+    folder = finetune_lstm(
+        given.inputs(), given.fold, given.config, given.folder, hidden=given.model_config.d_model,
+        normaliser=given.full_normaliser(), device=given.device, log=given.log,
+    )  # fmt: skip
+    return load_member(folder, given.device)
+
+
+def _scratch(given: Rivalry) -> Predictor:
+    folder = finetune(
+        None, given.data, given.fold, given.config, given.folder, model_config=given.model_config,
+        normaliser=given.full_normaliser(), device=given.device, log=given.log,
+    )  # fmt: skip
+    return load_member(folder, given.device)
+
+
+BASELINES: dict[str, Callable[[Rivalry], Predictor]] = {
+    "climatology": _climatology,
+    "ridge": _ridge,
+    "lstm": _lstm,
+    "scratch": _scratch,
+}
+
+
+def fit_baseline(name: str, given: Rivalry) -> Predictor:
+    """The named baseline, fitted on the fold's training cells; `InputError` for unknown names."""
+    if name not in BASELINES:
+        raise bad_input(
+            "baselines", f'"{name}"', f"one of {', '.join(BASELINES)}",
+            nearest_name(name, BASELINES),
+        )  # fmt: skip
+    return BASELINES[name](given)

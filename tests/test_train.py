@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from stefaland.batch import Batch
+from stefaland.checkpoint import load_checkpoint
+from stefaland.config import MaskConfig, ModelConfig, OptimiserConfig, PretrainConfig, model_preset
+from stefaland.dataset import CellData, Windows, fit_normaliser
+from stefaland.errors import InputError
+from stefaland.loop import Interrupted
+from stefaland.normalise import Normaliser
+from stefaland.sampler import Draw
+from stefaland.splits import Fold, Locations, make_folds
+from stefaland.train import pretrain
+from tests.synthetic import monthly_cells
+from tests.test_distributed import run_ranks
+
+DATA = monthly_cells(240)
+FOLD = make_folds(
+    "groups", Locations(DATA.cell.numpy(), DATA.lonlat.numpy(), DATA.group), k=3,
+    validation_share=0.2,
+)[0]  # fmt: skip
+CONFIG = PretrainConfig(
+    window=12, cyclic=True, epochs=2, batch_size=64, seed=3,
+    mask=MaskConfig(window_min=2, window_max=5), optimiser=OptimiserConfig(lr=3e-3),
+)  # fmt: skip
+
+
+def model_config(**settings: object) -> ModelConfig:
+    small = {"d_model": 32, "d_embed": 8, "d_feedforward": 64, "n_heads": 2}
+    return model_preset(
+        "stefaland-tiny", forcings=DATA.forcing_names, statics=DATA.static_names,
+        **{**small, **settings},
+    )  # fmt: skip
+
+
+def run(
+    folder: Path, data: CellData = DATA, fold: Fold = FOLD, config: PretrainConfig = CONFIG,
+    **settings: object,
+) -> Path:  # fmt: skip
+    normaliser = fit_normaliser(data, data.rows(FOLD.train))
+    return pretrain(data, fold, model_config(**settings), config, normaliser, folder)
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "model.safetensors").read_bytes()
+
+
+def test_pretraining_reconstructs_far_better_than_the_mean(tmp_path: Path) -> None:
+    config = CONFIG.model_copy(update={"epochs": 60, "batch_size": 32})
+    folder = run(tmp_path, config=config)
+    best = json.loads((folder / "data.json").read_text())["training"]["best"]
+    assert best["validation_forcing_skill"] > 0.6
+    assert best["validation_static_skill"] > 0.4
+
+
+def test_checkpoint_holds_the_scaler_of_the_inputs_and_no_target(tmp_path: Path) -> None:
+    folder = run(tmp_path)
+    stored = json.loads((folder / "data.json").read_text())
+    assert sorted(stored["normaliser"]) == sorted((*DATA.forcing_names, *DATA.static_names))
+    model, data = load_checkpoint(folder)
+    assert Normaliser.from_dict(data["normaliser"]).scalings["clay"].std > 0
+    assert model.config == model_config()
+
+
+class Killing(Windows):
+    at = -1
+    count = 0
+
+    def batches(self, draws: list[Draw]) -> Iterator[Batch]:
+        for batch in super().batches(draws):
+            if Killing.count == Killing.at:
+                os.kill(os.getpid(), signal.SIGUSR1)
+            Killing.count += 1
+            yield batch
+
+
+@pytest.mark.parametrize("at", [0, 3])
+def test_killed_and_resumed_writes_the_same_bytes(
+    tmp_path: Path, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = run(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        patch.setattr("stefaland.train.training_windows", Killing)
+        Killing.at, Killing.count = at, 0
+        with pytest.raises(Interrupted):
+            run(tmp_path / "cut")
+    assert not (tmp_path / "cut" / "model.safetensors").exists()
+    cut = run(tmp_path / "cut")
+    assert weights(whole) == weights(cut)
+    assert (whole / "data.json").read_bytes() == (cut / "data.json").read_bytes()
+
+
+def test_two_runs_agree_bit_for_bit_and_seeds_differ(tmp_path: Path) -> None:
+    one, two = run(tmp_path / "1"), run(tmp_path / "2")
+    other = run(tmp_path / "3", config=CONFIG.model_copy(update={"seed": 4}))
+    assert weights(one) == weights(two) != weights(other)
+
+
+def test_test_cells_are_not_read_and_a_planted_leak_is_seen(tmp_path: Path) -> None:
+    clean = run(tmp_path / "clean")
+    forcings = DATA.forcings.clone()
+    forcings[DATA.rows(FOLD.test)] = 77.0
+    spoiled = replace(DATA, forcings=forcings)
+    assert weights(run(tmp_path / "spoiled", data=spoiled)) == weights(clean)
+    leaky = replace(FOLD, train=np.append(FOLD.train, FOLD.test[:5]))
+    assert weights(run(tmp_path / "leak", data=spoiled, fold=leaky)) != weights(clean)
+
+
+def test_missing_values_train_without_nan(tmp_path: Path) -> None:
+    forcings, statics = DATA.forcings.clone(), DATA.statics.clone()
+    holes = torch.rand(forcings.shape, generator=torch.Generator().manual_seed(0)) < 0.2
+    forcings[holes] = torch.nan
+    statics[::7, 0] = torch.nan
+    folder = run(tmp_path, data=replace(DATA, forcings=forcings, statics=statics))
+    best = json.loads((folder / "data.json").read_text())["training"]["best"]
+    assert all(np.isfinite(v) for v in best.values())
+
+
+def test_bad_inputs_are_refused_before_training(tmp_path: Path) -> None:
+    normaliser = fit_normaliser(DATA, DATA.rows(FOLD.train))
+    wrong = model_config().model_copy(update={"forcings": ("precipitatoin", "wind")})
+    empty = replace(FOLD, train=FOLD.train[:0])
+    long = CONFIG.model_copy(update={"window": 13})
+    with pytest.raises(InputError) as caught:
+        pretrain(DATA, FOLD, wrong, CONFIG, normaliser, tmp_path)
+    assert len(caught.value.faults) == 2
+    with pytest.raises(InputError, match="no training statistics"):
+        pretrain(DATA, FOLD, model_config(), CONFIG, Normaliser({}), tmp_path)
+    with pytest.raises(InputError, match="no locations"):
+        pretrain(DATA, empty, model_config(), CONFIG, normaliser, tmp_path)
+    with pytest.raises(InputError, match="at most the 12"):
+        pretrain(DATA, FOLD, model_config(), long, normaliser, tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def ddp(folder: Path) -> None:
+    config = CONFIG.model_copy(update={"batch_size": 63})
+    run(folder, config=config, dropout=0.0)
+
+
+def test_two_ranks_pretrain_as_one_process(tmp_path: Path) -> None:
+    ddp(tmp_path / "one")
+    run_ranks(ddp, tmp_path / "two")
+    one, two = (load_checkpoint(tmp_path / n)[0].state_dict() for n in ("one", "two"))
+    for name, value in one.items():
+        torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
