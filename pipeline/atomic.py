@@ -55,22 +55,34 @@ def write_bytes(path: Path, parts: Sequence[bytes | memoryview]) -> None:
 
 
 @contextmanager
-def new_folder(path: Path) -> Iterator[Path]:
-    """A folder to fill that becomes `path` on leaving; what was at `path` is replaced."""
+def new_folder(path: Path, replace: bool = True) -> Iterator[Path]:
+    """A folder to fill that becomes `path` on leaving, in place of what was there.
+
+    Without `replace`, `FileExistsError` where another process made `path` first.
+    """
     make_folder(path.parent)
     partial = _partial(path)
     partial.mkdir()
     try:
         yield partial
-        if path.exists():
+        if replace and path.exists():
             old = _partial(path)
             os.replace(path, old)
             os.replace(partial, path)
             shutil.rmtree(old)
         else:
-            os.replace(partial, path)
+            _rename_new(partial, path)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def _rename_new(folder: Path, path: Path) -> None:
+    try:
+        os.rename(folder, path)
+    except OSError as error:
+        if error.errno in (errno.ENOTEMPTY, errno.EEXIST):
+            raise FileExistsError(error.errno, error.strerror, str(path)) from None
+        raise
 
 
 def make_folder(path: Path) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,13 @@ def create_cube(path: str | Path, template: CubeTemplate, attrs: Mapping[str, An
     make_folder(path.parent)
     remove_stale_partials(path.parent, f"{path.name}.*")
     if not path.exists():
-        with writing(path), new_folder(path) as folder:
+        with (
+            suppress(FileExistsError),  # another part of the run was first: compare with its store
+            writing(path),
+            new_folder(path, replace=False) as folder,
+        ):
             write_template(folder, template, attrs)
-        return
+            return
     with tempfile.TemporaryDirectory() as folder_name:
         wanted = Path(folder_name) / path.name
         write_template(wanted, template, attrs)

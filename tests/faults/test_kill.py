@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 import pipeline.atomic
+import pipeline.cube
 from pipeline.atomic import UnwritableError, remove_stale_partials, write_bytes
 from pipeline.cube import open_cube, verify_cube, write_locations
 from pipeline.ledger import Ledger
@@ -67,7 +68,7 @@ def _kill_in_a_write(folder: Path, kind: str, after: int) -> None:
     process.communicate()
 
 
-@pytest.mark.parametrize("kind", ["none", "local"])
+@pytest.mark.parametrize("kind", ["none", pytest.param("local", marks=pytest.mark.slow)])
 def test_killed_three_times_and_resumed_gives_the_same_bytes(tmp_path, kind):
     rng = random.Random(7)
     for after in sorted(rng.sample(range(1, 22), 3)):
@@ -105,6 +106,22 @@ def test_two_runs_on_one_folder_share_it(tmp_path):
         assert out == "ended\n", err
     filled_cube(tmp_path / "b.zarr", (10, 10))
     assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
+
+
+def test_two_runs_that_create_one_store_keep_the_first(tmp_path, monkeypatch):
+    """The second finds no store, and by the time it has one to offer the first is filled."""
+    original = pipeline.cube.write_template
+
+    def late(folder, template, attrs):
+        monkeypatch.setattr(pipeline.cube, "write_template", original)
+        filled_cube(tmp_path / "a.zarr")
+        original(folder, template, attrs)
+
+    monkeypatch.setattr(pipeline.cube, "write_template", late)
+    make_cube(tmp_path / "a.zarr")
+    filled_cube(tmp_path / "b.zarr")
+    assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.zarr", "b.zarr"]
 
 
 def test_creating_a_store_killed_half_way_leaves_no_store(tmp_path, monkeypatch):
