@@ -131,6 +131,15 @@ class PublishSettings(Frozen):
     outlines: str | None = None
 
 
+class ScoreSettings(Frozen):
+    """By which score models are ranked, over sites (the median) or all held-out values pooled."""
+
+    metric: Literal["NSE", "KGE", "RMSE", "ubRMSE", "correlation"] = "NSE"
+    over: Literal["sites", "pooled"] = "sites"
+    examples: int = Field(4, ge=1)
+    """Sites whose series the report draws."""
+
+
 class Place(Frozen):
     """A place whose published value is known to lie between two bounds (annual mean)."""
 
@@ -159,7 +168,10 @@ class RunConfig(Frozen):
     finetune: FinetuneSettings
     predict: PredictSettings
     publish: PublishSettings
+    score: ScoreSettings = ScoreSettings()
     places: tuple[Place, ...] = ()
+    caveats: tuple[str, ...] = ()
+    """What a reader of the report must know of this run's data."""
     cluster: ClusterConfig = ClusterConfig()
 
     @property

@@ -1,0 +1,219 @@
+"""Catalogs: what data there is, as typed entries; YAML in, all faults together out. Opens no data.
+
+Downstream: sources.py opens what an entry names, canonical.py brings it into canonical form.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError, model_validator
+
+from stefaland.config import Frozen
+from stefaland.errors import Faults, InputError, bad_input, nearest_name
+
+METHODS = (
+    "conservative", "bilinear", "nearest", "mean", "std", "mode", "fractions", "circular_mean",
+)  # fmt: skip
+
+
+class Variable(Frozen):
+    """A canonical variable: its CF names and units, the values it can have, how it is used."""
+
+    long_name: str
+    units: str
+    standard_name: str | None = None
+    valid_range: tuple[float, float] | None = None
+    transform: Literal["none", "log"] = "none"
+    """Before the z-score: `log` is log10(sqrt(x) + 0.1), the field's for precipitation and flow."""
+    group: str | None = None
+    """Static attributes of one group are hidden together in pretraining."""
+
+
+class SourceVariable(Frozen):
+    """How a file names and packs one canonical variable."""
+
+    name: str
+    units: str | None = None
+    """Of the file's values after scale and offset; by default what the file says."""
+    scale: float = 1.0
+    offset: float = 0.0
+    nodata: float | None = None
+    """A missing value that the file does not declare."""
+    above_is_missing: float | None = None
+    """Values above this are an undeclared fill."""
+    records: tuple[str, ...] = ()
+    """Variables among which a wrong conversion dealt out this one's time steps: reading the first
+    step of each, then the second, gives all steps of layer 0, then all of layer 1, and so on.
+    """
+    layer: int = 0
+    probabilities: str | None = None
+    """The variable holds levels along its last axis and this one their probabilities: the mean."""
+
+
+class TimeAxis(Frozen):
+    """Times of a source: those of the file, or a climatology of 12 months."""
+
+    kind: Literal["file", "months"] = "file"
+
+
+class Source(Frozen):
+    """One data set as delivered. `uri` may hold `{month:02d}` for one file a month."""
+
+    name: str
+    uri: str
+    driver: Literal["netcdf", "raster", "npz", "zarr", "vector", "units", "basins"]
+    variables: dict[str, SourceVariable] = Field(default_factory=dict)
+    kind: Literal["continuous", "categorical", "cyclic"] = "continuous"
+    method: str = "conservative"
+    min_coverage: float = Field(0.5, ge=0, le=1)
+    crs: str = "EPSG:4326"
+    dims: dict[Literal["time", "y", "x"], str] = Field(default_factory=dict)
+    lat: str | None = None
+    """File or variable of the latitudes, where the data file has none."""
+    lon: str | None = None
+    trim: tuple[int, int] = (0, 0)
+    """Rows and columns of padding or repetition at the end of each axis that are dropped."""
+    trim_start: tuple[int, int] = (0, 0)
+    time: TimeAxis = TimeAxis()
+    classes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    """Labels of a categorical source and the codes that each stands for; other codes are missing."""
+    crs_is_wrong: bool = False
+    """The file's own CRS is known to be wrong and `crs` is right."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Files and thresholds of the drivers `units` and `basins`."""
+    title: str = ""
+    licence: str | None = None
+    doi: str | None = None
+    reference: str | None = None
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Source:
+        if self.method not in METHODS:
+            hint = nearest_name(self.method, METHODS)
+            raise ValueError(f'method "{self.method}" is none of {", ".join(METHODS)}. {hint}')
+        if self.driver not in ("vector", "units", "basins") and not self.variables:
+            raise ValueError("a source has at least one variable")
+        if self.kind == "categorical" and not self.classes:
+            raise ValueError("a categorical source names its classes")
+        return self
+
+    @property
+    def files(self) -> list[Path]:
+        """Every file of the source, in order; existing or not."""
+        if re.search(r"\{month[^}]*\}", self.uri):
+            return [Path(self.uri.format(month=month)) for month in range(1, 13)]
+        return [Path(self.uri)]
+
+
+@dataclass(frozen=True)
+class Catalog:
+    """Sources by name."""
+
+    sources: Mapping[str, Source]
+
+    def __getitem__(self, name: str) -> Source:
+        """The source of that name; `InputError` with the nearest name for an unknown one."""
+        if name not in self.sources:
+            known = ", ".join(sorted(self.sources))
+            hint = nearest_name(name, self.sources)
+            raise bad_input("catalog", f'no source "{name}"', f"one of {known}", hint)
+        return self.sources[name]
+
+
+def _entries(path: Path) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(path.read_text())
+    except OSError as error:
+        raise bad_input(str(path), str(error.strerror), "a catalog file") from None
+    except yaml.YAMLError as error:
+        raise bad_input(str(path), " ".join(str(error).split()), "a YAML mapping") from None
+    if not isinstance(value, dict) or not all(isinstance(v, dict) for v in value.values()):
+        raise bad_input(str(path), "something else", "a YAML mapping of names to entries")
+    return value
+
+
+def entry_faults(where: str, model: type[Frozen], error: ValidationError, faults: Faults) -> None:
+    """Add what pydantic found wrong with an entry, in this package's words."""
+    for item in error.errors():
+        keys = ".".join(str(part) for part in item["loc"])
+        place = f"{where}: {keys}" if keys else where
+        if item["type"] == "extra_forbidden":
+            known = SourceVariable if "variables" in item["loc"] else model
+            names = list(known.model_fields)
+            hint = nearest_name(str(item["loc"][-1]), names)
+            faults.add(place, "an unknown key", f"one of {', '.join(names)}", hint)
+        elif item["type"] == "missing":
+            faults.add(place, "nothing", "a value for this key")
+        elif item["type"] == "value_error":
+            faults.add(place, str(item["ctx"]["error"]), "an entry that agrees with itself")
+        else:
+            faults.add(place, repr(item["input"]), item["msg"].removeprefix("Input should be "))
+
+
+def _expanded(value: Any, roots: Mapping[str, str | Path], where: str, faults: Faults) -> Any:
+    """`${root}` in every string of an entry."""
+    if isinstance(value, dict):
+        return {key: _expanded(item, roots, where, faults) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_expanded(item, roots, where, faults) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def root(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name == "pyogrio":
+            return str(resources.files("pyogrio"))
+        if name not in roots:
+            known = ", ".join(sorted([*roots, "pyogrio"]))
+            faults.add(where, f"${{{name}}}", f"one of the roots {known}")
+            return ""
+        return str(roots[name])
+
+    return re.sub(r"\$\{(\w+)\}", root, value)
+
+
+def read_catalog(paths: Sequence[Path], roots: Mapping[str, str | Path]) -> Catalog:
+    """All sources of the catalog files; `${data}` in an entry stands for `roots["data"]`.
+
+    `${pyogrio}` is the folder of the installed pyogrio, whose country outlines serve as regions.
+    Raises one `InputError` with the faults of all entries.
+    """
+    faults = Faults()
+    sources: dict[str, Source] = {}
+    for path in paths:
+        for name, entry in _entries(Path(path)).items():
+            where = f'{Path(path).name}: source "{name}"'
+            if name in sources:
+                faults.add(where, "a second source of this name", "names used once")
+            try:
+                expanded = _expanded(entry, roots, where, faults)
+                sources[name] = Source.model_validate({"name": name, **expanded})
+            except ValidationError as error:
+                entry_faults(where, Source, error, faults)
+    faults.raise_if_any()
+    return Catalog(sources)
+
+
+def read_variables(path: Path | None = None) -> dict[str, Variable]:
+    """Canonical variables by name, by default those of the packaged `variables.yml`."""
+    path = path or Path(str(resources.files("catalogs") / "variables.yml"))
+    faults = Faults()
+    variables: dict[str, Variable] = {}
+    for name, entry in _entries(path).items():
+        try:
+            variables[name] = Variable.model_validate(entry)
+        except ValidationError as error:
+            entry_faults(f'{path.name}: variable "{name}"', Variable, error, faults)
+    faults.raise_if_any()
+    return variables
+
+
+__all__ = ["Catalog", "InputError", "Source", "SourceVariable", "Variable", "read_catalog",
+           "read_variables"]  # fmt: skip

@@ -1,0 +1,173 @@
+"""Cubes as tables of model locations: which cells, which variables, which labels.
+
+Upstream: cubes. Downstream: every stage that trains, predicts or scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+
+from pipeline.catalog import Source
+from pipeline.cells import read_cells
+from pipeline.cube import open_cube
+from pipeline.regions import region_labels
+from pipeline.sources import source_coordinates
+from stefaland.dataset import CellData
+from stefaland.errors import Faults, bad_input, nearest_name
+from workflows.context import Run
+
+
+def static_names(run: Run, ds: xr.Dataset) -> tuple[str, ...]:
+    """The static attributes the config's patterns choose, in the config's order."""
+    inputs = run.config.inputs
+    known = sorted(
+        str(name)
+        for name, da in ds.data_vars.items()
+        if "time" not in da.dims and not str(name).endswith(("_coverage", "_is_filled"))
+        and name not in (inputs.target, "spatial_ref")
+    )  # fmt: skip
+    faults = Faults()
+    chosen: list[str] = []
+    for pattern in inputs.statics:
+        found = [name for name in known if fnmatchcase(name, pattern)]
+        if not found:
+            expected = f"one of {', '.join(known)}"
+            faults.add(f"inputs.statics: {pattern}", "no such static attribute in the cubes",
+                       expected, nearest_name(pattern, known))  # fmt: skip
+        chosen += [name for name in found if name not in chosen]
+    faults.raise_if_any()
+    return tuple(chosen)
+
+
+def static_groups(run: Run, names: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """The masking groups of these static attributes, as `variables.yml` has them (spec §2)."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        variable = run.variables.get(name) or run.variables.get(name.split("_fraction_")[0])
+        if variable is not None and variable.group:
+            groups.setdefault(variable.group, []).append(name)
+    return {group: tuple(members) for group, members in groups.items()}
+
+
+def transforms(run: Run, names: Sequence[str]) -> dict[str, str]:
+    """The transform of each variable before its z-score, as `variables.yml` has it."""
+    return {name: run.variables[name].transform if name in run.variables else "none"
+            for name in names}  # fmt: skip
+
+
+def land_mask(run: Run, ds: xr.Dataset) -> np.ndarray:
+    """Where the model may be run, dims (y, x) or (cell,): enough land and at least one forcing."""
+    inputs = run.config.inputs
+    forcings = ds[list(inputs.forcings)]
+    seen = [da.notnull().any("time") for da in forcings.data_vars.values()]
+    mask = np.logical_or.reduce([da.values for da in seen])
+    if inputs.land_fraction and "y" in ds.dims:
+        mask &= ds[inputs.land_fraction].values >= inputs.min_land_fraction
+    return mask
+
+
+def open_cells(run: Run, cube: str, cells: np.ndarray | None = None) -> xr.Dataset:
+    """A cube's land cells (or those of the flat indices `cells`), dims (cell, time) and (cell,)."""
+    ds = open_cube(run.cube(cube))
+    inputs = run.config.inputs
+    names = [*inputs.forcings, *static_names(run, ds)]
+    if inputs.target in ds:
+        names.append(inputs.target)
+    if cells is None:
+        mask = land_mask(run, ds)
+        if not mask.any():
+            raise bad_input(
+                f"cube {cube}", "no land cell with forcings", "at least one",
+                "Check inputs.land_fraction, inputs.min_land_fraction and the grid's bounds.",
+            )  # fmt: skip
+        cells = np.flatnonzero(mask)
+    return read_cells(ds, names, cells)
+
+
+def _source_cell(run: Run, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
+    """Index of the target's source cell that each place lies in: neighbours that share one are not
+    independent.
+    """
+    source: Source = next(
+        run.catalog[name]
+        for name in run.config.inputs.sources
+        if run.config.inputs.target in run.catalog[name].variables
+    )
+    x, y = source_coordinates(source)
+    column = np.abs((lon[:, None] - x + 180.0) % 360.0 - 180.0).argmin(1)
+    row = np.abs(lat[:, None] - y).argmin(1)
+    return row * x.size + column
+
+
+def labelled(run: Run, table: xr.Dataset) -> xr.Dataset:
+    """The table with coordinates `group` (never cut by a fold), `region` and `site` (scored)."""
+    lon, lat = table["lon"].values, table["lat"].values
+    regions = run.config.folds.regions
+    if "group" in table.coords:
+        group = table["group"].values
+        site = table["cell"].values
+    else:
+        group = site = _source_cell(run, lon, lat)
+    if regions.source:
+        region = region_labels(lon, lat, run.catalog[regions.source], regions.column)
+        region = _one_region_a_group(np.asarray(group), np.asarray(region))
+    elif "region" in table.coords:
+        region = table["region"].values
+    else:
+        region = np.asarray(group).astype(str)
+    return table.assign_coords(
+        group=("cell", group), region=("cell", region.astype(str)), site=("cell", site)
+    )
+
+
+def _one_region_a_group(group: np.ndarray, region: np.ndarray) -> np.ndarray:
+    """Each group's most frequent region, so that no group straddles two."""
+    names, codes = np.unique(region.astype(str), return_inverse=True)
+    _, place = np.unique(group, return_inverse=True)
+    counts = np.zeros((place.max() + 1, len(names)), dtype=np.int64)
+    np.add.at(counts, (place, codes), 1)
+    return names[counts.argmax(1)][place]
+
+
+def cell_data(run: Run, table: xr.Dataset, statics: Sequence[str] | None = None) -> CellData:
+    """The table as tensors; the target is included where the table has it."""
+    inputs = run.config.inputs
+    names = tuple(statics) if statics is not None else static_names(run, table)
+    has_target = inputs.target in table
+    labels: Mapping[str, Any] = {
+        name: table[name].values for name in ("group", "region") if name in table.coords
+    }
+    return CellData(
+        forcings=_stack(table, inputs.forcings, ("cell", "time")),
+        statics=_stack(table, names, ("cell",)),
+        cell=torch.from_numpy(table["cell"].values.astype(np.int64)),
+        lonlat=torch.from_numpy(
+            np.stack([table["lon"].values, table["lat"].values], 1).astype(np.float32)
+        ),
+        time=table["time"].values,
+        forcing_names=tuple(inputs.forcings),
+        static_names=names,
+        target=_stack(table, [inputs.target], ("cell", "time")) if has_target else None,
+        target_names=(inputs.target,) if has_target else (),
+        group=labels.get("group"),
+        region=labels.get("region"),
+    )
+
+
+def _stack(table: xr.Dataset, names: Sequence[str], dims: tuple[str, ...]) -> torch.Tensor:
+    if not names:
+        return torch.zeros((*(table.sizes[dim] for dim in dims), 0))
+    arrays = [table[name].transpose(*dims).values.astype(np.float32) for name in names]
+    return torch.from_numpy(np.stack(arrays, -1))
+
+
+def target_table(run: Run) -> xr.Dataset:
+    """`target` with dims (cell, time) of every cell of the finetuning cube, labelled."""
+    table = labelled(run, open_cells(run, run.config.finetune.cube))
+    return table[[run.config.inputs.target]].rename({run.config.inputs.target: "target"}).load()

@@ -1,0 +1,77 @@
+"""stefaland pretrain workflows/configs/quickstart.yml
+
+The masked autoencoder, pretrained once a fold on cells that are not held out.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from stefaland.config import PretrainConfig, model_preset
+from stefaland.log import RunLog
+from stefaland.normalise import Normaliser
+from stefaland.splits import Fold
+from stefaland.train import pretrain
+from workflows.cells import cell_data, labelled, open_cells, static_groups, static_names
+from workflows.context import Run
+from workflows.device import best_device
+from workflows.folds import fold_names
+from workflows.state import read_json
+
+
+def depends(run: Run) -> Any:
+    """Network and training settings; not the device."""
+    return {
+        "model": run.config.model.model_dump(mode="json"),
+        "pretrain": run.config.pretrain.model_dump(mode="json"),
+        "seed": run.config.seed,
+    }
+
+
+def outputs(run: Run) -> list[Path]:
+    """Checkpoints of every fold."""
+    return [run.folder / "pretrained"]
+
+
+def training_settings(run: Run) -> PretrainConfig:
+    """The config's pretraining section, with the run's seed."""
+    settings = run.config.pretrain.model_dump(exclude={"cube"})
+    return PretrainConfig(**{**settings, "seed": run.config.seed})
+
+
+def main(run: Run) -> dict[str, Any]:
+    """Pretrain on every fold; gives each fold's held-out reconstruction."""
+    table = labelled(run, open_cells(run, run.config.pretrain.cube)).load()
+    names = static_names(run, table)
+    data = cell_data(run, table, names)
+    model_config = model_preset(
+        run.config.model.preset,
+        forcings=run.config.inputs.forcings,
+        statics=names,
+        static_groups=static_groups(run, names),
+        **run.config.model.settings,
+    )
+    results = {}
+    for name in fold_names(run):
+        folder = run.pretrained(name)
+        with RunLog(folder, title=f"pretrain {name}") as log:
+            pretrain(
+                data,
+                Fold.load(run.fold(f"pretrain/{name}")),
+                model_config,
+                training_settings(run),
+                Normaliser.from_dict(read_json(run.stats(name))),
+                folder,
+                device=best_device(),
+                log=log,
+                about={"run": run.config.name, "units": units(run, names)},
+            )
+        results[name] = read_json(folder / "data.json")["training"]["best"]
+    return results
+
+
+def units(run: Run, statics: tuple[str, ...]) -> dict[str, str]:
+    """Units of every input and the target, for the checkpoint."""
+    names = [*run.config.inputs.forcings, *statics, run.config.inputs.target]
+    return {name: run.variables[name].units for name in names if name in run.variables}

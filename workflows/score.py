@@ -1,0 +1,165 @@
+"""stefaland score workflows/configs/quickstart.yml
+
+Held-out predictions of every model → scorecard.json: per site, pooled, by fold and region.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pipeline.cube import open_cube
+from stefaland.metrics import (
+    PairMoments,
+    accumulate,
+    coverage,
+    finish,
+    flow_duration,
+    gaussian_crps,
+    paired_difference,
+    pool,
+    summarise,
+)  # fmt: skip
+from workflows.cells import target_table
+from workflows.context import Run
+from workflows.folds import fold_names
+from workflows.state import write_json
+
+LOWER_IS_BETTER = ("RMSE", "ubRMSE")
+
+
+def depends(run: Run) -> Any:
+    """How models are ranked."""
+    return run.config.score.model_dump(mode="json")
+
+
+def outputs(run: Run) -> list[Path]:
+    """The scorecard and the held-out series it was made from."""
+    return [run.folder / "scorecard.json", run.folder / "heldout.zarr"]
+
+
+def models(run: Run) -> list[str]:
+    """StefaLand and the run's baselines."""
+    return ["stefaland", *run.config.finetune.baselines]
+
+
+def heldout(run: Run) -> xr.Dataset:
+    """Observed and predicted series of every held-out site.
+
+    Dims (model, site, time): `predicted`, `spread`; (site, time): `observed`; coordinates `region`
+    and `fold` of each site. The cells of one site (those that share a source cell of the target)
+    are averaged, so that each independent value counts once.
+    """
+    target = target_table(run)
+    parts = []
+    for fold in fold_names(run):
+        of_models = [
+            open_cube(run.finetuned(model, fold) / "heldout.zarr").load() for model in models(run)
+        ]
+        predicted = xr.concat(of_models, xr.Variable("model", models(run)))
+        observed = target.sel(cell=predicted["cell"].values)
+        table = xr.Dataset(
+            {
+                "observed": observed["target"],
+                "predicted": predicted["mean"].transpose("model", "cell", "time"),
+                "spread": predicted["spread"].transpose("model", "cell", "time"),
+            },
+            coords={"site": observed["site"]},
+        ).where(observed["target"].notnull())
+        regions = observed["region"].groupby(observed["site"]).first().values
+        table = table.groupby("site").mean(skipna=True)
+        parts.append(
+            table.assign_coords(
+                fold=("site", np.full(table.sizes["site"], fold)), region=("site", regions)
+            )
+        )
+    return xr.concat(parts, "site", data_vars="all").transpose("model", "site", "time")
+
+
+def main(run: Run) -> dict[str, Any]:
+    """Write the scorecard; gives the ranking."""
+    table = heldout(run)
+    card = scorecard(run, table)
+    table.to_zarr(run.folder / "heldout.zarr", mode="w", consolidated=False)
+    write_json(run.folder / "scorecard.json", json.loads(json.dumps(card, default=float)))
+    return {"best": card["ranking"][0], "sites": card["sites"]}
+
+
+def _moments(table: xr.Dataset, model: str) -> PairMoments:
+    return accumulate(table["observed"].values, table["predicted"].sel(model=model).values)
+
+
+def _pooled(moments: PairMoments, labels: Any = None) -> dict[str, dict[str, float]]:
+    groups = pool(moments, labels)
+    return {
+        name: {score: float(value[0]) for score, value in finish(group).items()}
+        for name, group in groups.items()
+    }
+
+
+def model_scores(table: xr.Dataset, model: str, daily: bool) -> dict[str, Any]:
+    """Everything the scorecard says of one model."""
+    observed = table["observed"].values
+    chosen = table.sel(model=model)
+    predicted, spread = chosen["predicted"].values, chosen["spread"].values
+    moments = _moments(table, model)
+    by_site = finish(moments)
+    if daily:
+        by_site |= flow_duration(observed, predicted)
+    scores: dict[str, Any] = {
+        "pooled": _pooled(moments)["all"],
+        "sites": summarise(by_site)["all"],
+        "folds": _pooled(moments, table["fold"].values),
+        "regions": _pooled(moments, table["region"].values),
+    }
+    if np.isfinite(spread).any():
+        crps = gaussian_crps(observed, predicted, spread)
+        inside = coverage(observed.ravel(), predicted.ravel(), spread.ravel())
+        scores["uncertainty"] = {"CRPS": np.nanmean(crps), "coverage_90": float(inside)}
+    return scores
+
+
+def ranked(run: Run, scores: dict[str, Any]) -> list[str]:
+    """Model names, the best first, by the configured score."""
+    metric, over = run.config.score.metric, run.config.score.over
+    values = {
+        model: of[over][metric]["median"] if over == "sites" else of[over][metric]
+        for model, of in scores.items()
+    }
+    sign = 1 if metric in LOWER_IS_BETTER else -1
+    return sorted(
+        values, key=lambda model: sign * values[model] if np.isfinite(values[model]) else np.inf
+    )
+
+
+def scorecard(run: Run, table: xr.Dataset) -> dict[str, Any]:
+    """The scores of all models on held-out sites, their ranking, and paired differences."""
+    daily = table.sizes["time"] > 60
+    scores = {model: model_scores(table, model, daily) for model in models(run)}
+    metric = run.config.score.metric if run.config.score.over == "sites" else "RMSE"
+    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
+    own = sign * finish(_moments(table, "stefaland"))[metric]
+    differences = {
+        model: {
+            "metric": metric,
+            **paired_difference(
+                own, sign * finish(_moments(table, model))[metric], seed=run.config.seed
+            ),
+        }
+        for model in run.config.finetune.baselines
+    }
+    target = run.variables[run.config.inputs.target]
+    return {
+        "target": run.config.inputs.target,
+        "units": target.units,
+        "fold_kind": run.config.folds.kind,
+        "rank_by": run.config.score.model_dump(),
+        "sites": int(table.sizes["site"]),
+        "models": scores,
+        "ranking": ranked(run, scores),
+        "stefaland_minus": differences,
+    }
