@@ -47,15 +47,15 @@ def aggregate(da: xr.DataArray, how: str) -> xr.DataArray:
         return da
     weight = step_days(da["time"])
     if how == "mean":
-        return _finish(_mean(da.values, weight), da, None)
+        return _finish(_mean(da.values, weight), da, how)
     if how[0] == "p":
-        return _finish(_percentile(da.values, int(how[1:])), da, None)
+        return _finish(_percentile(da.values, int(how[1:])), da, how)
     labels = _labels(da["time"], "climatology" if how == "anomaly" else how)
     groups = np.unique(labels)
     means = np.stack([_mean(da.values[labels == g], weight[labels == g]) for g in groups])
     if how == "anomaly":
-        return _finish(da.values - means[np.searchsorted(groups, labels)], da, da["time"].values)
-    return _finish(means, da, groups)
+        return _finish(da.values - means[np.searchsorted(groups, labels)], da, how)
+    return _finish(means, da, how)
 
 
 def aggregated_time(time: xr.DataArray, how: str) -> xr.DataArray | None:
@@ -119,9 +119,10 @@ def _percentile(values: np.ndarray, percent: int) -> np.ndarray:
     return np.where(enough, found, np.nan).astype(np.float32)
 
 
-def _finish(values: np.ndarray, da: xr.DataArray, time: np.ndarray | None) -> xr.DataArray:
+def _finish(values: np.ndarray, da: xr.DataArray, how: str) -> xr.DataArray:
     coords = {dim: da[dim] for dim in ("y", "x") if dim in da.coords}
+    time = aggregated_time(da["time"], how)
     if time is None:
         return xr.DataArray(values, dims=("y", "x"), coords=coords, name=da.name, attrs=da.attrs)
-    coords["time"] = xr.DataArray(time, dims="time", attrs=da["time"].attrs)
+    coords["time"] = time
     return xr.DataArray(values, dims=da.dims, coords=coords, name=da.name, attrs=da.attrs)

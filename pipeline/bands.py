@@ -30,9 +30,11 @@ class BandStatistics:
     maximum: float = -math.inf
 
     def add(self, valid: np.ndarray) -> None:
-        """Take in more valid values; dims (cell,)."""
+        """Take in more valid values, dims (cell,); `ValueError` where one is infinite."""
         if not valid.size:
             return
+        if not np.isfinite(valid).all():
+            raise ValueError("infinite values")
         values = valid.astype(np.float64)
         mean, total = float(values.mean()), self.count + values.size
         shift = mean - self.mean

@@ -203,13 +203,15 @@ def _stream(raster: Any, da: xr.DataArray, block: int, where: str) -> None:
     dtype = np.dtype(raster.dtypes[0])
     for window in _windows(raster.shape, raster.count, dtype.itemsize, block):
         values = read_window(da, window).astype(dtype, copy=False)
-        for band, of_band in zip(values, statistics, strict=True):
+        for number, (band, of_band) in enumerate(zip(values, statistics, strict=True), start=1):
             missing = np.isnan(band) if dtype.kind == "f" else band == raster.nodata
-            of_band.add(band[~missing])
+            try:
+                of_band.add(band[~missing])
+            except ValueError as error:
+                found = str(error)
+                raise bad_input(f"{where}: band {number}", found, "finite values or NaN") from None
         raster.write(_stored(values, raster.nodata), window=window)
     for number, of_band in enumerate(statistics, start=1):
-        if not math.isfinite(of_band.mean):
-            raise bad_input(f"{where}: band {number}", "infinite values", "finite values or NaN")
         raster.update_tags(number, **of_band.tags(raster.height * raster.width))
 
 

@@ -47,7 +47,7 @@ class Legend(Frozen):
     kind: Literal["continuous", "categorical"]
     units: str = ""
     source: str = ""
-    stops: tuple[Stop, ...] = Field(min_length=2)
+    stops: tuple[Stop, ...]
 
     @field_validator("stops", mode="before")
     @classmethod
@@ -64,6 +64,8 @@ class Legend(Frozen):
     @model_validator(mode="after")
     def _check_values(self) -> Legend:
         values = [stop.value for stop in self.stops]
+        if len(values) < 2:
+            raise ValueError("a legend has at least two stops")
         if any(b <= a for a, b in pairwise(values)):
             raise ValueError(f"stops must ascend, found {values}")
         codes = range(NODATA_CODE)
@@ -100,8 +102,7 @@ class Legend(Frozen):
             places = [(stop.value - self.minimum) / span for stop in self.stops]
             pairs = list(zip(places, colours, strict=True))
             cmap = LinearSegmentedColormap.from_list(self.name, pairs, N=1024)
-        cmap.set_bad(alpha=0)
-        return cmap
+        return cmap.with_extremes(bad=(0.0, 0.0, 0.0, 0.0))
 
     @cached_property
     def norm(self) -> Normalize:

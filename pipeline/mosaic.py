@@ -163,7 +163,7 @@ def reproject_map(
         least = 0.0 if FLAG in codes else 0.5
         found = regrid(ds[fields], target_grid, method, least, require_overlap=False)
         result |= {name: found[name].astype("float32") for name in fields}
-    return _limited_by_flag(_with_attrs(result, ds), target_grid)
+    return _limited_by_flag(_with_attrs(result, ds))
 
 
 def holes(prediction: str | Path, land_mask: np.ndarray, target: str) -> Holes:
@@ -226,11 +226,11 @@ def _with_attrs(arrays: Mapping[str, xr.DataArray], ds: xr.Dataset) -> xr.Datase
     return xr.Dataset(kept, attrs=dict(ds.attrs))
 
 
-def _limited_by_flag(ds: xr.Dataset, grid: TargetGrid) -> xr.Dataset:
-    """Values only where the flag is not empty; a flag without values becomes `masked`."""
+def _limited_by_flag(ds: xr.Dataset) -> xr.Dataset:
+    """Values only where the flag allows them; a flag that allows values but has none is masked."""
     if FLAG not in ds:
         return ds
-    land = ds[FLAG] != NODATA_CODE
+    land = (ds[FLAG] != NODATA_CODE) & (ds[FLAG] != MASKED)
     fields = [name for name, da in ds.data_vars.items() if da.dtype.kind == "f"]
     limited = ds.assign({name: _kept(ds[name], land) for name in fields})
     if fields:

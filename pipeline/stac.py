@@ -81,6 +81,7 @@ def write_collection(
         title=title,
         description=description,
         license=licence,
+        catalog_type=pystac.CatalogType.SELF_CONTAINED,
         keywords=list(keywords) or None,
         extent=pystac.Extent(
             pystac.SpatialExtent([[float(v) for v in union]]),

@@ -1,0 +1,138 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from pipeline.grid import TargetGrid
+from pipeline.mosaic import create_map, holes, is_coarser, mosaic, place_tile, reproject_map
+from pipeline.store import cube_tiles, open_cube
+from stefaland.errors import InputError
+from tests.maps import ALBERS, GRID, NAMES, TARGET, field, on_land, truth, write_prediction
+
+EASE = TargetGrid("ease", "EPSG:6933", -12061785.9, 6000000.0, 36032.2, 36032.2, (90, 160))
+COARSE = TargetGrid.from_bounds("coarse", "EPSG:4326", (-125, 24, -65, 50), 2.0)
+
+
+@pytest.fixture(scope="module")
+def prediction(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_prediction(tmp_path_factory.mktemp("p") / "p.zarr")
+
+
+def loaded(path: Path) -> xr.Dataset:
+    return open_cube(path).load().drop_attrs()
+
+
+def test_in_its_own_grid_a_mosaic_is_the_prediction(prediction: Path, tmp_path: Path) -> None:
+    counts = mosaic(prediction, GRID, tmp_path / "m.zarr")
+    found, wanted = loaded(tmp_path / "m.zarr"), field().drop_attrs()
+    for name in wanted.data_vars:
+        np.testing.assert_array_equal(found[name].values, wanted[name].values)
+    assert counts["cells"] == int(wanted[TARGET].notnull().any("time").sum())
+    assert open_cube(tmp_path / "m.zarr").attrs["config"] == {"seed": 1}
+
+
+@pytest.mark.parametrize("grid", [GRID, ALBERS, EASE, COARSE], ids=lambda grid: grid.name)
+def test_many_tiles_are_one_tile(prediction: Path, tmp_path: Path, grid: TargetGrid) -> None:
+    for tile in (512, 64, 48):
+        mosaic(prediction, grid, tmp_path / f"{tile}.zarr", tile=tile, aggregate="seasonal")
+    whole = loaded(tmp_path / "512.zarr")
+    for tile in (64, 48):
+        xr.testing.assert_identical(loaded(tmp_path / f"{tile}.zarr"), whole)
+
+
+@pytest.mark.parametrize("grid", [ALBERS, EASE], ids=lambda grid: grid.name)
+def test_another_projection_agrees_at_places(
+    prediction: Path, tmp_path: Path, grid: TargetGrid
+) -> None:
+    mosaic(prediction, grid, tmp_path / "m.zarr")
+    found = open_cube(tmp_path / "m.zarr").load()
+    lon, lat = np.meshgrid(np.arange(-115, -75, 2.3), np.arange(29, 47, 1.7))
+    inside = on_land(lon, lat) & on_land(lon + 1, lat) & on_land(lon - 1, lat)
+    lon, lat = lon[inside], lat[inside]
+    row, col = grid.index_of(lon, lat)
+    assert (row >= 0).all()
+    values = found[TARGET].values[:, row, col]
+    assert np.isfinite(values).all()
+    cell_lon, cell_lat = grid.lonlat()
+    exact = truth(cell_lon[row, col], cell_lat[row, col])
+    # Bilinear on half degrees is off by at most h^2 / 8 times the second derivative.
+    np.testing.assert_allclose(values, exact, atol=2e-4)
+    np.testing.assert_allclose(values, truth(lon, lat), atol=4e-3)
+
+
+@pytest.mark.parametrize("grid", [ALBERS, EASE, COARSE], ids=lambda grid: grid.name)
+def test_values_lie_exactly_where_the_flag_says(
+    prediction: Path, tmp_path: Path, grid: TargetGrid
+) -> None:
+    mosaic(prediction, grid, tmp_path / "m.zarr")
+    ds = open_cube(tmp_path / "m.zarr").load()
+    valid = np.isfinite(ds[TARGET].values)
+    flag = ds["quality_flag"].values
+    assert set(np.unique(flag)) == {0, 1, 3, 255}
+    np.testing.assert_array_equal(valid.all(axis=0), (flag == 0) | (flag == 1))
+    np.testing.assert_array_equal(valid.any(axis=0), valid.all(axis=0))
+
+
+def test_a_coarser_grid_averages_areas(prediction: Path, tmp_path: Path) -> None:
+    source = open_cube(prediction)
+    assert is_coarser(source, COARSE)
+    assert not is_coarser(source, ALBERS)
+    ds = reproject_map(source, COARSE)
+    row, col = COARSE.index_of(-95.0, 38.0)
+    west, east = COARSE.x_edges[int(col)], COARSE.x_edges[int(col) + 1]
+    north, south = COARSE.y_edges[int(row)], COARSE.y_edges[int(row) + 1]
+    part = field()[TARGET].sel(x=slice(west, east), y=slice(north, south))
+    weight = np.cos(np.deg2rad(part["y"]))
+    wanted = part.weighted(weight).mean(("y", "x"))
+    np.testing.assert_allclose(ds[TARGET].values[:, row, col], wanted.values, atol=1e-5)
+
+
+def test_aggregates_have_their_own_times(prediction: Path, tmp_path: Path) -> None:
+    mosaic(prediction, GRID, tmp_path / "mean.zarr", aggregate="mean")
+    ds = open_cube(tmp_path / "mean.zarr")
+    assert ds[TARGET].dims == ("y", "x")
+    np.testing.assert_array_equal(ds["quality_flag"].values, field()["quality_flag"].values)
+    mosaic(prediction, GRID, tmp_path / "season.zarr", aggregate="seasonal")
+    assert open_cube(tmp_path / "season.zarr").sizes["time"] == 4
+
+
+def test_months_keep_their_names(prediction: Path, tmp_path: Path) -> None:
+    from pipeline.bands import names_of_bands
+
+    mosaic(prediction, ALBERS, tmp_path / "m.zarr")
+    assert names_of_bands(open_cube(tmp_path / "m.zarr")[TARGET]) == NAMES
+
+
+def test_tiles_can_be_placed_by_anyone_in_any_order(prediction: Path, tmp_path: Path) -> None:
+    task = create_map(prediction, ALBERS, tmp_path / "m.zarr", tile=40)
+    for tile in reversed(cube_tiles(task.store)):
+        place_tile(task, tile)
+    mosaic(prediction, ALBERS, tmp_path / "n.zarr", tile=40)
+    xr.testing.assert_identical(loaded(tmp_path / "m.zarr"), loaded(tmp_path / "n.zarr"))
+
+
+def test_holes_are_counted_and_listed(prediction: Path, tmp_path: Path) -> None:
+    land = on_land(*GRID.lonlat())
+    whole = holes(prediction, land, TARGET)
+    flag = field()["quality_flag"].values
+    assert (whole.land, whole.missing) == (int(land.sum()), 0)
+    assert whole.masked == int((flag == 3).sum()) > 0
+    broken = write_prediction(tmp_path / "p.zarr", skip="r000_c001")
+    found = holes(broken, land, TARGET)
+    lost = land[0:32, 32:64]
+    assert found.missing == int(lost.sum())
+    assert found.predicted + found.masked + found.missing == found.land
+    row, col, lon, lat = found.cells[0]
+    assert lost[row, col - 32]
+    assert (lon, lat) == (GRID.x[col], GRID.y[row])
+
+
+def test_an_unknown_aggregate_is_told_before_anything_is_written(
+    prediction: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match="aggregate"):
+        mosaic(prediction, GRID, tmp_path / "m.zarr", aggregate="weekly")
+    assert list(tmp_path.iterdir()) == []
