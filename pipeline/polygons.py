@@ -115,7 +115,8 @@ def overlaps(x, z, turn, x_edges, x_cell, z_edges, z_cell, width):  # type: igno
 
     `x`, `z` (polygon, vertex) in units whose product is area; `turn` the period of x or 0.
     `x_edges`, `z_edges` ascending; `x_cell`, `z_cell` the array column and row of each interval,
-    -1 for gaps; `width` columns a row. Polygons with a vertex that is not finite have no entries.
+    -1 for gaps; `width` columns a row. With a period, `x_edges` reach from half a turn before 0 to
+    one and a half after. Polygons with a vertex that is not finite have no entries.
     """
     n = x.shape[0]
     begin = np.zeros(n + 1, np.int64)
@@ -135,8 +136,7 @@ def overlaps(x, z, turn, x_edges, x_cell, z_edges, z_cell, width):  # type: igno
                 continue
         rx, rz = ring_x[:vertices], ring_z[:vertices]
         if turn > 0.0:
-            low = rx.min()
-            rx += x_edges[0] + (low - x_edges[0]) % turn - low
+            rx -= np.floor((rx.min() + turn / 2) / turn) * turn
         if rx.max() <= x_edges[0] or rx.min() >= x_edges[-1]:
             continue
         if rz.max() <= z_edges[0] or rz.min() >= z_edges[-1]:

@@ -29,7 +29,10 @@ from pipeline.engine import (
 )  # fmt: skip
 from pipeline.grid import TargetGrid
 from pipeline.weights import axis_weights
+from pipeline.window import source_window
 from stefaland.errors import bad_input, nearest_name
+
+__all__ = ["METHODS", "operator_for", "regrid", "source_window"]
 
 METHODS = {
     "conservative": "area: mean", "mean": "area: mean", "std": "area: standard_deviation",

@@ -145,19 +145,26 @@ def _rings(strip: TargetGrid) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _intervals(axis: Axis, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Edges of the source's cells and of the gaps between, over two turns if it goes round.
+    """Edges of the source's cells and of the gaps between; from -180 to 540 if it goes round.
 
-    The second array is the array index of each interval's cell, -1 for gaps.
+    The second array is the array index of each interval's cell, -1 for gaps. The position of an
+    edge does not depend on the longitude that the source begins with.
     """
     lower, upper = axis.lower, axis.upper
     cell = np.arange(axis.size)[:: -1 if axis.reverse else 1]
     if axis.period:
-        lower, upper = (np.concatenate([v, v + axis.period]) for v in (lower, upper))
-        cell = np.concatenate([cell, cell])
+        turns = axis.period * np.arange(-2, 3)
+        lower, upper = ((v + turns[:, None]).ravel() for v in (lower, upper))
+        near = (upper > -axis.period // 2) & (lower < 3 * axis.period // 2)
+        lower, upper, cell = lower[near], upper[near], np.tile(cell, turns.size)[near]
     edges = np.stack([lower, upper], axis=1).ravel()
     cells = np.stack([cell, np.full_like(cell, -1)], axis=1).ravel()[:-1]
-    kept = np.concatenate([np.diff(edges) > 0])
-    return np.append(edges[:-1][kept], edges[-1]) / scale, cells[kept]
+    kept = np.diff(edges) > 0
+    edges = np.append(edges[:-1][kept], edges[-1])
+    if not axis.period:
+        return edges / scale, cells[kept]
+    turn = (edges + axis.period // 2) // axis.period
+    return (edges - turn * axis.period) / scale + turn * (axis.period / scale), cells[kept]
 
 
 def _gathered(index: np.ndarray, weight: np.ndarray, width: int) -> Sparse:
