@@ -90,14 +90,16 @@ def _lonlat(ds: xr.Dataset, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndar
 
 
 def _gather(da: xr.DataArray, rows: np.ndarray, cols: np.ndarray) -> xr.Variable:
-    """Values at (rows, cols): dims (cell, time) or (cell,), a block of shards in memory at once."""
+    """Values at (rows, cols), dims (cell, time) or (cell,), a window of one shard at a time."""
     has_time = "time" in da.dims
-    dims = ("cell", "time") if has_time else ("cell",)
-    out = np.empty((rows.size, da.sizes["time"]) if has_time else rows.size, dtype=da.dtype)
-    for here, block in _blocks(da, rows, cols):
-        values = da.isel(y=block[0], x=block[1]).transpose("y", "x", ...).values
-        out[here] = values[rows[here] - block[0].start, cols[here] - block[1].start]
-    return xr.Variable(dims, out, da.attrs)
+    order = ("time", "y", "x") if has_time else ("y", "x")
+    shape = (rows.size, da.sizes["time"]) if has_time else (rows.size,)
+    out = np.empty(shape, dtype=da.dtype)
+    for here, (height, width) in _blocks(da, rows, cols):
+        # Loaded before it is transposed: xarray would index a lazy transpose cell by cell.
+        window = da.isel(y=height, x=width).load().transpose(*order).values
+        out[here] = window[..., rows[here] - height.start, cols[here] - width.start].T
+    return xr.Variable(("cell", "time") if has_time else ("cell",), out, da.attrs)
 
 
 def _blocks(

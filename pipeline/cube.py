@@ -9,6 +9,7 @@ so that a resumed run gives the same bytes.
 from __future__ import annotations
 
 import json
+import math
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
@@ -21,7 +22,7 @@ import xarray as xr
 from pipeline.atomic import make_folder, new_folder, remove_stale_partials, write_bytes, writing
 from pipeline.integrity import Problem, verify_cube
 from pipeline.locations import write_locations
-from pipeline.shards import ShardLayout, digest, encode_shard, shard_file
+from pipeline.shards import EncodedShard, digest, encode_shard, shard_file
 from pipeline.store import Store, cube_grid, cube_tiles, open_cube, read_store
 from pipeline.template import CubeTemplate, CubeVariable, cube_template, write_template
 from pipeline.tiles import Tile
@@ -161,51 +162,30 @@ def _first_time(store: Store, where: str, ds: xr.Dataset, length: int) -> int:
 
 def _write_variable(store: Store, tile: Tile, da: xr.DataArray, start: int) -> dict[str, Any]:
     """Write the variable's shards of this tile, one for each block of times."""
-    layout, array = store.layouts[str(da.name)], store.path / str(da.name)
-    block = np.array(da.values, dtype=layout.dtype)
-    summary = block_summary(block, layout)
-    if block.ndim == 2:
-        crcs = [_write_shard(array, (tile.row, tile.col), block, layout)]
-    else:
-        length = layout.shard[0]
-        crcs = [
-            _write_shard(
-                array,
-                ((start + at) // length, tile.row, tile.col),
-                block[at : at + length],
-                layout,
-            )
+    layout, array, block = store.layouts[str(da.name)], store.path / str(da.name), da.values
+    length = layout.shard[0]
+    parts: dict[tuple[int, ...], np.ndarray] = {(tile.row, tile.col): block}
+    if block.ndim == 3:
+        parts = {
+            ((start + at) // length, tile.row, tile.col): block[at : at + length]
             for at in range(0, block.shape[0], length)
-        ]
-    return {**summary, "shards": crcs}
+        }
+    valid, low, high, digests = 0, math.inf, -math.inf, []
+    for place, part in parts.items():
+        shard = encode_shard(part, layout)
+        digests.append(_write_shard(shard_file(array, place), shard))
+        valid, low, high = valid + shard.valid, min(low, shard.minimum), max(high, shard.maximum)
+    summary = {"valid": valid, "min": low, "max": high} if valid else {"valid": 0}
+    return {**summary, "shards": digests}
 
 
-def block_summary(block: np.ndarray, layout: ShardLayout) -> dict[str, Any]:
-    """Count of values that are not the fill value, their minimum and maximum (absent if none).
-
-    Gives every NaN in `block` the same bits, in place.
-    """
-    missing = np.isnan(block) if block.dtype.kind == "f" else block == layout.fill
-    if block.dtype.kind == "f":
-        block[missing] = np.nan
-    valid = int(missing.size - missing.sum())
-    if not valid:
-        return {"valid": 0}
-    present = block[~missing]
-    return {"valid": valid, "min": float(present.min()), "max": float(present.max())}
-
-
-def _write_shard(
-    array: Path, place: tuple[int, ...], block: np.ndarray, layout: ShardLayout
-) -> str:
+def _write_shard(file: Path, shard: EncodedShard) -> str:
     """Write one shard, or remove it where it has no values; gives its digest."""
-    file = shard_file(array, place)
-    parts = encode_shard(block, layout)
     with writing(file):
-        if parts is None:
+        if not shard.pieces:
             file.unlink(missing_ok=True)
             return ""
         file.parent.mkdir(parents=True, exist_ok=True)
         remove_stale_partials(file.parent, f"{file.name}.*")
-        write_bytes(file, parts)
-    return digest(parts)
+        write_bytes(file, shard.pieces)
+    return digest(shard.pieces)

@@ -11,12 +11,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
 from pipeline.ledger import Ledger
-from pipeline.shards import ShardError, ShardLayout, decode_shard, digest, shard_file
+from pipeline.shards import ShardError, ShardLayout, digest, read_chunks, shard_file
 from pipeline.store import Store, read_store
 from pipeline.tiles import Tile, tile_grid
 
@@ -93,13 +93,13 @@ def _check_tile(
             if expected:
                 yield Problem("hole", tile.name, name, f"{where} is missing")
             continue
-        content = file.read_bytes()
         try:
-            outside = _outside(content, layout, limits)
+            with file.open("rb") as handle:
+                outside = _outside(handle, layout, limits)
         except ShardError as error:
             yield Problem("corrupt", tile.name, name, f"{where}: {error}")
             continue
-        if expected is not None and digest([content]) != expected:
+        if expected is not None and digest([file.read_bytes()]) != expected:
             yield Problem("changed", tile.name, name, f"{where} is not what was recorded")
         if outside:
             yield Problem("impossible", tile.name, name, f"{where}: {outside}")
@@ -113,10 +113,10 @@ def shard_places(tile: Tile, layout: ShardLayout) -> list[tuple[int, ...]]:
     return [(block, tile.row, tile.col) for block in range(blocks)]
 
 
-def _outside(content: bytes, layout: ShardLayout, limits: tuple[float, float]) -> str:
+def _outside(shard: BinaryIO, layout: ShardLayout, limits: tuple[float, float]) -> str:
     """What lies outside of `limits` in a shard; empty for nothing. `ShardError` if corrupt."""
     low, high, count = math.inf, -math.inf, 0
-    for _, values in decode_shard(content, layout):
+    for _, values in read_chunks(shard, layout):
         if values.dtype.kind != "f":
             values = values[values != layout.fill]
         wrong = values[(values < limits[0]) | (values > limits[1]) | np.isinf(values)]

@@ -10,12 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import google_crc32c
 import numpy as np
@@ -89,10 +90,6 @@ class ShardLayout:
         """Size of the index at the end of a shard."""
         return 16 * math.prod(self.counts) + 4
 
-    def is_fill(self, block: np.ndarray) -> bool:
-        """Whether all of `block` is the fill value."""
-        return bool(np.isnan(block).all() if math.isnan(self.fill) else (block == self.fill).all())
-
 
 def shard_file(array: Path, place: tuple[int, ...]) -> Path:
     """The file of an array's shard at `place`, counted in shards."""
@@ -106,71 +103,112 @@ def checksum(data: bytes) -> bytes:
 
 def digest(parts: Iterable[bytes]) -> str:
     """64-bit hash of joined bytes; the crc32c of a shard is no use, being the same for all."""
-    state = hashlib.blake2b(digest_size=8)
+    state = hashlib.sha256()
     for part in parts:
         state.update(part)
-    return state.hexdigest()
+    return state.hexdigest()[:16]
 
 
-def _padded(block: np.ndarray, layout: ShardLayout, at: tuple[int, ...]) -> np.ndarray:
-    """The contiguous chunk of `block` that starts at `at`, filled up beyond the block's edge."""
+@dataclass(frozen=True)
+class EncodedShard:
+    """A shard's bytes in pieces (none where it has no values), and a summary of its values."""
+
+    pieces: tuple[bytes, ...]
+    valid: int
+    minimum: float
+    maximum: float
+
+
+def _copy(block: np.ndarray, layout: ShardLayout, at: tuple[int, ...]) -> np.ndarray:
+    """The chunk of `block` that starts at `at`, our own, filled up beyond the block's edge."""
     inside = block[tuple(slice(a, a + c) for a, c in zip(at, layout.chunk, strict=True))]
     if inside.shape == layout.chunk:
-        return np.ascontiguousarray(inside)
+        return np.array(inside, dtype=layout.dtype, order="C")
     chunk = np.full(layout.chunk, layout.fill, dtype=layout.dtype)
     chunk[tuple(slice(0, n) for n in inside.shape)] = inside
     return chunk
 
 
-def encode_shard(block: np.ndarray, layout: ShardLayout) -> list[bytes] | None:
-    """The shard's bytes in pieces; None where every value is the fill value.
+def _summarised(chunk: np.ndarray, fill: float) -> tuple[int, float, float]:
+    """Valid values, minimum and maximum of a chunk; gives every NaN in it the same bits."""
+    if chunk.dtype.kind == "f":
+        missing = np.isnan(chunk)
+        absent = int(np.count_nonzero(missing))
+        if absent:
+            np.copyto(chunk, np.nan, where=missing)
+        if absent == chunk.size:
+            return 0, math.inf, -math.inf
+        flat = chunk.reshape(-1)
+        return chunk.size - absent, float(np.fmin.reduce(flat)), float(np.fmax.reduce(flat))
+    present = chunk[chunk != fill]
+    if not present.size:
+        return 0, math.inf, -math.inf
+    return present.size, float(present.min()), float(present.max())
 
-    `block` has at most the shard's shape: it is less where a shard overhangs the array. The same
-    values give the same bytes, NaN payloads included.
+
+def encode_shard(block: np.ndarray, layout: ShardLayout) -> EncodedShard:
+    """The shard of `block`, which has at most its shape: less where it overhangs the array.
+
+    Chunks that hold only the fill value are left out. The same values give the same bytes, NaN
+    payloads included. Works a chunk at a time, so that values are summarised while they are cached.
     """
     pieces: list[bytes] = []
     index = np.full((*layout.counts, 2), EMPTY, dtype="<u8")
-    position = 0
+    position, valid, low, high = 0, 0, math.inf, -math.inf
     for place in product(*map(range, layout.counts)):
         at = tuple(p * c for p, c in zip(place, layout.chunk, strict=True))
         if any(a >= n for a, n in zip(at, block.shape, strict=True)):
             continue
-        chunk = _padded(block, layout, at)
-        if layout.is_fill(chunk):
+        chunk = _copy(block, layout, at)
+        count, smallest, largest = _summarised(chunk, layout.fill)
+        if not count:
             continue
-        data = bytes(layout.compressor.encode(chunk)) if layout.compressor else chunk.tobytes()
-        pieces += [data, checksum(data)]
-        index[place] = position, len(data) + 4
-        position += len(data) + 4
-    if not pieces:
-        return None
-    table = index.tobytes()
-    return [*pieces, table, checksum(table)]
+        valid, low, high = valid + count, min(low, smallest), max(high, largest)
+        encoded = bytes(layout.compressor.encode(chunk)) if layout.compressor else chunk.tobytes()
+        pieces += [encoded, checksum(encoded)]
+        index[place] = position, len(encoded) + 4
+        position += len(encoded) + 4
+    if pieces:
+        table = index.tobytes()
+        pieces += [table, checksum(table)]
+    return EncodedShard(tuple(pieces), valid, low, high)
 
 
-def read_index(shard: bytes, layout: ShardLayout) -> np.ndarray:
-    """Offsets and lengths of a shard's chunks, dims (*counts, 2); `ShardError` where corrupt."""
-    size = layout.index_bytes
-    if len(shard) < size:
-        raise ShardError(f"{len(shard)} bytes, too short for its index: truncated")
-    table = shard[-size:-4]
-    if checksum(table) != shard[-4:]:
+def read_index(table: bytes, layout: ShardLayout) -> np.ndarray:
+    """Offsets and lengths of a shard's chunks, dims (*counts, 2), from its last `index_bytes`.
+
+    `ShardError` where they are corrupt.
+    """
+    if len(table) != layout.index_bytes:
+        raise ShardError("too short for its index: truncated")
+    if checksum(table[:-4]) != table[-4:]:
         raise ShardError("the checksum of its index is wrong: truncated or changed")
-    return np.frombuffer(table, dtype="<u8").reshape(*layout.counts, 2)
+    return np.frombuffer(table[:-4], dtype="<u8").reshape(*layout.counts, 2)
 
 
-def decode_shard(shard: bytes, layout: ShardLayout) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """(place, values) of each chunk that is present; `ShardError` at the first corrupt one."""
-    index = read_index(shard, layout)
-    for place in product(*map(range, layout.counts)):
-        offset, length = (int(v) for v in index[place])
-        if offset == EMPTY:
-            continue
-        data = shard[offset : offset + length]
-        if len(data) != length or length < 4 or checksum(data[:-4]) != data[-4:]:
-            raise ShardError(f"the checksum of chunk {place} is wrong: the file was changed")
-        try:
-            plain = layout.compressor.decode(data[:-4]) if layout.compressor else data[:-4]
-            yield place, np.frombuffer(plain, dtype=layout.dtype).reshape(layout.chunk)
-        except (RuntimeError, ValueError) as error:
-            raise ShardError(f"chunk {place} cannot be decoded ({error})") from None
+def decode_chunk(encoded: bytes, layout: ShardLayout, place: tuple[int, ...]) -> np.ndarray:
+    """The values of one chunk; `ShardError` where its bytes are not what was written."""
+    if len(encoded) < 4 or checksum(encoded[:-4]) != encoded[-4:]:
+        raise ShardError(f"the checksum of chunk {place} is wrong: truncated or changed")
+    try:
+        plain = layout.compressor.decode(encoded[:-4]) if layout.compressor else encoded[:-4]
+        return np.frombuffer(plain, dtype=layout.dtype).reshape(layout.chunk)
+    except (RuntimeError, ValueError) as error:
+        raise ShardError(f"chunk {place} cannot be decoded ({error})") from None
+
+
+def read_chunks(
+    file: BinaryIO, layout: ShardLayout, places: Iterable[tuple[int, ...]] | None = None
+) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """(place, values) of the chunks at `places` (all by default) that are there, one at a time.
+
+    `ShardError` at the first that is corrupt.
+    """
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - layout.index_bytes))
+    index = read_index(file.read(), layout)
+    for place in product(*map(range, layout.counts)) if places is None else places:
+        offset, length = (int(value) for value in index[place])
+        if offset != EMPTY:
+            file.seek(offset)
+            yield place, decode_chunk(file.read(length), layout, place)

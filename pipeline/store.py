@@ -14,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.grid import TargetGrid
+from pipeline.reading import lazy_variable
 from pipeline.shards import ShardLayout
 from pipeline.template import grid_of
 from pipeline.tiles import Tile, tile_grid
@@ -25,16 +26,22 @@ def _no_store(path: Path) -> InputError:
 
 
 def open_cube(path: str | Path) -> xr.Dataset:
-    """The cube, or store of locations, as a lazy Dataset without Dask; `spatial_ref` is a coord."""
+    """The cube, or store of locations, as a lazy Dataset without Dask; `spatial_ref` is a coord.
+
+    A cube's values are read from its shards each time they are asked for, and checked.
+    """
     path = Path(path)
     if not (path / "zarr.json").is_file():
         raise _no_store(path)
     # Not decode_coords="all": it takes the time axis's `climatology` flag for a variable's name.
     ds = xr.open_zarr(path, chunks=None, mask_and_scale=False)
     ds = ds.set_coords([name for name in ("spatial_ref",) if name in ds])
-    for da in ds.data_vars.values():
-        if "grid_mapping" in da.attrs:
-            da.encoding["grid_mapping"] = da.attrs.pop("grid_mapping")
+    for name, da in ds.data_vars.items():
+        if "cube" in ds.attrs:
+            array = path / str(name)
+            ds[name] = lazy_variable(da.variable, array, ShardLayout.read(array))
+        if "grid_mapping" in ds[name].attrs:
+            ds[name].encoding["grid_mapping"] = ds[name].attrs.pop("grid_mapping")
     text = [name for name, da in ds.coords.items() if da.dtype.kind == "T"]
     # As plain NumPy text: few libraries know StringDType yet.
     ds = ds.assign_coords({n: ds[n].copy(data=np.array(ds[n].values.tolist(), str)) for n in text})
