@@ -52,19 +52,16 @@ def terrain(elevation: xr.DataArray) -> xr.Dataset:
         "aspect_cosine": (cosine, "1", "cosine of the direction that the slope faces"),
         "curvature": (curvature, "m-1", "Laplacian of elevation"),
     }
+    mapping = {k: v for k, v in elevation.attrs.items() if k == "grid_mapping"}
     return xr.Dataset(
         {
-            name: da.copy(data=values.astype(np.float32)).assign_attrs(units=units, long_name=text)
+            name: xr.DataArray(
+                values.astype(np.float32), da.coords, da.dims,
+                attrs={"units": units, "long_name": text, **mapping},
+            )
             for name, (values, units, text) in about.items()
         }
-    ).map(_only_own_attrs)
-
-
-def _only_own_attrs(da: xr.DataArray) -> xr.DataArray:
-    own = {key: da.attrs[key] for key in ("units", "long_name")}
-    if "grid_mapping" in da.attrs:
-        own["grid_mapping"] = da.attrs["grid_mapping"]
-    return da.drop_attrs(deep=False).assign_attrs(own)
+    )  # fmt: skip
 
 
 def _spacing(da: xr.DataArray) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -91,21 +88,32 @@ def _derivatives(
     if periodic:
         padded[1:-1, 0], padded[1:-1, -1] = z[:, -1], z[:, 0]
 
-    def around(row: int, col: int) -> np.ndarray:
-        """The neighbour, or where it is missing its opposite mirrored through the cell."""
+    def neighbour(row: int, col: int) -> np.ndarray:
+        """The neighbour, mirrored through the cell from the opposite one where it is missing."""
         near, far = (
             padded[1 + s * row : padded.shape[0] - 1 + s * row,
                    1 + s * col : padded.shape[1] - 1 + s * col]
             for s in (1, -1)
         )  # fmt: skip
-        return np.where(np.isnan(near), np.where(np.isnan(far), z, 2 * z - far), near)
+        return np.where(np.isnan(near), 2 * z - far, near)
 
-    nw, n, ne = around(-1, -1), around(-1, 0), around(-1, 1)
-    w, e = around(0, -1), around(0, 1)
-    sw, s, se = around(1, -1), around(1, 0), around(1, 1)
+    def side(row: int, col: int) -> np.ndarray:
+        found = neighbour(row, col)
+        return np.where(np.isnan(found), z, found)
+
+    n, s, w, e = side(-1, 0), side(1, 0), side(0, -1), side(0, 1)
+
+    def corner(row: int, col: int, along_y: np.ndarray, along_x: np.ndarray) -> np.ndarray:
+        found = neighbour(row, col)
+        return np.where(np.isnan(found), along_y + along_x - z, found)
+
+    nw, ne = corner(-1, -1, n, w), corner(-1, 1, n, e)
+    sw, se = corner(1, -1, s, w), corner(1, 1, s, e)
     east = ((ne + 2 * e + se) - (nw + 2 * w + sw)) / (8 * dx)
     north = ((nw + 2 * n + ne) - (sw + 2 * s + se)) / (8 * dy)
-    return east, north, (e - 2 * z + w) / dx**2 + (n - 2 * z + s) / dy**2
+    missing = np.where(np.isnan(z), np.nan, 0.0)
+    curvature = (e - 2 * z + w) / dx**2 + (n - 2 * z + s) / dy**2
+    return east + missing, north + missing, curvature
 
 
 def _convergence(da: xr.DataArray) -> np.ndarray | float:
