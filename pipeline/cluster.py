@@ -85,6 +85,39 @@ class ClusterConfig(Frozen):
         return self
 
 
+def worker_memory(config: ClusterConfig) -> int:
+    """Bytes that one worker may use, as `plan.check_plans` wants to know."""
+    import psutil
+    from dask.utils import parse_bytes
+
+    if config.kind == "slurm":
+        return int(parse_bytes(config.slurm.memory)) // config.slurm.processes
+    if config.memory_per_worker != "auto":
+        return _parsed_memory(config)
+    workers = 1 if config.kind == "none" else worker_count(config)
+    return int(psutil.virtual_memory().total) // workers
+
+
+def worker_count(config: ClusterConfig) -> int:
+    """Worker processes that the configured cluster has at most."""
+    from dask.system import CPU_COUNT
+
+    if config.kind == "slurm":
+        return config.slurm.processes * config.slurm.jobs
+    return 1 if config.kind == "none" else config.workers or int(CPU_COUNT)
+
+
+def _parsed_memory(config: ClusterConfig) -> int:
+    from dask.utils import parse_bytes
+
+    try:
+        return int(parse_bytes(config.memory_per_worker))
+    except ValueError:
+        raise bad_input(
+            "cluster.memory_per_worker", f'"{config.memory_per_worker}"', "such as 4GiB"
+        ) from None
+
+
 @contextmanager
 def connect(config: ClusterConfig) -> Iterator[Client | None]:
     """A client of the configured cluster, closed with it on leaving; None works in this process.
@@ -94,16 +127,10 @@ def connect(config: ClusterConfig) -> Iterator[Client | None]:
     if config.kind == "none":
         yield None
         return
-    from dask.utils import parse_bytes
     from distributed import Client
 
     if config.memory_per_worker != "auto":
-        try:
-            parse_bytes(config.memory_per_worker)
-        except ValueError:
-            raise bad_input(
-                "cluster.memory_per_worker", f'"{config.memory_per_worker}"', "such as 4GiB"
-            ) from None
+        _parsed_memory(config)
     if config.kind == "address":
         with _existing(config, Client) as client:
             yield client
@@ -137,13 +164,12 @@ def _existing(config: ClusterConfig, make: Any) -> Iterator[Client]:
 
 def _local(config: ClusterConfig) -> Any:
     from dask import config as dask_config
-    from dask.system import CPU_COUNT
     from distributed import LocalCluster
 
     settings = {"distributed.worker.multiprocessing-method": "spawn"}
     with dask_config.set(settings):
         return LocalCluster(
-            n_workers=config.workers or CPU_COUNT,
+            n_workers=worker_count(config),
             threads_per_worker=config.threads_per_worker,
             memory_limit=config.memory_per_worker,
             processes=True,

@@ -61,6 +61,17 @@ class CubeTemplate:
         """The tiles that fill the cube, without halo."""
         return tile_grid(self.grid, self.tile)
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Rows and columns of tiles."""
+        (rows, cols), (height, width) = self.grid.shape, self.tile
+        return math.ceil(rows / height), math.ceil(cols / width)
+
+    def time_blocks(self, name: str) -> int:
+        """Shards of one tile of a variable: 1 where the whole time axis is in one."""
+        shape, shard, _ = self.layout(name)
+        return math.ceil(shape[0] / shard[0]) if len(shape) == 3 else 1
+
     def layout(self, name: str) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Shape, shard and chunk of a variable, in elements along its dims."""
         variable = self.variables[name]

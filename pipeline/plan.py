@@ -1,0 +1,251 @@
+"""What a tiled stage will cost, by arithmetic alone: tiles, bytes, memory, files and time.
+
+Upstream: templates and the sizes of sources. Downstream: `stefaland plan` and `--dry-run`, which
+refuse what does not fit before anything runs.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from rich.table import Table
+
+from pipeline.atomic import write_bytes
+from pipeline.shards import encode_shard
+from pipeline.store import read_store
+from pipeline.template import CubeTemplate, cube_template, write_template
+from stefaland.errors import Faults
+
+PROCESS_BYTES = 400 * 2**20
+"""A worker before it has read anything: Python, NumPy, xarray, GDAL, compiled kernels."""
+SOURCE_COPIES = 3
+"""A source window is held as stored, as canonical float32, and as weights' input, for a moment."""
+HALO_SHARE = 1.2
+"""Source cells read for a tile, to those the tile itself covers."""
+SCHEDULER_TASKS = 20
+"""Tasks beside those of the tiles."""
+PROBE_BYTES = 8 * 2**20
+
+
+@dataclass(frozen=True)
+class Rates:
+    """Bytes a second of one worker: reading and decoding sources, computing, encoding + writing."""
+
+    read: float = 300e6
+    compute: float = 800e6
+    write: float = 150e6
+    ratio: float = 1.5
+    """Bytes of values to bytes stored."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What filling one cube costs; bytes, seconds and counts. `memory` is a worker's peak."""
+
+    name: str
+    tiles: int
+    bytes_read: int
+    bytes_values: int
+    bytes_stored: int
+    memory: int
+    shards: int
+    largest_shard: int
+    inodes: int
+    seconds: float
+
+    @property
+    def tasks(self) -> int:
+        """Tasks the scheduler gets, over the whole stage."""
+        return self.tiles + SCHEDULER_TASKS
+
+
+def plan_cube(
+    name: str,
+    template: CubeTemplate,
+    source_bytes: int = 0,
+    workers: int = 1,
+    rates: Rates | None = None,
+    land_share: float = 1.0,
+) -> Plan:
+    """The cost of filling `template` from sources of `source_bytes` (float32, on its extent).
+
+    `land_share` is the share of tiles that have values: others are neither stored nor encoded.
+    """
+    rates = rates or Rates()
+    tiles = math.prod(template.counts)
+    sizes = {key: _variable_bytes(template, key) for key in template.variables}
+    values = sum(sizes.values())
+    shards = sum(tiles * template.time_blocks(key) for key in template.variables)
+    stored = int(values * land_share / rates.ratio)
+    a_tile = template.tile[0] * template.tile[1]
+    cells = template.grid.shape[0] * template.grid.shape[1]
+    source_tile = int(source_bytes * min(1.0, a_tile / cells * HALO_SHARE))
+    tile_values = sum(_shard_bytes(template, key, whole=True) for key in sizes)
+    largest = max(_shard_bytes(template, key) for key in sizes)
+    work = source_bytes / rates.read + (source_bytes + values) / rates.compute
+    work += values * land_share / rates.write
+    return Plan(
+        name=name,
+        tiles=tiles,
+        bytes_read=source_bytes,
+        bytes_values=values,
+        bytes_stored=stored,
+        memory=PROCESS_BYTES + SOURCE_COPIES * source_tile + tile_values + largest,
+        shards=shards,
+        largest_shard=largest,
+        inodes=math.ceil(shards * land_share) + _other_inodes(template, tiles),
+        seconds=work / max(1, min(workers, tiles)),
+    )
+
+
+def _variable_bytes(template: CubeTemplate, name: str) -> int:
+    shape, _, _ = template.layout(name)
+    return math.prod(shape) * np.dtype(template.variables[name].dtype).itemsize
+
+
+def _shard_bytes(template: CubeTemplate, name: str, whole: bool = False) -> int:
+    """Values of one shard in bytes; `whole`: of a tile's whole time axis."""
+    shape, shard, _ = template.layout(name)
+    lengths = [min(n, s) for n, s in zip(shape, shard, strict=True)]
+    if whole and len(shape) == 3:
+        lengths[0] = shape[0]
+    return math.prod(lengths) * np.dtype(template.variables[name].dtype).itemsize
+
+
+def _other_inodes(template: CubeTemplate, tiles: int) -> int:
+    """Folders and metadata of the store, and the ledger's markers."""
+    rows = template.counts[0]
+    arrays = 0
+    for key, variable in template.variables.items():
+        by_time = template.time_blocks(key) if "time" in variable.dims else 0
+        arrays += 3 + (by_time * (1 + rows) if by_time else rows)
+    coordinates = 3 + 4 * (2 + (template.time is not None))
+    return arrays + coordinates + 2 + tiles + 2
+
+
+def check_plans(
+    plans: Mapping[str, tuple[Plan, CubeTemplate]] | Sequence[tuple[Plan, CubeTemplate]],
+    memory: int,
+    disk: int | None = None,
+    where: str = "cubes",
+) -> None:
+    """Refuse plans over a worker's `memory` or the free `disk` bytes, naming the knob to turn.
+
+    `InputError` with all faults; `where` is the settings' section, as `cubes` in `cubes.global`.
+    """
+    faults = Faults()
+    pairs = list(plans.values()) if isinstance(plans, Mapping) else list(plans)
+    for plan, template in pairs:
+        if plan.memory > memory:
+            smaller = _tile_that_fits(plan, template, memory)
+            knob = (
+                f"Set {where}.{plan.name}.tile to [{smaller[0]}, {smaller[1]}]" if smaller else ""
+            )
+            cure = f"{knob}, or raise cluster.memory_per_worker." if knob else (
+                "Raise cluster.memory_per_worker, or use fewer workers."
+            )  # fmt: skip
+            found = f"{show_bytes(plan.memory)} a worker with tiles of {template.tile}"
+            faults.add(f"{where}.{plan.name}", found, f"at most {show_bytes(memory)}", cure)
+    stored = sum(plan.bytes_stored for plan, _ in pairs)
+    if disk is not None and stored > disk:
+        faults.add(where, f"{show_bytes(stored)} to be written", f"at most {show_bytes(disk)} free",
+                   "Set roots.runs to a larger disk.")  # fmt: skip
+    faults.raise_if_any()
+
+
+def _tile_that_fits(plan: Plan, template: CubeTemplate, memory: int) -> tuple[int, int] | None:
+    """The template's tile, halved along its longer side until it fits; None where none does."""
+    over = plan.memory - PROCESS_BYTES
+    rows, cols = template.tile
+    while PROCESS_BYTES + over > memory:
+        if max(rows, cols) <= 8 or memory <= PROCESS_BYTES:
+            return None
+        before = rows * cols
+        rows, cols = (-(-rows // 2), cols) if rows >= cols else (rows, -(-cols // 2))
+        over = int(over * rows * cols / before)
+    return rows, cols
+
+
+def probe(template: CubeTemplate, folder: Path | None = None) -> Rates:
+    """Rates of this machine and the disk of `folder`, from a few megabytes; takes under a second.
+
+    Encodes and writes synthetic values in the template's chunks; the compression ratio is theirs,
+    and real fields differ.
+    """
+    chunk = template.chunk
+    steps = chunk[0] if template.time is not None else 1
+    cells = max(1, PROBE_BYTES // (4 * steps * chunk[1] * chunk[2]))
+    tile = (chunk[1], chunk[2] * min(cells, 64))
+    grid = replace(template.grid, shape=tile, offset=(0, 0), dx=1e-3, dy=1e-3)
+    axis = np.datetime64("2000-01-01") + np.arange(steps)
+    small = cube_template(grid, axis, {"probe": {"dims": ("time", "y", "x")}}, tile,
+                          (steps, chunk[1], chunk[2]))  # fmt: skip
+    values = _synthetic((steps, *tile))
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        path = Path(name) / "probe.zarr"
+        write_template(path, small, {})
+        layout = read_store(path).layouts["probe"]
+        began = time.perf_counter()
+        shard = encode_shard(values, layout)
+        write_bytes(Path(name) / "shard", shard.pieces)
+        write = values.nbytes / (time.perf_counter() - began)
+        began = time.perf_counter()
+        np.nan_to_num(values).astype(np.float64).mean(axis=0)
+        compute = values.nbytes / (time.perf_counter() - began)
+    ratio = values.nbytes / sum(map(len, shard.pieces))
+    return Rates(read=2 * write, compute=compute, write=write, ratio=max(1.0, ratio))
+
+
+def _synthetic(shape: tuple[int, int, int]) -> np.ndarray:
+    """A seasonal field with noise and a coast."""
+    rng = np.random.default_rng(0)
+    time_, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
+    season = 15 + 10 * np.sin(time_ * (2 * np.pi / 365)) - 0.1 * y + 0.05 * x
+    values = (season + rng.normal(0, 0.5, shape)).astype(np.float32)
+    values[:, (y + x)[0] < shape[2] // 4] = np.nan
+    return values
+
+
+def show_bytes(count: float) -> str:
+    """Bytes for people: `1.5 GiB`."""
+    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
+        if count < 1024 or unit == "TiB":
+            break
+        count /= 1024
+    return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+
+
+def show_seconds(seconds: float) -> str:
+    """Time for people: `2 h 05 min`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def plan_table(plans: Sequence[Plan], title: str = "") -> Table:
+    """One row a cube, for the terminal."""
+    table = Table(
+        "cube", "tiles", "tasks", "reads", "values", "stores", "files", "largest file",
+        "memory a worker", "about", title=title,
+    )  # fmt: skip
+    for plan in plans:
+        table.add_row(
+            plan.name,
+            f"{plan.tiles:,}",
+            f"{plan.tasks:,}",
+            show_bytes(plan.bytes_read),
+            show_bytes(plan.bytes_values),
+            show_bytes(plan.bytes_stored),
+            f"{plan.inodes:,}",
+            show_bytes(plan.largest_shard),
+            show_bytes(plan.memory),
+            show_seconds(plan.seconds),
+        )
+    return table
