@@ -1,0 +1,122 @@
+"""Layers of a QGIS project: bands of maps with the time that each stands for, sites, groups.
+
+Upstream: the published files. Downstream: `qgis` writes them as a project.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import rasterio
+
+from pipeline.legend import Legend
+from pipeline.sites import Geometry
+
+MAX_DATES = 62
+"""Of a longer series, only the first date of each month becomes a layer."""
+
+
+@dataclass(frozen=True)
+class RasterLayer:
+    """One band of a map; `begin` and `end` (datetime64, both included) where it has a date."""
+
+    name: str
+    path: Path
+    legend: Legend
+    band: int = 1
+    begin: np.datetime64 | None = None
+    end: np.datetime64 | None = None
+    visible: bool = True
+
+
+@dataclass(frozen=True)
+class SiteLayer:
+    """A layer of a GeoPackage, coloured by a column of scores where a legend is given."""
+
+    name: str
+    path: Path
+    table: str
+    geometry: Geometry = "point"
+    legend: Legend | None = None
+    column: str | None = None
+    visible: bool = True
+
+
+@dataclass(frozen=True)
+class LayerGroup:
+    """Layers and groups under one name, the first on top."""
+
+    name: str
+    layers: tuple[RasterLayer | SiteLayer | LayerGroup, ...]
+    visible: bool = True
+    expanded: bool = True
+
+
+def date_layers(path: str | Path, legend: Legend, visible: bool = True) -> list[RasterLayer]:
+    """A layer for each band of a COG, named and dated by its tags."""
+    path = Path(path)
+    with rasterio.open(path) as raster:
+        names = [name or f"band {i}" for i, name in enumerate(raster.descriptions, start=1)]
+        texts = [raster.tags(number).get("time") for number in raster.indexes]
+    if len(names) == 1 or None in texts:
+        return [
+            RasterLayer(name, path, legend, band, visible=visible and band == 1)
+            for band, name in enumerate(names, start=1)
+        ]
+    times = np.array(texts, "datetime64[s]")
+    begins, ends = periods(times)
+    months = times.astype("datetime64[M]")
+    long = len(names) > MAX_DATES
+    return [
+        RasterLayer(name, path, legend, i + 1, begins[i], ends[i], visible)
+        for i, name in enumerate(names)
+        if not long or i == 0 or months[i] != months[i - 1]
+    ]
+
+
+def periods(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """First and last second of what each of ascending times stands for; datetime64[s].
+
+    Whole months or years where the times are a month or a year apart, else until the next time.
+    """
+    months = times.astype("datetime64[M]").astype(int)
+    steps = np.unique(np.diff(months))
+    if steps.size == 1 and steps[0] in (1, 3, 12):
+        step = int(steps[0])
+        begins = months - (months % 12 if step == 12 else 0)
+        edges = np.append(begins, begins[-1] + step).astype("datetime64[M]")
+    else:
+        gap = np.diff(times)[-1] if times.size > 1 else np.timedelta64(86400, "s")
+        edges = np.append(times, times[-1] + gap)
+    edges = edges.astype("datetime64[s]")
+    return edges[:-1], edges[1:] - np.timedelta64(1, "s")
+
+
+def map_group(
+    name: str,
+    target: tuple[Path, Legend],
+    spread: tuple[Path, Legend] | None = None,
+    flag: tuple[Path, Legend] | None = None,
+    visible: bool = True,
+) -> LayerGroup:
+    """One product: its dates shown; spread and quality flag there, but switched off."""
+    groups = [LayerGroup(target[1].title, tuple(date_layers(*target)), expanded=True)]
+    for other in (spread, flag):
+        if other is not None:
+            layers = tuple(date_layers(*other))
+            groups.append(LayerGroup(other[1].title, layers, visible=False, expanded=False))
+    return LayerGroup(name, tuple(groups), visible=visible)
+
+
+def leaves(
+    groups: Sequence[RasterLayer | SiteLayer | LayerGroup],
+) -> Iterator[RasterLayer | SiteLayer]:
+    """The layers of groups within groups, in their order."""
+    for item in groups:
+        if isinstance(item, LayerGroup):
+            yield from leaves(item.layers)
+        else:
+            yield item

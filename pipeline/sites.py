@@ -1,0 +1,116 @@
+"""Stations and basins with their scores as a GeoPackage; their QGIS symbols.
+
+Upstream: scores by site. Downstream: `qgis` puts the layers on top of the maps.
+"""
+
+from __future__ import annotations
+
+import os
+import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from pipeline.atomic import make_folder
+from pipeline.legend import Legend, Stop
+from stefaland.errors import bad_input
+
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame
+
+Geometry = Literal["point", "polygon"]
+_LINE = "45,52,60,255"
+
+
+def sites_frame(
+    lon: np.ndarray, lat: np.ndarray, columns: Mapping[str, np.ndarray]
+) -> GeoDataFrame:
+    """Points in degrees with a column of each name; NaN becomes NULL."""
+    import geopandas
+
+    points = geopandas.points_from_xy(np.asarray(lon, float), np.asarray(lat, float))
+    return geopandas.GeoDataFrame(dict(columns), geometry=points, crs="EPSG:4326")
+
+
+def write_sites(path: str | Path, layers: Mapping[str, GeoDataFrame]) -> Path:
+    """Write each frame as a layer of one GeoPackage, whole or not at all; equal for equal frames.
+
+    `InputError` where a frame is empty or has no CRS.
+    """
+    import pyogrio
+
+    path = Path(path)
+    for name, frame in layers.items():
+        if frame.empty or frame.crs is None:
+            found = "no site" if frame.empty else "no CRS"
+            raise bad_input(f"{path.name}: layer {name}", found, "sites with a CRS")
+    make_folder(path.parent)
+    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial.gpkg")
+    before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
+    # GDAL writes the time of the last change into the file.
+    pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2000-01-01T00:00:00Z"})
+    try:
+        for number, (name, frame) in enumerate(layers.items()):
+            frame.to_file(partial, layer=name, driver="GPKG", mode="a" if number else "w")
+        os.replace(partial, path)
+    finally:
+        pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def renderer_element(geometry: Geometry, legend: Legend | None, column: str | None) -> ET.Element:
+    """The `<renderer-v2>` of a layer: one symbol, or a colour for each stop's range of `column`.
+
+    A range goes from its stop to the next; the first and the last are open.
+    """
+    common = {"symbollevels": "0", "forceraster": "0", "enableorderby": "0"}
+    if legend is None or column is None:
+        element = ET.Element("renderer-v2", {"type": "singleSymbol", **common})
+        symbols = ET.SubElement(element, "symbols")
+        symbols.append(_symbol("0", geometry, None))
+        return element
+    method = {"attr": column, "graduatedMethod": "GraduatedColor"}
+    element = ET.Element("renderer-v2", {"type": "graduatedSymbol", **method, **common})
+    ranges, symbols = ET.SubElement(element, "ranges"), ET.SubElement(element, "symbols")
+    lower = [-1e9, *(stop.value for stop in legend.stops[1:])]
+    for number, stop in enumerate(legend.stops):
+        upper = lower[number + 1] if number + 1 < len(lower) else 1e9
+        ET.SubElement(
+            ranges, "range", lower=f"{lower[number]:.15f}", upper=f"{upper:.15f}",
+            render="true", symbol=str(number), label=stop.label,
+        )  # fmt: skip
+        symbols.append(_symbol(str(number), geometry, stop))
+    return element
+
+
+def _symbol(name: str, geometry: Geometry, stop: Stop | None) -> ET.Element:
+    colour = ",".join(map(str, (*stop.rgb, 255))) if stop else "255,255,255,255"
+    kind, layer, options = {
+        "point": ("marker", "SimpleMarker", _marker(colour)),
+        "polygon": ("fill", "SimpleFill", _fill(colour, filled=stop is not None)),
+    }[geometry]
+    symbol = ET.Element("symbol", type=kind, name=name, alpha="1", clip_to_extent="1")
+    element = ET.SubElement(symbol, "layer", {"class": layer, "enabled": "1", "pass": "0"})
+    described = ET.SubElement(element, "Option", type="Map")
+    for key, value in options.items():
+        ET.SubElement(described, "Option", type="QString", name=key, value=value)
+    for key, value in options.items():
+        ET.SubElement(element, "prop", k=key, v=value)
+    return symbol
+
+
+def _marker(colour: str) -> dict[str, Any]:
+    return {
+        "name": "circle", "color": colour, "outline_color": _LINE, "outline_style": "solid",
+        "outline_width": "0.2", "outline_width_unit": "MM", "size": "2.4", "size_unit": "MM",
+    }  # fmt: skip
+
+
+def _fill(colour: str, filled: bool) -> dict[str, Any]:
+    return {
+        "color": colour, "style": "solid" if filled else "no", "outline_color": _LINE,
+        "outline_style": "solid", "outline_width": "0.26", "outline_width_unit": "MM",
+    }  # fmt: skip

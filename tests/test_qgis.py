@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+import functools
+import json
+import os
+import subprocess
+import zipfile
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+
+from pipeline.geotiff import write_cog
+from pipeline.layers import MAX_DATES, leaves, periods
+from pipeline.legend import named_legend
+from pipeline.qgis import (
+    LayerGroup,
+    RasterLayer,
+    SiteLayer,
+    date_layers,
+    map_group,
+    read_project,
+    verify_project,
+    write_project,
+)  # fmt: skip
+from pipeline.sites import renderer_element, sites_frame, write_sites
+from stefaland.errors import InputError
+from tests.maps import ALBERS, GRID, NAMES, TARGET, field
+
+PYTHON = os.environ.get("PYQGIS_PYTHON", "/usr/bin/python3")
+PLACES = [(-110.0, 38.0), (-95.0, 33.0), (-85.0, 41.0)]
+
+
+@functools.cache
+def has_qgis() -> bool:
+    command = [PYTHON, "-c", "import qgis.core"]
+    return Path(PYTHON).exists() and subprocess.run(command, capture_output=True).returncode == 0
+
+
+def publish(folder: Path) -> Path:
+    """A project of two products and some stations, as a run has it."""
+    maps = folder / "maps"
+    groups = []
+    for grid in (GRID, ALBERS):
+        ds, files = field(grid), {}
+        for name in (TARGET, f"{TARGET}_spread"):
+            files[name] = write_cog(maps / f"{name}_{grid.name}.tif", ds[name], grid)
+        flag = write_cog(
+            maps / f"flag_{grid.name}.tif", ds["quality_flag"], grid, kind="categorical",
+            legend=named_legend("quality_flag"),
+        )  # fmt: skip
+        group = map_group(
+            f"Soil moisture, {grid.name}",
+            (files[TARGET], named_legend("soil_moisture")),
+            (files[f"{TARGET}_spread"], named_legend("soil_moisture_spread")),
+            (flag, named_legend("quality_flag")),
+            visible=grid is GRID,
+        )
+        groups.append(group)
+    table = sites_frame(
+        np.array([-100.0, -90.0]), np.array([45.0, 45.0]), {"NSE": np.array([0.9, -3.0])}
+    )
+    sites = write_sites(maps / "sites.gpkg", {"stations": table})
+    stations = SiteLayer("Stations: NSE", sites, "stations", "point", named_legend("score"), "NSE")
+    return write_project(folder / "run.qgz", [LayerGroup("Stations", (stations,)), *groups],
+                         title="A run")  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return publish(tmp_path_factory.mktemp("run"))
+
+
+def test_the_project_describes_every_layer_once(project: Path) -> None:
+    assert verify_project(project) == []
+    root = read_project(project)
+    layers = root.findall("projectlayers/maplayer")
+    assert len(layers) == 1 + 2 * (12 + 12 + 1)
+    assert len({layer.findtext("id") for layer in layers}) == len(layers)
+    assert root.findtext("properties/Paths/Absolute") == "false"
+    assert str(project.parent) not in zipfile.ZipFile(project).read("run.qgs").decode()
+    bands = [r.get("band") for r in root.iterfind("projectlayers/maplayer/pipe/rasterrenderer")]
+    assert bands[:12] == [str(i) for i in range(1, 13)]
+
+
+def test_the_same_run_gives_the_same_project(project: Path, tmp_path: Path) -> None:
+    again = publish(tmp_path)
+    assert again.read_bytes() == project.read_bytes()
+    sites = "maps/sites.gpkg"
+    assert (tmp_path / sites).read_bytes() == (project.parent / sites).read_bytes()
+
+
+def test_months_cover_the_year_without_overlap(project: Path) -> None:
+    layers = date_layers(project.parent / "maps" / f"{TARGET}_test.tif", named_legend(TARGET))
+    assert [layer.name for layer in layers] == NAMES
+    begins = np.array([layer.begin for layer in layers])
+    ends = np.array([layer.end for layer in layers])
+    assert str(begins[0]) == "2001-01-01T00:00:00"
+    assert str(ends[-1]) == "2001-12-31T23:59:59"
+    assert (begins[1:] - ends[:-1] == np.timedelta64(1, "s")).all()
+
+
+def test_periods_of_days_seasons_and_years() -> None:
+    def spans(*times: str) -> list[tuple[str, str]]:
+        begins, ends = periods(np.array(times, "datetime64[s]"))
+        return [(str(b)[:10], str(e)[:10]) for b, e in zip(begins, ends, strict=True)]
+
+    assert spans("2001-01-01", "2001-01-02")[1] == ("2001-01-02", "2001-01-02")
+    assert spans("2000-12-01", "2001-03-01")[0] == ("2000-12-01", "2001-02-28")
+    assert spans("2000-07-01", "2001-07-01")[1] == ("2001-01-01", "2001-12-31")
+    assert spans("2001-05-03") == [("2001-05-03", "2001-05-03")]
+
+
+def test_a_long_series_shows_one_layer_a_month(tmp_path: Path) -> None:
+    time = np.arange("2001-01-01", "2001-05-01", dtype="datetime64[D]").astype("datetime64[ns]")
+    assert time.size > MAX_DATES
+    da = xr.DataArray(
+        np.zeros((time.size, *GRID.shape), np.float32), dims=("time", "y", "x"),
+        coords={"time": time}, name="v",
+    )  # fmt: skip
+    path = write_cog(tmp_path / "v.tif", da, GRID)
+    layers = date_layers(path, named_legend(TARGET))
+    assert [layer.name for layer in layers] == [f"2001-0{month}-01" for month in range(1, 5)]
+    assert [layer.band for layer in layers] == [1, 32, 60, 91]
+
+
+def test_ranges_of_scores_meet(project: Path) -> None:
+    legend = named_legend("score")
+    element = renderer_element("point", legend, "NSE")
+    ranges = [(float(r.get("lower", "")), float(r.get("upper", ""))) for r in element.iter("range")]
+    assert len(ranges) == len(legend.stops) == len(element.findall("symbols/symbol"))
+    assert all(a[1] == b[0] for a, b in pairwise(ranges))
+    assert ranges[1] == (0.0, 0.2)
+    assert renderer_element("polygon", None, None).get("type") == "singleSymbol"
+
+
+def test_faults(tmp_path: Path) -> None:
+    layer = RasterLayer("a", tmp_path / "none.tif", named_legend(TARGET))
+    with pytest.raises(InputError, match="no file"):
+        write_project(tmp_path / "p.qgz", [LayerGroup("g", (layer,))], title="t")
+    with pytest.raises(InputError, match="no layer"):
+        write_project(tmp_path / "p.qgz", [], title="t")
+    path = write_cog(tmp_path / "a" / "v.tif", field()[TARGET], GRID)
+    group = map_group("g", (path, named_legend(TARGET)))
+    with pytest.raises(InputError, match="Write the project above its maps"):
+        write_project(tmp_path / "b" / "p.qgz", [group], title="t")
+    with pytest.raises(InputError, match="no site"):
+        write_sites(tmp_path / "s.gpkg", {"s": sites_frame(np.array([]), np.array([]), {})})
+    assert not list(tmp_path.glob("*.gpkg"))
+
+
+def test_a_moved_or_missing_map_is_found(tmp_path: Path) -> None:
+    project = publish(tmp_path)
+    (tmp_path / "maps" / "sites.gpkg").unlink()
+    (fault,) = verify_project(project)
+    assert "sites.gpkg" in fault.found
+    (tmp_path / "x.qgz").write_text("no zip")
+    with pytest.raises(InputError, match="a QGIS project"):
+        verify_project(tmp_path / "x.qgz")
+
+
+@pytest.fixture(scope="module")
+def seen(project: Path) -> dict[str, Any]:
+    if not has_qgis():
+        pytest.skip(f"{PYTHON} has no QGIS: scripts/install_qgis.sh")
+    script = Path(__file__).parent / "qgis" / "probe.py"
+    command = [PYTHON, str(script), str(project), str(project.parent / "picture.png")]
+    done = subprocess.run(
+        [*command, json.dumps(PLACES)], capture_output=True, text=True, timeout=240,
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
+
+
+@pytest.mark.qgis
+def test_qgis_opens_every_layer(seen: dict[str, Any]) -> None:
+    assert seen["opened"]
+    assert (seen["title"], seen["crs"]) == ("A run", "EPSG:4326")
+    assert seen["groups"] == ["Stations", "Soil moisture, test", "Soil moisture, albers"]
+    assert len(seen["layers"]) == 51
+    assert all(layer["valid"] for layer in seen["layers"])
+    assert {layer["crs"] for layer in seen["layers"]} == {"EPSG:4326", "EPSG:5070"}
+    rasters = [layer for layer in seen["layers"] if "band" in layer]
+    assert [layer["band"] for layer in rasters[:12]] == list(range(1, 13))
+    assert {layer["renderer"] for layer in rasters} == {"singlebandpseudocolor", "paletted"}
+    stations = seen["layers"][0]
+    assert (stations["features"], stations["renderer"]) == (2, "graduatedSymbol")
+
+
+@pytest.mark.qgis
+def test_qgis_has_the_time_of_every_month(seen: dict[str, Any]) -> None:
+    assert seen["time"] == ["2001-01-01T00:00:00Z", "2001-12-31T23:59:59Z"]
+    assert seen["controller"] == 1
+    assert seen["step"][0] == 1
+    february = next(layer for layer in seen["layers"] if layer["name"] == "February")
+    assert february["time"] == ["2001-02-01T00:00:00Z", "2001-02-28T23:59:59Z"]
+
+
+@pytest.mark.qgis
+def test_qgis_draws_the_legend_colours(seen: dict[str, Any], project: Path) -> None:
+    legend = named_legend("soil_moisture")
+    row, col = GRID.index_of(*np.array(PLACES).T)
+    with rasterio.open(project.parent / "maps" / f"{TARGET}_test.tif") as raster:
+        values = raster.read(1)[row, col]
+    wanted = legend.colormap(legend.norm(values))[:, :3] * 255
+    found = [[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in seen["colours"]]
+    np.testing.assert_allclose(found, wanted, atol=3)
+    assert len(set(seen["colours"])) == 3
+
+
+def test_leaves_keep_their_order() -> None:
+    legend = named_legend(TARGET)
+    a, b, c = (RasterLayer(name, Path(name), legend) for name in "abc")
+    assert [leaf.name for leaf in leaves([LayerGroup("g", (a, LayerGroup("h", (b,)))), c])] == [
+        "a", "b", "c",
+    ]  # fmt: skip
