@@ -33,7 +33,7 @@ from stefaland.predict import Member
 from stefaland.sampler import Draw
 from stefaland.splits import Fold
 from stefaland.stream import training_windows
-from stefaland.train import data_identity, summary, training_sampler
+from stefaland.train import data_identity, summary, training_sampler, validation_rows
 from stefaland.visible import input_ranges, visible_part
 
 VALIDATION_WINDOWS = 2048
@@ -160,10 +160,9 @@ def train_network(
     validate = None
     if len(validation):
         late = windows.starts(fold.validation_period or fold.train_period)
-        draws = validation_draws(
-            validation, *late, config.window - config.warmup_steps, config.cyclic,
-            config.batch_size,
-        )  # fmt: skip
+        checked = validation_rows(used, validation, config)
+        step = config.window - config.warmup_steps
+        draws = validation_draws(checked, *late, step, config.cyclic, config.batch_size)
         validate = HeldOutLoss(objective, windows, draws)
     identity = fingerprint([identity, fold.to_dict(), normaliser.to_dict(), data_identity(used)])
     result = fit(model, windows, sampler, objective, validate, config, folder / "training",

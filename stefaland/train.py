@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from stefaland.batch import Batch
 from stefaland.checkpoint import save_checkpoint
-from stefaland.config import MaskConfig, ModelConfig, PretrainConfig
+from stefaland.config import MaskConfig, ModelConfig, PretrainConfig, TrainConfig
 from stefaland.dataset import CellData
 from stefaland.distributed import barrier, is_main, process_group, rank, sum_over_ranks, world_size
 from stefaland.log import RunLog
@@ -123,7 +123,9 @@ def fixed_draws(rows: Tensor, first: int, count: int, batch_size: int) -> list[D
     ]
 
 
-def training_sampler(data: CellData, rows: Tensor, starts: tuple[int, int], config: Any) -> Sampler:
+def training_sampler(
+    data: CellData, rows: Tensor, starts: tuple[int, int], config: TrainConfig
+) -> Sampler:
     """The sampler of these rows under a `TrainConfig`, for this rank."""
     group = None
     if config.one_per_group and data.group is not None:
@@ -132,6 +134,14 @@ def training_sampler(data: CellData, rows: Tensor, starts: tuple[int, int], conf
         rows.numpy(), *starts, config.batch_size, config.seed, config.steps_per_epoch, group,
         rank=rank(), world_size=world_size(),
     )  # fmt: skip
+
+
+def validation_rows(data: CellData, rows: Tensor, config: TrainConfig) -> Tensor:
+    """The rows that are validated: the first of each group under `one_per_group`, or all."""
+    if not (config.one_per_group and data.group is not None):
+        return rows
+    _, firsts = np.unique(np.asarray(data.group)[rows.numpy()], return_index=True)
+    return rows[torch.from_numpy(np.sort(firsts))]
 
 
 def pretrain(
@@ -172,7 +182,8 @@ def pretrain(
         if len(fold.validation):
             late = windows.starts(fold.validation_period or fold.train_period)
             size = min(VALIDATION_BATCH, config.batch_size)
-            draws = fixed_draws(used.rows(fold.validation), *late, size)
+            checked = validation_rows(used, used.rows(fold.validation), config)
+            draws = fixed_draws(checked, *late, size)
             validate = ReconstructionError(objective, windows, draws)
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)

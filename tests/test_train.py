@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ from stefaland.loop import Interrupted
 from stefaland.normalise import Normaliser
 from stefaland.sampler import Draw
 from stefaland.splits import Fold, Locations, make_folds
-from stefaland.train import pretrain
+from stefaland.train import pretrain, training_sampler, validation_rows
 from tests.synthetic import monthly_cells
 from tests.test_distributed import run_ranks
 
@@ -98,6 +99,64 @@ def test_killed_and_resumed_writes_the_same_bytes(
     cut = run(tmp_path / "cut")
     assert weights(whole) == weights(cut)
     assert (whole / "data.json").read_bytes() == (cut / "data.json").read_bytes()
+
+
+def long_run(folder: Path) -> None:
+    torch.set_num_threads(1)
+    run(folder, config=CONFIG.model_copy(update={"epochs": 40, "batch_size": 32}))
+
+
+@pytest.mark.slow
+def test_killed_without_warning_three_times_writes_the_same_bytes(tmp_path: Path) -> None:
+    long_run(tmp_path / "whole")
+    cut = tmp_path / "cut"
+    state = cut / "training" / "state.safetensors"
+    for epochs in (3, 9, 15):
+        process = torch.multiprocessing.get_context("spawn").Process(target=long_run, args=(cut,))
+        process.start()
+        seen: set[int] = set()
+        while len(seen) < epochs and process.is_alive():
+            if state.is_file():
+                seen.add(state.stat().st_mtime_ns)
+            time.sleep(0.001)
+        process.kill()
+        process.join()
+        assert process.exitcode == -signal.SIGKILL
+    long_run(cut)
+    assert weights(cut) == weights(tmp_path / "whole")
+
+
+def test_one_cell_of_a_group_an_epoch(tmp_path: Path) -> None:
+    rows = torch.arange(40)
+    config = CONFIG.model_copy(update={"one_per_group": True, "batch_size": 4})
+    assert validation_rows(DATA, rows, config).tolist() == list(range(0, 40, 4))
+    assert len(training_sampler(DATA, rows, (0, 12), config).epoch(0)) == 3
+    plain = CONFIG.model_copy(update={"batch_size": 4})
+    assert len(training_sampler(DATA, rows, (0, 12), plain).epoch(0)) == 10
+    assert validation_rows(DATA, rows, plain) is rows
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"precision": "bfloat16"}, {"accumulate": 2, "batch_size": 8, "steps_per_epoch": 120}],
+)
+def test_options_of_training(tmp_path: Path, settings: dict[str, object]) -> None:
+    optimiser = OptimiserConfig(lr=3e-3, ema_decay=0.9)
+    longer = {"epochs": 4, "steps_per_epoch": 60, "batch_size": 16, "optimiser": optimiser}
+    folder = run(tmp_path, config=CONFIG.model_copy(update={**longer, **settings}))
+    best = json.loads((folder / "data.json").read_text())["training"]["best"]
+    assert best["validation_forcing_skill"] > 0.05
+
+
+@pytest.mark.slow
+def test_compiled_training_equals_eager_within_rounding(tmp_path: Path) -> None:
+    losses = []
+    for compiled in (False, True):
+        config = CONFIG.model_copy(update={"compile": compiled})
+        folder = run(tmp_path / str(compiled), config=config, dropout=0.0)
+        best = json.loads((folder / "data.json").read_text())["training"]["best"]
+        losses.append(best["validation_loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-3)
 
 
 def test_two_runs_agree_bit_for_bit_and_seeds_differ(tmp_path: Path) -> None:
