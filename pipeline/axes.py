@@ -7,6 +7,7 @@ Latitudes and northings are negated: every axis here ascends, rows run north to 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +19,7 @@ from stefaland.errors import bad_input
 
 PER_DEGREE = 10**11
 PER_UNIT = 10**6
+_Function = Callable[[np.ndarray], np.ndarray]
 _GAP = 1.5  # neighbours further apart than this many cells do not touch
 
 
@@ -56,21 +58,55 @@ def source_axes(x: np.ndarray, y: np.ndarray, geographic: bool) -> tuple[Axis, A
     return _y_axis(np.asarray(y, float), geographic), _x_axis(np.asarray(x, float), geographic)
 
 
-def target_axes(grid: TargetGrid, source_crs: str) -> tuple[Axis, Axis] | None:
-    """Axes (y, x) of the grid in the source's CRS; None where the grid is not rectilinear there."""
+def common_axes(
+    x: np.ndarray, y: np.ndarray, source_crs: str, grid: TargetGrid
+) -> tuple[tuple[Axis, Axis], tuple[Axis, Axis]] | None:
+    """Axes (y, x) of source and target in one CRS; None where they are not both rectilinear.
+
+    A normal cylindrical projection (EASE-Grid 2.0, Mercator) is rectilinear in degrees.
+    """
+    geographic = pyproj.CRS.from_user_input(source_crs).is_geographic
+    own = source_axes(x, y, geographic)
     if same_crs(grid.crs, source_crs):
-        x_edges, y_edges, x, y = grid.x_edges, grid.y_edges, grid.x, grid.y
-        geographic = grid.is_geographic
-    else:
-        unrolled = _cylindrical(grid, source_crs)
-        if unrolled is None:
-            return None
-        (x_edges, y_edges, x, y), geographic = unrolled, True
+        return own, _target_axes(grid.x_edges, grid.y_edges, grid.x, grid.y, geographic)
+    if geographic == grid.is_geographic:
+        return None
+    projected = source_crs if not geographic else grid.crs
+    bounds = grid.bounds if geographic else (x.min(), y.min(), x.max(), y.max())
+    unrolled = _cylindrical(projected, bounds)
+    if unrolled is None:
+        return None
+    east, north = unrolled
+    if not geographic:
+        in_degrees = _unrolled_source(*own, east, north)
+        return in_degrees, _target_axes(grid.x_edges, grid.y_edges, grid.x, grid.y, True)
+    edges = east(grid.x_edges), north(grid.y_edges)
+    return own, _target_axes(*edges, east(grid.x), north(grid.y), True)
+
+
+def _target_axes(
+    x_edges: np.ndarray, y_edges: np.ndarray, x: np.ndarray, y: np.ndarray, geographic: bool
+) -> tuple[Axis, Axis]:
     columns, rows = lattice(x_edges, geographic), lattice(-y_edges, geographic)
     period = 360 * PER_DEGREE if geographic else 0
     return (
         Axis(rows[:-1], rows[1:], lattice(-y, geographic), latitude=geographic),
         Axis(columns[:-1], columns[1:], lattice(x, geographic), period),
+    )
+
+
+def _unrolled_source(y: Axis, x: Axis, east: _Function, north: _Function) -> tuple[Axis, Axis]:
+    """Axes of a cylindrical projection in degrees."""
+    top, bottom, row = (lattice(-north(-v / PER_UNIT), True) for v in (y.lower, y.upper, y.centre))
+    period = 360 * PER_DEGREE
+    lower, upper, centre = (lattice(east(v / PER_UNIT), True) for v in (x.lower, x.upper, x.centre))
+    turns = (centre - lower) // period * period  # each array was unrolled from its own start
+    lower, upper = lower + turns, upper - (upper - centre) // period * period
+    if abs(upper[-1] - lower[0] - period) < PER_DEGREE // 10**6:
+        upper[-1] = lower[0] + period
+    return (
+        Axis(top, bottom, row, latitude=True, reverse=y.reverse),
+        Axis(lower, upper, centre, period, reverse=x.reverse),
     )
 
 
@@ -152,12 +188,12 @@ def _outline(centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return lower, upper
 
 
-def _cylindrical(grid: TargetGrid, source_crs: str) -> tuple[np.ndarray, ...] | None:
-    """Edges and centres in degrees of a grid on a normal cylindrical projection, else None."""
-    if grid.is_geographic or not pyproj.CRS.from_user_input(source_crs).is_geographic:
-        return None
-    to_degrees = pyproj.Transformer.from_crs(grid.crs, source_crs, always_xy=True)
-    (west, south, east, north), n = grid.bounds, 5
+def _cylindrical(
+    crs: str, bounds: tuple[float, float, float, float]
+) -> tuple[_Function, _Function] | None:
+    """Functions x -> degrees east and y -> degrees north of a cylindrical CRS, else None."""
+    to_degrees = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    (west, south, east, north), n = bounds, 5
     probe_x, probe_y = np.meshgrid(np.linspace(west, east, n), np.linspace(south, north, n))
     lon, lat = (np.asarray(v) for v in to_degrees.transform(probe_x, probe_y))
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
@@ -174,7 +210,4 @@ def _cylindrical(grid: TargetGrid, source_crs: str) -> tuple[np.ndarray, ...] | 
     def degrees_north(y: np.ndarray) -> np.ndarray:
         return np.asarray(to_degrees.transform(np.full_like(y, middle_x), y)[1])
 
-    return (
-        degrees_east(grid.x_edges), degrees_north(grid.y_edges),
-        degrees_east(grid.x), degrees_north(grid.y),
-    )  # fmt: skip
+    return degrees_east, degrees_north

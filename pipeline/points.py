@@ -13,6 +13,7 @@ import xarray as xr
 from scipy.spatial import cKDTree
 
 from pipeline.crs import EARTH_RADIUS
+from pipeline.curvilinear import unit_vectors
 from pipeline.engine import Sparse, apply_sparse
 from pipeline.grid import TargetGrid
 from stefaland.errors import Faults, bad_input
@@ -68,10 +69,10 @@ def point_matrix(
     lon: np.ndarray, lat: np.ndarray, grid: TargetGrid, k: int, power: float, max_km: float
 ) -> Sparse:
     """Inverse-distance weights of points for every cell of the grid, each row summing to 1."""
-    tree = cKDTree(_unit_vectors(np.asarray(lon, float), np.asarray(lat, float)))
+    tree = cKDTree(unit_vectors(np.asarray(lon, float), np.asarray(lat, float)))
     cell_lon, cell_lat = grid.lonlat()
     k = min(k, tree.n)
-    chord, point = tree.query(_unit_vectors(cell_lon.ravel(), cell_lat.ravel()), k=k)
+    chord, point = tree.query(unit_vectors(cell_lon.ravel(), cell_lat.ravel()), k=k)
     chord, point = chord.reshape(-1, k), point.reshape(-1, k)
     kilometres = 2 * np.arcsin(np.minimum(chord / 2, 1)) * EARTH_RADIUS / 1000
     at_point = kilometres < 1e-6
@@ -98,11 +99,6 @@ def _means(
     coverage = np.empty((count, *shape), np.float32)
     apply_sparse(kernels.sparse_mean, matrix, values, _SMALLEST, 0, out, coverage)
     return out, coverage
-
-
-def _unit_vectors(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
-    lon, lat = np.deg2rad(lon), np.deg2rad(lat)
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
 
 
 def _check(

@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline import categories
-from pipeline.axes import source_axes, target_axes
+from pipeline.axes import common_axes
 from pipeline.crs import crs_of
 from pipeline.engine import (
     Operator,
@@ -91,31 +91,24 @@ def regrid(
         )  # fmt: skip
     least = max(min_coverage * (1 - 1e-9), _SMALLEST)
     job = _Job(operator, method, least, threads or default_threads())
-    coords = target_grid.coords()
-    result: dict[str, xr.DataArray] = {}
+    coords = {k: c.variable for k, c in ds.coords.items() if not {"y", "x"} & set(c.dims)}
+    coords.update((k, c.variable) for k, c in target_grid.coords().items())
+    result: dict[str, xr.Variable] = {}
     for name in names:
         da = ds[name].transpose(..., "y", "x")
-        lead = {k: c for k, c in da.coords.items() if not {"y", "x"} & set(c.dims)}
-        lead.pop("spatial_ref", None)
         for key, array, attrs in _regrid_variable(da, str(name), job):
-            result[key] = xr.DataArray(array, dims=da.dims, coords={**lead, **coords}, attrs=attrs)
-    return xr.Dataset(result, attrs={k: v for k, v in ds.attrs.items() if k != "crs"})
+            result[key] = xr.Variable(da.dims, array, attrs)
+    return xr.Dataset(result, coords, {k: v for k, v in ds.attrs.items() if k != "crs"})
 
 
 def operator_for(ds: xr.Dataset, target_grid: TargetGrid, method: str) -> Operator:
     """The engine's operator from the grid of `ds` to the target grid, for `method`."""
     kind = method if method in {"bilinear", "nearest"} else "area"
     if "y" in ds.coords and "x" in ds.coords and ds["y"].ndim == ds["x"].ndim == 1:
-        crs = crs_of(ds)
-        x, y = ds["x"].values, ds["y"].values
-        target = target_axes(target_grid, crs)
-        if target is not None:
-            geographic = target[1].period > 0
-            source = source_axes(x, y, geographic)
-            along_y, along_x = (
-                axis_weights(s, t, kind) for s, t in zip(source, target, strict=True)
-            )
-            return Separable(along_y, along_x)
+        axes = common_axes(ds["x"].values, ds["y"].values, crs_of(ds), target_grid)
+        if axes is not None:
+            (y, x), (target_y, target_x) = axes
+            return Separable(axis_weights(y, target_y, kind), axis_weights(x, target_x, kind))
     from pipeline import warp
 
     return warp.warp_operator(ds, target_grid, kind)

@@ -8,7 +8,9 @@ side by side share their edges and nothing is counted twice or lost. Same contra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import pyproj
@@ -16,6 +18,7 @@ import xarray as xr
 
 from pipeline.axes import PER_DEGREE, PER_UNIT, Axis, source_axes
 from pipeline.crs import crs_of
+from pipeline.curvilinear import Locator
 from pipeline.engine import Sparse
 from pipeline.grid import TargetGrid
 from pipeline.weights import point_weights
@@ -23,17 +26,24 @@ from stefaland.errors import bad_input
 
 _STRIP = 1 << 18  # target cells mapped at once
 _ENTRIES = 2_000_000  # of one strip's matrix, roughly
+_HELD = 4  # matrices kept for the next variable
 
 
 @dataclass(frozen=True, eq=False)
 class Warp:
-    """Operator from a rectilinear source onto a grid in another CRS, by strips of target rows."""
+    """Operator from a source onto a grid that is not rectilinear on it, by strips of target rows.
+
+    `place` takes points of the target's CRS to the source's (x, y); `area` has the source cells'
+    relative areas, dims (y, x), where its axes do not say them.
+    """
 
     grid: TargetGrid
-    source_crs: str
+    place: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
     y: Axis
     x: Axis
     kind: str
+    area: np.ndarray | None = None
+    _held: dict[tuple[int, int], Sparse] = field(default_factory=dict, repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -54,7 +64,13 @@ class Warp:
 
     def sparse(self, rows: slice) -> Sparse:
         """The matrix of some target rows on the whole source array."""
-        return self.sparse_of(self.grid.window(rows, slice(None)))
+        key = (rows.start, rows.stop)
+        matrix = self._held.get(key)
+        if matrix is None:
+            matrix = self.sparse_of(self.grid.window(rows, slice(None)))
+            if len(self._held) < _HELD:
+                self._held[key] = matrix
+        return matrix
 
     def sparse_of(self, strip: TargetGrid) -> Sparse:
         """The matrix of a window of the target grid on the whole source array."""
@@ -65,7 +81,7 @@ class Warp:
     def _points(self, strip: TargetGrid) -> Sparse:
         """Weights of up to four source cells round each target centre."""
         x, y = np.meshgrid(strip.x, strip.y)
-        x, y = _transform(strip.crs, self.source_crs, x.ravel(), y.ravel())
+        x, y = self.place(x.ravel(), y.ravel())
         finite = np.isfinite(x) & np.isfinite(y)
         period = self.x.period
         scale = PER_DEGREE if period else PER_UNIT
@@ -81,7 +97,7 @@ class Warp:
         from pipeline import polygons
 
         x, y = _rings(strip)
-        x, y = _transform(strip.crs, self.source_crs, x, y)
+        x, y = self.place(x, y)
         scale = float(PER_DEGREE if self.x.period else PER_UNIT)
         x_edges, x_cell = _intervals(self.x, scale)
         z_edges, z_cell = _intervals(self.y, scale)
@@ -92,20 +108,30 @@ class Warp:
         begin, index, weight = polygons.overlaps(
             x, z, turn, x_edges, x_cell, z_edges, z_cell, self.x.size
         )
-        return Sparse(begin, index, weight, self.x.size)
+        matrix = Sparse(begin, index, weight, self.x.size)
+        return matrix if self.area is None else _by_area(matrix, self.area.ravel())
 
 
 def warp_operator(ds: xr.Dataset, grid: TargetGrid, kind: str) -> Warp:
-    """The operator ("area", "bilinear" or "nearest") from the grid of `ds` onto another CRS."""
-    if not ("x" in ds.coords and "y" in ds.coords and ds["x"].ndim == ds["y"].ndim == 1):
-        raise bad_input(
-            "source grid", "no 1-D coordinates y and x", "a rectilinear source",
-            "Canonicalise the source first",
-        )  # fmt: skip
-    crs = crs_of(ds)
-    geographic = pyproj.CRS.from_user_input(crs).is_geographic
-    y, x = source_axes(ds["x"].values, ds["y"].values, geographic)
-    return Warp(grid, crs, y, x, kind)
+    """The operator ("area", "bilinear" or "nearest") from the grid of `ds` onto another CRS.
+
+    `InputError` for a source with neither 1-D `y` and `x` nor 2-D `lat` and `lon`.
+    """
+    if "x" in ds.coords and "y" in ds.coords and ds["x"].ndim == ds["y"].ndim == 1:
+        crs = crs_of(ds)
+        geographic = pyproj.CRS.from_user_input(crs).is_geographic
+        y, x = source_axes(ds["x"].values, ds["y"].values, geographic)
+        return Warp(grid, partial(_transform, grid.crs, crs), y, x, kind)
+    if all(name in ds.coords and set(ds[name].dims) == {"y", "x"} for name in ("lat", "lon")):
+        lon, lat = (ds[name].transpose("y", "x").values.astype(float) for name in ("lon", "lat"))
+        locator = Locator(lon, lat)
+        rows, columns = np.arange(lon.shape[0]), np.arange(lon.shape[1])
+        y, x = source_axes(columns, -rows, geographic=False)
+        return Warp(grid, partial(_indices, grid.crs, locator), y, x, kind, locator.cell_area())
+    raise bad_input(
+        "source grid", "no coordinates that place its cells",
+        "1-D coordinates y and x, or 2-D lat and lon", "Canonicalise the source first",
+    )  # fmt: skip
 
 
 def _transform(
@@ -114,6 +140,24 @@ def _transform(
     """Points in another CRS; not finite where it does not reach."""
     x, y = pyproj.Transformer.from_crs(crs, to_crs, always_xy=True).transform(x, y)
     return np.asarray(x), np.asarray(y)
+
+
+def _indices(
+    crs: str, locator: Locator, x: np.ndarray, y: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Points as (column, -row) of a curvilinear source."""
+    lon, lat = _transform(crs, "EPSG:4326", x.ravel(), y.ravel())
+    col, row = locator.locate(lon, lat)
+    return col.reshape(x.shape), -row.reshape(x.shape)
+
+
+def _by_area(matrix: Sparse, area: np.ndarray) -> Sparse:
+    """The matrix with each target cell's weights shifted to the larger source cells."""
+    cell = np.repeat(np.arange(matrix.begin.size - 1), np.diff(matrix.begin))
+    weight = matrix.weight * area[matrix.index]
+    before, after = (np.bincount(cell, w, matrix.begin.size - 1) for w in (matrix.weight, weight))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return replace(matrix, weight=weight * (before / after)[cell])
 
 
 def _rings(strip: TargetGrid) -> tuple[np.ndarray, np.ndarray]:

@@ -170,7 +170,7 @@ def test_the_window_of_a_target_spans_seams_and_poles() -> None:
     [
         (lambda ds: ds, "bilinaer", 'Did you mean "bilinear"'),
         (lambda ds: ds.rename(x="lon"), "mean", "dims y and x"),
-        (lambda ds: ds.drop_vars("x"), "mean", "1-D coordinates"),
+        (lambda ds: ds.drop_vars("x"), "mean", "coordinates that place"),
         (lambda ds: ds.isel(x=[0]), "mean", "a single row or column"),
         (lambda ds: ds.isel(x=[0, 2, 1, 3]), "mean", "out of order"),
         (lambda ds: ds.isel(y=[0, 2, 1, 3]), "mean", "sorted axis"),

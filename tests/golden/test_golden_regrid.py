@@ -9,8 +9,9 @@ import xarray as xr
 from scipy.interpolate import RegularGridInterpolator
 from shapely import STRtree, area, box, intersection, polygons
 
+from pipeline.engine import Separable
 from pipeline.grid import TargetGrid
-from pipeline.regrid import regrid
+from pipeline.regrid import operator_for, regrid
 from tests.gridded import brute_conservative, globe, grid, source, with_gaps
 
 ALBERS = TargetGrid.from_bounds("a", "EPSG:5070", (-500_000, 1_000_000, 500_000, 2_000_000), 50_000)
@@ -156,20 +157,76 @@ def test_warped_bilinear_is_scipys_at_the_points_that_proj_gives() -> None:
 @pytest.mark.parametrize("crs", ["EPSG:6933", "EPSG:3395"])
 def test_a_cylindrical_grid_needs_no_warp_and_agrees_with_it(crs: str) -> None:
     from pipeline.axes import source_axes
-    from pipeline.engine import Separable
-    from pipeline.regrid import operator_for
     from pipeline.warp import Warp
 
     ds = globe(1.0)
     target = TargetGrid.from_bounds("e", crs, (-9e6, 2e6, -6e6, 5e6), 100_000)
     assert isinstance(operator_for(ds, target, "mean"), Separable)
     y, x = source_axes(ds.x.values, ds.y.values, True)
-    matrix = Warp(target, "EPSG:4326", y, x, "area").sparse(slice(None))
+    place = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform
+    matrix = Warp(target, place, y, x, "area").sparse(slice(None))
     dense = np.zeros((target.shape[0] * target.shape[1], ds.v.size))
     rows = np.repeat(np.arange(dense.shape[0]), np.diff(matrix.begin))
     np.add.at(dense, (rows, matrix.index), matrix.weight)
     expected = (dense @ ds.v.values.ravel()).reshape(target.shape)
     np.testing.assert_allclose(regrid(ds, target, "mean").v, expected, rtol=1e-6)
+
+
+def test_an_ease_grid_source_needs_no_warp() -> None:
+    """SMAP's grid onto degrees: the globe's integral, the seam and the values."""
+    step = 36032.220840584
+    x = -17367530.445161376 + step * (np.arange(964) + 0.5)
+    y = 7314540.830638599 - step * (np.arange(406) + 0.5)
+    lon = x / 17367530.445161376 * 180
+    values = np.repeat(10 + np.cos(np.deg2rad(lon))[None], 406, axis=0)
+    ds = source(values, y, x, crs="EPSG:6933")
+    target = grid(-180, -80, 180, 80, 2.5)
+    for method in ("conservative", "bilinear"):
+        assert isinstance(operator_for(ds, target, method), Separable)
+        result = regrid(ds, target, method)
+        np.testing.assert_allclose(result.v_coverage, 1)
+        expected = 10 + np.cos(np.deg2rad(target.x))[None]
+        np.testing.assert_allclose(result.v - expected, 0, atol=1e-3)
+    seam = regrid(ds, grid(174, -30, 186, 30, 1.0), "conservative")
+    np.testing.assert_allclose(seam.v_coverage, 1)
+    np.testing.assert_allclose(seam.v, 9, atol=6e-3)
+
+
+def test_a_curvilinear_source_agrees_with_its_projection() -> None:
+    """The same field once on Albers axes and once by 2-D lon and lat."""
+    fine = TargetGrid.from_bounds("f", "EPSG:5070", (-6e5, 9e5, 6e5, 2.1e6), 20_000)
+    lon, lat = fine.lonlat()
+    values = _smooth(lon, lat)
+    flat = xr.Dataset({"v": (("y", "x"), values)}, coords=fine.coords())
+    curved = xr.Dataset(
+        {"v": (("y", "x"), values)}, coords={"lon": (("y", "x"), lon), "lat": (("y", "x"), lat)}
+    )
+    for target in (
+        grid(-99, 34, -93, 39, 0.25),
+        TargetGrid.from_bounds("u", "EPSG:32614", (3e5, 3.8e6, 9e5, 4.3e6), 5e4),
+    ):
+        for method in ("bilinear", "conservative", "std"):
+            expected, found = regrid(flat, target, method), regrid(curved, target, method)
+            np.testing.assert_allclose(found.v_coverage, expected.v_coverage, atol=1e-3)
+            np.testing.assert_allclose(found.v, expected.v, atol=5e-3)
+        nearest = regrid(flat, target, "nearest").v == regrid(curved, target, "nearest").v
+        assert nearest.mean() > 0.99
+
+
+def test_a_curvilinear_grid_over_the_pole_and_the_antimeridian() -> None:
+    polar = TargetGrid.from_bounds("p", "EPSG:3413", (-3e6, -3e6, 3e6, 3e6), 100_000)
+    lon, lat = polar.lonlat()
+    values = np.sin(np.deg2rad(lat)) + 0.1 * np.cos(np.deg2rad(lon)) * np.cos(np.deg2rad(lat))
+    ds = xr.Dataset(
+        {"v": (("y", "x"), values)}, coords={"lon": (("y", "x"), lon), "lat": (("y", "x"), lat)}
+    )
+    target = grid(-180, 70, 180, 90, 2.5)
+    lon, lat = target.lonlat()
+    expected = np.sin(np.deg2rad(lat)) + 0.1 * np.cos(np.deg2rad(lon)) * np.cos(np.deg2rad(lat))
+    for method in ("bilinear", "nearest"):
+        result = regrid(ds, target, method)
+        assert (result.v_coverage == 1).all()
+        np.testing.assert_allclose(result.v, expected, atol=1e-3 if method == "bilinear" else 0.02)
 
 
 def test_results_have_coordinates_and_coverage_beside_them() -> None:
