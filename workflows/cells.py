@@ -15,9 +15,9 @@ import xarray as xr
 
 from pipeline.catalog import Source
 from pipeline.cells import read_cells
-from pipeline.cube import open_cube
 from pipeline.regions import region_labels
 from pipeline.sources import source_coordinates
+from pipeline.store import open_cube
 from stefaland.dataset import CellData
 from stefaland.errors import Faults, bad_input, nearest_name
 from workflows.context import Run

@@ -248,7 +248,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
-                line = event.start_mark.line + 1
+                line = event.start_mark.line + 1 if event.start_mark else 0
                 raise bad_input(
                     f"{path}, line {line}", f"the alias *{event.anchor}", "no aliases",
                     "Write the value out, or use extends:.",

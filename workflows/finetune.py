@@ -6,8 +6,6 @@ predictions of the fold's held-out cells, which the score stage judges.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,80 +13,38 @@ import numpy as np
 import xarray as xr
 
 from pipeline.locations import write_locations
-from stefaland.baselines import Climatology, Predictor, Ridge
-from stefaland.config import FinetuneConfig, ModelConfig, model_preset
+from stefaland.baselines import Predictor
+from stefaland.config import FinetuneConfig
 from stefaland.dataset import CellData
-from stefaland.errors import bad_input, nearest_name
-from stefaland.finetune import finetune, finetune_lstm, load_member
+from stefaland.finetune import finetune, load_member
 from stefaland.log import RunLog
 from stefaland.normalise import Normaliser
+from stefaland.rivals import Rivalry, fit_baseline
 from stefaland.splits import Fold
-from workflows.cells import cell_data, labelled, open_cells, static_groups, static_names
+from workflows.cells import cell_data, labelled, open_cells, static_names
 from workflows.context import Run
 from workflows.device import best_device
 from workflows.folds import fold_names
-from workflows.pretrain import units
+from workflows.pretrain import network_settings, units
 from workflows.state import read_json
 
 
-@dataclass(frozen=True)
-class Task:
-    """One model to be trained on one fold."""
-
-    run: Run
-    data: CellData
-    fold: Fold
-    normaliser: Normaliser
-    config: FinetuneConfig
-    model_config: ModelConfig
-    folder: Path
-
-    @property
-    def about(self) -> dict[str, Any]:
-        """What the checkpoint says of its run."""
-        return {"run": self.run.config.name, "units": units(self.run, self.data.static_names)}
-
-
-def _stefaland(task: Task, log: RunLog) -> Predictor:
-    finetune(
-        task.run.pretrained(task.fold.name), task.data, task.fold, task.config, task.folder,
-        normaliser=task.normaliser, device=best_device(), log=log, about=task.about,
-    )  # fmt: skip
-    return load_member(task.folder, best_device())
-
-
-def _scratch(task: Task, log: RunLog) -> Predictor:
-    finetune(
-        None, task.data, task.fold, task.config, task.folder, model_config=task.model_config,
-        normaliser=task.normaliser, device=best_device(), log=log, about=task.about,
-    )  # fmt: skip
-    return load_member(task.folder, best_device())
-
-
-def _lstm(task: Task, log: RunLog) -> Predictor:
-    finetune_lstm(
-        task.data, task.fold, task.config, task.folder, normaliser=task.normaliser,
-        device=best_device(), log=log, about=task.about,
-    )  # fmt: skip
-    return load_member(task.folder, best_device())
-
-
-def _ridge(task: Task, log: RunLog) -> Predictor:
-    return Ridge.fit(task.data, task.fold, task.normaliser, cyclic=task.config.cyclic)
-
-
-def _climatology(task: Task, log: RunLog) -> Predictor:
-    return Climatology.fit(task.data, task.fold)
-
-
-MODELS: dict[str, Callable[[Task, RunLog], Predictor]] = {
-    "stefaland": _stefaland,
-    "scratch": _scratch,
-    "lstm": _lstm,
-    "ridge": _ridge,
-    "climatology": _climatology,
-}
-"""`scratch` is the same network without pretraining."""
+def train(name: str, run: Run, given: Rivalry) -> Predictor:
+    """The named model, trained on the fold: StefaLand on its pretrained encoder, or a baseline."""
+    if name != "stefaland":
+        return fit_baseline(name, given)
+    folder = finetune(
+        run.pretrained(given.fold.name),
+        given.data,
+        given.fold,
+        given.config,
+        given.folder,
+        normaliser=given.normaliser,
+        device=given.device,
+        log=given.log,
+        about={"run": run.config.name, "units": units(run, given.data.static_names)},
+    )
+    return load_member(folder, given.device)
 
 
 def depends(run: Run) -> Any:
@@ -127,23 +83,11 @@ def write_heldout(path: Path, data: CellData, predictor: Predictor, warmup: int)
 def main(run: Run) -> dict[str, Any]:
     """Train every model on every fold and predict what it did not see."""
     names = ["stefaland", *run.config.finetune.baselines]
-    for name in names:
-        if name not in MODELS:
-            raise bad_input(
-                "finetune.baselines", f'"{name}"', f"one of {', '.join(MODELS)}",
-                nearest_name(name, MODELS),
-            )  # fmt: skip
     table = labelled(run, open_cells(run, run.config.finetune.cube)).load()
     statics = static_names(run, table)
     data = cell_data(run, table, statics)
     config = training_settings(run)
-    model_config = model_preset(
-        run.config.model.preset,
-        forcings=run.config.inputs.forcings,
-        statics=statics,
-        static_groups=static_groups(run, statics),
-        **run.config.model.settings,
-    )
+    model_config = network_settings(run, statics)
     for fold_name in fold_names(run):
         fold = Fold.load(run.fold(fold_name))
         normaliser = Normaliser.from_dict(read_json(run.stats(fold_name)))
@@ -151,9 +95,11 @@ def main(run: Run) -> dict[str, Any]:
             folder = run.finetuned(name, fold_name)
             if (folder / "heldout.zarr").exists():
                 continue
-            task = Task(run, data, fold, normaliser, config, model_config, folder)
             with RunLog(folder, title=f"{name} {fold_name}") as log:
-                predictor = MODELS[name](task, log)
+                given = Rivalry(
+                    data, fold, config, model_config, normaliser, folder, best_device(), log
+                )
+                predictor = train(name, run, given)
             write_heldout(
                 folder / "heldout.zarr", data.subset(fold.test), predictor, config.warmup_steps
             )

@@ -6,21 +6,23 @@ Every land cell of the maps' grids through the ensemble, tile by tile, into pred
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cache, partial
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from pipeline.cube import create_cube, cube_template, open_cube, write_tile
-from pipeline.grid import TargetGrid
+from pipeline.cube import create_cube, write_tile
 from pipeline.ledger import Ledger
 from pipeline.provenance import provenance
 from pipeline.run import run_stage
-from pipeline.tiles import Tile, land_cells, tile_grid
+from pipeline.store import open_cube
+from pipeline.template import cube_template
+from pipeline.tiles import Tile, land_cells
+from stefaland.errors import bad_input
 from stefaland.predict import MASKED, Member, predict_cells
-from workflows.cells import cell_data, land_mask, open_cells, static_names
+from workflows.cells import cell_data, land_mask, open_cells
 from workflows.context import Run
 from workflows.device import best_device
 from workflows.members import members
@@ -114,22 +116,29 @@ def shape_of(tile: Tile) -> tuple[int, int]:
 
 
 def _predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, Any]:
-    grid: TargetGrid = run.grid(cube)
-    spec = run.config.cubes[cube]
     source = open_cube(run.cube(cube))
-    template = cube_template(grid, source["time"], template_variables(run), spec.tile)
-    sources = {"model": "stefaland", "members": [run_name(path) for path in member_folders(run)]}
-    create_cube(
-        run.prediction(cube), template, provenance(run.config.model_dump(mode="json"), sources)
+    template = cube_template(
+        run.grid(cube), source["time"], template_variables(run), run.config.cubes[cube].tile
     )
+    create_cube(run.prediction(cube), template, _attributes(run))
     mask = land_mask(run, source)
     if not mask.any():
         raise bad_input(f"cube {cube}", "no land cell", "at least one cell to predict")
     ledger = Ledger(run.ledger("predict", cube), stage_fingerprint(run, "predict"))
     step = partial(predict_tile, run, cube, ensemble, mask)
-    report = run_stage(f"predict {cube}", my_part(tile_grid(grid, spec.tile), run.part), step,
-                       ledger)  # fmt: skip
-    return {"tiles": report.done + report.skipped, "cells": int(mask.sum())}
+    report = run_stage(f"predict {cube}", template.tiles, step, ledger, part=run.part)
+    return {"tiles": len(report.done) + len(report.skipped), "cells": int(mask.sum())}
+
+
+def _attributes(run: Run) -> dict[str, Any]:
+    settings = {
+        name: getattr(run.config, name).model_dump(mode="json")
+        for name in ("inputs", "folds", "model", "pretrain", "finetune")
+    }
+    sources = {
+        name: run.catalog[name].model_dump(mode="json") for name in run.config.inputs.sources
+    }
+    return provenance(settings, sources)
 
 
 def main(run: Run) -> dict[str, Any]:

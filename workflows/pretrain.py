@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from stefaland.config import PretrainConfig, model_preset
+from stefaland.config import ModelConfig, PretrainConfig, model_preset
 from stefaland.log import RunLog
 from stefaland.normalise import Normaliser
 from stefaland.splits import Fold
@@ -40,18 +40,23 @@ def training_settings(run: Run) -> PretrainConfig:
     return PretrainConfig(**{**settings, "seed": run.config.seed})
 
 
+def network_settings(run: Run, statics: tuple[str, ...]) -> ModelConfig:
+    """The configured preset with the run's variables and masking groups."""
+    return model_preset(
+        run.config.model.preset,
+        forcings=run.config.inputs.forcings,
+        statics=statics,
+        static_groups=static_groups(run, statics),
+        **run.config.model.settings,
+    )
+
+
 def main(run: Run) -> dict[str, Any]:
     """Pretrain on every fold; gives each fold's held-out reconstruction."""
     table = labelled(run, open_cells(run, run.config.pretrain.cube)).load()
     names = static_names(run, table)
     data = cell_data(run, table, names)
-    model_config = model_preset(
-        run.config.model.preset,
-        forcings=run.config.inputs.forcings,
-        statics=names,
-        static_groups=static_groups(run, names),
-        **run.config.model.settings,
-    )
+    model_config = network_settings(run, names)
     results = {}
     for name in fold_names(run):
         folder = run.pretrained(name)

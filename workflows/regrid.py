@@ -7,24 +7,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
+from distributed import Client
 
 from pipeline.canonical import canonicalise
 from pipeline.catalog import Source, Variable
 from pipeline.cluster import connect
-from pipeline.cube import open_cube, write_tile
+from pipeline.cube import create_cube, write_tile
 from pipeline.grid import TargetGrid
+from pipeline.ledger import Ledger
+from pipeline.locations import write_locations
 from pipeline.points import regrid_points
 from pipeline.provenance import file_stamp, provenance
-from pipeline.regrid import regrid, source_window
+from pipeline.regrid import regrid
+from pipeline.run import run_stage
 from pipeline.sources import open_source
+from pipeline.store import open_cube
+from pipeline.template import CubeTemplate, CubeVariable, cube_template
 from pipeline.terrain import terrain
 from pipeline.tiles import Tile
+from pipeline.window import source_window
 from workflows.context import Run
+from workflows.stages import stage_fingerprint
+
+TERRAIN_MARGIN = 2.0
 
 
 @dataclass(frozen=True)
@@ -40,16 +50,27 @@ class RegridTask:
     max_distance_km: float = 10.0
 
 
+def used_sources(run: Run) -> list[Source]:
+    """Every catalog entry that the run reads into cubes."""
+    names = [*run.config.inputs.sources]
+    names += [spec.locations for spec in run.config.cubes.values() if spec.locations]
+    return [run.catalog[name] for name in names]
+
+
 def depends(run: Run) -> Any:
     """Cubes, sources, grids and the stamps (size, modification time) of the source files."""
-    config = run.config
-    sources = _sources(run)
+    sources = used_sources(run)
     return {
-        "cubes": {name: spec.model_dump(mode="json") for name, spec in config.cubes.items()},
+        "cubes": {name: spec.model_dump(mode="json") for name, spec in run.config.cubes.items()},
         "grids": {name: grid.fingerprint for name, grid in run.grids.items()},
-        "terrain_from": config.inputs.terrain_from,
+        "terrain_from": run.config.inputs.terrain_from,
         "sources": [source.model_dump(mode="json") for source in sources],
-        "files": {source.name: file_stamp(source) for source in sources},
+        "files": {source.name: [file_stamp(f) for f in source.files] for source in sources},
+        "variables": {
+            name: variable.model_dump(mode="json")
+            for name, variable in run.variables.items()
+            if any(name in source.variables for source in sources)
+        },
     }
 
 
@@ -58,20 +79,19 @@ def outputs(run: Run) -> list[Path]:
     return [run.folder / "cubes", *(run.ledger("regrid", name) for name in run.config.cubes)]
 
 
-def _sources(run: Run) -> list[Source]:
-    names = [*run.config.inputs.sources]
-    names += [spec.locations for spec in run.config.cubes.values() if spec.locations]
-    return [run.catalog[name] for name in names]
-
-
 def regrid_source(task: RegridTask, source: Source, grid: TargetGrid) -> xr.Dataset:
     """One source on `grid`, dims (time, y, x) or (y, x), with its coverage."""
-    window = source_window(grid, source)
-    ds = canonicalise(open_source(source, window), source, task.variables)
-    result = regrid(ds, grid, source.method, source.min_coverage)
+    window = source_window(grid, source.crs)
+    # Slopes at the edge of a tile need the elevation beyond it.
+    margin = TERRAIN_MARGIN if source.name == task.terrain_from else None
+    ds = canonicalise(open_source(source, window, margin), source, task.variables)
+    result = regrid(ds, grid, source.method, source.min_coverage, require_overlap=False, threads=1)
     if source.name == task.terrain_from:
-        derived = regrid(terrain(ds[next(iter(ds.data_vars))]), grid, "mean", source.min_coverage)
-        result = result.merge(derived)
+        slopes = terrain(ds[next(iter(source.variables))])
+        derived = regrid(
+            slopes, grid, "mean", source.min_coverage, require_overlap=False, threads=1
+        )
+        result = result.merge(derived, compat="override", join="exact")
     return result
 
 
@@ -85,38 +105,81 @@ def regrid_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
 
 
 def regrid_tile(task: RegridTask, tile: Tile) -> dict[str, Any]:
-    """Fill one tile of the cube; gives its count of valid cells, minimum and maximum."""
+    """Fill one tile of the cube; gives valid cells, minimum and maximum of each variable."""
     ds = regrid_window(task, task.grid.window(tile.rows, tile.cols))
-    write_tile(task.store, tile, ds)
-    return _summary(ds)
+    return write_tile(task.store, tile, ds)
 
 
-def _summary(ds: xr.Dataset) -> dict[str, Any]:
-    summary = {}
-    for name, da in ds.data_vars.items():
-        if str(name).endswith("_coverage"):
-            continue
-        valid = da.values[np.isfinite(da.values)]
-        if valid.size:
-            low, high = float(valid.min()), float(valid.max())
-            summary[str(name)] = {"valid": int(valid.size), "min": low, "max": high}
-    return summary
+def template_of(task: RegridTask, tile: tuple[int, int]) -> CubeTemplate:
+    """The cube's template: what regridding gives for one cell says names, dims and attributes."""
+    rows, cols = (slice(size // 2, size // 2 + 1) for size in task.grid.shape)
+    probe = regrid_window(task, task.grid.window(rows, cols))
+    variables = {
+        str(name): CubeVariable(
+            tuple(str(dim) for dim in da.dims),
+            "float32",
+            {key: value for key, value in da.attrs.items() if key != "grid_mapping"},
+        )
+        for name, da in probe.data_vars.items()
+    }
+    time = probe["time"] if "time" in probe.coords else None
+    return cube_template(task.grid, time, variables, tile)
 
 
-def main(run: Run) -> dict[str, Any]:
-    """Fill every cube of the run."""
-    with connect(run.config.cluster) as client:
-        for name, spec in run.config.cubes.items():
-            if spec.locations:
-                _write_locations(run, name)
-        tiles = {
-            name: _fill_grid(run, name, client)
-            for name, spec in run.config.cubes.items()
-            if spec.grid
-        }
-    return {"tiles": tiles}
+def regrid_task(run: Run, cube: str) -> RegridTask:
+    """What fills a gridded cube of the run."""
+    spec = run.config.cubes[cube]
+    return RegridTask(
+        run.cube(cube).resolve(),
+        run.grid(cube),
+        tuple(run.catalog[name] for name in run.config.inputs.sources),
+        run.variables,
+        run.config.inputs.terrain_from,
+        run.cube(spec.points_from).resolve() if spec.points_from else None,
+        spec.max_distance_km,
+    )
+
+
+def _fill_grid(run: Run, cube: str, client: Client | None) -> int:
+    task = regrid_task(run, cube)
+    template = template_of(task, run.config.cubes[cube].tile)
+    create_cube(task.store, template, _attributes(run))
+    ledger = Ledger(run.ledger("regrid", cube), stage_fingerprint(run, "regrid"))
+    report = run_stage(
+        f"regrid {cube}", template.tiles, partial(regrid_tile, task), ledger, client, part=run.part
+    )
+    return len(report.done) + len(report.skipped)
+
+
+def _write_locations(run: Run, cube: str) -> None:
+    if run.cube(cube).exists():
+        return
+    from pipeline.basins import read_locations_source
+
+    source = run.catalog[str(run.config.cubes[cube].locations)]
+    ds = read_locations_source(source, run.variables)
+    write_locations(run.cube(cube), ds.assign_attrs({**ds.attrs, **_attributes(run)}))
 
 
 def _attributes(run: Run) -> dict[str, Any]:
-    sources = {source.name: source.model_dump(mode="json") for source in _sources(run)}
-    return provenance(run.config.model_dump(mode="json"), sources)
+    sources = {source.name: source.model_dump(mode="json") for source in used_sources(run)}
+    settings = {
+        "cubes": {name: spec.model_dump(mode="json") for name, spec in run.config.cubes.items()},
+        "terrain_from": run.config.inputs.terrain_from,
+    }
+    return provenance(settings, sources)
+
+
+def main(run: Run) -> dict[str, Any]:
+    """Fill every cube of the run; gives the number of tiles of each grid."""
+    for name, spec in run.config.cubes.items():
+        if spec.locations:
+            _write_locations(run, name)
+    with connect(run.config.cluster) as client:
+        return {
+            "tiles": {
+                name: _fill_grid(run, name, client)
+                for name, spec in run.config.cubes.items()
+                if spec.grid
+            }
+        }

@@ -141,10 +141,10 @@ def _caveats(run: Run, card: Mapping[str, Any]) -> list[str]:
         "groups": "random groups of locations were held out (PUB)",
     }[run.config.folds.kind]
     return [
-        f"Scores are of locations no model was trained on: {kind}; statistics for normalising come "
-        f"from each fold's training cells alone, and pretraining saw no held-out cell.",
-        "Cells that share one source cell of the target are averaged before scoring, so each of the "
-        f"{card['sites']} sites counts once.",
+        f"Scores are of locations no model was trained on: {kind}; statistics for normalising "
+        f"come from each fold's training cells alone, and pretraining saw no held-out cell.",
+        "Cells that share one source cell of the target are averaged before scoring, so each of "
+        f"the {card['sites']} sites counts once.",
         "The maps show the mean of the models of all folds; each was trained without its held-out "
         "locations. The spread map combines their own uncertainty and their disagreement.",
         *run.config.caveats,
@@ -237,7 +237,7 @@ def main(run: Run) -> dict[str, Any]:
                     "publish",
                     "score",
                 ],
-            ),  # fmt: skip
+            ),
             sources=_sources(run),
             config=yaml.safe_dump(run.config.model_dump(mode="json"), sort_keys=False),
             versions=json.dumps(versions(), indent=2),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.cube import open_cube
+from pipeline.store import open_cube
 from stefaland.metrics import (
     PairMoments,
     accumulate,

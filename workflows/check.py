@@ -1,0 +1,175 @@
+"""stefaland check workflows/configs/quickstart.yml
+
+Everything that can be known to be wrong before hours of compute, reported together.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pipeline.grid import TargetGrid
+from pipeline.legend import read_legend
+from pipeline.sources import SourceInfo, check_source
+from pipeline.window import source_window
+from stefaland.adapters import ADAPTERS
+from stefaland.config import model_preset
+from stefaland.errors import Faults, InputError, nearest_name
+from stefaland.rivals import BASELINES
+from workflows.context import Run, catalog_path
+from workflows.regrid import used_sources
+
+LEAST_DISK = 2 * 2**30
+
+
+def depends(run: Run) -> Any:
+    """A check is never skipped."""
+    return None
+
+
+def outputs(run: Run) -> list[Path]:
+    """A check writes nothing."""
+    return []
+
+
+def main(run: Run) -> dict[str, Any]:
+    """Check catalog, sources, variables, grids, models and folders; one `InputError` for all."""
+    faults = Faults()
+    for check in (_grids, _sources, _names, _models, _legends, _folder):
+        _collected(check, run, faults)
+    faults.raise_if_any()
+    return {"sources": len(used_sources(run))}
+
+
+def _collected(check: Callable[[Run, Faults], None], run: Run, faults: Faults) -> None:
+    try:
+        check(run, faults)
+    except InputError as error:
+        faults.faults += [fault for fault in error.faults if fault not in faults.faults]
+
+
+def _grids(run: Run, faults: Faults) -> None:
+    assert run.grids
+
+
+def _sources(run: Run, faults: Faults) -> None:
+    grids = {
+        cube: run.grid(cube)
+        for cube, spec in run.config.cubes.items()
+        if spec.grid and not spec.points_from
+    }
+    names = dict.fromkeys(run.config.inputs.sources)
+    names |= dict.fromkeys(s.locations for s in run.config.cubes.values() if s.locations)
+    if run.config.folds.regions.source:
+        names[run.config.folds.regions.source] = None
+    for name in names:
+        try:
+            source = run.catalog[str(name)]
+        except InputError as error:
+            faults.faults += error.faults
+            continue
+        info = check_source(source, faults)
+        for cube, grid in grids.items():
+            if info is not None and source.driver != "vector" and not _overlaps(grid, info, source):
+                faults.add(
+                    f'cube "{cube}", source "{name}"',
+                    f"a grid of {_degrees(grid.bounds)} outside the source's"
+                    f" {_degrees(info.bounds)}",
+                    "a grid that the source covers at least in part",
+                    "Choose another grid or another source.",
+                )
+
+
+def _overlaps(grid: TargetGrid, info: SourceInfo, source: Any) -> bool:
+    west, south, east, north = source_window(grid, source.crs)
+    if north <= info.bounds[1] or south >= info.bounds[3]:
+        return False
+    turns = (-360.0, 0.0, 360.0) if info.bounds[2] - info.bounds[0] <= 360.0 else (0.0,)
+    return any(west + t < info.bounds[2] and east + t > info.bounds[0] for t in turns)
+
+
+def _degrees(bounds: tuple[float, float, float, float]) -> str:
+    return "({:g}, {:g}, {:g}, {:g})".format(*bounds)
+
+
+def _names(run: Run, faults: Faults) -> None:
+    inputs = run.config.inputs
+    used = {"inputs.target": inputs.target, "inputs.land_fraction": inputs.land_fraction}
+    used |= {f"inputs.forcings.{i}": name for i, name in enumerate(inputs.forcings)}
+    used |= {
+        f"inputs.statics.{i}": name for i, name in enumerate(inputs.statics) if "*" not in name
+    }
+    given = {name for source in used_sources(run) for name in source.variables}
+    tables = any(spec.locations for spec in run.config.cubes.values())
+    for key, name in used.items():
+        if name is None:
+            continue
+        base = name.split("_fraction_")[0] if "_fraction_" in name else name
+        if base not in run.variables and name not in run.variables:
+            faults.add(key, f'"{name}"', "a variable of variables.yml",
+                       nearest_name(name, run.variables))  # fmt: skip
+        elif not tables and name not in given and base not in given and not _derived(run, name):
+            faults.add(
+                key, f'"{name}", which no source of the run has',
+                f"one of {', '.join(sorted(given))}", nearest_name(name, given),
+            )  # fmt: skip
+    if inputs.terrain_from and inputs.terrain_from not in inputs.sources:
+        faults.add("inputs.terrain_from", f'"{inputs.terrain_from}"', "one of inputs.sources",
+                   nearest_name(inputs.terrain_from, inputs.sources))  # fmt: skip
+
+
+def _derived(run: Run, name: str) -> bool:
+    derived = ("slope", "aspect_sine", "aspect_cosine", "curvature")
+    return run.config.inputs.terrain_from is not None and name in derived
+
+
+def _models(run: Run, faults: Faults) -> None:
+    for name in run.config.finetune.baselines:
+        if name not in BASELINES:
+            known = ", ".join(BASELINES)
+            faults.add(
+                "finetune.baselines", f'"{name}"', f"of {known}", nearest_name(name, BASELINES)
+            )
+    adapter = run.config.finetune.adapter
+    if adapter not in ADAPTERS:
+        known = ", ".join(ADAPTERS)
+        faults.add("finetune.adapter", f'"{adapter}"', f"one of {known}",
+                   nearest_name(adapter, ADAPTERS))  # fmt: skip
+    if run.config.pretrain.window != run.config.finetune.window:
+        faults.add(
+            "finetune.window", str(run.config.finetune.window),
+            f"{run.config.pretrain.window}, the window of pretraining",
+        )  # fmt: skip
+    model_preset(run.config.model.preset, forcings=("forcing",), statics=("static",))
+
+
+def _legends(run: Run, faults: Faults) -> None:
+    for name in (run.config.publish.legend, run.config.publish.spread_legend):
+        try:
+            read_legend(catalog_path(f"legends/{name}.yml"))
+        except InputError as error:
+            faults.faults += error.faults
+
+
+def _folder(run: Run, faults: Faults) -> None:
+    probe = run.folder / f".write-test-{os.getpid()}"
+    try:
+        run.folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        faults.add(
+            str(run.folder), f"a folder that cannot be written ({error.strerror})",
+            "a writable run folder",
+            "Set roots.runs, or the environment variable STEFALAND_RUNS, to another place.",
+        )  # fmt: skip
+        return
+    free = shutil.disk_usage(run.folder).free
+    if free < LEAST_DISK:
+        faults.add(
+            str(run.folder), f"{free / 2**30:.1f} GiB of free disk",
+            f"at least {LEAST_DISK / 2**30:.0f} GiB",
+        )  # fmt: skip

@@ -1,0 +1,60 @@
+"""stefaland mosaic workflows/configs/quickstart.yml
+
+Predicted tiles → one map store a product, in its own grid or warped onto another.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pipeline.grid import TargetGrid
+from pipeline.ledger import Ledger
+from pipeline.mosaic import create_map, holes, place_tile
+from pipeline.run import run_stage
+from pipeline.store import cube_tiles, open_cube
+from workflows.cells import land_mask
+from workflows.config import Product
+from workflows.context import Run
+from workflows.stages import stage_fingerprint
+
+
+def depends(run: Run) -> Any:
+    """The products and their grids."""
+    return {
+        "products": [product.model_dump(mode="json") for product in run.config.publish.products],
+        "grids": [
+            product_grid(run, product).fingerprint for product in run.config.publish.products
+        ],
+    }
+
+
+def outputs(run: Run) -> list[Path]:
+    """Map stores and their tile markers."""
+    products = run.config.publish.products
+    return [run.folder / "mosaics", *(run.ledger("mosaic", p.suffix) for p in products)]
+
+
+def product_grid(run: Run, product: Product) -> TargetGrid:
+    """The grid that a product is published on."""
+    return run.grids[product.grid] if product.grid else run.grid(product.cube)
+
+
+def main(run: Run) -> dict[str, Any]:
+    """Fill every product's map store; gives the land cells left without a value."""
+    result = {}
+    target = run.config.inputs.target
+    for product in run.config.publish.products:
+        task = create_map(
+            run.prediction(product.cube), product_grid(run, product), run.mosaic(product.suffix)
+        )
+        ledger = Ledger(run.ledger("mosaic", product.suffix), stage_fingerprint(run, "mosaic"))
+        run_stage(
+            f"mosaic {product.suffix}", cube_tiles(task.store), partial(place_tile, task), ledger,
+            part=run.part,
+        )  # fmt: skip
+        mask = land_mask(run, open_cube(run.cube(product.cube)))
+        found = holes(run.prediction(product.cube), mask, target)
+        result[product.suffix] = found.summary()
+    return {"holes": result}

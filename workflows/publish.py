@@ -1,0 +1,237 @@
+"""stefaland publish workflows/configs/quickstart.yml
+
+Map stores → GeoTIFFs, styles, previews, Zarr, STAC and a QGIS project; each reopened and verified.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj
+import rasterio
+import xarray as xr
+
+from pipeline.cf import write_map_zarr
+from pipeline.geotiff import names_of_bands, write_cog
+from pipeline.grid import TargetGrid
+from pipeline.layers import LayerGroup, map_group
+from pipeline.legend import Legend, read_legend
+from pipeline.preview import write_preview
+from pipeline.provenance import fingerprint, provenance
+from pipeline.qgis import verify_project, write_project
+from pipeline.stac import StacItem, times_of, write_collection
+from pipeline.store import open_cube
+from pipeline.style import write_qml
+from pipeline.verify import verify_collection, verify_product
+from stefaland.errors import Fault, InputError
+from workflows.config import Place, Product
+from workflows.context import CONSOLE, Run, catalog_path
+from workflows.mosaic import product_grid
+from workflows.state import read_json, write_json
+
+
+def depends(run: Run) -> Any:
+    """Products, legends and places."""
+    settings = run.config.publish
+    legends = (settings.legend, settings.spread_legend, "quality_flag")
+    return {
+        "publish": settings.model_dump(mode="json"),
+        "places": [place.model_dump(mode="json") for place in run.config.places],
+        "legends": [catalog_path(f"legends/{name}.yml").read_text() for name in legends],
+        "title": run.config.title,
+    }
+
+
+def outputs(run: Run) -> list[Path]:
+    """The maps' folder."""
+    return [run.maps]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One published map: a variable of a product's map store."""
+
+    run: Run
+    product: Product
+    variable: str
+    suffix: str
+    legend: Legend
+
+    @property
+    def name(self) -> str:
+        """File name without its ending."""
+        return f"{self.run.config.inputs.target}_{self.product.suffix}{self.suffix}"
+
+    def path(self, ending: str) -> Path:
+        """Where the file of that kind goes."""
+        return self.run.maps / f"{self.name}.{ending}"
+
+    @property
+    def grid(self) -> TargetGrid:
+        """The product's grid."""
+        return product_grid(self.run, self.product)
+
+    @cached_property
+    def da(self) -> xr.DataArray:
+        """The map, lazy; dims (time, y, x) or (y, x)."""
+        return open_cube(self.run.mosaic(self.product.suffix))[self.variable]
+
+    @property
+    def title(self) -> str:
+        """What it shows, and where."""
+        return f"{self.da.attrs.get('long_name', self.variable)}, {self.product.suffix}"
+
+
+def layers(run: Run, product: Product) -> list[Layer]:
+    """Target, spread and quality flag of a product."""
+    target, settings = run.config.inputs.target, run.config.publish
+    return [
+        Layer(run, product, variable, suffix, read_legend(catalog_path(f"legends/{legend}.yml")))
+        for variable, suffix, legend in (
+            (target, "", settings.legend),
+            (f"{target}_spread", "_spread", settings.spread_legend),
+            ("quality_flag", "_quality", "quality_flag"),
+        )
+    ]
+
+
+def _metadata(run: Run) -> dict[str, str]:
+    about = provenance(
+        run.config.model_dump(mode="json", exclude={"roots", "cluster"}),
+        {name: run.catalog[name].model_dump(mode="json") for name in run.config.inputs.sources},
+    )
+    return {
+        "title": run.config.title,
+        "stefaland_run": run.config.name,
+        "stefaland_settings": fingerprint(about["config"]),
+        "stefaland_provenance": json.dumps(about),
+    }
+
+
+def write_layer(layer: Layer, metadata: dict[str, str], outlines: Path | None) -> list[Fault]:
+    """Write one map in all its forms; gives what reopening finds wrong."""
+    da = layer.da
+    write_cog(
+        layer.path("tif"), da, layer.grid, kind=layer.legend.kind, legend=layer.legend,
+        units=str(da.attrs.get("units", "")), metadata=metadata,
+    )  # fmt: skip
+    write_qml(layer.path("qml"), layer.legend)
+    write_map_zarr(layer.path("zarr"), da, layer.grid, attrs=metadata)
+    write_preview(layer.path("png"), da, layer.legend, layer.title, outlines=outlines)
+    faults = []
+    for ending in ("tif", "zarr"):
+        faults += verify_product(
+            layer.path(ending), layer.grid, legend=layer.legend, source=da,
+            band_names=names_of_bands(da) if ending == "tif" else None,
+        )  # fmt: skip
+    return faults
+
+
+def value_at(path: Path, lon: float, lat: float) -> float:
+    """Mean over the bands of a published map at a place; NaN outside or where it has no value."""
+    with rasterio.open(path) as raster:
+        turn = pyproj.Transformer.from_crs("EPSG:4326", raster.crs, always_xy=True)
+        row, col = raster.index(*turn.transform(lon, lat))
+        if not (0 <= row < raster.height and 0 <= col < raster.width):
+            return float("nan")
+        window = rasterio.windows.Window(col, row, 1, 1)
+        values = raster.read(window=window, masked=True).astype(float).filled(np.nan)
+        return float(np.mean(values))
+
+
+def check_place(run: Run, place: Place) -> dict[str, Any]:
+    """What the published map says of a place, and whether that is between its bounds."""
+    path = run.maps / f"{run.config.inputs.target}_{place.product}.tif"
+    found = value_at(path, place.lon, place.lat)
+    passed = bool(place.minimum <= found <= place.maximum)
+    return {
+        **place.model_dump(mode="json"),
+        "found": "no value" if np.isnan(found) else round(found, 4),
+        "passed": passed,
+    }
+
+
+def _stac(run: Run, of_product: dict[str, list[Layer]]) -> list[StacItem]:
+    items = []
+    for suffix, of in of_product.items():
+        files = {
+            f"{layer.variable}{key}": layer.path(ending)
+            for layer in of
+            for key, ending in (("", "tif"), ("_style", "qml"), ("_preview", "png"),
+                                ("_zarr", "zarr"))
+        }  # fmt: skip
+        items.append(
+            StacItem(
+                f"{run.config.inputs.target}_{suffix}", f"{run.config.title}: {suffix}", of[0].grid,
+                files, times_of(of[0].da), run.config.title,
+            )
+        )  # fmt: skip
+    return items
+
+
+def _project(run: Run, of_product: dict[str, list[Layer]]) -> Path:
+    groups: list[LayerGroup] = []
+    for suffix, of in of_product.items():
+        target, spread, flag = ((layer.path("tif"), layer.legend) for layer in of)
+        groups.append(map_group(suffix, target, spread, flag, visible=not groups))
+    return write_project(run.maps / f"{run.config.name}.qgz", groups, title=run.config.title)
+
+
+def main(run: Run) -> dict[str, Any]:
+    """Publish every product, verify it, and check the places whose state is known."""
+    settings = run.config.publish
+    outlines = run.catalog[settings.outlines].files[0] if settings.outlines else None
+    metadata = _metadata(run)
+    of_product = {product.suffix: layers(run, product) for product in settings.products}
+    run.maps.mkdir(parents=True, exist_ok=True)
+    faults: list[Fault] = []
+    for of in of_product.values():
+        for layer in of:
+            faults += write_layer(layer, metadata, outlines)
+    collection = write_collection(
+        run.maps, _stac(run, of_product), id=run.config.name, title=run.config.title,
+        description=run.config.title,
+    )  # fmt: skip
+    faults += verify_collection(collection)
+    faults += verify_project(_project(run, of_product))
+    if faults:
+        raise InputError(faults)
+    places = [check_place(run, place) for place in run.config.places]
+    for place in places:
+        if not place["passed"]:
+            CONSOLE.print(
+                f"WARNING: {place['name']}: the map says {place['found']}, known to be "
+                f"{place['minimum']} to {place['maximum']}"
+            )
+    _write_summary(run, of_product, places)
+    return {
+        "maps": sum(len(of) for of in of_product.values()),
+        "places_failed": [place["name"] for place in places if not place["passed"]],
+    }
+
+
+def _write_summary(
+    run: Run, of_product: dict[str, list[Layer]], places: list[dict[str, Any]]
+) -> None:
+    """published.json: what the report shows."""
+    holes = read_json(run.folder / ".stages" / "mosaic.finished.json")["result"]["holes"]
+    maps = []
+    for suffix, of in of_product.items():
+        missing = holes[suffix]["missing"]
+        for layer in of:
+            caption = layer.title if layer.suffix or not missing else (
+                f"{layer.title}; {missing} land cells have no value"
+            )  # fmt: skip
+            maps.append(
+                {
+                    "file": layer.path("tif").name,
+                    "image": layer.path("png").name,
+                    "caption": caption,
+                }
+            )
+    write_json(run.maps / "published.json", {"maps": maps, "places": places})
