@@ -40,14 +40,19 @@ def _partial(path: Path) -> Path:
     return path.with_name(f".{path.name}.{host}.{os.getpid()}.{next(_SERIAL)}.partial")
 
 
-def write_bytes(path: Path, parts: Sequence[bytes | memoryview]) -> None:
-    """Replace `path` by the joined `parts`, on disk before it gets its name."""
+def write_bytes(path: Path, parts: Sequence[bytes | memoryview], durable: bool = True) -> None:
+    """Replace `path` by the joined `parts`.
+
+    Where `durable`, they are on disk before they get the name, so that not even a node that dies
+    leaves a file cut short.
+    """
     partial = _partial(path)
     try:
         with partial.open("wb") as handle:
             handle.writelines(parts)
-            handle.flush()
-            os.fsync(handle.fileno())
+            if durable:
+                handle.flush()
+                os.fsync(handle.fileno())
         os.replace(partial, path)
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -206,8 +206,6 @@ def _free_port(port: int) -> int:
 def _slurm(config: ClusterConfig) -> Any:
     import shutil
 
-    from dask_jobqueue import SLURMCluster
-
     if shutil.which("sbatch") is None:
         raise bad_input(
             "cluster.kind",
@@ -216,7 +214,7 @@ def _slurm(config: ClusterConfig) -> Any:
             "Use --set cluster.kind=local here.",
         )
     slurm = config.slurm
-    cluster = SLURMCluster(
+    cluster = _slurm_cluster_class()(
         queue=slurm.queue,
         account=slurm.account,
         walltime=slurm.walltime,
@@ -231,6 +229,16 @@ def _slurm(config: ClusterConfig) -> Any:
     )
     cluster.adapt(minimum_jobs=slurm.minimum_jobs, maximum_jobs=slurm.jobs)
     return cluster
+
+
+def _slurm_cluster_class() -> Any:
+    """dask-jobqueue's class; its import takes Ctrl-C over for the process, so give that back."""
+    before = signal.getsignal(signal.SIGINT)
+    from dask_jobqueue import SLURMCluster
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, before)
+    return SLURMCluster
 
 
 def _announce(client: Client) -> None:

@@ -16,7 +16,14 @@ from typing import TYPE_CHECKING, Any
 from pipeline.atomic import UnwritableError
 from pipeline.ledger import Ledger
 from pipeline.progress import stage_bar
-from pipeline.tasks import Outcome, T, Work, outcomes_here, outcomes_on_cluster
+from pipeline.tasks import (
+    Outcome,
+    T,
+    Work,
+    outcomes_here,
+    outcomes_on_cluster,
+    peak_of_workers,
+)
 from stefaland.errors import Fault, InputError, bad_input
 
 if TYPE_CHECKING:
@@ -89,8 +96,9 @@ def run_stage(
                 break
     if book.unwritable or (strict and book.failed):
         raise book.error()
+    peak = max(book.peak_memory, peak_of_workers(client) if client and book.done else 0)
     seconds = time.monotonic() - began
-    return StageReport(seconds, book.peak_memory, tuple(book.done), skipped, dict(book.failed))
+    return StageReport(seconds, peak, tuple(book.done), skipped, dict(book.failed))
 
 
 class _Book:

@@ -12,7 +12,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
@@ -135,39 +135,53 @@ def _unpickled(payload: bytes) -> tuple[Callable[[Any], Any], Ledger]:
     return step, ledger
 
 
-def perform_on_worker(payload: bytes, item: Any) -> Outcome:
-    """`perform` of a pickled (step, ledger), which a worker unpickles once."""
+class TaskError(Exception):
+    """Carries the outcome of a failed try from a worker; a good one needs no message at all."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome)
+        self.outcome = outcome
+
+
+def perform_on_worker(payload: bytes, item: Any) -> None:
+    """`perform` of a pickled (step, ledger), which a worker unpickles once; raises `TaskError`."""
     step, ledger = _unpickled(payload)
-    return perform(step, ledger, item)
+    outcome = perform(step, ledger, item)
+    if outcome.error:
+        raise TaskError(outcome)
 
 
 def outcomes_on_cluster(
     work: Work, todo: Sequence[T], client: Client
 ) -> Generator[tuple[T, Outcome], None, None]:
-    """Each item and its outcome, as they come from the workers."""
+    """Each item and its outcome, as they come from the workers.
+
+    Nothing is gathered from workers for an item that went well: its summary is in the ledger.
+    """
     from distributed import as_completed
 
-    payload = work.payload()
+    task = partial(perform_on_worker, work.payload())
     waiting = deque((item, work.retries) for item in todo)
     flying: dict[Any, tuple[T, int]] = {}
-    completed = as_completed(with_results=True, raise_errors=False)
+    completed = as_completed()
     window = _Window(client)
     try:
         while waiting or flying:
-            while waiting and len(flying) < window.size():
-                item, tries = waiting.popleft()
-                key = f"{work.stage}-{item.name}-{time.time_ns()}-{tries}"
-                future = client.submit(perform_on_worker, payload, item, key=key, pure=False)
-                flying[future] = (item, tries)
-                completed.add(future)
-            future, result = next(completed)
-            item, tries = flying.pop(future)
-            outcome = result if isinstance(result, Outcome) else _lost(future, result)
-            future.release()
-            if outcome.is_worth_retrying and tries > 0:
-                waiting.append((item, tries - 1))
-            else:
-                yield item, outcome
+            room = window.size() - len(flying)
+            if waiting and 2 * room >= window.size():
+                batch = [waiting.popleft() for _ in range(min(room, len(waiting)))]
+                keys = [f"{work.stage}-{i.name}-{time.time_ns()}-{tries}" for i, tries in batch]
+                futures = client.map(task, [item for item, _ in batch], key=keys, pure=False)
+                flying |= zip(futures, batch, strict=True)
+                completed.update(futures)
+            for future in completed.next_batch():
+                item, tries = flying.pop(future)
+                outcome = _outcome(future)
+                future.release()
+                if outcome.is_worth_retrying and tries > 0:
+                    waiting.append((item, tries - 1))
+                else:
+                    yield item, outcome
     finally:
         if flying:
             client.cancel(list(flying), force=True)
@@ -176,15 +190,19 @@ def outcomes_on_cluster(
 _DEATHS = {
     "KilledWorker": "every worker that tried it died, most likely for lack of memory "
     "(raise cluster.memory_per_worker, or choose smaller tiles)",
-    "CancelledError": "the scheduler or its last worker went away",
+    "FutureCancelledError": "the scheduler or its last worker went away",
 }
 
 
-def _lost(future: Any, result: Any) -> Outcome:
-    """The outcome of a task that gave none: its worker died, or it was cancelled."""
-    error = result[1] if isinstance(result, tuple) and len(result) > 1 else result
-    kind = type(error).__name__ if isinstance(error, BaseException) else str(future.status)
-    text = _DEATHS.get(kind, f"{kind}: {error}")
+def _outcome(future: Any) -> Outcome:
+    """The outcome that a finished future stands for, or the one its error carries."""
+    if future.status == "finished":
+        return Outcome()
+    error = future.exception() if future.status == "error" else None
+    if isinstance(error, TaskError):
+        return error.outcome
+    kind = type(error).__name__
+    text = _DEATHS.get(kind, f"{kind}: {error}") if error else f"the task was {future.status}"
     return Outcome(error=text, trace=text)
 
 
@@ -204,3 +222,11 @@ class _Window:
             threads = sum(self.client.nthreads().values())
             self.tasks = WINDOW_PER_THREAD * max(1, threads)
         return self.tasks
+
+
+def peak_of_workers(client: Client) -> int:
+    """Largest resident memory that any of the present workers has had, in bytes."""
+    try:
+        return max(client.run(peak_memory, on_error="ignore").values(), default=0)
+    except (OSError, TimeoutError):
+        return 0

@@ -1,0 +1,89 @@
+"""python -m benchmarks.scale [--tiles 100,1000,10000] [--workers 2]
+
+What a tiled stage costs beside its work: milliseconds a no-op tile (submitted, marked in the ledger
+on disk, reported), the most tasks the scheduler held, and the memory it grew by.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Event, Thread
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.cluster import ClusterConfig, connect
+from pipeline.ledger import Ledger
+from pipeline.run import run_stage
+
+
+@dataclass(frozen=True)
+class Item:
+    name: str
+
+
+def nothing(item: Item) -> dict[str, int]:
+    """The work of a tile that has none."""
+    return {}
+
+
+class Watch:
+    """Most tasks on the scheduler, and growth of this process's memory, while a stage runs.
+
+    The scheduler of a local cluster lives in this process.
+    """
+
+    def __init__(self, client: object) -> None:
+        self.scheduler = client.cluster.scheduler  # type: ignore[attr-defined]
+        self.before = psutil.Process().memory_info().rss
+        self.most = 0
+        self.growth = 0
+        self._stop = Event()
+        self._thread = Thread(target=self._run, daemon=True)
+
+    def _run(self) -> None:
+        while not self._stop.wait(0.02):
+            self.most = max(self.most, len(self.scheduler.tasks))
+            self.growth = max(self.growth, psutil.Process().memory_info().rss - self.before)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--tiles", default="100,1000,10000")
+    parser.add_argument("--workers", type=int, default=2)
+    given = parser.parse_args()
+    table = Table("tiles", "seconds", "ms a tile", "most tasks held", "memory grew by MiB")
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        connect(ClusterConfig(workers=given.workers)) as client,
+    ):
+        for count in (50, *map(int, given.tiles.split(","))):
+            items = [Item(f"t{i:06d}") for i in range(count)]
+            with Watch(client) as watch:
+                began = time.perf_counter()
+                run_stage("noop", items, nothing, Ledger(Path(folder), f"n{count}"), client)
+                seconds = time.perf_counter() - began
+            if count != 50:  # the first warms the workers up
+                table.add_row(
+                    f"{count:,}", f"{seconds:.1f}", f"{1e3 * seconds / count:.2f}",
+                    str(watch.most), f"{watch.growth / 2**20:.0f}",
+                )  # fmt: skip
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
