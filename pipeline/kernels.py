@@ -8,13 +8,14 @@ sizes and thread counts change no bit. Compiled at first use and kept on disk.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit, uint64
+from numba import uint64
 
-_jit = njit(nogil=True, cache=True, error_model="numpy")
+from pipeline.compiled import compiled
+
 _ONE, _TWO = uint64(1), uint64(2)
 
 
-@_jit
+@compiled
 def _add_three_rows(a, b, c, wa, wb, wc, num, den):  # type: ignore[no-untyped-def]
     for j in range(num.size):
         x, y, z = np.float64(a[j]), np.float64(b[j]), np.float64(c[j])
@@ -24,7 +25,7 @@ def _add_three_rows(a, b, c, wa, wb, wc, num, den):  # type: ignore[no-untyped-d
         den[j] = d + (wc if z == z else 0.0)
 
 
-@_jit
+@compiled
 def _add_one_row(a, wa, num, den):  # type: ignore[no-untyped-def]
     for j in range(num.size):
         x = np.float64(a[j])
@@ -32,7 +33,7 @@ def _add_one_row(a, wa, num, den):  # type: ignore[no-untyped-def]
         den[j] += wa if x == x else 0.0
 
 
-@_jit
+@compiled
 def _add_three_columns(num, den, start, weight, top, bottom):  # type: ignore[no-untyped-def]
     for j in range(top.size):
         s = uint64(start[j])
@@ -41,7 +42,7 @@ def _add_three_columns(num, den, start, weight, top, bottom):  # type: ignore[no
         bottom[j] = w0 * den[s] + w1 * den[s + _ONE] + w2 * den[s + _TWO]
 
 
-@_jit
+@compiled
 def _add_columns(num, den, start, weight, top, bottom):  # type: ignore[no-untyped-def]
     bands = weight.shape[0]
     for j in range(top.size):
@@ -53,7 +54,7 @@ def _add_columns(num, den, start, weight, top, bottom):  # type: ignore[no-untyp
         top[j], bottom[j] = n, d
 
 
-@_jit
+@compiled
 def _divide(top, bottom, least, out, coverage):  # type: ignore[no-untyped-def]
     for j in range(top.size):
         d = bottom[j]
@@ -61,7 +62,7 @@ def _divide(top, bottom, least, out, coverage):  # type: ignore[no-untyped-def]
         out[j] = top[j] / d if d >= least else np.nan
 
 
-@_jit
+@compiled
 def rows_first(values, rows, wy, start, wx, least, part, out, coverage):  # type: ignore[no-untyped-def]
     """Weighted means, rows summed before columns: for cells coarser than the source.
 
@@ -90,7 +91,7 @@ def rows_first(values, rows, wy, start, wx, least, part, out, coverage):  # type
             _divide(top, bottom, least, out[t, i], coverage[t, i])
 
 
-@_jit
+@compiled
 def _two_columns(row, cols, wx, num, den):  # type: ignore[no-untyped-def]
     for j in range(num.size):
         x, y = np.float64(row[uint64(cols[0, j])]), np.float64(row[uint64(cols[1, j])])
@@ -99,7 +100,7 @@ def _two_columns(row, cols, wx, num, den):  # type: ignore[no-untyped-def]
         den[j] = (wa if x == x else 0.0) + (wb if y == y else 0.0)
 
 
-@_jit
+@compiled
 def _two_rows(na, da, nb, db, wa, wb, least, out, coverage):  # type: ignore[no-untyped-def]
     for j in range(na.size):
         n, d = wa * na[j] + wb * nb[j], wa * da[j] + wb * db[j]
@@ -107,7 +108,7 @@ def _two_rows(na, da, nb, db, wa, wb, least, out, coverage):  # type: ignore[no-
         out[j] = n / d if d >= least else np.nan
 
 
-@_jit
+@compiled
 def columns_first(values, rows, wy, cols, wx, least, part, out, coverage):  # type: ignore[no-untyped-def]
     """Weighted means of 2 x 2 source cells, columns before rows: for cells finer than the source.
 
@@ -135,7 +136,7 @@ def columns_first(values, rows, wy, cols, wx, least, part, out, coverage):  # ty
             )  # fmt: skip
 
 
-@_jit
+@compiled
 def sparse_mean(values, begin, index, weight, least, first, out, coverage):  # type: ignore[no-untyped-def]
     """Weighted means by rows of a sparse matrix.
 
@@ -154,7 +155,7 @@ def sparse_mean(values, begin, index, weight, least, first, out, coverage):  # t
             out[t, first + j] = n / d if d >= least else np.nan
 
 
-@_jit
+@compiled
 def sparse_std(values, begin, index, weight, least, first, out, coverage):  # type: ignore[no-untyped-def]
     """Weighted standard deviations (population); arguments as `sparse_mean`; 0 for constants."""
     for t in range(values.shape[0]):
@@ -178,7 +179,7 @@ def sparse_std(values, begin, index, weight, least, first, out, coverage):  # ty
                 out[t, first + j] = np.sqrt(square / d)
 
 
-@_jit
+@compiled
 def sparse_classes(codes, begin, index, weight, shares, total):  # type: ignore[no-untyped-def]
     """Area of each class by target cell; sparse matrix as in `sparse_mean`, no division.
 
@@ -197,7 +198,7 @@ def sparse_classes(codes, begin, index, weight, shares, total):  # type: ignore[
             total[t, j] = d
 
 
-@_jit
+@compiled
 def outer_count(wy, wx, begin):  # type: ignore[no-untyped-def]
     """Fills `begin` (Y * X + 1,) of the sparse matrix that `outer_fill` writes."""
     begin[0] = 0
@@ -212,7 +213,7 @@ def outer_count(wy, wx, begin):  # type: ignore[no-untyped-def]
             begin[cell + 1] = begin[cell] + n_rows * n_cols
 
 
-@_jit
+@compiled
 def outer_fill(rows, wy, cols, wx, width, begin, index, weight):  # type: ignore[no-untyped-def]
     """Entries of the outer product of two band matrices; source rows are `width` cells long."""
     for i in range(wy.shape[1]):

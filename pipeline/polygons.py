@@ -7,14 +7,13 @@ then a running sum along each row), so the cost goes with the cells touched. Com
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
-_jit = njit(nogil=True, cache=True, error_model="numpy")
+from pipeline.compiled import compiled
+
 _POLE = 1.0 - 1e-14
-_TORN = 50.0  # an edge this many times the median edge crosses a discontinuity of the projection
 
 
-@_jit
+@compiled
 def _close_ring(x, z, turn, ring_x, ring_z):  # type: ignore[no-untyped-def]
     """Writes a ring of longitudes and sines unwrapped across the seam; returns its length.
 
@@ -43,30 +42,37 @@ def _close_ring(x, z, turn, ring_x, ring_z):  # type: ignore[no-untyped-def]
         n += 1
     if abs(lon - ring_x[0]) < turn / 2:
         return n - 1
-    pole = 1.0 if ring_z[:n].mean() > 0.0 else -1.0
+    pole = 1.0 if ring_z[:n].sum() > 0.0 else -1.0
     ring_x[n], ring_z[n] = lon, pole
     ring_x[n + 1], ring_z[n + 1] = ring_x[0], pole
     return n + 2
 
 
-@_jit
-def _is_torn(x, z):  # type: ignore[no-untyped-def]
-    """Whether one edge of the ring is far longer than the others."""
-    length = np.empty(x.size)
-    for v in range(x.size):
-        w = (v + 1) % x.size
-        length[v] = np.hypot(x[w] - x[v], z[w] - z[v])
-    return length.max() > _TORN * np.median(length)
+@compiled
+def _range(values):  # type: ignore[no-untyped-def]
+    """Smallest and largest of the values; NaN and NaN if one of them is not finite."""
+    low, high = values[0], values[0]
+    for v in values:
+        low, high = min(low, v), max(high, v)
+        if not np.isfinite(v):
+            return np.nan, np.nan
+    return low, high
 
 
-@_jit
+@compiled
 def _interval(edges, value):  # type: ignore[no-untyped-def]
     """Index of the interval that holds the value, cut off at both ends."""
-    index = np.searchsorted(edges, value, side="right") - 1
-    return min(max(index, 0), edges.size - 2)
+    low, high = 0, edges.size - 1
+    while high - low > 1:
+        middle = (low + high) // 2
+        if edges[middle] <= value:
+            low = middle
+        else:
+            high = middle
+    return low
 
 
-@_jit
+@compiled
 def _add_edge(x0, z0, x1, z1, x_edges, z_edges, i0, j0, area, cover):  # type: ignore[no-untyped-def]
     """Adds one directed edge: the area to its right in each cell, `cover` for all cells beyond."""
     if z0 == z1:
@@ -109,7 +115,7 @@ def _add_edge(x0, z0, x1, z1, x_edges, z_edges, i0, j0, area, cover):  # type: i
             break
 
 
-@_jit
+@compiled
 def overlaps(x, z, turn, x_edges, x_cell, z_edges, z_cell, width):  # type: ignore[no-untyped-def]
     """Shares of polygons in the cells of a grid: `begin`, `index`, `weight` of a sparse matrix.
 
@@ -125,24 +131,23 @@ def overlaps(x, z, turn, x_edges, x_cell, z_edges, z_cell, width):  # type: igno
     size = 0
     for p in range(n):
         begin[p] = size
-        if not (np.isfinite(x[p]).all() and np.isfinite(z[p]).all()):
-            continue
         vertices = x.shape[1]
+        if not (np.isfinite(_range(x[p])[0]) and np.isfinite(_range(z[p])[0])):
+            continue
         if turn > 0.0:
             vertices = _close_ring(x[p], z[p], turn, ring_x, ring_z)
         else:
             ring_x[:vertices], ring_z[:vertices] = x[p], z[p]
-            if _is_torn(x[p], z[p]):
-                continue
         rx, rz = ring_x[:vertices], ring_z[:vertices]
         if turn > 0.0:
-            rx -= np.floor((rx.min() + turn / 2) / turn) * turn
-        if rx.max() <= x_edges[0] or rx.min() >= x_edges[-1]:
+            rx -= np.floor((_range(rx)[0] + turn / 2) / turn) * turn
+        (west, east), (top, bottom) = _range(rx), _range(rz)
+        if east <= x_edges[0] or west >= x_edges[-1]:
             continue
-        if rz.max() <= z_edges[0] or rz.min() >= z_edges[-1]:
+        if bottom <= z_edges[0] or top >= z_edges[-1]:
             continue
-        j0, j1 = _interval(x_edges, rx.min()), _interval(x_edges, rx.max())
-        i0, i1 = _interval(z_edges, rz.min()), _interval(z_edges, rz.max())
+        j0, j1 = _interval(x_edges, west), _interval(x_edges, east)
+        i0, i1 = _interval(z_edges, top), _interval(z_edges, bottom)
         area = np.zeros((i1 - i0 + 1, j1 - j0 + 1))
         cover = np.zeros((i1 - i0 + 1, j1 - j0 + 2))
         whole = 0.0
@@ -154,8 +159,9 @@ def overlaps(x, z, turn, x_edges, x_cell, z_edges, z_cell, width):  # type: igno
         needed = size + area.size
         if needed > index.size:
             more = max(needed, 2 * index.size)
-            index = np.concatenate((index, np.empty(more - index.size, np.int64)))
-            weight = np.concatenate((weight, np.empty(more - weight.size)))
+            longer_index, longer_weight = np.empty(more, np.int64), np.empty(more)
+            longer_index[:size], longer_weight[:size] = index[:size], weight[:size]
+            index, weight = longer_index, longer_weight
         for i in range(area.shape[0]):
             running = 0.0
             for j in range(area.shape[1]):

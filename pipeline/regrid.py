@@ -139,13 +139,13 @@ def _regrid_variable(
     coverage = np.empty(shape, np.float32)
     attrs = {**da.attrs, "cell_methods": METHODS[job.method], "grid_mapping": "spatial_ref"}
     attrs["ancillary_variables"] = f"{name}_coverage"
+    if job.method in {"std", "fractions"}:
+        attrs = {k: v for k, v in attrs.items() if not k.startswith(("valid_", "flag_"))}
     full = (*lead, *job.operator.shape)
     if job.method == "fractions":
         classes = categories.classes_of(da, name)
         shares = np.empty((len(classes), *shape), np.float32)
         _classes(da, name, job, np.array(list(classes)), shares, coverage)
-        for drop in ("flag_values", "flag_meanings", "valid_range"):
-            attrs.pop(drop, None)
         for share, label in zip(shares, classes.values(), strict=True):
             long_name = f"share of the valid area that is {name} {label}"
             own = {**attrs, "units": "1", "long_name": long_name}
@@ -248,22 +248,23 @@ def _circular(
 
 def read_window(da: xr.DataArray, times: slice, window: Window) -> np.ndarray:
     """The window of `da` (..., y, x) as an array (t, y, x); `times` counts over leading dims."""
-    import dask
-
     variable = da.variable
     if variable.ndim > 3 or variable.ndim == 2:
         variable = _flattened(variable)
-    with dask.config.set(scheduler="synchronous"):
-        cols = window.cols
-        if isinstance(cols, slice) or variable._in_memory:
-            return np.asarray(variable[times, window.rows, cols].values)
-        breaks = np.flatnonzero(np.abs(np.diff(cols)) != 1) + 1
-        pieces = []
-        for run in np.split(cols, breaks):
-            low, high = int(run.min()), int(run.max()) + 1
-            piece = np.asarray(variable[times, window.rows, low:high].values)
-            pieces.append(piece if run[0] == low else piece[..., ::-1])
-        return np.concatenate(pieces, axis=-1)
+    cols = window.cols
+    if isinstance(cols, slice) or variable._in_memory:
+        return _read(variable[times, window.rows, cols])
+    pieces = []
+    for run in np.split(cols, np.flatnonzero(np.abs(np.diff(cols)) != 1) + 1):
+        low, high = int(run.min()), int(run.max()) + 1
+        piece = _read(variable[times, window.rows, low:high])
+        pieces.append(piece if run[0] == low else piece[..., ::-1])
+    return np.concatenate(pieces, axis=-1)
+
+
+def _read(variable: xr.Variable) -> np.ndarray:
+    """The values; Dask arrays in this very thread, for this may be a task of its own."""
+    return np.asarray(variable.compute(scheduler="synchronous").values)
 
 
 def _flattened(variable: Any) -> Any:

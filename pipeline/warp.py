@@ -17,8 +17,8 @@ import pyproj
 import xarray as xr
 
 from pipeline.axes import PER_DEGREE, PER_UNIT, Axis, source_axes
-from pipeline.crs import crs_of
-from pipeline.curvilinear import Locator
+from pipeline.crs import EARTH_RADIUS, crs_of
+from pipeline.curvilinear import Locator, unit_vectors
 from pipeline.engine import Sparse
 from pipeline.grid import TargetGrid
 from pipeline.weights import point_weights
@@ -26,6 +26,7 @@ from stefaland.errors import bad_input
 
 _STRIP = 1 << 18  # target cells mapped at once
 _ENTRIES = 2_000_000  # of one strip's matrix, roughly
+_TORN = 20.0  # an edge this much longer than on the globe crosses a discontinuity
 _HELD = 4  # matrices kept for the next variable
 
 
@@ -96,8 +97,10 @@ class Warp:
         """Weights by exact overlap of target polygons and source cells."""
         from pipeline import polygons
 
-        x, y = _rings(strip)
-        x, y = self.place(x, y)
+        outline = _rings(strip)
+        x, y = self.place(*outline)
+        if not self.x.period and self.area is None:
+            x = _without_torn(strip.crs, *outline, x, y)
         scale = float(PER_DEGREE if self.x.period else PER_UNIT)
         x_edges, x_cell = _intervals(self.x, scale)
         z_edges, z_cell = _intervals(self.y, scale)
@@ -186,6 +189,17 @@ def _rings(strip: TargetGrid) -> tuple[np.ndarray, np.ndarray]:
         for axis in (0, 1)
     )
     return x.reshape(n_rows * n_cols, -1), y.reshape(n_rows * n_cols, -1)
+
+
+def _without_torn(
+    crs: str, ring_x: np.ndarray, ring_y: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> np.ndarray:
+    """`x` with NaN for rings (cell, vertex) torn by a discontinuity of the source CRS."""
+    vectors = unit_vectors(*_transform(crs, "EPSG:4326", ring_x, ring_y))
+    metres = np.linalg.norm(vectors - np.roll(vectors, 1, axis=1), axis=-1) * EARTH_RADIUS
+    edges = np.hypot(x - np.roll(x, 1, axis=1), y - np.roll(y, 1, axis=1))
+    torn = (edges > _TORN * metres + 1.0).any(axis=1)
+    return np.where(torn[:, None], np.nan, x)
 
 
 def _intervals(axis: Axis, scale: float) -> tuple[np.ndarray, np.ndarray]:

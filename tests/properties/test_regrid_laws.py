@@ -174,3 +174,17 @@ def test_poles_are_covered_and_smooth() -> None:
             _, lat = target.lonlat()
             np.testing.assert_allclose(result.v, np.sin(np.deg2rad(lat)), atol=2e-3)
             assert (np.sign(result.v) == sign).all()
+
+
+def test_cells_torn_by_the_projection_are_missing_and_not_smeared() -> None:
+    """A sinusoidal source has its seam at 180 degrees; cells across it have no polygon there."""
+    y = 6e6 - 1e5 * (np.arange(120) + 0.5)
+    x = -20e6 + 1e5 * (np.arange(400) + 0.5)
+    values = np.repeat(x[None], y.size, axis=0)
+    ds = source(values, y, x, crs="+proj=sinu +R=6371007.181 +units=m")
+    target = grid(170, -20, 191, 22, 3)
+    result = regrid(ds, target, "conservative", min_coverage=0.3)
+    across = np.abs(target.x - 180) < 1.4
+    assert result.v[:, across].isnull().all()
+    assert (result.v[:, target.x < 178] > 15e6).all()
+    assert (result.v[:, target.x > 182] < -15e6).all()
