@@ -17,7 +17,7 @@ test: $(TEST_INSTALLED) $(DATA_INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow" -n 2
+	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
 
 test-slow: $(TEST_INSTALLED) $(DATA_INSTALLED)
 	$(BIN)/python -m pytest -m slow

@@ -1,10 +1,29 @@
-"""Markers beside those of pyproject.toml."""
+"""Fixtures of all tests: where the data packages and the shared files are, or why a test skips."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
+ROOT = Path(__file__).parents[1]
+REGISTRY = ROOT / "data" / "registry"
+SHARED = ROOT.parent / "shared"
 
-def pytest_configure(config: pytest.Config) -> None:
-    text = "qgis: opens the project in headless QGIS (scripts/install_qgis.sh); skips without it"
-    config.addinivalue_line("markers", text)
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip, with the reason, what needs data that is not here."""
+    missing = {
+        "registry": (REGISTRY / "jcm", "the data packages are not installed: run `make data`"),
+        "shared": (SHARED / "reference", "no shared folder beside this checkout"),
+    }
+    for item in items:
+        for marker, (path, reason) in missing.items():
+            if item.get_closest_marker(marker) and not path.exists():
+                item.add_marker(pytest.mark.skip(reason=reason))
+
+
+@pytest.fixture(scope="session")
+def registry() -> Path:
+    """The folder of the data packages."""
+    return REGISTRY

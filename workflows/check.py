@@ -102,7 +102,8 @@ def _names(run: Run, faults: Faults) -> None:
     used |= {
         f"inputs.statics.{i}": name for i, name in enumerate(inputs.statics) if "*" not in name
     }
-    given = {name for source in used_sources(run) for name in source.variables}
+    known = run.catalog.sources
+    given = {name for s in inputs.sources if s in known for name in known[s].variables}
     tables = any(spec.locations for spec in run.config.cubes.values())
     for key, name in used.items():
         if name is None:

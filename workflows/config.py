@@ -160,6 +160,8 @@ class RunConfig(Frozen):
     seed: int = 0
     roots: Roots
     catalogs: tuple[str, ...]
+    grids: tuple[str, ...] = ("grids.yml",)
+    """Files of named target grids: the packaged one, or your own."""
     cubes: dict[str, CubeSpec]
     inputs: Inputs
     folds: FoldSettings

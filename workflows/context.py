@@ -58,7 +58,9 @@ class Run:
     @cached_property
     def grids(self) -> dict[str, TargetGrid]:
         """The target grids that the run uses, by name; `InputError` for an unknown one."""
-        known = read_grids(catalog_path("grids.yml"))
+        known: dict[str, TargetGrid] = {}
+        for name in self.config.grids:
+            known |= read_grids(catalog_path(name))
         used = {f"cubes.{name}.grid": c.grid for name, c in self.config.cubes.items() if c.grid}
         for i, product in enumerate(self.config.publish.products):
             if product.grid:

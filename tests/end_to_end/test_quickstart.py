@@ -1,0 +1,147 @@
+"""The global case from real data to maps, at reduced size."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pystac
+import pytest
+import rasterio
+import xarray as xr
+from rio_cogeo import cog_validate
+
+from pipeline.stac import validate_collection
+from tests.end_to_end.small import QUICKSTART, stefaland
+
+pytestmark = pytest.mark.registry
+STAGES = ("regrid", "stats", "pretrain", "finetune", "predict", "mosaic", "publish", "score",
+          "report")  # fmt: skip
+MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September",
+          "October", "November", "December"]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def run_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run: the first half by `run --until`, the rest stage by stage."""
+    runs = tmp_path_factory.mktemp("runs")
+    done = stefaland(runs, "quickstart", QUICKSTART, "run", "--until", "predict")
+    assert done.returncode == 0, done.stderr
+    for stage in ("mosaic", "publish", "score", "report"):
+        done = stefaland(runs, "quickstart", QUICKSTART, stage)
+        assert done.returncode == 0, done.stderr
+    return runs / "quickstart"
+
+
+def test_every_stage_left_its_marker_with_time_and_memory(run_folder: Path) -> None:
+    for stage in STAGES:
+        record = json.loads((run_folder / ".stages" / f"{stage}.finished.json").read_text())
+        assert record["seconds"] > 0
+        assert record["peak_bytes"] > 0
+
+
+@pytest.mark.parametrize("suffix", ["global", "conus", "conus_5070"])
+def test_maps_are_valid_cogs_with_named_bands(run_folder: Path, suffix: str) -> None:
+    path = run_folder / "maps" / f"soil_moisture_{suffix}.tif"
+    assert cog_validate(path, strict=True)[0]
+    with rasterio.open(path) as raster:
+        assert list(raster.descriptions) == MONTHS
+        assert set(raster.units) == {"m3 m-3"}
+        assert raster.crs.to_epsg() == (5070 if suffix == "conus_5070" else 4326)
+        assert raster.nodata is not None
+        values = raster.read(masked=True)
+    assert 0.02 < values.mean() < 0.5
+    assert "stefaland_provenance" in rasterio.open(path).tags()
+    for ending in ("qml", "png"):
+        assert path.with_suffix(f".{ending}").stat().st_size > 500
+
+
+def test_the_sea_is_nodata_and_land_is_complete(run_folder: Path) -> None:
+    with rasterio.open(run_folder / "maps" / "soil_moisture_global.tif") as raster:
+        pacific, sahara = raster.sample([(-150.0, 10.0), (15.0, 23.0)])
+    assert np.isnan(pacific).all()
+    assert np.isfinite(sahara).all()
+    holes = json.loads((run_folder / ".stages" / "mosaic.finished.json").read_text())
+    assert holes["result"]["holes"]["global"]["missing"] == 0
+
+
+@pytest.mark.skipif(shutil.which("gdalinfo") is None, reason="no gdalinfo (Debian: gdal-bin)")
+def test_an_older_gdal_reads_every_published_file(run_folder: Path) -> None:
+    files = [*(run_folder / "maps").glob("*.tif"), *(run_folder / "maps").glob("*.zarr")]
+    assert len(files) == 18
+    for path in files:
+        source = f'ZARR:"{path}"' if path.suffix == ".zarr" else str(path)
+        done = subprocess.run(["gdalinfo", "-json", source], capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        info = json.loads(done.stdout)
+        epsg = re.findall(r'ID\["EPSG",(\d+)\]', info["coordinateSystem"]["wkt"])[-1]
+        assert epsg == ("5070" if "5070" in path.name else "4326"), path
+        west, dx, _, north, _, dy = info["geoTransform"]
+        assert (west, north) == ((-2375000, 3200000) if "5070" in path.name else
+                                 (-180, 84) if "global" in path.name else (-125, 50))  # fmt: skip
+        assert dx == -dy
+        assert all("noDataValue" in band for band in info["bands"]), path
+        if path.name == "soil_moisture_global.tif":
+            assert [band["description"] for band in info["bands"]] == MONTHS
+
+
+def test_zarr_stac_and_project_open(run_folder: Path) -> None:
+    ds = xr.open_dataset(run_folder / "maps" / "soil_moisture_conus.zarr", engine="zarr")
+    assert ds["soil_moisture"].dims == ("time", "y", "x")
+    assert validate_collection(run_folder / "maps" / "collection.json") == 3
+    items = list(pystac.Collection.from_file(run_folder / "maps" / "collection.json").get_items())
+    assert {item.id for item in items} == {
+        "soil_moisture_global", "soil_moisture_conus", "soil_moisture_conus_5070"
+    }  # fmt: skip
+    assert (run_folder / "maps" / "quickstart.qgz").exists()
+
+
+def test_the_scorecard_has_every_model_on_held_out_sites_only(run_folder: Path) -> None:
+    card = json.loads((run_folder / "scorecard.json").read_text())
+    assert set(card["models"]) == {"stefaland", "climatology", "ridge", "lstm", "scratch"}
+    assert sorted(card["ranking"]) == sorted(card["models"])
+    assert set(card["models"]["ridge"]["folds"]) == {"americas", "others"}
+    assert 900 < card["sites"] < 2100
+    heldout = xr.open_zarr(run_folder / "heldout.zarr", consolidated=False)
+    assert heldout["observed"].dims == ("site", "time")
+    for name in ("americas", "others"):
+        fold = json.loads((run_folder / "folds" / f"{name}.json").read_text())
+        assert not set(fold["test"]) & set(fold["train"])
+
+
+def test_the_report_is_one_file_without_network(run_folder: Path) -> None:
+    page = (run_folder / "report.html").read_text()
+    assert not re.findall(r"""(?:src|href)=["'](?!data:)""", page)
+    assert page.count("data:image/png") >= 12
+    assert "central Sahara" in page
+    assert "Best on held-out data" in page
+
+
+def test_a_finished_run_is_skipped_and_a_changed_setting_reruns_what_depends(
+    run_folder: Path,
+) -> None:
+    runs = run_folder.parent
+    before = (run_folder / ".stages" / "predict.finished.json").stat().st_mtime_ns
+    again = stefaland(runs, "quickstart", QUICKSTART, "run")
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("already finished") == len(STAGES)
+    changed = stefaland(
+        runs, "quickstart", (*QUICKSTART, "score.metric=RMSE", "score.over=sites"), "run"
+    )
+    assert changed.returncode == 0, changed.stderr
+    assert changed.stderr.count("already finished") == len(STAGES) - 2
+    assert (run_folder / ".stages" / "predict.finished.json").stat().st_mtime_ns == before
+
+
+def test_a_dry_run_says_what_it_would_cost_and_writes_no_stage(
+    tmp_path: Path,
+) -> None:
+    done = stefaland(tmp_path, "quickstart", QUICKSTART, "run", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "would run" in done.stderr
+    assert re.search(r"global.*4 ", done.stderr)
+    assert not (tmp_path / "quickstart" / "cubes").exists()
