@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.atomic import make_folder, new_folder, remove_stale_partials, write_bytes, writing
+from pipeline.atomic import FileSet, make_folder, new_folder, remove_stale_partials, writing
 from pipeline.integrity import Problem, verify_cube
 from pipeline.locations import write_locations
 from pipeline.shards import EncodedShard, digest, encode_shard, shard_file
@@ -103,10 +103,11 @@ def write_tile(path: str | Path, tile: Tile, ds: xr.Dataset) -> dict[str, dict[s
     path = Path(path)
     store = read_store(path)
     start = _guard(store, tile, ds)
-    return {
-        str(name): _write_variable(store, tile, ds[name], start)
-        for name in sorted(map(str, ds.data_vars))
-    }
+    with writing(path), FileSet() as files:
+        return {
+            name: _write_variable(store, tile, ds[name], start, files)
+            for name in sorted(map(str, ds.data_vars))
+        }
 
 
 def _guard(store: Store, tile: Tile, ds: xr.Dataset) -> int:
@@ -160,8 +161,10 @@ def _first_time(store: Store, where: str, ds: xr.Dataset, length: int) -> int:
     return first
 
 
-def _write_variable(store: Store, tile: Tile, da: xr.DataArray, start: int) -> dict[str, Any]:
-    """Write the variable's shards of this tile, one for each block of times."""
+def _write_variable(
+    store: Store, tile: Tile, da: xr.DataArray, start: int, files: FileSet
+) -> dict[str, Any]:
+    """Encode the variable's shards of this tile, one for each block of times, into `files`."""
     layout, array, block = store.layouts[str(da.name)], store.path / str(da.name), da.values
     length = layout.shard[0]
     parts: dict[tuple[int, ...], np.ndarray] = {(tile.row, tile.col): block}
@@ -173,19 +176,18 @@ def _write_variable(store: Store, tile: Tile, da: xr.DataArray, start: int) -> d
     valid, low, high, digests = 0, math.inf, -math.inf, []
     for place, part in parts.items():
         shard = encode_shard(part, layout)
-        digests.append(_write_shard(shard_file(array, place), shard))
+        digests.append(_add_shard(files, shard_file(array, place), shard))
         valid, low, high = valid + shard.valid, min(low, shard.minimum), max(high, shard.maximum)
     summary = {"valid": valid, "min": low, "max": high} if valid else {"valid": 0}
     return {**summary, "shards": digests}
 
 
-def _write_shard(file: Path, shard: EncodedShard) -> str:
-    """Write one shard, or remove it where it has no values; gives its digest."""
-    with writing(file):
-        if not shard.pieces:
-            file.unlink(missing_ok=True)
-            return ""
-        file.parent.mkdir(parents=True, exist_ok=True)
-        remove_stale_partials(file.parent, f"{file.name}.*")
-        write_bytes(file, shard.pieces)
+def _add_shard(files: FileSet, file: Path, shard: EncodedShard) -> str:
+    """Have one shard written, or remove it where it has no values; gives its digest."""
+    if not shard.pieces:
+        file.unlink(missing_ok=True)
+        return ""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    remove_stale_partials(file.parent, f"{file.name}.*")
+    files.add(file, shard.pieces)
     return digest(shard.pieces)

@@ -202,7 +202,10 @@ def test_a_script_without_a_main_guard_starts_one_cluster(tmp_path):
     assert len(Ledger(tmp_path / "l", "f").names_done()) == 4
 
 
-@pytest.mark.parametrize("number, group", [(signal.SIGTERM, False), (signal.SIGINT, True)])
+@pytest.mark.parametrize(
+    "number, group",
+    [pytest.param(signal.SIGTERM, False, marks=pytest.mark.slow), (signal.SIGINT, True)],
+)
 def test_signals_end_the_run_and_its_workers_quickly(tmp_path, number, group):
     process = _script(tmp_path, 500, 0.05)
     ledger = Ledger(tmp_path / "l", "f")

@@ -80,7 +80,7 @@ def test_empty_boxes_are_empty(cube):
     assert read_box(cube / "rain", layout, [(0, 0), (3, 5), (1, 2)]).shape == (0, 2, 1)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(
     seed=st.integers(0, 2**32 - 1),
     shard=st.tuples(*(st.integers(1, 3),) * 3),
