@@ -29,21 +29,23 @@ class BandStatistics:
     minimum: float = math.inf
     maximum: float = -math.inf
 
-    def add(self, valid: np.ndarray) -> None:
-        """Take in more valid values, dims (cell,); `ValueError` where one is infinite."""
-        if not valid.size:
+    def add(self, values: np.ndarray, nodata: float) -> None:
+        """Take in more cells, dims (y, x), leaving out NaN and `nodata`.
+
+        `ValueError` where one is infinite.
+        """
+        from pipeline.moments import moments  # compiles
+
+        count, mean, squares, minimum, maximum = moments(values, nodata)
+        if not count:
             return
-        if not np.isfinite(valid).all():
+        if math.isinf(minimum) or math.isinf(maximum):
             raise ValueError("infinite values")
-        values = valid.astype(np.float64)
-        mean, total = float(values.mean()), self.count + values.size
-        shift = mean - self.mean
-        self.squares += float(((values - mean) ** 2).sum())
-        self.squares += shift**2 * self.count * values.size / total
-        self.mean += shift * values.size / total
+        total, shift = self.count + count, mean - self.mean
+        self.squares += squares + shift**2 * self.count * count / total
+        self.mean += shift * count / total
         self.count = total
-        self.minimum = min(self.minimum, float(values.min()))
-        self.maximum = max(self.maximum, float(values.max()))
+        self.minimum, self.maximum = min(self.minimum, minimum), max(self.maximum, maximum)
 
     def tags(self, cells: int) -> dict[str, str]:
         """GDAL's statistics tags of a band of so many cells; none where no cell is valid."""

@@ -15,6 +15,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -77,24 +78,24 @@ def write_cog(
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder,
-        rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES),
+        rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, GDAL_MEM_ENABLE_OPEN="YES"),
     ):
-        scratch, cog = Path(folder) / "scratch.tif", Path(folder) / path.name
-        with rasterio.open(scratch, "w", **profile) as raster:
+        cog = Path(folder) / path.name
+        with _source(da, profile, Path(folder) / "scratch.tif") as raster:
             describe(raster, da, names, units, metadata or {})
             if legend is not None and kind == "categorical" and bands == 1:
                 raster.write_colormap(1, legend.colour_table)
             _stream(raster, da, block, path.name)
-        options = {
-            "BLOCKSIZE": block,
-            "COMPRESS": "DEFLATE",
-            "LEVEL": level,
-            "PREDICTOR": "YES" if kind == "continuous" else "NO",
-            "OVERVIEW_RESAMPLING": "AVERAGE" if kind == "continuous" else "MODE",
-            "NUM_THREADS": threads or "ALL_CPUS",
-            "BIGTIFF": "IF_SAFER",
-        }
-        rasterio.shutil.copy(scratch, cog, driver="COG", **options)
+            options = {
+                "BLOCKSIZE": block,
+                "COMPRESS": "DEFLATE",
+                "LEVEL": level,
+                "PREDICTOR": "YES" if kind == "continuous" else "NO",
+                "OVERVIEW_RESAMPLING": "AVERAGE" if kind == "continuous" else "MODE",
+                "NUM_THREADS": threads or "ALL_CPUS",
+                "BIGTIFF": "IF_SAFER",
+            }
+            rasterio.shutil.copy(raster, cog, driver="COG", **options)
         faults = [
             *cog_faults(cog, grid, names, nodata, dtype),
             *_value_faults(cog, da, nodata, block),
@@ -103,6 +104,38 @@ def write_cog(
             raise RuntimeError("written but not as meant:\n" + "\n".join(map(str, faults)))
         os.replace(cog, path)
     return path
+
+
+def _is_ready(da: xr.DataArray, profile: Mapping[str, Any]) -> bool:
+    """Whether GDAL can read the array where it lies in memory."""
+    return (
+        isinstance(da.variable._data, np.ndarray)
+        and da.dtype == profile["dtype"]
+        and da.values.flags.c_contiguous
+        and (da.dtype.kind != "f" or math.isnan(profile["nodata"]))
+    )
+
+
+@contextmanager
+def _source(da: xr.DataArray, profile: dict[str, Any], scratch: Path) -> Iterator[Any]:
+    """What the COG is copied from: the array itself where it is ready, else a scratch file."""
+    if not _is_ready(da, profile):
+        with rasterio.open(scratch, "w+", **profile) as raster:
+            yield raster
+        return
+    corners = "/".join(repr(float(v)) for v in profile["transform"].to_gdal())
+    about = {
+        "DATAPOINTER": da.values.__array_interface__["data"][0],
+        "PIXELS": profile["width"],
+        "LINES": profile["height"],
+        "BANDS": profile["count"],
+        "DATATYPE": {"float32": "Float32", "uint8": "Byte"}[profile["dtype"]],
+        "GEOTRANSFORM": corners,
+    }
+    name = "MEM:::" + ",".join(f"{key}={value}" for key, value in about.items())
+    with rasterio.open(name, "r+") as raster:
+        raster.crs, raster.nodata = profile["crs"], profile["nodata"]
+        yield raster
 
 
 def block_size(shape: tuple[int, int], bands: int, itemsize: int) -> int:
@@ -198,19 +231,19 @@ def read_window(da: xr.DataArray, window: Window) -> np.ndarray:
 
 
 def _stream(raster: Any, da: xr.DataArray, block: int, where: str) -> None:
-    """Copy the map's values to the scratch file; exact statistics go into its tags."""
+    """Copy the values to the raster, unless it is the map itself; set its exact statistics."""
     statistics = [BandStatistics() for _ in range(raster.count)]
     dtype = np.dtype(raster.dtypes[0])
     for window in _windows(raster.shape, raster.count, dtype.itemsize, block):
         values = read_window(da, window).astype(dtype, copy=False)
         for number, (band, of_band) in enumerate(zip(values, statistics, strict=True), start=1):
-            missing = np.isnan(band) if dtype.kind == "f" else band == raster.nodata
             try:
-                of_band.add(band[~missing])
+                of_band.add(band, raster.nodata)
             except ValueError as error:
                 found = str(error)
                 raise bad_input(f"{where}: band {number}", found, "finite values or NaN") from None
-        raster.write(_stored(values, raster.nodata), window=window)
+        if raster.driver != "MEM":
+            raster.write(_stored(values, raster.nodata), window=window)
     for number, of_band in enumerate(statistics, start=1):
         raster.update_tags(number, **of_band.tags(raster.height * raster.width))
 
