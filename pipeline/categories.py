@@ -13,6 +13,7 @@ import xarray as xr
 from stefaland.errors import bad_input
 
 _MOST_CLASSES = 4096
+_UNKNOWN = -2
 
 
 def classes_of(da: xr.DataArray, name: str) -> dict[int, str]:
@@ -44,29 +45,35 @@ def classes_of(da: xr.DataArray, name: str) -> dict[int, str]:
 def class_index(
     values: np.ndarray, classes: np.ndarray | None, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Position of every value among the classes, int32, -1 where missing; and the classes.
+    """Position of every value among the classes, int16, -1 where missing; and the classes.
 
     `InputError` for values that are no whole numbers, or not among `classes` where given.
     """
-    valid = values == values
-    codes = values.astype(np.int64) if valid.all() else np.where(valid, values, 0).astype(np.int64)
-    if values.dtype.kind == "f" and (codes[valid] != values[valid]).any():
-        raise bad_input(name, "values that are no whole numbers", "class codes")
-    known = codes[valid] if not valid.all() else codes
-    low, high = (int(known.min()), int(known.max())) if known.size else (0, 0)
+    if values.dtype.kind == "f":
+        valid = values == values
+        codes = np.where(valid, values, 0).astype(np.int64)
+        if (codes[valid] != values[valid]).any():
+            raise bad_input(name, "values that are no whole numbers", "class codes")
+    else:
+        valid, codes = np.True_, values
+    present = codes[valid] if valid.size > 1 else codes
+    low, high = (int(present.min()), int(present.max())) if present.size else (0, 0)
     if classes is None:
-        if high - low >= _MOST_CLASSES:
-            raise bad_input(
-                name, f"codes {low}..{high}", f"fewer than {_MOST_CLASSES} classes",
-                "Is this variable continuous?",
-            )  # fmt: skip
-        return np.where(valid, codes - low, -1).astype(np.int32), np.arange(low, high + 1)
+        classes = np.arange(low, min(high, low + _MOST_CLASSES) + 1)
     low, high = min(low, int(classes.min())), max(high, int(classes.max()))
-    table = np.full(high - low + 1, -2, np.int32)
+    if high - low >= 1 << 16 or classes.size > _MOST_CLASSES:
+        raise bad_input(
+            name, f"codes {low}..{high}", f"fewer than {_MOST_CLASSES} classes",
+            "Is this variable continuous?",
+        )  # fmt: skip
+    table = np.full(high - low + 1, _UNKNOWN, np.int16)
     table[classes - low] = np.arange(classes.size)
-    index = np.where(valid, table[np.where(valid, codes - low, 0)], -1).astype(np.int32)
-    if (index == -2).any():
-        strange = ", ".join(str(code) for code in np.unique(codes[index == -2])[:10])
+    offset = codes.astype(np.int64) - low if low else codes
+    index = table[np.where(valid, offset, 0)] if valid.size > 1 else table[offset]
+    if valid.size > 1:
+        index[~valid] = -1
+    if index.min(initial=0) == _UNKNOWN:
+        strange = ", ".join(str(code) for code in np.unique(codes[index == _UNKNOWN])[:10])
         raise bad_input(
             name, f"codes {strange}", "codes of flag_values",
             "Name them in the catalog entry, as a class or as nodata",

@@ -77,8 +77,8 @@ class Operator(Protocol):
     def strips(self) -> list[slice]:
         """Slices of target rows whose sparse matrices are of a bearable size."""
 
-    def sparse(self, rows: slice) -> Sparse:
-        """The matrix of some target rows on the whole source array."""
+    def matrix(self, rows: slice) -> tuple[Sparse, Window]:
+        """The matrix of some target rows, on the window of the source that it needs."""
 
     def overlaps(self) -> bool:
         """Whether any target cell meets any source cell."""
@@ -105,18 +105,17 @@ class Separable:
         entries = (self.x.weight > 0).sum() * max(1.0, (self.y.weight > 0).sum(axis=0).mean())
         return _slices(self.shape[0], max(1, int(_STRIP // max(entries, 1))))
 
-    def sparse(self, rows: slice) -> Sparse:
-        """The matrix of some target rows on the whole source array."""
+    def matrix(self, rows: slice) -> tuple[Sparse, Window]:
+        """The matrix of some target rows, on the window of the source that it needs."""
         from pipeline import kernels
 
-        y = self.y.part(rows)
-        begin = np.empty(y.start.size * self.x.start.size + 1, np.int64)
-        kernels.outer_count(y.weight, self.x.weight, begin)
+        part, window = Separable(self.y.part(rows), self.x).within()
+        y, x = part.y, part.x
+        begin = np.empty(y.start.size * x.start.size + 1, np.int64)
+        kernels.outer_count(y.weight, x.weight, begin)
         index, weight = np.empty(begin[-1], np.int64), np.empty(begin[-1])
-        kernels.outer_fill(
-            y.index, y.weight, self.x.index, self.x.weight, self.x.size, begin, index, weight
-        )
-        return Sparse(begin, index, weight, self.x.size)
+        kernels.outer_fill(y.index, y.weight, x.index, x.weight, x.size, begin, index, weight)
+        return Sparse(begin, index, weight, x.size), window
 
     def within(self) -> tuple[Separable, Window]:
         """The same operator on the smallest window of the source that it needs."""
@@ -135,7 +134,8 @@ def _narrowed(x: AxisWeights) -> tuple[AxisWeights, slice | np.ndarray]:
     """Weights along x on the columns that they need, and those columns, west to east."""
     met = x.weight > 0
     index = (x.start + np.arange(x.weight.shape[0])[:, None]) % x.size
-    used = np.unique(index[met]) if met.any() else np.zeros(1, np.int64)
+    used = np.flatnonzero(np.bincount(index[met], minlength=x.size))
+    used = used if used.size else np.zeros(1, np.int64)
     left, columns = _arc(used, x.size)
     start = np.where(met.any(axis=0), (x.start - left) % x.size, 0)
     narrow = replace(x, start=start, size=columns, reverse=False)

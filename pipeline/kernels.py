@@ -183,7 +183,7 @@ def sparse_std(values, begin, index, weight, least, first, out, coverage):  # ty
 def sparse_classes(codes, begin, index, weight, shares, total):  # type: ignore[no-untyped-def]
     """Area of each class by target cell; sparse matrix as in `sparse_mean`, no division.
 
-    `codes` int32 (t, source cell), -1 where missing; writes `shares` (t, cell, class) and their
+    `codes` int16 (t, source cell), -1 where missing; writes `shares` (t, cell, class) and their
     sum `total` (t, cell).
     """
     for t in range(codes.shape[0]):

@@ -193,7 +193,7 @@ def _sparse(
     kernel = kernels.sparse_std if job.method == "std" else kernels.sparse_mean
 
     def work(rows: slice) -> None:
-        matrix, window = job.operator.sparse(rows).within()
+        matrix, window = job.operator.matrix(rows)
         first = rows.start * out.shape[2]
         for times in _time_blocks(da, window):
             values = of(read_window(da, times, window))
@@ -210,7 +210,7 @@ def _classes(
     from pipeline import kernels
 
     def work(rows: slice) -> None:
-        matrix, window = job.operator.sparse(rows).within()
+        matrix, window = job.operator.matrix(rows)
         for times in _time_blocks(da, window):
             values = read_window(da, times, window)
             codes, known = categories.class_index(values, classes, name)

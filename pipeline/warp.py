@@ -19,7 +19,7 @@ import xarray as xr
 from pipeline.axes import PER_DEGREE, PER_UNIT, Axis, source_axes
 from pipeline.crs import EARTH_RADIUS, crs_of
 from pipeline.curvilinear import Locator, unit_vectors
-from pipeline.engine import Sparse
+from pipeline.engine import Sparse, Window
 from pipeline.grid import TargetGrid
 from pipeline.weights import point_weights
 from stefaland.errors import bad_input
@@ -44,7 +44,7 @@ class Warp:
     x: Axis
     kind: str
     area: np.ndarray | None = None
-    _held: dict[tuple[int, int], Sparse] = field(default_factory=dict, repr=False)
+    _held: dict[tuple[int, int], tuple[Sparse, Window]] = field(default_factory=dict, repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -55,25 +55,25 @@ class Warp:
         """Slices of target rows whose matrices are of a bearable size."""
         rows, cols = self.grid.shape
         middle = self.grid.window(slice(rows // 2, rows // 2 + 1), slice(None))
-        per_row = max(cols, self.sparse_of(middle).index.size)
+        per_row = max(cols, self.sparse(middle).index.size)
         step = max(1, min(_STRIP // cols, _ENTRIES // per_row))
         return [slice(r, min(r + step, rows)) for r in range(0, rows, step)]
 
     def overlaps(self) -> bool:
         """Whether any target cell meets any source cell."""
-        return any(self.sparse(rows).index.size for rows in self.strips())
+        return any(self.matrix(rows)[0].index.size for rows in self.strips())
 
-    def sparse(self, rows: slice) -> Sparse:
-        """The matrix of some target rows on the whole source array."""
+    def matrix(self, rows: slice) -> tuple[Sparse, Window]:
+        """The matrix of some target rows, on the window of the source that it needs."""
         key = (rows.start, rows.stop)
-        matrix = self._held.get(key)
-        if matrix is None:
-            matrix = self.sparse_of(self.grid.window(rows, slice(None)))
+        held = self._held.get(key)
+        if held is None:
+            held = self.sparse(self.grid.window(rows, slice(None))).within()
             if len(self._held) < _HELD:
-                self._held[key] = matrix
-        return matrix
+                self._held[key] = held
+        return held
 
-    def sparse_of(self, strip: TargetGrid) -> Sparse:
+    def sparse(self, strip: TargetGrid) -> Sparse:
         """The matrix of a window of the target grid on the whole source array."""
         if self.kind == "area":
             return self._areas(strip)
