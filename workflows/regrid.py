@@ -14,6 +14,7 @@ from typing import Any
 import xarray as xr
 from distributed import Client
 
+from pipeline.basins import read_locations_source
 from pipeline.canonical import canonicalise
 from pipeline.catalog import Source, Variable
 from pipeline.cluster import connect
@@ -101,7 +102,7 @@ def regrid_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
         points = open_cube(task.points).load()
         return regrid_points(points, grid, max_distance_km=task.max_distance_km)
     parts = [regrid_source(task, source, grid) for source in task.sources]
-    return xr.merge(parts, compat="override", join="exact", combine_attrs="drop")
+    return xr.merge(parts, compat="override", join="exact", combine_attrs="override")
 
 
 def regrid_tile(task: RegridTask, tile: Tile) -> dict[str, Any]:
@@ -154,8 +155,6 @@ def _fill_grid(run: Run, cube: str, client: Client | None) -> int:
 def _write_locations(run: Run, cube: str) -> None:
     if run.cube(cube).exists():
         return
-    from pipeline.basins import read_locations_source
-
     source = run.catalog[str(run.config.cubes[cube].locations)]
     ds = read_locations_source(source, run.variables)
     write_locations(run.cube(cube), ds.assign_attrs({**ds.attrs, **_attributes(run)}))
