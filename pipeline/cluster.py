@@ -213,22 +213,26 @@ def _slurm(config: ClusterConfig) -> Any:
             "a login node of a SLURM cluster",
             "Use --set cluster.kind=local here.",
         )
-    slurm = config.slurm
-    cluster = _slurm_cluster_class()(
-        queue=slurm.queue,
-        account=slurm.account,
-        walltime=slurm.walltime,
-        cores=slurm.cores,
-        processes=slurm.processes,
-        memory=slurm.memory,
-        job_extra_directives=list(slurm.directives),
-        job_script_prologue=list(slurm.prologue),
-        local_directory=slurm.scratch,
-        interface=slurm.interface,
-        worker_extra_args=slurm.lifetime,
-    )
-    cluster.adapt(minimum_jobs=slurm.minimum_jobs, maximum_jobs=slurm.jobs)
+    cluster = _slurm_cluster_class()(**slurm_settings(config.slurm))
+    cluster.adapt(minimum_jobs=config.slurm.minimum_jobs, maximum_jobs=config.slurm.jobs)
     return cluster
+
+
+def slurm_settings(slurm: SlurmConfig) -> dict[str, Any]:
+    """Arguments of dask-jobqueue's `SLURMCluster`."""
+    return {
+        "queue": slurm.queue,
+        "account": slurm.account,
+        "walltime": slurm.walltime,
+        "cores": slurm.cores,
+        "processes": slurm.processes,
+        "memory": slurm.memory,
+        "job_extra_directives": list(slurm.directives),
+        "job_script_prologue": list(slurm.prologue),
+        "local_directory": slurm.scratch,
+        "interface": slurm.interface,
+        "worker_extra_args": slurm.lifetime,
+    }
 
 
 def _slurm_cluster_class() -> Any:

@@ -22,8 +22,10 @@ from pipeline.tiles import Tile, tile_grid
 from stefaland.errors import Faults, bad_input
 
 TIME_CHUNK = 1024
-SQUARE_CHUNK = 16
-"""Longest chunk in time, and the edge of its square in cells: see docs/benchmarks.md."""
+CHUNK_BYTES = 1 << 20
+SQUARES = 16, 128
+"""Longest chunk in time, its size, and the least and greatest edge in cells: few enough bytes to
+read one place's series, enough to fill a codec's block (docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class CubeTemplate:
     variables: Mapping[str, CubeVariable]
     tile: tuple[int, int]
     chunk: tuple[int, int, int]
+    flat_chunk: tuple[int, int]
+    """Of variables without time."""
     time_shard: int
 
     @property
@@ -78,17 +82,21 @@ class CubeTemplate:
         steps = 0 if self.time is None else self.time.size
         sizes = {"time": steps, "y": self.grid.shape[0], "x": self.grid.shape[1]}
         shards = {"time": self.time_shard, "y": self.tile[0], "x": self.tile[1]}
-        chunks = dict(zip(("time", "y", "x"), self.chunk, strict=True))
-        shape, shard, chunk = (
-            tuple(of[dim] for dim in variable.dims) for of in (sizes, shards, chunks)
-        )
-        return shape, shard, chunk
+        shape, shard = (tuple(of[dim] for dim in variable.dims) for of in (sizes, shards))
+        return shape, shard, self.chunk if "time" in variable.dims else self.flat_chunk
 
 
 def _divisor_near(length: int, wanted: int) -> int:
     """The divisor of `length` whose ratio to `wanted` is nearest to 1."""
     divisors = [n for n in range(1, length + 1) if length % n == 0]
     return min(divisors, key=lambda n: abs(math.log(n / wanted)))
+
+
+def _square(tile: tuple[int, ...], steps: int) -> tuple[int, int]:
+    """Edges that divide the tile, of a chunk of `steps` float32 near the wanted size."""
+    edge = math.sqrt(CHUNK_BYTES / (4 * steps))
+    wanted = round(min(max(edge, SQUARES[0]), SQUARES[1]))
+    return _divisor_near(tile[0], wanted), _divisor_near(tile[1], wanted)
 
 
 def _time_axis(time: Any) -> xr.DataArray | None:
@@ -134,14 +142,15 @@ def cube_template(
         faults.add("cube", "no variables", "at least one")
     long = min(steps, time_shard or steps)
     if chunk is None:
-        squares = (_divisor_near(length, SQUARE_CHUNK) for length in tile)
-        rows, cols = squares
-        chunk = (min(long, TIME_CHUNK), rows, cols)
+        chunk = (min(long, TIME_CHUNK), *_square(tile, min(long, TIME_CHUNK)))
+        flat_chunk = _square(tile, 1)
+    else:
+        flat_chunk = chunk[1:]
     long = math.ceil(long / chunk[0]) * chunk[0]
     if any(length % part for length, part in zip(tile, chunk[1:], strict=True)):
         faults.add("cube chunk", f"{chunk} in tiles of {tile}", "chunks that divide the tile")
     faults.raise_if_any()
-    return CubeTemplate(grid, axis, parsed, (tile[0], tile[1]), chunk, long)
+    return CubeTemplate(grid, axis, parsed, (tile[0], tile[1]), chunk, flat_chunk, long)
 
 
 def encoded_time(time: xr.DataArray) -> tuple[np.ndarray, dict[str, Any]]:

@@ -13,7 +13,13 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline.cluster import ClusterConfig, SlurmConfig, _slurm_cluster_class, connect
+from pipeline.cluster import (
+    ClusterConfig,
+    SlurmConfig,
+    _slurm_cluster_class,
+    connect,
+    slurm_settings,
+)
 from pipeline.ledger import Ledger
 from pipeline.run import StageError, run_stage
 from pipeline.tasks import WINDOW_PER_THREAD
@@ -148,6 +154,23 @@ def test_dask_jobqueue_does_not_take_ctrl_c_over():
     before = signal.getsignal(signal.SIGINT)
     assert _slurm_cluster_class().__name__ == "SLURMCluster"
     assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_the_job_script_has_what_the_site_wants():
+    slurm = SlurmConfig(
+        queue="normal", account="hydro", walltime="02:00:00", cores=16, processes=8, memory="64GiB",
+        directives=("--constraint=milan",), prologue=("module load proj",), scratch="/scratch",
+    )  # fmt: skip
+    cluster = _slurm_cluster_class()(**slurm_settings(slurm), scheduler_options={"port": 0})
+    try:
+        script = cluster.job_script()
+    finally:
+        cluster.close()
+    for line in ("-p normal", "-A hydro", "-t 02:00:00", "--mem=64G", "--constraint=milan"):
+        assert f"#SBATCH {line}" in script
+    assert "module load proj" in script
+    for part in ("--nworkers 8", "--nthreads 2", "--lifetime 6480s", "--local-directory /scratch"):
+        assert part in script
 
 
 def test_slurm_workers_end_before_the_wall_time():

@@ -204,11 +204,25 @@ def test_shards_may_be_cut_in_time(tmp_path):
     )
 
 
-def test_chunks_divide_the_shard_and_stay_near_square():
-    made = cube_template(GRID, TIME, {"a": {"dims": ("time", "y", "x")}}, (52, 59))
-    assert made.layout("a")[2][1:] == (13, 59)
-    made = cube_template(GRID, TIME, {"a": {"dims": ("time", "y", "x")}}, (72, 90))
-    assert made.layout("a")[2][1:] == (18, 15)
+@pytest.mark.parametrize(
+    "steps, tile, expected",
+    [
+        (14600, (64, 64), (1024, 16, 16)),
+        (730, (120, 120), (730, 20, 20)),
+        (12, (72, 90), (12, 72, 90)),
+        (12, (512, 512), (12, 128, 128)),
+        (730, (52, 59), (730, 26, 59)),
+    ],
+)
+def test_chunks_divide_the_shard_and_keep_their_size(steps, tile, expected):
+    days = np.datetime64("2000-01-01") + np.arange(steps)
+    names = {"a": {"dims": ("time", "y", "x")}, "s": {"dims": ("y", "x")}}
+    made = cube_template(GRID, days, names, tile)
+    _, shard, chunk = made.layout("a")
+    assert chunk == expected
+    assert shard == (-(-steps // chunk[0]) * chunk[0], *tile)
+    flat = made.layout("s")[2]
+    assert all(n % part == 0 and part <= 128 for n, part in zip(tile, flat, strict=True))
 
 
 @pytest.mark.parametrize(
