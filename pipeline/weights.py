@@ -6,8 +6,8 @@ positions of the two cells alone, never on the window, so any tiling gives the s
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass
+from threading import Lock
 
 import numpy as np
 
@@ -48,13 +48,16 @@ class AxisWeights:
 def axis_weights(source: Axis, target: Axis, method: str) -> AxisWeights:
     """Weights of `method` ("area", "bilinear" or "nearest") along one axis; cached by axes."""
     key = (method, source.key(), target.key())
-    if key not in _cache:
+    with _lock:
+        found = _cache.get(key)
+    if found is None:
         make = {"area": _area, "bilinear": _bilinear, "nearest": _nearest}[method]
-        _cache[key] = make(source, target)
-        if len(_cache) > _CACHE_SIZE:
-            _cache.popitem(last=False)
-    _cache.move_to_end(key)
-    return _cache[key]
+        found = make(source, target)
+        with _lock:
+            _cache[key] = found
+            if len(_cache) > _CACHE_SIZE:
+                _cache.pop(next(iter(_cache)))
+    return found
 
 
 def point_weights(source: Axis, position: np.ndarray, method: str) -> AxisWeights:
@@ -63,7 +66,8 @@ def point_weights(source: Axis, position: np.ndarray, method: str) -> AxisWeight
     return (_bilinear if method == "bilinear" else _nearest)(source, points)
 
 
-_cache: OrderedDict[tuple[str, bytes, bytes], AxisWeights] = OrderedDict()
+_cache: dict[tuple[str, bytes, bytes], AxisWeights] = {}
+_lock = Lock()
 _CACHE_SIZE = 64
 
 

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import pipeline.regrid as module
-from pipeline.engine import Separable
+from pipeline.engine import Separable, default_threads
 from pipeline.grid import TargetGrid
 from pipeline.regrid import METHODS, operator_for, regrid, source_window
 from stefaland.errors import InputError
@@ -194,3 +194,38 @@ def test_bad_input_is_refused_with_its_reason(change, method: str, message: str)
 def test_min_coverage_is_a_share() -> None:
     with pytest.raises(InputError, match="min_coverage"):
         regrid(globe(10.0), CONUS, "mean", 50)
+
+
+def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    assert default_threads() == 3
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    assert default_threads() >= 1
+
+
+def test_loops_compile_without_a_folder_for_their_cache(monkeypatch: pytest.MonkeyPatch) -> None:
+    import pipeline.compiled as compiled
+
+    given = []
+
+    def refusing(**options: bool | str) -> object:
+        given.append(options)
+        if options.get("cache"):
+            raise RuntimeError("cannot cache function: no locator available")
+        return lambda function: function
+
+    monkeypatch.setattr(compiled, "njit", refusing)
+    assert compiled.compiled(len) is len
+    assert [options.get("cache", False) for options in given] == [True, False]
+
+
+def test_many_threads_may_regrid_at_once() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    ds = with_gaps(globe(3.0))
+    targets = [grid(-120, 20, -60, 20 + 2 * n, 2) for n in range(3, 30)] + [ALBERS] * 3
+    alone = [regrid(ds, target, "mean", threads=1) for target in targets]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(lambda target: regrid(ds, target, "mean", threads=2), targets))
+    for one, other in zip(alone, together, strict=True):
+        xr.testing.assert_identical(one, other)
