@@ -211,7 +211,7 @@ def _checked(ds: xr.Dataset, source: Source, variables: Mapping[str, Variable]) 
 def upstream_units(
     to_segment: np.ndarray, unit_segment: np.ndarray, gauges: Mapping[str, int]
 ) -> dict[str, np.ndarray]:
-    """Gauge → positions of the units that drain to its segment; segments count from 1, 0 is none."""
+    """Gauge → positions of the units that drain to its segment; they count from 1, 0 is none."""
     above: dict[int, list[int]] = {}
     for segment, downstream in enumerate(np.asarray(to_segment).tolist(), start=1):
         above.setdefault(int(downstream), []).append(segment)

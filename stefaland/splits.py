@@ -165,7 +165,10 @@ def _parts(
     labels, place = np.unique(keys, return_inverse=True)
     if len(labels) < k:
         raise bad_input("folds", f"{len(labels)} groups", f"at least k = {k}")
-    assigned = rng.permutation(len(labels)) % k
+    # Groups of one size are dealt at random; large ones first, so that folds are of like size.
+    order = rng.permutation(len(labels))
+    part = _balanced(np.arange(len(labels))[order], np.bincount(place)[order], k)
+    assigned = np.array([part[label] for label in range(len(labels))])
     return {f"{kind[:-1]}{i}": (assigned[place] == i, ()) for i in range(k)}
 
 

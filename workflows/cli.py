@@ -156,6 +156,8 @@ def doctor() -> None:
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: bad input ends with one message and exit code 2, an interrupt with 130."""
     logging.basicConfig(level=os.environ.get("STEFALAND_LOG", "WARNING"))
+    # CF's unit definitions overwrite pint's own on purpose.
+    logging.getLogger("pint.util").setLevel(logging.ERROR)
     try:
         app(arguments, standalone_mode=True)
     except InputError as error:
