@@ -172,6 +172,8 @@ class Ridge:
                 residual = _residual(validation, candidate, cyclic, weights)
                 model = cls(weights, residual, candidate, data.target_names, cyclic)
                 error = model._physical_error(validation)
+                # A law in logarithms may run away on cells unlike the training cells.
+                error = error if np.isfinite(error) else np.inf
                 if best is None or error < best[0]:
                     best = error, model
         assert best is not None
@@ -192,8 +194,9 @@ class Ridge:
             normal = torch.from_numpy(features @ self.weights)
             scale = torch.from_numpy(self.residual).expand_as(normal)
             mean, spread = self.normaliser.moments(normal, scale, self.target_names)
-            means.append(mean.numpy().astype(np.float32))
-            spreads.append(spread.numpy().astype(np.float32))
+            with np.errstate(over="ignore"):
+                means.append(mean.numpy().astype(np.float32))
+                spreads.append(spread.numpy().astype(np.float32))
         return {"mean": np.concatenate(means), "spread": np.concatenate(spreads)}
 
 

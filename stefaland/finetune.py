@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -28,6 +29,7 @@ from stefaland.loop import Source, fingerprint, fit
 from stefaland.losses import finetune_loss
 from stefaland.lstm import LSTMConfig, LSTMNetwork, is_lstm, load_lstm, save_lstm
 from stefaland.mae import StefaLand
+from stefaland.metrics import Z_90
 from stefaland.normalise import Normaliser
 from stefaland.predict import Member
 from stefaland.sampler import Draw
@@ -103,8 +105,8 @@ class HeldOutLoss:
         }
 
     def spread_factor(self, model: nn.Module) -> tuple[float, ...] | None:
-        """[O] by which the network's scales must grow to fit the validation errors; None for
-        networks without scales or with too few valid values.
+        """[O] by which scales must grow for 90 % of the validation errors to lie within their 90 %
+        interval; None for networks without scales, or with too few valid values.
         """
         ratios = []
         late = slice(self.objective.warmup, None)
@@ -114,11 +116,15 @@ class HeldOutLoss:
                 if prediction.scale is None or batch.target is None:
                     return None
                 gap = (prediction.mean - batch.target) / prediction.scale
-                ratios.append(gap[:, late].flatten(0, 1).double().square())
-        squares = torch.cat(ratios)
-        if int((~squares.isnan()).sum(0).min()) < MIN_CALIBRATION:
-            return None
-        return tuple(squares.nanmean(0).sqrt().clamp(0.1, 10.0).tolist())
+                ratios.append(gap[:, late].flatten(0, 1).abs())
+        factors = []
+        for column in torch.cat(ratios).double().cpu().numpy().T:
+            valid = column[np.isfinite(column)]
+            if len(valid) < MIN_CALIBRATION:
+                return None
+            # A quantile, not the root mean square: a few gross errors must not widen every spread.
+            factors.append(float(np.clip(np.quantile(valid, 0.9) / Z_90, 0.1, 10.0)))
+        return tuple(factors)
 
 
 def validation_draws(

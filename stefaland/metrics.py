@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 HIGH_SHARE, LOW_SHARE = 0.02, 0.3
 """Shares of the flow duration curve: the peaks of FHV, the low flows of FLV."""
 LOG_FLOOR = 1e-6
+Z_90 = 1.6448536269514722
+"""Half width, in standard deviations, of the central 90 % of a normal law."""
 SCORES = (
     "NSE", "KGE", "KGE_r", "KGE_alpha", "KGE_beta", "RMSE", "ubRMSE", "bias", "correlation"
 )  # fmt: skip
@@ -174,7 +176,7 @@ def gaussian_crps(obs: Any, mean: Any, spread: Any) -> Array:
         return np.where(s > 0, crps, np.abs(o - m))
 
 
-def coverage(obs: Any, mean: Any, spread: Any, z: float = 1.6448536269514722) -> Array:
+def coverage(obs: Any, mean: Any, spread: Any, z: float = Z_90) -> Array:
     """Share [N] of valid pairs within mean ± z·spread along the last axis; 0.9 is right for the
     default z under a normal law.
     """

@@ -80,6 +80,7 @@ def train_toy(folder: Path) -> None:
             (folder / "result.json").write_text(json.dumps([weights, result.history]))
 
 
+@pytest.mark.slow
 def test_two_ranks_equal_one_process_with_parts_of_unequal_size(tmp_path: Path) -> None:
     for name, ranks in (("one", 1), ("two", 2)):
         (tmp_path / name).mkdir()

@@ -138,7 +138,12 @@ def test_one_cell_of_a_group_an_epoch(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"precision": "bfloat16"}, {"accumulate": 2, "batch_size": 8, "steps_per_epoch": 120}],
+    [
+        {"precision": "bfloat16"},
+        pytest.param(
+            {"accumulate": 2, "batch_size": 8, "steps_per_epoch": 120}, marks=pytest.mark.slow
+        ),
+    ],
 )
 def test_options_of_training(tmp_path: Path, settings: dict[str, object]) -> None:
     optimiser = OptimiserConfig(lr=3e-3, ema_decay=0.9)
