@@ -1,7 +1,8 @@
 """python -m benchmarks.scale [--tiles 100,1000,10000] [--workers 2]
 
 What a tiled stage costs beside its work: milliseconds a no-op tile (submitted, marked in the ledger
-on disk, reported), the most tasks the scheduler held, and the memory it grew by.
+on disk, reported), how much of that is CPU of client and scheduler, the most tasks the scheduler
+held, and the memory it grew by.
 """
 
 from __future__ import annotations
@@ -66,7 +67,9 @@ def main() -> None:
     parser.add_argument("--tiles", default="100,1000,10000")
     parser.add_argument("--workers", type=int, default=2)
     given = parser.parse_args()
-    table = Table("tiles", "seconds", "ms a tile", "most tasks held", "memory grew by MiB")
+    table = Table(
+        "tiles", "seconds", "ms a tile", "CPU ms a tile", "most tasks held", "memory grew by MiB"
+    )
     with (
         tempfile.TemporaryDirectory() as folder,
         connect(ClusterConfig(workers=given.workers)) as client,
@@ -74,12 +77,13 @@ def main() -> None:
         for count in (50, *map(int, given.tiles.split(","))):
             items = [Item(f"t{i:06d}") for i in range(count)]
             with Watch(client) as watch:
-                began = time.perf_counter()
+                began, cpu = time.perf_counter(), time.process_time()
                 run_stage("noop", items, nothing, Ledger(Path(folder), f"n{count}"), client)
-                seconds = time.perf_counter() - began
+                seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
             if count != 50:  # the first warms the workers up
                 table.add_row(
                     f"{count:,}", f"{seconds:.1f}", f"{1e3 * seconds / count:.2f}",
+                    f"{1e3 * cpu / count:.2f}",
                     str(watch.most), f"{watch.growth / 2**20:.0f}",
                 )  # fmt: skip
     Console().print(table)

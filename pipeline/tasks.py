@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 MAX_STEP_BYTES = 1_000_000
 """A larger step carries arrays, which workers must read themselves."""
 MAX_SUMMARY_BYTES = 100_000
-WINDOW_PER_THREAD = 4
+WINDOW_PER_THREAD = 8
 """Tasks the scheduler holds for each worker thread: one at work, the others ready."""
 
 
