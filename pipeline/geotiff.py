@@ -1,8 +1,8 @@
 """Maps as true Cloud Optimized GeoTIFFs: written by GDAL's COG driver, then reopened and compared.
 
-Upstream: `mosaic`, `bands`. Beside the files: `style` (.qml), `preview` (.png), `stac`. Values
-stream block by block through an uncompressed scratch file, so that memory does not grow with the
-raster.
+Upstream: `mosaic`, `bands`. Beside the files: `style` (.qml), `preview` (.png), `stac`. An array
+in memory is read where it lies; a large lazy one streams through an uncompressed scratch file, so
+that memory does not grow with the raster.
 
 Missing values of float maps are NaN, tagged as nodata. GDAL since 2.x and QGIS both leave NaN out
 of statistics, overviews and drawing with or without the tag, and arithmetic that forgets the tag
@@ -37,6 +37,7 @@ MAX_BLOCK = 512
 _TILE_BYTES = 16 * 2**20  # of one uncompressed tile with all its bands, which readers hold whole
 _WINDOW_BYTES = 48 * 2**20
 _CACHE_BYTES = 128 * 2**20
+_LOADED_BYTES = 256 * 2**20  # lazy maps up to this size are read whole, larger ones streamed
 _COMPARED_BYTES = 64 * 2**20  # larger files are compared with their source in nine windows
 
 
@@ -67,6 +68,8 @@ def write_cog(
     dtype = "float32" if kind == "continuous" else "uint8"
     nodata = nodata if nodata is not None else (math.nan if dtype == "float32" else NODATA_CODE)
     _check_map(path.name, da, grid, kind, names)
+    if not isinstance(da.variable._data, np.ndarray) and da.nbytes <= _LOADED_BYTES:
+        da = da.compute()
     units = str(da.attrs.get("units", "")) if units is None else units
     block = block_size(grid.shape, bands, np.dtype(dtype).itemsize)
     profile = {

@@ -198,6 +198,7 @@ def test_a_file_that_is_not_as_meant_is_not_published(
         real(source, target, **options)
 
     monkeypatch.setattr(geotiff.rasterio.shutil, "copy", shifted)
+    monkeypatch.setattr(geotiff, "_LOADED_BYTES", 0)
     with pytest.raises(RuntimeError, match="the map's values"):
         write_cog(tmp_path / "a.tif", large().chunk(), LARGE)
     assert list(tmp_path.iterdir()) == []
@@ -267,8 +268,12 @@ def test_statistics_merge_whatever_the_pieces() -> None:
     assert BandStatistics().tags(10) == {}
 
 
-def test_a_lazy_map_gives_the_same_file(published: Path, tmp_path: Path) -> None:
-    """Streamed through the scratch file or read where it lies in memory: the same bytes."""
+@pytest.mark.parametrize("loaded", [0, 2**30])
+def test_a_lazy_map_gives_the_same_file(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded: int
+) -> None:
+    """Streamed through the scratch file, read first, or where it lies: the same bytes."""
+    monkeypatch.setattr(geotiff, "_LOADED_BYTES", loaded)
     lazy = write_cog(tmp_path / "large.tif", large().chunk({"y": 100}), LARGE)
     assert lazy.read_bytes() == (published / "large.tif").read_bytes()
     half = write_cog(tmp_path / "half.tif", large().astype("float64"), LARGE)
