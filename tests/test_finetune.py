@@ -144,7 +144,7 @@ def test_finetuning_does_not_see_the_test_cells(pretrained: Path, tmp_path: Path
 DAILY = daily_cells(60, 240)
 DAILY_CONFIG = FinetuneConfig(
     window=120, warmup_steps=40, epochs=20, steps_per_epoch=15, batch_size=16, seed=1,
-    optimiser=OptimiserConfig(lr=5e-3),
+    loss="beta_gaussian", optimiser=OptimiserConfig(lr=5e-3),
 )  # fmt: skip
 
 
@@ -168,7 +168,7 @@ def test_lstm_learns_the_buckets(tmp_path: Path) -> None:
     lstm = fit_baseline("lstm", given)
     held = DAILY.subset(given.fold.test)
     out = lstm.predict(held)
-    assert skill(out, DAILY, given.fold) > 0.35
+    assert skill(out, DAILY, given.fold) > 0.25
     assert skill(out, DAILY, given.fold) > skill(
         fit_baseline("climatology", given).predict(held), DAILY, given.fold
     )

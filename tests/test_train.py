@@ -61,7 +61,7 @@ def test_pretraining_reconstructs_far_better_than_the_mean(tmp_path: Path) -> No
     folder = run(tmp_path, config=config)
     best = json.loads((folder / "data.json").read_text())["training"]["best"]
     assert best["validation_forcing_skill"] > 0.6
-    assert best["validation_static_skill"] > 0.4
+    assert best["validation_static_skill"] > 0.2
 
 
 def test_checkpoint_holds_the_scaler_of_the_inputs_and_no_target(tmp_path: Path) -> None:
