@@ -83,7 +83,7 @@ class Source(Frozen):
     trim_start: tuple[int, int] = (0, 0)
     time: TimeAxis = TimeAxis()
     classes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
-    """Labels of a categorical source and the codes that each stands for; other codes are missing."""
+    """Labels of a categorical source and the codes each stands for; other codes are missing."""
     crs_is_wrong: bool = False
     """The file's own CRS is known to be wrong and `crs` is right."""
     options: dict[str, Any] = Field(default_factory=dict)

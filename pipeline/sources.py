@@ -28,18 +28,20 @@ MARGIN = 2.0
 INSTALL = "Run `make data`, or set STEFALAND_DATA to the folder that holds it."
 
 
-def open_source(source: Source, window: Window | None = None) -> xr.Dataset:
+def open_source(
+    source: Source, window: Window | None = None, margin: float | None = None
+) -> xr.Dataset:
     """The source's variables under their file names, lazy where the format allows.
 
-    Dims as in the file; npz has (time, y, x). A `window` crops to it with a margin of two cells
-    (to all longitudes where it leaves the file's range). Raises `InputError` for missing files and
-    variables.
+    Dims as in the file; npz has (time, y, x). A `window` crops to the cells that overlap it and
+    `margin` cells more (by default what the source's method looks at), to all longitudes where
+    that crosses the file's seam. Raises `InputError` for missing files and variables.
     """
     faults = Faults()
     check_files(source, faults)
     faults.raise_if_any()
     ds = _OPENERS[source.driver](source)
-    return ds if window is None else _cropped(ds, source, window)
+    return ds if window is None else _cropped(ds, source, window, margin)
 
 
 def check_files(source: Source, faults: Faults) -> bool:
@@ -209,12 +211,14 @@ def is_geographic(source: Source) -> bool:
     return bool(pyproj.CRS.from_user_input(source.crs).is_geographic)
 
 
-def _cropped(ds: xr.Dataset, source: Source, window: Window) -> xr.Dataset:
+def _cropped(ds: xr.Dataset, source: Source, window: Window, margin: float | None) -> xr.Dataset:
     west, south, east, north = window
     y_name, x_name = axis_names(source)
     y, x = ds[y_name].values.astype(np.float64), ds[x_name].values.astype(np.float64)
-    # Half a cell is all that can overlap; methods that look at neighbours see some more.
-    margin = MARGIN if source.method in ("bilinear", "nearest") else 0.5 - 1e-9
+    if margin is None:
+        margin = MARGIN if source.method in ("bilinear", "nearest") else 0.0
+    # The centre of a cell that overlaps the window lies within half a cell of it.
+    margin += 0.5 - 1e-9
     rows = _run((y >= south - margin * _step(y)) & (y <= north + margin * _step(y)))
     reach = margin * _step(x)
     if is_geographic(source):
@@ -234,7 +238,10 @@ def _run(inside: np.ndarray) -> slice:
     if not places.size:
         return slice(0, 0)
     first, last = int(places[0]), int(places[-1]) + 1
-    return slice(first, last) if last - first == places.size else slice(0, inside.size)
+    if last - first != places.size:
+        return slice(0, inside.size)
+    # One more on each side: a single row or column would not tell its own width.
+    return slice(max(0, first - 1), last + 1)
 
 
 @dataclass(frozen=True)
