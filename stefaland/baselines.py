@@ -16,11 +16,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stefaland.dataset import CellData, year_share
+from stefaland.dataset import CellData
 from stefaland.errors import bad_input
 from stefaland.normalise import Normaliser, fit_scaling
 from stefaland.splits import Fold
 from stefaland.visible import training_part
+from stefaland.windows import year_share
 
 Array = NDArray[np.float64]
 MEMORIES = (3, 7, 30, 90, 365)

@@ -7,139 +7,31 @@ recomputed; the target's comes from the training cells of the fold alone.
 
 from __future__ import annotations
 
-import math
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from stefaland.batch import Batch
 from stefaland.checkpoint import load_checkpoint, save_checkpoint
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.dataset import CellData, fit_normaliser
-from stefaland.distributed import barrier, is_main, process_group, rank, sum_over_ranks, world_size
+from stefaland.distributed import barrier, is_main, process_group
 from stefaland.errors import bad_input
 from stefaland.finetuned import FinetunedModel
 from stefaland.log import RunLog
-from stefaland.loop import Source, fingerprint, fit
-from stefaland.losses import finetune_loss
+from stefaland.loop import fingerprint, fit
 from stefaland.lstm import LSTMConfig, LSTMNetwork, is_lstm, load_lstm, save_lstm
 from stefaland.mae import StefaLand
-from stefaland.metrics import Z_90
 from stefaland.normalise import Normaliser
 from stefaland.predict import Member
-from stefaland.sampler import Draw
 from stefaland.splits import Fold
 from stefaland.stream import training_windows
+from stefaland.target import HeldOutLoss, TargetLoss, site_std, validation_draws
 from stefaland.train import data_identity, summary, training_sampler, validation_rows
 from stefaland.visible import input_ranges, visible_part
-
-VALIDATION_WINDOWS = 2048
-MIN_CALIBRATION = 30
-"""Valid validation values below which the spread is left as the network gives it."""
-
-
-class TargetLoss:
-    """The finetuning objective.
-
-    Leading `warmup_steps` of a window count in neither. `site_std` [n] (by sorted `cells` [n]) is
-    the standard deviation of each site's normalised target, for losses that weigh sites.
-    """
-
-    def __init__(
-        self, config: FinetuneConfig, cells: Tensor, site_std: Tensor, device: torch.device
-    ) -> None:
-        self.loss, self.warmup = finetune_loss(config.loss), config.warmup_steps
-        order = cells.argsort()
-        self.cells, self.site_std = cells[order].to(device), site_std[order].to(device)
-
-    def __call__(
-        self, model: nn.Module, batch: Batch, draw: Draw, generator: torch.Generator
-    ) -> Tensor:
-        """Mean loss over the valid targets of this rank's part."""
-        return self.of(model(batch), batch)
-
-    def of(self, prediction: Any, batch: Batch) -> Tensor:
-        """Mean loss of a prediction."""
-        if batch.target is None or batch.cell is None:
-            raise bad_input("finetuning", "batches without target or cell ids", "both")
-        late = slice(self.warmup, None)
-        place = torch.searchsorted(self.cells, batch.cell).clamp(max=len(self.cells) - 1)
-        return self.loss(
-            prediction.cut(late), batch.target[:, late], self.site_std[place][:, None]
-        )  # fmt: skip
-
-
-class HeldOutLoss:
-    """Loss and normalised RMSE on fixed windows of the validation cells."""
-
-    def __init__(self, objective: TargetLoss, windows: Source, draws: list[Draw]) -> None:
-        self.objective, self.windows, self.draws = objective, windows, draws
-
-    def __call__(self, model: nn.Module) -> dict[str, float]:
-        """`loss` and `rmse` over all ranks' parts; NaN where no target is valid."""
-        sums = dict.fromkeys(("loss", "n", "square", "valid"), 0.0)
-        late = slice(self.objective.warmup, None)
-        with torch.inference_mode():
-            for batch in self.windows.batches(self.draws[rank() :: world_size()]):
-                assert batch.target is not None
-                prediction = model(batch)
-                gap = (prediction.mean - batch.target)[:, late]
-                valid = ~gap.isnan()
-                if not bool(valid.any()):
-                    continue
-                sums["loss"] += float(self.objective.of(prediction, batch)) * len(batch)
-                sums["n"] += len(batch)
-                sums["square"] += float(gap[valid].double().square().sum())
-                sums["valid"] += int(valid.sum())
-        total = sum_over_ranks(sums, self.windows.device)
-        if not total["n"]:
-            return {"loss": math.nan, "rmse": math.nan}
-        return {
-            "loss": total["loss"] / total["n"],
-            "rmse": math.sqrt(total["square"] / total["valid"]),
-        }
-
-    def spread_factor(self, model: nn.Module) -> tuple[float, ...] | None:
-        """[O] by which scales must grow for 90 % of the validation errors to lie within their 90 %
-        interval; None for networks without scales, or with too few valid values.
-        """
-        ratios = []
-        late = slice(self.objective.warmup, None)
-        with torch.inference_mode():
-            for batch in self.windows.batches(self.draws):
-                prediction = model(batch)
-                if prediction.scale is None or batch.target is None:
-                    return None
-                gap = (prediction.mean - batch.target) / prediction.scale
-                ratios.append(gap[:, late].flatten(0, 1).abs())
-        factors = []
-        for column in torch.cat(ratios).double().cpu().numpy().T:
-            valid = column[np.isfinite(column)]
-            if len(valid) < MIN_CALIBRATION:
-                return None
-            # A quantile, not the root mean square: a few gross errors must not widen every spread.
-            factors.append(float(np.clip(np.quantile(valid, 0.9) / Z_90, 0.1, 10.0)))
-        return tuple(factors)
-
-
-def validation_draws(
-    rows: Tensor, first: int, count: int, step: int, cyclic: bool, batch_size: int
-) -> list[Draw]:
-    """Windows that cover each validation row, `step` apart; fewer where there are many rows."""
-    starts = torch.arange(first, first + count, max(step, 1))
-    if cyclic:
-        starts = starts[:1]
-    elif int(starts[-1]) != first + count - 1:
-        starts = torch.cat([starts, torch.tensor([first + count - 1])])
-    pairs = torch.cartesian_prod(rows, starts)
-    if len(pairs) > VALIDATION_WINDOWS:
-        pairs = pairs[:: math.ceil(len(pairs) / VALIDATION_WINDOWS)]
-    return [Draw(part[:, 0], part[:, 1], slice(0, len(part))) for part in pairs.split(batch_size)]
 
 
 def train_network(
@@ -162,7 +54,7 @@ def train_network(
     model.to(device)
     windows = training_windows(used, normaliser, config.window, cyclic=config.cyclic, device=device)
     sampler = training_sampler(used, train, windows.starts(fold.train_period), config)
-    objective = TargetLoss(config, used.cell, _site_std(used, normaliser, fold), device)
+    objective = TargetLoss(config, used.cell, site_std(used, normaliser, fold), device)
     validate = None
     if len(validation):
         late = windows.starts(fold.validation_period or fold.train_period)
@@ -186,15 +78,6 @@ def train_network(
         "training": {"config": config.model_dump(mode="json"), "fold": fold.name,
                      "cells": len(train), **summary(result)},
     }  # fmt: skip
-
-
-def _site_std(data: CellData, normaliser: Normaliser, fold: Fold) -> Tensor:
-    """[N, O] standard deviation of each site's normalised target over the training period."""
-    assert data.target is not None
-    when = data.steps(fold.train_period)
-    series = normaliser.forward(data.target[:, when], data.target_names)
-    mean = series.nanmean(1, keepdim=True)
-    return (series - mean).square().nanmean(1).sqrt().nan_to_num(1.0)
 
 
 def target_scaling(

@@ -10,14 +10,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any, Protocol
 
 import torch
@@ -25,11 +22,13 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from stefaland.batch import Batch
-from stefaland.config import OptimiserConfig, TrainConfig
+from stefaland.config import TrainConfig
 from stefaland.distributed import barrier, is_main, rank, sum_over_ranks, world_size
 from stefaland.errors import bad_input
 from stefaland.log import RunLog
+from stefaland.optim import learning_rate, make_optimiser
 from stefaland.sampler import Draw, Sampler
+from stefaland.signals import Interrupted, Stop, stop_signals
 from stefaland.state import (
     STATE_FILE,
     Progress,
@@ -42,8 +41,6 @@ from stefaland.state import (
 
 LOSS_LAG = 16
 """Steps after which a GPU's loss is looked at, so that looking does not stall its queue."""
-SIGNAL_EVERY = 16
-"""Steps between two looks at the signals of other ranks."""
 
 
 class Source(Protocol):
@@ -68,13 +65,6 @@ class Objective(Protocol):
         """A scalar: the mean over the part's samples."""
 
 
-class Interrupted(SystemExit):
-    """A signal stopped the run; its state is saved and the next run goes on from there."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(128 + number)
-
-
 @dataclass(frozen=True)
 class FitResult:
     """What a run ended with; the model holds the weights of `best_epoch`."""
@@ -82,30 +72,6 @@ class FitResult:
     best_epoch: int
     best_loss: float
     history: list[dict[str, float]]
-
-
-def learning_rate(step: int, total: int, config: OptimiserConfig) -> float:
-    """The rate of an optimiser step: linear warm-up, then constant or a cosine down to zero."""
-    warmup = max(1, round(config.warmup_share * total)) if config.warmup_share else 0
-    if step < warmup:
-        return config.lr * (step + 1) / warmup
-    if config.schedule == "constant":
-        return config.lr
-    done = (step - warmup) / max(1, total - warmup)
-    return config.lr * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
-
-
-def make_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
-    """The optimiser of the trained parameters; weight decay on matrices only."""
-    trained = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    groups = [group for group in groups if group["params"]]
-    if config.name == "adadelta":
-        return torch.optim.Adadelta(groups, lr=config.lr)
-    return torch.optim.AdamW(groups, lr=config.lr, fused=True)
 
 
 def fingerprint(settings: Any) -> str:
@@ -134,7 +100,7 @@ def fit(
     `InputError` on a loss that is not finite, after writing the batch's cells to `nan_cells.json`.
     """
     run = _Run(model, source, sampler, objective, validate, config, Path(folder), identity, log)
-    with torch.random.fork_rng(), _stop_signals() as stop:
+    with torch.random.fork_rng(), stop_signals() as stop:
         while not run.progress.finished:
             run.epoch(stop)
     return run.result()
@@ -178,7 +144,7 @@ class _Run:
             runner = DistributedDataParallel(model, device_ids=ids)
         return torch.compile(runner) if self.config.compile else runner  # type: ignore[return-value]
 
-    def epoch(self, stop: _Stop) -> None:
+    def epoch(self, stop: Stop) -> None:
         """One epoch from where the progress stands, its validation, and the state on disk."""
         progress = self.progress
         self.log.restart_clock()
@@ -327,47 +293,3 @@ def _seed(seed: int, epoch: int, step: int) -> int:
     """A seed for one step; steps of all epochs get different ones."""
     digest = hashlib.sha256(f"{seed}/{epoch}/{step}".encode()).digest()
     return int.from_bytes(digest[:6], "little")
-
-
-class _Stop:
-    """Whether a signal asked for the end, agreed among ranks."""
-
-    number = 0
-
-    def requested(self, step: int) -> bool:
-        """True when any rank got a signal; ranks look together, every few steps."""
-        if world_size() == 1:
-            return self.number != 0
-        if step % SIGNAL_EVERY:
-            return False
-        asked = sum_over_ranks({"number": float(self.number)}, _signal_device())["number"]
-        self.number = self.number or (int(signal.SIGTERM) if asked else 0)
-        return asked > 0
-
-
-def _signal_device() -> torch.device:
-    backend = torch.distributed.get_backend()
-    return (
-        torch.device("cuda", torch.cuda.current_device())
-        if backend == "nccl"
-        else torch.device("cpu")
-    )
-
-
-@contextmanager
-def _stop_signals() -> Iterator[_Stop]:
-    """Catch SIGTERM and SIGUSR1 while training; other threads than the main one cannot."""
-    stop = _Stop()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        stop.number = number
-
-    before = {s: signal.signal(s, remember) for s in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

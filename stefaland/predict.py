@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stefaland.dataset import CellData, Windows
+from stefaland.dataset import CellData
 from stefaland.errors import Faults, bad_input
 from stefaland.normalise import Normaliser
+from stefaland.windows import Windows
 
 PREDICTED, OUTSIDE_RANGE, FILLED_INPUT, MASKED = 0, 1, 2, 3
 """Quality flags; a cell gets the highest that applies."""

@@ -17,10 +17,11 @@ import torch
 from torch import Tensor
 
 from stefaland.batch import Batch
-from stefaland.dataset import CellData, Windows
+from stefaland.dataset import CellData
 from stefaland.errors import bad_input
 from stefaland.normalise import Normaliser
 from stefaland.sampler import Draw
+from stefaland.windows import Windows
 
 RESIDENT_SHARE = 0.4
 """Share of a device's free memory that resident data may take."""

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from stefaland.dataset import Windows, fit_normaliser, year_share
+from stefaland.dataset import fit_normaliser
 from stefaland.errors import InputError
 from stefaland.normalise import Normaliser, Scaling
 from stefaland.sampler import Sampler
+from stefaland.windows import Windows, year_share
 from tests.synthetic import daily_cells, monthly_cells
 
 DATA = daily_cells(10, 60)

@@ -14,10 +14,11 @@ from torch import Tensor, nn
 
 from stefaland.batch import Batch
 from stefaland.config import OptimiserConfig, TrainConfig
-from stefaland.dataset import Windows, fit_normaliser
+from stefaland.dataset import fit_normaliser
 from stefaland.distributed import is_main, process_group, rank, sum_over_ranks, world_size
 from stefaland.loop import fit
 from stefaland.sampler import Draw, Sampler
+from stefaland.windows import Windows
 from tests.synthetic import daily_cells
 
 CONFIG = TrainConfig(window=10, epochs=3, batch_size=9, seed=5, optimiser=OptimiserConfig(lr=1e-2))

@@ -14,11 +14,14 @@ from torch import Tensor, nn
 
 from stefaland.batch import Batch
 from stefaland.config import OptimiserConfig, TrainConfig
-from stefaland.dataset import Windows, fit_normaliser
+from stefaland.dataset import fit_normaliser
 from stefaland.errors import InputError
 from stefaland.log import RunLog
-from stefaland.loop import FitResult, Interrupted, fit, learning_rate
+from stefaland.loop import FitResult, fit
+from stefaland.optim import learning_rate
 from stefaland.sampler import Draw, Sampler
+from stefaland.signals import Interrupted
+from stefaland.windows import Windows
 from tests.synthetic import daily_cells
 
 DATA = daily_cells(24, 40)

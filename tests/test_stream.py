@@ -9,10 +9,11 @@ import pytest
 import torch
 
 from stefaland.batch import Batch
-from stefaland.dataset import CellData, Windows, fit_normaliser
+from stefaland.dataset import CellData, fit_normaliser
 from stefaland.errors import InputError
 from stefaland.sampler import Sampler
 from stefaland.stream import ShardedWindows, StreamedWindows, training_windows
+from stefaland.windows import Windows
 from tests.synthetic import daily_cells
 
 DATA = daily_cells(40, 60)

@@ -15,13 +15,14 @@ import torch
 from stefaland.batch import Batch
 from stefaland.checkpoint import load_checkpoint
 from stefaland.config import MaskConfig, ModelConfig, OptimiserConfig, PretrainConfig, model_preset
-from stefaland.dataset import CellData, Windows, fit_normaliser
+from stefaland.dataset import CellData, fit_normaliser
 from stefaland.errors import InputError
-from stefaland.loop import Interrupted
 from stefaland.normalise import Normaliser
 from stefaland.sampler import Draw
+from stefaland.signals import Interrupted
 from stefaland.splits import Fold, Locations, make_folds
 from stefaland.train import pretrain, training_sampler, validation_rows
+from stefaland.windows import Windows
 from tests.synthetic import monthly_cells
 from tests.test_distributed import run_ranks
 
