@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -72,8 +72,12 @@ def write_preview(
     return png
 
 
-def draw_map(axis: Axes, da: xr.DataArray, legend: Legend, outlines: Any = None) -> None:
-    """Draw one band, dims (y, x), into matplotlib axes in the map's own CRS."""
+def draw_map(
+    axis: Axes, da: xr.DataArray, legend: Legend, outlines: Sequence[np.ndarray] = ()
+) -> None:
+    """Draw one band, dims (y, x), and lines (n, 2) into axes in the map's own CRS."""
+    from matplotlib.collections import LineCollection
+
     values = reduced(da, CELLS)
     grid = TargetGrid.like(da, "preview")
     west, south, east, north = grid.bounds
@@ -82,8 +86,8 @@ def draw_map(axis: Axes, da: xr.DataArray, legend: Legend, outlines: Any = None)
         np.ma.masked_invalid(values), extent=(west, east, south, north), cmap=legend.colormap,
         norm=legend.norm, interpolation="nearest", aspect="auto",
     )  # fmt: skip
-    if outlines is not None and len(outlines):
-        outlines.plot(ax=axis, color=_INK, linewidth=0.35, aspect=None)
+    if outlines:
+        axis.add_collection(LineCollection(outlines, colors=_INK, linewidths=0.35))
     axis.set(xlim=(west, east), ylim=(south, north), xticks=[], yticks=[])
     for spine in axis.spines.values():
         spine.set_color("#c8d0d8")
@@ -110,10 +114,10 @@ def add_key(figure: Figure, axes: list[Axes], legend: Legend) -> None:
     )  # fmt: skip
 
 
-def read_outlines(outlines: str | Path | GeoSeries | None, da: xr.DataArray) -> Any:
-    """Boundaries as lines in the map's CRS, cut to its surroundings; None where none are given."""
+def read_outlines(outlines: str | Path | GeoSeries | None, da: xr.DataArray) -> list[np.ndarray]:
+    """Boundaries as lines of points (n, 2) in the map's CRS, cut to its surroundings."""
     if outlines is None:
-        return None
+        return []
     import geopandas
 
     if isinstance(outlines, (str, Path)):
@@ -122,17 +126,16 @@ def read_outlines(outlines: str | Path | GeoSeries | None, da: xr.DataArray) -> 
         shapes: GeoSeries = geopandas.read_file(outlines).geometry
     else:
         shapes = outlines
-    crs = crs_of(da)
-    bounds = TargetGrid.like(da, "preview")
-    if not bounds.is_geographic:
+    grid = TargetGrid.like(da, "preview")
+    if not grid.is_geographic:
         # Cut in degrees first: far-away vertices have no place in a regional projection.
-        lon, lat = bounds.lonlat()
+        lon, lat = grid.lonlat()
         finite = np.isfinite(lon) & np.isfinite(lat)
-        box = (lon[finite].min() - 2, lat[finite].min() - 2, lon[finite].max() + 2,
-               lat[finite].max() + 2)  # fmt: skip
-        shapes = shapes.to_crs("EPSG:4326").clip(box)
-    lines = shapes.to_crs(crs).boundary
-    return lines[~lines.is_empty]
+        west, east = lon[finite].min() - 2, lon[finite].max() + 2
+        south, north = lat[finite].min() - 2, lat[finite].max() + 2
+        shapes = shapes.to_crs("EPSG:4326").clip((west, south, east, north))
+    lines = shapes.to_crs(crs_of(da)).boundary.explode()
+    return [np.asarray(line.coords)[:, :2] for line in lines if line is not None and line.coords]
 
 
 def reduced(da: xr.DataArray, cells: int) -> np.ndarray:
