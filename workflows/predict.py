@@ -106,8 +106,8 @@ def predict_tile(
         },
         coords={"time": time, "y": window.y, "x": window.x},
     )
-    write_tile(run.prediction(cube), tile, ds)
-    return {"cells": int(cells.size), "masked": int((flag == MASKED).sum())}
+    summary: dict[str, Any] = dict(write_tile(run.prediction(cube), tile, ds))
+    return summary | {"cells": int(cells.size), "masked": int((flag == MASKED).sum())}
 
 
 def shape_of(tile: Tile) -> tuple[int, int]:

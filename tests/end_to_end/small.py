@@ -60,7 +60,7 @@ def stefaland(
     """Run `stefaland ARGUMENTS CONFIG` as a user would."""
     return subprocess.run(
         command(config, overrides, *(arguments or ("run",))),
-        cwd=ROOT, env=environment(runs), capture_output=True, text=True, check=False, timeout=280,
+        cwd=ROOT, env=environment(runs), capture_output=True, text=True, check=False, timeout=800,
     )  # fmt: skip
 
 

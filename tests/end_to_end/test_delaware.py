@@ -12,7 +12,7 @@ import rasterio
 from pipeline.store import open_cube
 from tests.end_to_end.small import DELAWARE, stefaland
 
-pytestmark = pytest.mark.registry
+pytestmark = [pytest.mark.registry, pytest.mark.timeout(900)]
 
 
 @pytest.fixture(scope="module")

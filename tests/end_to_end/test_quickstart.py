@@ -18,7 +18,7 @@ from rio_cogeo import cog_validate
 from pipeline.stac import validate_collection
 from tests.end_to_end.small import QUICKSTART, stefaland
 
-pytestmark = pytest.mark.registry
+pytestmark = [pytest.mark.registry, pytest.mark.timeout(900)]
 STAGES = ("regrid", "stats", "pretrain", "finetune", "predict", "mosaic", "publish", "score",
           "report")  # fmt: skip
 MONTHS = ["January", "February", "March", "April", "May", "June", "July", "August", "September",
@@ -74,7 +74,11 @@ def test_an_older_gdal_reads_every_published_file(run_folder: Path) -> None:
     files = [*(run_folder / "maps").glob("*.tif"), *(run_folder / "maps").glob("*.zarr")]
     assert len(files) == 18
     for path in files:
-        source = f'ZARR:"{path}"' if path.suffix == ".zarr" else str(path)
+        series = "" if path.stem.endswith("_quality") else ":3"
+        name = {"y": "quality_flag", "d": "soil_moisture_spread"}.get(
+            path.stem[-1], "soil_moisture"
+        )
+        source = f'ZARR:"{path}":/{name}{series}' if path.suffix == ".zarr" else str(path)
         done = subprocess.run(["gdalinfo", "-json", source], capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         info = json.loads(done.stdout)
