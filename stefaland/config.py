@@ -25,6 +25,7 @@ class ModelConfig(Frozen):
     static_groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Static attributes hidden together; an attribute in no group is hidden on its own."""
     never_masked: tuple[str, ...] = ()
+    """Static attributes that are always shown and therefore in no pretraining loss."""
     d_model: int = Field(256, gt=0)
     d_embed: int = Field(64, gt=0)
     d_feedforward: int = Field(512, gt=0)
@@ -35,10 +36,12 @@ class ModelConfig(Frozen):
     dropout: float = Field(0.1, ge=0, lt=1)
     max_tokens: int = Field(1000, gt=1)
     tokens: Literal["daily", "patch"] = "daily"
+    """A token a time step, or one for `patch_length` steps of one forcing (spec §4)."""
     patch_length: int = Field(16, gt=0)
     patch_stride: int = Field(8, gt=0)
     static_tokens: Literal["one", "group"] = "one"
-    decoder: Literal["lstm", "transformer"] = "lstm"
+    """All statics in one token, or one token per group and one for the ungrouped."""
+    decoder: Literal["lstm", "transformer", "none"] = "lstm"
     norm_first: bool = False
     activation: Literal["relu", "gelu"] = "relu"
     positions: Literal["learned", "rotary"] = "learned"
@@ -55,15 +58,34 @@ class ModelConfig(Frozen):
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"variables named twice: {', '.join(repeated)}")
+        self._check_statics()
+        if self.d_model % self.n_heads:
+            raise ValueError(f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}")
+        if self.positions == "rotary" and self.d_model // self.n_heads % 2:
+            raise ValueError(f"rotary positions need heads of even width, not {self.d_model} / "
+                             f"{self.n_heads}")  # fmt: skip
+        if self.tokens == "patch" and self.decoder == "lstm":
+            raise ValueError('patches of several channels have no order in time: decoder "lstm" '
+                             'cannot read them, use "transformer" or "none"')  # fmt: skip
+        if self.patch_stride > self.patch_length:
+            raise ValueError(f"patch_stride {self.patch_stride} leaves days between patches of "
+                             f"{self.patch_length}")  # fmt: skip
+        return self
+
+    def _check_statics(self) -> None:
         attributes = {*self.statics, *self.categorical}
+        owner: dict[str, str] = {}
         for group, members in self.static_groups.items():
             for name in members:
                 if name not in attributes:
                     hint = nearest_name(name, attributes)
                     raise ValueError(f'group "{group}": "{name}" is no static attribute. {hint}')
-        if self.d_model % self.n_heads:
-            raise ValueError(f"d_model {self.d_model} is not a multiple of n_heads {self.n_heads}")
-        return self
+                if owner.setdefault(name, group) != group:
+                    raise ValueError(f'"{name}" is in the groups "{owner[name]}" and "{group}"')
+        for name in self.never_masked:
+            if name not in attributes:
+                hint = nearest_name(name, attributes)
+                raise ValueError(f'never_masked: "{name}" is no static attribute. {hint}')
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -94,6 +116,12 @@ class MaskConfig(Frozen):
     static_ratio: float = Field(0.5, ge=0, le=1)
     window_min: int = Field(30, gt=0)
     window_max: int = Field(90, gt=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> MaskConfig:
+        if self.window_min > self.window_max:
+            raise ValueError(f"window_min {self.window_min} is above window_max {self.window_max}")
+        return self
 
 
 class OptimiserConfig(Frozen):

@@ -1,7 +1,7 @@
-"""Variables to tokens: one small map per variable, summed into a token a day and one of statics.
+"""Values to vectors: one small map per variable, summed into a token; and place and season.
 
-Upstream: `Batch`. Downstream: encoder.py. All variables go through one grouped matrix product
-instead of a loop; hidden or missing values are replaced by the variable's learned vector
+Upstream: `Batch`. Downstream: tokens.py, patches.py. All variables go through grouped matrix
+products instead of a loop; hidden or missing values are replaced by the variable's learned vector
 (arXiv 2509.17942, App. A.1).
 """
 
@@ -14,10 +14,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stefaland.config import ModelConfig
+from stefaland.dropout import Dropout
 from stefaland.errors import bad_input
 
 INITIAL_RANGE = 0.02
 """Embeddings, heads and position tables start uniform in ± this (spec, details A.9)."""
+REFERENCE_ROWS = 1000
+"""Rows of the published table of hidden statics: the largest batch it can take."""
 
 
 def uniform_parameter(*shape: int) -> nn.Parameter:
@@ -37,37 +40,93 @@ class VariableEmbedding(nn.Module):
         self.weight_out = uniform_parameter(n_variables, d_embed, d_model)
         self.bias_out = uniform_parameter(n_variables, d_model)
         self.mask_vector = uniform_parameter(n_variables, d_model)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, values: Tensor, hidden: Tensor | None = None) -> Tensor:
         """The summed tokens."""
         unseen = values.isnan() if hidden is None else hidden | values.isnan()
         clean = values.masked_fill(unseen, 0.0)
-        inner = F.gelu(clean[..., None] * self.weight_in + self.bias_in)
+        inner = F.gelu(torch.addcmul(self.bias_in, clean[..., None], self.weight_in))
         inner = self.dropout(inner).masked_fill(unseen[..., None], 0.0)
-        tokens = inner.flatten(-2) @ self.weight_out.flatten(0, 1)
-        seen = (~unseen).to(tokens.dtype)
-        return tokens + seen @ self.bias_out + (1.0 - seen) @ self.mask_vector
+        indicator = torch.cat([~unseen, unseen], -1).to(inner.dtype)
+        base = indicator @ torch.cat([self.bias_out, self.mask_vector])
+        return base + inner.flatten(-2) @ self.weight_out.flatten(0, 1)
 
 
-class CategoryEmbedding(nn.Module):
-    """[B, K] class codes (-1 missing) → [B, d]: Embedding(n→e), Linear(e→d) each, summed."""
+class StaticEmbedding(nn.Module):
+    """[B, S] numbers and [B, K] class codes (-1 missing) → [B, G, d]: a token per static group,
+    each the sum of its attributes' vectors. Numbers: as the forcings; classes: Embedding(n→e),
+    Linear(e→d).
+    """
 
-    def __init__(self, classes: tuple[int, ...], d_embed: int, d_model: int) -> None:
+    owner: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        self.tables = nn.ModuleList(nn.Embedding(n, d_embed) for n in classes)
-        self.weight_out = uniform_parameter(len(classes), d_embed, d_model)
-        self.bias_out = uniform_parameter(len(classes), d_model)
-        self.mask_vector = uniform_parameter(len(classes), d_model)
-
-    def forward(self, codes: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """The summed tokens."""
-        unseen = codes < 0 if hidden is None else hidden | (codes < 0)
-        inner = torch.stack(
-            [table(codes[:, k].clamp(min=0)) for k, table in enumerate(self.tables)], dim=1
+        e, d, classes = config.d_embed, config.d_model, tuple(config.categorical.values())
+        self.n_numeric, self.n_total = len(config.statics), len(config.statics) + len(classes)
+        self.weight_in = uniform_parameter(self.n_numeric, e)
+        self.bias_in = uniform_parameter(self.n_numeric, e)
+        self.tables = nn.ModuleList(nn.Embedding(n, e) for n in classes)
+        self.weight_out = uniform_parameter(self.n_total, e, d)
+        self.bias_out = uniform_parameter(self.n_total, d)
+        self.mask_vector = uniform_parameter(self.n_total, d)
+        self.mask_table = (
+            uniform_parameter(REFERENCE_ROWS, self.n_numeric)
+            if config.reference_static_mask
+            else None
         )
-        each = torch.einsum("bke,ked->bkd", inner, self.weight_out) + self.bias_out
-        return torch.where(unseen[..., None], self.mask_vector, each).sum(1)
+        self.dropout = Dropout(config.dropout)
+        owner = static_token_of(config)
+        self.n_tokens = max(owner, default=0) + 1
+        self.register_buffer("owner", torch.tensor(owner, dtype=torch.long), persistent=False)
+
+    def forward(
+        self, values: Tensor, codes: Tensor | None = None, hidden: Tensor | None = None
+    ) -> Tensor:
+        """The tokens; `hidden` [B, S + K] is True where the model may not look."""
+        unseen = values.isnan()
+        if self.tables:
+            if codes is None:
+                raise bad_input("Batch.categorical", "nothing", "codes of the model's categories")
+            unseen = torch.cat([unseen, codes < 0], 1)
+        if hidden is not None:
+            unseen = unseen | hidden
+        inner = self._numbers(values, unseen)
+        if codes is not None and self.tables:
+            looked_up = [table(codes[:, k].clamp(min=0)) for k, table in enumerate(self.tables)]
+            inner = torch.cat([inner, torch.stack(looked_up, 1)], 1)
+        each = torch.einsum("bve,ved->bvd", inner, self.weight_out) + self.bias_out
+        replaced = unseen.clone()
+        if self.mask_table is not None:
+            replaced[:, : self.n_numeric] = False
+        each = torch.where(replaced[..., None], self.mask_vector, each)
+        token = each.new_zeros(len(each), self.n_tokens, each.shape[-1])
+        return token.index_add(1, self.owner, each)
+
+    def _numbers(self, values: Tensor, unseen: Tensor) -> Tensor:
+        numeric = unseen[:, : self.n_numeric]
+        clean = values.masked_fill(numeric, 0.0)
+        if self.mask_table is not None:
+            if len(values) > len(self.mask_table):
+                raise bad_input(
+                    "Batch.statics", f"{len(values)} samples",
+                    f"at most {len(self.mask_table)} with model.settings.reference_static_mask",
+                )  # fmt: skip
+            clean = torch.where(numeric, self.mask_table[: len(values)], clean)
+        return self.dropout(F.gelu(torch.addcmul(self.bias_in, clean[..., None], self.weight_in)))
+
+
+def static_token_of(config: ModelConfig) -> list[int]:
+    """The static token of each attribute of statics + categorical.
+
+    All share token 0, or each group has its own and the ungrouped share the last one.
+    """
+    names = [*config.statics, *config.categorical]
+    if config.static_tokens == "one":
+        return [0] * len(names)
+    member = {n: g for g, group in enumerate(config.static_groups.values()) for n in group}
+    return [member.get(name, len(config.static_groups)) for name in names]
 
 
 def year_features(share: Tensor) -> Tensor:
@@ -80,61 +139,3 @@ def sphere_features(lonlat: Tensor) -> Tensor:
     """[B, 2] degrees → [B, 3] unit vector on the sphere: no seam at the date line, no poles."""
     lon, lat = torch.deg2rad(lonlat).unbind(-1)
     return torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()], -1)
-
-
-class Tokens(nn.Module):
-    """`Batch` parts → [B, T + 1, d]: day tokens, then the static token, with learned positions."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.forcings = VariableEmbedding(
-            len(config.forcings), config.d_embed, config.d_model, config.dropout
-        )
-        self.statics = VariableEmbedding(
-            len(config.statics), config.d_embed, config.d_model, config.dropout
-        )
-        self.categories = (
-            CategoryEmbedding(tuple(config.categorical.values()), config.d_embed, config.d_model)
-            if config.categorical
-            else None
-        )
-        self.positions = uniform_parameter(config.max_tokens, config.d_model)
-        self.year = nn.Linear(4, config.d_model) if config.time_of_year else None
-        self.place = nn.Linear(3, config.d_model) if config.location_encoding else None
-        self.dropout = nn.Dropout(config.dropout)
-        self.n_statics = len(config.statics)
-
-    def forward(
-        self,
-        forcings: Tensor,
-        statics: Tensor,
-        forcing_mask: Tensor | None,
-        static_mask: Tensor | None,
-        categorical: Tensor | None,
-        day_of_year: Tensor | None,
-        lonlat: Tensor | None,
-    ) -> Tensor:
-        """The sequence of tokens."""
-        numeric = None if static_mask is None else static_mask[:, : self.n_statics]
-        days = self.forcings(forcings, forcing_mask)
-        static = self.statics(statics, numeric)
-        if self.categories is not None:
-            if categorical is None:
-                raise bad_input("Batch.categorical", "nothing", "codes of the model's categories")
-            codes = None if static_mask is None else static_mask[:, self.n_statics :]
-            static = static + self.categories(categorical, codes)
-        if self.year is not None:
-            if day_of_year is None:
-                raise bad_input("Batch.day_of_year", "nothing", "the share of the year, [B, T]")
-            days = days + self.year(year_features(day_of_year))
-        if self.place is not None:
-            if lonlat is None:
-                raise bad_input("Batch.lonlat", "nothing", "degrees east and north, [B, 2]")
-            static = static + self.place(sphere_features(lonlat))
-        tokens = torch.cat([days, static[:, None]], 1)
-        if tokens.shape[1] > len(self.positions):
-            raise bad_input(
-                "window", f"{tokens.shape[1]} tokens", f"at most {len(self.positions)}",
-                "Raise model.settings.max_tokens or shorten the window.",
-            )  # fmt: skip
-        return self.dropout(tokens + self.positions[: tokens.shape[1]])

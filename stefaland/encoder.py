@@ -1,6 +1,6 @@
 """Transformer stack over day and static tokens, and what stands around it.
 
-Upstream: embed.py. Downstream: decoder.py, and the adapters of finetuning (arXiv 2509.17942,
+Upstream: tokens.py. Downstream: decoder.py, and the adapters of finetuning (arXiv 2509.17942,
 App. A; eq. 9-12).
 """
 
@@ -9,32 +9,77 @@ from __future__ import annotations
 import math
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from stefaland.attention import attend, rotary_angles, rotate
 from stefaland.config import ModelConfig
+from stefaland.dropout import Dropout
+
+Angles = tuple[Tensor, Tensor]
+
+
+class Layer(nn.Module):
+    """[B, N, d] → [B, N, d]: attention and feed-forward, each added to its input and normalised.
+
+    LayerNorm comes after each sum (the paper's), or before each part where `norm_first`. Starts as
+    `nn.TransformerEncoderLayer` does.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        d = config.d_model
+        self.n_heads, self.norm_first = config.n_heads, config.norm_first
+        self.activation = F.gelu if config.activation == "gelu" else F.relu
+        self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.up, self.down = nn.Linear(d, config.d_feedforward), nn.Linear(config.d_feedforward, d)
+        self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.dropout = Dropout(config.dropout)
+        nn.init.xavier_uniform_(self.qkv.weight)
+        nn.init.zeros_(self.qkv.bias)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, angles: Angles | None = None) -> Tensor:
+        """`angles` turn queries and keys by their tokens' places."""
+        if self.norm_first:
+            x = x + self._attention(self.norm1(x), angles)
+            return x + self._feed_forward(self.norm2(x))
+        x = self.norm1(x + self._attention(x, angles))
+        return self.norm2(x + self._feed_forward(x))
+
+    def _attention(self, x: Tensor, angles: Angles | None) -> Tensor:
+        packed = self.qkv(x).unflatten(-1, (3, self.n_heads, -1))
+        q, k, v = packed.permute(2, 0, 3, 1, 4).unbind(0)
+        if angles is not None:
+            q, k = rotate(q, angles), rotate(k, angles)
+        share = self.dropout.share if self.training else 0.0
+        mixed = attend(q, k, v, share).transpose(1, 2).flatten(2)
+        return self.dropout(self.out(mixed))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        return self.dropout(self.down(self.dropout(self.activation(self.up(x)))))
 
 
 class Stack(nn.Module):
-    """[B, N, d] × sqrt(d) → transformer layers → LayerNorm → dropout; full attention."""
+    """[B, N, d] × sqrt(d) → layers → LayerNorm → dropout; full attention, no mask."""
 
     def __init__(self, config: ModelConfig, layers: int) -> None:
         super().__init__()
-        layer = nn.TransformerEncoderLayer(
-            config.d_model,
-            config.n_heads,
-            config.d_feedforward,
-            config.dropout,
-            config.activation,
-            batch_first=True,
-            norm_first=config.norm_first,
-        )
-        self.layers = nn.TransformerEncoder(layer, layers, enable_nested_tensor=False)
+        self.layers = nn.ModuleList(Layer(config) for _ in range(layers))
         self.norm = nn.LayerNorm(config.d_model)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.scale = math.sqrt(config.d_model)
+        self.rotary_width = (
+            config.d_model // config.n_heads if config.positions == "rotary" else None
+        )
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Tokens of the same shape."""
-        return self.dropout(self.norm(self.layers(tokens * self.scale)))
+    def forward(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """Tokens of the same shape; `places` [N] are their places in time."""
+        angles = None if self.rotary_width is None else rotary_angles(places, self.rotary_width)
+        x = tokens * self.scale
+        for layer in self.layers:
+            x = layer(x, angles)
+        normed: Tensor = self.dropout(self.norm(x))
+        return normed
 
 
 class Encoder(nn.Module):
@@ -45,6 +90,7 @@ class Encoder(nn.Module):
         self.stack = Stack(config, config.n_encoder_layers)
         self.out = nn.Linear(config.d_model, config.d_model)
 
-    def forward(self, tokens: Tensor) -> Tensor:
+    def forward(self, tokens: Tensor, places: Tensor) -> Tensor:
         """Encoded tokens."""
-        return self.out(self.stack(tokens))
+        encoded: Tensor = self.out(self.stack(tokens, places))
+        return encoded

@@ -49,8 +49,8 @@ class FinetunedModel(nn.Module):
         for part in ("decoder", "forcing_heads", "static_heads", "category_heads"):
             getattr(self.encoder, part).requires_grad_(False)
         if isinstance(unfreeze, int):
-            layers = self.encoder.encoder.stack.layers.layers
-            for layer in list(layers)[len(layers) - unfreeze :]:
+            layers = self.encoder.encoder.stack.layers
+            for layer in list(layers)[max(0, len(layers) - unfreeze) :]:
                 layer.requires_grad_(True)
             self.encoder.encoder.stack.norm.requires_grad_(True)
             self.encoder.encoder.out.requires_grad_(True)

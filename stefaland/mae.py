@@ -7,14 +7,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor, nn
 
 from stefaland.batch import Batch
 from stefaland.config import ModelConfig
 from stefaland.decoder import VariableHeads, make_decoder
-from stefaland.embed import Tokens
+from stefaland.dropout import Dropout
+from stefaland.embed import static_token_of
 from stefaland.encoder import Encoder
 from stefaland.errors import Faults
+from stefaland.patches import PatchHead
+from stefaland.tokens import Tokens
 
 
 @dataclass(frozen=True)
@@ -41,49 +45,77 @@ class StefaLand(nn.Module):
         self.tokens = Tokens(config)
         self.encoder = Encoder(config)
         self.decoder = make_decoder(config)
-        self.forcing_heads = VariableHeads(len(config.forcings), config, outputs)
+        self.forcing_heads: PatchHead | VariableHeads = (
+            PatchHead(config, outputs)
+            if config.tokens == "patch"
+            else VariableHeads(len(config.forcings), config, outputs)
+        )
         self.static_heads = VariableHeads(len(config.statics), config, outputs)
         self.category_heads = nn.ModuleList(
             nn.Sequential(
-                nn.Linear(config.d_model, config.d_embed), nn.GELU(), nn.Dropout(config.dropout),
+                nn.Linear(config.d_model, config.d_embed), nn.GELU(), Dropout(config.dropout),
                 nn.Linear(config.d_embed, classes),
             )
             for classes in config.categorical.values()
         )  # fmt: skip
+        self.static_token_of = static_token_of(config)
 
     def encode(
         self, batch: Batch, forcing_mask: Tensor | None = None, static_mask: Tensor | None = None
     ) -> Tensor:
-        """[B, T + 1, d]: day tokens, then the static token; masks are True where hidden."""
-        self._check(batch)
-        tokens = self.tokens(
-            batch.forcings, batch.statics, forcing_mask, static_mask, batch.categorical,
-            batch.day_of_year, batch.lonlat,
-        )  # fmt: skip
-        return self.encoder(tokens)
+        """[B, T + G, d]: day tokens, then the static tokens; masks are True where hidden."""
+        encoded, _ = self._encode(batch, forcing_mask, static_mask)
+        return self.tokens.to_days(encoded, batch.forcings.shape[1])
+
+    def embed(self, batch: Batch) -> Tensor:
+        """[B, 2 d]: one vector a location, the mean over days beside that over static tokens."""
+        encoded, steps = self.encode(batch), batch.forcings.shape[1]
+        return torch.cat([encoded[:, :steps].mean(1), encoded[:, steps:].mean(1)], -1)
 
     def forward(
         self, batch: Batch, forcing_mask: Tensor | None = None, static_mask: Tensor | None = None
     ) -> Reconstruction:
         """Reconstruct all variables; `forcing_mask` [B, T, F] and `static_mask` [B, S + K]."""
-        decoded = self.decoder(self.encode(batch, forcing_mask, static_mask))
-        days, static = decoded[:, :-1], decoded[:, -1]
-        forcings, statics = self.forcing_heads(days), self.static_heads(static)
+        decoded = self.decoder(*self._encode(batch, forcing_mask, static_mask))
+        n_static = self.tokens.statics.n_tokens
+        series, static = decoded[:, :-n_static], decoded[:, -n_static:]
+        if isinstance(self.forcing_heads, PatchHead):
+            forcings = self.forcing_heads(series, batch.forcings.shape[1])
+        else:
+            forcings = self.forcing_heads(series)
+        own = static[:, self.static_token_of]
+        n_numeric = len(self.config.statics)
+        statics = self.static_heads.each(own[:, :n_numeric])
         noisy = self.config.noise_head
         return Reconstruction(
             forcings[..., 0],
             statics[..., 0],
-            tuple(head(static) for head in self.category_heads),
+            tuple(head(own[:, n_numeric + k]) for k, head in enumerate(self.category_heads)),
             forcings[..., 1] if noisy else None,
             statics[..., 1] if noisy else None,
         )
 
-    def _check(self, batch: Batch) -> None:
+    def _encode(
+        self, batch: Batch, forcing_mask: Tensor | None, static_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Encoded tokens [B, N, d] and their places in time [N]."""
+        self._check(batch, forcing_mask, static_mask)
+        places = self.tokens.places(batch.forcings.shape[1], batch.forcings.device)
+        return self.encoder(self.tokens(batch, forcing_mask, static_mask), places), places
+
+    def _check(self, batch: Batch, forcing_mask: Tensor | None, static_mask: Tensor | None) -> None:
+        n_forcings, n_statics = len(self.config.forcings), len(self.config.statics)
+        n_classes = len(self.config.categorical)
         faults = Faults()
-        for name, found, expected in (
-            ("forcings", batch.forcings.shape[-1], len(self.config.forcings)),
-            ("statics", batch.statics.shape[-1], len(self.config.statics)),
-        ):
-            if found != expected:
-                faults.add(f"Batch.{name}", f"{found} variables", f"the model's {expected}")
+        wanted: list[tuple[str, Tensor | None, tuple[int, ...]]] = [
+            ("Batch.forcings", batch.forcings, (*batch.forcings.shape[:2], n_forcings)),
+            ("Batch.statics", batch.statics, (len(batch), n_statics)),
+            ("forcing_mask", forcing_mask, (*batch.forcings.shape[:2], n_forcings)),
+            ("static_mask", static_mask, (len(batch), n_statics + n_classes)),
+        ]
+        if n_classes:
+            wanted.append(("Batch.categorical", batch.categorical, (len(batch), n_classes)))
+        for name, found, expected in wanted:
+            if found is not None and tuple(found.shape) != expected:
+                faults.add(name, f"shape {tuple(found.shape)}", f"{expected}")
         faults.raise_if_any()
