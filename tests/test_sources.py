@@ -1,0 +1,208 @@
+"""Catalogs, sources and the canonical form on small files made here: traps and refusals."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+import xarray as xr
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.canonical import canonicalise, month_axis
+from pipeline.catalog import Source, Variable, read_catalog, read_variables
+from pipeline.sources import check_source, open_source
+from pipeline.units import convert, linear_conversion
+from stefaland.errors import Faults, InputError
+
+VARIABLES = {
+    "rain": Variable(long_name="rain", units="mm/day", valid_range=(0, 500)),
+    "warmth": Variable(long_name="warmth", units="degC", valid_range=(-90, 60)),
+    "kind": Variable(long_name="kind", units="1"),
+}
+
+
+def netcdf(path: Path, lon: np.ndarray, lat: np.ndarray, values: np.ndarray, **attrs: object):
+    ds = xr.Dataset({"v": (("time", "lat", "lon"), values, attrs)}, {"lat": lat, "lon": lon})
+    ds.to_netcdf(path)
+    return path
+
+
+def source(path: Path, canonical: str = "warmth", **settings: object) -> Source:
+    variable = settings.pop("variable", {"name": "v"})
+    entry = {
+        "name": "test", "uri": str(path), "driver": "netcdf", "variables": {canonical: variable},
+        "dims": {"y": "lat", "x": "lon"}, **settings,
+    }  # fmt: skip
+    return Source.model_validate(entry)
+
+
+def world(tmp_path: Path, west: float, south_up: bool, units: str = "K") -> xr.DataArray:
+    """The same field, 10 degree cells, stored in one of its frames."""
+    lon = west + 10.0 * np.arange(36) + 5.0
+    lat = np.arange(-85.0, 90.0, 10.0)
+    lat = lat if south_up else lat[::-1]
+    values = 280 + lat[:, None] / 10 + np.cos(np.deg2rad(lon))[None]
+    path = netcdf(tmp_path / f"{west}{south_up}.nc", lon, lat, values[None], units=units)
+    entry = source(path)
+    return canonicalise(open_source(entry), entry, VARIABLES)["warmth"]
+
+
+def test_frames_and_directions_are_one_form_bit_for_bit(tmp_path: Path) -> None:
+    fields = [world(tmp_path, west, up) for west in (0.0, -180.0) for up in (True, False)]
+    for field in fields[1:]:
+        np.testing.assert_array_equal(field["x"].values, fields[0]["x"].values)
+        np.testing.assert_array_equal(field["y"].values, fields[0]["y"].values)
+        np.testing.assert_allclose(field.values, fields[0].values, atol=2e-5)
+    assert fields[0].dims == ("time", "y", "x")
+    assert fields[0].dtype == np.float32
+    assert fields[0]["y"].values[0] == 85.0
+    assert "crs_wkt" in fields[0]["spatial_ref"].attrs
+
+
+def test_scale_offset_nodata_and_fill(tmp_path: Path) -> None:
+    values = np.array([[[10, -999, 30000], [20, 5, 7]]], dtype=np.float64)
+    path = netcdf(tmp_path / "a.nc", np.arange(3.0), np.arange(2.0), values)
+    entry = source(
+        path, "rain",
+        variable={"name": "v", "units": "mm/day", "scale": 0.1, "offset": 1.0, "nodata": -999,
+                  "above_is_missing": 1000},
+    )  # fmt: skip
+    found = canonicalise(open_source(entry), entry, VARIABLES)["rain"].values[0]
+    np.testing.assert_allclose(found, [[3, 1.5, 1.7], [2, np.nan, np.nan]], rtol=1e-6)
+
+
+def test_amounts_per_month_become_amounts_per_day() -> None:
+    days = np.array([31, 28.25, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
+    found = convert(days.astype(np.float32)[:, None], "mm/month", "mm/day", "x", np.arange(1, 13))
+    np.testing.assert_allclose(found, 1.0, rtol=1e-6)
+    assert month_axis().attrs["climatology"] == "months"
+    assert month_axis().dt.month.values.tolist() == list(range(1, 13))
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "value", "expected"),
+    [("K", "degC", 273.15, 0.0), ("degF", "degC", 212.0, 100.0), ("inch/day", "mm/day", 1.0, 25.4),
+     ("%", "1", 50.0, 0.5), ("kg m-2 s-1", "mm/day", 1.0, 86400.0)],
+)  # fmt: skip
+def test_units_of_the_field(found: str, wanted: str, value: float, expected: float) -> None:
+    factor, offset = linear_conversion(found, wanted)
+    assert value * factor + offset == pytest.approx(expected, abs=1e-9)
+
+
+@given(st.floats(-80, 50))
+@settings(max_examples=25, deadline=None)
+def test_conversion_there_and_back(value: float) -> None:
+    factor, offset = linear_conversion("degC", "degF")
+    back, shift = linear_conversion("degF", "degC")
+    assert (value * factor + offset) * back + shift == pytest.approx(value, abs=1e-9)
+
+
+def refusal(tmp_path: Path, **changes: object) -> str:
+    values = np.full((1, 3, 4), 300.0)
+    # The former call's file may still be open.
+    folder = tmp_path / str(len(list(tmp_path.iterdir())))
+    folder.mkdir()
+    path = netcdf(folder / "a.nc", np.arange(4.0), np.arange(3.0), values, units="K")
+    entry = source(path, **changes)
+    with pytest.raises(InputError) as caught:
+        canonicalise(open_source(entry), entry, VARIABLES)
+    return str(caught.value)
+
+
+def test_refusals_name_file_variable_found_expected_and_cure(tmp_path: Path) -> None:
+    text = refusal(tmp_path, variable={"name": "v", "units": "m"})
+    assert 'units "m"' in text
+    assert '"degC"' in text
+    assert "a.nc" in text
+    assert "values from 299" in refusal(tmp_path, variable={"name": "v", "units": "degC",
+                                                            "offset": -1.0})  # fmt: skip
+    text = refusal(tmp_path, variable={"name": "w"})
+    assert 'a variable "w"' in text
+    assert 'Did you mean "warmth"?' in refusal(tmp_path, canonical="wormth")
+
+
+def test_a_repeated_meridian_says_what_to_do(tmp_path: Path) -> None:
+    path = netcdf(tmp_path / "a.nc", np.array([-180.0, 0.0, 180.0]), np.arange(2.0),
+                  np.full((1, 2, 3), 280.0), units="K")  # fmt: skip
+    entry = source(path)
+    with pytest.raises(InputError, match="trim"):
+        canonicalise(open_source(entry), entry, VARIABLES)
+
+
+def test_a_truncated_file_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    netcdf(path, np.arange(4.0), np.arange(3.0), np.zeros((1, 3, 4)), units="K")
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(InputError, match=r"a\.nc.*truncated"):
+        open_source(source(path))
+
+
+def raster(path: Path, crs: str = "EPSG:4326") -> Path:
+    values = np.array([[1, 2, 255], [3, 1, 1]], dtype=np.uint8)
+    transform = rasterio.transform.from_origin(-10, 20, 1, 1)
+    with rasterio.open(path, "w", driver="GTiff", width=3, height=2, count=1, dtype="uint8",
+                       crs=crs, transform=transform) as file:  # fmt: skip
+        file.write(values, 1)
+    return path
+
+
+def class_source(path: Path, **settings: object) -> Source:
+    entry = {
+        "name": "test", "uri": str(path), "driver": "raster", "kind": "categorical",
+        "variables": {"kind": {"name": "band_1", "nodata": 255, "units": "1"}},
+        "classes": {"wet": [1, 3], "dry": [2]}, "method": "fractions", **settings,
+    }  # fmt: skip
+    return Source.model_validate(entry)
+
+
+def test_classes_are_grouped_and_labelled(tmp_path: Path) -> None:
+    entry = class_source(raster(tmp_path / "a.tif"))
+    da = canonicalise(open_source(entry), entry, VARIABLES)["kind"]
+    np.testing.assert_array_equal(da.values, [[0, 1, np.nan], [0, 0, 0]])
+    assert da.attrs["flag_meanings"] == "wet dry"
+    assert da["x"].values[0] == -9.5
+    assert da["y"].values[0] == 19.5
+
+
+def test_a_crs_that_disagrees_is_a_fault_unless_declared_wrong(tmp_path: Path) -> None:
+    path = raster(tmp_path / "a.tif", "EPSG:5070")
+    faults = Faults()
+    check_source(class_source(path), faults)
+    assert "EPSG:5070" in str(faults.faults[0])
+    faults = Faults()
+    check_source(class_source(path, crs_is_wrong=True), faults)
+    assert not faults.faults
+
+
+def test_all_faults_of_a_catalog_come_together(tmp_path: Path) -> None:
+    path = tmp_path / "my.yml"
+    path.write_text(
+        "a: {uri: x.nc, driver: netcdf, variables: {rain: {name: v}}, metod: mean}\n"
+        "b: {uri: x.nc, driver: netcdf, variables: {rain: {name: v}}, method: averge}\n"
+        "c: {uri: '${nowhere}/x.nc', driver: ntcdf, variables: {rain: {name: v}}}\n"
+    )
+    with pytest.raises(InputError) as caught:
+        read_catalog([path], {"data": tmp_path})
+    text = str(caught.value)
+    assert 'Did you mean "method"?' in text
+    assert 'method "averge"' in text
+    assert "${nowhere}" in text
+    assert "driver" in text
+    assert len(caught.value.faults) == 4
+
+
+def test_unknown_sources_get_the_nearest(tmp_path: Path) -> None:
+    path = tmp_path / "my.yml"
+    path.write_text("rainfall: {uri: x.nc, driver: netcdf, variables: {rain: {name: v}}}\n")
+    with pytest.raises(InputError, match='Did you mean "rainfall"'):
+        read_catalog([path], {})["rainfal"]
+
+
+def test_the_shipped_variables_have_units_that_parse() -> None:
+    for name, variable in read_variables().items():
+        assert linear_conversion(variable.units, variable.units) == (1.0, 0.0), name
+        if variable.valid_range:
+            assert variable.valid_range[0] < variable.valid_range[1]
