@@ -8,6 +8,9 @@ INSTALLED := $(VENV)/.installed
 TEST_INSTALLED := $(VENV)/.installed-test
 DATA_INSTALLED := $(DATA)/.installed
 
+# Processes share the cores in the tests; spinning threads would only slow each other down.
+test test-slow: export OMP_NUM_THREADS = 1
+
 .PHONY: demo test test-slow lint install data clean
 
 demo: $(INSTALLED) $(DATA_INSTALLED)
@@ -17,10 +20,10 @@ test: $(TEST_INSTALLED) $(DATA_INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not qgis" -n 2 --dist loadfile
 
 test-slow: $(TEST_INSTALLED) $(DATA_INSTALLED)
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m "slow or qgis"
 
 lint: $(TEST_INSTALLED)
 	$(BIN)/ruff format .
