@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from stefaland.adapters import make_adapter
+from stefaland.adapters import Lora, make_adapter
 from stefaland.batch import Batch
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.heads import DECODERS, Prediction, make_head
@@ -34,13 +34,16 @@ class FinetunedModel(nn.Module):
         super().__init__()
         self.model_config, self.finetune_config, self.n_targets = model_config, config, n_targets
         self.encoder = encoder if encoder is not None else StefaLand(model_config)
-        d, f, s = model_config.d_model, len(model_config.forcings), len(model_config.statics)
+        d, f = model_config.d_model, len(model_config.forcings)
+        s = len(model_config.statics) + sum(model_config.categorical.values())
         self.norm = nn.LayerNorm(d)
         self.scale = nn.Parameter(torch.tensor(FEATURE_SCALE))
         self.adapter = make_adapter(config.adapter, d, f, s)
         self.decoder = DECODERS[config.decoder](d, f, s)
         self.head = make_head(config.head, d, n_targets)
         self._freeze()
+        if isinstance(self.adapter, Lora):
+            self.adapter.attach(self.encoder.encoder)
 
     def _freeze(self) -> None:
         unfreeze = self.finetune_config.unfreeze
@@ -73,8 +76,20 @@ class FinetunedModel(nn.Module):
             return self.encoder.encode(batch)[:, : batch.forcings.shape[1]]
 
     def forward(self, batch: Batch) -> Prediction:
-        """The normalised target; a missing input counts as the training mean here."""
-        forcings, statics = batch.forcings.nan_to_num(0.0), batch.statics.nan_to_num(0.0)
+        """The normalised target [B, T, O]; raises `InputError` as the encoder does."""
         h = self.norm(self.features(batch)) * self.scale
+        forcings, statics = batch.forcings.nan_to_num(0.0), self._statics(batch)
         adapted = self.adapter(h, forcings, statics)
         return self.head(self.decoder(adapted, forcings, statics))
+
+    def _statics(self, batch: Batch) -> Tensor:
+        """[B, S + classes] what adapter and decoder see of the statics.
+
+        A missing number counts as the training mean, a missing class as none of them.
+        """
+        parts = [batch.statics.nan_to_num(0.0)]
+        for k, classes in enumerate(self.model_config.categorical.values()):
+            assert batch.categorical is not None
+            codes = torch.arange(classes, device=batch.statics.device)
+            parts.append((batch.categorical[:, k, None] == codes).to(parts[0].dtype))
+        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]

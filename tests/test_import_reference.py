@@ -12,8 +12,9 @@ import torch
 from stefaland.batch import Batch
 from stefaland.checkpoint import load_checkpoint
 from stefaland.errors import InputError
-from stefaland.import_reference import import_reference, load_reference, read_reference
+from stefaland.import_reference import import_reference, load_reference
 from stefaland.losses import masked_loss
+from stefaland.reference import read_reference
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
 FOLDERS = ("lstm_decoder_small", "transformer_decoder_small")
