@@ -91,7 +91,7 @@ class Linear(nn.Linear):
         return affine(input, self.weight, self.bias)
 
     def relu(self, input: Tensor, share: float = 0.0) -> Tensor:
-        """[..., in] → [..., out], then ReLU and dropout: fewer passes and less kept for backward."""
+        """[..., in] → [..., out], then ReLU and dropout: fewer passes, less kept."""
         if _fits_onednn(input, self.weight):
             return _affine(input, self.weight, self.bias, True, share)
         return F.dropout(F.relu(super().forward(input), inplace=True), share)
