@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 REGISTRY = ROOT / "data" / "registry"
 SHARED = ROOT.parent / "shared"
+
+# A job that a shell started in the background ignores Ctrl-C, and so would the runs tested here.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
