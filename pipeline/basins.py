@@ -66,7 +66,8 @@ class Network:
 def read_locations_source(source: Source, variables: Mapping[str, Variable]) -> xr.Dataset:
     """The locations of a `units`, `basins` or `table` entry, in canonical units, float32.
 
-    Coordinates: `cell` (int64), `lat`, `lon`, and `group` or, of a table, `site`. Attributes say what was left out and why.
+    Coordinates: `cell` (int64), `lat`, `lon`, and `group` or, of a table, `site`. Attributes say
+    what was left out and why.
     Raises `InputError` with all faults of the files and values.
     """
     if source.driver == "table":

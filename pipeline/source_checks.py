@@ -20,7 +20,7 @@ from pipeline.catalog import Source, Variable
 from pipeline.decoded import Decoded, Decoding
 from pipeline.layout import Layout, cell_size, is_geographic_crs, layout
 from pipeline.times import TimePlan
-from pipeline.units import convert, linear_conversion
+from pipeline.units import linear_conversion
 from stefaland.errors import Faults, InputError, nearest_name
 
 SAMPLE = 256
@@ -145,11 +145,9 @@ def _check_units(
         return
     if source.classes:
         return
-    units = entry.units or found
-    ending = "/day" if source.time.daily and entry.cell_method == "sum" else ""
     try:
-        months = np.arange(1, 13)
-        convert(np.zeros((12, 1)), units + ending, variable.units, where, months)
+        decoding = decoding_of(da, source, name, variable)
+        decoding.finish(np.full((12, 1), np.nan, np.float32), np.arange(1, 13))
     except InputError as error:
         faults.faults += error.faults
         return

@@ -81,24 +81,25 @@ def source_coordinates(source: Source) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cropped(ds: xr.Dataset, source: Source, window: Window, margin: float | None) -> xr.Dataset:
+    if source.driver == "table":
+        reach = margin or 0.0
+        inside = _inside(ds["lon"].values, ds["lat"].values, window, (reach, reach))
+        return ds.isel(cell=np.flatnonzero(inside))
     if margin is None:
         margin = MARGIN if source.method in ("bilinear", "nearest") else 0.0
     # The centre of a cell that overlaps the window lies within half a cell of it.
     margin += 0.5 - 1e-9
-    if source.driver == "table":
-        inside = _inside(ds["lon"].values, ds["lat"].values, window, (margin, margin))
-        return ds.isel(cell=np.flatnonzero(inside))
     places = layout(ds, source)
     if places.is_curvilinear:
         return _cropped_curvilinear(ds, places, window, margin)
     y, x = (ds[name].values.astype(np.float64) for name in (places.y, places.x))
-    reach = (margin * cell_size(x), margin * cell_size(y))
+    step = (margin * cell_size(x), margin * cell_size(y))
     west, south, east, north = window
-    rows = _run((y >= south - reach[1]) & (y <= north + reach[1]))
+    rows = _run((y >= south - step[1]) & (y <= north + step[1]))
     if is_geographic_crs(source.crs):
-        cols = _run((x - west + reach[0]) % 360.0 <= min(east - west + 2 * reach[0], 360.0))
+        cols = _run((x - west + step[0]) % 360.0 <= min(east - west + 2 * step[0], 360.0))
     else:
-        cols = _run((x >= west - reach[0]) & (x <= east + reach[0]))
+        cols = _run((x >= west - step[0]) & (x <= east + step[0]))
     return ds.isel({places.y: rows, places.x: cols})
 
 
@@ -116,7 +117,7 @@ def _cropped_curvilinear(
     turns = [np.abs((np.diff(lon, axis=a) + 180) % 360 - 180) for a in (0, 1)]
     wide = max(float(np.nanmax(turn, initial=0.0)) for turn in turns)
     inside = _inside(lon, lat, window, (margin * wide, margin * tall))
-    rows, cols = (_run(inside.any(axis), holes=True) for axis in (1, 0))
+    rows, cols = (_run(np.asarray(inside.any(axis)), holes=True) for axis in (1, 0))
     return ds.isel({places.y: rows, places.x: cols})
 
 

@@ -119,7 +119,8 @@ def test_class_codes_of_any_type(tmp_path: Path) -> None:
                        "int16", nodata=-9999) as file:  # fmt: skip
         file.write(np.array([[1, 257, -9999, 2], [1, 1, 1, 1]], np.int16), 1)
     source = entry(tmp_path / "t.tif", "raster", "kind", kind="categorical",
-                   variable={"name": "band_1", "units": "1"}, classes={"a": [1], "b": [2]})  # fmt: skip
+                   variable={"name": "band_1", "units": "1"},
+                   classes={"a": [1], "b": [2]})  # fmt: skip
     np.testing.assert_array_equal(canonical(source)["kind"].values[0], [0, np.nan, np.nan, 1])
 
 
@@ -132,8 +133,9 @@ def test_hours_become_days_by_cell_methods_with_a_declared_boundary(tmp_path: Pa
     ds.to_netcdf(tmp_path / "a.nc")
 
     def days(canonical_name: str = "rain", variable: dict | None = None, **time: object):
-        source = entry(tmp_path / "a.nc", "netcdf", canonical_name,
-                       variable={"name": "v", **(variable or {})}, time={"daily": True, **time})  # fmt: skip
+        source = entry(tmp_path / "a.nc", "netcdf", canonical_name, wrong_in_file=["units"],
+                       variable={"name": "v", **(variable or {})},
+                       time={"daily": True, **time})  # fmt: skip
         return canonical(source)[canonical_name][:, 0, 0]
 
     whole = days()
@@ -211,8 +213,10 @@ def test_a_360_day_year_keeps_its_seasons(tmp_path: Path) -> None:
     assert da.size == 730
     assert int(da.isnull().sum()) == 10
     assert str(da["time"].values[-1])[:10] == "2002-12-31"
-    july = da.sel(time="2001-07-02").values + 273.15 - 280 - 0.5 + 0.01
-    assert july == pytest.approx(180 % 20, abs=1.1)
+    # The 181st of 360 days is the 183rd or 184th of 365.
+    july = da.sel(time=slice("2001-07-02", "2001-07-03")).dropna("time")
+    assert july.size > 0
+    assert set(np.round(july.values + 273.15 - 280.49).astype(int)) <= {0, 1, 19}
 
 
 def test_gaps_are_missing_where_the_entry_allows_them(tmp_path: Path) -> None:
@@ -308,11 +312,11 @@ def test_grib_messages(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-100])
     faults = Faults()
     check_source(source, faults, VARIABLES)
-    assert "truncated" in str(faults.faults[0]) or "times" in str(faults.faults)
+    assert "its last message has no end" in str(faults.faults[0])
 
 
 def test_grib_without_its_reader_says_what_to_install(tmp_path: Path, monkeypatch) -> None:
-    (tmp_path / "a.grib").write_bytes(b"GRIB")
+    (tmp_path / "a.grib").write_bytes(b"GRIB7777")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"stefaland\[grib\]"):
         open_source(entry(tmp_path / "a.grib", "grib"))
