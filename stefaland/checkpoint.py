@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,8 @@ def save_checkpoint(folder: str | Path, model: nn.Module, data: Mapping[str, Any
         {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()},
         temporary,
     )
+    # A kill between two files leaves weights that config.json does not belong to: loading tells.
+    settings["weights_crc32"] = zlib.crc32(temporary.read_bytes())
     os.replace(temporary, folder / WEIGHTS)
     write_atomically(folder / DATA, json.dumps(data, indent=2))
     parameters = sum(p.numel() for p in model.parameters())
@@ -71,6 +74,7 @@ def load_checkpoint(folder: str | Path) -> tuple[StefaLand | FinetunedModel, dic
     try:
         settings = json.loads((folder / CONFIG).read_text())
         data = json.loads((folder / DATA).read_text())
+        _check_format(folder, settings)
         model_config = ModelConfig.model_validate(settings["model"])
         model: StefaLand | FinetunedModel
         if settings["kind"] == "finetuned":
@@ -85,6 +89,21 @@ def load_checkpoint(folder: str | Path) -> tuple[StefaLand | FinetunedModel, dic
     _check_weights(folder, model, weights)
     model.load_state_dict(weights)
     return model.eval(), data
+
+
+def _check_format(folder: Path, settings: Mapping[str, Any]) -> None:
+    found = settings.get("format")
+    if not isinstance(found, int) or not 1 <= found <= FORMAT:
+        raise bad_input(
+            str(folder / CONFIG), f"format {found}", f"a format from 1 to {FORMAT}",
+            "Read it with the version of stefaland that wrote it, or a later one.",
+        )  # fmt: skip
+    checksum = settings.get("weights_crc32")
+    if checksum is not None and checksum != zlib.crc32((folder / WEIGHTS).read_bytes()):
+        raise bad_input(
+            str(folder / WEIGHTS), "other bytes than config.json tells of", "the weights it knows",
+            "The file is damaged or its writing was cut off: run the stage again.",
+        )  # fmt: skip
 
 
 def _check_weights(folder: Path, model: nn.Module, weights: Mapping[str, Any]) -> None:

@@ -155,7 +155,11 @@ def doctor() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: bad input ends with one message and exit code 2, an interrupt with 130."""
-    logging.basicConfig(level=os.environ.get("STEFALAND_LOG", "WARNING"))
+    level = os.environ.get("STEFALAND_LOG", "WARNING").upper()
+    logging.basicConfig(level=level)
+    for handler in logging.getLogger().handlers:
+        # Libraries set levels of their own; what is shown is decided here.
+        handler.setLevel(level)
     # CF's unit definitions overwrite pint's own on purpose.
     logging.getLogger("pint.util").setLevel(logging.ERROR)
     try:

@@ -25,7 +25,7 @@ from workflows.cells import cell_data, labelled, open_cells, static_names
 from workflows.context import Run
 from workflows.device import best_device
 from workflows.folds import fold_names
-from workflows.pretrain import network_settings, units
+from workflows.pretrain import about, network_settings
 from workflows.state import read_json
 
 
@@ -42,7 +42,7 @@ def train(name: str, run: Run, given: Rivalry) -> Predictor:
         normaliser=given.normaliser,
         device=given.device,
         log=given.log,
-        about={"run": run.config.name, "units": units(run, given.data.static_names)},
+        about=about(run, given.data.static_names),
     )
     return load_member(folder, given.device)
 

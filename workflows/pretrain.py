@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from pipeline.provenance import provenance
 from stefaland.config import ModelConfig, PretrainConfig, model_preset
 from stefaland.log import RunLog
 from stefaland.normalise import Normaliser
@@ -17,6 +18,7 @@ from workflows.cells import cell_data, labelled, open_cells, static_groups, stat
 from workflows.context import Run
 from workflows.device import best_device
 from workflows.folds import fold_names
+from workflows.regrid import used_sources
 from workflows.state import read_json
 
 
@@ -70,10 +72,24 @@ def main(run: Run) -> dict[str, Any]:
                 folder,
                 device=best_device(),
                 log=log,
-                about={"run": run.config.name, "units": units(run, names)},
+                about=about(run, names),
             )
         results[name] = read_json(folder / "data.json")["training"]["best"]
     return results
+
+
+def about(run: Run, statics: tuple[str, ...]) -> dict[str, Any]:
+    """What a checkpoint says of its run: units, settings, sources and versions."""
+    settings = {
+        name: getattr(run.config, name).model_dump(mode="json")
+        for name in ("inputs", "folds", "model", "pretrain", "finetune")
+    }
+    entries = {source.name: source.model_dump(mode="json") for source in used_sources(run)}
+    return {
+        "run": run.config.name,
+        "units": units(run, statics),
+        "provenance": provenance(settings, entries),
+    }
 
 
 def units(run: Run, statics: tuple[str, ...]) -> dict[str, str]:

@@ -5,13 +5,13 @@ Held-out predictions of every model → scorecard.json: per site, pooled, by fol
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from pipeline.provenance import provenance
 from pipeline.store import open_cube
 from stefaland.metrics import (
     PairMoments,
@@ -27,6 +27,7 @@ from stefaland.metrics import (
 from workflows.cells import target_table
 from workflows.context import Run
 from workflows.folds import fold_names
+from workflows.regrid import used_sources
 from workflows.state import write_json
 
 LOWER_IS_BETTER = ("RMSE", "ubRMSE")
@@ -85,8 +86,19 @@ def main(run: Run) -> dict[str, Any]:
     table = heldout(run)
     card = scorecard(run, table)
     table.to_zarr(run.folder / "heldout.zarr", mode="w", consolidated=False)
-    write_json(run.folder / "scorecard.json", json.loads(json.dumps(card, default=float)))
+    write_json(run.folder / "scorecard.json", finite(card))
     return {"best": card["ranking"][0], "sites": card["sites"]}
+
+
+def finite(value: Any) -> Any:
+    """Plain values as JSON has them: what is not finite becomes null."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def _moments(table: xr.Dataset, model: str) -> PairMoments:
@@ -162,4 +174,8 @@ def scorecard(run: Run, table: xr.Dataset) -> dict[str, Any]:
         "models": scores,
         "ranking": ranked(run, scores),
         "stefaland_minus": differences,
+        "provenance": provenance(
+            run.config.model_dump(mode="json"),
+            {source.name: source.model_dump(mode="json") for source in used_sources(run)},
+        ),
     }

@@ -46,6 +46,7 @@ def environment(runs: Path) -> dict[str, str]:
         "STEFALAND_RUNS": str(runs),
         "STEFALAND_DATA": str(REGISTRY),
         "OMP_NUM_THREADS": "1",
+        "COLUMNS": "200",
     }
 
 
