@@ -15,6 +15,7 @@ import math
 import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -38,7 +39,7 @@ _TILE_BYTES = 16 * 2**20  # of one uncompressed tile with all its bands, which r
 _WINDOW_BYTES = 48 * 2**20
 _CACHE_BYTES = 128 * 2**20
 _LOADED_BYTES = 256 * 2**20  # lazy maps up to this size are read whole, larger ones streamed
-_COMPARED_BYTES = 64 * 2**20  # larger files are compared with their source in nine windows
+_COMPARED_BYTES = 64 * 2**20  # larger files are compared with their source in five windows
 
 
 def write_cog(
@@ -88,7 +89,7 @@ def write_cog(
             describe(raster, da, names, units, metadata or {})
             if legend is not None and kind == "categorical" and bands == 1:
                 raster.write_colormap(1, legend.colour_table)
-            _stream(raster, da, block, path.name)
+            _stream(raster, da, block, path.name, threads)
             options = {
                 "BLOCKSIZE": block,
                 "COMPRESS": "DEFLATE",
@@ -233,20 +234,19 @@ def read_window(da: xr.DataArray, window: Window) -> np.ndarray:
     return values if values.ndim == 3 else values[None]
 
 
-def _stream(raster: Any, da: xr.DataArray, block: int, where: str) -> None:
+def _stream(raster: Any, da: xr.DataArray, block: int, where: str, threads: int | None) -> None:
     """Copy the values to the raster, unless it is the map itself; set its exact statistics."""
     statistics = [BandStatistics() for _ in range(raster.count)]
-    dtype = np.dtype(raster.dtypes[0])
-    for window in _windows(raster.shape, raster.count, dtype.itemsize, block):
-        values = read_window(da, window).astype(dtype, copy=False)
-        for number, (band, of_band) in enumerate(zip(values, statistics, strict=True), start=1):
+    dtype, nodata = np.dtype(raster.dtypes[0]), [raster.nodata] * raster.count
+    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+        for window in _windows(raster.shape, raster.count, dtype.itemsize, block):
+            values = read_window(da, window).astype(dtype, copy=False)
             try:
-                of_band.add(band, raster.nodata)
+                list(pool.map(BandStatistics.add, statistics, values, nodata))
             except ValueError as error:
-                found = str(error)
-                raise bad_input(f"{where}: band {number}", found, "finite values or NaN") from None
-        if raster.driver != "MEM":
-            raster.write(_stored(values, raster.nodata), window=window)
+                raise bad_input(where, str(error), "finite values or NaN") from None
+            if raster.driver != "MEM":
+                raster.write(_stored(values, raster.nodata), window=window)
     for number, of_band in enumerate(statistics, start=1):
         raster.update_tags(number, **of_band.tags(raster.height * raster.width))
 
@@ -259,17 +259,17 @@ def _stored(values: np.ndarray, nodata: float) -> np.ndarray:
 
 
 def _value_faults(path: Path, da: xr.DataArray, nodata: float, block: int) -> list[Fault]:
-    """Compare the written values with the map's: all of a small file, nine windows of a large."""
+    """Compare the written values with the map's: all of a small file, five windows of a large."""
     with rasterio.open(path) as raster:
         itemsize = np.dtype(raster.dtypes[0]).itemsize
         windows = list(_windows(raster.shape, raster.count, itemsize, block))
         if raster.height * raster.width * raster.count * itemsize > _COMPARED_BYTES:
-            rows, cols = (np.linspace(0, n - block, 3).astype(int) // block * block
-                          for n in raster.shape)  # fmt: skip
+            ends = [(0, max(0, (n - block) // block * block)) for n in raster.shape]
+            corners = [(r, c) for r in ends[0] for c in ends[1]]
+            middle = tuple(n // 2 // block * block for n in raster.shape)
             windows = [
                 Window(c, r, min(block, raster.width - c), min(block, raster.height - r))
-                for r in np.maximum(rows, 0)
-                for c in np.maximum(cols, 0)
+                for r, c in (*corners, middle)
             ]
         for window in windows:
             wanted = read_window(da, window).astype(raster.dtypes[0], copy=False)

@@ -1,0 +1,117 @@
+"""Catalog entries: roots, files, refusals that come together, and the nearest names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from pipeline.catalog import Source, read_catalog, read_variables
+from stefaland.errors import InputError
+
+ENTRY = "{uri: x.nc, driver: netcdf, variables: {rain: {name: v}}}"
+
+
+def written(tmp_path: Path, text: str, name: str = "my.yml") -> Path:
+    path = tmp_path / name
+    path.write_text(text)
+    return path
+
+
+def refused(*paths: Path, roots: dict[str, str] | None = None) -> InputError:
+    with pytest.raises(InputError) as caught:
+        read_catalog(list(paths), roots or {})
+    return caught.value
+
+
+def test_roots_are_expanded_in_every_string_of_an_entry(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        "a: {uri: '${data}/x/m{month:02d}.npz', driver: npz, lat: '${data}/lat.npz',\n"
+        "    variables: {rain: {name: v}}, options: {files: ['${other}/y.nc']}}\n",
+    )
+    source = read_catalog([path], {"data": tmp_path, "other": "/elsewhere"})["a"]
+    assert source.files[0] == tmp_path / "x" / "m01.npz"
+    assert source.files[-1] == tmp_path / "x" / "m12.npz"
+    assert len(source.files) == 12
+    assert source.lat == f"{tmp_path}/lat.npz"
+    assert source.options["files"] == ["/elsewhere/y.nc"]
+
+
+def test_the_folder_of_pyogrio_is_a_root(tmp_path: Path) -> None:
+    path = written(tmp_path, "a: {uri: '${pyogrio}/tests', driver: vector}\n")
+    assert read_catalog([path], {})["a"].files[0].name == "tests"
+    assert "pyogrio" in read_catalog([path], {})["a"].uri
+
+
+def test_reading_a_catalog_opens_no_data(tmp_path: Path) -> None:
+    path = written(tmp_path, f"a: {ENTRY}\n")
+    assert read_catalog([path], {})["a"].files == [Path("x.nc")]
+
+
+def test_sources_of_several_files_are_one_catalog_and_names_are_used_once(tmp_path: Path) -> None:
+    first = written(tmp_path, f"a: {ENTRY}\n", "one.yml")
+    second = written(tmp_path, f"b: {ENTRY}\n", "two.yml")
+    assert set(read_catalog([first, second], {}).sources) == {"a", "b"}
+    error = refused(first, written(tmp_path, f"a: {ENTRY}\n", "three.yml"))
+    assert 'three.yml: source "a"' in str(error)
+    assert "a second source of this name" in str(error)
+
+
+def test_unknown_keys_at_each_depth_get_the_nearest(tmp_path: Path) -> None:
+    error = refused(
+        written(
+            tmp_path,
+            "a: {uri: x.nc, driver: netcdf, min_coverige: 1, variables: {rain: {name: v}}}\n"
+            "b: {uri: x.nc, driver: netcdf, variables: {rain: {name: v, ofset: 1}}}\n",
+        )
+    )
+    assert 'Did you mean "min_coverage"?' in str(error)
+    assert 'Did you mean "offset"?' in str(error)
+    assert len(error.faults) == 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("a: {driver: netcdf, variables: {rain: {name: v}}}", "uri"),
+        ("a: {uri: x.nc, driver: netcdf}", "at least one variable"),
+        ("a: {uri: x.tif, driver: raster, kind: categorical, variables: {k: {name: band_1}}}",
+         "names its classes"),
+        ("a: {uri: x.nc, driver: netcdf, min_coverage: 2, variables: {rain: {name: v}}}",
+         "min_coverage"),
+        ("- a\n- b", "a YAML mapping"),
+        ("a: 3", "a YAML mapping of names to entries"),
+        ("a: {uri: [", "a YAML mapping"),
+    ],
+)  # fmt: skip
+def test_bad_entries_name_the_file_and_what_was_expected(
+    tmp_path: Path, text: str, expected: str
+) -> None:
+    error = refused(written(tmp_path, text))
+    assert "my.yml" in str(error)
+    assert expected in str(error)
+
+
+def test_a_missing_catalog_is_named(tmp_path: Path) -> None:
+    assert "none.yml" in str(refused(tmp_path / "none.yml"))
+
+
+def test_variables_of_a_file_and_their_faults_together(tmp_path: Path) -> None:
+    path = written(tmp_path, "rain: {long_name: rain, units: mm/day, valid_range: [0, 500]}\n")
+    assert read_variables(path)["rain"].valid_range == (0, 500)
+    path = written(tmp_path, "a: {long_name: a}\nb: {long_name: b, units: m, valid_rnge: [0, 1]}\n")
+    with pytest.raises(InputError) as caught:
+        read_variables(path)
+    assert len(caught.value.faults) == 2
+    assert 'variable "a": units' in str(caught.value)
+    assert 'Did you mean "valid_range"?' in str(caught.value)
+
+
+def test_entries_cannot_be_changed() -> None:
+    source = Source.model_validate(
+        {"name": "a", "uri": "x.nc", "driver": "netcdf", "variables": {"rain": {"name": "v"}}}
+    )
+    with pytest.raises(ValidationError):
+        source.uri = "y.nc"

@@ -1,0 +1,84 @@
+"""Unit conversion: known pairs, months, refusals, and laws of linear conversions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.units import DAYS_IN_MONTH, convert, linear_conversion
+from stefaland.errors import InputError
+
+TEMPERATURES = st.sampled_from(["K", "degC", "degF"])
+
+
+@pytest.mark.parametrize(
+    ("found", "wanted", "value", "expected"),
+    [
+        ("kg m-2", "mm", 3.0, 3.0),
+        ("m", "mm", 0.5, 500.0),
+        ("m3 m-3", "1", 0.3, 0.3),
+        ("%", "m3 m-3", 30.0, 0.3),
+        ("kg m-2 day-1", "mm/day", 2.0, 2.0),
+        ("mm/hour", "mm/day", 1.0, 24.0),
+        ("degF", "degC", -40.0, -40.0),
+        ("km2", "m2", 2.0, 2e6),
+    ],
+)
+def test_known_pairs(found: str, wanted: str, value: float, expected: float) -> None:
+    values = convert(np.float32([value]), found, wanted, "x")
+    np.testing.assert_allclose(values, [expected], rtol=1e-5, atol=1e-4)
+    assert values.dtype == np.float32
+
+
+@given(TEMPERATURES, TEMPERATURES, TEMPERATURES, st.floats(-90, 60))
+@settings(max_examples=30, deadline=None)
+def test_two_steps_are_one(first: str, second: str, third: str, value: float) -> None:
+    def through(found: str, wanted: str, x: float) -> float:
+        factor, offset = linear_conversion(found, wanted)
+        return factor * x + offset
+
+    two = through(second, third, through(first, second, value))
+    assert two == pytest.approx(through(first, third, value), abs=1e-8)
+
+
+def test_the_same_units_give_the_same_array() -> None:
+    values = np.float32([1.5, np.nan])
+    assert convert(values, "mm/day", "mm/day", "x") is values
+
+
+def test_missing_stays_missing() -> None:
+    found = convert(np.float32([np.nan, 32.0]), "degF", "degC", "x")
+    assert np.isnan(found[0])
+    assert found[1] == pytest.approx(0.0, abs=1e-4)
+
+
+@pytest.mark.parametrize("units", ["mm/month", "kg m-2 month-1", "inch/month"])
+def test_amounts_per_month_use_the_length_of_each(units: str) -> None:
+    amounts = np.full((3, 2, 2), 28.0, np.float32)
+    found = convert(amounts, units, "mm/day", "x", np.array([2, 1, 4]))
+    depth = 25.4 if units.startswith("inch") else 1.0
+    for step, days in enumerate((28.25, 31.0, 30.0)):
+        np.testing.assert_allclose(found[step], 28.0 * depth / days, rtol=1e-6)
+    np.testing.assert_array_equal(amounts, 28.0)
+
+
+def test_the_months_make_a_year() -> None:
+    assert sum(DAYS_IN_MONTH) == 365.25
+
+
+@pytest.mark.parametrize("found", ["furlong_per_fish", "kg", "", "mm/day/day"])
+def test_units_that_cannot_become_the_wanted_are_refused(found: str) -> None:
+    with pytest.raises(InputError) as caught:
+        convert(np.float32([1.0]), found, "degC", "rain.nc: rain")
+    text = str(caught.value)
+    assert "rain.nc: rain" in text
+    assert f'"{found}"' in text
+    assert '"degC"' in text
+    assert "catalog" in text
+
+
+def test_amounts_per_month_without_months_are_refused() -> None:
+    with pytest.raises(InputError, match="a monthly time axis"):
+        convert(np.float32([1.0]), "mm/month", "mm/day", "rain.nc")
