@@ -19,7 +19,7 @@ from pipeline.layout import Layout, is_geographic_crs, layout
 from pipeline.times import TimePlan, month_plan, time_plan
 from stefaland.errors import Faults, InputError, bad_input, nearest_name
 
-LOAD_BYTES = 1 << 26
+LOAD_BYTES = 1 << 28
 """Variables up to this size are read and checked at once; larger ones as they are read."""
 CF_METHODS = {
     "sum": "sum", "mean": "mean", "minimum": "minimum", "maximum": "maximum",
@@ -38,7 +38,7 @@ def canonicalise(ds: xr.Dataset, source: Source, variables: Mapping[str, Variabl
     Rows run north to south, longitudes −180..180 ascending; `y` and `x` are float64 and
     `spatial_ref` holds the CRS. A curvilinear source has 2-D `lat` and `lon` instead, a table dims
     (time?, cell) with `lat` and `lon` of each cell. Classes become 0, 1, … with `flag_values` and
-    `flag_meanings`. Variables above 64 MiB stay lazy and are checked block by block.
+    `flag_meanings`. Variables above 256 MiB stay lazy and are checked block by block.
     Raises `InputError` with every variable that has wrong units or values out of its range, and
     for a time axis with faults.
     """
@@ -159,10 +159,12 @@ def decoding_of(
 
 
 def _nodata(da: xr.DataArray, entry: SourceVariable, source: Source) -> tuple[float, ...]:
-    """Stored values that are missing: the entry's and, unless known to be wrong, the file's."""
-    declared: list[Any] = [] if entry.nodata is None else [entry.nodata]
-    if not source.mistrusts("nodata"):
-        declared += [da.attrs[key] for key in ("_FillValue", "missing_value") if key in da.attrs]
+    """Stored values that are missing: what the entry says or, failing that, the file."""
+    if entry.nodata is not None:
+        return (entry.nodata,)
+    if source.mistrusts("nodata"):
+        return ()
+    declared = [da.attrs[key] for key in ("_FillValue", "missing_value") if key in da.attrs]
     return tuple(float(value) for value in np.ravel(declared) if np.isfinite(float(value)))
 
 

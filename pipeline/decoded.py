@@ -22,6 +22,9 @@ BLOCK_BYTES = 1 << 27
 """Of stored values read at once where days are made of shorter steps."""
 
 
+_LOOKUP = 1 << 15
+
+
 @dataclass(frozen=True)
 class Decoding:
     """Stored numbers → float32 in canonical units; messages name `where`."""
@@ -41,11 +44,16 @@ class Decoding:
 
     def values(self, raw: np.ndarray) -> np.ndarray:
         """float32, NaN where missing, in the file's units; or places of classes."""
+        if self.codes is not None and raw.dtype == np.uint8:
+            return _looked_up(raw, self._table())
         missing = np.isnan(raw) if raw.dtype.kind == "f" else np.zeros(raw.shape, bool)
         for value in self.nodata:
             missing |= raw == value
         if self.codes is not None:
-            return self._classes(raw, missing)
+            known = (raw >= 0) & (raw <= 255) & ~missing
+            places = _looked_up(np.where(known, raw, 0).astype(np.uint8), self._table())
+            places[~known] = np.nan
+            return places
         if self.above_is_missing is not None:
             missing |= raw > self.above_is_missing
         values = raw.astype(np.float32)
@@ -54,17 +62,15 @@ class Decoding:
             values = values * np.float32(self.scale) + np.float32(self.offset)
         return values
 
-    def _classes(self, raw: np.ndarray, missing: np.ndarray) -> np.ndarray:
-        assert self.codes is not None
-        table = np.full(257, np.nan, np.float32)
-        for code, place in self.codes.items():
+    def _table(self) -> np.ndarray:
+        """[256] place of each code's class; NaN for what is no class or missing."""
+        table = np.full(256, np.nan, np.float32)
+        for code, place in (self.codes or {}).items():
             table[code] = place
-        if raw.dtype != np.uint8:
-            known = (raw >= 0) & (raw <= 255) & ~missing
-            raw = np.where(known, raw, 256).astype(np.int16)
-        elif missing.any():
-            raw = np.where(missing, np.int16(256), raw)
-        return table[raw]
+        for value in self.nodata:
+            if value in range(256):
+                table[int(value)] = np.nan
+        return table
 
     def finish(self, values: np.ndarray, months: np.ndarray | None) -> np.ndarray:
         """In canonical units, checked; float32."""
@@ -85,6 +91,17 @@ class Decoding:
                 self.where, f"values from {least:g} to {most:g} {self.canonical_units}",
                 f"{low:g} to {high:g}", "Check units, scale, offset and nodata of the entry.",
             )  # fmt: skip
+
+
+def _looked_up(codes: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """`table` at each code; in pieces whose 8-byte indices stay in the cache."""
+    codes = np.ascontiguousarray(codes)
+    out = np.empty(codes.shape, table.dtype)
+    flat, into = codes.reshape(-1), out.reshape(-1)
+    for begin in range(0, flat.size, _LOOKUP):
+        part = slice(begin, begin + _LOOKUP)
+        np.take(table, flat[part], out=into[part], mode="clip")
+    return out
 
 
 class Decoded(BackendArray):

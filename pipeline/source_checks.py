@@ -21,7 +21,7 @@ from pipeline.decoded import Decoded, Decoding
 from pipeline.layout import Layout, cell_size, is_geographic_crs, layout
 from pipeline.times import TimePlan
 from pipeline.units import linear_conversion
-from stefaland.errors import Faults, InputError, nearest_name
+from stefaland.errors import Faults, InputError
 
 SAMPLE = 256
 """Rows and columns of a sampled block."""
@@ -42,8 +42,11 @@ class SourceInfo:
 
 def check_opened(
     ds: xr.Dataset, source: Source, variables: Mapping[str, Variable], faults: Faults
-) -> SourceInfo | None:
-    """Compare an opened source with its entry; adds all faults. None where it has no places."""
+) -> SourceInfo:
+    """Compare an opened source with its entry; adds all faults.
+
+    What `variables` does not have is compared as far as the file alone allows.
+    """
     before = len(faults.faults)
     where = f'source "{source.name}", {source.files[0]}'
     places = None if source.driver == "table" else layout(ds, source)
@@ -51,12 +54,7 @@ def check_opened(
         _check_crs(source, ds, places, where, faults)
         _check_grid(source, ds, places, where, faults)
     for name, entry in source.variables.items():
-        if name not in variables:
-            hint = nearest_name(name, variables)
-            faults.add(f"{where}: {name}", "no canonical variable of this name",
-                       "a name from variables.yml", hint)  # fmt: skip
-            continue
-        _check_units(ds[entry.name], source, name, variables[name], f"{where}: {name}", faults)
+        _check_units(ds[entry.name], source, name, variables.get(name), f"{where}: {name}", faults)
         _check_nodata(ds[entry.name], source, name, f"{where}: {name}", faults)
     plan = None
     try:
@@ -136,14 +134,19 @@ def _check_grid(
 
 
 def _check_units(
-    da: xr.DataArray, source: Source, name: str, variable: Variable, where: str, faults: Faults
+    da: xr.DataArray,
+    source: Source,
+    name: str,
+    variable: Variable | None,
+    where: str,
+    faults: Faults,
 ) -> None:
     entry = source.variables[name]
     found = str(da.attrs.get("units", ""))
     if entry.units is None and not found:
         faults.add(where, "no units in the file", "units", "Give `units` in the catalog.")
         return
-    if source.classes:
+    if source.classes or variable is None:
         return
     try:
         decoding = decoding_of(da, source, name, variable)
@@ -193,6 +196,8 @@ def _check_values(
 ) -> None:
     """The last value of each variable can be read, samples are in range and not all missing."""
     for name, entry in source.variables.items():
+        if name not in variables:
+            continue
         try:
             stored = in_order(ds[entry.name], places, source)
             own = plan if "time" in stored.dims else None

@@ -15,7 +15,7 @@ from pipeline.catalog import Source, Variable, read_variables
 from pipeline.layout import Layout, cell_size, is_geographic_crs, layout
 from pipeline.openers import INSTALL, OPENERS
 from pipeline.source_checks import SourceInfo, check_opened
-from stefaland.errors import Faults, InputError
+from stefaland.errors import Faults, InputError, nearest_name
 
 __all__ = ["SourceInfo", "Window", "check_files", "check_source", "open_source",
            "source_coordinates"]  # fmt: skip
@@ -66,6 +66,13 @@ def check_source(
     if not check_files(source, faults) or source.driver not in OPENERS:
         return None
     known = read_variables() if variables is None else variables
+    for name in source.variables:
+        if variables is not None and name not in known:
+            faults.add(
+                f'source "{source.name}", {source.files[0]}: {name}',
+                "no canonical variable of this name", "a name from variables.yml",
+                nearest_name(name, known),
+            )  # fmt: skip
     try:
         return check_opened(OPENERS[source.driver](source), source, known, faults)
     except InputError as error:
