@@ -162,10 +162,10 @@ def test_a_file_without_units_needs_them_in_the_entry(tmp_path: Path) -> None:
     path = tmp_path / "a.nc"
     simple(path, s=(np.ones((2, 3)), {}))
     faults = Faults()
-    check_source(entry(path, {"share": {"name": "s"}}), faults)
+    check_source(entry(path, {"land_fraction": {"name": "s"}}), faults)
     assert "units" in str(faults.faults[0])
     faults = Faults()
-    check_source(entry(path, {"share": {"name": "s", "units": "1"}}), faults)
+    check_source(entry(path, {"land_fraction": {"name": "s", "units": "1"}}), faults)
     assert not faults.faults
 
 
@@ -277,14 +277,20 @@ def test_projected_coordinates_are_not_longitudes(tmp_path: Path) -> None:
     assert "Albers" in ds["spatial_ref"].attrs["crs_wkt"]
 
 
-def test_the_entry_and_then_the_file_say_what_is_missing(tmp_path: Path) -> None:
-    path = tmp_path / "a.tif"
-    raster(path, np.int16([[5000, -1, -99]]), "EPSG:4326", -30.0, nodata=-99)
+def test_what_the_entry_or_the_file_calls_missing_is_missing(tmp_path: Path) -> None:
     variable = {"name": "band_1", "units": "1", "scale": 1e-4}
-    source = entry(path, {"share": {**variable, "nodata": -1}}, driver="raster", dims={})
-    with pytest.raises(InputError, match=r"values from -0\.0099"):
-        canonical(source)
-    path = tmp_path / "b.tif"
-    raster(path, np.int16([[5000, 0, -99]]), "EPSG:4326", -30.0, nodata=-99)
+    for name, declared, extra in (("a", None, {"nodata": -99}), ("b", -99, {})):
+        path = tmp_path / f"{name}.tif"
+        raster(path, np.int16([[5000, 0, -99]]), "EPSG:4326", -30.0, nodata=declared)
+        source = entry(path, {"share": {**variable, **extra}}, driver="raster", dims={})
+        found = canonical(source)["share"].values
+        np.testing.assert_allclose(found, [[0.5, 0.0, np.nan]], rtol=1e-6)
+
+
+def test_a_fill_that_nobody_declares_is_refused_by_its_value(tmp_path: Path) -> None:
+    path = tmp_path / "a.tif"
+    raster(path, np.int16([[5000, 0, -99]]), "EPSG:4326", -30.0)
+    variable = {"name": "band_1", "units": "1", "scale": 1e-4}
     source = entry(path, {"share": variable}, driver="raster", dims={})
-    np.testing.assert_allclose(canonical(source)["share"].values, [[0.5, 0.0, np.nan]], rtol=1e-6)
+    with pytest.raises(InputError, match=r"values from -0\.0099"):
+        canonical(source).load()

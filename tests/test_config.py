@@ -58,7 +58,7 @@ def test_all_faults_are_reported_together_with_hints() -> None:
 
 
 def test_an_unknown_cube_is_named_with_the_nearest() -> None:
-    with pytest.raises(InputError, match='no cube "globl". Did you mean "global"'):
+    with pytest.raises(InputError, match=r'no cube "globl"\. Did you mean "global"'):
         load_config("quickstart", ["pretrain.cube=globl"])
 
 

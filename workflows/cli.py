@@ -155,6 +155,9 @@ def doctor() -> None:
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point: bad input ends with one message and exit code 2, an interrupt with 130."""
+    # Threads that spin while they wait take the cores from whoever else is at work: three to five
+    # times slower on a shared node. Read when torch is loaded, which is after this.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     level = os.environ.get("STEFALAND_LOG", "WARNING").upper()
     logging.basicConfig(level=level)
     for handler in logging.getLogger().handlers:
