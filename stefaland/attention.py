@@ -7,66 +7,68 @@ mask vector, not by a mask of attention (spec §3).
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from stefaland.dropout import dropped
+from stefaland.dropout import draw_kept
 
-BLOCK = 1 << 20
-"""Attention weights of a block: some megabytes, which stay in a cache."""
+BLOCK = 1 << 19
+"""Attention weights of a block: two megabytes, which stay in a cache."""
 ROTARY_BASE = 10_000.0
 
 
 class _BlockedAttention(torch.autograd.Function):
-    """Attention with dropout on the CPU, some samples at a time; weights are made anew backward.
+    """Attention with dropout on the CPU, some heads at a time; weights are made anew backward.
 
     PyTorch keeps all [B, H, N, N] weights three times over where there is dropout.
     """
 
     @staticmethod
-    def forward(
-        ctx: torch.autograd.function.FunctionCtx, q: Tensor, k: Tensor, v: Tensor, share: float
-    ) -> Tensor:
-        heads, tokens, width = q.shape[1:]
-        ctx.step = max(1, BLOCK // (heads * tokens * tokens))  # type: ignore[attr-defined]
-        ctx.share = share  # type: ignore[attr-defined]
-        out = q.new_empty(len(q), tokens, heads, width).transpose(1, 2)
-        lost = []
-        for block in _blocks(len(q), ctx.step):  # type: ignore[attr-defined]
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, share: float) -> Tensor:
+        shape = q.shape
+        q, k, v = (x.reshape(-1, *shape[2:]) for x in (q, k, v))
+        tokens = shape[2]
+        keep = torch.empty(len(q), tokens, tokens, dtype=torch.uint8)
+        out = torch.empty_like(q)
+        for block in _blocks(len(q), tokens):
             weights = _weights(q[block], k[block])
-            lost.append(dropped(weights.shape, share))
-            weights.masked_fill_(lost[-1], 0.0)
-            out[block] = (weights @ v[block]).div_(1 - share)
-        ctx.save_for_backward(q, k, v, *lost)
-        return out
+            draw_kept(keep[block], share)
+            weights.mul_(keep[block].to(weights.dtype))
+            torch.bmm(weights, v[block], out=out[block])
+        ctx.save_for_backward(q, k, v, keep)
+        ctx.share = share
+        return out.div_(1 - share).view(shape)
 
     @staticmethod
-    def backward(
-        ctx: torch.autograd.function.FunctionCtx, *grads: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor, None]:
-        q, k, v, *lost = ctx.saved_tensors  # type: ignore[attr-defined]
-        kept = 1 - ctx.share  # type: ignore[attr-defined]
-        scale = 1 / math.sqrt(q.shape[-1])
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:
+        q, k, v, keep = ctx.saved_tensors
+        shape, scale = grads[0].shape, 1 / math.sqrt(q.shape[-1])
+        dout = (grads[0] / (1 - ctx.share)).reshape(q.shape)
         dq, dk, dv = (torch.empty_like(x) for x in (q, k, v))
-        for block, gone in zip(_blocks(len(q), ctx.step), lost, strict=True):  # type: ignore[attr-defined]
-            dout = grads[0][block] / kept
-            weights = _weights(q[block], k[block])
-            dweights = (dout @ v[block].transpose(-1, -2)).masked_fill_(gone, 0.0)
+        for b in _blocks(len(q), q.shape[1]):
+            weights, seen = _weights(q[b], k[b]), keep[b].to(q.dtype)
+            dweights = torch.bmm(dout[b], v[b].transpose(1, 2)).mul_(seen)
             dscores = torch._softmax_backward_data(dweights, weights, -1, weights.dtype)
-            dq[block] = (dscores @ k[block]).mul_(scale)
-            dk[block] = (dscores.transpose(-1, -2) @ q[block]).mul_(scale)
-            dv[block] = weights.masked_fill_(gone, 0.0).transpose(-1, -2) @ dout
-        return dq, dk, dv, None
+            torch.baddbmm(dq[b], dscores, k[b], beta=0, alpha=scale, out=dq[b])
+            torch.baddbmm(dk[b], dscores.transpose(1, 2), q[b], beta=0, alpha=scale, out=dk[b])
+            torch.bmm(weights.mul_(seen).transpose(1, 2), dout[b], out=dv[b])
+        return dq.view(shape), dk.view(shape), dv.view(shape), None
 
 
-def _blocks(size: int, step: int) -> list[slice]:
-    return [slice(start, start + step) for start in range(0, size, step)]
+def _blocks(heads: int, tokens: int) -> list[slice]:
+    step = max(1, BLOCK // tokens**2)
+    return [slice(start, start + step) for start in range(0, heads, step)]
 
 
 def _weights(q: Tensor, k: Tensor) -> Tensor:
-    return ((q / math.sqrt(q.shape[-1])) @ k.transpose(-1, -2)).softmax(-1)
+    """[heads, N, N] softmax of the scaled products."""
+    scores = q.new_empty(len(q), q.shape[1], k.shape[1])
+    scale = 1 / math.sqrt(q.shape[-1])
+    torch.baddbmm(scores, q, k.transpose(1, 2), beta=0, alpha=scale, out=scores)
+    return torch.softmax(scores, -1, out=scores)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, dropout: float = 0.0) -> Tensor:

@@ -13,6 +13,7 @@ from stefaland.config import ModelConfig
 from stefaland.dropout import Dropout
 from stefaland.embed import uniform_parameter
 from stefaland.encoder import Stack
+from stefaland.linear import affine
 
 
 class LSTMDecoder(nn.Module):
@@ -60,7 +61,7 @@ class VariableHeads(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[..., d] → [..., V, outputs]: every variable from the same token."""
-        inner = F.linear(tokens, self.weight_in.flatten(1).t(), self.bias_in.flatten())
+        inner = affine(tokens, self.weight_in.flatten(1).t(), self.bias_in.flatten())
         inner = self.dropout(F.gelu(inner))
         # Block-diagonal: each variable's outputs see its own features alone.
         n_variables, d_embed, outputs = self.weight_out.shape

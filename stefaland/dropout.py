@@ -6,6 +6,8 @@ time and keeps a mask as large as the values.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -14,28 +16,33 @@ LEVELS = 1 << 16
 """A share is rounded to this many levels, 1.5e-5 apart."""
 
 
-def dropped(shape: torch.Size, share: float) -> Tensor:
-    """Bool tensor on the CPU, True with probability `share`; drawn from torch's generator."""
-    count = shape.numel()
+def draw_kept(keep: Tensor, share: float) -> Tensor:
+    """Fill a contiguous uint8 tensor on the CPU with 0, at probability `share`, or 1.
+
+    From torch's generator, four values of one 64-bit number.
+    """
+    count = keep.numel()
     bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
     threshold = round(share * LEVELS) - LEVELS // 2
-    return (bits.view(torch.int16)[:count] < threshold).view(shape)
+    torch.ge(bits.view(torch.int16)[:count], threshold, out=keep.view(-1))
+    return keep
 
 
 class _Dropout(torch.autograd.Function):
     """x / (1 - share) where kept, 0 elsewhere; saves one byte a value."""
 
     @staticmethod
-    def forward(ctx: torch.autograd.function.FunctionCtx, x: Tensor, share: float) -> Tensor:
-        lost = dropped(x.shape, share)
-        ctx.save_for_backward(lost)
-        ctx.share = share  # type: ignore[attr-defined]
-        return (x / (1 - share)).masked_fill_(lost, 0.0)
+    def forward(ctx: Any, x: Tensor, share: float) -> Tensor:
+        keep = draw_kept(torch.empty(x.shape, dtype=torch.uint8), share)
+        ctx.save_for_backward(keep)
+        ctx.share = share
+        # A product with a float mask is several times quicker than masked_fill.
+        return keep.to(x.dtype).mul_(x).div_(1 - share)
 
     @staticmethod
-    def backward(ctx: torch.autograd.function.FunctionCtx, *grads: Tensor) -> tuple[Tensor, None]:
-        (lost,) = ctx.saved_tensors  # type: ignore[attr-defined]
-        return (grads[0] / (1 - ctx.share)).masked_fill_(lost, 0.0), None  # type: ignore[attr-defined]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
+        (keep,) = ctx.saved_tensors
+        return keep.to(grads[0].dtype).mul_(grads[0]).div_(1 - ctx.share), None
 
 
 class Dropout(nn.Module):

@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from stefaland.attention import attend, rotary_angles, rotate
 from stefaland.config import ModelConfig
 from stefaland.dropout import Dropout
+from stefaland.linear import Linear
 
 Angles = tuple[Tensor, Tensor]
 
@@ -29,9 +30,9 @@ class Layer(nn.Module):
         super().__init__()
         d = config.d_model
         self.n_heads, self.norm_first = config.n_heads, config.norm_first
-        self.activation = F.gelu if config.activation == "gelu" else F.relu
-        self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
-        self.up, self.down = nn.Linear(d, config.d_feedforward), nn.Linear(config.d_feedforward, d)
+        self.activation = config.activation
+        self.qkv, self.out = Linear(d, 3 * d), Linear(d, d)
+        self.up, self.down = Linear(d, config.d_feedforward), Linear(config.d_feedforward, d)
         self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
         self.dropout = Dropout(config.dropout)
         nn.init.xavier_uniform_(self.qkv.weight)
@@ -46,17 +47,24 @@ class Layer(nn.Module):
         x = self.norm1(x + self._attention(x, angles))
         return self.norm2(x + self._feed_forward(x))
 
+    @property
+    def _share(self) -> float:
+        return self.dropout.share if self.training else 0.0
+
     def _attention(self, x: Tensor, angles: Angles | None) -> Tensor:
         packed = self.qkv(x).unflatten(-1, (3, self.n_heads, -1))
         q, k, v = packed.permute(2, 0, 3, 1, 4).unbind(0)
         if angles is not None:
             q, k = rotate(q, angles), rotate(k, angles)
-        share = self.dropout.share if self.training else 0.0
-        mixed = attend(q, k, v, share).transpose(1, 2).flatten(2)
+        mixed = attend(q, k, v, self._share).transpose(1, 2).flatten(2)
         return self.dropout(self.out(mixed))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        return self.dropout(self.down(self.dropout(self.activation(self.up(x)))))
+        if self.activation == "relu":
+            inner = self.up.relu(x, self._share)
+        else:
+            inner = self.dropout(F.gelu(self.up(x)))
+        return self.dropout(self.down(inner))
 
 
 class Stack(nn.Module):
@@ -88,7 +96,7 @@ class Encoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.stack = Stack(config, config.n_encoder_layers)
-        self.out = nn.Linear(config.d_model, config.d_model)
+        self.out = Linear(config.d_model, config.d_model)
 
     def forward(self, tokens: Tensor, places: Tensor) -> Tensor:
         """Encoded tokens."""

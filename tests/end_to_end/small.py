@@ -66,9 +66,9 @@ def stefaland(
 
 
 def digests(folder: Path) -> dict[str, str]:
-    """Path below `folder` → sha256 of every file."""
+    """Path below `folder` → sha256 of every file; what a kill left half-written is hidden."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
-        if path.is_file()
+        if path.is_file() and not path.name.startswith(".")
     }
