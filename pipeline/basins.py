@@ -16,7 +16,9 @@ import numpy as np
 import xarray as xr
 from pydantic import Field, ValidationError
 
+from pipeline.canonical import canonicalise
 from pipeline.catalog import Source, Variable, entry_faults
+from pipeline.sources import open_source
 from pipeline.units import convert
 from stefaland.config import Frozen
 from stefaland.errors import Faults, bad_input, nearest_name
@@ -62,11 +64,14 @@ class Network:
 
 
 def read_locations_source(source: Source, variables: Mapping[str, Variable]) -> xr.Dataset:
-    """The locations of a `units` or `basins` entry, in canonical units, float32.
+    """The locations of a `units`, `basins` or `table` entry, in canonical units, float32.
 
-    Coordinates: `cell` (int64), `lat`, `lon`, `group`. Attributes say what was left out and why.
+    Coordinates: `cell` (int64), `lat`, `lon`, and `group` or, of a table, `site`. Attributes say
+    what was left out and why.
     Raises `InputError` with all faults of the files and values.
     """
+    if source.driver == "table":
+        return canonicalise(open_source(source), source, variables)
     options = _options(source)
     network = read_network(source, options, variables)
     groups = basin_groups(_kept(network, options)[0])

@@ -1,6 +1,7 @@
 """canonicalise(): any source in one form: canonical names and units, (time, y, x), north-up, NaN.
 
-Upstream: sources.py. Downstream: regrid.py. Every check of values is here; nothing interpolates.
+Upstream: sources.py. Downstream: regrid.py. Values are checked as they are read; nothing
+interpolates.
 """
 
 from __future__ import annotations
@@ -9,50 +10,93 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from pipeline.catalog import Source, SourceVariable, Variable
 from pipeline.crs import spatial_ref_attrs, wrap_longitude
-from pipeline.sources import axis_names, is_geographic
-from pipeline.units import convert
-from stefaland.errors import Faults, bad_input, nearest_name
+from pipeline.decoded import Decoding, lazy
+from pipeline.layout import Layout, is_geographic_crs, layout
+from pipeline.times import TimePlan, month_plan, time_plan
+from stefaland.errors import Faults, InputError, bad_input, nearest_name
 
-CLIMATOLOGY_YEAR = 2001
-"""Nominal, without a leap day: the months of a climatology belong to no year."""
+LOAD_BYTES = 1 << 28
+"""Variables up to this size are read and checked at once; larger ones as they are read."""
+CF_METHODS = {
+    "sum": "sum", "mean": "mean", "minimum": "minimum", "maximum": "maximum",
+    "min": "minimum", "max": "maximum",
+}  # fmt: skip
 
 
 def month_axis() -> xr.DataArray:
     """The middles of twelve months of a nominal year; the attribute `climatology` says so."""
-    first = pd.date_range(f"{CLIMATOLOGY_YEAR}-01-01", periods=12, freq="MS")
-    middle = first + pd.to_timedelta(first.days_in_month // 2, unit="D")
-    attrs = {"standard_name": "time", "climatology": "months", "axis": "T"}
-    return xr.DataArray(middle.values.astype("datetime64[ns]"), dims="time", attrs=attrs)
+    return _time_coordinate(month_plan(), "months")
 
 
 def canonicalise(ds: xr.Dataset, source: Source, variables: Mapping[str, Variable]) -> xr.Dataset:
     """The source's variables by canonical name, dims (time?, y, x), float32, missing NaN.
 
     Rows run north to south, longitudes −180..180 ascending; `y` and `x` are float64 and
-    `spatial_ref` holds the CRS. Classes become 0, 1, … with `flag_values` and `flag_meanings`.
-    Raises `InputError` with every variable that has wrong units, values out of its range, or no
-    value at all in a source read whole.
+    `spatial_ref` holds the CRS. A curvilinear source has 2-D `lat` and `lon` instead, a table dims
+    (time?, cell) with `lat` and `lon` of each cell. Classes become 0, 1, … with `flag_values` and
+    `flag_meanings`. Variables above 256 MiB stay lazy and are checked block by block.
+    Raises `InputError` with every variable that has wrong units or values out of its range, and
+    for a time axis with faults.
     """
     faults = Faults()
-    arrays: dict[str, xr.DataArray] = {}
+    places = None if source.driver == "table" else layout(ds, source)
+    plan = plan_of(ds, source, places)
+    arrays: dict[str, xr.Variable] = {}
     for name, entry in source.variables.items():
         variable = _known(name, source, variables, faults)
-        if variable is not None:
-            da = _in_order(ds[entry.name], source)
-            da = _classes(da, source, entry) if source.classes else _quantity(
-                da, source, entry, name, variable, faults
-            )  # fmt: skip
-            arrays[name] = da.assign_attrs(_attrs(da, variable))
+        if variable is None:
+            continue
+        try:
+            stored = in_order(ds[entry.name], places, source)
+            own = plan if "time" in stored.dims else None
+            decoded = lazy(stored, decoding_of(ds[entry.name], source, name, variable), own)
+            decoded.attrs = _attrs(variable, source)
+            arrays[name] = decoded.load() if decoded.nbytes <= LOAD_BYTES else decoded
+        except InputError as error:
+            faults.faults += error.faults
     faults.raise_if_any()
     result = xr.Dataset(arrays)
-    if source.time.kind == "months" and "time" in result.dims:
-        result = result.assign_coords(time=month_axis())
-    return _north_up(result, source)
+    if plan is not None and "time" in result.dims:
+        result = result.assign_coords(time=_time_coordinate(plan, source.time.kind))
+    if places is None:
+        return result.assign_coords({n: ds[n] for n in ("cell", "site", "lat", "lon")})
+    if places.is_curvilinear:
+        return _curvilinear(result, ds, places)
+    x, y = (ds[name].values.astype(np.float64) for name in (places.x, places.y))
+    return _north_up(result.assign_coords(y=y, x=x), source)
+
+
+def plan_of(ds: xr.Dataset, source: Source, places: Layout | None) -> TimePlan | None:
+    """Canonical times of an opened source, None without a time axis; `InputError` for faults."""
+    time = "time" if places is None else places.time
+    where = f'source "{source.name}", {source.files[0]}: {time}'
+    if time is None or time not in ds.dims:
+        if source.time.kind == "months":
+            raise bad_input(where, "no time steps", "12, a climatology of months")
+        return None
+    if source.time.kind == "months":
+        if ds.sizes[time] != 12:
+            raise bad_input(where, f"{ds.sizes[time]} time steps", "12, a climatology of months")
+        return month_plan()
+    if time not in ds.coords:
+        if ds.sizes[time] == 1 and not source.time.daily:
+            return TimePlan(np.array(["NaT"], "datetime64[ns]"), np.zeros(1, int), np.ones(1, int))
+        raise bad_input(
+            where, "no times", "a coordinate of times",
+            "Name it under `dims`, or say `time: {kind: months}` for a climatology.",
+        )  # fmt: skip
+    return time_plan(ds[time].values, source.time, where)
+
+
+def _time_coordinate(plan: TimePlan, kind: str) -> xr.DataArray:
+    attrs = {"standard_name": "time", "axis": "T"}
+    if kind == "months":
+        attrs["climatology"] = "months"
+    return xr.DataArray(plan.values, dims="time", attrs=attrs)
 
 
 def _known(
@@ -66,120 +110,118 @@ def _known(
     return variables.get(name)
 
 
-def _in_order(da: xr.DataArray, source: Source) -> xr.DataArray:
-    """Dims named and ordered (time, y, x); anything else of length 1 is dropped."""
-    y_name, x_name = axis_names(source)
-    names = {y_name: "y", x_name: "x", source.dims.get("time", "time"): "time"}
-    da = da.rename({old: new for old, new in names.items() if old in da.dims and old != new})
-    extra = [dim for dim in da.dims if dim not in ("time", "y", "x")]
+def in_order(da: xr.DataArray, places: Layout | None, source: Source) -> xr.Variable:
+    """The stored variable with dims (time?, y, x) or (time?, cell); lazy as it was."""
+    variable = da.variable
+    if places is None:
+        return variable
+    names = {places.y: "y", places.x: "x"}
+    if places.time:
+        names[places.time] = "time"
+    extra = [dim for dim in variable.dims if dim not in names]
     if any(da.sizes[dim] > 1 for dim in extra):
         raise bad_input(
-            f'source "{source.name}", {source.files[0]}: {da.name}', f"dims {da.dims}",
-            "time, y and x", "Name them under `dims`.",
+            f'source "{source.name}", {source.files[0]}: {da.name}',
+            f"dimensions {', '.join(map(str, da.dims))}", "time, y and x",
+            "Name them under `dims`.",
         )  # fmt: skip
-    da = da.squeeze(extra, drop=True) if extra else da
-    kept = [name for name in da.coords if name not in ("time", "y", "x")]
-    return da.drop_vars(kept).transpose("time", "y", "x", missing_dims="ignore")
+    variable = variable.isel(dict.fromkeys(extra, 0))
+    wanted = [dim for dim in (places.time, places.y, places.x) if dim in variable.dims]
+    variable = variable.transpose(*wanted)
+    dims = [names[str(dim)] for dim in variable.dims]
+    return xr.Variable(dims, variable._data, variable.attrs, variable.encoding, fastpath=True)
 
 
-def _missing(values: np.ndarray, da: xr.DataArray, entry: SourceVariable) -> np.ndarray:
-    """Where a value is declared missing by the entry or, failing that, by the file."""
-    declared = entry.nodata
-    if declared is None:
-        declared = da.attrs.get("_FillValue", da.attrs.get("missing_value"))
-    missing = np.zeros(values.shape, bool) if values.dtype.kind != "f" else np.isnan(values)
-    if declared is not None:
-        missing |= values == declared
-    if entry.above_is_missing is not None:
-        missing |= values > entry.above_is_missing
-    return missing
-
-
-def _quantity(
-    da: xr.DataArray,
-    source: Source,
-    entry: SourceVariable,
-    name: str,
-    variable: Variable,
-    faults: Faults,
-) -> xr.DataArray:
-    raw = da.values
-    missing = _missing(raw, da, entry)
-    values = raw.astype(np.float32)
-    values[missing] = np.nan
-    if (entry.scale, entry.offset) != (1.0, 0.0):
-        values = values * np.float32(entry.scale) + np.float32(entry.offset)
+def decoding_of(
+    da: xr.DataArray, source: Source, name: str, variable: Variable
+) -> Decoding:  # fmt: skip
+    """How the stored numbers of a variable become canonical values."""
+    entry = source.variables[name]
     where = f'source "{source.name}", {source.files[0]}: {name}'
-    found = entry.units or str(da.attrs.get("units", ""))
-    months = _months(da, source)
-    values = convert(values, found, variable.units, where, months)
-    _check_range(values, variable, where, faults)
-    return da.copy(data=values.astype(np.float32, copy=False))
-
-
-def _months(da: xr.DataArray, source: Source) -> Any:
-    if "time" not in da.dims:
-        return None
-    if source.time.kind == "months":
-        return np.arange(1, da.sizes["time"] + 1)
-    return da["time"].dt.month.values if "time" in da.coords else None
-
-
-def _check_range(values: np.ndarray, variable: Variable, where: str, faults: Faults) -> None:
-    if variable.valid_range is None or not np.isfinite(values).any():
-        return
-    low, high = variable.valid_range
-    least, most = float(np.nanmin(values)), float(np.nanmax(values))
-    if least < low or most > high:
-        faults.add(
-            where, f"values from {least:g} to {most:g} {variable.units}", f"{low:g} to {high:g}",
-            "Check units, scale, offset and nodata of the entry.",
-        )  # fmt: skip
-
-
-def _classes(da: xr.DataArray, source: Source, entry: SourceVariable) -> xr.DataArray:
-    """Codes of the file → 0, 1, … in the order of the entry's classes; others missing."""
-    raw = da.values
-    if raw.dtype.kind == "f":
-        raw = np.where(np.isnan(raw), 255, raw)
-    table = np.full(256, np.nan, np.float32)
-    for place, codes in enumerate(source.classes.values()):
-        table[list(codes)] = place
-    if entry.nodata is not None:
-        table[int(entry.nodata)] = np.nan
-    da = da.copy(data=table[raw.astype(np.uint8)])
-    return da.assign_attrs(
-        flag_values=list(range(len(source.classes))), flag_meanings=" ".join(source.classes)
+    if source.classes:
+        codes = {code: i for i, group in enumerate(source.classes.values()) for code in group}
+        return Decoding(where, _nodata(da, entry, source), codes=codes)
+    # rioxarray leaves what a TIFF declares in the attributes; xarray has applied it elsewhere.
+    attrs = da.attrs if source.driver == "raster" else {}
+    scale, offset = float(attrs.get("scale_factor", 1.0)), float(attrs.get("add_offset", 0.0))
+    return Decoding(
+        where,
+        _nodata(da, entry, source),
+        entry.above_is_missing,
+        scale * entry.scale,
+        offset * entry.scale + entry.offset,
+        entry.units or str(da.attrs.get("units", "")),
+        variable.units,
+        variable.valid_range,
+        _cell_method(da, entry, where) if source.time.daily else None,
+        source.time.min_share,
     )
 
 
-def _attrs(da: xr.DataArray, variable: Variable) -> dict[str, Any]:
-    attrs = {"long_name": variable.long_name, "units": variable.units}
+def _nodata(da: xr.DataArray, entry: SourceVariable, source: Source) -> tuple[float, ...]:
+    """Stored values that are missing: what the entry says or, failing that, the file."""
+    if entry.nodata is not None:
+        return (entry.nodata,)
+    if source.mistrusts("nodata"):
+        return ()
+    declared = [da.attrs[key] for key in ("_FillValue", "missing_value") if key in da.attrs]
+    return tuple(float(value) for value in np.ravel(declared) if np.isfinite(float(value)))
+
+
+def _cell_method(da: xr.DataArray, entry: SourceVariable, where: str) -> str:
+    """How days are made: as the entry says, else the file's `cell_methods` of time."""
+    if entry.cell_method:
+        return entry.cell_method
+    text = str(da.attrs.get("cell_methods", ""))
+    words = text.replace(":", " ").split()
+    found = next((CF_METHODS[word] for word in words if word in CF_METHODS), None)
+    if found is None:
+        raise bad_input(
+            where, f'cell_methods "{text}"' if text else "no cell_methods in the file",
+            "sum, mean, minimum or maximum, to make days",
+            "Give the variable a `cell_method` in the catalog.",
+        )  # fmt: skip
+    return found
+
+
+def _attrs(variable: Variable, source: Source) -> dict[str, Any]:
+    attrs: dict[str, Any] = {"long_name": variable.long_name, "units": variable.units}
     if variable.standard_name:
         attrs["standard_name"] = variable.standard_name
-    flags = {key: da.attrs[key] for key in ("flag_values", "flag_meanings") if key in da.attrs}
-    da.attrs.clear()
-    return attrs | flags
+    if source.classes:
+        attrs["flag_values"] = list(range(len(source.classes)))
+        attrs["flag_meanings"] = " ".join(source.classes)
+    return attrs
+
+
+def _curvilinear(result: xr.Dataset, ds: xr.Dataset, places: Layout) -> xr.Dataset:
+    """2-D `lat` and `lon` (−180..180) as coordinates; there is no `y` and `x` to sort by."""
+    fields = {}
+    for name in ("lat", "lon"):
+        da = ds[getattr(places, name)].transpose(places.y, places.x)
+        values = da.values.astype(np.float64)
+        fields[name] = (("y", "x"), wrap_longitude(values) if name == "lon" else values)
+    return result.assign_coords(fields)
 
 
 def _north_up(ds: xr.Dataset, source: Source) -> xr.Dataset:
-    y = ds["y"].values.astype(np.float64)
-    x = ds["x"].values.astype(np.float64)
-    if is_geographic(source):
+    y, x = ds["y"].values, ds["x"].values
+    where = f'source "{source.name}", {source.files[0]}'
+    if is_geographic_crs(source.crs):
         x = np.asarray(wrap_longitude(x), dtype=np.float64)
     order = np.argsort(x, kind="stable")
     if (np.diff(x[order]) <= 0).any():
         raise bad_input(
-            f'source "{source.name}", {source.files[0]}: x', "the same longitude twice",
-            "every meridian once", "Drop the repeated columns with `trim`.",
+            f"{where}: x", "the same longitude twice", "every meridian once",
+            "Drop the repeated columns with `trim`.",
         )  # fmt: skip
     steps = np.diff(y)
     if y.size > 1 and not ((steps > 0).all() or (steps < 0).all()):
         raise bad_input(
-            f'source "{source.name}", {source.files[0]}: y', "rows out of order",
-            "rows from north to south or south to north",
+            f"{where}: y", "rows out of order or repeated",
+            "rows from north to south or south to north", "Drop repeated rows with `trim`.",
         )  # fmt: skip
-    ds = ds.assign_coords(y=y, x=x)
+    ds = ds.assign_coords(x=x)
     if (order != np.arange(x.size)).any():
         ds = ds.isel(x=order)
     if y.size > 1 and steps[0] > 0:

@@ -44,8 +44,9 @@ class SourceVariable(Frozen):
     """Of the file's values after scale and offset; by default what the file says."""
     scale: float = 1.0
     offset: float = 0.0
+    """Value = scale · stored + offset, after what the file itself declares."""
     nodata: float | None = None
-    """A missing value that the file does not declare."""
+    """The stored value that is missing, where the file does not declare it."""
     above_is_missing: float | None = None
     """Values above this are an undeclared fill."""
     records: tuple[str, ...] = ()
@@ -53,31 +54,55 @@ class SourceVariable(Frozen):
     step of each, then the second, gives all steps of layer 0, then all of layer 1, and so on.
     """
     layer: int = 0
+    cell_method: Literal["sum", "mean", "minimum", "maximum"] | None = None
+    """How days are made of shorter steps; by default the file's own `cell_methods`."""
     probabilities: str | None = None
     """The variable holds levels along its last axis and this one their probabilities: the mean."""
 
 
 class TimeAxis(Frozen):
-    """Times of a source: those of the file, or a climatology of 12 months."""
+    """Times of a source: those of the files, or a climatology of 12 months."""
 
     kind: Literal["file", "months"] = "file"
+    years: tuple[int, int] | None = None
+    """First and last year for which `{year}` in the uri stands."""
+    step: Literal["hourly", "3-hourly", "6-hourly", "daily", "monthly", "yearly"] | None = None
+    """Of the files; by default what most of their times are apart."""
+    gaps: Literal["refuse", "missing"] = "refuse"
+    """`missing` makes steps that no file has NaN."""
+    calendar: Literal["refuse", "convert"] = "refuse"
+    """`convert` brings noleap and 360_day dates into the standard calendar; days that such a
+    calendar does not have are missing."""
+    daily: bool = False
+    """Whether days are made of the files' steps, by each variable's `cell_method`."""
+    day_starts: float = Field(0.0, ge=-24, le=24)
+    """Hour (in the files' time, mostly UTC) at which a day begins."""
+    stamp: Literal["start", "end"] = "start"
+    """Whether the files' times are the beginning or the end of their steps."""
+    min_share: float = Field(1.0, gt=0, le=1)
+    """Least share of a day's steps that must be there; a sum is scaled up to the whole day."""
 
 
 class Source(Frozen):
-    """One data set as delivered. `uri` may hold `{month:02d}` for one file a month."""
+    """One data set as delivered. `uri` may hold `{year}` and `{month:02d}` for many files."""
 
     name: str
     uri: str
-    driver: Literal["netcdf", "raster", "npz", "zarr", "vector", "units", "basins"]
+    driver: Literal["netcdf", "grib", "zarr", "raster", "npz", "table", "vector", "units", "basins"]
     variables: dict[str, SourceVariable] = Field(default_factory=dict)
     kind: Literal["continuous", "categorical", "cyclic"] = "continuous"
     method: str = "conservative"
     min_coverage: float = Field(0.5, ge=0, le=1)
     crs: str = "EPSG:4326"
+    resolution: tuple[float, float] | None = None
+    """Cell size (dx, dy) in the units of the CRS; compared with the file."""
     dims: dict[Literal["time", "y", "x"], str] = Field(default_factory=dict)
+    """The file's names of the axes (of a table, the column of times), where they are not usual."""
     lat: str | None = None
-    """File or variable of the latitudes, where the data file has none."""
+    """Latitudes: an npz file or array, a 2-D variable of a curvilinear grid, a table's column."""
     lon: str | None = None
+    cell: str | None = None
+    """Column of a table that names the location; by default each pair of lat and lon is one."""
     trim: tuple[int, int] = (0, 0)
     """Rows and columns of padding or repetition at the end of each axis that are dropped."""
     trim_start: tuple[int, int] = (0, 0)
@@ -86,8 +111,10 @@ class Source(Frozen):
     """Labels of a categorical source and the codes each stands for; other codes are missing."""
     crs_is_wrong: bool = False
     """The file's own CRS is known to be wrong and `crs` is right."""
+    wrong_in_file: tuple[Literal["crs", "units", "nodata"], ...] = ()
+    """What the file is known to say wrongly: there the entry is right."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Files and thresholds of the drivers `units` and `basins`."""
+    """Files and thresholds of the drivers `units` and `basins`; `filter_by_keys` of `grib`."""
     title: str = ""
     licence: str | None = None
     doi: str | None = None
@@ -102,14 +129,44 @@ class Source(Frozen):
             raise ValueError("a source has at least one variable")
         if self.kind == "categorical" and not self.classes:
             raise ValueError("a categorical source names its classes")
+        if "{year" in self.uri and not self.time.years:
+            raise ValueError("{year} in the uri without time.years: [first, last]")
+        if self.driver == "table" and not (self.lat and self.lon):
+            raise ValueError("a table without lat and lon, the names of these columns")
         return self
+
+    def mistrusts(self, what: str) -> bool:
+        """Whether the entry is right where the file says otherwise ("crs", "units", "nodata")."""
+        return what in self.wrong_in_file or (what == "crs" and self.crs_is_wrong)
+
+    @property
+    def steps(self) -> list[dict[str, int]]:
+        """What `{year}` and `{month}` of the uri are for each file, in order; {} for one file."""
+        years, months = (re.search(rf"{{{key}[^}}]*}}", self.uri) for key in ("year", "month"))
+        steps: list[dict[str, int]] = [{}]
+        if years and self.time.years:
+            first, last = self.time.years
+            steps = [{"year": year} for year in range(first, last + 1)]
+        if months:
+            steps = [{**step, "month": month} for step in steps for month in range(1, 13)]
+        return steps
 
     @property
     def files(self) -> list[Path]:
         """Every file of the source, in order; existing or not."""
-        if re.search(r"\{month[^}]*\}", self.uri):
-            return [Path(self.uri.format(month=month)) for month in range(1, 13)]
-        return [Path(self.uri)]
+        if self.driver in ("units", "basins"):
+            return [Path(self.uri) / name for name in _texts(self.options) if name.endswith(".nc")]
+        steps = self.steps
+        return [Path(self.uri.format(**step)) if step else Path(self.uri) for step in steps]
+
+
+def _texts(value: Any) -> list[str]:
+    """Every text in nested settings, once."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return list(dict.fromkeys(text for item in value for text in _texts(item)))
+    return [value] if isinstance(value, str) else []
 
 
 @dataclass(frozen=True)

@@ -247,31 +247,36 @@ def _circular(
 
 
 def read_window(da: xr.DataArray, times: slice, window: Window) -> np.ndarray:
-    """The window of `da` (..., y, x) as an array (t, y, x); `times` counts over leading dims."""
+    """The window of `da` (..., y, x) as an array (t, y, x); `times` counts over leading dims.
+
+    A lazy variable is indexed before its dims change: to stack or expand them would read it whole.
+    """
     variable = da.variable
-    if variable.ndim > 3 or variable.ndim == 2:
-        variable = _flattened(variable)
     cols = window.cols
     if isinstance(cols, slice) or variable._in_memory:
-        return _read(variable[times, window.rows, cols])
+        return _read(variable, times, window.rows, cols)
     pieces = []
     for run in np.split(cols, np.flatnonzero(np.abs(np.diff(cols)) != 1) + 1):
         low, high = int(run.min()), int(run.max()) + 1
-        piece = _read(variable[times, window.rows, low:high])
+        piece = _read(variable, times, window.rows, slice(low, high))
         pieces.append(piece if run[0] == low else piece[..., ::-1])
     return np.concatenate(pieces, axis=-1)
 
 
-def _read(variable: xr.Variable) -> np.ndarray:
+def _read(variable: xr.Variable, times: slice, rows: slice, cols: slice | np.ndarray) -> np.ndarray:
+    """Values (t, y, x) of `variable` (..., y, x); `times` counts over its leading dims."""
+    lead = variable.shape[:-2]
+    if len(lead) == 1:
+        return _values(variable[times, rows, cols])
+    if not lead:
+        return _values(variable[rows, cols])[None][times]
+    places = [np.unravel_index(i, lead) for i in range(math.prod(lead))[times]]
+    return np.stack([_values(variable[(*map(int, place), rows, cols)]) for place in places])
+
+
+def _values(variable: xr.Variable) -> np.ndarray:
     """The values; Dask arrays in this very thread, for this may be a task of its own."""
     return np.asarray(variable.compute(scheduler="synchronous").values)
-
-
-def _flattened(variable: Any) -> Any:
-    """The variable with its leading dims stacked into one, or one added."""
-    if variable.ndim == 2:
-        return variable.expand_dims("lead")
-    return variable.stack(lead=variable.dims[:-2]).transpose("lead", "y", "x")
 
 
 def _lazy_blocks(da: xr.DataArray, operator: Separable) -> Iterator[tuple[slice, slice]]:

@@ -170,10 +170,10 @@ def test_classes_are_grouped_and_labelled(tmp_path: Path) -> None:
 def test_a_crs_that_disagrees_is_a_fault_unless_declared_wrong(tmp_path: Path) -> None:
     path = raster(tmp_path / "a.tif", "EPSG:5070")
     faults = Faults()
-    check_source(class_source(path), faults)
+    check_source(class_source(path), faults, VARIABLES)
     assert "EPSG:5070" in str(faults.faults[0])
     faults = Faults()
-    check_source(class_source(path, crs_is_wrong=True), faults)
+    check_source(class_source(path, crs_is_wrong=True), faults, VARIABLES)
     assert not faults.faults
 
 

@@ -1,0 +1,199 @@
+"""A source's stored numbers as canonical values, decoded block by block when they are read.
+
+Upstream: the variable as found and its entry. Downstream: `canonical`. Nothing is held: a class map
+or a series of hours far larger than memory goes through in blocks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from pipeline.times import TimePlan
+from pipeline.units import convert
+from stefaland.errors import InputError, bad_input
+
+BLOCK_BYTES = 1 << 27
+"""Of stored values read at once where days are made of shorter steps."""
+
+
+_LOOKUP = 1 << 15
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Stored numbers → float32 in canonical units; messages name `where`."""
+
+    where: str
+    nodata: tuple[float, ...] = ()
+    above_is_missing: float | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    units: str = "1"
+    canonical_units: str = "1"
+    valid_range: tuple[float, float] | None = None
+    cell_method: str | None = None
+    min_share: float = 1.0
+    codes: dict[int, int] | None = None
+    """Of a class map: the file's code → place of its class."""
+
+    def values(self, raw: np.ndarray) -> np.ndarray:
+        """float32, NaN where missing, in the file's units; or places of classes."""
+        if self.codes is not None and raw.dtype == np.uint8:
+            return _looked_up(raw, self._table())
+        missing = np.isnan(raw) if raw.dtype.kind == "f" else np.zeros(raw.shape, bool)
+        for value in self.nodata:
+            missing |= raw == value
+        if self.codes is not None:
+            known = (raw >= 0) & (raw <= 255) & ~missing
+            places = _looked_up(np.where(known, raw, 0).astype(np.uint8), self._table())
+            places[~known] = np.nan
+            return places
+        if self.above_is_missing is not None:
+            missing |= raw > self.above_is_missing
+        values = raw.astype(np.float32)
+        values[missing] = np.nan
+        if (self.scale, self.offset) != (1.0, 0.0):
+            values = values * np.float32(self.scale) + np.float32(self.offset)
+        return values
+
+    def _table(self) -> np.ndarray:
+        """[256] place of each code's class; NaN for what is no class or missing."""
+        table = np.full(256, np.nan, np.float32)
+        for code, place in (self.codes or {}).items():
+            table[code] = place
+        for value in self.nodata:
+            if value in range(256):
+                table[int(value)] = np.nan
+        return table
+
+    def finish(self, values: np.ndarray, months: np.ndarray | None) -> np.ndarray:
+        """In canonical units, checked; float32."""
+        if self.codes is not None:
+            return values
+        units = f"{self.units}/day" if self.cell_method == "sum" else self.units
+        values = convert(values, units, self.canonical_units, self.where, months)
+        self._check_range(values)
+        return values.astype(np.float32, copy=False)
+
+    def _check_range(self, values: np.ndarray) -> None:
+        if self.valid_range is None or not values.size:
+            return
+        low, high = self.valid_range
+        least, most = np.fmin.reduce(values, None), np.fmax.reduce(values, None)
+        if least < low or most > high:
+            raise bad_input(
+                self.where, f"values from {least:g} to {most:g} {self.canonical_units}",
+                f"{low:g} to {high:g}", "Check units, scale, offset and nodata of the entry.",
+            )  # fmt: skip
+
+
+def _looked_up(codes: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """`table` at each code; in pieces whose 8-byte indices stay in the cache."""
+    codes = np.ascontiguousarray(codes)
+    out = np.empty(codes.shape, table.dtype)
+    flat, into = codes.reshape(-1), out.reshape(-1)
+    for begin in range(0, flat.size, _LOOKUP):
+        part = slice(begin, begin + _LOOKUP)
+        np.take(table, flat[part], out=into[part], mode="clip")
+    return out
+
+
+class Decoded(BackendArray):
+    """A stored variable (time?, y, x) or (time?, cell) as canonical values on a plan's times."""
+
+    def __init__(self, stored: xr.Variable, decoding: Decoding, plan: TimePlan | None) -> None:
+        self.stored = stored
+        self.decoding = decoding
+        self.plan = plan
+        lead = () if plan is None else plan.values.shape
+        self.shape = (*lead, *(stored.shape if plan is None else stored.shape[1:]))
+        self.dtype = np.dtype(np.float32)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self._read
+        )
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        if self.plan is None:
+            return self.decoding.finish(self._stored(key), None)
+        time, rest = key[0], key[1:]
+        if not isinstance(time, slice):
+            return self._times(np.array([time]), rest)[0]
+        return self._times(np.arange(self.shape[0])[time], rest)
+
+    def _stored(self, key: tuple[Any, ...]) -> np.ndarray:
+        try:
+            raw = np.asarray(self.stored[key].values)
+        except InputError:
+            raise
+        except (OSError, RuntimeError, ValueError, IndexError) as error:
+            raise bad_input(
+                self.decoding.where, f"bytes that cannot be read ({error})", "a whole file",
+                "Fetch it again: it may be truncated.",
+            ) from None  # fmt: skip
+        return self.decoding.values(raw)
+
+    def _times(self, wanted: np.ndarray, rest: tuple[Any, ...]) -> np.ndarray:
+        """Canonical steps `wanted`, in that order."""
+        assert self.plan is not None
+        months = self.plan.months[wanted]
+        if not wanted.size or self.plan.is_identity:
+            return self.decoding.finish(self._stored((_as_slice(wanted), *rest)), months)
+        lead = self.stored[(slice(0, 1), *rest)].shape[1:]
+        out = np.full((wanted.size, *lead), np.nan, np.float32)
+        size = self.plan.expected * max(1, int(np.prod(lead))) * 8
+        step = max(1, BLOCK_BYTES // size)
+        for begin in range(0, wanted.size, step):
+            part = slice(begin, begin + step)
+            self._fill(out[part], wanted[part], rest)
+        return self.decoding.finish(out, months)
+
+    def _fill(self, out: np.ndarray, wanted: np.ndarray, rest: tuple[Any, ...]) -> None:
+        assert self.plan is not None
+        first, count = self.plan.first[wanted], self.plan.count[wanted]
+        there = np.flatnonzero(count)
+        if not there.size:
+            return
+        low, high = int(first[there].min()), int((first + count)[there].max())
+        values = self._stored((slice(low, high), *rest))
+        for place in there:
+            own = values[first[place] - low : first[place] - low + count[place]]
+            out[place] = own[0] if self.plan.expected == 1 else self._day(own)
+
+    def _day(self, steps: np.ndarray) -> np.ndarray:
+        """One day of its steps; NaN where too few are valid."""
+        assert self.plan is not None
+        method, expected = self.decoding.cell_method, self.plan.expected
+        valid = np.isfinite(steps)
+        seen = valid.sum(0)
+        if method in ("minimum", "maximum"):
+            day = (np.fmin if method == "minimum" else np.fmax).reduce(steps, 0)
+        else:
+            total = np.where(valid, steps, 0.0).sum(0, dtype=np.float64)
+            share = 1.0 if method == "mean" else float(expected)
+            day = total / np.maximum(seen, 1) * share
+        enough = seen >= max(1.0, self.decoding.min_share * expected - 1e-9)
+        return np.where(enough, day, np.nan)
+
+
+def _as_slice(wanted: np.ndarray) -> slice:
+    """Evenly spaced positions as a slice."""
+    if not wanted.size:
+        return slice(0, 0)
+    step = int(wanted[1] - wanted[0]) if wanted.size > 1 else 1
+    stop = int(wanted[-1]) + (1 if step > 0 else -1)
+    return slice(int(wanted[0]), stop if stop >= 0 else None, step)
+
+
+def lazy(stored: xr.Variable, decoding: Decoding, plan: TimePlan | None) -> xr.Variable:
+    """`stored` as canonical values that are read when they are asked for."""
+    data = indexing.LazilyIndexedArray(Decoded(stored, decoding, plan))
+    chunks = stored.encoding.get("preferred_chunks")
+    return xr.Variable(stored.dims, data, {}, {"preferred_chunks": chunks} if chunks else {})

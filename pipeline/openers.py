@@ -1,0 +1,247 @@
+"""One opener a driver: the files of a catalog entry as a Dataset, lazy where the format allows.
+
+Upstream: catalog.py. Downstream: sources.py crops; nothing here renames, rescales or checks values.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import zipfile
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rasterio
+import rioxarray
+import xarray as xr
+
+from pipeline.catalog import Source
+from pipeline.series import joined
+from pipeline.tables import open_table
+from stefaland.errors import Faults, InputError, bad_input, nearest_name
+
+INSTALL = "Run `make data`, or set STEFALAND_DATA to the folder that holds it."
+OPEN_FILES = 512
+"""Files whose metadata a process remembers; the bytes stay on disk."""
+
+
+def _open_netcdf(source: Source) -> xr.Dataset:
+    datasets = [_dataset(path, source) for path in source.files]
+    chosen = [_chosen(ds, source, path) for ds, path in zip(datasets, source.files, strict=True)]
+    if len(chosen) > 1:
+        return joined(chosen, _time_name(source, chosen[0]), f'source "{source.name}"')
+    return _redealt(datasets[0], chosen[0], source)
+
+
+def _time_name(source: Source, ds: xr.Dataset) -> str:
+    named = source.dims.get("time")
+    return named or next((n for n in ("time", "valid_time", "day") if n in ds.dims), "time")
+
+
+def _dataset(path: Path, source: Source) -> xr.Dataset:
+    """A NetCDF or GRIB file opened, remembered by the process until the file changes."""
+    stat = path.stat()
+    stamp = (stat.st_mtime_ns, stat.st_size)
+    keys = tuple(sorted(source.options.get("filter_by_keys", {}).items()))
+    try:
+        return _opened(path, stamp, source.driver, source.time.kind == "file", keys)
+    except (OSError, ValueError, RuntimeError, EOFError) as error:
+        raise unreadable(source, path, error) from None
+
+
+@lru_cache(maxsize=OPEN_FILES)
+def _opened(
+    path: Path, stamp: tuple[int, int], driver: str, has_times: bool, keys: tuple[Any, ...]
+) -> xr.Dataset:
+    if driver == "netcdf":
+        return xr.open_dataset(path, decode_times=has_times, mask_and_scale=True, cache=False)
+    # No index files beside data that may be read-only; one axis of valid times instead of
+    # reference times and steps.
+    options = {"indexpath": "", "time_dims": ("valid_time",), "filter_by_keys": dict(keys)}
+    return xr.open_dataset(path, engine="cfgrib", backend_kwargs=options, cache=False)
+
+
+def _open_grib(source: Source) -> xr.Dataset:
+    if importlib.util.find_spec("cfgrib") is None:
+        raise bad_input(
+            f'source "{source.name}"', "no reader of GRIB files", "the package cfgrib",
+            "Run `pip install 'stefaland[grib]'`.",
+        )  # fmt: skip
+    for path in source.files:
+        with path.open("rb") as file:
+            file.seek(-min(4, path.stat().st_size), 2)
+            if file.read() != b"7777":
+                raise unreadable(source, path, ValueError("its last message has no end"))
+    ds = _open_netcdf(source)
+    if "valid_time" in ds.coords and "valid_time" not in ds.dims:
+        ds = ds.expand_dims("valid_time")
+    return _true_longitudes(ds)
+
+
+def _true_longitudes(ds: xr.Dataset) -> xr.Dataset:
+    """Longitudes in the order of the values: cfgrib sorts those of a field across Greenwich."""
+    for da in ds.data_vars.values():
+        attrs = da.attrs
+        first, step = (
+            attrs.get(f"GRIB_{key}InDegrees")
+            for key in ("longitudeOfFirstGridPoint", "iDirectionIncrement")
+        )
+        regular = attrs.get("GRIB_gridType") in ("regular_ll", "regular_gg")
+        if regular and first is not None and step and "longitude" in ds.dims:
+            turned = -step if attrs.get("GRIB_iScansNegatively") else step
+            return ds.assign_coords(longitude=first + turned * np.arange(ds.sizes["longitude"]))
+    return ds
+
+
+def _redealt(ds: xr.Dataset, chosen: xr.Dataset, source: Source) -> xr.Dataset:
+    """The variables whose time steps are dealt out among several, put together again."""
+    time = source.dims.get("time", "time")
+    for entry in source.variables.values():
+        if not entry.records:
+            continue
+        spread = xr.concat([ds[name].load() for name in entry.records], "record")
+        dealt = spread.transpose(time, "record", ...).values
+        steps = dealt.shape[0]
+        flat = dealt.reshape(-1, *dealt.shape[2:])[entry.layer * steps : (entry.layer + 1) * steps]
+        template = ds[entry.name].transpose(time, ...)
+        chosen[entry.name] = template.copy(data=flat)
+    return chosen
+
+
+def _open_zarr(source: Source) -> xr.Dataset:
+    path = source.files[0]
+    try:
+        ds = xr.open_zarr(path, chunks=None, decode_times=source.time.kind == "file")
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise unreadable(source, path, error) from None
+    return _chosen(ds, source, path)
+
+
+def _open_raster(source: Source) -> xr.Dataset:
+    rasters = [_raster(source, path) for path in source.files]
+    if len(rasters) == 1:
+        return rasters[0]
+    ds = joined(rasters, "time", f'source "{source.name}"')
+    steps = source.steps
+    if "year" in steps[0]:
+        texts = [f"{step['year']:04d}-{step.get('month', 1):02d}" for step in steps]
+        ds = ds.assign_coords(time=np.array(texts, "datetime64[M]").astype("datetime64[ns]"))
+    return ds
+
+
+def _raster(source: Source, path: Path) -> xr.Dataset:
+    try:
+        da = rioxarray.open_rasterio(path, cache=False, masked=False)
+    except rasterio.RasterioIOError as error:
+        raise unreadable(source, path, error) from None
+    assert isinstance(da, xr.DataArray)
+    bands = {}
+    for variable in source.variables.values():
+        number = variable.name.removeprefix("band_")
+        if not number.isdigit() or int(number) not in da["band"].values:
+            raise bad_input(
+                f'source "{source.name}", {path}', f"{da.sizes['band']} bands",
+                f'"{variable.name}" among them', "Bands are named band_1, band_2, …",
+            )  # fmt: skip
+        bands[variable.name] = da.sel(band=int(number), drop=True)
+    return xr.Dataset(bands)
+
+
+def _open_npz(source: Source) -> xr.Dataset:
+    lat, lon = (_npz_axis(source, which) for which in ("lat", "lon"))
+    arrays = {}
+    for variable in source.variables.values():
+        stacked = _npz_values(
+            tuple(source.files), variable.name, variable.probabilities, source.name
+        )
+        arrays[variable.name] = (("time", "y", "x"), stacked)
+    rows = slice(source.trim_start[0], lat.size - source.trim[0])
+    cols = slice(source.trim_start[1], lon.size - source.trim[1])
+    return xr.Dataset(arrays, coords={"y": lat, "x": lon}).isel(y=rows, x=cols)
+
+
+def _npz_axis(source: Source, which: str) -> np.ndarray:
+    """Latitudes or longitudes: of their own file (1-D or a constant 2-D field), or an array."""
+    given = getattr(source, which)
+    if given is None:
+        raise bad_input(f'source "{source.name}": {which}', "nothing", "a file or an array name")
+    if given.endswith(".npz"):
+        values = _load_npz(Path(given), "arr_0", source.name)
+    else:
+        values = _load_npz(source.files[0], given, source.name)
+    if values.ndim == 2:
+        values = values[:, 0] if which == "lat" else values[0]
+    return values.astype(np.float64)
+
+
+@lru_cache(maxsize=64)
+def _load_npz(path: Path, name: str, source: str) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if name not in archive:
+                hint = nearest_name(name, archive.files)
+                found = f"arrays {', '.join(archive.files)}"
+                raise bad_input(f'source "{source}", {path}', found, f'an array "{name}"', hint)
+            return archive[name]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise bad_input(
+            f'source "{source}", {path}', f"{type(error).__name__}: {error}", "a NumPy archive",
+            INSTALL,
+        ) from None  # fmt: skip
+
+
+@lru_cache(maxsize=4)
+def _npz_values(
+    files: tuple[Path, ...], name: str, probabilities: str | None, source: str
+) -> np.ndarray:
+    """[T, y, x] float32; decoded once a process."""
+    if probabilities is not None:
+        levels = _load_npz(files[0], name, source).astype(np.float64)
+        weights = _load_npz(files[0], probabilities, source).astype(np.float64)
+        total = np.nansum(weights, -1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.where(total > 0, np.nansum(levels * weights, -1) / total, np.nan)
+        _load_npz.cache_clear()
+        return np.moveaxis(mean, 2, 0).astype(np.float32)
+    months = [_load_npz(path, name, source).astype(np.float32) for path in files]
+    _load_npz.cache_clear()
+    return np.stack(months)
+
+
+def _chosen(ds: xr.Dataset, source: Source, path: Path) -> xr.Dataset:
+    """The entry's variables, and 2-D latitudes and longitudes as coordinates."""
+    faults = Faults()
+    names = [variable.name for variable in source.variables.values()]
+    for name in names:
+        if name not in ds:
+            known = [str(known) for known in ds.data_vars]
+            faults.add(
+                f'source "{source.name}", {path}', f"variables {', '.join(known) or 'none'}",
+                f'a variable "{name}"', nearest_name(name, known),
+            )  # fmt: skip
+    faults.raise_if_any()
+    places = {str(n) for n in (source.lat, source.lon) if n in ds.variables}
+    mappings = {str(ds[n].attrs.get("grid_mapping", "")).split(":")[0] for n in names}
+    kept = places | {name for name in mappings if name in ds.variables}
+    return ds.set_coords(sorted(kept))[names]
+
+
+def unreadable(source: Source, path: Path, error: Exception) -> InputError:
+    """The error of a file that its reader refuses."""
+    return bad_input(
+        f'source "{source.name}", {path}', f"a file that cannot be read ({error})",
+        f"a whole {source.driver} file", "Fetch it again: it may be truncated.",
+    )  # fmt: skip
+
+
+OPENERS: dict[str, Callable[[Source], xr.Dataset]] = {
+    "netcdf": _open_netcdf,
+    "grib": _open_grib,
+    "zarr": _open_zarr,
+    "raster": _open_raster,
+    "npz": _open_npz,
+    "table": open_table,
+}
+"""Opener of each driver that gives variables; the others have readers of their own."""

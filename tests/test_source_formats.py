@@ -1,0 +1,322 @@
+"""Every kind of source gives the same canonical field: formats, many files, calendars, days."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import rasterio
+import xarray as xr
+
+import pipeline.canonical
+from pipeline.basins import read_locations_source
+from pipeline.canonical import canonicalise
+from pipeline.catalog import Source, Variable
+from pipeline.grid import TargetGrid
+from pipeline.points import regrid_points
+from pipeline.regrid import regrid
+from pipeline.sources import check_source, open_source
+from stefaland.errors import Faults, InputError
+
+VARIABLES = {
+    "rain": Variable(long_name="rain", units="mm/day", valid_range=(0, 500)),
+    "warmth": Variable(long_name="warmth", units="degC", valid_range=(-90, 60)),
+    "sun": Variable(long_name="sun", units="W m-2", valid_range=(0, 600)),
+    "kind": Variable(long_name="kind", units="1"),
+}
+LON, LAT = np.arange(-10.0, 0.0), np.arange(50.0, 44.0, -1.0)
+
+
+def entry(uri: object, driver: str, canonical: str = "warmth", **settings: object) -> Source:
+    variable = settings.pop("variable", {"name": "v"})
+    return Source.model_validate(
+        {"name": "test", "uri": str(uri), "driver": driver, "variables": {canonical: variable},
+         **settings}
+    )  # fmt: skip
+
+
+def canonical(source: Source, window: tuple | None = None) -> xr.Dataset:
+    faults = Faults()
+    check_source(source, faults, VARIABLES)
+    assert not faults.faults, faults.faults
+    return canonicalise(open_source(source, window), source, VARIABLES)
+
+
+def series(times: pd.DatetimeIndex | xr.CFTimeIndex, units: str = "K", **attrs: object):
+    """280 K and one more a step, varying in space."""
+    values = 280.0 + np.arange(len(times))[:, None, None] % 20 + LAT[:, None] / 100 + LON / 1000
+    dims = ("time", "latitude", "longitude")
+    return xr.Dataset({"v": (dims, values, {"units": units, **attrs})},
+                      {"time": times, "latitude": LAT, "longitude": LON})  # fmt: skip
+
+
+def expected(count: int) -> np.ndarray:
+    return np.asarray(series(pd.RangeIndex(count))["v"].values - 273.15, np.float32)
+
+
+DAYS = pd.date_range("1999-12-30", periods=6)
+
+
+@pytest.mark.parametrize("form", ["NETCDF3_64BIT", "NETCDF4", "zarr2", "zarr3", "packed"])
+def test_formats_give_one_field(tmp_path: Path, form: str) -> None:
+    ds, path = series(DAYS), tmp_path / "a"
+    if form.startswith("zarr"):
+        ds.to_zarr(path, zarr_format=int(form[-1]), consolidated=False)
+    elif form == "packed":
+        packing = {"dtype": "int16", "scale_factor": 0.001, "add_offset": 290.0,
+                   "_FillValue": -32768}  # fmt: skip
+        ds.to_netcdf(path, encoding={"v": packing})
+    else:
+        ds.to_netcdf(path, format=form)
+    da = canonical(entry(path, "zarr" if "zarr" in form else "netcdf"))["warmth"]
+    np.testing.assert_allclose(da.values, expected(6), atol=1e-3)
+    assert da.dims == ("time", "y", "x")
+    np.testing.assert_array_equal(da["time"].values, DAYS.values)
+
+
+def test_many_files_are_one_series_that_reads_only_what_it_must(tmp_path: Path) -> None:
+    ds = series(DAYS)
+    for year, part in ds.groupby("time.year"):
+        part.to_netcdf(tmp_path / f"v_{year}.nc")
+    source = entry(tmp_path / "v_{year}.nc", "netcdf", time={"years": [1999, 2000]})
+    assert [path.name for path in source.files] == ["v_1999.nc", "v_2000.nc"]
+    ds = open_source(source)
+    assert not ds["v"].variable._in_memory
+    np.testing.assert_array_equal(ds["v"][::-1, 2, 3:5].values, series(DAYS)["v"][::-1, 2, 3:5])
+    np.testing.assert_array_equal(ds["v"][1:5:2].values, series(DAYS)["v"][1:5:2])
+    np.testing.assert_allclose(canonical(source)["warmth"].values, expected(6), atol=1e-4)
+
+
+def test_rasters_of_years_and_months_are_a_series(tmp_path: Path) -> None:
+    for month in range(1, 13):
+        transform = rasterio.transform.from_origin(-10, 50, 1, 1)
+        with rasterio.open(tmp_path / f"t{month:02d}.tif", "w", "GTiff", 4, 3, 1, "EPSG:4326",
+                           transform, "int16", nodata=-9999) as file:  # fmt: skip
+            file.write(np.full((3, 4), month * 10, np.int16), 1)
+    variable = {"name": "band_1", "units": "degC", "scale": 0.1}
+    source = entry(tmp_path / "t{month:02d}.tif", "raster", variable=variable,
+                   time={"kind": "months"})  # fmt: skip
+    da = canonical(source, (-9.0, 48.0, -7.0, 49.0))["warmth"]
+    np.testing.assert_allclose(da.values.mean((1, 2)), np.arange(1, 13), atol=1e-5)
+    assert da["time"].attrs["climatology"] == "months"
+
+
+def test_a_tiff_declares_its_own_scale(tmp_path: Path) -> None:
+    transform = rasterio.transform.from_origin(-10, 50, 1, 1)
+    with rasterio.open(tmp_path / "t.tif", "w", "GTiff", 4, 3, 1, "EPSG:4326", transform,
+                       "int16", nodata=-9999) as file:  # fmt: skip
+        file.write(np.array([[100, -9999, 300, 50]] * 3, np.int16), 1)
+        file.scales, file.offsets = (0.1,), (-5.0,)
+    source = entry(tmp_path / "t.tif", "raster", variable={"name": "band_1", "units": "degC"})
+    np.testing.assert_allclose(canonical(source)["warmth"].values[0], [5, np.nan, 25, 0], atol=1e-5)
+
+
+def test_class_codes_of_any_type(tmp_path: Path) -> None:
+    transform = rasterio.transform.from_origin(-10, 50, 1, 1)
+    with rasterio.open(tmp_path / "t.tif", "w", "GTiff", 4, 2, 1, "EPSG:4326", transform,
+                       "int16", nodata=-9999) as file:  # fmt: skip
+        file.write(np.array([[1, 257, -9999, 2], [1, 1, 1, 1]], np.int16), 1)
+    source = entry(tmp_path / "t.tif", "raster", "kind", kind="categorical",
+                   variable={"name": "band_1", "units": "1"},
+                   classes={"a": [1], "b": [2]})  # fmt: skip
+    np.testing.assert_array_equal(canonical(source)["kind"].values[0], [0, np.nan, np.nan, 1])
+
+
+def test_hours_become_days_by_cell_methods_with_a_declared_boundary(tmp_path: Path) -> None:
+    hours = pd.date_range("2001-06-01", periods=24 * 4, freq="h")
+    rate = np.arange(hours.size, dtype=float) % 24
+    values = np.broadcast_to(rate[:, None, None], (hours.size, LAT.size, LON.size))
+    ds = series(hours)
+    ds["v"] = (ds["v"].dims, values / 100, {"units": "mm", "cell_methods": "time: sum"})
+    ds.to_netcdf(tmp_path / "a.nc")
+
+    def days(canonical_name: str = "rain", variable: dict | None = None, **time: object):
+        source = entry(tmp_path / "a.nc", "netcdf", canonical_name, wrong_in_file=["units"],
+                       variable={"name": "v", **(variable or {})},
+                       time={"daily": True, **time})  # fmt: skip
+        return canonical(source)[canonical_name][:, 0, 0]
+
+    whole = days()
+    np.testing.assert_allclose(whole.values, [2.76] * 4, rtol=1e-6)
+    assert str(whole["time"].values[0])[:10] == "2001-06-01"
+    # A day from 06 to 06: the four begun days hold three whole ones.
+    later = days(day_starts=6)
+    assert later.size == 3
+    np.testing.assert_allclose(later.values, [2.76] * 3, rtol=1e-6)
+    # Stamped at their ends, the first value belongs to the day before and is no whole day.
+    ends = days(stamp="end")
+    np.testing.assert_allclose(ends.values, [2.76] * 3, rtol=1e-6)
+    celsius = {"units": "degC", "cell_method": "maximum"}
+    np.testing.assert_allclose(days("warmth", celsius).values, 0.23, rtol=1e-6)
+    celsius["cell_method"] = "minimum"
+    np.testing.assert_allclose(days("warmth", celsius, day_starts=3).values, 0.0, atol=1e-7)
+    celsius["cell_method"] = "mean"
+    np.testing.assert_allclose(days("warmth", celsius).values, 0.115, rtol=1e-5)
+
+
+def test_sums_of_energy_become_power(tmp_path: Path) -> None:
+    hours = pd.date_range("2001-06-01", periods=48, freq="h")
+    ds = series(hours)
+    ds["v"] = (ds["v"].dims, np.full(ds["v"].shape, 3.6e5), {"units": "J m-2"})
+    ds.to_netcdf(tmp_path / "a.nc")
+    source = entry(tmp_path / "a.nc", "netcdf", "sun", time={"daily": True},
+                   variable={"name": "v", "cell_method": "sum"})  # fmt: skip
+    np.testing.assert_allclose(canonical(source)["sun"].values, 100.0, rtol=1e-6)
+
+
+def test_a_day_with_missing_hours_is_missing_unless_few_are(tmp_path: Path) -> None:
+    hours = pd.date_range("2001-06-01", periods=24 * 3, freq="h")
+    ds = series(hours)
+    ds["v"] = (ds["v"].dims, np.ones(ds["v"].shape), {"units": "mm"})
+    ds["v"][30] = np.nan
+    ds.to_netcdf(tmp_path / "a.nc")
+    for share, middle in ((1.0, np.nan), (0.9, 24.0)):
+        source = entry(tmp_path / "a.nc", "netcdf", "rain",
+                       variable={"name": "v", "cell_method": "sum"},
+                       time={"daily": True, "min_share": share})  # fmt: skip
+        values = canonical(source)["rain"].values[:, 1, 1]
+        np.testing.assert_allclose(values, [24, middle, 24])
+
+
+def test_blocks_change_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hours = pd.date_range("2001-06-01", periods=24 * 5, freq="h")
+    series(hours, cell_methods="time: mean").to_netcdf(tmp_path / "a.nc")
+    source = entry(tmp_path / "a.nc", "netcdf", time={"daily": True})
+    whole = canonical(source)["warmth"]
+    monkeypatch.setattr(pipeline.canonical, "LOAD_BYTES", 0)
+    monkeypatch.setattr("pipeline.decoded.BLOCK_BYTES", 1)
+    lazy = canonicalise(open_source(source), source, VARIABLES)["warmth"]
+    assert not lazy.variable._in_memory
+    np.testing.assert_array_equal(lazy[1:4, ::2, 3].values, whole[1:4, ::2, 3].values)
+    np.testing.assert_array_equal(lazy.values, whole.values)
+
+
+def test_noleap_dates_convert_and_leap_days_are_missing(tmp_path: Path) -> None:
+    times = xr.date_range("2004-02-27", periods=4, calendar="noleap", use_cftime=True)
+    series(times).to_netcdf(tmp_path / "a.nc")
+    source = entry(tmp_path / "a.nc", "netcdf", time={"calendar": "convert"})
+    da = canonical(source)["warmth"]
+    assert [str(t)[:10] for t in da["time"].values] == [
+        "2004-02-27", "2004-02-28", "2004-02-29", "2004-03-01", "2004-03-02",
+    ]  # fmt: skip
+    assert np.isnan(da.values[2]).all()
+    np.testing.assert_allclose(da.values[[0, 1, 3, 4]], expected(4), atol=1e-4)
+
+
+def test_a_360_day_year_keeps_its_seasons(tmp_path: Path) -> None:
+    times = xr.date_range("2001-01-01", periods=720, calendar="360_day", use_cftime=True)
+    series(times).to_netcdf(tmp_path / "a.nc")
+    source = entry(tmp_path / "a.nc", "netcdf", time={"calendar": "convert"})
+    da = canonical(source)["warmth"][:, 0, 0]
+    assert da.size == 730
+    assert int(da.isnull().sum()) == 10
+    assert str(da["time"].values[-1])[:10] == "2002-12-31"
+    # The 181st of 360 days is the 183rd or 184th of 365.
+    july = da.sel(time=slice("2001-07-02", "2001-07-03")).dropna("time")
+    assert july.size > 0
+    assert set(np.round(july.values + 273.15 - 280.49).astype(int)) <= {0, 1, 19}
+
+
+def test_gaps_are_missing_where_the_entry_allows_them(tmp_path: Path) -> None:
+    series(pd.date_range("2001-01-01", periods=9)).isel(time=[0, 1, 4, 5, 6, 8]).to_netcdf(
+        tmp_path / "a.nc"
+    )
+    source = entry(tmp_path / "a.nc", "netcdf", time={"gaps": "missing"})
+    values = canonical(source)["warmth"].values[:, 0, 0]
+    assert np.flatnonzero(np.isnan(values)).tolist() == [2, 3, 7]
+    np.testing.assert_allclose(values[4], expected(9)[4, 0, 0], atol=1e-4)
+
+
+def test_a_curvilinear_source_goes_onto_a_grid(tmp_path: Path) -> None:
+    i, j = np.meshgrid(np.arange(40.0), np.arange(30.0))
+    lon, lat = (350 + 0.3 * i + 0.05 * j) % 360, 40 + 0.3 * j - 0.05 * i
+    attrs = {"units": "degC"}
+    ds = xr.Dataset(
+        {"v": (("south_north", "west_east"), lat - 30, attrs)},
+        {"XLONG": (("south_north", "west_east"), lon, {"units": "degrees_east"}),
+         "XLAT": (("south_north", "west_east"), lat, {"units": "degrees_north"})},
+    )  # fmt: skip
+    ds.to_netcdf(tmp_path / "a.nc")
+    source = entry(tmp_path / "a.nc", "netcdf", method="bilinear")
+    found = canonical(source)
+    assert found["lat"].dims == ("y", "x")
+    assert float(found["lon"].min()) >= -180
+    grid = TargetGrid.from_bounds("g", "EPSG:4326", (-6, 43, -2, 45), 0.5)
+    whole = regrid(found, grid, "bilinear")["warmth"]
+    np.testing.assert_allclose(whole.values, np.broadcast_to(grid.y[:, None] - 30, grid.shape),
+                               atol=1e-4)  # fmt: skip
+    part = canonicalise(open_source(source, grid.bounds), source, VARIABLES)
+    assert part["warmth"].size < found["warmth"].size
+    np.testing.assert_allclose(regrid(part, grid, "bilinear")["warmth"].values, whole.values,
+                               atol=1e-6)  # fmt: skip
+
+
+def test_a_projected_source_keeps_its_crs_and_is_cropped_in_metres(tmp_path: Path) -> None:
+    x, y = np.arange(-2e6, -1e6, 5e4), np.arange(1e6, 2e6, 5e4)
+    ds = xr.Dataset({"v": (("y", "x"), np.ones((20, 20)), {"units": "degC"})}, {"y": y, "x": x})
+    ds.rio.write_crs("EPSG:5070").to_netcdf(tmp_path / "a.nc")
+    source = entry(tmp_path / "a.nc", "netcdf", crs="EPSG:5070")
+    found = canonical(source, (-1.8e6, 1.2e6, -1.5e6, 1.4e6))
+    assert found["warmth"].shape < (20, 20)
+    assert "Albers" in found["spatial_ref"].attrs["crs_wkt"]
+    assert found["y"].values[0] > found["y"].values[-1]
+
+
+@pytest.mark.parametrize("form", ["csv", "parquet"])
+def test_tables_of_points_are_locations(tmp_path: Path, form: str) -> None:
+    rows = [(s, 40.0 + i, -100.0 + i, str(t)[:10], 290.0 + i + k)
+            for i, s in enumerate(("B2", "A1", "C3")) for k, t in enumerate(DAYS)]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["site", "lat", "lon", "when", "v"]).drop(index=[4])
+    path = tmp_path / f"a.{form}"
+    frame.to_csv(path, index=False) if form == "csv" else frame.to_parquet(path)
+    source = entry(path, "table", variable={"name": "v", "units": "K"}, cell="site",
+                   lat="lat", lon="lon", dims={"time": "when"})  # fmt: skip
+    table = read_locations_source(source, VARIABLES)
+    assert canonical(source).equals(table)
+    assert dict(table.sizes) == {"time": 6, "cell": 3}
+    assert table["site"].values.tolist() == ["A1", "B2", "C3"]
+    by_site = table["warmth"].values[:, 1] + 273.15
+    np.testing.assert_allclose(by_site, [290, 291, 292, 293, np.nan, 295], atol=1e-4)
+    assert table["warmth"].dtype == np.float32
+    grid = TargetGrid.from_bounds("g", "EPSG:4326", (-101, 39, -97, 43), 1.0)
+    assert np.isfinite(regrid_points(table, grid, max_distance_km=90)["warmth"][0]).any()
+    window = open_source(source, (-100.6, 39.4, -99.4, 40.6), margin=0.0)
+    assert window["site"].values.tolist() == ["B2"]
+
+
+def test_grib_messages(tmp_path: Path) -> None:
+    eccodes = pytest.importorskip("eccodes")
+    pytest.importorskip("cfgrib")
+    path = tmp_path / "a.grib"
+    with path.open("wb") as file:
+        for day in range(1, 4):
+            message = eccodes.codes_grib_new_from_samples("regular_ll_sfc_grib2")
+            keys = {"Ni": 4, "Nj": 3, "latitudeOfFirstGridPointInDegrees": 50,
+                    "latitudeOfLastGridPointInDegrees": 48, "iDirectionIncrementInDegrees": 1,
+                    "longitudeOfFirstGridPointInDegrees": 358, "jDirectionIncrementInDegrees": 1,
+                    "longitudeOfLastGridPointInDegrees": 1, "dataDate": 20010100 + day,
+                    "shortName": "2t"}  # fmt: skip
+            for key, value in keys.items():
+                eccodes.codes_set(message, key, value)
+            eccodes.codes_set_values(message, 280.0 + day + np.arange(12) / 10)
+            eccodes.codes_write(message, file)
+            eccodes.codes_release(message)
+    source = entry(path, "grib", variable={"name": "t2m"})
+    da = canonical(source)["warmth"]
+    assert da["x"].values.tolist() == [-2, -1, 0, 1]
+    assert [str(t)[:10] for t in da["time"].values] == ["2001-01-01", "2001-01-02", "2001-01-03"]
+    np.testing.assert_allclose(da.values[2].ravel(), 283.0 - 273.15 + np.arange(12) / 10, atol=1e-2)
+    assert [f.name for f in tmp_path.iterdir()] == ["a.grib"]
+    path.write_bytes(path.read_bytes()[:-100])
+    faults = Faults()
+    check_source(source, faults, VARIABLES)
+    assert "its last message has no end" in str(faults.faults[0])
+
+
+def test_grib_without_its_reader_says_what_to_install(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "a.grib").write_bytes(b"GRIB7777")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(InputError, match=r"stefaland\[grib\]"):
+        open_source(entry(tmp_path / "a.grib", "grib"))
