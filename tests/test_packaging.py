@@ -11,7 +11,10 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[1]
-CONDA_NAMES = {"torch": "pytorch", "netCDF4": "netcdf4", "types-PyYAML": "types-pyyaml"}
+CONDA_NAMES = {
+    "torch": "pytorch", "netCDF4": "netcdf4", "types-PyYAML": "types-pyyaml",
+    "eccodes": "python-eccodes",
+}  # fmt: skip
 
 
 def _split(requirement: str) -> tuple[str, str]:

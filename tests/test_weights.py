@@ -52,14 +52,17 @@ def test_sums_are_the_share_of_the_target_on_the_source(
     weights = axis_weights(x, target_x, method)
     assert (weights.weight >= 0).all()
     share = np.zeros(target.shape[1])
+    on_edge = np.zeros(target.shape[1], bool)
     for turn in (-720, -360, 0, 360, 720):
         low, high = west + turn, west + span + turn
         if method == "area":
             overlap = np.minimum(target.x_edges[1:], high) - np.maximum(target.x_edges[:-1], low)
             share += np.maximum(overlap, 0) / step
         else:
-            share += (target.x > low + 1e-9) & (target.x < high - 1e-9)
-    np.testing.assert_allclose(weights.total, share, atol=1e-9)
+            share += (target.x > low) & (target.x < high)
+            # A centre on the source's very edge may count as in or out.
+            on_edge |= (abs(target.x - low) < 1e-9) | (abs(target.x - high) < 1e-9)
+    np.testing.assert_allclose(weights.total[~on_edge], share[~on_edge], atol=1e-9)
 
 
 @pytest.mark.parametrize("method", ["area", "bilinear", "nearest"])
