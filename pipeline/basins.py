@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 
 from pipeline.canonical import canonicalise
 from pipeline.catalog import Source, Variable, entry_faults
 from pipeline.sources import open_source
 from pipeline.units import convert
 from stefaland.config import Frozen
-from stefaland.errors import Faults, bad_input, nearest_name
+from stefaland.errors import Faults, InputError, bad_input, nearest_name
 
 ACRE_KM2 = 0.0040468564224
 SQUARE_MILE_KM2 = 2.589988110336
@@ -49,6 +49,13 @@ class UnitsOptions(Frozen):
     """Largest relative difference between a gauge's drainage area and that of its units."""
     max_units: int = Field(150, gt=0)
     """Basins of more units span several sub-basins and would tie all folds together."""
+
+    @model_validator(mode="after")
+    def _every_forcing_has_units(self) -> UnitsOptions:
+        missing = sorted(set(self.forcings) - set(self.units))
+        if missing:
+            raise ValueError(f"no units for {', '.join(missing)}: every forcing needs its own")
+        return self
 
 
 @dataclass(frozen=True)
@@ -80,6 +87,26 @@ def read_locations_source(source: Source, variables: Mapping[str, Variable]) -> 
     return _basin_table(network, options, groups, source, variables)
 
 
+def check_locations_source(
+    source: Source, variables: Mapping[str, Variable], faults: Faults
+) -> None:
+    """Read a `units` or `basins` entry as a run would; adds all faults of its files and values."""
+    try:
+        options = _options(source)
+        files = [*options.forcings.values(), *options.attributes]
+        files += [options.channel, options.segments, options.observations]
+        missing = Faults()
+        for name in dict.fromkeys(files):
+            try:
+                _path(source, name)
+            except InputError as error:
+                missing.faults += error.faults
+        missing.raise_if_any()
+        read_locations_source(source, variables)
+    except InputError as error:
+        faults.faults += error.faults
+
+
 def _options(source: Source) -> UnitsOptions:
     try:
         return UnitsOptions.model_validate(source.options)
@@ -90,21 +117,33 @@ def _options(source: Source) -> UnitsOptions:
         raise
 
 
-def _open(source: Source, name: str) -> xr.Dataset:
+def _path(source: Source, name: str) -> Path:
     path = Path(source.uri) / name
     if not path.is_file():
         raise bad_input(
             f'source "{source.name}", {path}', "no such file", "the data of the catalog entry",
             "Run `make data`, or set STEFALAND_DATA to the folder that holds it.",
         )  # fmt: skip
+    return path
+
+
+def _open(source: Source, name: str, *wanted: str) -> xr.Dataset:
+    path = _path(source, name)
     try:
-        with xr.open_dataset(path) as ds:
-            return ds.load()
+        with xr.open_dataset(path) as file:
+            ds = file.load()
     except (OSError, ValueError) as error:
         raise bad_input(
             f'source "{source.name}", {path}', f"a file that cannot be read ({error})",
             "a whole NetCDF file", "Fetch it again: it may be truncated.",
         ) from None  # fmt: skip
+    missing = [variable for variable in wanted if variable not in ds.variables]
+    if missing:
+        raise bad_input(
+            f'source "{source.name}", {path}', f"no {', '.join(missing)}", "a file with it",
+            nearest_name(missing[0], map(str, ds.variables)),
+        )  # fmt: skip
+    return ds
 
 
 def _field(source: Source, files: Mapping[str, xr.Dataset], name: str) -> np.ndarray:
@@ -129,7 +168,12 @@ def read_network(
     time = None
     for name, file in options.forcings.items():
         ds = _open(source, file)
-        da = ds[next(str(v) for v in ds.data_vars if ds[v].ndim == 2)].transpose("time", ...)
+        tables = [str(v) for v in ds.data_vars if ds[v].ndim == 2 and "time" in ds[v].dims]
+        if not tables:
+            found = ", ".join(map(str, ds.data_vars)) or "nothing"
+            faults.add(f'source "{source.name}", {file}', found, "a variable of (time, unit)")
+            continue
+        da = ds[tables[0]].transpose("time", ...)
         time = da["time"].values if time is None else time
         if not np.array_equal(time, da["time"].values):
             faults.add(f'source "{source.name}", {file}', "another time axis", "one for all files")
@@ -152,14 +196,18 @@ def read_network(
         },
     )
     _checked(units, source, variables)
-    channel, segments = _open(source, options.channel), _open(source, options.segments)
+    channel = _open(source, options.channel, "hru_segment")
+    segments = _open(source, options.segments, "tosegment", "poi_gage_id", "poi_gage_segment")
     gauges = [str(name).strip() for name in segments["poi_gage_id"].values]
     upstream = upstream_units(
         segments["tosegment"].values,
         channel["hru_segment"].values,
         dict(zip(gauges, segments["poi_gage_segment"].values.tolist(), strict=True)),
     )
-    return Network(units, upstream, _open(source, options.observations))
+    wanted = ("discharge", "drainage_area", "poi_id", "time", "latitude", "longitude")
+    observations = _open(source, options.observations, *wanted)
+    observations["discharge"] = observations["discharge"].transpose("poi_id", "time")
+    return Network(units, upstream, observations)
 
 
 def _attributes(field: Any) -> dict[str, np.ndarray]:

@@ -12,9 +12,15 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.basins import area_means, basin_groups, read_locations_source, upstream_units
+from pipeline.basins import (
+    area_means,
+    basin_groups,
+    check_locations_source,
+    read_locations_source,
+    upstream_units,
+)
 from pipeline.catalog import Catalog, Source, read_catalog, read_variables
-from stefaland.errors import InputError
+from stefaland.errors import Faults, InputError
 from stefaland.splits import Locations, make_folds
 from tests.conftest import REGISTRY, ROOT
 
@@ -282,3 +288,65 @@ def test_three_delaware_folds_share_no_unit() -> None:
         tested = {unit for gauge in fold.test.tolist() for unit in upstream[gauge].tolist()}
         for gauge in [*fold.train.tolist(), *fold.validation.tolist()]:
             assert tested.isdisjoint(upstream[gauge].tolist())
+
+
+def _changed(source: Source, folder: Path, **files: Any) -> Source:
+    """The entry on a copy of its folder in which `files` (stem → function of a Dataset) differ."""
+    for path in Path(source.uri).iterdir():
+        (folder / path.name).symlink_to(path)
+    for stem, change in files.items():
+        path = folder / f"{stem}.nc"
+        ds = change(xr.load_dataset(path))
+        path.unlink()
+        ds.to_netcdf(path)
+    return source.model_copy(update={"uri": str(folder)})
+
+
+def _faults(source: Source) -> str:
+    faults = Faults()
+    check_locations_source(source, read_variables(), faults)
+    return "\n".join(map(str, faults.faults))
+
+
+@pytest.mark.registry
+def test_a_sound_network_has_no_faults() -> None:
+    assert _faults(delaware()["drb_basins"]) == ""
+
+
+@pytest.mark.registry
+def test_all_missing_files_are_named_together(tmp_path: Path) -> None:
+    source = delaware()["drb_units"].model_copy(update={"uri": str(tmp_path)})
+    text = _faults(source)
+    assert all(name in text for name in ("prcp.nc", "tmin.nc", "parameters_dis_seg.nc"))
+
+
+@pytest.mark.registry
+def test_a_forcing_without_units_is_a_fault_of_the_entry() -> None:
+    source = delaware()["drb_units"]
+    units = {k: v for k, v in source.options["units"].items() if k != "precipitation"}
+    broken = source.model_copy(update={"options": {**source.options, "units": units}})
+    assert "no units for precipitation" in _faults(broken)
+
+
+@pytest.mark.registry
+def test_files_without_their_variables_are_named(tmp_path: Path) -> None:
+    source = delaware()["drb_units"]
+    (tmp_path / "a").mkdir()
+    text = _faults(_changed(source, tmp_path / "a", prcp=lambda ds: ds.isel(time=0, drop=True)))
+    assert "prcp.nc" in text
+    assert "a variable of (time, unit)" in text
+    (tmp_path / "b").mkdir()
+    renamed = _changed(
+        source, tmp_path / "b", drb_2yr_gage_poi_obs=lambda ds: ds.rename(discharge="flow")
+    )
+    text = _faults(renamed)
+    assert "drb_2yr_gage_poi_obs.nc" in text
+    assert "no discharge" in text
+
+
+@pytest.mark.registry
+def test_discharge_may_lie_either_way(tmp_path: Path) -> None:
+    source = delaware()["drb_basins"]
+    turned = _changed(source, tmp_path, drb_2yr_gage_poi_obs=lambda ds: ds.transpose("time", ...))
+    own, other = (read_locations_source(s, read_variables()) for s in (source, turned))
+    xr.testing.assert_identical(own, other)

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline.basins import check_locations_source
 from pipeline.grid import TargetGrid
 from pipeline.legend import read_legend
 from pipeline.sources import SourceInfo, check_source
@@ -70,6 +71,9 @@ def _sources(run: Run, faults: Faults) -> None:
             source = run.catalog[str(name)]
         except InputError as error:
             faults.faults += error.faults
+            continue
+        if source.driver in ("units", "basins"):
+            check_locations_source(source, run.variables, faults)
             continue
         info = check_source(source, faults)
         for cube, grid in grids.items():
