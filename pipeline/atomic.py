@@ -1,6 +1,6 @@
 """Files and folders that appear whole or not at all, whatever kills the writer.
 
-Downstream: `cube`, `ledger`. A writer that dies leaves a hidden `.partial` beside its target, which
+Downstream: every writer. A writer that dies leaves a hidden `.partial` beside its target, which
 `remove_stale_partials` takes away; a partial of a living process on this host is left alone.
 """
 
@@ -109,10 +109,7 @@ def new_folder(path: Path, replace: bool = True) -> Iterator[Path]:
 
     Without `replace`, `FileExistsError` where another process made `path` first.
     """
-    make_folder(path.parent)
-    partial = _partial(path)
-    partial.mkdir()
-    try:
+    with scratch_folder(path) as partial:
         yield partial
         if replace and path.exists():
             old = _partial(path)
@@ -121,6 +118,20 @@ def new_folder(path: Path, replace: bool = True) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             _rename_new(partial, path)
+
+
+@contextmanager
+def scratch_folder(path: Path) -> Iterator[Path]:
+    """A hidden folder beside `path` to make it in, gone on leaving.
+
+    Those that dead writers of `path` left are removed first.
+    """
+    make_folder(path.parent)
+    remove_stale_partials(path.parent, f"{path.name}.*")
+    partial = _partial(path)
+    partial.mkdir()
+    try:
+        yield partial
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import math
 import os
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -27,6 +26,7 @@ import rasterio.shutil
 import xarray as xr
 from rasterio.windows import Window
 
+from pipeline.atomic import scratch_folder
 from pipeline.bands import BandStatistics, describe, names_of_bands
 from pipeline.grid import TargetGrid
 from pipeline.legend import NODATA_CODE, Legend
@@ -79,13 +79,12 @@ def write_cog(
         "transform": grid.transform, "tiled": True, "blockxsize": block, "blockysize": block,
         "interleave": "band", "BIGTIFF": "IF_SAFER",
     }  # fmt: skip
-    path.parent.mkdir(parents=True, exist_ok=True)
     with (
-        tempfile.TemporaryDirectory(prefix=f".{path.name}.", dir=path.parent) as folder,
+        scratch_folder(path) as folder,
         rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, GDAL_MEM_ENABLE_OPEN="YES"),
     ):
-        cog = Path(folder) / path.name
-        with _source(da, profile, Path(folder) / "scratch.tif") as raster:
+        cog = folder / path.name
+        with _source(da, profile, folder / "scratch.tif") as raster:
             describe(raster, da, names, units, metadata or {})
             if legend is not None and kind == "categorical" and bands == 1:
                 raster.write_colormap(1, legend.colour_table)

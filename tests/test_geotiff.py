@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -186,6 +188,21 @@ def test_nothing_is_left_when_writing_fails(
     with pytest.raises(OSError, match="disk full"):
         write_cog(tmp_path / "a.tif", large(), LARGE)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_writer_left_goes_with_the_next(tmp_path: Path) -> None:
+    script = (
+        "import os, signal, sys; from pathlib import Path; from pipeline import atomic\n"
+        "with atomic.scratch_folder(Path(sys.argv[1])) as folder:\n"
+        "    (folder / 'scratch.tif').write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    path = tmp_path / "large.tif"
+    killed = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+    assert killed.returncode == -signal.SIGKILL
+    assert [entry.name.startswith(".large.tif.") for entry in tmp_path.iterdir()] == [True]
+    write_cog(path, large(), LARGE)
+    assert [entry.name for entry in tmp_path.iterdir()] == ["large.tif"]
 
 
 def test_a_file_that_is_not_as_meant_is_not_published(
