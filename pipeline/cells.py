@@ -50,6 +50,52 @@ def read_cells(
     return xr.Dataset(arrays, coords, ds.attrs)
 
 
+def by_shard(ds: xr.Dataset, cells: np.ndarray) -> list[np.ndarray]:
+    """`cells` (flat indices, or positions in a store of locations) by the shard they lie in.
+
+    Whoever reads a cube larger than memory takes one of these at a time.
+    """
+    cells = np.asarray(cells, dtype=np.int64)
+    if "cell" in ds.dims:
+        cut = max(_cut(da, "cell") for da in ds.data_vars.values() if "cell" in da.dims)
+        shard = cells // cut
+    else:
+        rows, cols = np.divmod(cells, ds.sizes["x"])
+        shard = _shard_of(next(da for da in ds.data_vars.values() if "y" in da.dims), rows, cols)
+    order = np.argsort(shard, kind="stable")
+    starts = np.flatnonzero(np.diff(shard[order], prepend=-1))
+    return [cells[here] for here in np.split(order, starts[1:]) if here.size]
+
+
+def any_valid(da: xr.DataArray) -> np.ndarray:
+    """Where any time step has a value, dims (y, x) or (cell,); one shard in memory at a time."""
+    if "time" not in da.dims:
+        return np.asarray(da.notnull().values)
+    if "cell" in da.dims:
+        cut, size = _cut(da, "cell"), da.sizes["cell"]
+        parts = [da.isel(cell=slice(i, i + cut)).load() for i in range(0, size, cut)]
+        return np.concatenate([part.notnull().any("time").values for part in parts])
+    seen = np.zeros((da.sizes["y"], da.sizes["x"]), bool)
+    height, width = _cut(da, "y"), _cut(da, "x")
+    for top in range(0, seen.shape[0], height):
+        for left in range(0, seen.shape[1], width):
+            window = {"y": slice(top, top + height), "x": slice(left, left + width)}
+            seen[window["y"], window["x"]] = da.isel(window).load().notnull().any("time").values
+    return seen
+
+
+def _cut(da: xr.DataArray, dim: str) -> int:
+    """Length of a shard along a dim; the whole of it where the store has none."""
+    cut = da.encoding.get("shards") or da.encoding.get("chunks") or da.shape
+    return int(cut[da.dims.index(dim)])
+
+
+def _shard_of(da: xr.DataArray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    width = _cut(da, "x")
+    shard: np.ndarray = (rows // _cut(da, "y")) * (da.sizes["x"] // width + 1) + cols // width
+    return shard
+
+
 def _known(ds: xr.Dataset, names: Sequence[str]) -> None:
     faults = Faults()
     known = sorted(map(str, ds.data_vars))
@@ -106,9 +152,7 @@ def _blocks(
     da: xr.DataArray, rows: np.ndarray, cols: np.ndarray
 ) -> Iterator[tuple[np.ndarray, tuple[slice, slice]]]:
     """For each shard with wanted cells: their positions, and the window of the shard they span."""
-    cut = da.encoding.get("shards") or da.encoding.get("chunks") or da.shape
-    height, width = cut[da.dims.index("y")], cut[da.dims.index("x")]
-    shard = (rows // height) * (da.sizes["x"] // width + 1) + cols // width
+    shard = _shard_of(da, rows, cols)
     order = np.argsort(shard, kind="stable")
     starts = np.flatnonzero(np.diff(shard[order], prepend=-1))
     for here in np.split(order, starts[1:]):

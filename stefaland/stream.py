@@ -21,10 +21,13 @@ from stefaland.dataset import CellData
 from stefaland.errors import bad_input
 from stefaland.normalise import Normaliser
 from stefaland.sampler import Draw
+from stefaland.sharded import ShardedCells
 from stefaland.windows import Windows
 
 RESIDENT_SHARE = 0.4
 """Share of a device's free memory that resident data may take."""
+SHARDS_HELD = 8
+"""Shards in memory: an epoch shuffles the cells of as many at a time."""
 
 
 class ShardedWindows:
@@ -42,7 +45,7 @@ class ShardedWindows:
         window: int,
         *,
         cyclic: bool = False,
-        kept: int = 8,
+        kept: int = SHARDS_HELD,
     ) -> None:
         self.shards, self.normaliser, self.window = shards, normaliser, window
         self.cyclic, self.kept = cyclic, kept
@@ -188,7 +191,7 @@ def _drain(ready: queue.Queue[Batch | BaseException | None]) -> None:
 
 
 def training_windows(
-    data: CellData,
+    data: CellData | ShardedCells,
     normaliser: Normaliser,
     window: int,
     *,
@@ -196,8 +199,17 @@ def training_windows(
     device: torch.device | str = "cpu",
     resident: bool | None = None,
 ) -> Windows | StreamedWindows:
-    """Resident windows where the data fit into the device, streamed ones otherwise."""
+    """Resident windows where the data fit into the device, streamed ones otherwise.
+
+    `ShardedCells` are always streamed, `SHARDS_HELD` of them in memory at a time.
+    """
     place = torch.device(device)
+    if isinstance(data, ShardedCells):
+        sizes = [len(ids) for ids in data.shards]
+        sharded = ShardedWindows(
+            data.readers(), sizes, normaliser, window, cyclic=cyclic, kept=SHARDS_HELD
+        )
+        return StreamedWindows(sharded, place)
     if place.type != "cuda":
         return Windows(data, normaliser, window, cyclic=cyclic, device=place)
     if resident is None:

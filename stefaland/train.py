@@ -26,8 +26,9 @@ from stefaland.mae import StefaLand
 from stefaland.masking import group_mask, window_mask
 from stefaland.normalise import Normaliser
 from stefaland.sampler import Draw, Sampler
+from stefaland.sharded import ShardedCells
 from stefaland.splits import Fold
-from stefaland.stream import training_windows
+from stefaland.stream import SHARDS_HELD, training_windows
 
 VALIDATION_SEED = 20_250_917
 VALIDATION_BATCH = 512
@@ -124,19 +125,20 @@ def fixed_draws(rows: Tensor, first: int, count: int, batch_size: int) -> list[D
 
 
 def training_sampler(
-    data: CellData, rows: Tensor, starts: tuple[int, int], config: TrainConfig
+    data: CellData | ShardedCells, rows: Tensor, starts: tuple[int, int], config: TrainConfig
 ) -> Sampler:
     """The sampler of these rows under a `TrainConfig`, for this rank."""
     group = None
     if config.one_per_group and data.group is not None:
         group = np.asarray(data.group)[rows.numpy()]
+    shard = data.shard_of[rows.numpy()] if isinstance(data, ShardedCells) else None
     return Sampler(
         rows.numpy(), *starts, config.batch_size, config.seed, config.steps_per_epoch, group,
-        rank=rank(), world_size=world_size(),
+        shard=shard, buffer=SHARDS_HELD, rank=rank(), world_size=world_size(),
     )  # fmt: skip
 
 
-def validation_rows(data: CellData, rows: Tensor, config: TrainConfig) -> Tensor:
+def validation_rows(data: CellData | ShardedCells, rows: Tensor, config: TrainConfig) -> Tensor:
     """The rows that are validated: the first of each group under `one_per_group`, or all."""
     if not (config.one_per_group and data.group is not None):
         return rows
@@ -145,7 +147,7 @@ def validation_rows(data: CellData, rows: Tensor, config: TrainConfig) -> Tensor
 
 
 def pretrain(
-    data: CellData,
+    data: CellData | ShardedCells,
     fold: Fold,
     model_config: ModelConfig,
     config: PretrainConfig,
@@ -156,7 +158,7 @@ def pretrain(
     log: RunLog | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Pretrain on the fold's training cells; gives the checkpoint folder.
+    """Pretrain on the fold's training cells, resident or in shards; gives the checkpoint folder.
 
     The fold's validation cells decide the best epoch; its test cells are not read. Resumes by
     itself from what an earlier call left in `folder`. `about` (grid, units, catalog entries) goes
@@ -212,8 +214,11 @@ def summary(result: FitResult) -> dict[str, Any]:
     return {"best_epoch": result.best_epoch, "epochs": len(result.history), "best": best}
 
 
-def data_identity(data: CellData) -> str:
+def data_identity(data: CellData | ShardedCells) -> str:
     """A hash that changes with the cells, the time axis or the values."""
+    if isinstance(data, ShardedCells):
+        order = zlib.crc32(data.ids.tobytes())
+        return fingerprint([data.identity, order, len(data.shards), str(data.time[[0, -1]])])
     parts: list[Any] = [str(data.time[0]), str(data.time[-1]), len(data)]
     for values in (data.cell, data.forcings, data.statics, data.categorical, data.target):
         if values is not None:

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.cells import read_cells
+from pipeline.cells import any_valid, by_shard, read_cells
 from pipeline.cube import open_cube
 from stefaland.errors import InputError
 from tests.cubes import GRID, TIME, filled_cube, whole
@@ -70,3 +71,38 @@ def test_shards_of_odd_width_are_gathered(tmp_path):
     flat = np.random.default_rng(3).permutation(3000)
     got = read_cells(tmp_path / "a.zarr", ["elevation"], flat)["elevation"].values
     np.testing.assert_array_equal(got, whole()["elevation"].values.ravel()[flat])
+
+
+def test_cells_by_shard_lie_in_one_shard_each_and_are_all_there(tmp_path):
+    filled_cube(tmp_path / "a.zarr", (17, 23))
+    ds = open_cube(tmp_path / "a.zarr")
+    flat = np.random.default_rng(3).permutation(3000)[:800]
+    shards = by_shard(ds, flat)
+    assert sorted(np.concatenate(shards)) == sorted(flat)
+    for cells in shards:
+        rows, cols = np.divmod(cells, 60)
+        assert len({*zip(rows // 17, cols // 23, strict=True)}) == 1
+    assert len(shards) == 9
+
+
+@pytest.mark.parametrize("tile", [(17, 23), (50, 60)])
+def test_any_valid_is_that_of_the_whole_cube(tmp_path, tile):
+    filled_cube(tmp_path / "a.zarr", tile)
+    ds = open_cube(tmp_path / "a.zarr")
+    expected = whole()
+    seen = expected["rain"].notnull().any("time").values
+    assert 0 < seen.sum() < seen.size
+    np.testing.assert_array_equal(any_valid(ds["rain"]), seen)
+    np.testing.assert_array_equal(
+        any_valid(ds["elevation"]), expected["elevation"].notnull().values
+    )
+
+
+def test_locations_by_shard_and_their_valid_values():
+    values = np.full((3, 10), np.nan)
+    values[1, 4] = 1.0
+    ds = xr.Dataset({"rain": (("time", "cell"), values)}, {"cell": np.arange(100, 110)})
+    ds["rain"].encoding["chunks"] = (3, 4)
+    assert any_valid(ds["rain"]).tolist() == [i == 4 for i in range(10)]
+    parts = by_shard(ds, np.array([9, 0, 5, 1]))
+    assert [part.tolist() for part in parts] == [[0, 1], [5], [9]]

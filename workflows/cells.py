@@ -10,17 +10,21 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 import xarray as xr
 
 from pipeline.catalog import Source
-from pipeline.cells import read_cells
+from pipeline.cells import any_valid, by_shard, read_cells
+from pipeline.provenance import fingerprint
 from pipeline.regions import region_labels
 from pipeline.sources import source_coordinates
 from pipeline.store import open_cube
 from stefaland.dataset import CellData
 from stefaland.errors import Faults, bad_input, nearest_name
+from stefaland.sharded import ShardedCells
 from workflows.context import Run
+from workflows.stages import stage_fingerprint
 
 
 def static_names(run: Run, ds: xr.Dataset) -> tuple[str, ...]:
@@ -64,9 +68,7 @@ def transforms(run: Run, names: Sequence[str]) -> dict[str, str]:
 def land_mask(run: Run, ds: xr.Dataset) -> np.ndarray:
     """Where the model may be run, dims (y, x) or (cell,): enough land and at least one forcing."""
     inputs = run.config.inputs
-    forcings = ds[list(inputs.forcings)]
-    seen = [da.notnull().any("time") for da in forcings.data_vars.values()]
-    mask = np.logical_or.reduce([da.values for da in seen])
+    mask = np.logical_or.reduce([any_valid(ds[name]) for name in inputs.forcings])
     if inputs.land_fraction and "y" in ds.dims:
         mask &= ds[inputs.land_fraction].values >= inputs.min_land_fraction
     return mask
@@ -79,15 +81,24 @@ def open_cells(run: Run, cube: str, cells: np.ndarray | None = None) -> xr.Datas
     names = [*inputs.forcings, *static_names(run, ds)]
     if inputs.target in ds:
         names.append(inputs.target)
-    if cells is None:
-        mask = land_mask(run, ds)
-        if not mask.any():
-            raise bad_input(
-                f"cube {cube}", "no land cell with forcings", "at least one",
-                "Check inputs.land_fraction, inputs.min_land_fraction and the grid's bounds.",
-            )  # fmt: skip
-        cells = np.flatnonzero(mask)
-    return read_cells(ds, names, cells)
+    return read_cells(ds, names, land_cells(run, cube, ds) if cells is None else cells)
+
+
+def land_cells(run: Run, cube: str, ds: xr.Dataset) -> np.ndarray:
+    """Flat indices of a cube's land cells; `InputError` where it has none."""
+    mask = land_mask(run, ds)
+    if not mask.any():
+        raise bad_input(
+            f"cube {cube}", "no land cell with forcings", "at least one",
+            "Check inputs.land_fraction, inputs.min_land_fraction and the grid's bounds.",
+        )  # fmt: skip
+    return np.flatnonzero(mask)
+
+
+def cell_index(run: Run, cube: str) -> xr.Dataset:
+    """The labelled coordinates of a cube's land cells, without values: small for any cube."""
+    ds = open_cube(run.cube(cube))
+    return labelled(run, read_cells(ds, [], land_cells(run, cube, ds)))
 
 
 def _source_cell(run: Run, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
@@ -165,6 +176,38 @@ def _stack(table: xr.Dataset, names: Sequence[str], dims: tuple[str, ...]) -> to
         return torch.zeros((*(table.sizes[dim] for dim in dims), 0))
     arrays = [table[name].transpose(*dims).values.astype(np.float32) for name in names]
     return torch.from_numpy(np.stack(arrays, -1))
+
+
+def sharded_cells(run: Run, cube: str, index: xr.Dataset, statics: Sequence[str]) -> ShardedCells:
+    """The cells of an index (`cell_index`) that are read shard by shard while a model trains."""
+    ds = open_cube(run.cube(cube))
+    position = position_of(ds, index)
+    shards = by_shard(ds, position)
+    order = pd.Index(position).get_indexer(np.concatenate(shards))
+    own = index.isel(cell=order)
+    edges = np.cumsum([len(shard) for shard in shards])[:-1]
+    names = [*run.config.inputs.forcings, *statics]
+
+    def read(cells: np.ndarray) -> CellData:
+        chosen = own.isel(cell=pd.Index(own["cell"].values).get_indexer(cells))
+        table = read_cells(ds, names, position_of(ds, chosen))
+        return cell_data(run, table.assign_coords(chosen.coords), statics)
+
+    return ShardedCells(
+        tuple(np.split(own["cell"].values.astype(np.int64), edges)),
+        read,
+        own["time"].values,
+        tuple(run.config.inputs.forcings),
+        tuple(statics),
+        fingerprint([cube, stage_fingerprint(run, "regrid"), len(position)]),
+        group=own["group"].values,
+    )
+
+
+def position_of(ds: xr.Dataset, index: xr.Dataset) -> np.ndarray:
+    """Flat indices of an index's cells in a cube, or their positions in a store of locations."""
+    ids = index["cell"].values.astype(np.int64)
+    return pd.Index(ds["cell"].values).get_indexer(ids) if "cell" in ds.dims else ids
 
 
 def target_table(run: Run) -> xr.Dataset:

@@ -97,6 +97,10 @@ class PretrainSettings(PretrainConfig):
     """Pretraining and the cube it reads."""
 
     cube: str
+    resident: bool | None = None
+    """Training cells in memory (true) or read shard by shard (false); by default as they fit."""
+    tensorboard: bool = False
+    """Losses as TensorBoard events too; needs the package tensorboard."""
 
 
 class FinetuneSettings(FinetuneConfig):

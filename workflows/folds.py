@@ -66,9 +66,8 @@ def carried_fold(fold: Fold, table: xr.Dataset, other: xr.Dataset) -> Fold:
     )
 
 
-def with_target(fold: Fold, table: xr.Dataset, target: str) -> Fold:
-    """`fold` without the cells that have no target at all."""
-    known = table["cell"].values[table[target].notnull().any("time").values]
+def with_target(fold: Fold, known: np.ndarray) -> Fold:
+    """`fold` with the cells alone that have a target at some time, whose ids are `known`."""
 
     def kept(ids: np.ndarray) -> np.ndarray:
         return ids[np.isin(ids, known)]

@@ -8,25 +8,40 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from pipeline.provenance import provenance
+from pipeline.store import open_cube
 from stefaland.config import ModelConfig, PretrainConfig, model_preset
+from stefaland.dataset import CellData
 from stefaland.log import RunLog
 from stefaland.normalise import Normaliser
+from stefaland.sharded import ShardedCells
 from stefaland.splits import Fold
 from stefaland.train import pretrain
-from workflows.cells import cell_data, labelled, open_cells, static_groups, static_names
+from workflows.cells import (
+    cell_data,
+    cell_index,
+    open_cells,
+    sharded_cells,
+    static_groups,
+    static_names,
+)
 from workflows.context import Run
 from workflows.device import best_device
 from workflows.folds import fold_names
 from workflows.regrid import used_sources
 from workflows.state import read_json
 
+MEMORY_SHARE = 0.4
+"""Share of the free memory that training cells may take before they are streamed."""
+
 
 def depends(run: Run) -> Any:
     """Network and training settings; not the device."""
     return {
         "model": run.config.model.model_dump(mode="json"),
-        "pretrain": run.config.pretrain.model_dump(mode="json"),
+        "pretrain": run.config.pretrain.model_dump(mode="json", exclude={"tensorboard"}),
         "seed": run.config.seed,
     }
 
@@ -38,7 +53,7 @@ def outputs(run: Run) -> list[Path]:
 
 def training_settings(run: Run) -> PretrainConfig:
     """The config's pretraining section, with the run's seed."""
-    settings = run.config.pretrain.model_dump(exclude={"cube"})
+    settings = run.config.pretrain.model_dump(exclude={"cube", "resident", "tensorboard"})
     return PretrainConfig(**{**settings, "seed": run.config.seed})
 
 
@@ -53,16 +68,37 @@ def network_settings(run: Run, statics: tuple[str, ...]) -> ModelConfig:
     )
 
 
+def training_cells(run: Run) -> CellData | ShardedCells:
+    """The cells that pretrain: in memory where they fit, else read shard by shard.
+
+    `pretrain.resident` in the config decides for itself where it is set.
+    """
+    cube = run.config.pretrain.cube
+    index = cell_index(run, cube)
+    statics = static_names(run, open_cube(run.cube(cube)))
+    resident = run.config.pretrain.resident
+    if resident is None:
+        values = index.sizes["time"] * len(run.config.inputs.forcings) + len(statics)
+        # Once as read and once normalised.
+        size = 2 * 4 * index.sizes["cell"] * values
+        resident = size < MEMORY_SHARE * psutil.virtual_memory().available
+    if not resident:
+        return sharded_cells(run, cube, index, statics)
+    table = open_cells(run, cube).assign_coords(index.coords)
+    return cell_data(run, table, statics)
+
+
 def main(run: Run) -> dict[str, Any]:
     """Pretrain on every fold; gives each fold's held-out reconstruction."""
-    table = labelled(run, open_cells(run, run.config.pretrain.cube)).load()
-    names = static_names(run, table)
-    data = cell_data(run, table, names)
+    data = training_cells(run)
+    names = data.static_names
     model_config = network_settings(run, names)
     results = {}
     for name in fold_names(run):
         folder = run.pretrained(name)
-        with RunLog(folder, title=f"pretrain {name}") as log:
+        with RunLog(
+            folder, title=f"pretrain {name}", tensorboard=run.config.pretrain.tensorboard
+        ) as log:
             pretrain(
                 data,
                 Fold.load(run.fold(f"pretrain/{name}")),

@@ -12,16 +12,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pipeline.cells import any_valid, by_shard, read_cells
 from pipeline.stats import Moments, accumulate, merge_all
+from pipeline.store import open_cube
 from stefaland.errors import Faults, bad_input
 from stefaland.normalise import Normaliser, find_transform
 from stefaland.splits import Fold
-from workflows.cells import labelled, open_cells, static_names, transforms
+from workflows.cells import cell_index, position_of, static_names, transforms
 from workflows.context import Run
 from workflows.folds import carried_fold, run_folds, with_target
 from workflows.state import write_json
-
-CELLS_AT_ONCE = 4096
 
 
 def depends(run: Run) -> Any:
@@ -42,13 +42,15 @@ def outputs(run: Run) -> list[Path]:
     return [run.folder / "folds", run.folder / "stats"]
 
 
-def moments(table: xr.Dataset, name: str, cells: np.ndarray, transform: str) -> Moments:
-    """Moments of the transformed values of `cells`, read in blocks."""
-    place = np.flatnonzero(np.isin(table["cell"].values, cells))
+def moments(
+    cube: xr.Dataset, index: xr.Dataset, name: str, cells: np.ndarray, transform: str
+) -> Moments:
+    """Moments of the transformed values of `cells`, one shard in memory at a time."""
+    chosen = index.isel(cell=np.flatnonzero(np.isin(index["cell"].values, cells)))
     law = find_transform(transform)
-    parts = []
-    for begin in range(0, max(place.size, 1), CELLS_AT_ONCE):
-        values = table[name].isel(cell=place[begin : begin + CELLS_AT_ONCE]).values
+    parts = [accumulate(np.zeros(0))]
+    for shard in by_shard(cube, position_of(cube, chosen)):
+        values = read_cells(cube, [name], shard)[name].values
         lowest = np.nanmin(values) if np.isfinite(values).any() else 0.0
         if law.lowest is not None and lowest < law.lowest:
             raise bad_input(
@@ -60,32 +62,39 @@ def moments(table: xr.Dataset, name: str, cells: np.ndarray, transform: str) -> 
 
 
 def fold_statistics(
-    table: xr.Dataset, names: Sequence[str], cells: np.ndarray, laws: dict[str, str]
+    cube: xr.Dataset,
+    index: xr.Dataset,
+    names: Sequence[str],
+    cells: np.ndarray,
+    laws: dict[str, str],
 ) -> Normaliser:
     """The scalings of `names` from training cells; `InputError` lists all without a value."""
     return Normaliser.from_moments(
-        {name: moments(table, name, cells, laws[name]).to_dict() for name in names}, laws
+        {name: moments(cube, index, name, cells, laws[name]).to_dict() for name in names}, laws
     )
 
 
 def main(run: Run) -> dict[str, Any]:
     """Make the folds, check them, and write the statistics of each."""
     config = run.config
-    finetune_table = labelled(run, open_cells(run, config.finetune.cube))
+    finetune_cube = open_cube(run.cube(config.finetune.cube))
+    finetune_cells = cell_index(run, config.finetune.cube)
     same = config.pretrain.cube == config.finetune.cube
-    pretrain_table = (
-        finetune_table if same else labelled(run, open_cells(run, config.pretrain.cube))
-    )
-    inputs = [*config.inputs.forcings, *static_names(run, pretrain_table)]
+    pretrain_cube = finetune_cube if same else open_cube(run.cube(config.pretrain.cube))
+    pretrain_cells = finetune_cells if same else cell_index(run, config.pretrain.cube)
+    inputs = [*config.inputs.forcings, *static_names(run, pretrain_cube)]
     target = config.inputs.target
     laws = transforms(run, [*inputs, target])
+    observed = any_valid(finetune_cube[target]).ravel()
+    known = finetune_cells["cell"].values[observed[position_of(finetune_cube, finetune_cells)]]
     result = {}
-    for fold in run_folds(run, finetune_table):
-        wider = fold if same else carried_fold(fold, finetune_table, pretrain_table)
-        narrow = with_target(fold, finetune_table, target)
+    for fold in run_folds(run, finetune_cells):
+        wider = fold if same else carried_fold(fold, finetune_cells, pretrain_cells)
+        narrow = with_target(fold, known)
         _check_sizes(narrow, config.folds.min_cells)
-        scaling = fold_statistics(pretrain_table, inputs, wider.train, laws)
-        scaling = scaling.merged(fold_statistics(finetune_table, [target], narrow.train, laws))
+        scaling = fold_statistics(pretrain_cube, pretrain_cells, inputs, wider.train, laws)
+        own = fold_statistics(finetune_cube, finetune_cells, [target], narrow.train, laws)
+        scaling = scaling.merged(own)
         wider.save(run.fold(f"pretrain/{fold.name}"))
         narrow.save(run.fold(fold.name))
         write_json(run.stats(fold.name), scaling.to_dict())

@@ -12,11 +12,17 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import torch
 import xarray as xr
 from rio_cogeo import cog_validate
 
 from pipeline.stac import validate_collection
+from pipeline.store import open_cube
+from tests.conftest import REGISTRY
 from tests.end_to_end.small import QUICKSTART, stefaland
+from workflows.cells import cell_data, cell_index, open_cells, sharded_cells, static_names
+from workflows.config import load_config
+from workflows.context import Run
 
 pytestmark = [pytest.mark.registry, pytest.mark.timeout(900)]
 STAGES = ("regrid", "stats", "pretrain", "finetune", "predict", "mosaic", "publish", "score",
@@ -149,3 +155,33 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_no_stage(
     assert "would run" in done.stderr
     assert re.search(r"global.*4 ", done.stderr)
     assert not (tmp_path / "quickstart" / "cubes").exists()
+
+
+def test_cells_read_by_shard_are_the_resident_ones(run_folder: Path) -> None:
+    settings = [*QUICKSTART, f"roots.runs={run_folder.parent}", f"roots.data={REGISTRY}"]
+    run = Run(load_config("quickstart", settings))
+    index = cell_index(run, "global")
+    statics = static_names(run, open_cube(run.cube("global")))
+    sharded = sharded_cells(run, "global", index, statics)
+    resident = cell_data(run, open_cells(run, "global").assign_coords(index.coords), statics)
+    assert len(sharded.shards) == 4
+    assert sorted(sharded.ids) == resident.cell.tolist()
+    for read in sharded.readers():
+        piece = read()
+        wanted = resident.subset(piece.cell)
+        for name in ("forcings", "statics", "lonlat"):
+            one, other = getattr(piece, name), getattr(wanted, name)
+            torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
+        assert (piece.group == wanted.group).all()
+
+
+def test_pretraining_shard_by_shard(run_folder: Path, tmp_path: Path) -> None:
+    shutil.copytree(run_folder, tmp_path / "quickstart")
+    streamed = (*QUICKSTART, "pretrain.resident=false")
+    done = stefaland(tmp_path, "quickstart", streamed, "pretrain")
+    assert done.returncode == 0, done.stderr
+    for fold in ("americas", "others"):
+        log = (tmp_path / "quickstart" / "pretrained" / fold / "log.jsonl").read_text()
+        losses = [json.loads(line)["loss"] for line in log.splitlines()
+                  if "validation_loss" in line]  # fmt: skip
+        assert losses[-1] < losses[0]
