@@ -5,8 +5,8 @@
 A global 0.25 degree float32 field with 30 % of its values missing goes onto CONUS 0.1 degree
 (bilinear) and the global 0.5 degree grid (conservative). Every contender runs in a process of its
 own on the same field; time is the median of --repeat calls after one to warm up, memory the peak
-above the input. Peers that are not installed are left out: `pip install xarray-regrid sparse`;
-rioxarray, odc-geo and rasterio come with the project.
+above the input. Peers that are not installed are left out: `pip install xarray-regrid sparse
+opt_einsum`; rioxarray, odc-geo and rasterio come with the project.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from pipeline.ranges import numbered
 from stefaland.config import Frozen
 from stefaland.errors import Faults, InputError, bad_input, nearest_name
 
@@ -240,6 +241,7 @@ def read_catalog(paths: Sequence[Path], roots: Mapping[str, str | Path]) -> Cata
     """All sources of the catalog files; `${data}` in an entry stands for `roots["data"]`.
 
     `${pyogrio}` is the folder of the installed pyogrio, whose country outlines serve as regions.
+    A range in a variable's name, as in `embedding_[00-63]: {name: "band_[1-64]"}`, stands for all.
     Raises one `InputError` with the faults of all entries.
     """
     faults = Faults()
@@ -251,6 +253,8 @@ def read_catalog(paths: Sequence[Path], roots: Mapping[str, str | Path]) -> Cata
                 faults.add(where, "a second source of this name", "names used once")
             try:
                 expanded = _expanded(entry, roots, where, faults)
+                if isinstance(expanded.get("variables"), dict):
+                    expanded["variables"] = numbered(expanded["variables"], where, faults)
                 sources[name] = Source.model_validate({"name": name, **expanded})
             except ValidationError as error:
                 entry_faults(where, Source, error, faults)
@@ -263,7 +267,7 @@ def read_variables(path: Path | None = None) -> dict[str, Variable]:
     path = path or Path(str(resources.files("catalogs") / "variables.yml"))
     faults = Faults()
     variables: dict[str, Variable] = {}
-    for name, entry in _entries(path).items():
+    for name, entry in numbered(_entries(path), path.name, faults).items():
         try:
             variables[name] = Variable.model_validate(entry)
         except ValidationError as error:

@@ -135,7 +135,8 @@ def _guard(store: Store, tile: Tile, ds: xr.Dataset) -> int:
         elif da.dtype.kind != np.dtype(layout.dtype).kind:
             faults.add(label, f"type {da.dtype}", f"type {np.dtype(layout.dtype)}")
     faults.raise_if_any()
-    lengths = [store.layouts[str(n)].shard[0] for n, da in ds.data_vars.items() if da.ndim == 3]
+    layouts = [store.layouts[str(name)] for name, da in ds.data_vars.items() if "time" in da.dims]
+    lengths = [layout.shard[0] for layout in layouts]
     return _first_time(store, where, ds, lengths[0]) if lengths else 0
 
 
@@ -169,6 +170,7 @@ def _write_variable(
     length = layout.shard[0]
     parts: dict[tuple[int, ...], np.ndarray] = {(tile.row, tile.col): block}
     if block.ndim == 3:
+        start = start if "time" in layout.dims else 0
         parts = {
             ((start + at) // length, tile.row, tile.col): block[at : at + length]
             for at in range(0, block.shape[0], length)

@@ -107,7 +107,7 @@ def _check_tile(
 
 def shard_places(tile: Tile, layout: ShardLayout) -> list[tuple[int, ...]]:
     """The shards of a tile, counted in shards, in order of time."""
-    if "time" not in layout.dims:
+    if len(layout.dims) == 2:
         return [(tile.row, tile.col)]
     blocks = -(-layout.shape[0] // layout.shard[0])
     return [(block, tile.row, tile.col) for block in range(blocks)]

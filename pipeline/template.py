@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -30,7 +30,7 @@ read one place's series, enough to fill a codec's block (docs/benchmarks.md)."""
 
 @dataclass(frozen=True)
 class CubeVariable:
-    """One array of a cube: dims ("time", "y", "x") or ("y", "x"), dtype and CF attributes."""
+    """One array of a cube: dims (y, x), perhaps after "time" or "band"; dtype, CF attributes."""
 
     dims: tuple[str, ...]
     dtype: str = "float32"
@@ -49,7 +49,10 @@ class CubeVariable:
 
 @dataclass(frozen=True)
 class CubeTemplate:
-    """Everything about a cube but its values; `time` is None where no variable has it."""
+    """Everything about a cube but its values; `time` is None where no variable has it.
+
+    `bands` are names along the dim "band", which a shard holds whole.
+    """
 
     grid: TargetGrid
     time: xr.DataArray | None
@@ -59,6 +62,7 @@ class CubeTemplate:
     flat_chunk: tuple[int, int]
     """Of variables without time."""
     time_shard: int
+    bands: tuple[str, ...] = ()
 
     @property
     def tiles(self) -> list[Tile]:
@@ -74,15 +78,18 @@ class CubeTemplate:
     def time_blocks(self, name: str) -> int:
         """Shards of one tile of a variable: 1 where the whole time axis is in one."""
         shape, shard, _ = self.layout(name)
-        return math.ceil(shape[0] / shard[0]) if len(shape) == 3 else 1
+        return math.ceil(shape[0] / shard[0]) if "time" in self.variables[name].dims else 1
 
     def layout(self, name: str) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
         """Shape, shard and chunk of a variable, in elements along its dims."""
         variable = self.variables[name]
         steps = 0 if self.time is None else self.time.size
-        sizes = {"time": steps, "y": self.grid.shape[0], "x": self.grid.shape[1]}
-        shards = {"time": self.time_shard, "y": self.tile[0], "x": self.tile[1]}
+        bands = len(self.bands)
+        sizes = {"time": steps, "band": bands, "y": self.grid.shape[0], "x": self.grid.shape[1]}
+        shards = {"time": self.time_shard, "band": bands, "y": self.tile[0], "x": self.tile[1]}
         shape, shard = (tuple(of[dim] for dim in variable.dims) for of in (sizes, shards))
+        if "band" in variable.dims:
+            return shape, shard, (bands, *_square(self.tile, bands))
         return shape, shard, self.chunk if "time" in variable.dims else self.flat_chunk
 
 
@@ -117,13 +124,14 @@ def cube_template(
     tile_size: tuple[int, int] | int,
     chunk: tuple[int, int, int] | None = None,
     time_shard: int | None = None,
+    bands: Sequence[str] = (),
 ) -> CubeTemplate:
     """The template of a cube on `grid` whose shards are tiles of `tile_size` (rows, cols).
 
     `time` is an array or DataArray of datetime64 (its attributes are kept) or None; `variables`
     gives dims and, optionally, dtype, attrs and fill_value of each. `chunk` (time, y, x) divides
-    the shard; `time_shard` cuts shards in time where the whole axis of a tile is too large. Raises
-    `InputError` with all faults.
+    the shard; `time_shard` cuts shards in time where the whole axis of a tile is too large; `bands`
+    names the layers of variables with a dim "band". Raises `InputError` with all faults.
     """
     axis = _time_axis(time)
     steps = 1 if axis is None else axis.size
@@ -133,7 +141,8 @@ def cube_template(
     for name, entry in variables.items():
         if not isinstance(entry, CubeVariable):
             entry = CubeVariable(**{**entry, "dims": tuple(entry["dims"])})
-        allowed = [("y", "x")] if axis is None else [("time", "y", "x"), ("y", "x")]
+        leads = [("time",)] * (axis is not None) + [("band",)] * bool(bands) + [()]
+        allowed = [(*lead, "y", "x") for lead in leads]
         if entry.dims not in allowed:
             expected = " or ".join(map(str, allowed))
             faults.add(f"cube variable {name}", f"dims {entry.dims}", expected)
@@ -150,7 +159,9 @@ def cube_template(
     if any(length % part for length, part in zip(tile, chunk[1:], strict=True)):
         faults.add("cube chunk", f"{chunk} in tiles of {tile}", "chunks that divide the tile")
     faults.raise_if_any()
-    return CubeTemplate(grid, axis, parsed, (tile[0], tile[1]), chunk, flat_chunk, long)
+    return CubeTemplate(
+        grid, axis, parsed, (tile[0], tile[1]), chunk, flat_chunk, long, tuple(bands)
+    )
 
 
 def encoded_time(time: xr.DataArray) -> tuple[np.ndarray, dict[str, Any]]:
@@ -195,6 +206,8 @@ def write_template(folder: Path, template: CubeTemplate, attrs: Mapping[str, Any
     """Write a store's metadata and coordinates into `folder`; root attributes are `attrs`."""
     grid = {key: value for key, value in asdict(template.grid).items() if key != "name"}
     described = {"grid": grid, "grid_name": template.grid.name, "tile": template.tile}
+    if template.bands:
+        described["bands"] = template.bands
     root = {"Conventions": "CF-1.11", **plain(attrs), "cube": plain(described)}
     group = zarr.create_group(str(folder), zarr_format=3, attributes=root, overwrite=True)
     for name, da in template.grid.coords().items():

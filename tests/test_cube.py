@@ -276,3 +276,24 @@ def test_plain_zarr_reads_single_places(tmp_path):
     filled_cube(tmp_path / "a.zarr")
     array = zarr.open_array(tmp_path / "a.zarr/rain", mode="r")
     np.testing.assert_array_equal(array[:, 31, 47], whole()["rain"].values[:, 31, 47])
+
+
+def test_bands_are_written_tile_by_tile_and_verified(tmp_path):
+    names = [f"b{i}" for i in range(5)]
+    template = cube_template(
+        GRID, None, {"layers": {"dims": ("band", "y", "x")}}, (25, 30), bands=names
+    )
+    create_cube(tmp_path / "a.zarr", template, {})
+    values = np.random.default_rng(1).normal(size=(5, *GRID.shape)).astype(np.float32)
+    values[:, 3, 4] = np.nan
+    for tile in template.tiles:
+        window = GRID.window(tile.rows, tile.cols)
+        part = values[:, tile.rows, tile.cols]
+        ds = xr.Dataset({"layers": (("band", "y", "x"), part)}, {"y": window.y, "x": window.x})
+        write_tile(tmp_path / "a.zarr", tile, ds)
+    np.testing.assert_array_equal(open_cube(tmp_path / "a.zarr")["layers"].values, values)
+    assert xr.open_zarr(tmp_path / "a.zarr")["layers"].dims == ("band", "y", "x")
+    shards = [f for f in (tmp_path / "a.zarr" / "layers" / "c").rglob("*") if f.is_file()]
+    assert len(shards) == len(template.tiles)
+    with pytest.raises(InputError, match="dims"):
+        cube_template(GRID, None, {"layers": {"dims": ("band", "y", "x")}}, (25, 30))

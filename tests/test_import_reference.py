@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from typer.testing import CliRunner
 
 from stefaland.batch import Batch
 from stefaland.checkpoint import load_checkpoint
@@ -15,6 +16,7 @@ from stefaland.errors import InputError
 from stefaland.import_reference import import_reference, load_reference
 from stefaland.losses import masked_loss
 from stefaland.reference import read_reference
+from workflows.cli import app
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
 FOLDERS = ("lstm_decoder_small", "transformer_decoder_small")
@@ -225,3 +227,28 @@ def test_no_file_and_no_checkpoint_are_refused(tmp_path: Path) -> None:
     torch.save({"weight": torch.zeros(3)}, tmp_path / "strange.pt")
     with pytest.raises(InputError, match="no such tensor"):
         load_reference(tmp_path / "strange.pt")
+
+
+@shared
+@needs_reference
+def test_the_command_line_imports_and_says_what_it_did(vectors: Vectors, tmp_path: Path) -> None:
+    names = (*vectors.meta["forcing_names"], *vectors.meta["static_names"])
+    statistics = tmp_path / "statistics.json"
+    statistics.write_text(json.dumps({name: {"mean": 0.0, "std": 1.0} for name in names}))
+    arguments = ["import-reference", str(vectors.checkpoint), str(tmp_path / "ours"),
+                 "--statistics", str(statistics)]  # fmt: skip
+    done = CliRunner().invoke(app, arguments)
+    assert done.exit_code == 0, done.output
+    assert "not mapped: none" in done.output
+    assert "attention heads" in done.output
+    model, data = load_checkpoint(tmp_path / "ours")
+    assert set(data["normaliser"]) == set(names)
+    with torch.no_grad():
+        found = model(vectors.batch, vectors.masks[0], torch.zeros_like(vectors.masks[1]))
+    wanted, _ = load_reference(vectors.checkpoint)
+    with torch.no_grad():
+        expected = wanted(vectors.batch, vectors.masks[0], torch.zeros_like(vectors.masks[1]))
+    assert torch.equal(found.forcings, expected.forcings)
+    again = CliRunner().invoke(app, arguments)
+    assert isinstance(again.exception, InputError)
+    assert "something is there already" in str(again.exception)

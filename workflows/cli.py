@@ -116,6 +116,41 @@ for _name, _help in STAGE_HELP.items():
     app.command(name=_name, help=_help)(_stage_command(_name))
 
 
+@app.command()
+def embed(
+    config: Config,
+    settings: Settings = None,
+    fold: Annotated[str | None, typer.Option(help="Whose pretrained encoder; the first.")] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Another pretrained checkpoint's folder.")
+    ] = None,
+    part: Part = "1/1",
+) -> None:
+    """Write the encoder's representation of every land cell, as Zarr and as a COG."""
+    from workflows.context import Run
+    from workflows.embed import embed
+
+    for path in embed(Run(load_config(config, settings or []), part=_part(part)), fold, checkpoint):
+        print(path)
+
+
+@app.command()
+def import_reference(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint of the published code (.pt).")],
+    folder: Annotated[Path, typer.Argument(help="Where our checkpoint goes.")],
+    statistics: Annotated[
+        Path | None, typer.Option(help="JSON: {variable: {mean, std, transform}} of its training.")
+    ] = None,
+    forcings: Annotated[str | None, typer.Option(help="Names in training order, a,b,c.")] = None,
+    statics: Annotated[str | None, typer.Option(help="Names in training order, a,b,c.")] = None,
+    heads: Annotated[int | None, typer.Option(help="Attention heads; tensors do not tell.")] = None,
+) -> None:
+    """Bring a checkpoint of the published code into ours; say what did not map."""
+    from workflows.importing import import_checkpoint
+
+    print(import_checkpoint(checkpoint, folder, statistics, forcings, statics, heads))
+
+
 Catalogs = Annotated[list[str], typer.Argument(help="Catalog files, or names of packaged ones.")]
 Data = Annotated[Path, typer.Option(help="The data folder.", envvar="STEFALAND_DATA")]
 DEFAULT_DATA = Path("data/registry")

@@ -185,3 +185,24 @@ def test_pretraining_shard_by_shard(run_folder: Path, tmp_path: Path) -> None:
         losses = [json.loads(line)["loss"] for line in log.splitlines()
                   if "validation_loss" in line]  # fmt: skip
         assert losses[-1] < losses[0]
+
+
+def test_embeddings_of_every_land_cell(run_folder: Path) -> None:
+    done = stefaland(run_folder.parent, "quickstart", QUICKSTART, "embed")
+    assert done.returncode == 0, done.stderr
+    path = run_folder / "embeddings" / "americas" / "conus.tif"
+    assert cog_validate(path, strict=True)[0]
+    with rasterio.open(path) as raster:
+        assert raster.descriptions[0] == "days_000"
+        assert raster.descriptions[-1].startswith("statics_")
+        values = raster.read()
+    stored = open_cube(path.with_suffix(".zarr"))["embedding"].values
+    np.testing.assert_array_equal(values, stored)
+    land = np.isfinite(values).all(0)
+    predicted = open_cube(run_folder / "predictions" / "conus.zarr")["quality_flag"].values
+    assert ((predicted < 3) == land).all()
+    assert np.linalg.matrix_rank(values[:, land]) > 10
+    shards = [file.stat().st_mtime_ns for file in path.parent.rglob("c/**/*")]
+    again = stefaland(run_folder.parent, "quickstart", QUICKSTART, "embed")
+    assert again.returncode == 0, again.stderr
+    assert shards == [file.stat().st_mtime_ns for file in path.parent.rglob("c/**/*")]

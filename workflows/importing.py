@@ -1,0 +1,44 @@
+"""stefaland import-reference checkpoint.pt FOLDER
+
+Arguments of the command line → `stefaland.import_reference`.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from stefaland.errors import bad_input
+from stefaland.import_reference import ImportReport, import_reference
+
+
+def import_checkpoint(
+    checkpoint: Path,
+    folder: Path,
+    statistics: Path | None = None,
+    forcings: str | None = None,
+    statics: str | None = None,
+    heads: int | None = None,
+) -> ImportReport:
+    """Write the published checkpoint as a folder of ours; `InputError` for unreadable files."""
+    if folder.exists():
+        raise bad_input(str(folder), "something is there already", "a new folder")
+    settings: dict[str, Any] = {}
+    for key, text in (("forcings", forcings), ("statics", statics)):
+        if text is not None:
+            settings[key] = tuple(name.strip() for name in text.split(","))
+    if heads is not None:
+        settings["n_heads"] = heads
+    known = None if statistics is None else _statistics(statistics)
+    return import_reference(checkpoint, folder, statistics=known, **settings)
+
+
+def _statistics(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise bad_input(str(path), f"a file that cannot be read ({error})", "JSON") from None
+    if not isinstance(found, dict):
+        raise bad_input(str(path), type(found).__name__, "{variable: {mean, std, transform}}")
+    return found
