@@ -240,6 +240,7 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--method", choices=sorted(TARGETS), help="this one alone")
     parser.add_argument("--only", nargs=2, metavar=("NAME", "METHOD"))
     parser.add_argument("--bandwidth", action="store_true")
     args = parser.parse_args()
@@ -253,6 +254,8 @@ def main() -> None:
     speed = run(*options, "--bandwidth") or {}
     print(f"np.copyto moves {speed['one']:.1f} GB/s in one thread, {speed['all']:.1f} in all\n")
     for method, target in TARGETS.items():
+        if args.method not in (None, method):
+            continue
         crop = field(1).t.sel(CROP) if method == "bilinear" else field(1).t
         moved = args.days * 4 * (crop.size + 2 * target.shape[0] * target.shape[1]) / 1e9
         results = {n: r for n in CONTENDERS if (r := run(*options, "--only", n, method))}

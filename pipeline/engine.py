@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.weights import AxisWeights
 
 _STRIP = 2_000_000  # entries of a sparse matrix held at once by a thread
-_BLOCK = 1 << 18  # target cells of one piece of work
+_BLOCK = 1 << 21  # target cells of one piece of work
 
 
 @dataclass(frozen=True, eq=False)

@@ -59,7 +59,8 @@ def _divide(top, bottom, least, out, coverage):  # type: ignore[no-untyped-def]
     for j in range(top.size):
         d = bottom[j]
         coverage[j] = d
-        out[j] = top[j] / d if d >= least else np.nan
+        mean = out.dtype.type(top[j] / d)
+        out[j] = mean if d >= least else out.dtype.type(np.nan)
 
 
 @compiled
@@ -92,20 +93,29 @@ def rows_first(values, rows, wy, start, wx, least, part, out, coverage):  # type
 
 
 @compiled
-def _two_columns(row, cols, wx, num, den):  # type: ignore[no-untyped-def]
+def _split(row, value, valid):  # type: ignore[no-untyped-def]
+    for j in range(row.size):
+        x = np.float64(row[j])
+        value[j] = x if x == x else 0.0
+        valid[j] = 1.0 if x == x else 0.0
+
+
+@compiled
+def _two_columns(value, valid, left, right, wl, wr, num, den):  # type: ignore[no-untyped-def]
     for j in range(num.size):
-        x, y = np.float64(row[uint64(cols[0, j])]), np.float64(row[uint64(cols[1, j])])
-        wa, wb = wx[0, j], wx[1, j]
-        num[j] = (wa * x if x == x else 0.0) + (wb * y if y == y else 0.0)
-        den[j] = (wa if x == x else 0.0) + (wb if y == y else 0.0)
+        a, b = uint64(left[j]), uint64(right[j])
+        num[j] = wl[j] * value[a] + wr[j] * value[b]
+        den[j] = wl[j] * valid[a] + wr[j] * valid[b]
 
 
 @compiled
 def _two_rows(na, da, nb, db, wa, wb, least, out, coverage):  # type: ignore[no-untyped-def]
     for j in range(na.size):
-        n, d = wa * na[j] + wb * nb[j], wa * da[j] + wb * db[j]
+        d = wa * da[j] + wb * db[j]
         coverage[j] = d
-        out[j] = n / d if d >= least else np.nan
+        # Divided before it is chosen, in the result's type: so the loop fills whole vectors.
+        mean = out.dtype.type((wa * na[j] + wb * nb[j]) / d)
+        out[j] = mean if d >= least else out.dtype.type(np.nan)
 
 
 @compiled
@@ -117,21 +127,26 @@ def columns_first(values, rows, wy, cols, wx, least, part, out, coverage):  # ty
     """
     width = out.shape[2]
     num, den = np.empty((2, width)), np.empty((2, width))
+    value, valid = np.empty(values.shape[2]), np.empty(values.shape[2])
+    left, right, wl, wr = cols[0], cols[1], wx[0], wx[1]
     held = np.empty(2, np.int64)
     for t in range(values.shape[0]):
         held[:] = -1
         for i in range(part[0], part[1]):
             upper, lower = rows[0, i], rows[1, i]
-            if held[0] != upper and held[1] == upper:
-                num[0], den[0], held[0] = num[1], den[1], held[1]
-            if held[0] != upper:
-                _two_columns(values[t, upper], cols, wx, num[0], den[0])
-                held[0] = upper
-            if held[1] != lower:
-                _two_columns(values[t, lower], cols, wx, num[1], den[1])
-                held[1] = lower
+            # The row that the next target row shares stays in its place: nothing is copied.
+            a = 1 if held[1] == upper else 0
+            b = a if upper == lower else 1 - a
+            if held[a] != upper:
+                _split(values[t, upper], value, valid)
+                _two_columns(value, valid, left, right, wl, wr, num[a], den[a])
+                held[a] = upper
+            if held[b] != lower:
+                _split(values[t, lower], value, valid)
+                _two_columns(value, valid, left, right, wl, wr, num[b], den[b])
+                held[b] = lower
             _two_rows(
-                num[0], den[0], num[1], den[1], wy[0, i], wy[1, i], least,
+                num[a], den[a], num[b], den[b], wy[0, i], wy[1, i], least,
                 out[t, i], coverage[t, i],
             )  # fmt: skip
 
