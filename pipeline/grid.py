@@ -294,7 +294,9 @@ def _like_file(path: Path, name: str) -> TargetGrid:
         return TargetGrid(name, text, west, max(north, raster.bounds.bottom), dx, dy, raster.shape)
 
 
-_KEYS = {"crs", "bounds", "origin", "shape", "resolution", "window_of", "rows", "cols", "comment"}
+_KEYS = {
+    "crs", "bounds", "origin", "shape", "resolution", "window_of", "rows", "cols", "like", "comment"
+}  # fmt: skip
 
 
 def _number(value: Any) -> float:
@@ -311,6 +313,8 @@ def _grid_of_entry(
         if key not in _KEYS:
             raise bad_input(where, f'key "{key}"', "a known key", nearest_name(key, _KEYS))
     try:
+        if "like" in entry:
+            return _like_file(Path(str(entry["like"])).expanduser(), name)
         if "window_of" in entry:
             parent = known[entry["window_of"]]
             window = parent.window(slice(*entry["rows"]), slice(*entry["cols"]))
@@ -330,5 +334,6 @@ def _grid_of_entry(
         raise bad_input(
             where,
             f"an incomplete or unreadable entry ({type(error).__name__}: {error})",
-            "crs, resolution and either bounds or origin + shape; or window_of, rows and cols",
+            "crs, resolution and either bounds or origin + shape; or window_of, rows and cols;"
+            " or like, a file with the wanted grid",
         ) from error

@@ -5,7 +5,7 @@ Upstream: `grid`. Downstream: `run`, `cube` and `regrid` by way of `grid.window(
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -67,6 +67,27 @@ class Tile:
         """Where the core lies in an array over (`halo_rows`, `halo_cols`)."""
         row, col = self.rows.start - self.halo_rows.start, self.cols.start - self.halo_cols.start
         return slice(row, row + self.shape[0]), slice(col, col + self.shape[1])
+
+
+def padded_window(grid: TargetGrid, tile: Tile, halo: int) -> tuple[TargetGrid, Tile]:
+    """The grid of a tile and `halo` cells round it, and where the tile's core lies in that.
+
+    Rows end at the grid's edge; columns go on across the seam of a grid that goes round.
+    """
+    top = max(0, tile.rows.start - halo)
+    bottom = min(grid.shape[0], tile.rows.stop + halo)
+    left, right = tile.cols.start - halo, tile.cols.stop + halo
+    if grid.is_periodic:
+        spare = (grid.shape[1] - tile.shape[1]) // 2
+        left = max(left, tile.cols.start - spare)
+        right = min(right, tile.cols.stop + spare)
+    else:
+        left, right = max(0, left), min(grid.shape[1], right)
+    offset = grid.offset[0] + top, grid.offset[1] + left
+    window = replace(grid, shape=(bottom - top, right - left), offset=offset)
+    rows = slice(tile.rows.start - top, tile.rows.stop - top)
+    cols = slice(tile.cols.start - left, tile.cols.stop - left)
+    return window, replace(tile, rows=rows, cols=cols, grid_shape=window.shape)
 
 
 def tile_grid(grid: TargetGrid, size: tuple[int, int] | int, halo: int = 0) -> list[Tile]:

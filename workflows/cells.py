@@ -26,6 +26,8 @@ from stefaland.sharded import ShardedCells
 from workflows.context import Run
 from workflows.stages import stage_fingerprint
 
+FILLED = "input_is_filled"
+
 
 def static_names(run: Run, ds: xr.Dataset) -> tuple[str, ...]:
     """The static attributes the config's patterns choose, in the config's order."""
@@ -79,8 +81,7 @@ def open_cells(run: Run, cube: str, cells: np.ndarray | None = None) -> xr.Datas
     ds = open_cube(run.cube(cube))
     inputs = run.config.inputs
     names = [*inputs.forcings, *static_names(run, ds)]
-    if inputs.target in ds:
-        names.append(inputs.target)
+    names += [name for name in (inputs.target, FILLED) if name in ds]
     return read_cells(ds, names, land_cells(run, cube, ds) if cells is None else cells)
 
 
@@ -168,6 +169,7 @@ def cell_data(run: Run, table: xr.Dataset, statics: Sequence[str] | None = None)
         target_names=(inputs.target,) if has_target else (),
         group=labels.get("group"),
         region=labels.get("region"),
+        filled=torch.from_numpy(table[FILLED].values == 1) if FILLED in table else None,
     )
 
 

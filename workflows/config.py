@@ -61,7 +61,6 @@ class Inputs(Frozen):
     land_fraction: str | None = None
     """Variable that decides where we predict; None predicts wherever the forcings exist."""
     min_land_fraction: float = Field(0.5, gt=0, le=1)
-    min_coverage: float = Field(0.5, gt=0, le=1)
     fill_distance: int = Field(0, ge=0)
     """Gaps inside land up to this many cells wide are filled and flagged."""
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 from distributed import Client
 
@@ -19,6 +20,7 @@ from pipeline.canonical import canonicalise
 from pipeline.catalog import Source, Variable
 from pipeline.cluster import connect
 from pipeline.cube import create_cube, write_tile
+from pipeline.fill import fill_gaps
 from pipeline.grid import TargetGrid
 from pipeline.ledger import Ledger
 from pipeline.locations import write_locations
@@ -30,7 +32,7 @@ from pipeline.sources import open_source
 from pipeline.store import open_cube
 from pipeline.template import CubeTemplate, CubeVariable, cube_template
 from pipeline.terrain import terrain
-from pipeline.tiles import Tile
+from pipeline.tiles import Tile, padded_window
 from pipeline.window import source_window
 from workflows.context import Run
 from workflows.stages import stage_fingerprint
@@ -49,6 +51,12 @@ class RegridTask:
     terrain_from: str | None = None
     points: Path | None = None
     max_distance_km: float = 10.0
+    fill_distance: int = 0
+    """Cells; gaps of inputs up to this wide are filled where there is land."""
+    land_fraction: str | None = None
+    min_land_fraction: float = 0.5
+    target: str = ""
+    """Never filled: a model must not be judged by what was made up."""
 
 
 def used_sources(run: Run) -> list[Source]:
@@ -65,6 +73,7 @@ def depends(run: Run) -> Any:
         "cubes": {name: spec.model_dump(mode="json") for name, spec in run.config.cubes.items()},
         "grids": {name: grid.fingerprint for name, grid in run.grids.items()},
         "terrain_from": run.config.inputs.terrain_from,
+        "fill": _fill_settings(run),
         "sources": [source.model_dump(mode="json") for source in sources],
         "files": {source.name: [file_stamp(f) for f in source.files] for source in sources},
         "variables": {
@@ -73,6 +82,14 @@ def depends(run: Run) -> Any:
             if any(name in source.variables for source in sources)
         },
     }
+
+
+def _fill_settings(run: Run) -> list[Any]:
+    """What decides which gaps are filled; nothing where none are."""
+    inputs = run.config.inputs
+    if not inputs.fill_distance:
+        return []
+    return [inputs.fill_distance, inputs.land_fraction, inputs.min_land_fraction, inputs.target]
 
 
 def outputs(run: Run) -> list[Path]:
@@ -105,20 +122,42 @@ def regrid_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
     return xr.merge(parts, compat="override", join="exact", combine_attrs="override")
 
 
+def filled_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
+    """Every source on `grid`, small gaps of inputs on land filled; `input_is_filled` says where."""
+    ds = regrid_window(task, grid)
+    if not task.fill_distance or task.points is not None:
+        return ds
+    land = np.ones(grid.shape, bool)
+    if task.land_fraction:
+        land = ds[task.land_fraction].values >= task.min_land_fraction
+    inputs = ds.drop_vars([task.target], errors="ignore")
+    filled, masks = fill_gaps(inputs, land, task.fill_distance)
+    flag = np.zeros(grid.shape, np.uint8)
+    for mask in masks.data_vars.values():
+        flag |= mask.values.reshape(-1, *grid.shape).any(0).astype(np.uint8)
+    about = {"long_name": "an input was missing and took the nearest value", "flag_values": [0, 1],
+             "flag_meanings": "no yes"}  # fmt: skip
+    kept = [name for name in ds.data_vars if name not in filled]
+    return filled.merge(ds[kept]).assign(input_is_filled=(("y", "x"), flag, about))
+
+
 def regrid_tile(task: RegridTask, tile: Tile) -> dict[str, Any]:
     """Fill one tile of the cube; gives valid cells, minimum and maximum of each variable."""
-    ds = regrid_window(task, task.grid.window(tile.rows, tile.cols))
-    return write_tile(task.store, tile, ds)
+    grid, core = padded_window(task.grid, tile, task.fill_distance)
+    ds = filled_window(task, grid).isel(y=core.rows, x=core.cols)
+    own = task.grid.window(tile.rows, tile.cols)
+    # The tile's own coordinates: those of a halo across the seam are a turn away.
+    return write_tile(task.store, tile, ds.assign_coords(y=own.y, x=own.x))
 
 
 def template_of(task: RegridTask, tile: tuple[int, int]) -> CubeTemplate:
     """The cube's template: what regridding gives for one cell says names, dims and attributes."""
     rows, cols = (slice(size // 2, size // 2 + 1) for size in task.grid.shape)
-    probe = regrid_window(task, task.grid.window(rows, cols))
+    probe = filled_window(task, task.grid.window(rows, cols))
     variables = {
         str(name): CubeVariable(
             tuple(str(dim) for dim in da.dims),
-            "float32",
+            "uint8" if da.dtype == np.uint8 else "float32",
             {key: value for key, value in da.attrs.items() if key != "grid_mapping"},
         )
         for name, da in probe.data_vars.items()
@@ -138,6 +177,10 @@ def regrid_task(run: Run, cube: str) -> RegridTask:
         run.config.inputs.terrain_from,
         run.cube(spec.points_from).resolve() if spec.points_from else None,
         spec.max_distance_km,
+        run.config.inputs.fill_distance,
+        run.config.inputs.land_fraction,
+        run.config.inputs.min_land_fraction,
+        run.config.inputs.target,
     )
 
 

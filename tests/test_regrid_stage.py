@@ -1,0 +1,99 @@
+"""Tiles of the regrid stage with filled gaps: whatever the tiles, the same cube."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from pipeline.catalog import Source, Variable
+from pipeline.cube import create_cube
+from pipeline.grid import TargetGrid, read_grids
+from pipeline.store import open_cube
+from stefaland.errors import InputError
+from workflows.regrid import RegridTask, regrid_tile, template_of
+
+GRID = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 60), 10.0)
+VARIABLES = {
+    name: Variable(long_name=name, units="1") for name in ("rain", "land_fraction", "truth")
+}
+
+
+def source(folder: Path, name: str, values: np.ndarray) -> Source:
+    y, x = 55 - 10.0 * np.arange(12), -175 + 10.0 * np.arange(36)
+    dims, coords = ("time", "lat", "lon"), {"lat": y, "lon": x}
+    if values.ndim == 2:
+        dims = dims[1:]
+    else:
+        coords["time"] = np.array(["2001-01-01", "2001-01-02"], "datetime64[ns]")
+    da = xr.DataArray(values.astype(np.float32), coords, dims, name, {"units": "1"})
+    da.to_netcdf(folder / f"{name}.nc")
+    return Source.model_validate(
+        {"name": name, "uri": str(folder / f"{name}.nc"), "driver": "netcdf", "method": "mean",
+         "variables": {name: {"name": name}}}
+    )  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> RegridTask:
+    folder = tmp_path_factory.mktemp("sources")
+    random = np.random.default_rng(2)
+    rain, truth = random.random((2, 12, 36)), random.random((2, 12, 36))
+    rain[:, random.random((12, 36)) < 0.3] = np.nan
+    rain[:, 4, [0, 35]] = np.nan  # a gap across the antimeridian
+    rain[1, 8, 8:10] = np.nan
+    truth[:, 5] = np.nan
+    land = np.ones((12, 36))
+    land[:3, :10] = 0
+    tables = {"rain": rain, "land_fraction": land, "truth": truth}
+    sources = tuple(source(folder, name, values) for name, values in tables.items())
+    return RegridTask(folder / "none", GRID, sources, VARIABLES, fill_distance=2,
+                      land_fraction="land_fraction", target="truth")  # fmt: skip
+
+
+def cube(task: RegridTask, path: Path, tile: tuple[int, int]) -> xr.Dataset:
+    own = replace(task, store=path)
+    template = template_of(own, tile)
+    create_cube(path, template, {})
+    for one in template.tiles:
+        regrid_tile(own, one)
+    return open_cube(path).load()
+
+
+@pytest.mark.parametrize("tile", [(4, 6), (5, 7), (12, 9), (3, 36)])
+def test_any_tiling_fills_the_same_cells(task: RegridTask, tmp_path: Path, tile: tuple[int, int]):
+    whole, tiled = cube(task, tmp_path / "a.zarr", (12, 36)), cube(task, tmp_path / "b.zarr", tile)
+    for name in whole.data_vars:
+        np.testing.assert_array_equal(tiled[name].values, whole[name].values, err_msg=str(name))
+
+
+def test_gaps_on_land_alone_are_filled_and_flagged(task: RegridTask, tmp_path: Path) -> None:
+    filled = cube(task, tmp_path / "a.zarr", (6, 12))
+    raw = cube(replace(task, fill_distance=0), tmp_path / "b.zarr", (6, 12))
+    assert "input_is_filled" not in raw
+    gap = raw["rain"].isnull().values
+    now = filled["rain"].isnull().values
+    sea = raw["land_fraction"].values == 0
+    assert (gap & ~now)[:, 4, [0, 35]].all()
+    assert (gap[:, sea] == now[:, sea]).all()
+    np.testing.assert_array_equal(filled["input_is_filled"].values == 1, (gap & ~now).any(0))
+    np.testing.assert_array_equal(filled["rain"].values[~gap], raw["rain"].values[~gap])
+
+
+def test_the_target_is_never_filled(task: RegridTask, tmp_path: Path) -> None:
+    filled = cube(task, tmp_path / "a.zarr", (6, 12))
+    assert filled["truth"].isnull().values[:, 5].all()
+    assert not filled["truth"].isnull().values[:, 4].any()
+
+
+def test_a_grid_may_be_that_of_a_file(task: RegridTask, tmp_path: Path) -> None:
+    path = tmp_path / "grids.yml"
+    path.write_text(f"same:\n  like: {task.sources[0].uri}\n")
+    assert read_grids(path)["same"].bounds == GRID.bounds
+    assert read_grids(path)["same"].shape == GRID.shape
+    path.write_text("same:\n  like: nowhere.tif\n")
+    with pytest.raises(InputError, match=r"nowhere.tif: found no such file"):
+        read_grids(path)
