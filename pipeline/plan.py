@@ -26,6 +26,8 @@ PROCESS_BYTES = 400 * 2**20
 """A worker before it has read anything: Python, NumPy, xarray, GDAL, compiled kernels."""
 SOURCE_COPIES = 3
 """A source window is held as stored, as canonical float32, and as weights' input, for a moment."""
+LARGEST_BLOCK = 2**28
+"""Of a source's window in memory at once; larger ones are read in blocks."""
 HALO_SHARE = 1.2
 """Source cells read for a tile, to those the tile itself covers."""
 SCHEDULER_TASKS = 20
@@ -72,10 +74,15 @@ def plan_cube(
     workers: int = 1,
     rates: Rates | None = None,
     land_share: float = 1.0,
+    *,
+    window_bytes: int | None = None,
+    tile_seconds: float | None = None,
 ) -> Plan:
     """The cost of filling `template` from sources of `source_bytes` (float32, on its extent).
 
     `land_share` is the share of tiles that have values: others are neither stored nor encoded.
+    `window_bytes` (of the largest source's window of a tile) and `tile_seconds` (to regrid a tile)
+    replace what is otherwise guessed from `source_bytes`.
     """
     rates = rates or Rates()
     tiles = math.prod(template.counts)
@@ -86,9 +93,13 @@ def plan_cube(
     a_tile = template.tile[0] * template.tile[1]
     cells = template.grid.shape[0] * template.grid.shape[1]
     source_tile = int(source_bytes * min(1.0, a_tile / cells * HALO_SHARE))
+    if window_bytes is not None:
+        source_tile = min(window_bytes, LARGEST_BLOCK)
     tile_values = sum(_shard_bytes(template, key, whole=True) for key in sizes)
     largest = max(_shard_bytes(template, key) for key in sizes)
     work = source_bytes / rates.read + (source_bytes + values) / rates.compute
+    if tile_seconds is not None:
+        work = tiles * tile_seconds
     work += values * land_share / rates.write
     return Plan(
         name=name,

@@ -141,7 +141,8 @@ def _run(inside: np.ndarray, holes: bool = False) -> slice:
     """The positions where `inside` is True as one slice; all where they are not one run."""
     places = np.flatnonzero(inside)
     if not places.size:
-        return slice(0, 0)
+        # A window beyond the source: two cells that do not meet it, so that it comes out missing.
+        return slice(0, 2)
     first, last = int(places[0]), int(places[-1]) + 1
     if last - first != places.size and not holes:
         return slice(0, inside.size)

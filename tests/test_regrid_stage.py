@@ -14,7 +14,7 @@ from pipeline.cube import create_cube
 from pipeline.grid import TargetGrid, read_grids
 from pipeline.store import open_cube
 from stefaland.errors import InputError
-from workflows.regrid import RegridTask, regrid_tile, template_of
+from workflows.regrid import RegridTask, regrid_source, regrid_tile, template_of
 
 GRID = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 60), 10.0)
 VARIABLES = {
@@ -97,3 +97,23 @@ def test_a_grid_may_be_that_of_a_file(task: RegridTask, tmp_path: Path) -> None:
     path.write_text("same:\n  like: nowhere.tif\n")
     with pytest.raises(InputError, match=r"nowhere.tif: found no such file"):
         read_grids(path)
+
+
+@pytest.mark.parametrize("rows", [slice(0, 1), slice(11, 12), slice(4, 6)])
+def test_tiles_beyond_a_source_are_missing_with_no_coverage(
+    task: RegridTask, tmp_path: Path, rows: slice
+) -> None:
+    values = np.arange(12.0 * 36).reshape(12, 36)
+    whole = source(tmp_path, "rain", values)
+    with xr.open_dataset(whole.uri) as ds:
+        tropics = ds.isel(lat=slice(4, 8), lon=slice(10, 14)).load()
+    tropics.to_netcdf(tmp_path / "tropics.nc")
+    small = whole.model_copy(update={"uri": str(tmp_path / "tropics.nc")})
+    for method in ("mean", "bilinear", "conservative", "nearest"):
+        own = small.model_copy(update={"method": method})
+        for cols in (slice(0, 5), slice(30, 36), slice(8, 16)):
+            ds = regrid_source(task, own, GRID.window(rows, cols))
+            inside = np.zeros(GRID.shape, bool)
+            inside[4:8, 10:14] = True
+            np.testing.assert_array_equal(ds["rain"].notnull(), inside[rows, cols])
+            np.testing.assert_array_equal(ds["rain_coverage"] > 0, inside[rows, cols])

@@ -76,6 +76,16 @@ def run(
         run_stages(loaded, first, last)
 
 
+@app.command()
+def plan(config: Config, settings: Settings = None, cluster: Cluster = None) -> None:
+    """Say what a run would cost: tiles, bytes, memory, files, time; compute nothing."""
+    from workflows.context import Run
+    from workflows.plan import print_plan
+
+    chosen = load_config(config, [*(settings or []), *_cluster(cluster)])
+    print_plan(Run(chosen), "check", "report")
+
+
 def _stage_command(name: str) -> Callable[..., None]:
     def command(
         config: Config,

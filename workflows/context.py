@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
@@ -14,7 +16,9 @@ from pipeline.grid import TargetGrid, read_grids
 from stefaland.errors import Faults, InputError, bad_input, nearest_name
 from workflows.config import RunConfig
 
-CONSOLE = Console(stderr=True, highlight=False)
+# In a log there is no terminal to be as wide as.
+_WIDTH = None if sys.stderr.isatty() or "COLUMNS" in os.environ else 120
+CONSOLE = Console(stderr=True, highlight=False, width=_WIDTH)
 
 
 def catalog_path(name: str) -> Path:
