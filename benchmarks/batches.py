@@ -1,0 +1,146 @@
+"""python -m benchmarks.batches [--side 64] [--years 4] [--batch 256]
+
+How quickly do batches of windows (B cells x 365 days x 6 forcings, and statics) come out of a cube?
+Ours against xbatcher, on the same store: from the files, read as the batches are asked for, and
+from memory. Ours draws random windows of random cells; xbatcher gives them in their order on disk,
+which is less work. Both end with torch tensors. `pip install xbatcher`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.cells import by_shard, read_cells
+from pipeline.cube import create_cube, cube_template, open_cube, write_tile
+from pipeline.grid import TargetGrid
+from stefaland.dataset import CellData, fit_normaliser
+from stefaland.normalise import Normaliser
+from stefaland.sampler import Sampler
+from stefaland.sharded import ShardedCells
+from stefaland.stream import SHARDS_HELD, ShardedWindows
+from stefaland.windows import Windows
+
+FORCINGS = tuple(f"forcing{i}" for i in range(6))
+STATICS = tuple(f"static{i}" for i in range(10))
+WINDOW = 365
+
+
+def make_cube(path: Path, side: int, years: int) -> None:
+    """A cube of random values, sixteen tiles."""
+    grid = TargetGrid.from_bounds("g", "EPSG:4326", (0, 0, side * 0.1, side * 0.1), 0.1)
+    time_ = np.datetime64("2001-01-01") + np.arange(365 * years)
+    variables: dict[str, dict[str, Any]] = {n: {"dims": ("time", "y", "x")} for n in FORCINGS}
+    variables |= {name: {"dims": ("y", "x")} for name in STATICS}
+    template = cube_template(grid, time_, variables, side // 4)
+    create_cube(path, template, {})
+    random = np.random.default_rng(0)
+    for tile in template.tiles:
+        window = grid.window(tile.rows, tile.cols)
+        shapes = dict.fromkeys(FORCINGS, (time_.size, *window.shape)) | dict.fromkeys(
+            STATICS, window.shape
+        )
+        arrays = {
+            name: (variables[name]["dims"], random.random(shape, np.float32))
+            for name, shape in shapes.items()
+        }
+        coords = {"time": time_, "y": window.y, "x": window.x}
+        write_tile(path, tile, xr.Dataset(arrays, coords))
+
+
+def cell_table(ds: xr.Dataset, cells: np.ndarray) -> CellData:
+    """Cells of the cube as tensors."""
+    table = read_cells(ds, [*FORCINGS, *STATICS], cells)
+    forcings = np.stack([table[name].values for name in FORCINGS], -1)
+    statics = np.stack([table[name].values for name in STATICS], -1)
+    lonlat = np.stack([table["lon"].values, table["lat"].values], 1).astype(np.float32)
+    return CellData(
+        torch.from_numpy(forcings), torch.from_numpy(statics), torch.from_numpy(cells),
+        torch.from_numpy(lonlat), table["time"].values, FORCINGS, STATICS,
+    )  # fmt: skip
+
+
+def ours_from_files(path: Path, size: int, normaliser: Normaliser) -> Iterator[int]:
+    """An epoch of random windows, shard by shard."""
+    ds = open_cube(path)
+    shards = by_shard(ds, np.arange(ds.sizes["y"] * ds.sizes["x"]))
+    cells = ShardedCells(
+        tuple(shards), lambda ids: cell_table(ds, ids), ds["time"].values, FORCINGS, STATICS, ""
+    )
+    windows = ShardedWindows(cells.readers(), list(map(len, shards)), normaliser, WINDOW)
+    starts = ds.sizes["time"] - WINDOW + 1
+    sampler = Sampler(
+        np.arange(len(cells)), 0, starts, size, shard=cells.shard_of, buffer=SHARDS_HELD
+    )
+    for batch in windows.batches(sampler.epoch(0)):
+        yield len(batch)
+
+
+def ours_from_memory(windows: Windows, size: int) -> Iterator[int]:
+    """An epoch of random windows of a resident table."""
+    starts = windows.n_steps - WINDOW + 1
+    for batch in windows.batches(Sampler(np.arange(len(windows)), 0, starts, size).epoch(0)):
+        yield len(batch)
+
+
+def theirs(ds: xr.Dataset, size: int) -> Iterator[int]:
+    """xbatcher's batches of as many cells and days, as tensors [B, T, F] and [B, S]."""
+    import xbatcher
+
+    stacked = ds[[*FORCINGS, *STATICS]].stack(cell=("y", "x"))
+    for batch in xbatcher.BatchGenerator(stacked, {"cell": size, "time": WINDOW}):
+        arrays = [batch[name].transpose("cell", "time").values for name in FORCINGS]
+        forcings = torch.from_numpy(np.stack(arrays, -1))
+        torch.from_numpy(np.stack([batch[name].values for name in STATICS], -1))
+        yield len(forcings)
+
+
+def rate(work: Callable[[], Iterator[int]], seconds: float = 20.0) -> float:
+    """Windows a second, over an epoch or as many batches as fit into `seconds`."""
+    count, began = 0, time.perf_counter()
+    for size in work():
+        count += size
+        if time.perf_counter() - began > seconds:
+            break
+    return count / (time.perf_counter() - began)
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--side", type=int, default=64)
+    parser.add_argument("--years", type=int, default=4)
+    parser.add_argument("--batch", type=int, default=256)
+    given = parser.parse_args()
+    table = Table("cube in", "xbatcher windows/s", "ours windows/s", "ratio", title="batches")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cube.zarr"
+        make_cube(path, given.side, given.years)
+        lazy = xr.open_zarr(path, chunks=None)
+        resident = cell_table(open_cube(path), np.arange(given.side**2))
+        normaliser = fit_normaliser(resident, torch.arange(given.side**2))
+        windows = Windows(resident, normaliser, WINDOW)
+        held = lazy.load()
+        for name, peer, own in (
+            ("files", lambda: theirs(xr.open_zarr(path, chunks=None), given.batch),
+             lambda: ours_from_files(path, given.batch, normaliser)),
+            ("memory", lambda: theirs(held, given.batch),
+             lambda: ours_from_memory(windows, given.batch)),
+        ):  # fmt: skip
+            slow, quick = rate(peer), max(rate(own) for _ in range(3))
+            table.add_row(name, f"{slow:.0f}", f"{quick:.0f}", f"{quick / slow:.0f}x")
+    Console(width=100).print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,277 @@
+"""python -m benchmarks.model [--threads 2] [--repeat 5] [--clock wall|cpu] [--device cpu|cuda]
+
+Is the network quicker and leaner than the same one written plainly (plain_model.py)? Same weights
+and batch, in one process, in turns: B = 32, T = 365, 6 forcings, 26 statics, d = 256, float32. Each
+time is the best of the repeats, because other work on the machine only ever adds. Peak memory is
+that of a process of its own for each, two training steps, less what it held before. Masks: a batch
+of them, ours against NumPy loops per sample. --clock cpu counts this process's CPU seconds, which
+a busy machine disturbs less (with one thread). On a GPU the last table has samples/s in bf16, with
+and without torch.compile, and the share of the card's bf16 peak (--peak, TFLOP/s).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch import Tensor, nn
+
+from benchmarks.plain_model import (
+    PlainStefaLand,
+    plain_group_mask,
+    plain_loss,
+    plain_window_mask,
+)
+from stefaland.batch import Batch
+from stefaland.config import ModelConfig
+from stefaland.losses import masked_loss
+from stefaland.mae import StefaLand
+from stefaland.masking import group_mask, window_mask
+from stefaland.reference import Reader, translate
+
+FORCINGS = tuple(f"forcing{i}" for i in range(6))
+STATICS = tuple(f"static{i}" for i in range(26))
+GROUPS = {f"group{g}": STATICS[4 * g : 4 * g + 4] for g in range(5)}
+STEPS = 365
+
+
+class Case:
+    """Both networks with the same weights, and a batch with its masks."""
+
+    def __init__(self, size: int) -> None:
+        torch.manual_seed(0)
+        self.plain = PlainStefaLand(FORCINGS, STATICS)
+        self.config = ModelConfig(
+            forcings=FORCINGS, statics=STATICS, static_groups=GROUPS, reference_static_mask=True
+        )
+        self.ours = StefaLand(self.config)
+        self.ours.load_state_dict(translate(Reader("plain", self.plain.state_dict()), self.config))
+        self.batch = Batch(torch.randn(size, STEPS, len(FORCINGS)), torch.randn(size, len(STATICS)))
+        self.masks = (
+            window_mask((size, STEPS, len(FORCINGS)), 0.5, 30, 90).contiguous(),
+            group_mask(self.batch, self.config, 0.5),
+        )
+
+    def forward(self, name: str) -> tuple[Tensor, Tensor]:
+        """Reconstructions of the network of that name."""
+        if name == "plain":
+            guesses: tuple[Tensor, Tensor] = self.plain(
+                self.batch.forcings, self.batch.statics, *self.masks
+            )
+            return guesses
+        found = self.ours(self.batch, *self.masks)
+        return found.forcings, found.statics
+
+    def step(self, name: str) -> None:
+        """Forward, loss and backward."""
+        network: nn.Module = getattr(self, name)
+        network.zero_grad()
+        if name == "plain":
+            values = (self.batch.forcings, self.batch.statics)
+            loss = plain_loss(self.forward(name), values, self.masks)
+        else:
+            loss, _ = masked_loss(self.ours(self.batch, *self.masks), self.batch, *self.masks)
+        loss.backward()
+
+    def mode(self, training: bool, dropout: bool = True) -> None:
+        """Training or evaluation of both, with the paper's dropout or none."""
+        share = 0.1 if dropout else 0.0
+        for network in (self.plain, self.ours):
+            network.train(training)
+            for module in network.modules():
+                if isinstance(module, nn.Dropout):
+                    module.p = share
+                elif isinstance(module, nn.MultiheadAttention):
+                    module.dropout = share
+                elif type(module).__name__ == "Dropout":
+                    module.share = share
+
+
+def in_turns(
+    works: Sequence[Callable[[], Any]], repeat: int, clock: Callable[[], float]
+) -> list[float]:
+    """Best seconds of each work, the works taken in turns after one round to warm up."""
+    best = [float("inf")] * len(works)
+    for turn in range(repeat + 1):
+        for i, work in enumerate(works):
+            began = clock()
+            work()
+            if turn:
+                best[i] = min(best[i], clock() - began)
+    return best
+
+
+def speed_table(case: Case, repeat: int, clock: Callable[[], float]) -> Table:
+    """Seconds of both networks, and how many times ours is quicker."""
+    table = Table(
+        "work", "plain s", "ours s", "ratio", "samples/s", title=f"batch of {len(case.batch)}"
+    )
+    kinds: list[tuple[str, bool, bool]] = [
+        ("forward", False, True), ("forward + backward", True, True),
+        ("forward + backward, no dropout", True, False),
+    ]  # fmt: skip
+    for name, training, dropout in kinds:
+        case.mode(training, dropout)
+        if training:
+            theirs, ours = in_turns(
+                [lambda: case.step("plain"), lambda: case.step("ours")], repeat, clock
+            )
+        else:
+            with torch.inference_mode():
+                apart = max(
+                    float((a - b).abs().max())
+                    for a, b in zip(case.forward("plain"), case.forward("ours"), strict=True)
+                )
+                assert apart < 1e-4, f"the networks differ by {apart}"
+                theirs, ours = in_turns(
+                    [lambda: case.forward("plain"), lambda: case.forward("ours")], repeat, clock
+                )
+        table.add_row(
+            name, f"{theirs:.3f}", f"{ours:.3f}", f"{theirs / ours:.2f}x",
+            f"{len(case.batch) / ours:.1f}",
+        )  # fmt: skip
+    return table
+
+
+def mask_table(clock: Callable[[], float]) -> Table:
+    """Milliseconds for the masks of a batch."""
+    table = Table("masks of a batch of", "NumPy loops ms", "ours ms", "ratio", title="masks")
+    rng = np.random.default_rng(0)
+    config = ModelConfig(forcings=FORCINGS, statics=STATICS, static_groups=GROUPS)
+    for size in (32, 256):
+        batch = Batch(torch.zeros(size, STEPS, len(FORCINGS)), torch.zeros(size, len(STATICS)))
+        shape = (size, STEPS, len(FORCINGS))
+
+        def plain(size: int = size) -> None:
+            plain_window_mask(size, STEPS, len(FORCINGS), 0.5, 30, 90, rng)
+            plain_group_mask(size, STATICS, GROUPS, 0.5, rng)
+
+        def ours(shape: tuple[int, ...] = shape, batch: Batch = batch) -> None:
+            window_mask(shape, 0.5, 30, 90)
+            group_mask(batch, config, 0.5)
+
+        theirs, mine = in_turns([plain, ours], 20, clock)
+        table.add_row(
+            str(size), f"{1e3 * theirs:.2f}", f"{1e3 * mine:.3f}", f"{theirs / mine:.0f}x"
+        )
+    return table
+
+
+def added_memory(name: str, size: int) -> tuple[float, float]:
+    """MiB that two training steps add to this process, and its peak."""
+
+    def peak() -> float:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+    case = Case(size)
+    before = peak()
+    case.mode(True)
+    for _ in range(2):
+        case.step(name)
+    return peak() - before, peak()
+
+
+def memory_table(size: int, threads: int) -> Table:
+    """MiB of both networks in training, each in a process of its own."""
+    table = Table("training", "plain MiB", "ours MiB", "ratio", title="peak memory")
+    figures = []
+    for name in ("plain", "ours"):
+        command = [sys.executable, "-m", "benchmarks.model", "--memory-of", name,
+                   "--batch", str(size), "--threads", str(threads)]  # fmt: skip
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
+        figures.append([float(value) for value in done.stdout.split()])
+    for row, (theirs, ours) in zip(
+        ("added by two steps", "peak of the process"), zip(*figures, strict=True), strict=True
+    ):
+        table.add_row(row, f"{theirs:.0f}", f"{ours:.0f}", f"{ours / theirs:.2f}")
+    return table
+
+
+def flops(config: ModelConfig, steps: int) -> float:
+    """Floating-point operations of a sample's forward and backward pass (3 x forward)."""
+    d, wide, tokens = config.d_model, config.d_feedforward, steps + 1
+    layer = 4 * d * d + 2 * d * wide + 2 * tokens * d
+    heads = 2 * len(config.forcings) * d * config.d_embed
+    a_token = config.n_encoder_layers * layer + d * d + 8 * d * d + heads
+    return 3.0 * 2.0 * tokens * a_token
+
+
+def device_table(device: str, size: int, peak: float, seconds: float = 5.0) -> Table:
+    """Samples/s of training in bf16, as it is and compiled."""
+    table = Table("network", "samples/s", "TFLOP/s", "share of peak", "peak GiB", title=device)
+    for compiled in (False, True):
+        case = Case(size)
+        config = case.config.model_copy(update={"reference_static_mask": False})
+        model = StefaLand(config).to(device).train()
+        runner = torch.compile(model) if compiled else model
+        batch, masks = case.batch.to(device), [m.to(device) for m in case.masks]
+
+        def step(
+            runner: Any = runner, model: nn.Module = model, batch: Batch = batch,
+            masks: list[Tensor] = masks,
+        ) -> None:  # fmt: skip
+            model.zero_grad(set_to_none=True)
+            with torch.autocast(torch.device(device).type, torch.bfloat16):
+                loss, _ = masked_loss(runner(batch, *masks), batch, masks[0], masks[1])
+            loss.backward()
+
+        for _ in range(3):
+            step()
+        _wait(device)
+        began, count = time.perf_counter(), 0
+        while time.perf_counter() - began < seconds:
+            step()
+            count += 1
+            _wait(device)
+        rate = count * size / (time.perf_counter() - began)
+        done = rate * flops(config, STEPS) / 1e12
+        held = torch.cuda.max_memory_allocated() / 2**30 if device.startswith("cuda") else 0.0
+        table.add_row(
+            "compiled" if compiled else "eager", f"{rate:.0f}", f"{done:.1f}",
+            f"{done / peak:.1%}", f"{held:.1f}",
+        )  # fmt: skip
+    return table
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize()
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--repeat", type=int, default=5)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--peak", type=float, default=989.0, help="bf16 TFLOP/s of the card")
+    parser.add_argument("--memory-of", choices=("plain", "ours"), help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    torch.set_num_threads(given.threads)
+    if given.memory_of:
+        print(*added_memory(given.memory_of, given.batch))
+        return
+    console = Console(width=120)
+    if given.device != "cpu":
+        console.print(device_table(given.device, given.batch, given.peak))
+        return
+    clock = time.perf_counter if given.clock == "wall" else time.process_time
+    console.print(speed_table(Case(given.batch), given.repeat, clock))
+    console.print(memory_table(given.batch, given.threads))
+    console.print(mask_table(clock))
+
+
+if __name__ == "__main__":
+    main()
