@@ -108,7 +108,9 @@ def _known(ds: xr.Dataset, names: Sequence[str]) -> None:
 
 
 def _locations(ds: xr.Dataset, names: Sequence[str], cells: np.ndarray | None) -> xr.Dataset:
-    chosen = ds[list(names)] if cells is None else ds[list(names)].isel(cell=np.asarray(cells))
+    # With no names at all the coordinates would go too.
+    chosen = ds[list(names)].assign_coords(ds.coords)
+    chosen = chosen if cells is None else chosen.isel(cell=np.asarray(cells))
     return chosen.transpose("cell", "time", missing_dims="ignore").load()
 
 

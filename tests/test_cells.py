@@ -106,3 +106,11 @@ def test_locations_by_shard_and_their_valid_values():
     assert any_valid(ds["rain"]).tolist() == [i == 4 for i in range(10)]
     parts = by_shard(ds, np.array([9, 0, 5, 1]))
     assert [part.tolist() for part in parts] == [[0, 1], [5], [9]]
+
+
+def test_no_variables_leave_the_coordinates():
+    ds = xr.Dataset({"rain": (("time", "cell"), np.zeros((3, 10)))},
+                    {"cell": np.arange(10), "lat": ("cell", np.arange(10.0))})  # fmt: skip
+    index = read_cells(ds, [], np.array([2, 5]))
+    assert index["lat"].values.tolist() == [2.0, 5.0]
+    assert not index.data_vars
