@@ -227,8 +227,9 @@ def print_comparison(
     rows = compare(a, b, names, seed)
     shown = Table(title=f"a = {a.name}, b = {b.name}")
     for header in HEADERS:
-        shown.add_column(header, no_wrap=header == "95 % interval")
-    for row in rows.itertuples():
+        shown.add_column(header, no_wrap=header in ("95 % interval", "better"))
+    # Groups too small to decide anything are in the files.
+    for row in rows[rows["better"] != "too few sites"].itertuples():
         shown.add_row(*_cells(row))
     CONSOLE.print(shown)
     default = f"compare_{a.name}_{b.name}".replace(":", "_")
