@@ -62,3 +62,12 @@ def test_imports_go_one_way(package: str, forbidden: set[str]) -> None:
     assert modules
     wrong = {str(path): found for path in modules if (found := _imports(path) & forbidden)}
     assert not wrong
+
+
+def test_every_packaged_file_beside_the_code_has_a_pattern() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    patterns = project["tool"]["setuptools"]["package-data"]["*"]
+    for package in ("pipeline", "stefaland", "workflows", "catalogs"):
+        for path in (ROOT / package).rglob("*"):
+            if path.is_file() and path.suffix != ".py" and path.parent.name != "__pycache__":
+                assert any(path.match(pattern) for pattern in patterns), path

@@ -2,12 +2,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import xarray as xr
 
 from stefaland.errors import InputError
 from stefaland.splits import Fold, Locations, check_fold, make_folds, near
+from workflows.config import FoldSettings
+from workflows.folds import run_folds
 
 RNG = np.random.default_rng(0)
 GROUP = np.arange(400) // 5
@@ -124,3 +128,21 @@ def test_fold_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(InputError, match="a fold file"):
         Fold.load(tmp_path / "bad.json")
+
+
+def test_blocks_and_their_buffer_come_from_the_config() -> None:
+    table = xr.Dataset(
+        coords={
+            "cell": AT.cell,
+            "lon": ("cell", AT.lonlat[:, 0]), "lat": ("cell", AT.lonlat[:, 1]),
+            "group": ("cell", AT.cell), "region": ("cell", AT.region),
+        }
+    )  # fmt: skip
+    folds = FoldSettings(kind="blocks", k=3, block_deg=20, buffer_km=150, min_cells=5)
+    run = SimpleNamespace(config=SimpleNamespace(folds=folds))
+    block = np.floor(AT.lonlat / 20) @ [1000, 1]
+    for fold in run_folds(run, table):
+        tested, trained = (np.isin(AT.cell, ids) for ids in (fold.test, fold.train))
+        assert not np.intersect1d(block[tested], block[trained]).size
+        assert not near(AT.lonlat[trained], AT.lonlat[tested], 150).any()
+        assert len(fold.dropped)

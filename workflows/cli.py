@@ -119,11 +119,38 @@ STAGE_HELP = {
     "predict": "Predict every land cell of the maps' grids.",
     "mosaic": "Put predicted tiles together as maps, in each product's grid.",
     "publish": "Write GeoTIFFs, styles, previews, Zarr and STAC, and verify them.",
-    "score": "Score all models on held-out locations.",
     "report": "Write report.html.",
 }
+# `score` has a command of its own, which also compares runs.
 for _name, _help in STAGE_HELP.items():
     app.command(name=_name, help=_help)(_stage_command(_name))
+
+
+@app.command()
+def score(
+    config: Annotated[str | None, typer.Argument(help="A config file, or a packaged one.")] = None,
+    settings: Settings = None,
+    dry_run: DryRun = False,
+    resume: Resume = True,
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="Two finished runs instead: folders, or FOLDER:MODEL."),
+    ] = None,
+    scores: Annotated[str, typer.Option(help="What to compare, a,b,c.")] = "NSE,KGE,RMSE",
+    out: Annotated[Path | None, typer.Option(help="Where the comparison goes.")] = None,
+    seed: Annotated[int, typer.Option(help="Of the bootstrap.")] = 0,
+    part: Part = "1/1",
+    cluster: Cluster = None,
+) -> None:
+    """Score all models on held-out locations, or compare two finished runs."""
+    from workflows.compare import print_comparison
+
+    if (config is None) == (compare is None):
+        raise bad_input("score", "both or neither", "either a CONFIG or --compare RUN_A RUN_B")
+    if compare is not None:
+        print_comparison(compare, [name.strip() for name in scores.split(",")], out, seed)
+    elif config is not None:
+        _stage_command("score")(config, settings, dry_run, resume, part, cluster)
 
 
 @app.command()

@@ -74,13 +74,15 @@ class Regions(Frozen):
 
 
 class FoldSettings(Frozen):
-    """Which locations are held out (spec §8): whole regions (PUR) or random groups (PUB)."""
+    """Which locations are held out (spec §8): whole regions (PUR), random groups (PUB), blocks."""
 
-    kind: Literal["regions", "groups"]
+    kind: Literal["regions", "groups", "blocks"]
     k: int = Field(3, ge=2)
     seed: int = 0
     validation_share: float = Field(0.1, gt=0, lt=1)
     buffer_km: float = Field(0.0, ge=0)
+    block_deg: float = Field(5.0, gt=0, le=180)
+    """Side of a block, degrees; for kind blocks."""
     min_cells: int = Field(20, gt=0)
     regions: Regions = Regions()
 

@@ -40,6 +40,7 @@ def run_folds(run: Run, table: xr.Dataset) -> list[Fold]:
         seed=settings.seed,
         validation_share=settings.validation_share,
         buffer_km=settings.buffer_km,
+        block_deg=settings.block_deg,
         min_cells=settings.min_cells,
         regions=settings.regions.folds or None,
     )
