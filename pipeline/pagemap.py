@@ -18,6 +18,7 @@ import rasterio
 import xarray as xr
 from affine import Affine
 from rasterio.crs import CRS
+from rasterio.enums import Resampling
 
 from pipeline.legend import Legend
 from pipeline.preview import read_outlines
@@ -71,8 +72,9 @@ def page_layer(path: Path, legend: Legend, title: str, factor: int) -> dict[str,
     """One map: band names, legend and the packed cells of the overview of that factor."""
     with rasterio.open(path) as raster:
         shape = tuple(-(-side // factor) for side in raster.shape)
-        # The size of an overview: GDAL reads that overview and resamples nothing.
-        values = raster.read(out_shape=(raster.count, *shape), masked=True)
+        # The size of an overview: where there is one, GDAL reads it and resamples nothing.
+        how = Resampling.average if legend.kind == "continuous" else Resampling.mode
+        values = raster.read(out_shape=(raster.count, *shape), masked=True, resampling=how)
         names = [text or f"band {i}" for i, text in enumerate(raster.descriptions, start=1)]
         units = raster.units[0] or legend.units
     codes, low, step = quantised(values)
@@ -118,10 +120,13 @@ def pack(codes: np.ndarray) -> str:
     return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode()
 
 
-def lonlat_lattice(transform: Affine, crs: CRS, height: int, width: int) -> list[list[float]]:
+def lonlat_lattice(
+    transform: Affine, crs: CRS, height: int, width: int
+) -> list[list[float | None]]:
     """Longitude and latitude (degrees) at evenly spaced corners, row by row; None outside."""
     cols, rows = np.meshgrid(np.linspace(0, width, _LATTICE), np.linspace(0, height, _LATTICE))
-    x, y = transform @ (cols.ravel(), rows.ravel())
+    x = transform.c + transform.a * cols.ravel() + transform.b * rows.ravel()
+    y = transform.f + transform.d * cols.ravel() + transform.e * rows.ravel()
     turn = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     lon, lat = turn.transform(x, y)
     pairs = np.column_stack([lon, lat]).round(5)

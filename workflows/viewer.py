@@ -45,9 +45,5 @@ def viewer_html(products: list[dict[str, object]]) -> Markup:
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(
         template("viewer.html.j2")
     )
-    return Markup(
-        page.render(
-            css=Markup(template("viewer.css")), script=Markup(template("viewer.js")),
-            data=Markup(data),
-        )  # fmt: skip
-    )
+    style, script = Markup(template("viewer.css")), Markup(template("viewer.js"))
+    return Markup(page.render(css=style, script=script, data=Markup(data)))
