@@ -70,6 +70,7 @@ PAGE
   click(...at);
   found.series = JSON.parse(root.dataset.series);
   found.readout = part("readout").textContent;
+  found.chartHeight = part("series").getBoundingClientRect().height;
   found.points = part("series").querySelectorAll("circle").length;
   click(...sea);
   found.nothing = part("readout").textContent;
@@ -226,6 +227,7 @@ def test_a_click_shows_the_series_of_that_cell(found):
     wanted = field()[TARGET].values[:, ROW, COL]
     np.testing.assert_allclose(found["series"], wanted, atol=1e-5)
     assert found["points"] == 12
+    assert found["chartHeight"] > 100
     assert f"{abs(GRID.y[ROW]):.2f}° N, {abs(GRID.x[COL]):.2f}° W" in found["readout"]
     assert f"July: {wanted[6]:.4g} m3 m-3" in found["readout"]
     assert "no value" in found["nothing"]

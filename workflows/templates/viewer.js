@@ -155,8 +155,10 @@
   function drawSeries(values) {
     const chart = part("series"), valid = values.filter((value) => !Number.isNaN(value));
     chart.replaceChildren();
-    chart.hidden = layer().bands.length < 2 || !valid.length || layer().kind !== "continuous";
-    if (chart.hidden) return;
+    // An SVG element has no property `hidden`, only the attribute.
+    const none = layer().bands.length < 2 || !valid.length || layer().kind !== "continuous";
+    chart.toggleAttribute("hidden", none);
+    if (none) return;
     let low = Math.min(...valid), high = Math.max(...valid);
     if (low === high) [low, high] = [low - 0.5, high + 0.5];
     const x = (i) => 70 + (1010 * i) / (values.length - 1);
@@ -184,7 +186,7 @@
     const words = part("readout");
     if (!state.cell) {
       words.textContent = "Click a cell for its values. Drag to move, turn the wheel to zoom.";
-      part("series").hidden = true;
+      part("series").toggleAttribute("hidden", true);
       return;
     }
     const values = series(), of = layer();
