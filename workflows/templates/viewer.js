@@ -161,7 +161,7 @@
     if (none) return;
     let low = Math.min(...valid), high = Math.max(...valid);
     if (low === high) [low, high] = [low - 0.5, high + 0.5];
-    const x = (i) => 70 + (1010 * i) / (values.length - 1);
+    const x = (i) => 70 + (980 * i) / (values.length - 1);
     const y = (value) => 150 - (130 * (value - low)) / (high - low);
     for (const value of [low, (low + high) / 2, high]) {
       chart.append(svg("line", { x1: 70, x2: 1080, y1: y(value), y2: y(value), stroke: "#d9e0e6" }));
