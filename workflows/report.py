@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from workflows import plots
 from workflows.context import Run
 from workflows.score import LOWER_IS_BETTER, models
 from workflows.state import read_json
+from workflows.viewer import template, viewer
 
 POOLED = ("NSE", "RMSE", "ubRMSE", "bias", "correlation")
 PER_SITE = ("NSE", "KGE", "RMSE", "ubRMSE", "correlation")
@@ -189,10 +190,9 @@ def main(run: Run) -> dict[str, Any]:
     names, rows = _score_rows(card)
     folds = sorted(next(iter(card["models"].values()))["folds"])
     fold_metric = card["rank_by"]["metric"]
-    template = (resources.files("workflows") / "templates" / "report.html.j2").read_text()
     page = (
         Environment(autoescape=True, undefined=StrictUndefined)
-        .from_string(template)
+        .from_string(template("report.html.j2"))
         .render(
             title=run.config.title,
             name=run.config.name,
@@ -202,6 +202,7 @@ def main(run: Run) -> dict[str, Any]:
                 {**item, "image": plots.image_uri(run.maps / item["image"])}
                 for item in published["maps"]
             ],
+            viewer=viewer(run),
             places=published["places"],
             score_text="Only locations that were held out; higher NSE, KGE and correlation and "
             "lower RMSE, ubRMSE and bias are better.",

@@ -1,0 +1,49 @@
+"""The maps of the report page: published GeoTIFFs packed into HTML with the script that draws them.
+
+Part of `report`; one file, no network.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.pagemap import page_product
+from workflows.context import Run
+from workflows.publish import layers
+
+PAGE_CELLS = 4_000_000
+"""Cells of all maps and bands in the page: 8 MB before deflating, so never above 11 MB of text."""
+
+
+def template(name: str) -> str:
+    """The text of a file of `workflows/templates`."""
+    return (resources.files("workflows") / "templates" / name).read_text(encoding="utf-8")
+
+
+def viewer(run: Run) -> Markup:
+    """HTML of the interactive maps of all products of a run with published maps."""
+    settings = run.config.publish
+    outlines = run.catalog[settings.outlines].files[0] if settings.outlines else None
+    products = []
+    for product in settings.products:
+        of = layers(run, product)
+        maps = [(layer.path("tif"), layer.legend, layer.title) for layer in of]
+        cells = PAGE_CELLS // len(settings.products)
+        products.append(
+            page_product(product.suffix, maps, cells, outlines=outlines, outlines_of=of[0].da)
+        )
+    return viewer_html(products)
+
+
+def viewer_html(products: list[dict[str, object]]) -> Markup:
+    """The viewer's section with its data, style and script, for products of `page_product`."""
+    data = json.dumps(products, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(
+        template("viewer.html.j2")
+    )
+    style, script = Markup(template("viewer.css")), Markup(template("viewer.js"))
+    return Markup(page.render(css=style, script=script, data=Markup(data)))
