@@ -179,6 +179,7 @@ def seen(project: Path) -> dict[str, Any]:
     return result
 
 
+@pytest.mark.qgis
 def test_qgis_opens_every_layer(seen: dict[str, Any]) -> None:
     assert seen["opened"]
     assert (seen["title"], seen["crs"]) == ("A run", "EPSG:4326")
@@ -193,6 +194,7 @@ def test_qgis_opens_every_layer(seen: dict[str, Any]) -> None:
     assert (stations["features"], stations["renderer"]) == (2, "graduatedSymbol")
 
 
+@pytest.mark.qgis
 def test_qgis_has_the_time_of_every_month(seen: dict[str, Any]) -> None:
     assert seen["time"] == ["2001-01-01T00:00:00Z", "2001-12-31T23:59:59Z"]
     assert seen["controller"] == 1
@@ -201,6 +203,7 @@ def test_qgis_has_the_time_of_every_month(seen: dict[str, Any]) -> None:
     assert february["time"] == ["2001-02-01T00:00:00Z", "2001-02-28T23:59:59Z"]
 
 
+@pytest.mark.qgis
 def test_qgis_draws_the_legend_colours(seen: dict[str, Any], project: Path) -> None:
     legend = named_legend("soil_moisture")
     row, col = GRID.index_of(*np.array(PLACES).T)
