@@ -154,6 +154,32 @@ def score(
 
 
 @app.command()
+def status(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
+    """Where a run stands: stages, tiles done, failed and missing, rates, last errors."""
+    from workflows.status import print_status
+
+    print_status(folder)
+
+
+@app.command()
+def verify(
+    cube: Annotated[Path, typer.Argument(help="A cube below cubes/ or predictions/ of a run.")],
+    repair: Annotated[bool, typer.Option(help="Have the next run write bad tiles again.")] = False,
+) -> None:
+    """Read and check every shard of a cube: holes, corrupt bytes, impossible values."""
+    from workflows.verify import verify
+
+    problems, tiles = verify(cube, repair)
+    for problem in problems:
+        print(problem)
+    if tiles:
+        print(f"{len(tiles)} tiles will be written again by the next run: {', '.join(tiles)}")
+    if problems:
+        raise typer.Exit(1)
+    print(f"{cube}: sound")
+
+
+@app.command()
 def embed(
     config: Config,
     settings: Settings = None,

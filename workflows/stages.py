@@ -16,7 +16,7 @@ from pipeline.provenance import fingerprint
 from stefaland.errors import bad_input, nearest_name
 from workflows.context import CONSOLE, Run
 from workflows.monitor import Monitor
-from workflows.state import StageState, run_lock
+from workflows.state import StageState, run_lock, turn
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "check": (),
@@ -84,7 +84,7 @@ def _require(run: Run, name: str) -> None:
 
 def run_stage_by_name(run: Run, name: str) -> None:
     """Run one stage in the locked run folder, or skip it where it is finished."""
-    with run_lock(run.folder):
+    with run_lock(run.folder, shared=run.part != (1, 1)):
         _run_stage(run, name)
 
 
@@ -97,12 +97,17 @@ def _run_stage(run: Run, name: str) -> None:
     if run.resume and state.is_finished:
         CONSOLE.print(f"{name:>9}  already finished, skipped")
         return
-    state.start(module.outputs(run), run.resume)
+    with turn(run.folder):
+        # Were two parts to find other settings' outputs, one would remove what the other made.
+        state.start(module.outputs(run), run.resume)
     CONSOLE.print(f"{name:>9}  ...")
     with Monitor() as monitor:
         result = module.main(run)
     if run.part != (1, 1):
-        CONSOLE.print(f"{name:>9}  part {run.part[0]}/{run.part[1]} done")
+        CONSOLE.print(
+            f"{name:>9}  part {run.part[0]}/{run.part[1]} done; after the last part, run the stage"
+            " once more without --part to end it"
+        )
         return
     state.finish(monitor.seconds, monitor.peak_bytes, result)
     CONSOLE.print(f"{name:>9}  {monitor.seconds:.1f} s, {monitor.peak_bytes / 2**30:.2f} GiB")

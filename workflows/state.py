@@ -84,8 +84,11 @@ class StageState:
 
 
 @contextmanager
-def run_lock(folder: Path) -> Iterator[None]:
-    """Hold the run folder; `InputError` where another process holds it or it cannot be written."""
+def run_lock(folder: Path, shared: bool = False) -> Iterator[None]:
+    """Hold the run folder; `InputError` where another process holds it or it cannot be written.
+
+    Parts of one stage hold it `shared`: they may run side by side, but not beside a whole run.
+    """
     lock = folder / ".lock"
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -99,7 +102,8 @@ def run_lock(folder: Path) -> Iterator[None]:
         ) from None
     with handle:
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            kind = fcntl.LOCK_SH if shared else fcntl.LOCK_EX
+            fcntl.flock(handle, kind | fcntl.LOCK_NB)
         except OSError:
             handle.seek(0)
             holder = handle.read().strip() or "another process"
@@ -112,4 +116,12 @@ def run_lock(folder: Path) -> Iterator[None]:
         handle.truncate(0)
         handle.write(f"process {os.getpid()}")
         handle.flush()
+        yield
+
+
+@contextmanager
+def turn(folder: Path) -> Iterator[None]:
+    """One process at a time, each waiting for its turn: parts begin a stage one after another."""
+    with (folder / ".turn").open("a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
         yield

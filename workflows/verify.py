@@ -1,0 +1,44 @@
+"""stefaland verify runs/quickstart/cubes/global.zarr --repair
+
+Every shard of a cube read and checked; with --repair the next run writes the bad tiles again.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pipeline.catalog import read_variables
+from pipeline.integrity import Problem, repair, verify_cube
+from pipeline.ledger import Ledger
+from stefaland.errors import bad_input
+
+STAGES = {"cubes": "regrid", "predictions": "predict"}
+
+
+def ledger_of(cube: Path) -> Ledger:
+    """The ledger that filled a cube of a run folder, under its latest settings."""
+    stage = STAGES.get(cube.parent.name)
+    folder = cube.parent.parent / "ledger" / f"{stage}-{cube.stem}"
+    used = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+    if stage is None or not used:
+        raise bad_input(
+            str(cube), "no ledger of its tiles", "a cube below cubes/ or predictions/ of a run"
+        )
+    return Ledger(folder, max(used, key=lambda path: path.stat().st_mtime).name)
+
+
+def verify(cube: Path, mend: bool = False) -> tuple[list[Problem], list[str]]:
+    """Problems of a cube, and the tiles that the next run will write again (with `mend`).
+
+    Values must lie in the ranges of `variables.yml`. `InputError` where it is no cube of a run.
+    """
+    cube = cube.resolve()
+    ledger = ledger_of(cube)
+    problems = verify_cube(cube, read_variables(), ledger)
+    if not (mend and problems):
+        return problems, []
+    names = repair(ledger, problems)
+    # The stage would be skipped as finished otherwise.
+    stage = STAGES[cube.parent.name]
+    (cube.parent.parent / ".stages" / f"{stage}.finished.json").unlink(missing_ok=True)
+    return problems, names
