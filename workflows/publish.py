@@ -174,12 +174,15 @@ def _stac(run: Run, of_product: dict[str, list[Layer]]) -> list[StacItem]:
     return items
 
 
-def _project(run: Run, of_product: dict[str, list[Layer]]) -> Path:
+def write_run_project(run: Run, of_product: dict[str, list[Layer]], *above: LayerGroup) -> Path:
+    """Write the run's QGIS project: every product, below the groups `above`."""
     groups: list[LayerGroup] = []
     for suffix, of in of_product.items():
         target, spread, flag = ((layer.path("tif"), layer.legend) for layer in of)
         groups.append(map_group(suffix, target, spread, flag, visible=not groups))
-    return write_project(run.maps / f"{run.config.name}.qgz", groups, title=run.config.title)
+    return write_project(
+        run.maps / f"{run.config.name}.qgz", [*above, *groups], title=run.config.title
+    )
 
 
 def main(run: Run) -> dict[str, Any]:
@@ -198,7 +201,7 @@ def main(run: Run) -> dict[str, Any]:
         description=run.config.title,
     )  # fmt: skip
     faults += verify_collection(collection)
-    faults += verify_project(_project(run, of_product))
+    faults += verify_project(write_run_project(run, of_product))
     if faults:
         raise InputError(faults)
     places = [check_place(run, place) for place in run.config.places]

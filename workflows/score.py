@@ -29,6 +29,7 @@ from workflows.cells import target_table
 from workflows.context import Run
 from workflows.folds import fold_names
 from workflows.regrid import used_sources
+from workflows.score_sites import sites_path, write_scored_sites
 from workflows.state import write_json
 
 LOWER_IS_BETTER = ("RMSE", "ubRMSE")
@@ -40,8 +41,8 @@ def depends(run: Run) -> Any:
 
 
 def outputs(run: Run) -> list[Path]:
-    """The scorecard and the held-out series it was made from."""
-    return [run.folder / "scorecard.json", run.folder / "heldout.zarr"]
+    """The scorecard, the held-out series it was made from, and the sites with their scores."""
+    return [run.folder / "scorecard.json", run.folder / "heldout.zarr", sites_path(run)]
 
 
 def models(run: Run) -> list[str]:
@@ -49,14 +50,13 @@ def models(run: Run) -> list[str]:
     return ["stefaland", *run.config.finetune.baselines]
 
 
-def heldout(run: Run) -> xr.Dataset:
+def heldout(run: Run, target: xr.Dataset) -> xr.Dataset:
     """Observed and predicted series of every held-out site.
 
     Dims (model, site, time): `predicted`, `spread`; (site, time): `observed`; coordinates `region`
     and `fold` of each site. The cells of one site (those that share a source cell of the target)
-    are averaged, so that each independent value counts once.
+    are averaged, so that each independent value counts once. `target` is `target_table(run)`.
     """
-    target = target_table(run)
     parts = []
     for fold in fold_names(run):
         of_models = [
@@ -84,13 +84,15 @@ def heldout(run: Run) -> xr.Dataset:
 
 def main(run: Run) -> dict[str, Any]:
     """Write the scorecard; gives the ranking."""
-    table = heldout(run)
+    target = target_table(run)
+    table = heldout(run, target)
     card = scorecard(run, table)
     with warnings.catch_warnings():
         # Text has no final Zarr v3 specification yet; xarray reads back what it wrote.
         warnings.simplefilter("ignore")
         table.to_zarr(run.folder / "heldout.zarr", mode="w", consolidated=False)
     write_json(run.folder / "scorecard.json", finite(card))
+    write_scored_sites(run, table, target)
     return {"best": card["ranking"][0], "sites": card["sites"]}
 
 

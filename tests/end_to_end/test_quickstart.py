@@ -6,8 +6,10 @@ import json
 import re
 import shutil
 import subprocess
+import zipfile
 from pathlib import Path
 
+import geopandas
 import numpy as np
 import pystac
 import pytest
@@ -206,3 +208,18 @@ def test_embeddings_of_every_land_cell(run_folder: Path) -> None:
     again = stefaland(run_folder.parent, "quickstart", QUICKSTART, "embed")
     assert again.returncode == 0, again.stderr
     assert shards == [file.stat().st_mtime_ns for file in path.parent.rglob("c/**/*")]
+
+
+def test_held_out_sites_are_on_the_project_with_their_scores(run_folder: Path) -> None:
+    frame = geopandas.read_file(run_folder / "maps" / "soil_moisture_sites.gpkg")
+    card = json.loads((run_folder / "scorecard.json").read_text())
+    assert len(frame) == card["sites"]
+    assert frame.crs.to_epsg() == 4326
+    expected = card["models"]["stefaland"]["sites"]["RMSE"]["median"]
+    assert np.nanmedian(frame["RMSE"]) == pytest.approx(expected, rel=1e-5)
+    with zipfile.ZipFile(run_folder / "maps" / "quickstart.qgz") as project:
+        text = project.read("quickstart.qgs").decode()
+    assert "./soil_moisture_sites.gpkg" in text
+    africa = frame[frame["region"] == "Africa"].geometry
+    assert africa.x.between(-26, 58).all()
+    assert africa.y.between(-36, 38).all()
