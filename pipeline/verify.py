@@ -22,7 +22,7 @@ from pipeline.cf import open_map_zarr, overview_levels
 from pipeline.geotiff import cog_faults, grid_faults, read_window, same_value
 from pipeline.grid import TargetGrid
 from pipeline.legend import NODATA_CODE, Legend
-from pipeline.stac import validate_collection
+from pipeline.stac import footprint, validate_collection
 from pipeline.style import read_qml
 from stefaland.errors import Fault, Faults, InputError
 
@@ -87,6 +87,10 @@ def verify_collection(path: str | Path) -> list[Fault]:
     faults: list[Fault] = []
     for item in items:
         grid = _item_grid(item)
+        _, expected = footprint(grid)
+        if item.bbox is None or not np.allclose(item.bbox, expected, atol=1e-6):
+            name = f"{item.id}.json: bbox"
+            faults.append(Fault(name, str(item.bbox), f"{[round(v, 6) for v in expected]}"))
         for asset in item.get_assets().values():
             file = path.parent / asset.href
             if not file.exists():

@@ -118,10 +118,9 @@ STAGE_HELP = {
     "finetune": "Finetune on the target, and train the baselines on the same folds.",
     "predict": "Predict every land cell of the maps' grids.",
     "mosaic": "Put predicted tiles together as maps, in each product's grid.",
-    "publish": "Write GeoTIFFs, styles, previews, Zarr and STAC, and verify them.",
     "report": "Write report.html.",
 }
-# `score` has a command of its own, which also compares runs.
+# `publish` and `score` have commands of their own, which also verify and compare.
 for _name, _help in STAGE_HELP.items():
     app.command(name=_name, help=_help)(_stage_command(_name))
 
@@ -151,6 +150,27 @@ def score(
         print_comparison(compare, [name.strip() for name in scores.split(",")], out, seed)
     elif config is not None:
         _stage_command("score")(config, settings, dry_run, resume, part, cluster)
+
+
+@app.command()
+def publish(
+    config: Config,
+    settings: Settings = None,
+    dry_run: DryRun = False,
+    resume: Resume = True,
+    verify: Annotated[bool, typer.Option("--verify", help="Reopen what was published.")] = False,
+    part: Part = "1/1",
+    cluster: Cluster = None,
+) -> None:
+    """Write GeoTIFFs, styles, previews, Zarr and STAC, and verify them."""
+    from workflows.context import Run
+    from workflows.publish import verify_published
+
+    if verify:
+        count = verify_published(Run(load_config(config, settings or [])))
+        print(f"{count} maps, their styles, the STAC collection and the QGIS project are sound")
+    else:
+        _stage_command("publish")(config, settings, dry_run, resume, part, cluster)
 
 
 @app.command()

@@ -28,7 +28,7 @@ from pipeline.stac import StacItem, times_of, write_collection
 from pipeline.store import open_cube
 from pipeline.style import write_qml
 from pipeline.verify import verify_collection, verify_product
-from stefaland.errors import Fault, InputError
+from stefaland.errors import Fault, InputError, bad_input
 from workflows.config import Place, Product
 from workflows.context import CONSOLE, Run, catalog_path
 from workflows.mosaic import product_grid
@@ -123,6 +123,12 @@ def write_layer(layer: Layer, metadata: dict[str, str], outlines: Path | None) -
     write_qml(layer.path("qml"), layer.legend)
     write_map_zarr(layer.path("zarr"), da, layer.grid, attrs=metadata)
     write_preview(layer.path("png"), da, layer.legend, layer.title, outlines=outlines)
+    return verify_layer(layer)
+
+
+def verify_layer(layer: Layer) -> list[Fault]:
+    """What is wrong with a published map, in all its forms, held against its store."""
+    da = layer.da
     faults = []
     for ending in ("tif", "zarr"):
         faults += verify_product(
@@ -130,6 +136,23 @@ def write_layer(layer: Layer, metadata: dict[str, str], outlines: Path | None) -
             band_names=names_of_bands(da) if ending == "tif" else None,
         )  # fmt: skip
     return faults
+
+
+def verify_published(run: Run) -> int:
+    """Reopen everything that was published; gives the number of maps.
+
+    `InputError` with all faults: CRS and transform, nodata, values, overviews, class codes, styles,
+    STAC, the QGIS project.
+    """
+    if not (run.maps / "collection.json").is_file():
+        raise bad_input(str(run.maps), "nothing published", "the publish stage to have run")
+    chosen = [layer for product in run.config.publish.products for layer in layers(run, product)]
+    faults = [fault for layer in chosen for fault in verify_layer(layer)]
+    faults += verify_collection(run.maps / "collection.json")
+    faults += verify_project(run.maps / f"{run.config.name}.qgz")
+    if faults:
+        raise InputError(faults)
+    return len(chosen)
 
 
 def value_at(path: Path, lon: float, lat: float) -> float:

@@ -20,11 +20,13 @@ from rio_cogeo import cog_validate
 
 from pipeline.stac import validate_collection
 from pipeline.store import open_cube
+from stefaland.errors import InputError
 from tests.conftest import REGISTRY
 from tests.end_to_end.small import QUICKSTART, stefaland
 from workflows.cells import cell_data, cell_index, open_cells, sharded_cells, static_names
 from workflows.config import load_config
 from workflows.context import Run
+from workflows.publish import verify_published
 
 pytestmark = [pytest.mark.registry, pytest.mark.timeout(900)]
 STAGES = ("regrid", "stats", "pretrain", "finetune", "predict", "mosaic", "publish", "score",
@@ -223,3 +225,50 @@ def test_held_out_sites_are_on_the_project_with_their_scores(run_folder: Path) -
     africa = frame[frame["region"] == "Africa"].geometry
     assert africa.x.between(-26, 58).all()
     assert africa.y.between(-36, 38).all()
+
+
+def _damage(maps: Path, what: str) -> str:
+    """Damage one published file; gives its name."""
+    if what == "value":
+        path = maps / "soil_moisture_global.tif"
+        with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as raster:
+            values = raster.read(3)
+            values[np.isfinite(values)] += 0.01
+            raster.write(values, 3)
+        return "soil_moisture_global.tif"
+    if what == "style":
+        style = maps / "soil_moisture_conus.qml"
+        style.write_text(re.sub(r'value="0\.2[^"]*"', 'value="0.21"', style.read_text()))
+        return style.name
+    if what == "zarr":
+        store = maps / "soil_moisture_conus_quality.zarr"
+        next(path for path in store.rglob("*") if path.parent.name == "quality_flag"
+             and path.name[0].isdigit()).unlink()  # fmt: skip
+        return "soil_moisture_conus_quality.zarr"
+    if what == "stac":
+        item = maps / "soil_moisture_global.json"
+        found = json.loads(item.read_text())
+        found["bbox"][0] = -20
+        item.write_text(json.dumps(found))
+        return item.name
+    (maps / "soil_moisture_global_spread.tif").unlink()
+    return "soil_moisture_global_spread.tif"
+
+
+@pytest.mark.parametrize("what", ["value", "style", "zarr", "stac", "missing"])
+def test_verify_names_the_damaged_file(run_folder: Path, tmp_path: Path, what: str) -> None:
+    for name in ("maps", "mosaics", "cubes"):
+        shutil.copytree(run_folder / name, tmp_path / "quickstart" / name)
+    settings = [*QUICKSTART, f"roots.runs={tmp_path}", f"roots.data={REGISTRY}"]
+    run = Run(load_config("quickstart", settings))
+    assert verify_published(run) == 9
+    name = _damage(run.maps, what)
+    with pytest.raises(InputError) as raised:
+        verify_published(run)
+    assert name in str(raised.value)
+
+
+def test_publish_verify_on_the_command_line(run_folder: Path) -> None:
+    done = stefaland(run_folder.parent, "quickstart", QUICKSTART, "publish", "--verify")
+    assert done.returncode == 0, done.stderr
+    assert "9 maps" in done.stdout
