@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 ROOT = Path(__file__).parents[1]
 REGISTRY = ROOT / "data" / "registry"
@@ -13,6 +15,11 @@ SHARED = ROOT.parent / "shared"
 
 # A job that a shell started in the background ignores Ctrl-C, and so would the runs tested here.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# CI repeats its cases; elsewhere property tests look for new ones at every run.
+settings.register_profile("repeatable", derandomize=True)
+if os.environ.get("CI"):
+    settings.load_profile("repeatable")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
