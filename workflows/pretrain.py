@@ -23,6 +23,7 @@ from workflows.cells import (
     cell_data,
     cell_index,
     open_cells,
+    position_of,
     sharded_cells,
     static_groups,
     static_names,
@@ -75,7 +76,8 @@ def training_cells(run: Run) -> CellData | ShardedCells:
     """
     cube = run.config.pretrain.cube
     index = cell_index(run, cube)
-    statics = static_names(run, open_cube(run.cube(cube)))
+    ds = open_cube(run.cube(cube))
+    statics = static_names(run, ds)
     resident = run.config.pretrain.resident
     if resident is None:
         values = index.sizes["time"] * len(run.config.inputs.forcings) + len(statics)
@@ -84,7 +86,8 @@ def training_cells(run: Run) -> CellData | ShardedCells:
         resident = size < MEMORY_SHARE * psutil.virtual_memory().available
     if not resident:
         return sharded_cells(run, cube, index, statics)
-    table = open_cells(run, cube).assign_coords(index.coords)
+    # The index knows the land cells: to look for them again would read every forcing twice.
+    table = open_cells(run, cube, position_of(ds, index)).assign_coords(index.coords)
     return cell_data(run, table, statics)
 
 
