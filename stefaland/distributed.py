@@ -12,6 +12,11 @@ from contextlib import contextmanager
 import torch
 import torch.distributed as dist
 
+# DistributedDataParallel imports this module late, and its functions then hold the group that has
+# been joined as their default argument: it would never be freed, and its threads, still at work
+# when the interpreter ends, would abort the process.
+import torch.distributed.nn
+
 
 def rank() -> int:
     """This process's number, 0 without distribution."""

@@ -72,7 +72,7 @@ def train_toy(folder: Path) -> None:
             rows = torch.arange(25)[rank() :: world_size()]
             mine = windows.gather(rows, torch.full_like(rows, 3))
             error = (model(mine) - torch.nan_to_num(mine.target)).square().sum()
-            total = sum_over_ranks({"loss": float(error)}, torch.device("cpu"))
+            total = sum_over_ranks({"loss": float(error.detach())}, torch.device("cpu"))
             return {"loss": total["loss"] / 250}
 
         result = fit(model, windows, sampler, objective, validate, CONFIG, folder / "training")
@@ -96,3 +96,18 @@ def test_two_ranks_equal_one_process_with_parts_of_unequal_size(tmp_path: Path) 
         np.testing.assert_allclose(one[name], two[name], rtol=1e-4, atol=1e-6)
     for a, b in zip(history, other, strict=True):
         assert a["validation_loss"] == pytest.approx(b["validation_loss"], rel=1e-4)
+
+
+def train_and_list_threads(folder: Path) -> None:
+    train_toy(folder)
+    threads = sorted((p / "comm").read_text().strip() for p in Path("/proc/self/task").iterdir())
+    (folder / f"threads_{os.environ['RANK']}.json").write_text(json.dumps(threads))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed in /proc")
+def test_no_thread_outlives_the_group(tmp_path: Path) -> None:
+    run_ranks(train_and_list_threads, tmp_path)
+    for number in range(2):
+        threads = json.loads((tmp_path / f"threads_{number}.json").read_text())
+        assert not [t for t in threads if "gloo" in t or "store" in t], threads
