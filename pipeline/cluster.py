@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.slurm import SlurmConfig, slurm_settings
 from stefaland.config import Frozen
 from stefaland.errors import bad_input
 
@@ -26,43 +27,6 @@ CLOSE_SECONDS = 5
 """How long workers get to end before they are killed."""
 CONNECT_SECONDS = 15
 """How long a given scheduler gets to answer."""
-
-
-class SlurmConfig(Frozen):
-    """What one site's SLURM wants to know of a worker job (dask-jobqueue's names in brackets)."""
-
-    queue: str | None = None
-    account: str | None = None
-    walltime: str = Field("04:00:00", pattern=r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$")
-    cores: int = Field(8, gt=0)
-    processes: int = Field(8, gt=0)
-    """Workers of one job."""
-    memory: str = "32GiB"
-    """Of one job, shared by its workers."""
-    jobs: int = Field(1, gt=0)
-    """Jobs at most; they come and go with the work."""
-    minimum_jobs: int = Field(1, ge=0)
-    directives: tuple[str, ...] = ()
-    """Further #SBATCH lines, such as `--constraint=haswell` [job_extra_directives]."""
-    prologue: tuple[str, ...] = ()
-    """Shell lines before the worker starts, such as `module load ...` [job_script_prologue]."""
-    scratch: str | None = None
-    """Local disk of a node for spilled data [local_directory]."""
-    interface: str | None = None
-
-    @property
-    def seconds(self) -> int:
-        """The wall time."""
-        days, _, clock = self.walltime.rpartition("-")
-        hours, minutes, seconds = map(int, clock.split(":"))
-        return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
-
-    @property
-    def lifetime(self) -> list[str]:
-        """Worker arguments that end it, between tasks, before the wall time does."""
-        stagger = max(10, self.seconds // 20)
-        lifetime = max(30, self.seconds - 2 * stagger)
-        return ["--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"]
 
 
 class ClusterConfig(Frozen):
@@ -216,23 +180,6 @@ def _slurm(config: ClusterConfig) -> Any:
     cluster = _slurm_cluster_class()(**slurm_settings(config.slurm))
     cluster.adapt(minimum_jobs=config.slurm.minimum_jobs, maximum_jobs=config.slurm.jobs)
     return cluster
-
-
-def slurm_settings(slurm: SlurmConfig) -> dict[str, Any]:
-    """Arguments of dask-jobqueue's `SLURMCluster`."""
-    return {
-        "queue": slurm.queue,
-        "account": slurm.account,
-        "walltime": slurm.walltime,
-        "cores": slurm.cores,
-        "processes": slurm.processes,
-        "memory": slurm.memory,
-        "job_extra_directives": list(slurm.directives),
-        "job_script_prologue": list(slurm.prologue),
-        "local_directory": slurm.scratch,
-        "interface": slurm.interface,
-        "worker_extra_args": slurm.lifetime,
-    }
 
 
 def _slurm_cluster_class() -> Any:

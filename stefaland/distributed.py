@@ -63,3 +63,13 @@ def barrier() -> None:
     """Wait for all ranks."""
     if world_size() > 1:
         dist.barrier()
+
+
+def agreed(value: bool) -> bool:
+    """The main rank's `value`, on all ranks: files may look different from another node."""
+    if world_size() == 1:
+        return value
+    device = "cuda" if dist.get_backend() == "nccl" else "cpu"
+    said = torch.tensor(int(value), device=device)
+    dist.broadcast(said, 0)
+    return bool(said.item())

@@ -174,6 +174,16 @@ def publish(
 
 
 @app.command()
+def submit(config: Config, settings: Settings = None, dry_run: DryRun = False) -> None:
+    """Submit the whole run to SLURM as jobs that wait for each other; print their ids."""
+    from workflows.context import Run
+    from workflows.submit import submit
+
+    for line in submit(Run(load_config(config, settings or [])), dry_run):
+        print(line)
+
+
+@app.command()
 def status(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     """Where a run stands: stages, tiles done, failed and missing, rates, last errors."""
     from workflows.status import print_status

@@ -16,6 +16,7 @@ from pipeline.locations import write_locations
 from stefaland.baselines import Predictor
 from stefaland.config import FinetuneConfig
 from stefaland.dataset import CellData
+from stefaland.distributed import agreed, is_main
 from stefaland.finetune import finetune, load_member
 from stefaland.log import RunLog
 from stefaland.normalise import Normaliser
@@ -93,14 +94,15 @@ def main(run: Run) -> dict[str, Any]:
         normaliser = Normaliser.from_dict(read_json(run.stats(fold_name)))
         for name in names:
             folder = run.finetuned(name, fold_name)
-            if (folder / "heldout.zarr").exists():
+            if agreed((folder / "heldout.zarr").exists()):
                 continue
             with RunLog(folder, title=f"{name} {fold_name}") as log:
                 given = Rivalry(
                     data, fold, config, model_config, normaliser, folder, best_device(), log
                 )
                 predictor = train(name, run, given)
-            write_heldout(
-                folder / "heldout.zarr", data.subset(fold.test), predictor, config.warmup_steps
-            )
+            if is_main():
+                write_heldout(
+                    folder / "heldout.zarr", data.subset(fold.test), predictor, config.warmup_steps
+                )
     return {"models": names, "folds": fold_names(run)}

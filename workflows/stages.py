@@ -5,7 +5,8 @@ Upstream: cli.py. Downstream: one module per stage with `depends`, `outputs` and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any, Protocol, cast
@@ -30,6 +31,9 @@ NEEDS: dict[str, tuple[str, ...]] = {
     "score": ("finetune", "publish"),
     "report": ("publish", "score"),
 }
+
+TRAININGS = ("pretrain", "finetune")
+"""Stages that ranks can share."""
 
 
 class StageModule(Protocol):
@@ -83,23 +87,47 @@ def _require(run: Run, name: str) -> None:
 
 
 def run_stage_by_name(run: Run, name: str) -> None:
-    """Run one stage in the locked run folder, or skip it where it is finished."""
+    """Run one stage in the locked run folder, or skip it where it is finished.
+
+    Under torchrun the ranks train together, and the first of them keeps the lock and the markers.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        _run_on_ranks(run, name)
+        return
     with run_lock(run.folder, shared=run.part != (1, 1)):
         _run_stage(run, name)
 
 
-def _run_stage(run: Run, name: str) -> None:
+def _run_on_ranks(run: Run, name: str) -> None:
+    from stefaland.distributed import agreed, is_main, process_group
+    from workflows.device import best_device
+
+    if name not in TRAININGS:
+        expected = f"a training: {', '.join(TRAININGS)}"
+        raise bad_input(f"stage {name}", "several ranks (torchrun)", expected, "Use --part.")
+    with process_group(best_device()):
+        if is_main():
+            with run_lock(run.folder):
+                _run_stage(run, name, agreed)
+        elif agreed(True):
+            stage_module(name).main(run)
+
+
+def _run_stage(run: Run, name: str, begin: Callable[[bool], bool] = bool) -> None:
+    """Run or skip a stage; `begin` is told whether it will be run."""
     module, state = stage_module(name), stage_state(run, name)
     if name == "check":
         module.main(run)
         return
     _require(run, name)
     if run.resume and state.is_finished:
+        begin(False)
         CONSOLE.print(f"{name:>9}  already finished, skipped")
         return
     with turn(run.folder):
         # Were two parts to find other settings' outputs, one would remove what the other made.
         state.start(module.outputs(run), run.resume)
+    begin(True)
     CONSOLE.print(f"{name:>9}  ...")
     with Monitor() as monitor:
         result = module.main(run)

@@ -21,6 +21,7 @@ from stefaland.errors import InputError, bad_input
 from workflows.context import CONSOLE
 from workflows.stages import NEEDS
 from workflows.state import read_json
+from workflows.submit import job_states
 
 STORES = {"regrid": "cubes/{}.zarr", "predict": "predictions/{}.zarr"}
 RECENT = 600.0
@@ -101,6 +102,17 @@ def training(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 continue  # a line that is being written
 
 
+def jobs(folder: Path) -> Iterator[str]:
+    """A line for each job of the last submission, with its state where SLURM can be asked."""
+    submitted = folder / "slurm" / "jobs.json"
+    if not submitted.is_file():
+        return
+    ids = read_json(submitted)
+    states = job_states(list(ids.values()))
+    for name, id_ in ids.items():
+        yield f"job {id_} ({name}): {states.get(id_, 'no squeue here to ask')}"
+
+
 def print_status(folder: Path) -> None:
     """Print stages, tiles done, failed and missing, rates, last errors, and trainings."""
     if not (folder / ".stages").is_dir():
@@ -125,5 +137,7 @@ def print_status(folder: Path) -> None:
         loss = record.get("validation_loss", record.get("loss", float("nan")))
         CONSOLE.print(f"{place}: epoch {record.get('epoch', 0):.0f}, loss {loss:.4g}, "
                       f"{ago:.0f} s ago")  # fmt: skip
+    for line in jobs(folder):
+        CONSOLE.print(line)
     for error in errors:
         CONSOLE.print(f"last error: {error}")

@@ -1,0 +1,119 @@
+"""What a site's SLURM wants to know: of Dask's worker jobs, and of the jobs that we submit.
+
+Downstream: cluster.py starts workers, workflows/submit.py submits the stages.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from stefaland.config import Frozen
+
+WALLTIME = r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$"
+WARNING_SECONDS = 180
+"""Before the wall time, at most: how long a job gets to save what it did."""
+JobName = Literal["regrid", "stats", "pretrain", "finetune", "predict", "maps"]
+
+
+def walltime_seconds(walltime: str) -> int:
+    """Seconds of `[days-]hours:minutes:seconds`."""
+    days, _, clock = walltime.rpartition("-")
+    hours, minutes, seconds = map(int, clock.split(":"))
+    return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
+
+
+class JobConfig(Frozen):
+    """What the jobs of one stage want; what is not given is as in `cluster.slurm`."""
+
+    queue: str | None = None
+    account: str | None = None
+    walltime: str | None = Field(None, pattern=WALLTIME)
+    cores: int | None = Field(None, gt=0)
+    memory: str | None = None
+    parts: int | None = Field(None, gt=0)
+    nodes: int = Field(1, gt=0)
+    gpus_per_node: int = Field(0, ge=0)
+    ranks_per_node: int | None = Field(None, gt=0)
+    """Training processes a node; by default one a GPU, or one."""
+    directives: tuple[str, ...] = ()
+
+
+class SlurmConfig(Frozen):
+    """What one site's SLURM wants to know of a worker job (dask-jobqueue's names in brackets)."""
+
+    queue: str | None = None
+    account: str | None = None
+    walltime: str = Field("04:00:00", pattern=WALLTIME)
+    cores: int = Field(8, gt=0)
+    processes: int = Field(8, gt=0)
+    """Workers of one job."""
+    memory: str = "32GiB"
+    """Of one job, shared by its workers."""
+    jobs: int = Field(1, gt=0)
+    """Jobs at most; they come and go with the work."""
+    minimum_jobs: int = Field(1, ge=0)
+    directives: tuple[str, ...] = ()
+    """Further #SBATCH lines, such as `--constraint=haswell` [job_extra_directives]."""
+    prologue: tuple[str, ...] = ()
+    """Shell lines before the worker starts, such as `module load ...` [job_script_prologue]."""
+    scratch: str | None = None
+    """Local disk of a node for spilled data [local_directory]."""
+    interface: str | None = None
+    parts: int = Field(8, gt=0)
+    """Jobs of the array that shares a tiled stage [`stefaland submit`]."""
+    stages: dict[JobName, JobConfig] = Field(default_factory=dict)
+    """What the jobs of single stages want otherwise [`stefaland submit`]."""
+
+    @property
+    def seconds(self) -> int:
+        """The wall time."""
+        return walltime_seconds(self.walltime)
+
+    @property
+    def lifetime(self) -> list[str]:
+        """Worker arguments that end it, between tasks, before the wall time does."""
+        stagger = max(10, self.seconds // 20)
+        lifetime = max(30, self.seconds - 2 * stagger)
+        return ["--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"]
+
+
+def slurm_settings(slurm: SlurmConfig) -> dict[str, Any]:
+    """Arguments of dask-jobqueue's `SLURMCluster`."""
+    return {
+        "queue": slurm.queue,
+        "account": slurm.account,
+        "walltime": slurm.walltime,
+        "cores": slurm.cores,
+        "processes": slurm.processes,
+        "memory": slurm.memory,
+        "job_extra_directives": list(slurm.directives),
+        "job_script_prologue": list(slurm.prologue),
+        "local_directory": slurm.scratch,
+        "interface": slurm.interface,
+        "worker_extra_args": slurm.lifetime,
+    }
+
+
+def sbatch_options(slurm: SlurmConfig, job: JobConfig) -> list[str]:
+    """Options of `sbatch` for one job: its own settings over the site's."""
+    from dask.utils import parse_bytes
+
+    walltime = job.walltime or slurm.walltime
+    warning = min(WARNING_SECONDS, walltime_seconds(walltime) // 4)
+    memory = int(parse_bytes(job.memory or slurm.memory)) // 2**20
+    options = [
+        f"--time={walltime}",
+        f"--signal=B:USR1@{warning}",
+        f"--nodes={job.nodes}",
+        f"--cpus-per-task={job.cores or slurm.cores}",
+        f"--mem={memory}M",
+    ]
+    if queue := job.queue or slurm.queue:
+        options.append(f"--partition={queue}")
+    if account := job.account or slurm.account:
+        options.append(f"--account={account}")
+    if job.gpus_per_node:
+        options.append(f"--gpus-per-node={job.gpus_per_node}")
+    return [*options, *slurm.directives, *job.directives]

@@ -1,0 +1,31 @@
+# Sourced by the batch scripts of this folder.
+#
+# run_and_requeue COMMAND...  runs COMMAND; when SLURM announces the wall time (USR1 to the batch
+# shell, by --signal=B:USR1@180) the command is asked to end, which loses at most the tile in
+# flight or nothing of a training, and the job is put in the queue again under its own id.
+
+if [ -n "${STEFALAND_PROLOGUE:-}" ]; then
+  source "$STEFALAND_PROLOGUE"
+fi
+python=${STEFALAND_PYTHON:-python}
+# As many threads as cores were given: more only wait for each other.
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
+
+run_and_requeue() {
+  local status=0 ended=
+  "$@" &
+  local command=$!
+  trap 'ended=1; kill -TERM "$command" 2>/dev/null || true' USR1
+  # A trapped signal ends `wait` early, so wait until the command is really gone.
+  while kill -0 "$command" 2>/dev/null; do
+    status=0
+    wait "$command" || status=$?
+  done
+  trap - USR1
+  if [ -n "$ended" ] && [ "$status" -ne 0 ]; then
+    echo "wall time: job ${SLURM_JOB_ID} goes into the queue again and continues from here"
+    scontrol requeue "$SLURM_JOB_ID"
+    exit 0
+  fi
+  return "$status"
+}
