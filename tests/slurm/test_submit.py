@@ -1,4 +1,4 @@
-"""The quickstart at reduced size through a real SLURM: from `stefaland submit` to published maps."""
+"""The quickstart at reduced size through a real SLURM, from `stefaland submit` to the maps."""
 
 from __future__ import annotations
 
@@ -96,10 +96,10 @@ def submitted(slurm: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
     trained = folder / "pretrained" / "americas" / "log.jsonl"
     wait_for(lambda: trained.is_file() or not queue(slurm), 300, runs)
     ask(slurm, "scancel", "--signal=USR1", "--batch", ids["pretrain"])
-    # SLURM lets a requeued job wait for two minutes.
+    # SLURM lets a requeued job wait for two minutes; at once, the node would refuse it.
     waiting = f"{ids['pretrain']}_N/A PENDING"
     wait_for(lambda: waiting in queue(slurm), 120, runs)
-    ask(slurm, "scontrol", "update", f"JobId={ids['pretrain']}", "StartTime=now")
+    ask(slurm, "scontrol", "update", f"JobId={ids['pretrain']}", "StartTime=now+15")
     wait_for(lambda: not queue(slurm), 600, runs)
     return folder
 
