@@ -11,11 +11,13 @@ python=${STEFALAND_PYTHON:-python}
 # As many threads as cores were given: more only wait for each other.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
 
+end_command() { kill -TERM "$1" 2>/dev/null; }
+
 run_and_requeue() {
   local status=0 ended=
   "$@" &
   local command=$!
-  trap 'ended=1; kill -TERM "$command" 2>/dev/null || true' USR1
+  trap 'ended=1; end_command "$command" || true' USR1
   # A trapped signal ends `wait` early, so wait until the command is really gone.
   while kill -0 "$command" 2>/dev/null; do
     status=0
