@@ -121,9 +121,14 @@ def _existing(config: ClusterConfig, make: Any) -> Iterator[Client]:
             f"no scheduler at {config.address} ({type(error).__name__})",
             "the address of a running Dask scheduler, such as tcp://10.0.0.1:8786",
         ) from None
-    with client:
+    try:
         _announce(client)
         yield client
+    finally:
+        # Workers and scheduler are not ours to end; a scheduler that died takes nothing with it.
+        ending = threading.Thread(target=_close_quietly, args=(client, None, 1), daemon=True)
+        ending.start()
+        ending.join(CLOSE_SECONDS)
 
 
 def _local(config: ClusterConfig) -> Any:
@@ -209,7 +214,8 @@ def _close_quietly(client: Client, cluster: Any, seconds: float) -> None:
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     try:
         client.close(timeout=seconds)
-        cluster.close(timeout=seconds)
+        if cluster is not None:
+            cluster.close(timeout=seconds)
     except (OSError, TimeoutError, RuntimeError) as error:
         LOG.debug("cluster did not close cleanly: %s", error)
 

@@ -10,15 +10,17 @@ import json
 import time
 import traceback
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from uuid import uuid4
 
 from pipeline.atomic import UnwritableError
 from pipeline.ledger import Ledger
-from stefaland.errors import Fault, InputError
+from stefaland.errors import Fault, InputError, bad_input
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -158,6 +160,31 @@ def outcomes_on_cluster(
 
     Nothing is gathered from workers for an item that went well: its summary is in the ledger.
     """
+    with _scheduler_alive(client):
+        yield from _outcomes_on_cluster(work, todo, client)
+
+
+@contextmanager
+def _scheduler_alive(client: Client) -> Iterator[None]:
+    """One clear error where the scheduler goes away, instead of what Dask's connections say."""
+    address = client.scheduler.address if client.scheduler else "of this run"
+    try:
+        yield
+    except Exception as error:
+        # What a lost connection raises depends on the call that met it.
+        if isinstance(error, InputError) or client.status == "running":
+            raise
+        raise bad_input(
+            f"scheduler {address}",
+            "a connection that was lost in the middle of the stage",
+            "a scheduler that lives as long as the run",
+            "Start one and run again: finished tiles stay.",
+        ) from None
+
+
+def _outcomes_on_cluster(
+    work: Work, todo: Sequence[T], client: Client
+) -> Generator[tuple[T, Outcome], None, None]:
     from distributed import as_completed
 
     task = partial(perform_on_worker, work.payload())
@@ -170,7 +197,7 @@ def outcomes_on_cluster(
             room = window.size() - len(flying)
             if waiting and 2 * room >= window.size():
                 batch = [waiting.popleft() for _ in range(min(room, len(waiting)))]
-                keys = [f"{work.stage}-{i.name}-{time.time_ns()}-{tries}" for i, tries in batch]
+                keys = [f"{work.stage}-{i.name}-{tries}-{uuid4().hex}" for i, tries in batch]
                 futures = client.map(task, [item for item, _ in batch], key=keys, pure=False)
                 flying |= zip(futures, batch, strict=True)
                 completed.update(futures)
@@ -183,7 +210,7 @@ def outcomes_on_cluster(
                 else:
                     yield item, outcome
     finally:
-        if flying:
+        if flying and client.status == "running":
             client.cancel(list(flying), force=True)
 
 

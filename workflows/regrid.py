@@ -5,7 +5,8 @@ Sources → cubes: every tile reads, canonicalises and regrids its own window an
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -34,6 +35,7 @@ from pipeline.template import CubeTemplate, CubeVariable, cube_template
 from pipeline.terrain import terrain
 from pipeline.tiles import Tile, padded_window
 from pipeline.window import source_window
+from stefaland.errors import Faults
 from workflows.context import Run
 from workflows.stages import stage_fingerprint
 
@@ -212,8 +214,38 @@ def _attributes(run: Run) -> dict[str, Any]:
     return provenance(settings, sources)
 
 
+@contextmanager
+def unchanged_sources(run: Run) -> Iterator[None]:
+    """`InputError` at the end where a source file is not the one that was there at the start."""
+
+    def stamps() -> dict[str, dict[str, tuple[int, int]]]:
+        return {
+            source.name: {name: (size, time) for name, size, time in file_stamp(f)}
+            for source in used_sources(run)
+            for f in source.files
+        }
+
+    before = stamps()
+    yield
+    faults = Faults()
+    for name, files in stamps().items():
+        for file in sorted({*files, *before[name]}):
+            if files.get(file) != before[name].get(file):
+                faults.add(
+                    f"source {name}", f"{file} changed while it was read",
+                    "files that stay as they are during a run",
+                    "Run again: cubes made of two versions are thrown away.",
+                )  # fmt: skip
+    faults.raise_if_any()
+
+
 def main(run: Run) -> dict[str, Any]:
     """Fill every cube of the run; gives the number of tiles of each grid."""
+    with unchanged_sources(run):
+        return _fill_cubes(run)
+
+
+def _fill_cubes(run: Run) -> dict[str, Any]:
     for name, spec in run.config.cubes.items():
         if spec.locations:
             _write_locations(run, name)

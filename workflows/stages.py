@@ -17,7 +17,7 @@ from pipeline.provenance import fingerprint
 from stefaland.errors import bad_input, nearest_name
 from workflows.context import CONSOLE, Run
 from workflows.monitor import Monitor
-from workflows.state import StageState, run_lock, turn
+from workflows.state import StageState, require_inside, run_lock, turn
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "check": (),
@@ -124,6 +124,7 @@ def _run_stage(run: Run, name: str, begin: Callable[[bool], bool] = bool) -> Non
         begin(False)
         CONSOLE.print(f"{name:>9}  already finished, skipped")
         return
+    require_inside(run.folder, module.outputs(run))
     with turn(run.folder):
         # Were two parts to find other settings' outputs, one would remove what the other made.
         state.start(module.outputs(run), run.resume)
@@ -151,9 +152,11 @@ def run_stages(run: Run, first: str, last: str) -> None:
         raise bad_input("--from/--until", f"{first} to {last}", "an order of " + " → ".join(names))
     stage_module("check").main(run)
     with run_lock(run.folder):
-        for name in chosen:
-            if name != "check":
-                _run_stage(run, name)
+        stages = [name for name in chosen if name != "check"]
+        outputs = [path for name in stages for path in stage_module(name).outputs(run)]
+        require_inside(run.folder, outputs)
+        for name in stages:
+            _run_stage(run, name)
     print_costs(run, chosen)
 
 

@@ -9,20 +9,22 @@ import fcntl
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from stefaland.errors import bad_input
+from pipeline.atomic import writing
+from stefaland.errors import Faults, bad_input
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Write `value` as JSON, whole or not at all; `InputError` where nothing can be written."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-    os.replace(temporary, path)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+        os.replace(temporary, path)
 
 
 def read_json(path: Path) -> Any:
@@ -81,6 +83,25 @@ class StageState:
             "result": result,
         }
         write_json(self._marker("finished"), record)
+
+
+def require_inside(folder: Path, outputs: Iterable[Path]) -> None:
+    """`InputError` for outputs that symlinks put outside the run folder.
+
+    A stage removes what other settings left of its outputs, and must not do so elsewhere.
+    """
+    home = folder.resolve()
+    faults = Faults()
+    for path in outputs:
+        below = sorted(path.glob("*")) if path.is_dir() else []
+        for item in dict.fromkeys([path.parent, path, *below]):
+            place = item.resolve()
+            if not place.is_relative_to(home):
+                faults.add(
+                    str(item), f"a link to {place}", "outputs within the run folder",
+                    "Remove the link; to write elsewhere, set roots.runs, or link the run folder.",
+                )  # fmt: skip
+    faults.raise_if_any()
 
 
 @contextmanager
