@@ -15,15 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.atomic import UnwritableError
 from pipeline.ledger import Ledger
+from pipeline.on_cluster import outcomes_on_cluster, peak_of_workers
 from pipeline.progress import stage_bar
-from pipeline.tasks import (
-    Outcome,
-    T,
-    Work,
-    outcomes_here,
-    outcomes_on_cluster,
-    peak_of_workers,
-)
+from pipeline.tasks import Outcome, T, Work, outcomes_here
 from stefaland.errors import Fault, InputError, bad_input
 
 if TYPE_CHECKING:

@@ -21,8 +21,8 @@ from pipeline.cluster import (
     slurm_settings,
 )
 from pipeline.ledger import Ledger
+from pipeline.on_cluster import WINDOW_PER_THREAD
 from pipeline.run import StageError, run_stage
-from pipeline.tasks import WINDOW_PER_THREAD
 from stefaland.errors import InputError
 from tests.cubes import contents, fill_tile, filled_cube, make_cube
 from tests.test_run import Job, jobs, note, stumble

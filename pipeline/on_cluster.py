@@ -1,0 +1,201 @@
+"""The items of a stage on the workers of a Dask cluster; as outcomes, in the order they end.
+
+Upstream: tasks.py says what a try is. Downstream: `run.run_stage`. The scheduler holds a bounded
+number of tasks, however many items there are.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from pipeline.ledger import Ledger
+from pipeline.tasks import Outcome, T, Work, peak_memory, perform
+from stefaland.errors import InputError, bad_input
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+WINDOW_PER_THREAD = 8
+"""Tasks the scheduler holds for each worker thread: one at work, the others ready."""
+TASK_SECONDS, MOST_ITEMS = 0.25, 16
+"""A task takes items for so long, at most: its way through the scheduler costs milliseconds."""
+
+
+@lru_cache(maxsize=8)
+def _unpickled(payload: bytes) -> tuple[Callable[[Any], Any], Ledger]:
+    from distributed.protocol.pickle import loads
+
+    step, ledger = loads(payload)
+    return step, ledger
+
+
+class TaskError(Exception):
+    """Carries the outcomes of failed tries from a worker; good ones need no message at all."""
+
+    def __init__(self, outcomes: dict[str, Outcome]) -> None:
+        super().__init__(outcomes)
+        self.outcomes = outcomes
+
+
+def perform_on_worker(payload: bytes, items: Sequence[Any]) -> None:
+    """`perform` of a pickled (step, ledger), which a worker unpickles once; raises `TaskError`."""
+    step, ledger = _unpickled(payload)
+    failed = {}
+    for item in items:
+        outcome = perform(step, ledger, item)
+        if outcome.error:
+            failed[item.name] = outcome
+    if failed:
+        raise TaskError(failed)
+
+
+def outcomes_on_cluster(
+    work: Work, todo: Sequence[T], client: Client
+) -> Generator[tuple[T, Outcome], None, None]:
+    """Each item and its outcome, as they come from the workers.
+
+    Nothing is gathered from workers for an item that went well: its summary is in the ledger.
+    """
+    with _scheduler_alive(client):
+        yield from _outcomes_on_cluster(work, todo, client)
+
+
+@contextmanager
+def _scheduler_alive(client: Client) -> Iterator[None]:
+    """One clear error where the scheduler goes away, instead of what Dask's connections say."""
+    address = client.scheduler.address if client.scheduler else "of this run"
+    try:
+        yield
+    except Exception as error:
+        # What a lost connection raises depends on the call that met it.
+        if isinstance(error, InputError) or client.status == "running":
+            raise
+        raise bad_input(
+            f"scheduler {address}",
+            "a connection that was lost in the middle of the stage",
+            "a scheduler that lives as long as the run",
+            "Start one and run again: finished tiles stay.",
+        ) from None
+
+
+def _outcomes_on_cluster(
+    work: Work, todo: Sequence[T], client: Client
+) -> Generator[tuple[T, Outcome], None, None]:
+    from distributed import as_completed
+
+    task = partial(perform_on_worker, work.payload())
+    waiting = deque((item, work.retries) for item in todo)
+    flying: dict[Any, list[tuple[T, int]]] = {}
+    completed = as_completed()
+    window, pace = _Window(client), _Pace(client)
+    try:
+        while waiting or flying:
+            room = window.size() - len(flying)
+            if waiting and 2 * room >= window.size():
+                size = pace.group(len(waiting))
+                groups = list(_groups(waiting, size, room, work.retries))
+                keys = [f"{work.stage}-{g[0][0].name}-{uuid4().hex}" for g in groups]
+                items = [[item for item, _ in group] for group in groups]
+                futures = client.map(task, items, key=keys, pure=False)
+                flying |= zip(futures, groups, strict=True)
+                completed.update(futures)
+            for future in completed.next_batch():
+                group = flying.pop(future)
+                outcomes = _outcomes(future, [item.name for item, _ in group])
+                future.release()
+                pace.count(len(group))
+                for (item, tries), outcome in zip(group, outcomes, strict=True):
+                    if outcome.is_worth_retrying and tries > 0:
+                        waiting.append((item, tries - 1))
+                    else:
+                        yield item, outcome
+    finally:
+        if flying and client.status == "running":
+            client.cancel(list(flying), force=True)
+
+
+_DEATHS = {
+    "KilledWorker": "every worker that tried it died, most likely for lack of memory "
+    "(raise cluster.memory_per_worker, or choose smaller tiles)",
+    "FutureCancelledError": "the scheduler or its last worker went away",
+}
+
+
+def _groups(
+    waiting: deque[tuple[T, int]], size: int, count: int, retries: int
+) -> Iterator[list[tuple[T, int]]]:
+    """Up to `count` groups of `size` items, taken from the front of `waiting`.
+
+    What failed before goes alone, so that a tile that kills its worker takes no other with it.
+    """
+    while waiting and count:
+        group = [waiting.popleft()]
+        while waiting and len(group) < size and group[0][1] == waiting[0][1] == retries:
+            group.append(waiting.popleft())
+        yield group
+        count -= 1
+
+
+def _outcomes(future: Any, names: Sequence[str]) -> list[Outcome]:
+    """The outcomes that a finished future stands for, or those its error carries."""
+    if future.status == "finished":
+        return [Outcome()] * len(names)
+    error = future.exception() if future.status == "error" else None
+    if isinstance(error, TaskError):
+        return [error.outcomes.get(name, Outcome()) for name in names]
+    kind = type(error).__name__
+    text = _DEATHS.get(kind, f"{kind}: {error}") if error else f"the task was {future.status}"
+    return [Outcome(error=text, trace=text)] * len(names)
+
+
+class _Pace:
+    """How many items go into one task: one, or several where a single takes but milliseconds."""
+
+    def __init__(self, client: Client) -> None:
+        self.threads = max(1, sum(client.nthreads().values()))
+        self.began = time.monotonic()
+        self.done = 0
+
+    def count(self, items: int) -> None:
+        """So many more are done."""
+        self.done += items
+
+    def group(self, waiting: int) -> int:
+        """Items of the next tasks; few near the end, so that no worker is left without."""
+        if self.done < WINDOW_PER_THREAD:
+            return 1
+        seconds = (time.monotonic() - self.began) * self.threads / self.done
+        fair = waiting // (WINDOW_PER_THREAD * self.threads)
+        return max(1, min(int(TASK_SECONDS / seconds), MOST_ITEMS, fair))
+
+
+class _Window:
+    """How many tasks the scheduler may hold; follows workers that come and go."""
+
+    def __init__(self, client: Client) -> None:
+        self.client = client
+        self.asked = -1.0
+        self.tasks = 1
+
+    def size(self) -> int:
+        """Tasks for the present workers; asked of the scheduler once a second."""
+        now = time.monotonic()
+        if self.asked < 0 or now - self.asked > 1.0:
+            self.asked = now
+            threads = sum(self.client.nthreads().values())
+            self.tasks = WINDOW_PER_THREAD * max(1, threads)
+        return self.tasks
+
+
+def peak_of_workers(client: Client) -> int:
+    """Largest resident memory that any of the present workers has had, in bytes."""
+    try:
+        return max(client.run(peak_memory, on_error="ignore").values(), default=0)
+    except (OSError, TimeoutError):
+        return 0
