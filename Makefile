@@ -9,9 +9,9 @@ TEST_INSTALLED := $(VENV)/.installed-test
 DATA_INSTALLED := $(DATA)/.installed
 
 # Processes share the cores in the tests; spinning threads would only slow each other down.
-test test-slow: export OMP_NUM_THREADS = 1
+test test-slow test-slurm: export OMP_NUM_THREADS = 1
 
-.PHONY: demo test test-slow lint install data clean
+.PHONY: demo test test-slow test-slurm lint install data clean
 
 demo: $(INSTALLED) $(DATA_INSTALLED)
 	$(BIN)/stefaland run workflows/configs/quickstart.yml
@@ -20,10 +20,14 @@ test: $(TEST_INSTALLED) $(DATA_INSTALLED)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -m "not slow and not qgis" -n 2 --dist loadfile
+	$(BIN)/python -m pytest -m "not slow and not qgis and not slurm" -n 2 --dist loadfile
 
 test-slow: $(TEST_INSTALLED) $(DATA_INSTALLED)
-	$(BIN)/python -m pytest -m "slow or qgis"
+	$(BIN)/python -m pytest -m "(slow or qgis) and not slurm" -n 2 --dist loadfile
+
+# Skipped, with the reason, where slurm-wlm and munge are not installed.
+test-slurm: $(TEST_INSTALLED) $(DATA_INSTALLED)
+	$(BIN)/python -m pytest -m slurm
 
 lint: $(TEST_INSTALLED)
 	$(BIN)/ruff format .

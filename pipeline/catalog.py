@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -67,6 +68,8 @@ class TimeAxis(Frozen):
     kind: Literal["file", "months"] = "file"
     years: tuple[int, int] | None = None
     """First and last year for which `{year}` in the uri stands."""
+    period: tuple[date, date] | None = None
+    """First and last day that are used; by default all that there are."""
     step: Literal["hourly", "3-hourly", "6-hourly", "daily", "monthly", "yearly"] | None = None
     """Of the files; by default what most of their times are apart."""
     gaps: Literal["refuse", "missing"] = "refuse"

@@ -110,6 +110,15 @@ def write_tile(path: str | Path, tile: Tile, ds: xr.Dataset) -> dict[str, dict[s
         }
 
 
+def merged_summary(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """What `write_tile` gives of a variable, of two blocks of its times."""
+    both = [part for part in (first, second) if part["valid"]]
+    merged: dict[str, Any] = {"valid": first["valid"] + second["valid"]}
+    if both:
+        merged |= {"min": min(p["min"] for p in both), "max": max(p["max"] for p in both)}
+    return {**merged, "shards": [*first["shards"], *second["shards"]]}
+
+
 def _guard(store: Store, tile: Tile, ds: xr.Dataset) -> int:
     """Refuse whatever is not exactly shards of `tile`; gives the position of its first time."""
     where, faults = f"{store.path}, tile {tile.name}", Faults()

@@ -145,7 +145,9 @@ class Decoded(BackendArray):
         assert self.plan is not None
         months = self.plan.months[wanted]
         if not wanted.size or self.plan.is_identity:
-            return self.decoding.finish(self._stored((_as_slice(wanted), *rest)), months)
+            return self.decoding.finish(
+                self._stored((_as_slice(self.plan.first[wanted]), *rest)), months
+            )
         lead = self.stored[(slice(0, 1), *rest)].shape[1:]
         out = np.full((wanted.size, *lead), np.nan, np.float32)
         size = self.plan.expected * max(1, int(np.prod(lead))) * 8

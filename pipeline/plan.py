@@ -77,12 +77,14 @@ def plan_cube(
     *,
     window_bytes: int | None = None,
     tile_seconds: float | None = None,
+    held_bytes: int | None = None,
 ) -> Plan:
     """The cost of filling `template` from sources of `source_bytes` (float32, on its extent).
 
     `land_share` is the share of tiles that have values: others are neither stored nor encoded.
     `window_bytes` (of the largest source's window of a tile) and `tile_seconds` (to regrid a tile)
-    replace what is otherwise guessed from `source_bytes`.
+    replace what is otherwise guessed from `source_bytes`; `held_bytes` is what a tile's values
+    take at once, by default all of them.
     """
     rates = rates or Rates()
     tiles = math.prod(template.counts)
@@ -95,8 +97,9 @@ def plan_cube(
     source_tile = int(source_bytes * min(1.0, a_tile / cells * HALO_SHARE))
     if window_bytes is not None:
         source_tile = min(window_bytes, LARGEST_BLOCK)
-    tile_values = sum(_shard_bytes(template, key, whole=True) for key in sizes)
-    largest = max(_shard_bytes(template, key) for key in sizes)
+    if held_bytes is None:
+        held_bytes = sum(shard_bytes(template, key, whole=True) for key in sizes)
+    largest = max(shard_bytes(template, key) for key in sizes)
     work = source_bytes / rates.read + (source_bytes + values) / rates.compute
     if tile_seconds is not None:
         work = tiles * tile_seconds
@@ -107,7 +110,7 @@ def plan_cube(
         bytes_read=source_bytes,
         bytes_values=values,
         bytes_stored=stored,
-        memory=PROCESS_BYTES + SOURCE_COPIES * source_tile + tile_values + largest,
+        memory=PROCESS_BYTES + SOURCE_COPIES * source_tile + held_bytes + largest,
         shards=shards,
         largest_shard=largest,
         inodes=math.ceil(shards * land_share) + _other_inodes(template, tiles),
@@ -120,7 +123,7 @@ def _variable_bytes(template: CubeTemplate, name: str) -> int:
     return math.prod(shape) * np.dtype(template.variables[name].dtype).itemsize
 
 
-def _shard_bytes(template: CubeTemplate, name: str, whole: bool = False) -> int:
+def shard_bytes(template: CubeTemplate, name: str, whole: bool = False) -> int:
     """Values of one shard in bytes; `whole`: of a tile's whole time axis."""
     shape, shard, _ = template.layout(name)
     lengths = [min(n, s) for n, s in zip(shape, shard, strict=True)]

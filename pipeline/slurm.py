@@ -61,6 +61,9 @@ class SlurmConfig(Frozen):
     scratch: str | None = None
     """Local disk of a node for spilled data [local_directory]."""
     interface: str | None = None
+    python: str | None = None
+    """What runs Python in a job, such as `apptainer exec --nv stefaland.sif python`; by default
+    the Python that submits [`stefaland submit`]."""
     parts: int = Field(8, gt=0)
     """Jobs of the array that shares a tiled stage [`stefaland submit`]."""
     stages: dict[JobName, JobConfig] = Field(default_factory=dict)

@@ -65,6 +65,12 @@ class Store:
     time: np.ndarray | None
     layouts: Mapping[str, ShardLayout]
 
+    @property
+    def time_shard(self) -> int:
+        """Time steps in a shard of the variables that have a time axis; 1 without any."""
+        lengths = {v.shard[0] for v in self.layouts.values() if "time" in v.dims}
+        return max(lengths, default=1)
+
     def owns(self, tile: Tile) -> bool:
         """Whether `tile` is one of the tiles that fill this store."""
         (rows, cols), (height, width) = self.grid.shape, self.tile

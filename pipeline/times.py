@@ -5,7 +5,8 @@ Upstream: the coordinate of an opened source. Downstream: `decoded` reads by the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import date
 
 import cftime
 import numpy as np
@@ -34,9 +35,9 @@ class TimePlan:
 
     @property
     def is_identity(self) -> bool:
-        """Whether canonical steps are the files' own, one by one."""
+        """Whether canonical steps are steps of the files, one by one without a gap."""
         return self.expected == 1 and bool(
-            (self.count == 1).all() and np.array_equal(self.first, np.arange(self.first.size))
+            (self.count == 1).all() and (np.diff(self.first) == 1).all()
         )
 
     @property
@@ -82,7 +83,23 @@ def time_plan(times: np.ndarray, axis: TimeAxis, where: str) -> TimePlan:
             "Fetch what is missing, or say `time: {gaps: missing}` to have NaN there.",
         )  # fmt: skip
     faults.raise_if_any()
-    return plan if full is None or full.size == plan.values.size else _filled(plan, full)
+    plan = plan if full is None or full.size == plan.values.size else _filled(plan, full)
+    return plan if axis.period is None else _within(plan, axis.period, where)
+
+
+def _within(plan: TimePlan, period: tuple[date, date], where: str) -> TimePlan:
+    """The steps of the days from the first of `period` to its last, all of which must be there."""
+    first, last = (np.datetime64(day, "D") for day in period)
+    days = plan.values.astype("datetime64[D]")
+    if first > last or days[0] > first or days[-1] < last:
+        raise bad_input(
+            where, f"times from {days[0]} to {days[-1]}", f"the period {first} to {last}",
+            "Change `time: {period: [...]}`.",
+        )  # fmt: skip
+    inside = (days >= first) & (days <= last)
+    return replace(
+        plan, values=plan.values[inside], first=plan.first[inside], count=plan.count[inside]
+    )
 
 
 def _standard(times: np.ndarray, axis: TimeAxis, where: str) -> np.ndarray:

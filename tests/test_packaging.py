@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import subprocess
 import tomllib
 from pathlib import Path
 
@@ -71,3 +72,25 @@ def test_every_packaged_file_beside_the_code_has_a_pattern() -> None:
         for path in (ROOT / package).rglob("*"):
             if path.is_file() and path.suffix != ".py" and path.parent.name != "__pycache__":
                 assert any(path.match(pattern) for pattern in patterns), path
+
+
+@pytest.mark.parametrize("recipe", ["Dockerfile", "apptainer.def"])
+def test_containers_hold_every_package_and_the_tested_torch(recipe: str) -> None:
+    text = (ROOT / recipe).read_text()
+    pinned = re.search(r"^torch==(.+)$", (ROOT / "constraints.txt").read_text(), re.M)
+    assert pinned is not None
+    assert set(re.findall(r"torch==(\S+)", text)) == {pinned.group(1)}
+    assert all("-c constraints.txt" in line for line in text.splitlines() if "pip install" in line
+               and not line.startswith("#"))  # fmt: skip
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    for package in project["packages"]["find"]["include"]:
+        assert re.search(rf"\b{package.rstrip('*')} ", text), package
+
+
+def test_batch_scripts_are_shipped_and_valid_shell() -> None:
+    scripts = sorted((ROOT / "workflows" / "slurm").glob("*.s*"))
+    names = [script.name for script in scripts]
+    assert names == ["array.sbatch", "requeue.sh", "stage.sbatch", "train.sbatch"]
+    for script in scripts:
+        done = subprocess.run(["bash", "-n", str(script)], capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
+import workflows.regrid_tile
 from pipeline.catalog import Source, Variable
 from pipeline.cube import create_cube
 from pipeline.grid import TargetGrid, read_grids
 from pipeline.store import open_cube
 from stefaland.errors import InputError
-from workflows.regrid import RegridTask, regrid_source, regrid_tile, template_of
+from workflows.regrid_tile import RegridTask, held_bytes, regrid_source, regrid_tile, template_of
 
 GRID = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 60), 10.0)
 VARIABLES = {
@@ -117,3 +119,75 @@ def test_tiles_beyond_a_source_are_missing_with_no_coverage(
             inside[4:8, 10:14] = True
             np.testing.assert_array_equal(ds["rain"].notnull(), inside[rows, cols])
             np.testing.assert_array_equal(ds["rain_coverage"] > 0, inside[rows, cols])
+
+
+@pytest.fixture(scope="module")
+def long_task(tmp_path_factory: pytest.TempPathFactory) -> RegridTask:
+    """Two sources of 2,500 days and one without time; no gaps are filled."""
+    folder = tmp_path_factory.mktemp("long")
+    random = np.random.default_rng(4)
+    sources = []
+    for name, days in (("rain", 2500), ("land_fraction", 0), ("truth", 2600)):
+        one = source(folder, name, random.random((12, 36)))
+        if days:
+            values = random.random((days, 12, 36)).astype(np.float32)
+            values[:, 3:5, 7:9] = np.nan
+            time = np.datetime64("2001-01-01", "ns") + np.arange(days) * np.timedelta64(1, "D")
+            with xr.open_dataset(one.uri) as ds:
+                places = {n: ds[n].values for n in ("lat", "lon")}
+            da = xr.DataArray(values, {"time": time, **places}, ("time", "lat", "lon"), name,
+                              {"units": "1"})  # fmt: skip
+            da.to_netcdf(folder / f"{name}_long.nc")
+            one = one.model_copy(update={"uri": str(folder / f"{name}_long.nc")})
+        sources.append(one)
+    cut = sources[2].time.model_copy(update={"period": (date(2001, 1, 1), date(2007, 11, 5))})
+    sources[2] = sources[2].model_copy(update={"time": cut})
+    return RegridTask(folder / "none", GRID, tuple(sources), VARIABLES)
+
+
+def test_shards_in_time_change_no_value_and_are_filled_one_by_one(
+    long_task: RegridTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores = {}
+    for name, steps in (("one", 4096), ("cut", 1024)):
+        own = replace(long_task, store=tmp_path / f"{name}.zarr")
+        template = template_of(own, (6, 12), steps)
+        create_cube(own.store, template, {})
+        summaries = [regrid_tile(own, tile) for tile in template.tiles]
+        stores[name] = open_cube(own.store).load(), summaries
+    (one, whole), (cut, parts) = stores["one"], stores["cut"]
+    assert one.sizes["time"] == 2500
+    xr.testing.assert_identical(one, cut)
+    assert len(list((tmp_path / "cut.zarr/rain/c/2").rglob("*"))) > 0
+    for a, b in zip(whole, parts, strict=True):
+        assert {k: (v["valid"], v.get("max")) for k, v in a.items()} == {
+            k: (v["valid"], v.get("max")) for k, v in b.items()
+        }
+        assert [len(b[name]["shards"]) for name in ("rain", "land_fraction")] == [3, 1]
+    steps = []
+    real = workflows.regrid_tile.regrid
+    monkeypatch.setattr(
+        workflows.regrid_tile, "regrid",
+        lambda ds, *a, **k: steps.append(ds.sizes.get("time", 0)) or real(ds, *a, **k),
+    )  # fmt: skip
+    own = replace(long_task, store=tmp_path / "cut.zarr")
+    regrid_tile(own, template_of(own, (6, 12), 1024).tiles[0])
+    assert max(steps) == 1024, "more than a shard was held"
+
+
+def test_sources_of_other_times_are_named_with_the_cure(long_task: RegridTask) -> None:
+    whole = long_task.sources[2]
+    uncut = whole.model_copy(update={"time": whole.time.model_copy(update={"period": None})})
+    task = replace(long_task, sources=(*long_task.sources[:2], uncut))
+    with pytest.raises(InputError, match=r"truth.*2600 steps.*2500 steps.*period: \[first day"):
+        template_of(task, (6, 12))
+    late = whole.time.model_copy(update={"period": (date(2001, 1, 1), date(2010, 1, 1))})
+    task = replace(long_task, sources=(whole.model_copy(update={"time": late}),))
+    with pytest.raises(InputError, match="the period 2001-01-01 to 2010-01-01"):
+        template_of(task, (6, 12))
+
+
+def test_a_plan_counts_one_shard_of_one_source(long_task: RegridTask) -> None:
+    template = template_of(long_task, (6, 12), 1024)
+    assert held_bytes(long_task, template) == 2 * 1024 * 6 * 12 * 4
+    assert held_bytes(replace(long_task, fill_distance=1), template) is None

@@ -34,6 +34,8 @@ class CubeSpec(Frozen):
 
     grid: str | None = None
     tile: tuple[int, int] = (64, 64)
+    time_shard: int | None = Field(None, gt=0)
+    """Time steps in a file; by default as many as make 256 MiB."""
     locations: str | None = None
     """Catalog entry of units or basins; its sites are the cells."""
     points_from: str | None = None

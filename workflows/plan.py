@@ -21,7 +21,8 @@ from stefaland.errors import InputError
 from workflows import check
 from workflows.context import CONSOLE, Run
 from workflows.predict import template_variables
-from workflows.regrid import RegridTask, filled_window, regrid_task, template_of, used_sources
+from workflows.regrid import regrid_task, used_sources
+from workflows.regrid_tile import RegridTask, filled_window, held_bytes, template_of
 from workflows.stages import NEEDS, stage_module, stage_state
 
 PIECE = 4
@@ -41,17 +42,25 @@ def cube_plans(run: Run) -> list[tuple[Plan, CubeTemplate]]:
         if not spec.grid:
             continue
         task = regrid_task(run, cube)
-        window = seconds = None
+        window = seconds = held = None
         if spec.points_from:
             names = {str(run.config.inputs.target): template_variables(run)["quality_flag"]}
             template = cube_template(run.grid(cube), None, names, spec.tile)
         else:
-            template = template_of(task, spec.tile)
+            template = template_of(task, spec.tile, spec.time_shard)
             window, seconds = window_bytes(task, template), tile_seconds(task, template)
+            held = held_bytes(task, template)
         # One cube's chunks tell the machine's rates; measuring takes less than a second.
         rates = rates or probe(template, _existing(run.folder))
         plan = plan_cube(
-            cube, template, size, workers, rates, window_bytes=window, tile_seconds=seconds
+            cube,
+            template,
+            size,
+            workers,
+            rates,
+            window_bytes=window,
+            tile_seconds=seconds,
+            held_bytes=held,
         )
         plans.append((plan, template))
     return plans

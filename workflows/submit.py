@@ -97,7 +97,7 @@ def job_environment(run: Run, job: Job) -> dict[str, str]:
     environment = {
         "STEFALAND_SLURM": str(scripts_folder()),
         "STEFALAND_PROLOGUE": str(jobs_folder(run).resolve() / "prologue.sh"),
-        "STEFALAND_PYTHON": sys.executable,
+        "STEFALAND_PYTHON": slurm.python or sys.executable,
     }
     if job.script == "array.sbatch":
         environment["STEFALAND_PARTS"] = str(settings.parts or slurm.parts)

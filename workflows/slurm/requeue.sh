@@ -7,7 +7,8 @@
 if [ -n "${STEFALAND_PROLOGUE:-}" ]; then
   source "$STEFALAND_PROLOGUE"
 fi
-python=${STEFALAND_PYTHON:-python}
+# Several words are fine: apptainer exec --nv stefaland.sif python
+read -r -a python <<<"${STEFALAND_PYTHON:-python}"
 # As many threads as cores were given: more only wait for each other.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
 

@@ -1,0 +1,79 @@
+"""python -m benchmarks.paper_plan
+
+What a run of forty years at 0.1 degrees with eight daily forcings takes on 32 nodes: bytes, files
+and core hours, from this machine's measured rates (each with the benchmark it comes from).
+"""
+
+from __future__ import annotations
+
+import argparse
+
+import numpy as np
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.grid import read_grids
+from pipeline.plan import plan_cube
+from pipeline.template import cube_template
+from workflows.context import catalog_path
+
+YEARS, VARIABLES, TILE = 40, 8, 128
+LAND_SHARE = 0.34
+"""Of the cells between 60 S and 84 N."""
+
+
+def plan(time_shard: int) -> dict[str, float]:
+    """Bytes and files of the cube of forcings, by the arithmetic of `stefaland plan`."""
+    grid = read_grids(catalog_path("grids.yml"))["global_0p1deg"]
+    axis = np.arange("1985-01-01", f"{1985 + YEARS}-01-01", dtype="datetime64[D]")
+    names = {f"forcing_{i}": {"dims": ("time", "y", "x")} for i in range(VARIABLES)}
+    template = cube_template(grid, axis, names, TILE, time_shard=time_shard)
+    values = 4 * VARIABLES * axis.size * grid.shape[0] * grid.shape[1]
+    made = plan_cube("forcings", template, values, workers=1024)
+    return {
+        "days": axis.size, "cells": grid.shape[0] * grid.shape[1], "tiles": made.tiles,
+        "read": made.bytes_read, "stored": made.bytes_stored, "inodes": made.inodes,
+        "largest": made.largest_shard, "memory": made.memory,
+    }  # fmt: skip
+
+
+def main() -> None:
+    """Print bytes and files, then core hours."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--nodes", type=int, default=32)
+    parser.add_argument("--cores", type=int, default=32, help="of a node")
+    parser.add_argument("--time-shard", type=int, default=3653, help="days in a file")
+    parser.add_argument("--regrid-mb", type=float, default=75.0, help="MB/s a core: stage")
+    parser.add_argument("--forward", type=float, default=25.0, help="cell years/s a core: model")
+    parser.add_argument("--training", type=float, default=6.5, help="samples/s a core: model")
+    parser.add_argument("--storage-gb", type=float, default=5.0, help="GB/s of the file system")
+    parser.add_argument("--price", type=float, default=0.04, help="of a core hour")
+    parser.add_argument("--epochs", type=int, default=30)
+    given = parser.parse_args()
+    cube = plan(given.time_shard)
+    cores = given.nodes * given.cores
+    land = LAND_SHARE * cube["cells"]
+    console = Console()
+    console.print(
+        f"{cube['days']:,} days, {cube['cells']:,} cells, {cube['tiles']:,} tiles; "
+        f"reads {cube['read'] / 1e12:.2f} TB, stores {cube['stored'] / 1e12:.2f} TB in "
+        f"{cube['inodes']:,} files of at most {cube['largest'] / 1e6:.0f} MB; "
+        f"{cube['memory'] / 1e9:.1f} GB a worker"
+    )
+    # Windows of 365 days that overlap by half, so that every day has its history.
+    years = 2 * YEARS * land
+    work = {
+        "regrid": (cube["read"] / (1e6 * given.regrid_mb), cube["read"] + cube["stored"]),
+        "pretrain (CPU)": (given.epochs * land / given.training, cube["stored"] * LAND_SHARE),
+        "predict (CPU)": (years / given.forward, cube["stored"] * LAND_SHARE),
+    }
+    table = Table("stage", "core hours", f"hours on {cores:,} cores", "hours of I/O", "cost")
+    for name, (seconds, moved) in work.items():
+        hours, waiting = seconds / 3600, moved / (1e9 * given.storage_gb) / 3600
+        table.add_row(name, f"{hours:,.0f}", f"{hours / cores:.2f}", f"{waiting:.2f}",
+                      f"{hours * given.price:,.0f}")  # fmt: skip
+    console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""python -m benchmarks.scaling [--config quickstart]
+
+Strong scaling, 1 → 2 workers, of the regrid and predict stages of a shipped run, with the machine's
+own limit beside it: what two plain NumPy processes get done at once, to one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+WORK = """
+import time, numpy as np
+a = np.random.default_rng(0).random((400, 400)); began = time.perf_counter()
+for _ in range(1000): a @ a
+print(time.perf_counter() - began)
+"""
+SHORT = ("pretrain.epochs=1", "finetune.epochs=1", "finetune.baselines=[climatology]")
+
+
+def command(config: str, *arguments: str) -> list[str]:
+    """A command line of ours."""
+    settings = [part for key in SHORT for part in ("--set", key)]
+    return [sys.executable, "-m", "workflows.cli", arguments[0], config, *arguments[1:], *settings]
+
+
+def at_once(commands: list[list[str]], runs: Path) -> float:
+    """Seconds until all are done; a failing one ends the benchmark."""
+    environment = {**os.environ, "STEFALAND_RUNS": str(runs), "OMP_NUM_THREADS": "1",
+                   "OPENBLAS_NUM_THREADS": "1"}  # fmt: skip
+    began = time.perf_counter()
+    started = [subprocess.Popen(words, env=environment, stdout=subprocess.DEVNULL)
+               for words in commands]  # fmt: skip
+    for process in started:
+        if process.wait():
+            raise SystemExit(f"{' '.join(process.args)} failed")  # type: ignore[arg-type]
+    return time.perf_counter() - began
+
+
+def regrid_seconds(config: str, runs: Path, workers: int) -> float:
+    """The stage's own time, without the start of the command."""
+    shutil.rmtree(runs, ignore_errors=True)
+    at_once([command(config, "regrid", "--set", f"cluster.workers={workers}",
+                     "--set", "cluster.dashboard_port=0")], runs)  # fmt: skip
+    (marker,) = runs.glob("*/.stages/regrid.finished.json")
+    return float(json.loads(marker.read_text())["seconds"])
+
+
+def predict_seconds(config: str, runs: Path, parts: int) -> float:
+    """Wall time of the parts at once, with the start of their processes."""
+    (run,) = (path.parent for path in runs.glob("*/.stages"))
+    for path in (run / "predictions", *run.glob("ledger/predict-*")):
+        shutil.rmtree(path, ignore_errors=True)
+    for path in run.glob(".stages/predict.*"):
+        path.unlink()
+    return at_once(
+        [command(config, "predict", "--part", f"{i}/{parts}") for i in range(1, parts + 1)]
+        if parts > 1
+        else [command(config, "predict")],
+        runs,
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--config", default="quickstart")
+    config = parser.parse_args().config
+    table = Table("work", "1 worker s", "2 workers s", "times as fast")
+    with tempfile.TemporaryDirectory() as folder:
+        runs = Path(folder)
+        plain = [sys.executable, "-c", WORK]
+        one, two = at_once([plain], runs), at_once([plain, plain], runs)
+        table.add_row("NumPy, once and twice the work", f"{one:.1f}", f"{two:.1f}",
+                      f"{2 * one / two:.2f}")  # fmt: skip
+        one, two = (regrid_seconds(config, runs, n) for n in (1, 2))
+        table.add_row("regrid", f"{one:.1f}", f"{two:.1f}", f"{one / two:.2f}")
+        at_once([command(config, "run", "--until", "finetune")], runs)
+        one, two = (predict_seconds(config, runs, n) for n in (1, 2))
+        table.add_row("predict, with start-up", f"{one:.1f}", f"{two:.1f}", f"{one / two:.2f}")
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
