@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.grid import read_grids
-from pipeline.plan import plan_cube
+from pipeline.plan import plan_cube, shard_bytes
 from pipeline.template import cube_template
 from workflows.context import catalog_path
 
@@ -29,7 +29,10 @@ def plan(time_shard: int) -> dict[str, float]:
     names = {f"forcing_{i}": {"dims": ("time", "y", "x")} for i in range(VARIABLES)}
     template = cube_template(grid, axis, names, TILE, time_shard=time_shard)
     values = 4 * VARIABLES * axis.size * grid.shape[0] * grid.shape[1]
-    made = plan_cube("forcings", template, values, workers=1024)
+    # A source's variable and its coverage, a shard at a time; its window in blocks.
+    held = 2 * shard_bytes(template, "forcing_0")
+    made = plan_cube("forcings", template, values, workers=1024, window_bytes=2**28,
+                     held_bytes=held)  # fmt: skip
     return {
         "days": axis.size, "cells": grid.shape[0] * grid.shape[1], "tiles": made.tiles,
         "read": made.bytes_read, "stored": made.bytes_stored, "inodes": made.inodes,
@@ -42,7 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=32)
     parser.add_argument("--cores", type=int, default=32, help="of a node")
-    parser.add_argument("--time-shard", type=int, default=3653, help="days in a file")
+    parser.add_argument("--time-shard", type=int, default=4096, help="days in a file")
     parser.add_argument("--regrid-mb", type=float, default=75.0, help="MB/s a core: stage")
     parser.add_argument("--forward", type=float, default=25.0, help="cell years/s a core: model")
     parser.add_argument("--training", type=float, default=6.5, help="samples/s a core: model")

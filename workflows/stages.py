@@ -134,8 +134,8 @@ def _run_stage(run: Run, name: str, begin: Callable[[bool], bool] = bool) -> Non
         result = module.main(run)
     if run.part != (1, 1):
         CONSOLE.print(
-            f"{name:>9}  part {run.part[0]}/{run.part[1]} done; after the last part, run the stage"
-            " once more without --part to end it"
+            f"{name:>9}  part {run.part[0]}/{run.part[1]} done in {monitor.seconds:.1f} s; "
+            "after the last part, run the stage once more without --part to end it"
         )
         return
     state.finish(monitor.seconds, monitor.peak_bytes, result)
