@@ -142,10 +142,8 @@ def test_clusters_that_cannot_be_had(settings, where, monkeypatch):
     assert raised.value.faults[0].where == where
 
 
-@pytest.mark.skipif(
-    any((Path(p) / "sbatch").exists() for p in os.get_exec_path()), reason="SLURM is here"
-)
-def test_slurm_where_there_is_none_says_so():
+def test_slurm_where_there_is_none_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="no sbatch"), connect(ClusterConfig(kind="slurm")):
         pass
 
