@@ -1,6 +1,6 @@
 """The baselines by name, fitted on one fold under one budget and one interface.
 
-Upstream: baselines.py, lstm.py, finetune.py. Downstream: the finetune and score stages.
+Upstream: baselines.py, regression.py, finetune.py. Downstream: the finetune and score stages.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from pathlib import Path
 
 import torch
 
-from stefaland.baselines import Climatology, Predictor, Ridge
+from stefaland.baselines import Climatology, Predictor
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.dataset import CellData
 from stefaland.errors import bad_input, nearest_name
 from stefaland.finetune import finetune, finetune_lstm, load_member, target_scaling
 from stefaland.log import RunLog
 from stefaland.normalise import Normaliser
+from stefaland.regression import GradientBoosting, Ridge
 from stefaland.splits import Fold
 
 
@@ -57,6 +58,13 @@ def _ridge(given: Rivalry) -> Predictor:
     )
 
 
+def _gradient_boosting(given: Rivalry) -> Predictor:
+    return GradientBoosting.fit(
+        given.inputs(), given.fold, given.full_normaliser(), cyclic=given.config.cyclic,
+        seed=given.config.seed,
+    )  # fmt: skip
+
+
 def _lstm(given: Rivalry) -> Predictor:
     folder = finetune_lstm(
         given.inputs(), given.fold, given.config, given.folder, hidden=given.model_config.d_model,
@@ -76,6 +84,7 @@ def _scratch(given: Rivalry) -> Predictor:
 BASELINES: dict[str, Callable[[Rivalry], Predictor]] = {
     "climatology": _climatology,
     "ridge": _ridge,
+    "gradient_boosting": _gradient_boosting,
     "lstm": _lstm,
     "scratch": _scratch,
 }
