@@ -35,9 +35,11 @@ def _season(time: NDArray[np.datetime64]) -> NDArray[np.int64]:
 class Climatology:
     """Training mean of each time step; of each month where a step has no training value.
 
-    A cell that trained itself (temporal folds) has its own monthly mean.
+    A cell that trained itself (folds of kind `time`) has its own monthly mean.
     """
 
+    time: NDArray[np.datetime64]
+    """[T] of the training table."""
     step_mean: Array
     """[T, O], NaN without training values."""
     step_spread: Array
@@ -56,24 +58,22 @@ class Climatology:
         months = _season(train.time)
         by_month = [values[:, months == m].reshape(-1, values.shape[-1]) for m in range(12)]
         own = {}
-        if fold.kind == "temporal":
+        if fold.kind == "time":
             means = np.stack([mean_and_std(values[:, months == m], 1)[0] for m in range(12)], 1)
             own = dict(zip(train.cell.tolist(), means, strict=True))
         month = [mean_and_std(v, 0) for v in by_month]
         return cls(
-            *mean_and_std(values, 0),
+            train.time, *mean_and_std(values, 0),
             np.stack([m for m, _ in month]), np.stack([s for _, s in month]), own,
         )  # fmt: skip
 
     def predict(self, data: CellData) -> dict[str, NDArray[np.float32]]:
         """The same series for every cell without a past of its own."""
         months = _season(data.time)
-        same = len(self.step_mean) == len(data.time)
-        mean, spread = self.month_mean[months], self.month_spread[months]
-        if same:
-            known = np.isfinite(self.step_mean)
-            mean = np.where(known, self.step_mean, mean)
-            spread = np.where(known, self.step_spread, spread)
+        place = np.searchsorted(self.time, data.time).clip(max=len(self.time) - 1)
+        known = (self.time[place] == data.time)[:, None] & np.isfinite(self.step_mean[place])
+        mean = np.where(known, self.step_mean[place], self.month_mean[months])
+        spread = np.where(known, self.step_spread[place], self.month_spread[months])
         means = np.repeat(mean[None], len(data), 0)
         for i, cell in enumerate(data.cell.tolist()):
             if cell in self.own:

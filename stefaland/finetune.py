@@ -21,6 +21,7 @@ from stefaland.dataset import CellData, fit_normaliser
 from stefaland.distributed import barrier, is_main, process_group
 from stefaland.errors import bad_input
 from stefaland.finetuned import FinetunedModel
+from stefaland.leakage import check_scaler, check_statistics
 from stefaland.log import RunLog
 from stefaland.loop import fingerprint, fit
 from stefaland.lstm import LSTMConfig, LSTMNetwork, is_lstm, load_lstm, save_lstm
@@ -83,8 +84,12 @@ def train_network(
 def target_scaling(
     data: CellData, fold: Fold, given: Normaliser | None, transforms: Mapping[str, str] | None
 ) -> Normaliser:
-    """The targets' scalings: those of `given`, or of the fold's training cells and period."""
+    """The targets' scalings: those of `given`, or of the fold's training cells and period.
+
+    Raises `InputError` where those of `given` come from other cells or days.
+    """
     if given is not None and all(name in given.scalings for name in data.target_names):
+        check_statistics(data, fold, given, data.target_names)
         return given.selected(data.target_names)
     rows = data.rows(fold.train)
     return fit_normaliser(data, rows, fold.train_period, dict(transforms or {}), data.target_names)
@@ -108,9 +113,10 @@ def finetune(
 
     `pretrained` None trains the same network from scratch: then `model_config` and the inputs'
     `normaliser` are needed, and all of it is trained. The target's scaling is that of `normaliser`
-    where it has one, or that of the training cells under `transforms`.
+    where it has one, or that of the training cells under `transforms`. The inputs' is always the
+    pretrained encoder's.
     Resumes by itself. Raises `InputError` before training for variables or statistics that are
-    missing and for a fold without targets.
+    missing or not the training part's, and for a fold without targets.
     """
     folder = Path(folder)
     encoder, model_config, inputs = _start(pretrained, model_config, normaliser)
@@ -142,7 +148,10 @@ def _start(
         encoder, stored = load_checkpoint(pretrained)
         if not isinstance(encoder, StefaLand):
             raise bad_input(str(pretrained), "a finetuned network", "a pretrained StefaLand")
-        return encoder, encoder.config, Normaliser.from_dict(stored["normaliser"])
+        own = Normaliser.from_dict(stored["normaliser"])
+        if normaliser is not None:
+            check_scaler(normaliser, own, (*encoder.config.forcings, *encoder.config.statics))
+        return encoder, encoder.config, own
     if model_config is None or normaliser is None:
         raise bad_input(
             "finetuning without pretraining", "no model_config or no normaliser", "both"

@@ -51,7 +51,7 @@ def test_climatology_is_the_training_mean_of_each_step() -> None:
 
 def test_temporal_climatology_knows_each_cell_and_no_test_day() -> None:
     (fold,) = make_folds(
-        "temporal", Locations(DAILY.cell.numpy(), DAILY.lonlat.numpy()),
+        "time", Locations(DAILY.cell.numpy(), DAILY.lonlat.numpy()),
         train_period=("2001-01-01", "2001-04-30"), test_period=("2001-05-01", "2001-07-19"),
     )  # fmt: skip
     spoiled = DAILY.target.clone()
