@@ -33,9 +33,10 @@ def _season(time: NDArray[np.datetime64]) -> NDArray[np.int64]:
 
 @dataclass(frozen=True)
 class Climatology:
-    """Training mean of each time step; of each month where a step has no training value.
+    """Training mean of each time step; of its month where the step has no training value; of all
+    where the month has none.
 
-    A cell that trained itself (folds of kind `time`) has its own monthly mean.
+    A cell that trained itself (folds of kind `time`) has means of its own.
     """
 
     time: NDArray[np.datetime64]
@@ -60,12 +61,15 @@ class Climatology:
         own = {}
         if fold.kind == "time":
             means = np.stack([mean_and_std(values[:, months == m], 1)[0] for m in range(12)], 1)
+            means = np.where(np.isfinite(means), means, mean_and_std(values, 1)[0][:, None])
             own = dict(zip(train.cell.tolist(), means, strict=True))
         month = [mean_and_std(v, 0) for v in by_month]
-        return cls(
-            train.time, *mean_and_std(values, 0),
-            np.stack([m for m, _ in month]), np.stack([s for _, s in month]), own,
-        )  # fmt: skip
+        whole = mean_and_std(values.reshape(-1, values.shape[-1]), 0)
+        mean, spread = (
+            np.stack([np.where(np.isfinite(law[i]), law[i], whole[i]) for law in month])
+            for i in (0, 1)
+        )
+        return cls(train.time, *mean_and_std(values, 0), mean, spread, own)
 
     def predict(self, data: CellData) -> dict[str, NDArray[np.float32]]:
         """The same series for every cell without a past of its own."""
