@@ -18,6 +18,7 @@ from stefaland.errors import bad_input, nearest_name
 from stefaland.finetune import finetune, finetune_lstm, load_member, target_scaling
 from stefaland.log import RunLog
 from stefaland.normalise import Normaliser
+from stefaland.persistence import Persistence
 from stefaland.regression import GradientBoosting, Ridge
 from stefaland.splits import Fold
 
@@ -52,6 +53,10 @@ def _climatology(given: Rivalry) -> Predictor:
     return Climatology.fit(given.data, given.fold)
 
 
+def _persistence(given: Rivalry) -> Predictor:
+    return Persistence.fit(given.data, given.fold)
+
+
 def _ridge(given: Rivalry) -> Predictor:
     return Ridge.fit(
         given.inputs(), given.fold, given.full_normaliser(), cyclic=given.config.cyclic
@@ -83,6 +88,7 @@ def _scratch(given: Rivalry) -> Predictor:
 
 BASELINES: dict[str, Callable[[Rivalry], Predictor]] = {
     "climatology": _climatology,
+    "persistence": _persistence,
     "ridge": _ridge,
     "gradient_boosting": _gradient_boosting,
     "lstm": _lstm,
