@@ -24,8 +24,8 @@ from stefaland.finetuned import FinetunedModel
 from stefaland.leakage import check_scaler, check_statistics
 from stefaland.log import RunLog
 from stefaland.loop import fingerprint, fit
-from stefaland.lstm import LSTMConfig, LSTMNetwork, is_lstm, load_lstm, save_lstm
 from stefaland.mae import StefaLand
+from stefaland.networks import Settings, holds_network, load_network, make_network, save_network
 from stefaland.normalise import Normaliser
 from stefaland.predict import Member
 from stefaland.splits import Fold
@@ -167,47 +167,46 @@ def weights_identity(model: nn.Module | None) -> int:
     return code
 
 
-def finetune_lstm(
+def train_baseline(
+    settings: Settings,
     data: CellData,
     fold: Fold,
     config: FinetuneConfig,
     folder: str | Path,
     *,
-    hidden: int,
     normaliser: Normaliser,
     device: torch.device | str = "cpu",
     log: RunLog | None = None,
 ) -> Path:
-    """Train the LSTM baseline on the fold as `finetune` does; gives its folder."""
+    """Train a baseline network on the fold as `finetune` does; gives its folder.
+
+    `normaliser` must know inputs and target, `InputError` otherwise.
+    """
     folder = Path(folder)
-    settings = LSTMConfig(
-        forcings=data.forcing_names, statics=data.static_names, n_targets=len(data.target_names),
-        hidden=hidden, head=config.head, cyclic=config.cyclic,
-    )  # fmt: skip
-    normaliser.require((*data.forcing_names, *data.static_names, *data.target_names), "LSTM")
+    normaliser.require((*data.forcing_names, *data.static_names, *data.target_names), "baseline")
     with process_group(device) as place:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            model = LSTMNetwork(settings)
+            model = make_network(settings)
         identity = fingerprint(settings.model_dump(mode="json"))
         stored = train_network(
             model, data, fold, config, normaliser, folder, device=place, log=log, identity=identity
         )
         if is_main():
-            save_lstm(folder, model, stored)
+            save_network(folder, model, stored)
         barrier()
     return folder
 
 
 def load_member(folder: str | Path, device: torch.device | str = "cpu") -> Member:
-    """A finetuned network or an LSTM baseline, ready for `predict_cells`.
+    """A finetuned network or a baseline network, ready for `predict_cells`.
 
     Raises `InputError` for a folder that holds neither, or a network without a target.
     """
     model: nn.Module
-    settings: LSTMConfig | ModelConfig
-    if is_lstm(folder):
-        network, stored = load_lstm(folder)
+    settings: Settings | ModelConfig
+    if holds_network(folder):
+        network, stored = load_network(folder)
         model, settings = network, network.config
         categorical: tuple[str, ...] = ()
     else:
