@@ -30,7 +30,9 @@ class Persistence:
     when: NDArray[np.datetime64]
     """[n, O] its time; NaT without one."""
     spread: Array
-    """[O] root mean square error of the same rule within those periods."""
+    """[n, O] root mean square error of the same rule within those periods."""
+    spread_of_all: Array
+    """[O] the same over all sites, for those without a past."""
 
     @classmethod
     def fit(cls, data: CellData, fold: Fold) -> Persistence:
@@ -52,20 +54,23 @@ class Persistence:
         valid = np.isfinite(gap)
         square = np.where(valid, gap, 0.0) ** 2
         with np.errstate(invalid="ignore"):
-            spread = np.sqrt(square.sum((0, 1)) / valid.sum((0, 1)))
-        return cls(seen.cell.numpy(), last, when, spread)
+            spread = np.sqrt(square.sum(1) / valid.sum(1))
+            of_all = np.sqrt(square.sum((0, 1)) / valid.sum((0, 1)))
+        spread = np.where(np.isfinite(spread), spread, of_all)
+        return cls(seen.cell.numpy(), last, when, spread, of_all)
 
     def predict(self, data: CellData) -> dict[str, NDArray[np.float32]]:
         """`mean` and `spread` [N, T, O]; a table without observations keeps the last known ones."""
         cells = data.cell.numpy()
         row = np.searchsorted(self.cell, cells).clip(max=len(self.cell) - 1)
-        past = (self.cell[row] == cells)[:, None] & (self.when[row] < data.time[0])
-        start = np.where(past, self.last[row], np.nan)
+        known = (self.cell[row] == cells)[:, None]
+        start = np.where(known & (self.when[row] < data.time[0]), self.last[row], np.nan)
         if data.target is None:
             mean = np.repeat(start[:, None], len(data.time), 1)
         else:
             mean = before(_target(data), start)
-        spread = np.where(np.isfinite(mean), self.spread, np.nan)
+        wide = np.where(known, self.spread[row], self.spread_of_all)[:, None]
+        spread = np.where(np.isfinite(mean), wide, np.nan)
         return {"mean": mean.astype(np.float32), "spread": spread.astype(np.float32)}
 
 

@@ -59,6 +59,22 @@ def test_it_is_the_last_value_before_the_day(warmup: int) -> None:
     assert (out["spread"][2:] > 0).all()
 
 
+def test_its_spread_is_that_of_each_sites_changes() -> None:
+    fold = fold_of()
+    held, _ = held_out_part(DATA, fold, 5)
+    strange = replace(held, cell=torch.cat([held.cell[:-1], torch.tensor([9999])]))
+    spread = Persistence.fit(DATA, fold).predict(strange)["spread"]
+    errors = [
+        [float(DATA.target[row, day, 0]) - reference(DATA, row, day) for day in range(151)]
+        for row in range(12)
+    ]
+    own = np.sqrt(np.nanmean(np.square(errors), 1))
+    np.testing.assert_allclose(spread[:-1, -1, 0], own[:-1], rtol=1e-6)
+    np.testing.assert_allclose(
+        spread[-1, -1, 0], np.sqrt(np.nanmean(np.square(errors))), rtol=1e-6
+    )  # fmt: skip
+
+
 def test_no_prediction_knows_its_own_day_or_a_later_one() -> None:
     fold = fold_of()
     held, _ = held_out_part(DATA, fold, 5)

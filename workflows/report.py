@@ -29,6 +29,10 @@ from workflows.viewer import template, viewer
 POOLED = ("NSE", "RMSE", "ubRMSE", "bias", "correlation")
 PER_SITE = ("NSE", "KGE", "RMSE", "ubRMSE", "correlation")
 BOX_LIMITS = {"NSE": (-1.0, 1.0), "KGE": (-1.0, 1.0), "correlation": (-1.0, 1.0)}
+PERSISTENCE_CAVEAT = (
+    "Persistence reads each site's observations in the test period up to the day before; no other "
+    "model does."
+)
 
 
 def depends(run: Run) -> Any:
@@ -144,6 +148,7 @@ def _caveats(run: Run, card: Mapping[str, Any]) -> list[str]:
         f"the {card['sites']} sites counts once.",
         "The maps show the mean of the models of all folds; each was trained without its held-out "
         "locations. The spread map combines their own uncertainty and their disagreement.",
+        *([PERSISTENCE_CAVEAT] if "persistence" in run.config.finetune.baselines else []),
         *run.config.caveats,
     ]
 
