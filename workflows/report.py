@@ -146,8 +146,8 @@ def _caveats(run: Run, card: Mapping[str, Any]) -> list[str]:
         held_out_sentence(run.config.folds),
         "Cells that share one source cell of the target are averaged before scoring, so each of "
         f"the {card['sites']} sites counts once.",
-        "The maps show the mean of the models of all folds; each was trained without its held-out "
-        "locations. The spread map combines their own uncertainty and their disagreement.",
+        "The maps show the mean of the models of all folds; each was trained without what "
+        "its fold holds out. The spread map combines their own uncertainty and their disagreement.",
         *([PERSISTENCE_CAVEAT] if "persistence" in run.config.finetune.baselines else []),
         *run.config.caveats,
     ]
