@@ -131,6 +131,13 @@ class CellData:
             categorical_names=tuple(categorical),
         )
 
+    def during(self, steps: slice) -> CellData:
+        """The table of these time steps alone."""
+        target = None if self.target is None else self.target[:, steps]
+        return replace(
+            self, forcings=self.forcings[:, steps], target=target, time=self.time[steps]
+        )  # fmt: skip
+
     def steps(self, period: tuple[str, str] | None) -> slice:
         """The time steps of an inclusive period of ISO dates; `InputError` where it is empty."""
         return period_steps(self.time, period)

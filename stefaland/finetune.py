@@ -21,10 +21,11 @@ from stefaland.dataset import CellData, fit_normaliser
 from stefaland.distributed import barrier, is_main, process_group
 from stefaland.errors import bad_input
 from stefaland.finetuned import FinetunedModel
+from stefaland.leakage import check_scaler, check_statistics
 from stefaland.log import RunLog
 from stefaland.loop import fingerprint, fit
-from stefaland.lstm import LSTMConfig, LSTMNetwork, is_lstm, load_lstm, save_lstm
 from stefaland.mae import StefaLand
+from stefaland.networks import Settings, holds_network, load_network, make_network, save_network
 from stefaland.normalise import Normaliser
 from stefaland.predict import Member
 from stefaland.splits import Fold
@@ -83,8 +84,12 @@ def train_network(
 def target_scaling(
     data: CellData, fold: Fold, given: Normaliser | None, transforms: Mapping[str, str] | None
 ) -> Normaliser:
-    """The targets' scalings: those of `given`, or of the fold's training cells and period."""
+    """The targets' scalings: those of `given`, or of the fold's training cells and period.
+
+    Raises `InputError` where those of `given` come from other cells or days.
+    """
     if given is not None and all(name in given.scalings for name in data.target_names):
+        check_statistics(data, fold, given, data.target_names)
         return given.selected(data.target_names)
     rows = data.rows(fold.train)
     return fit_normaliser(data, rows, fold.train_period, dict(transforms or {}), data.target_names)
@@ -108,9 +113,10 @@ def finetune(
 
     `pretrained` None trains the same network from scratch: then `model_config` and the inputs'
     `normaliser` are needed, and all of it is trained. The target's scaling is that of `normaliser`
-    where it has one, or that of the training cells under `transforms`.
+    where it has one, or that of the training cells under `transforms`. The inputs' is always the
+    pretrained encoder's.
     Resumes by itself. Raises `InputError` before training for variables or statistics that are
-    missing and for a fold without targets.
+    missing or not the training part's, and for a fold without targets.
     """
     folder = Path(folder)
     encoder, model_config, inputs = _start(pretrained, model_config, normaliser)
@@ -142,7 +148,10 @@ def _start(
         encoder, stored = load_checkpoint(pretrained)
         if not isinstance(encoder, StefaLand):
             raise bad_input(str(pretrained), "a finetuned network", "a pretrained StefaLand")
-        return encoder, encoder.config, Normaliser.from_dict(stored["normaliser"])
+        own = Normaliser.from_dict(stored["normaliser"])
+        if normaliser is not None:
+            check_scaler(normaliser, own, (*encoder.config.forcings, *encoder.config.statics))
+        return encoder, encoder.config, own
     if model_config is None or normaliser is None:
         raise bad_input(
             "finetuning without pretraining", "no model_config or no normaliser", "both"
@@ -158,47 +167,46 @@ def weights_identity(model: nn.Module | None) -> int:
     return code
 
 
-def finetune_lstm(
+def train_baseline(
+    settings: Settings,
     data: CellData,
     fold: Fold,
     config: FinetuneConfig,
     folder: str | Path,
     *,
-    hidden: int,
     normaliser: Normaliser,
     device: torch.device | str = "cpu",
     log: RunLog | None = None,
 ) -> Path:
-    """Train the LSTM baseline on the fold as `finetune` does; gives its folder."""
+    """Train a baseline network on the fold as `finetune` does; gives its folder.
+
+    `normaliser` must know inputs and target, `InputError` otherwise.
+    """
     folder = Path(folder)
-    settings = LSTMConfig(
-        forcings=data.forcing_names, statics=data.static_names, n_targets=len(data.target_names),
-        hidden=hidden, head=config.head, cyclic=config.cyclic,
-    )  # fmt: skip
-    normaliser.require((*data.forcing_names, *data.static_names, *data.target_names), "LSTM")
+    normaliser.require((*data.forcing_names, *data.static_names, *data.target_names), "baseline")
     with process_group(device) as place:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
-            model = LSTMNetwork(settings)
+            model = make_network(settings)
         identity = fingerprint(settings.model_dump(mode="json"))
         stored = train_network(
             model, data, fold, config, normaliser, folder, device=place, log=log, identity=identity
         )
         if is_main():
-            save_lstm(folder, model, stored)
+            save_network(folder, model, stored)
         barrier()
     return folder
 
 
 def load_member(folder: str | Path, device: torch.device | str = "cpu") -> Member:
-    """A finetuned network or an LSTM baseline, ready for `predict_cells`.
+    """A finetuned network or a baseline network, ready for `predict_cells`.
 
     Raises `InputError` for a folder that holds neither, or a network without a target.
     """
     model: nn.Module
-    settings: LSTMConfig | ModelConfig
-    if is_lstm(folder):
-        network, stored = load_lstm(folder)
+    settings: Settings | ModelConfig
+    if holds_network(folder):
+        network, stored = load_network(folder)
         model, settings = network, network.config
         categorical: tuple[str, ...] = ()
     else:

@@ -1,10 +1,12 @@
 """Patch tokens: some days of one forcing as a token, and back (PatchTST, Nie et al. 2023; spec §4).
 
-Upstream: tokens.py. Downstream: mae.py. Unlike the published variant, hidden values never reach a
-token and the last days are covered by a patch of their own.
+Upstream: tokens.py. Downstream: mae.py, patchtst.py. Unlike the published variant, hidden values
+never reach a token and the last days are covered by a patch of their own.
 """
 
 from __future__ import annotations
+
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -14,7 +16,19 @@ from stefaland.embed import uniform_parameter
 from stefaland.errors import bad_input
 
 
-def patch_starts(steps: int, config: ModelConfig) -> Tensor:
+class Patching(Protocol):
+    """Settings that say how a window is cut."""
+
+    @property
+    def patch_length(self) -> int:
+        """Time steps of a patch."""
+
+    @property
+    def patch_stride(self) -> int:
+        """Time steps from one patch to the next."""
+
+
+def patch_starts(steps: int, config: Patching) -> Tensor:
     """[P] first day of each patch; the last patch ends with the window."""
     last = steps - config.patch_length
     if last < 0:
@@ -26,7 +40,7 @@ def patch_starts(steps: int, config: ModelConfig) -> Tensor:
     return torch.tensor(starts if starts[-1] == last else [*starts, last])
 
 
-def patch_days(steps: int, config: ModelConfig, device: torch.device) -> Tensor:
+def patch_days(steps: int, config: Patching, device: torch.device) -> Tensor:
     """[P, L] the days of each patch."""
     within = torch.arange(config.patch_length)
     return (patch_starts(steps, config)[:, None] + within).to(device)

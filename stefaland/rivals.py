@@ -1,6 +1,6 @@
 """The baselines by name, fitted on one fold under one budget and one interface.
 
-Upstream: baselines.py, lstm.py, finetune.py. Downstream: the finetune and score stages.
+Upstream: baselines.py, regression.py, finetune.py. Downstream: the finetune and score stages.
 """
 
 from __future__ import annotations
@@ -11,13 +11,18 @@ from pathlib import Path
 
 import torch
 
-from stefaland.baselines import Climatology, Predictor, Ridge
+from stefaland.baselines import Climatology, Predictor
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.dataset import CellData
 from stefaland.errors import bad_input, nearest_name
-from stefaland.finetune import finetune, finetune_lstm, load_member, target_scaling
+from stefaland.finetune import finetune, load_member, target_scaling, train_baseline
 from stefaland.log import RunLog
+from stefaland.lstm import LSTMConfig
+from stefaland.networks import Settings
 from stefaland.normalise import Normaliser
+from stefaland.patchtst import PatchTSTConfig
+from stefaland.persistence import Persistence
+from stefaland.regression import GradientBoosting, Ridge
 from stefaland.splits import Fold
 
 
@@ -51,15 +56,44 @@ def _climatology(given: Rivalry) -> Predictor:
     return Climatology.fit(given.data, given.fold)
 
 
+def _persistence(given: Rivalry) -> Predictor:
+    return Persistence.fit(given.data, given.fold)
+
+
 def _ridge(given: Rivalry) -> Predictor:
     return Ridge.fit(
         given.inputs(), given.fold, given.full_normaliser(), cyclic=given.config.cyclic
     )
 
 
+def _gradient_boosting(given: Rivalry) -> Predictor:
+    return GradientBoosting.fit(
+        given.inputs(), given.fold, given.full_normaliser(), cyclic=given.config.cyclic,
+        seed=given.config.seed,
+    )  # fmt: skip
+
+
 def _lstm(given: Rivalry) -> Predictor:
-    folder = finetune_lstm(
-        given.inputs(), given.fold, given.config, given.folder, hidden=given.model_config.d_model,
+    data = given.inputs()
+    settings = LSTMConfig(
+        forcings=data.forcing_names, statics=data.static_names, n_targets=len(data.target_names),
+        hidden=given.model_config.d_model, head=given.config.head, cyclic=given.config.cyclic,
+    )  # fmt: skip
+    return _trained(settings, data, given)
+
+
+def _patchtst(given: Rivalry) -> Predictor:
+    data = given.inputs()
+    settings = PatchTSTConfig.beside(
+        given.model_config.d_model, given.config.window, data.forcing_names, data.static_names,
+        len(data.target_names), given.config.head,
+    )  # fmt: skip
+    return _trained(settings, data, given)
+
+
+def _trained(settings: Settings, data: CellData, given: Rivalry) -> Predictor:
+    folder = train_baseline(
+        settings, data, given.fold, given.config, given.folder,
         normaliser=given.full_normaliser(), device=given.device, log=given.log,
     )  # fmt: skip
     return load_member(folder, given.device)
@@ -75,8 +109,11 @@ def _scratch(given: Rivalry) -> Predictor:
 
 BASELINES: dict[str, Callable[[Rivalry], Predictor]] = {
     "climatology": _climatology,
+    "persistence": _persistence,
     "ridge": _ridge,
+    "gradient_boosting": _gradient_boosting,
     "lstm": _lstm,
+    "patchtst": _patchtst,
     "scratch": _scratch,
 }
 

@@ -1,118 +1,20 @@
-"""Folds: which cells and times train, validate and test; made by kind and checked for leaks.
+"""Folds made by kind: periods, random groups (PUB), whole regions (PUR), spatial blocks.
 
-A fold is a JSON file in the run folder, so that a result can be repeated. Downstream: train.py,
-finetune.py, baselines.py and the scores take only their own part of it (spec §8).
+Each is checked for leaks. Downstream: train.py, finetune.py, baselines.py and the scores take only
+their own part of a fold (spec §8).
 """
 
 from __future__ import annotations
 
-import json
-import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial import cKDTree
 
 from stefaland.errors import Faults, InputError, bad_input, nearest_name
-
-EARTH_RADIUS_KM = 6371.0088
-Kind = Literal["temporal", "groups", "regions", "blocks"]
-Period = tuple[str, str]
-Ids = NDArray[np.int64]
-
-
-def _none() -> Ids:
-    return np.zeros(0, np.int64)
-
-
-@dataclass(frozen=True, eq=False)
-class Fold:
-    """A named partition in space and time; cell ids are int64, periods are inclusive ISO dates."""
-
-    name: str
-    kind: Kind
-    train: Ids
-    validation: Ids
-    test: Ids
-    dropped: Ids = field(default_factory=_none)
-    """Cells left out of everything: in the buffer, or sharing a group with a test cell."""
-    train_period: Period | None = None
-    validation_period: Period | None = None
-    test_period: Period | None = None
-    buffer_km: float = 0.0
-    held_out: tuple[str, ...] = ()
-    """Labels of the regions that are tested."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {
-            name: value.tolist() if isinstance(value, np.ndarray) else value
-            for name, value in vars(self).items()
-        }
-
-    @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Fold:
-        """What `to_dict` gave."""
-        values = dict(stored)
-        for name in ("train", "validation", "test", "dropped"):
-            values[name] = np.asarray(values[name], dtype=np.int64)
-        for name in ("train_period", "validation_period", "test_period", "held_out"):
-            values[name] = None if values[name] is None else tuple(values[name])
-        return cls(**values)
-
-    def save(self, path: str | Path) -> Path:
-        """Write the fold as JSON, whole or not at all."""
-        target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(self.to_dict()))
-        os.replace(temporary, target)
-        return target
-
-    @classmethod
-    def load(cls, path: str | Path) -> Fold:
-        """Read a fold; `InputError` where the file is none."""
-        try:
-            return cls.from_dict(json.loads(Path(path).read_text()))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise bad_input(str(path), f"{type(error).__name__}: {error}", "a fold file") from None
-
-
-@dataclass(frozen=True, eq=False)
-class Locations:
-    """What a fold may depend on: ids, places and labels of N cells, never their values."""
-
-    cell: Ids
-    lonlat: NDArray[np.float64]
-    """[N, 2] degrees east and north."""
-    group: NDArray[Any] | None = None
-    """[N] label of what neighbours share; by default every cell is its own group."""
-    region: NDArray[Any] | None = None
-
-    @property
-    def groups(self) -> NDArray[Any]:
-        """[N] group labels."""
-        return self.cell if self.group is None else self.group
-
-
-def near(lonlat: NDArray[Any], others: NDArray[Any], km: float) -> NDArray[np.bool_]:
-    """[n] True for places within `km` (great circle) of any of `others` [m, 2]."""
-    if not len(others) or not len(lonlat) or km <= 0:
-        return np.zeros(len(lonlat), bool)
-    chord = 2 * np.sin(min(km / EARTH_RADIUS_KM, np.pi) / 2)
-    distance, _ = cKDTree(_unit_vectors(others)).query(
-        _unit_vectors(lonlat), distance_upper_bound=chord * (1 + 1e-12)
-    )
-    return np.isfinite(distance)
-
-
-def _unit_vectors(lonlat: NDArray[Any]) -> NDArray[np.float64]:
-    lon, lat = np.deg2rad(np.asarray(lonlat, dtype=np.float64)).T
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
+from stefaland.fold import Fold, Kind, Locations, Period, near, no_ids
+from stefaland.leakage import check_fold
 
 
 def _validation(
@@ -196,19 +98,23 @@ def make_folds(
     train_period: Period | None = None,
     validation_period: Period | None = None,
     test_period: Period | None = None,
+    warmup_days: int = 0,
 ) -> list[Fold]:
-    """The folds of a kind, each checked: `temporal` (one; all cells, periods apart), `groups` (PUB:
+    """The folds of a kind, each checked: `time` (one; all cells, periods apart), `groups` (PUB:
     random groups), `regions` (PUR: whole regions, by label), `blocks` (spatial blocks of degrees).
 
-    Cells within `buffer_km` of a test cell, or in its group, train nothing. Raises `InputError`
-    for folds with fewer than `min_cells` cells in a part, and for unknown regions.
+    Periods may be combined with any kind (PUB in a later period). Cells within `buffer_km` of a
+    test cell, or in its group, train nothing. The test reads `warmup_days` before its period.
+    Raises `InputError` for folds with fewer than `min_cells` cells in a part, for unknown regions,
+    and for periods that share a day.
     """
     rng = np.random.default_rng((seed, 0xF01D))
     periods = (train_period, validation_period, test_period)
-    if kind == "temporal":
+    if kind == "time":
         everything = np.sort(at.cell)
         fold = Fold(
-            "temporal", kind, everything, everything, everything, _none(), *periods
+            "time", kind, everything, everything, everything, no_ids(), *periods,
+            warmup_days=warmup_days,
         )  # fmt: skip
         check_fold(fold, at, min_cells=min_cells)
         return [fold]
@@ -222,7 +128,9 @@ def make_folds(
         validation = _validation(train, at.groups, validation_share, rng)
         parts = (train & ~validation, validation, test, dropped)
         ids = tuple(np.sort(at.cell[part]) for part in parts)
-        fold = Fold(name, kind, ids[0], ids[1], ids[2], ids[3], *periods, buffer_km, held_out)
+        fold = Fold(
+            name, kind, ids[0], ids[1], ids[2], ids[3], *periods, buffer_km, held_out, warmup_days
+        )
         try:
             check_fold(fold, at, min_cells=min_cells)
         except InputError as error:
@@ -232,62 +140,4 @@ def make_folds(
     return folds
 
 
-def check_fold(fold: Fold, at: Locations, min_cells: int = 1) -> None:
-    """Raise `InputError` with every leak: shared cells, groups, buffer, days; and empty parts."""
-    faults = Faults()
-    where = f"fold {fold.name}"
-    for name in ("train", "validation", "test"):
-        count = len(getattr(fold, name))
-        if count < (min_cells if name != "validation" else 1):
-            need = f"at least {min_cells}" if name != "validation" else "at least 1"
-            faults.add(f"{where}: {name}", f"{count} cells", need, "Use fewer or other folds.")
-    if fold.kind == "temporal":
-        _check_periods(fold, where, faults)
-    else:
-        _check_space(fold, at, where, faults)
-    faults.raise_if_any()
-
-
-def _check_periods(fold: Fold, where: str, faults: Faults) -> None:
-    named = {
-        "train": fold.train_period, "validation": fold.validation_period, "test": fold.test_period
-    }  # fmt: skip
-    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
-        a, b = named[one], named[other]
-        if a is None or b is None:
-            if "validation" not in (one, other):
-                faults.add(where, "no train or test period", "two periods that do not overlap")
-            continue
-        first, second = (np.array(p, "datetime64[D]") for p in (a, b))
-        if first[0] <= second[1] and second[0] <= first[1]:
-            faults.add(
-                f"{where}: {one} and {other}",
-                f"days in both ({a[0]} to {a[1]} and {b[0]} to {b[1]})",
-                "periods apart",
-            )
-
-
-def _check_space(fold: Fold, at: Locations, where: str, faults: Faults) -> None:
-    known = np.isin(np.concatenate([fold.train, fold.validation, fold.test]), at.cell)
-    if not known.all():
-        faults.add(where, f"{int((~known).sum())} cells that do not exist", "cells of the table")
-    index = {
-        name: np.isin(at.cell, getattr(fold, name)) for name in ("train", "validation", "test")
-    }
-    pairs = (("train", "test"), ("validation", "test"), ("train", "validation"))
-    for one, other in pairs:
-        a, b = index[one], index[other]
-        both = int((a & b).sum())
-        if both:
-            faults.add(f"{where}: {one} and {other}", f"{both} shared cells", "none")
-        groups = np.intersect1d(at.groups[a], at.groups[b])
-        if len(groups):
-            shown = ", ".join(str(g) for g in groups[:3])
-            faults.add(
-                f"{where}: {one} and {other}", f"{len(groups)} shared groups ({shown})", "none"
-            )
-        if other == "test" and fold.buffer_km > 0:
-            close = int(near(at.lonlat[a], at.lonlat[b], fold.buffer_km).sum())
-            if close:
-                found = f"{close} cells within {fold.buffer_km:g} km of a test cell"
-                faults.add(f"{where}: {one}", found, "none")
+__all__ = ["Fold", "Locations", "Period", "check_fold", "make_folds", "near"]

@@ -1,7 +1,7 @@
-"""What a fit may see of a cell table under a fold: its training and validation part, nothing else.
+"""What a fit may see of a cell table under a fold, and what a prediction of its test may read.
 
-Upstream: dataset.py, splits.py. Downstream: finetune.py and baselines.py, whose leak tests rest on
-this file.
+Upstream: dataset.py, fold.py. Downstream: finetune.py, the baselines and the finetune stage, whose
+leak tests rest on this file.
 """
 
 from __future__ import annotations
@@ -58,6 +58,17 @@ def visible_part(data: CellData, fold: Fold) -> tuple[CellData, Tensor, Tensor]:
         when = used.steps(period)
         target[:, when] = used.target[:, when]
     return replace(used, target=target), used.rows(kept[0]), used.rows(kept[1])
+
+
+def held_out_part(data: CellData, fold: Fold, warmup: int) -> tuple[CellData, int]:
+    """The test cells from `warmup` steps before the test period to its end, and how many of the
+    leading steps are not the period's.
+
+    All that a prediction of the test may read: no window of it can hold a training day.
+    """
+    when = data.steps(fold.test_period)
+    start = max(0, when.start - warmup)
+    return data.subset(fold.test).during(slice(start, when.stop)), when.start - start
 
 
 def input_ranges(data: CellData, period: tuple[str, str] | None) -> dict[str, tuple[float, float]]:

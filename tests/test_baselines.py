@@ -1,15 +1,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from stefaland.baselines import Climatology, Ridge, ridge_features
+from stefaland.aggregates import Aggregates, running_mean
+from stefaland.baselines import Climatology
+from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.dataset import CellData, fit_normaliser
+from stefaland.errors import InputError
 from stefaland.metrics import accumulate, finish, pool
 from stefaland.normalise import Normaliser
+from stefaland.regression import GradientBoosting, Ridge
+from stefaland.rivals import Rivalry, fit_baseline
 from stefaland.splits import Fold, Locations, make_folds
 from stefaland.visible import training_part
 from tests.synthetic import daily_cells, monthly_cells
@@ -45,7 +51,7 @@ def test_climatology_is_the_training_mean_of_each_step() -> None:
 
 def test_temporal_climatology_knows_each_cell_and_no_test_day() -> None:
     (fold,) = make_folds(
-        "temporal", Locations(DAILY.cell.numpy(), DAILY.lonlat.numpy()),
+        "time", Locations(DAILY.cell.numpy(), DAILY.lonlat.numpy()),
         train_period=("2001-01-01", "2001-04-30"), test_period=("2001-05-01", "2001-07-19"),
     )  # fmt: skip
     spoiled = DAILY.target.clone()
@@ -59,13 +65,15 @@ def test_temporal_climatology_knows_each_cell_and_no_test_day() -> None:
     np.testing.assert_allclose(outs[0][:, 3], january, rtol=1e-4)
 
 
+@pytest.mark.parametrize("kind", [Ridge, GradientBoosting])
 @pytest.mark.parametrize("data", [MONTHLY, DAILY], ids=["monthly", "daily"])
-def test_ridge_beats_climatology_on_held_out_cells(data: CellData) -> None:
+def test_regressions_beat_climatology_on_held_out_cells(
+    data: CellData, kind: type[Ridge] | type[GradientBoosting]
+) -> None:
     fold = fold_of(data)
     cyclic = data is MONTHLY
     normaliser = normaliser_of(data, fold, **({} if cyclic else {"streamflow": "log"}))
-    ridge = Ridge.fit(data, fold, normaliser, cyclic=cyclic)
-    out = ridge.predict(data.subset(fold.test))
+    out = kind.fit(data, fold, normaliser, cyclic=cyclic).predict(data.subset(fold.test))
     skill = nse(data, fold, out)
     assert skill > (0.95 if cyclic else 0.4)
     assert (
@@ -74,7 +82,7 @@ def test_ridge_beats_climatology_on_held_out_cells(data: CellData) -> None:
     assert (out["spread"] > 0).all()
 
 
-@pytest.mark.parametrize("kind", [Climatology, Ridge])
+@pytest.mark.parametrize("kind", [Climatology, Ridge, GradientBoosting])
 def test_no_fit_sees_the_test_cells(kind: type) -> None:
     fold = fold_of(MONTHLY)
     normaliser = normaliser_of(MONTHLY, fold)
@@ -109,11 +117,11 @@ def test_running_means_look_back_only_and_wrap_when_cyclic() -> None:
     changed = MONTHLY.forcings.clone()
     changed[:, 8] += 5.0
     a, b = (
-        ridge_features(replace(MONTHLY, forcings=f), normaliser, cyclic=False)
+        Aggregates(normaliser, (3, 7), False).of(replace(MONTHLY, forcings=f))
         for f in (MONTHLY.forcings, changed)
     )
     np.testing.assert_array_equal(a[:, :8], b[:, :8])
-    wrapped = ridge_features(MONTHLY, normaliser, cyclic=True)
+    wrapped = Aggregates(normaliser, (3, 7), True).of(MONTHLY)
     z = normaliser.forward(MONTHLY.forcings, MONTHLY.forcing_names).numpy()
     np.testing.assert_allclose(wrapped[:, 0, 2:4], z[:, [10, 11, 0]].mean(1), rtol=1e-4, atol=1e-5)
 
@@ -123,4 +131,38 @@ def test_missing_inputs_count_as_the_mean() -> None:
     holes[5, 0] = torch.nan
     data = replace(MONTHLY, statics=holes)
     normaliser = fit_normaliser(data, torch.arange(len(data)))
-    assert np.isfinite(ridge_features(data, normaliser, cyclic=True)).all()
+    features = Aggregates.suited(data, normaliser, cyclic=True)
+    assert np.isfinite(features.filled(data)).all()
+    assert np.isnan(features.of(data)).any()
+
+
+def test_running_means_may_be_longer_than_the_series() -> None:
+    values = np.random.default_rng(0).normal(size=(2, 5, 1))
+    values[0, 1] = np.nan
+    cut = running_mean(values, 8, cyclic=False)
+    want = [[np.nanmean(v[: i + 1]) for i in range(5)] for v in values[..., 0]]
+    np.testing.assert_allclose(cut[..., 0], want)
+    round_ = running_mean(values[1:], 7, cyclic=True)
+    twice = np.concatenate([values[1, :, 0]] * 3)
+    np.testing.assert_allclose(round_[0, :, 0], [twice[4 + i : 11 + i].mean() for i in range(5)])
+
+
+def test_trees_take_gaps_repeat_and_need_a_target(tmp_path: Path) -> None:
+    fold = fold_of(MONTHLY)
+    gaps = torch.rand(MONTHLY.forcings.shape, generator=torch.Generator().manual_seed(0)) < 0.2
+    data = replace(MONTHLY, forcings=MONTHLY.forcings.masked_fill(gaps, torch.nan))
+    config = FinetuneConfig(window=12, cyclic=True)
+    sizes = ModelConfig(forcings=data.forcing_names, statics=data.static_names)
+    given = Rivalry(data, fold, config, sizes, normaliser_of(data, fold), tmp_path)
+    outs = [fit_baseline("gradient_boosting", given).predict(data) for _ in range(2)]
+    np.testing.assert_array_equal(outs[0]["mean"], outs[1]["mean"])
+    held = fit_baseline("gradient_boosting", given).predict(data.subset(fold.test))
+    assert nse(data, fold, held) > 0.9
+    alone = replace(fold, validation=fold.validation[:0])
+    assert np.isfinite(
+        GradientBoosting.fit(data, alone, given.normaliser, cyclic=True).predict(data)["spread"]
+    ).all()
+    empty = replace(data, target=torch.full_like(data.target, torch.nan))
+    for kind in (GradientBoosting, Ridge):
+        with pytest.raises(InputError, match="no valid target"):
+            kind.fit(empty, fold, given.normaliser, cyclic=True)

@@ -75,7 +75,7 @@ def test_buffer_drops_near_cells_by_great_circle() -> None:
 
 def test_temporal_periods_must_not_overlap() -> None:
     (fold,) = make_folds(
-        "temporal", AT, train_period=("1999-01-01", "2007-12-31"),
+        "time", AT, train_period=("1999-01-01", "2007-12-31"),
         validation_period=("2008-01-01", "2008-12-31"), test_period=("2009-01-01", "2010-12-31"),
     )  # fmt: skip
     assert (fold.train == fold.test).all()

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pipeline.cluster import ClusterConfig
 from stefaland.config import FinetuneConfig, Frozen, MaskConfig, OptimiserConfig, PretrainConfig
 from stefaland.errors import Faults, InputError, bad_input, nearest_name
+from workflows.fold_config import FoldSettings
 
 MAX_CONFIG_BYTES = 1_000_000
 
@@ -65,28 +66,6 @@ class Inputs(Frozen):
     min_land_fraction: float = Field(0.5, gt=0, le=1)
     fill_distance: int = Field(0, ge=0)
     """Gaps inside land up to this many cells wide are filled and flagged."""
-
-
-class Regions(Frozen):
-    """Contiguous regions by name: polygons of a vector source, or a label that sites carry."""
-
-    source: str | None = None
-    column: str = "region"
-    folds: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-
-
-class FoldSettings(Frozen):
-    """Which locations are held out (spec §8): whole regions (PUR), random groups (PUB), blocks."""
-
-    kind: Literal["regions", "groups", "blocks"]
-    k: int = Field(3, ge=2)
-    seed: int = 0
-    validation_share: float = Field(0.1, gt=0, lt=1)
-    buffer_km: float = Field(0.0, ge=0)
-    block_deg: float = Field(5.0, gt=0, le=180)
-    """Side of a block, degrees; for kind blocks."""
-    min_cells: int = Field(20, gt=0)
-    regions: Regions = Regions()
 
 
 class ModelSettings(Frozen):
@@ -189,6 +168,19 @@ class RunConfig(Frozen):
         return self.roots.runs / self.name
 
     @model_validator(mode="after")
+    def _settings_agree(self) -> RunConfig:
+        wrong = []
+        if self.folds.periods and (self.pretrain.cyclic or self.finetune.cyclic):
+            wrong.append("folds with periods, but pretrain.cyclic or finetune.cyclic: the windows "
+                         "of a time axis that goes round lie in every period")  # fmt: skip
+        if "persistence" in self.finetune.baselines and self.folds.kind != "time":
+            wrong.append(f'finetune.baselines: "persistence" with folds of kind {self.folds.kind}: '
+                         "a held-out site has no past")  # fmt: skip
+        if wrong:
+            raise ValueError("; ".join(wrong))
+        return self
+
+    @model_validator(mode="after")
     def _names_exist(self) -> RunConfig:
         used = {
             "pretrain.cube": self.pretrain.cube,
@@ -263,7 +255,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
                     "Write the value out, or use extends:.",
                 )  # fmt: skip
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise bad_input(str(path), " ".join(str(error).split()), expected) from None
     if not isinstance(value, dict):
         raise bad_input(str(path), type(value).__name__, expected)
@@ -302,7 +294,8 @@ def _apply(settings: dict[str, Any], override: str) -> None:
         node = child
     try:
         node[last] = yaml.safe_load(text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, ValueError):
+        # PyYAML gives a plain ValueError for a date that does not exist.
         node[last] = text
 
 

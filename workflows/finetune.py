@@ -22,6 +22,7 @@ from stefaland.log import RunLog
 from stefaland.normalise import Normaliser
 from stefaland.rivals import Rivalry, fit_baseline
 from stefaland.splits import Fold
+from stefaland.visible import held_out_part
 from workflows.cells import cell_data, labelled, open_cells, static_names
 from workflows.context import Run
 from workflows.device import best_device
@@ -64,16 +65,22 @@ def training_settings(run: Run) -> FinetuneConfig:
     return FinetuneConfig(**{**settings, "seed": run.config.seed})
 
 
-def write_heldout(path: Path, data: CellData, predictor: Predictor, warmup: int) -> None:
-    """Predict cells that trained nothing; dims (time, cell). Warm-up steps are left out."""
+def write_heldout(
+    path: Path, data: CellData, fold: Fold, predictor: Predictor, warmup: int
+) -> None:
+    """Predict what trained nothing: the test cells in the test period; dims (time, cell).
+
+    The first `warmup` steps that the predictor reads have no prediction.
+    """
+    data, lead = held_out_part(data, fold, warmup)
     predicted = predictor.predict(data)
     series = {}
     for name in ("mean", "spread"):
         values = predicted[name][..., 0].astype(np.float32)
         values[:, :warmup] = np.nan
-        series[name] = (("time", "cell"), values.T)
+        series[name] = (("time", "cell"), values[:, lead:].T)
     coords = {
-        "time": data.time,
+        "time": data.time[lead:],
         "cell": data.cell.numpy(),
         "lon": ("cell", data.lonlat[:, 0].numpy().astype(np.float64)),
         "lat": ("cell", data.lonlat[:, 1].numpy().astype(np.float64)),
@@ -102,7 +109,6 @@ def main(run: Run) -> dict[str, Any]:
                 )
                 predictor = train(name, run, given)
             if is_main():
-                write_heldout(
-                    folder / "heldout.zarr", data.subset(fold.test), predictor, config.warmup_steps
-                )
+                path = folder / "heldout.zarr"
+                write_heldout(path, data, fold, predictor, config.warmup_steps)
     return {"models": names, "folds": fold_names(run)}

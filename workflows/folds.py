@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import xarray as xr
 
-from stefaland.errors import bad_input
+from stefaland.dataset import period_steps
+from stefaland.errors import Faults, InputError, bad_input
 from stefaland.splits import Fold, Locations, make_folds
 from workflows.context import Run
 
@@ -31,8 +34,18 @@ def locations(table: xr.Dataset) -> Locations:
 
 
 def run_folds(run: Run, table: xr.Dataset) -> list[Fold]:
-    """The configured folds over a labelled table's cells."""
+    """The configured folds over a labelled table's cells; `table` needs `time` for periods.
+
+    Raises `InputError` for every leak, and for periods that the time axis or a window does not fit.
+    """
     settings = run.config.folds
+    periods = {f"{part}_period": period for part, period in settings.periods.items()}
+    warmup_days = 0
+    if periods:
+        time = table["time"].values
+        _check_lengths(run, time)
+        longest = np.diff(time).max() / np.timedelta64(1, "D") if len(time) > 1 else 1.0
+        warmup_days = math.ceil(run.config.finetune.warmup_steps * longest)
     return make_folds(
         settings.kind,
         locations(table),
@@ -43,16 +56,46 @@ def run_folds(run: Run, table: xr.Dataset) -> list[Fold]:
         block_deg=settings.block_deg,
         min_cells=settings.min_cells,
         regions=settings.regions.folds or None,
+        warmup_days=warmup_days,
+        **periods,
     )
+
+
+def _check_lengths(run: Run, time: np.ndarray) -> None:
+    """`InputError` for periods outside the time axis, or shorter than the window they must hold."""
+    config = run.config
+    faults = Faults()
+    window = max(config.pretrain.window, config.finetune.window)
+    for part, period in config.folds.periods.items():
+        where = f"folds.{part}_period"
+        try:
+            steps = period_steps(time, period)
+        except InputError as error:
+            faults.faults += [replace(fault, where=where) for fault in error.faults]
+            continue
+        length, need = steps.stop - steps.start, window
+        if part == "test":
+            # Windows of the test begin in the warm-up before it.
+            length += min(config.finetune.warmup_steps, steps.start)
+            need = config.finetune.window
+        if length < need:
+            faults.add(
+                where, f"{length} time steps", f"at least {need}, the length of a window",
+                "Lengthen the period, or shorten pretrain.window and finetune.window.",
+            )  # fmt: skip
+    faults.raise_if_any()
 
 
 def carried_fold(fold: Fold, table: xr.Dataset, other: xr.Dataset) -> Fold:
     """`fold`, made on `table`, for the cells of `other`: the same groups are held out.
 
-    Cells whose group is not in the fold train: they have no target that could leak.
+    Cells whose group is not in the fold train: they have no target that could leak. A fold of kind
+    `time` holds out days alone: every cell is in all of its parts.
     """
     group = np.asarray(other["group"].values)
     cell = other["cell"].values.astype(np.int64)
+    if fold.kind == "time":
+        return replace(fold, train=cell, validation=cell, test=cell)
 
     def of(ids: np.ndarray) -> np.ndarray:
         chosen = np.isin(table["cell"].values, ids)
@@ -67,12 +110,15 @@ def carried_fold(fold: Fold, table: xr.Dataset, other: xr.Dataset) -> Fold:
     )
 
 
-def with_target(fold: Fold, known: np.ndarray) -> Fold:
-    """`fold` with the cells alone that have a target at some time, whose ids are `known`."""
+def with_target(fold: Fold, known: Mapping[str, np.ndarray]) -> Fold:
+    """`fold` with the cells alone whose ids are `known` to have a target in their part's period."""
 
-    def kept(ids: np.ndarray) -> np.ndarray:
-        return ids[np.isin(ids, known)]
+    def kept(part: str, ids: np.ndarray) -> np.ndarray:
+        return ids[np.isin(ids, known[part])]
 
     return replace(
-        fold, train=kept(fold.train), validation=kept(fold.validation), test=kept(fold.test)
+        fold,
+        train=kept("train", fold.train),
+        validation=kept("validation", fold.validation),
+        test=kept("test", fold.test),
     )

@@ -17,7 +17,10 @@ COLOURS = {
     "stefaland": "#0b6e99",
     "scratch": "#8a63d2",
     "lstm": "#d97706",
+    "patchtst": "#be4b7b",
+    "gradient_boosting": "#2f855a",
     "ridge": "#6b7280",
+    "persistence": "#a08d6f",
     "climatology": "#b8b8b8",
 }
 

@@ -21,6 +21,7 @@ from pipeline.provenance import versions
 from stefaland.metrics import accumulate, finish
 from workflows import plots
 from workflows.context import Run
+from workflows.fold_config import FoldSettings
 from workflows.score import LOWER_IS_BETTER, models
 from workflows.state import read_json
 from workflows.viewer import template, viewer
@@ -28,6 +29,10 @@ from workflows.viewer import template, viewer
 POOLED = ("NSE", "RMSE", "ubRMSE", "bias", "correlation")
 PER_SITE = ("NSE", "KGE", "RMSE", "ubRMSE", "correlation")
 BOX_LIMITS = {"NSE": (-1.0, 1.0), "KGE": (-1.0, 1.0), "correlation": (-1.0, 1.0)}
+PERSISTENCE_CAVEAT = (
+    "Persistence reads each site's observations in the test period up to the day before; no other "
+    "model does."
+)
 
 
 def depends(run: Run) -> Any:
@@ -137,19 +142,38 @@ def _series(run: Run, table: xr.Dataset, card: Mapping[str, Any]) -> str:
 
 
 def _caveats(run: Run, card: Mapping[str, Any]) -> list[str]:
+    return [
+        held_out_sentence(run.config.folds),
+        "Cells that share one source cell of the target are averaged before scoring, so each of "
+        f"the {card['sites']} sites counts once.",
+        "The maps show the mean of the models of all folds; each was trained without what "
+        "its fold holds out. The spread map combines their own uncertainty and their disagreement.",
+        *([PERSISTENCE_CAVEAT] if "persistence" in run.config.finetune.baselines else []),
+        *run.config.caveats,
+    ]
+
+
+def held_out_sentence(folds: FoldSettings) -> str:
+    """What the scores are of, and what no model saw."""
+    days = ""
+    if folds.test_period:
+        days = f"days from {folds.test_period[0]} to {folds.test_period[1]}"
+    if folds.kind == "time":
+        return (
+            f"Scores are of {days}, which no model was trained on, at locations that all models "
+            "know from other days; statistics for normalising come from the training period alone, "
+            "and pretraining saw no day of the test."
+        )
     kind = {
         "regions": "whole regions were held out (PUR)",
         "groups": "random groups of locations were held out (PUB)",
-    }[run.config.folds.kind]
-    return [
-        f"Scores are of locations no model was trained on: {kind}; statistics for normalising "
-        f"come from each fold's training cells alone, and pretraining saw no held-out cell.",
-        "Cells that share one source cell of the target are averaged before scoring, so each of "
-        f"the {card['sites']} sites counts once.",
-        "The maps show the mean of the models of all folds; each was trained without its held-out "
-        "locations. The spread map combines their own uncertainty and their disagreement.",
-        *run.config.caveats,
-    ]
+        "blocks": "blocks of degrees were held out",
+    }[folds.kind]
+    return (
+        f"Scores are of locations{f' and {days}' if days else ''} no model was trained on: {kind}; "
+        "statistics for normalising come from each fold's training cells alone, and pretraining "
+        "saw no held-out cell."
+    )
 
 
 def _costs(run: Run, names: Sequence[str]) -> list[dict[str, str]]:

@@ -63,7 +63,7 @@ def heldout(run: Run, target: xr.Dataset) -> xr.Dataset:
             open_cube(run.finetuned(model, fold) / "heldout.zarr").load() for model in models(run)
         ]
         predicted = xr.concat(of_models, xr.Variable("model", models(run)))
-        observed = target.sel(cell=predicted["cell"].values)
+        observed = target.sel(cell=predicted["cell"].values, time=predicted["time"].values)
         table = xr.Dataset(
             {
                 "observed": observed["target"],

@@ -15,6 +15,7 @@ import xarray as xr
 from pipeline.cells import any_valid, by_shard, read_cells
 from pipeline.stats import Moments, accumulate, merge_all
 from pipeline.store import open_cube
+from stefaland.dataset import period_steps
 from stefaland.errors import Faults, bad_input
 from stefaland.normalise import Normaliser, find_transform
 from stefaland.splits import Fold
@@ -26,10 +27,14 @@ from workflows.state import write_json
 
 def depends(run: Run) -> Any:
     """Inputs, folds, and the transforms of their variables."""
-    inputs = run.config.inputs
+    inputs, folds = run.config.inputs, run.config.folds
+    settings = folds.model_dump(mode="json")
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if folds.periods:
+        settings["warmup_steps"] = run.config.finetune.warmup_steps
     return {
         "inputs": inputs.model_dump(mode="json"),
-        "folds": run.config.folds.model_dump(mode="json"),
+        "folds": settings,
         "cubes": [run.config.pretrain.cube, run.config.finetune.cube],
         "variables": {
             name: variable.model_dump(mode="json") for name, variable in run.variables.items()
@@ -85,15 +90,14 @@ def main(run: Run) -> dict[str, Any]:
     inputs = [*config.inputs.forcings, *static_names(run, pretrain_cube)]
     target = config.inputs.target
     laws = transforms(run, [*inputs, target])
-    observed = any_valid(finetune_cube[target]).ravel()
-    known = finetune_cells["cell"].values[observed[position_of(finetune_cube, finetune_cells)]]
     result = {}
     for fold in run_folds(run, finetune_cells):
         wider = fold if same else carried_fold(fold, finetune_cells, pretrain_cells)
-        narrow = with_target(fold, known)
+        narrow = with_target(fold, _observed(finetune_cube, finetune_cells, target, fold))
         _check_sizes(narrow, config.folds.min_cells)
-        scaling = fold_statistics(pretrain_cube, pretrain_cells, inputs, wider.train, laws)
-        own = fold_statistics(finetune_cube, finetune_cells, [target], narrow.train, laws)
+        early, late = (_during(cube, fold.train_period) for cube in (pretrain_cube, finetune_cube))
+        scaling = fold_statistics(early, pretrain_cells, inputs, wider.train, laws)
+        own = fold_statistics(late, finetune_cells, [target], narrow.train, laws)
         scaling = scaling.merged(own)
         wider.save(run.fold(f"pretrain/{fold.name}"))
         narrow.save(run.fold(fold.name))
@@ -102,6 +106,23 @@ def main(run: Run) -> dict[str, Any]:
             part: len(getattr(narrow, part)) for part in ("train", "validation", "test", "dropped")
         }
     return {"folds": result}
+
+
+def _during(cube: xr.Dataset, period: tuple[str, str] | None) -> xr.Dataset:
+    """The cube of a period alone."""
+    return cube if period is None else cube.isel(time=period_steps(cube["time"].values, period))
+
+
+def _observed(
+    cube: xr.Dataset, index: xr.Dataset, target: str, fold: Fold
+) -> dict[str, np.ndarray]:
+    """Ids of the cells with a target at some time of each part's period."""
+    place = position_of(cube, index)
+    seen: dict[Any, np.ndarray] = {}
+    for period in set(fold.periods.values()):
+        seen[period] = index["cell"].values[any_valid(_during(cube, period)[target]).ravel()[place]]
+    periods = {**fold.periods, "validation": fold.validation_period or fold.train_period}
+    return {part: seen[period] for part, period in periods.items()}
 
 
 def _check_sizes(fold: Fold, least: int) -> None:

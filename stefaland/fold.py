@@ -1,0 +1,127 @@
+"""One fold: which cells and days train, validate and test; and what a fold may depend on.
+
+A fold is a JSON file in the run folder, so that a result can be repeated. Upstream: splits.py makes
+it, leakage.py checks it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.spatial import cKDTree
+
+from stefaland.errors import bad_input
+
+EARTH_RADIUS_KM = 6371.0088
+Kind = Literal["time", "groups", "regions", "blocks"]
+Period = tuple[str, str]
+Ids = NDArray[np.int64]
+
+
+def no_ids() -> Ids:
+    """No cell."""
+    return np.zeros(0, np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class Fold:
+    """A named partition in space and time; cell ids are int64, periods are inclusive ISO dates."""
+
+    name: str
+    kind: Kind
+    train: Ids
+    validation: Ids
+    test: Ids
+    dropped: Ids = field(default_factory=no_ids)
+    """Cells left out of everything: in the buffer, or sharing a group with a test cell."""
+    train_period: Period | None = None
+    validation_period: Period | None = None
+    test_period: Period | None = None
+    buffer_km: float = 0.0
+    held_out: tuple[str, ...] = ()
+    """Labels of the regions that are tested."""
+    warmup_days: int = 0
+    """Days before `test_period` that a model reads to predict its first day."""
+
+    @property
+    def periods(self) -> dict[str, Period | None]:
+        """The period of each part; None is all of the time."""
+        return {
+            "train": self.train_period,
+            "validation": self.validation_period,
+            "test": self.test_period,
+        }
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return {
+            name: value.tolist() if isinstance(value, np.ndarray) else value
+            for name, value in vars(self).items()
+        }
+
+    @classmethod
+    def from_dict(cls, stored: Mapping[str, Any]) -> Fold:
+        """What `to_dict` gave."""
+        values = dict(stored)
+        for name in ("train", "validation", "test", "dropped"):
+            values[name] = np.asarray(values[name], dtype=np.int64)
+        for name in ("train_period", "validation_period", "test_period", "held_out"):
+            values[name] = None if values[name] is None else tuple(values[name])
+        return cls(**values)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the fold as JSON, whole or not at all."""
+        target = Path(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary = target.with_name(f".{target.name}.{os.getpid()}")
+        temporary.write_text(json.dumps(self.to_dict()))
+        os.replace(temporary, target)
+        return target
+
+    @classmethod
+    def load(cls, path: str | Path) -> Fold:
+        """Read a fold; `InputError` where the file is none."""
+        try:
+            return cls.from_dict(json.loads(Path(path).read_text()))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise bad_input(str(path), f"{type(error).__name__}: {error}", "a fold file") from None
+
+
+@dataclass(frozen=True, eq=False)
+class Locations:
+    """What a fold may depend on: ids, places and labels of N cells, never their values."""
+
+    cell: Ids
+    lonlat: NDArray[np.float64]
+    """[N, 2] degrees east and north."""
+    group: NDArray[Any] | None = None
+    """[N] label of what neighbours share; by default every cell is its own group."""
+    region: NDArray[Any] | None = None
+
+    @property
+    def groups(self) -> NDArray[Any]:
+        """[N] group labels."""
+        return self.cell if self.group is None else self.group
+
+
+def near(lonlat: NDArray[Any], others: NDArray[Any], km: float) -> NDArray[np.bool_]:
+    """[n] True for places within `km` (great circle) of any of `others` [m, 2]."""
+    if not len(others) or not len(lonlat) or km <= 0:
+        return np.zeros(len(lonlat), bool)
+    chord = 2 * np.sin(min(km / EARTH_RADIUS_KM, np.pi) / 2)
+    distance, _ = cKDTree(_unit_vectors(others)).query(
+        _unit_vectors(lonlat), distance_upper_bound=chord * (1 + 1e-12)
+    )
+    return np.isfinite(distance)
+
+
+def _unit_vectors(lonlat: NDArray[Any]) -> NDArray[np.float64]:
+    lon, lat = np.deg2rad(np.asarray(lonlat, dtype=np.float64)).T
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=1)
