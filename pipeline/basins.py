@@ -77,7 +77,7 @@ def read_locations_source(source: Source, variables: Mapping[str, Variable]) -> 
     what was left out and why.
     Raises `InputError` with all faults of the files and values.
     """
-    if source.driver == "table":
+    if source.is_table:
         return canonicalise(open_source(source), source, variables)
     options = _options(source)
     network = read_network(source, options, variables)

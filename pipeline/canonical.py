@@ -43,7 +43,7 @@ def canonicalise(ds: xr.Dataset, source: Source, variables: Mapping[str, Variabl
     for a time axis with faults.
     """
     faults = Faults()
-    places = None if source.driver == "table" else layout(ds, source)
+    places = None if source.is_table else layout(ds, source)
     plan = plan_of(ds, source, places)
     arrays: dict[str, xr.Variable] = {}
     for name, entry in source.variables.items():

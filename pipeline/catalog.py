@@ -87,12 +87,17 @@ class TimeAxis(Frozen):
     """Least share of a day's steps that must be there; a sum is scaled up to the whole day."""
 
 
+Driver = Literal[
+    "netcdf", "grib", "zarr", "raster", "npz", "table", "stations", "vector", "units", "basins"
+]
+
+
 class Source(Frozen):
     """One data set as delivered. `uri` may hold `{year}` and `{month:02d}` for many files."""
 
     name: str
     uri: str
-    driver: Literal["netcdf", "grib", "zarr", "raster", "npz", "table", "vector", "units", "basins"]
+    driver: Driver
     variables: dict[str, SourceVariable] = Field(default_factory=dict)
     kind: Literal["continuous", "categorical", "cyclic"] = "continuous"
     method: str = "conservative"
@@ -106,7 +111,8 @@ class Source(Frozen):
     """Latitudes: an npz file or array, a 2-D variable of a curvilinear grid, a table's column."""
     lon: str | None = None
     cell: str | None = None
-    """Column of a table that names the location; by default each pair of lat and lon is one."""
+    """Column of a table, variable of stations, that names the location; by default each pair of
+    lat and lon is one."""
     trim: tuple[int, int] = (0, 0)
     """Rows and columns of padding or repetition at the end of each axis that are dropped."""
     trim_start: tuple[int, int] = (0, 0)
@@ -135,9 +141,14 @@ class Source(Frozen):
             raise ValueError("a categorical source names its classes")
         if "{year" in self.uri and not self.time.years:
             raise ValueError("{year} in the uri without time.years: [first, last]")
-        if self.driver == "table" and not (self.lat and self.lon):
+        if self.is_table and not (self.lat and self.lon):
             raise ValueError("a table without lat and lon, the names of these columns")
         return self
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the source gives places instead of a grid."""
+        return self.driver in ("table", "stations")
 
     def mistrusts(self, what: str) -> bool:
         """Whether the entry is right where the file says otherwise ("crs", "units", "nodata")."""

@@ -19,6 +19,7 @@ import xarray as xr
 
 from pipeline.catalog import Source
 from pipeline.series import joined
+from pipeline.station_series import open_stations
 from pipeline.tables import open_table
 from stefaland.errors import Faults, InputError, bad_input, nearest_name
 
@@ -243,5 +244,6 @@ OPENERS: dict[str, Callable[[Source], xr.Dataset]] = {
     "raster": _open_raster,
     "npz": _open_npz,
     "table": open_table,
+    "stations": open_stations,
 }
 """Opener of each driver that gives variables; the others have readers of their own."""

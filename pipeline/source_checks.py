@@ -49,7 +49,7 @@ def check_opened(
     """
     before = len(faults.faults)
     where = f'source "{source.name}", {source.files[0]}'
-    places = None if source.driver == "table" else layout(ds, source)
+    places = None if source.is_table else layout(ds, source)
     if places is not None:
         _check_crs(source, ds, places, where, faults)
         _check_grid(source, ds, places, where, faults)

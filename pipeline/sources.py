@@ -88,7 +88,7 @@ def source_coordinates(source: Source) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _cropped(ds: xr.Dataset, source: Source, window: Window, margin: float | None) -> xr.Dataset:
-    if source.driver == "table":
+    if source.is_table:
         reach = margin or 0.0
         inside = _inside(ds["lon"].values, ds["lat"].values, window, (reach, reach))
         return ds.isel(cell=np.flatnonzero(inside))

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from stefaland.errors import bad_input, nearest_name
+from stefaland.tasks import HeadName, TaskName, disagreement, with_defaults
 
 
 class Frozen(BaseModel):
@@ -171,9 +172,25 @@ class PretrainConfig(TrainConfig):
 class FinetuneConfig(TrainConfig):
     """Adapter and head on the pretrained encoder."""
 
+    task: TaskName = "regression"
+    """A quantity, shares of a whole (soil texture), or a chance (landslides)."""
     adapter: str = "dual_residual"
     decoder: Literal["residual_lstm", "linear"] = "residual_lstm"
-    head: Literal["point", "gaussian"] = "gaussian"
-    loss: Literal["mse", "rmse", "nse", "gaussian", "beta_gaussian"] = "gaussian"
+    head: HeadName = "gaussian"
+    loss: Literal["gaussian", "beta_gaussian", "mse", "rmse", "nse", "composition", "binary"] = (
+        "gaussian"
+    )
+    """Head and loss are by default those of the task."""
     unfreeze: Literal["none", "all"] | int = "none"
     """`none`, `all`, or the number of last encoder layers that are trained too."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_the_task(cls, settings: Any) -> Any:
+        return with_defaults(settings) if isinstance(settings, dict) else settings
+
+    @model_validator(mode="after")
+    def _agree(self) -> FinetuneConfig:
+        if wrong := disagreement(self.task, self.head, self.loss):
+            raise ValueError(wrong)
+        return self

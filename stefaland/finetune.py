@@ -26,11 +26,12 @@ from stefaland.log import RunLog
 from stefaland.loop import fingerprint, fit
 from stefaland.mae import StefaLand
 from stefaland.networks import Settings, holds_network, load_network, make_network, save_network
-from stefaland.normalise import Normaliser
+from stefaland.normalise import Normaliser, Scaling
 from stefaland.predict import Member
 from stefaland.splits import Fold
 from stefaland.stream import training_windows
 from stefaland.target import HeldOutLoss, TargetLoss, site_std, validation_draws
+from stefaland.tasks import TASKS
 from stefaland.train import data_identity, summary, training_sampler, validation_rows
 from stefaland.visible import input_ranges, visible_part
 
@@ -82,12 +83,19 @@ def train_network(
 
 
 def target_scaling(
-    data: CellData, fold: Fold, given: Normaliser | None, transforms: Mapping[str, str] | None
+    data: CellData,
+    fold: Fold,
+    given: Normaliser | None,
+    transforms: Mapping[str, str] | None,
+    task: str = "regression",
 ) -> Normaliser:
-    """The targets' scalings: those of `given`, or of the fold's training cells and period.
+    """The targets' scalings: those of `given`, or of the fold's training cells and period; none
+    for shares and chances.
 
     Raises `InputError` where those of `given` come from other cells or days.
     """
+    if not TASKS[task].is_scaled:
+        return Normaliser({name: Scaling(0.0, 1.0) for name in data.target_names})
     if given is not None and all(name in given.scalings for name in data.target_names):
         check_statistics(data, fold, given, data.target_names)
         return given.selected(data.target_names)
@@ -125,7 +133,7 @@ def finetune(
         model_config.forcings, model_config.statics, tuple(model_config.categorical)
     )
     inputs.require((*used.forcing_names, *used.static_names), "finetuning")
-    both = target_scaling(used, fold, normaliser, transforms).merged(inputs)
+    both = target_scaling(used, fold, normaliser, transforms, config.task).merged(inputs)
     with process_group(device) as place:
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)

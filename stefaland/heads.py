@@ -55,9 +55,36 @@ class GaussianHead(nn.Module):
         return Prediction(mean, F.softplus(raw) + LEAST_SCALE)
 
 
+class CompositionHead(nn.Module):
+    """[B, T, d] → shares of a whole: at least 0, sum 1 over the targets."""
+
+    def __init__(self, d_model: int, n_targets: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(d_model, n_targets)
+
+    def forward(self, features: Tensor) -> Prediction:
+        """The shares; a prediction for a place is their mean over time, which sums to 1 too."""
+        return Prediction(self.out(features).softmax(-1))
+
+
+class ProbabilityHead(nn.Module):
+    """[B, T, d] → a chance for each target."""
+
+    def __init__(self, d_model: int, n_targets: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(d_model, n_targets)
+
+    def forward(self, features: Tensor) -> Prediction:
+        """The chances, 0 to 1."""
+        return Prediction(self.out(features).sigmoid())
+
+
 def make_head(kind: str, d_model: int, n_targets: int) -> nn.Module:
-    """`point` or `gaussian`; `InputError` for another name."""
-    heads = {"point": PointHead, "gaussian": GaussianHead}
+    """The named head; `InputError` for another name."""
+    heads = {
+        "point": PointHead, "gaussian": GaussianHead, "composition": CompositionHead,
+        "probability": ProbabilityHead,
+    }  # fmt: skip
     if kind not in heads:
         raise bad_input("finetune.head", f'"{kind}"', f"one of {', '.join(heads)}")
     return heads[kind](d_model, n_targets)

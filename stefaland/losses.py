@@ -18,6 +18,8 @@ from stefaland.heads import Prediction
 from stefaland.mae import Reconstruction
 
 TargetLossFunction = Callable[[Prediction, Tensor, Tensor], Tensor]
+LEAST_SHARE = 1e-6
+"""Of a predicted share or chance, so that its logarithm stays finite."""
 NSE_FLOOR = 0.1
 """Added to a site's standard deviation, so that dry sites do not rule the loss (Kratzert 2019)."""
 
@@ -108,12 +110,32 @@ def _beta_gaussian(prediction: Prediction, target: Tensor, site_std: Tensor) -> 
     return masked_mean(likelihood * prediction.scale.detach(), valid)
 
 
+def _composition(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of the predicted shares from the target's (Aitchison 1986 has
+    why squared errors of shares mislead); a whole with a missing share does not count.
+    """
+    valid = ~target.isnan().any(-1)
+    shares = target.nan_to_num(0.0)
+    log = prediction.mean.clamp(min=LEAST_SHARE).log()
+    divergence = (torch.xlogy(shares, shares) - shares * log).sum(-1)
+    return masked_mean(divergence, valid)
+
+
+def _binary(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
+    valid = ~target.isnan()
+    chance = prediction.mean.clamp(LEAST_SHARE, 1.0 - LEAST_SHARE)
+    entropy = F.binary_cross_entropy(chance, target.nan_to_num(0.0), reduction="none")
+    return masked_mean(entropy, valid)
+
+
 FINETUNE_LOSSES: dict[str, TargetLossFunction] = {
     "mse": _mse,
     "rmse": _rmse,
     "nse": _nse,
     "gaussian": _gaussian,
     "beta_gaussian": _beta_gaussian,
+    "composition": _composition,
+    "binary": _binary,
 }
 
 

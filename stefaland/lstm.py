@@ -5,7 +5,7 @@ Trained by finetune.py's loop on the same fold, windows and loss; loaded by pred
 
 from __future__ import annotations
 
-from typing import Literal, cast
+from typing import cast
 
 import torch
 from pydantic import Field
@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from stefaland.batch import Batch
 from stefaland.config import Frozen
 from stefaland.heads import Prediction, make_head
+from stefaland.tasks import HeadName
 
 FORGET_BIAS = 3.0
 """Initial bias of the forget gate, so that memories last from the first step on."""
@@ -27,7 +28,7 @@ class LSTMConfig(Frozen):
     n_targets: int = Field(1, gt=0)
     hidden: int = Field(64, gt=0)
     dropout: float = Field(0.4, ge=0, lt=1)
-    head: Literal["point", "gaussian"] = "gaussian"
+    head: HeadName = "gaussian"
     cyclic: bool = False
     """The window wraps: the LSTM goes round twice, so that its first step has a past too."""
 

@@ -44,7 +44,9 @@ class Rivalry:
 
     def full_normaliser(self) -> Normaliser:
         """Inputs and target."""
-        target = target_scaling(self.data, self.fold, self.normaliser, self.transforms)
+        target = target_scaling(
+            self.data, self.fold, self.normaliser, self.transforms, self.config.task
+        )
         return target.merged(self.normaliser)
 
     def inputs(self) -> CellData:

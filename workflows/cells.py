@@ -36,7 +36,7 @@ def static_names(run: Run, ds: xr.Dataset) -> tuple[str, ...]:
         str(name)
         for name, da in ds.data_vars.items()
         if "time" not in da.dims and not str(name).endswith(("_coverage", "_is_filled"))
-        and name not in (inputs.target, "spatial_ref")
+        and name not in (*inputs.targets, "spatial_ref")
     )  # fmt: skip
     faults = Faults()
     chosen: list[str] = []
@@ -81,7 +81,7 @@ def open_cells(run: Run, cube: str, cells: np.ndarray | None = None) -> xr.Datas
     ds = open_cube(run.cube(cube))
     inputs = run.config.inputs
     names = [*inputs.forcings, *static_names(run, ds)]
-    names += [name for name in (inputs.target, FILLED) if name in ds]
+    names += [name for name in (*inputs.targets, FILLED) if name in ds]
     return read_cells(ds, names, land_cells(run, cube, ds) if cells is None else cells)
 
 
@@ -124,6 +124,9 @@ def labelled(run: Run, table: xr.Dataset) -> xr.Dataset:
     if "group" in table.coords:
         group = table["group"].values
         site = table["cell"].values
+    elif run.config.cubes[run.config.finetune.cube].locations:
+        # Sites of a table: each is observed by itself.
+        group = site = table["cell"].values
     else:
         group = site = _source_cell(run, lon, lat)
     if regions.source:
@@ -151,7 +154,7 @@ def cell_data(run: Run, table: xr.Dataset, statics: Sequence[str] | None = None)
     """The table as tensors; the target is included where the table has it."""
     inputs = run.config.inputs
     names = tuple(statics) if statics is not None else static_names(run, table)
-    has_target = inputs.target in table
+    has_target = all(name in table for name in inputs.targets)
     labels: Mapping[str, Any] = {
         name: table[name].values for name in ("group", "region") if name in table.coords
     }
@@ -165,8 +168,8 @@ def cell_data(run: Run, table: xr.Dataset, statics: Sequence[str] | None = None)
         time=table["time"].values,
         forcing_names=tuple(inputs.forcings),
         static_names=names,
-        target=_stack(table, [inputs.target], ("cell", "time")) if has_target else None,
-        target_names=(inputs.target,) if has_target else (),
+        target=_over_time(table, inputs.targets) if has_target else None,
+        target_names=inputs.targets if has_target else (),
         group=labels.get("group"),
         region=labels.get("region"),
         filled=torch.from_numpy(table[FILLED].values == 1) if FILLED in table else None,
@@ -178,6 +181,16 @@ def _stack(table: xr.Dataset, names: Sequence[str], dims: tuple[str, ...]) -> to
         return torch.zeros((*(table.sizes[dim] for dim in dims), 0))
     arrays = [table[name].transpose(*dims).values.astype(np.float32) for name in names]
     return torch.from_numpy(np.stack(arrays, -1))
+
+
+def _over_time(table: xr.Dataset, names: Sequence[str]) -> torch.Tensor:
+    """[N, T, O]; what has one value a place has it at every time."""
+    times = table["time"]
+    series = {
+        name: table[name] if "time" in table[name].dims else table[name].expand_dims(time=times)
+        for name in names
+    }
+    return _stack(xr.Dataset(series), names, ("cell", "time"))
 
 
 def sharded_cells(run: Run, cube: str, index: xr.Dataset, statics: Sequence[str]) -> ShardedCells:

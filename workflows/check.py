@@ -101,7 +101,11 @@ def _degrees(bounds: tuple[float, float, float, float]) -> str:
 
 def _names(run: Run, faults: Faults) -> None:
     inputs = run.config.inputs
-    used = {"inputs.target": inputs.target, "inputs.land_fraction": inputs.land_fraction}
+    used: dict[str, str | None] = {"inputs.land_fraction": inputs.land_fraction}
+    if inputs.target_parts:
+        used |= {f"inputs.target_parts.{i}": name for i, name in enumerate(inputs.target_parts)}
+    else:
+        used["inputs.target"] = inputs.target
     used |= {f"inputs.forcings.{i}": name for i, name in enumerate(inputs.forcings)}
     used |= {
         f"inputs.statics.{i}": name for i, name in enumerate(inputs.statics) if "*" not in name
@@ -153,6 +157,8 @@ def _models(run: Run, faults: Faults) -> None:
 
 def _legends(run: Run, faults: Faults) -> None:
     for name in (run.config.publish.legend, run.config.publish.spread_legend):
+        if name is None:
+            continue
         try:
             read_legend(catalog_path(f"legends/{name}.yml"))
         except InputError as error:

@@ -59,6 +59,11 @@ class Inputs(Frozen):
     forcings: tuple[str, ...]
     statics: tuple[str, ...]
     target: str
+    target_parts: tuple[str, ...] = ()
+    """Variables that make up the target together, such as sand, silt and clay of soil texture."""
+    exclude_impossible: bool = False
+    """Leave sites out whose target cannot be (shares that make no whole); the scorecard says which;
+    by default they end the run."""
     terrain_from: str | None = None
     """Elevation source from which slope, aspect and curvature are derived before regridding."""
     land_fraction: str | None = None
@@ -66,6 +71,11 @@ class Inputs(Frozen):
     min_land_fraction: float = Field(0.5, gt=0, le=1)
     fill_distance: int = Field(0, ge=0)
     """Gaps inside land up to this many cells wide are filled and flagged."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The variables that are predicted."""
+        return self.target_parts or (self.target,)
 
 
 class ModelSettings(Frozen):
@@ -111,10 +121,16 @@ class Product(Frozen):
 class PublishSettings(Frozen):
     """Maps, their legends, and the outlines drawn on previews."""
 
-    products: tuple[Product, ...]
-    legend: str
-    spread_legend: str
+    products: tuple[Product, ...] = ()
+    legend: str | None = None
+    spread_legend: str | None = None
     outlines: str | None = None
+
+    @model_validator(mode="after")
+    def _maps_have_legends(self) -> PublishSettings:
+        if self.products and not (self.legend and self.spread_legend):
+            raise ValueError("products without a legend and a spread_legend")
+        return self
 
 
 class ScoreSettings(Frozen):
@@ -166,6 +182,17 @@ class RunConfig(Frozen):
     def folder(self) -> Path:
         """The run folder."""
         return self.roots.runs / self.name
+
+    @model_validator(mode="after")
+    def _parts_fit_the_task(self) -> RunConfig:
+        task, parts = self.finetune.task, self.inputs.target_parts
+        if (task == "composition") != bool(parts):
+            raise ValueError("inputs.target_parts and finetune.task: composition need each other")
+        if task != "regression" and (self.predict.cubes or self.publish.products):
+            raise ValueError(
+                f"maps of task {task} are not made: predict.cubes and publish.products are []"
+            )
+        return self
 
     @model_validator(mode="after")
     def _settings_agree(self) -> RunConfig:

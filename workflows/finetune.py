@@ -6,6 +6,7 @@ predictions of the fold's held-out cells, which the score stage judges.
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from stefaland.log import RunLog
 from stefaland.normalise import Normaliser
 from stefaland.rivals import Rivalry, fit_baseline
 from stefaland.splits import Fold
+from stefaland.tasks import possible_values
 from stefaland.visible import held_out_part
 from workflows.cells import cell_data, labelled, open_cells, static_names
 from workflows.context import Run
@@ -88,6 +90,25 @@ def write_heldout(
     write_locations(path, xr.Dataset(series, coords))
 
 
+def write_heldout_places(
+    path: Path, data: CellData, fold: Fold, predictor: Predictor, task: str, warmup: int
+) -> None:
+    """One value a test cell for each target, the mean over time; dims (cell,)."""
+    data, _ = held_out_part(data, fold, warmup)
+    mean = predictor.predict(data)["mean"][:, warmup:].astype(np.float64)
+    with warnings.catch_warnings():
+        # A cell without any prediction stays NaN.
+        warnings.filterwarnings("ignore", message="Mean of empty slice")
+        values = possible_values(task, np.nanmean(mean, 1)).astype(np.float32)
+    coords = {
+        "cell": data.cell.numpy(),
+        "lon": ("cell", data.lonlat[:, 0].numpy().astype(np.float64)),
+        "lat": ("cell", data.lonlat[:, 1].numpy().astype(np.float64)),
+    }
+    series = {name: ("cell", values[:, i]) for i, name in enumerate(data.target_names)}
+    write_locations(path, xr.Dataset(series, coords))
+
+
 def main(run: Run) -> dict[str, Any]:
     """Train every model on every fold and predict what it did not see."""
     names = ["stefaland", *run.config.finetune.baselines]
@@ -110,5 +131,10 @@ def main(run: Run) -> dict[str, Any]:
                 predictor = train(name, run, given)
             if is_main():
                 path = folder / "heldout.zarr"
-                write_heldout(path, data, fold, predictor, config.warmup_steps)
+                if config.task == "regression":
+                    write_heldout(path, data, fold, predictor, config.warmup_steps)
+                else:
+                    write_heldout_places(
+                        path, data, fold, predictor, config.task, config.warmup_steps
+                    )
     return {"models": names, "folds": fold_names(run)}

@@ -211,6 +211,9 @@ def write_run_project(run: Run, of_product: dict[str, list[Layer]], *above: Laye
 def main(run: Run) -> dict[str, Any]:
     """Publish every product, verify it, and check the places whose state is known."""
     settings = run.config.publish
+    if not settings.products:
+        write_json(run.maps / "published.json", {"maps": [], "places": []})
+        return {"maps": 0, "places_failed": []}
     outlines = run.catalog[settings.outlines].files[0] if settings.outlines else None
     metadata = _metadata(run)
     of_product = {product.suffix: layers(run, product) for product in settings.products}

@@ -29,6 +29,18 @@ from workflows.viewer import template, viewer
 POOLED = ("NSE", "RMSE", "ubRMSE", "bias", "correlation")
 PER_SITE = ("NSE", "KGE", "RMSE", "ubRMSE", "correlation")
 BOX_LIMITS = {"NSE": (-1.0, 1.0), "KGE": (-1.0, 1.0), "correlation": (-1.0, 1.0)}
+SERIES_TEXT = (
+    "Only locations that were held out; higher NSE, KGE and correlation and lower RMSE, ubRMSE and "
+    "bias are better."
+)
+PLACE_TEXT = (
+    "Only locations that were held out; lower RMSE and Brier score and higher R2, accuracy, F1 and "
+    "AUC are better."
+)
+MAPS_CAVEAT = (
+    "The maps show the mean of the models of all folds; each was trained without what its fold "
+    "holds out. The spread map combines their own uncertainty and their disagreement."
+)
 PERSISTENCE_CAVEAT = (
     "Persistence reads each site's observations in the test period up to the day before; no other "
     "model does."
@@ -51,11 +63,16 @@ def _number(value: float | None) -> str:
 
 def _score_rows(card: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
     names = [f"pooled {name}" for name in POOLED] + [f"median {name}" for name in PER_SITE]
+    if "parts" in card:
+        names = list(next(iter(card["models"].values()))["pooled"])
     rows = []
     for model in card["ranking"]:
         scores = card["models"][model]
-        values = [_number(scores["pooled"][name]) for name in POOLED]
-        values += [_number(scores["sites"][name]["median"]) for name in PER_SITE]
+        if "parts" in card:
+            values = [_number(scores["pooled"][name]) for name in names]
+        else:
+            values = [_number(scores["pooled"][name]) for name in POOLED]
+            values += [_number(scores["sites"][name]["median"]) for name in PER_SITE]
         rows.append({"model": model, "values": values, "best": model == card["ranking"][0]})
     return names, rows
 
@@ -95,7 +112,24 @@ def _comparisons(card: Mapping[str, Any]) -> list[dict[str, str]]:
     return rows
 
 
+def _place_figures(table: xr.Dataset, card: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Of targets that are one value a place: each part, predicted against observed."""
+    return [
+        {
+            "image": plots.scatter(
+                table["observed"].sel(part=part).values,
+                table["predicted"].sel(model=model, part=part).values, f"{model}: {part}", "1",
+            ),
+            "caption": f"{model}: {part} of every held-out site",
+        }
+        for model in dict.fromkeys(["stefaland", card["ranking"][0]])
+        for part in card["parts"]
+    ]  # fmt: skip
+
+
 def _figures(run: Run, table: xr.Dataset, card: Mapping[str, Any]) -> list[dict[str, str]]:
+    if "parts" in card:
+        return _place_figures(table, card)
     observed = table["observed"].values
     figures = []
     for model in dict.fromkeys(["stefaland", card["ranking"][0]]):
@@ -146,11 +180,22 @@ def _caveats(run: Run, card: Mapping[str, Any]) -> list[str]:
         held_out_sentence(run.config.folds),
         "Cells that share one source cell of the target are averaged before scoring, so each of "
         f"the {card['sites']} sites counts once.",
-        "The maps show the mean of the models of all folds; each was trained without what "
-        "its fold holds out. The spread map combines their own uncertainty and their disagreement.",
+        *excluded_sentence(card),
+        *([MAPS_CAVEAT] if run.config.publish.products else []),
         *([PERSISTENCE_CAVEAT] if "persistence" in run.config.finetune.baselines else []),
         *run.config.caveats,
     ]
+
+
+def excluded_sentence(card: Mapping[str, Any]) -> list[str]:
+    """Which sites were left out for their target, if any were."""
+    excluded = card.get("excluded", {"sites": []})
+    if not excluded["sites"]:
+        return []
+    shown = ", ".join(str(site) for site in excluded["sites"][:20])
+    more = ", …" if len(excluded["sites"]) > 20 else ""
+    return [f"{len(excluded['sites'])} sites were left out because their target is not "
+            f"{excluded['expected']}: {shown}{more}."]  # fmt: skip
 
 
 def held_out_sentence(folds: FoldSettings) -> str:
@@ -226,10 +271,9 @@ def main(run: Run) -> dict[str, Any]:
                 {**item, "image": plots.image_uri(run.maps / item["image"])}
                 for item in published["maps"]
             ],
-            viewer=viewer(run),
+            viewer=viewer(run) if run.config.publish.products else "",
             places=published["places"],
-            score_text="Only locations that were held out; higher NSE, KGE and correlation and "
-            "lower RMSE, ubRMSE and bias are better.",
+            score_text=PLACE_TEXT if "parts" in card else SERIES_TEXT,
             score_names=names,
             scores=rows,
             verdict=verdict(card),

@@ -29,6 +29,7 @@ from workflows.cells import target_table
 from workflows.context import Run
 from workflows.folds import fold_names
 from workflows.regrid import used_sources
+from workflows.score_places import place_card
 from workflows.score_sites import sites_path, write_scored_sites
 from workflows.state import write_json
 
@@ -84,16 +85,30 @@ def heldout(run: Run, target: xr.Dataset) -> xr.Dataset:
 
 def main(run: Run) -> dict[str, Any]:
     """Write the scorecard; gives the ranking."""
+    if run.config.finetune.task != "regression":
+        return _score_places(run)
     target = target_table(run)
     table = heldout(run, target)
     card = scorecard(run, table)
+    _write_heldout(run, table)
+    write_json(run.folder / "scorecard.json", finite(card))
+    write_scored_sites(run, table, target)
+    return {"best": card["ranking"][0], "sites": card["sites"]}
+
+
+def _score_places(run: Run) -> dict[str, Any]:
+    """The scorecard of targets that are one value a place."""
+    table, card = place_card(run, models(run))
+    _write_heldout(run, table)
+    write_json(run.folder / "scorecard.json", finite(card))
+    return {"best": card["ranking"][0], "sites": card["sites"]}
+
+
+def _write_heldout(run: Run, table: xr.Dataset) -> None:
     with warnings.catch_warnings():
         # Text has no final Zarr v3 specification yet; xarray reads back what it wrote.
         warnings.simplefilter("ignore")
         table.to_zarr(run.folder / "heldout.zarr", mode="w", consolidated=False)
-    write_json(run.folder / "scorecard.json", finite(card))
-    write_scored_sites(run, table, target)
-    return {"best": card["ranking"][0], "sites": card["sites"]}
 
 
 def finite(value: Any) -> Any:

@@ -19,10 +19,14 @@ from stefaland.dataset import period_steps
 from stefaland.errors import Faults, bad_input
 from stefaland.normalise import Normaliser, find_transform
 from stefaland.splits import Fold
+from stefaland.tasks import TASKS, check_target, impossible_targets
 from workflows.cells import cell_index, position_of, static_names, transforms
 from workflows.context import Run
 from workflows.folds import carried_fold, run_folds, with_target
 from workflows.state import write_json
+
+WHOLE_TOLERANCE = 0.02
+"""By which measured shares may miss 1: they are rounded."""
 
 
 def depends(run: Run) -> Any:
@@ -43,8 +47,13 @@ def depends(run: Run) -> Any:
 
 
 def outputs(run: Run) -> list[Path]:
-    """Folds and statistics."""
-    return [run.folder / "folds", run.folder / "stats"]
+    """Folds and statistics, and the sites that were left out."""
+    return [run.folder / "folds", run.folder / "stats", excluded_path(run)]
+
+
+def excluded_path(run: Run) -> Path:
+    """Sites whose target cannot be, where they are left out."""
+    return run.folder / "excluded.json"
 
 
 def moments(
@@ -88,17 +97,19 @@ def main(run: Run) -> dict[str, Any]:
     pretrain_cube = finetune_cube if same else open_cube(run.cube(config.pretrain.cube))
     pretrain_cells = finetune_cells if same else cell_index(run, config.pretrain.cube)
     inputs = [*config.inputs.forcings, *static_names(run, pretrain_cube)]
-    target = config.inputs.target
-    laws = transforms(run, [*inputs, target])
+    targets = config.inputs.targets
+    laws = transforms(run, [*inputs, *targets])
+    wrong = _impossible(run, finetune_cube)
     result = {}
     for fold in run_folds(run, finetune_cells):
         wider = fold if same else carried_fold(fold, finetune_cells, pretrain_cells)
-        narrow = with_target(fold, _observed(finetune_cube, finetune_cells, target, fold))
+        narrow = with_target(fold, _observed(finetune_cube, finetune_cells, targets, fold, wrong))
         _check_sizes(narrow, config.folds.min_cells)
         early, late = (_during(cube, fold.train_period) for cube in (pretrain_cube, finetune_cube))
         scaling = fold_statistics(early, pretrain_cells, inputs, wider.train, laws)
-        own = fold_statistics(late, finetune_cells, [target], narrow.train, laws)
-        scaling = scaling.merged(own)
+        if TASKS[config.finetune.task].is_scaled:
+            own = fold_statistics(late, finetune_cells, targets, narrow.train, laws)
+            scaling = scaling.merged(own)
         wider.save(run.fold(f"pretrain/{fold.name}"))
         narrow.save(run.fold(fold.name))
         write_json(run.stats(fold.name), scaling.to_dict())
@@ -108,19 +119,40 @@ def main(run: Run) -> dict[str, Any]:
     return {"folds": result}
 
 
+def _impossible(run: Run, cube: xr.Dataset) -> np.ndarray:
+    """Where a target cannot be, dims flattened; `InputError` with the sites unless they are to be
+    left out.
+    """
+    task, targets = run.config.finetune.task, run.config.inputs.targets
+    if task == "regression":
+        return np.zeros(1, bool)
+    values = np.stack([cube[name].values.ravel() for name in targets], -1)
+    sites = cube["cell"].values if "cell" in cube.dims else np.arange(len(values))
+    wrong, expected = impossible_targets(task, values, WHOLE_TOLERANCE)
+    if not run.config.inputs.exclude_impossible:
+        check_target(task, values, targets, sites, WHOLE_TOLERANCE)
+    write_json(
+        excluded_path(run), {"expected": expected, "sites": [int(site) for site in sites[wrong]]}
+    )
+    return wrong
+
+
 def _during(cube: xr.Dataset, period: tuple[str, str] | None) -> xr.Dataset:
     """The cube of a period alone."""
     return cube if period is None else cube.isel(time=period_steps(cube["time"].values, period))
 
 
 def _observed(
-    cube: xr.Dataset, index: xr.Dataset, target: str, fold: Fold
+    cube: xr.Dataset, index: xr.Dataset, targets: Sequence[str], fold: Fold, wrong: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Ids of the cells with a target at some time of each part's period."""
+    """Ids of the cells with every target at some time of each part's period."""
     place = position_of(cube, index)
     seen: dict[Any, np.ndarray] = {}
     for period in set(fold.periods.values()):
-        seen[period] = index["cell"].values[any_valid(_during(cube, period)[target]).ravel()[place]]
+        during = _during(cube, period)
+        known = np.logical_and.reduce([any_valid(during[name]).ravel() for name in targets])
+        known &= ~wrong
+        seen[period] = index["cell"].values[known[place]]
     periods = {**fold.periods, "validation": fold.validation_period or fold.train_period}
     return {part: seen[period] for part, period in periods.items()}
 

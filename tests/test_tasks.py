@@ -1,0 +1,121 @@
+"""Shares of a whole and chances as targets: heads, losses, possible values, bad targets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from pydantic import ValidationError
+from scipy.stats import entropy
+
+from stefaland.config import FinetuneConfig
+from stefaland.errors import InputError
+from stefaland.heads import Prediction, make_head
+from stefaland.losses import finetune_loss
+from stefaland.tasks import check_target, impossible_targets, possible_values
+from workflows.score_places import composition_scores, probability_scores
+
+VALUES = arrays.arrays(np.float64, (7, 3), elements=st.floats(-2, 2))
+
+
+@pytest.mark.parametrize(
+    ("task", "head", "loss"),
+    [("regression", "gaussian", "gaussian"), ("composition", "composition", "composition"),
+     ("probability", "probability", "binary")],
+)  # fmt: skip
+def test_head_and_loss_follow_from_the_task(task: str, head: str, loss: str) -> None:
+    config = FinetuneConfig(task=task)
+    assert (config.head, config.loss) == (head, loss)
+
+
+def test_a_head_of_another_task_is_refused() -> None:
+    with pytest.raises(ValidationError, match=r'for task composition, head "point" is none of'):
+        FinetuneConfig(task="composition", head="point")
+    with pytest.raises(ValidationError, match=r'loss "binary" is none of gaussian'):
+        FinetuneConfig(loss="binary")
+
+
+def test_shares_are_a_whole_at_every_step_and_over_time() -> None:
+    torch.manual_seed(0)
+    shares = make_head("composition", 8, 3)(5 * torch.randn(4, 6, 8)).mean
+    assert (shares >= 0).all()
+    np.testing.assert_allclose(shares.sum(-1).detach(), 1.0, atol=1e-6)
+    np.testing.assert_allclose(shares.mean(1).sum(-1).detach(), 1.0, atol=1e-6)
+
+
+def test_the_loss_of_shares_is_their_divergence_and_missing_ones_do_not_count() -> None:
+    rng = np.random.default_rng(1)
+    target, guess = (rng.dirichlet((1, 2, 3), (2, 5)) for _ in range(2))
+    target[0, 0] = (0.0, 0.4, 0.6)
+    expected = entropy(target, guess, axis=-1)
+    target[1, 2, 1] = np.nan
+    seen = np.ones((2, 5), bool)
+    seen[1, 2] = False
+    prediction = Prediction(torch.tensor(guess))
+    loss = finetune_loss("composition")(prediction, torch.tensor(target), torch.ones(1))
+    assert float(loss) == pytest.approx(expected[seen].mean(), rel=1e-12)
+
+
+def test_the_loss_of_chances_is_their_cross_entropy() -> None:
+    target = torch.tensor([[[1.0], [0.0], [float("nan")]]], dtype=torch.float64)
+    chance = torch.tensor([[[0.8], [0.3], [0.5]]], dtype=torch.float64)
+    loss = finetune_loss("binary")(Prediction(chance), target, torch.ones(1))
+    assert float(loss) == pytest.approx(-(np.log(0.8) + np.log(0.7)) / 2, rel=1e-12)
+    certain = torch.tensor([[[0.0], [1.0], [0.5]]], dtype=torch.float64)
+    assert torch.isfinite(finetune_loss("binary")(Prediction(certain), target, torch.ones(1)))
+
+
+@given(VALUES)
+def test_any_prediction_becomes_a_whole(values: np.ndarray) -> None:
+    shares = possible_values("composition", values)
+    assert (shares >= 0).all()
+    np.testing.assert_allclose(shares.sum(-1), 1.0, atol=1e-12)
+    np.testing.assert_allclose(possible_values("composition", shares), shares, atol=1e-12)
+
+
+def test_missing_predictions_stay_missing() -> None:
+    values = np.array([[0.2, np.nan, 0.3], [0.2, 0.2, 0.2]])
+    shares = possible_values("composition", values)
+    assert np.isnan(shares[0]).all()
+    np.testing.assert_allclose(shares[1], 1 / 3)
+    assert np.isnan(possible_values("probability", np.array([[np.nan]]))).all()
+    np.testing.assert_array_equal(possible_values("probability", np.array([-1.0, 2.0])), [0, 1])
+
+
+def test_percent_and_halves_of_a_whole_are_named_with_their_sites() -> None:
+    values = np.array([[0.5, 0.3, 0.2], [50.0, 30.0, 20.0], [0.5, 0.3, np.nan], [0.4, 0.3, 0.1]])
+    sites = np.array([3, 14, 15, 92])
+    with pytest.raises(InputError, match=r"2 sites \(14, 92\).*exclude_impossible"):
+        check_target("composition", values, ("sand", "silt", "clay"), sites, 0.02)
+    wrong, _ = impossible_targets("composition", values, 0.25)
+    np.testing.assert_array_equal(wrong, [False, True, False, False])
+    with pytest.raises(InputError, match=r"1 sites \(14\)"):
+        check_target("probability", np.array([[1.0], [0.5]]), ("slide",), sites[:2], 0.02)
+
+
+def test_scores_of_texture_against_their_definitions() -> None:
+    rng = np.random.default_rng(5)
+    names = ["sand", "silt", "clay"]
+    truth, guess = rng.dirichlet((4, 4, 2), 60), rng.dirichlet((4, 4, 2), 60)
+    scores = composition_scores(truth, guess, names)
+    assert scores["RMSE"] == pytest.approx(np.sqrt(((truth - guess) ** 2).mean()))
+    sand = truth[:, 0]
+    r2 = 1 - ((guess[:, 0] - sand) ** 2).sum() / ((sand - sand.mean()) ** 2).sum()
+    assert scores["R2 sand"] == pytest.approx(r2)
+    perfect = composition_scores(truth, truth, names)
+    assert (perfect["accuracy"], perfect["macro F1"], perfect["RMSE"]) == (1.0, 1.0, 0.0)
+    assert 0 <= scores["accuracy"] < 0.6
+
+
+def test_scores_of_chances_against_their_definitions() -> None:
+    truth = np.array([[1.0], [1.0], [0.0], [0.0], [0.0]])
+    chance = np.array([[0.9], [0.4], [0.6], [0.4], [0.1]])
+    scores = probability_scores(truth, chance)
+    pairs = [(a > b) + 0.5 * (a == b) for a in (0.9, 0.4) for b in (0.6, 0.4, 0.1)]
+    assert scores["AUC"] == pytest.approx(np.mean(pairs))
+    assert scores["Brier"] == pytest.approx(((truth - chance) ** 2).mean())
+    assert scores["F1"] == pytest.approx(0.5)
+    assert np.isnan(probability_scores(truth[:2], chance[:2])["AUC"])

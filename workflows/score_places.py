@@ -1,0 +1,155 @@
+"""Scores of targets that are one value a place: shares of a whole (soil texture), and chances.
+
+Upstream: held-out predictions of the finetune stage. Downstream: scorecard.json and the report, in
+the place of score.py's series.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from sklearn.metrics import (
+    accuracy_score,
+    brier_score_loss,
+    f1_score,
+    r2_score,
+    roc_auc_score,
+)
+
+from pipeline.provenance import provenance
+from pipeline.store import open_cube
+from pipeline.texture import FRACTIONS, usda_class
+from stefaland.metrics import paired_difference
+from workflows.cells import labelled, open_cells
+from workflows.context import Run
+from workflows.folds import fold_names
+from workflows.regrid import used_sources
+from workflows.state import read_json
+from workflows.stats import excluded_path
+
+RANK = {"composition": "RMSE", "probability": "Brier"}
+"""Both are errors: lower is better."""
+THRESHOLD = 0.5
+
+
+def heldout_places(run: Run, models: list[str]) -> xr.Dataset:
+    """`observed` (site, part) and `predicted` (model, site, part) of every held-out place."""
+    names = list(run.config.inputs.targets)
+    target = labelled(run, open_cells(run, run.config.finetune.cube)).load()
+    parts = []
+    for fold in fold_names(run):
+        stores = [open_cube(run.finetuned(m, fold) / "heldout.zarr").load() for m in models]
+        cells = stores[0]["cell"].values
+        observed = target.sel(cell=cells)
+        table = xr.Dataset(
+            {
+                "observed": (("site", "part"), np.stack([observed[n].values for n in names], -1)),
+                "predicted": (
+                    ("model", "site", "part"),
+                    np.stack([np.stack([s[n].values for n in names], -1) for s in stores]),
+                ),
+            },
+            coords={
+                "model": models, "part": names, "site": cells,
+                "region": ("site", observed["region"].values),
+                "fold": ("site", np.full(cells.size, fold)),
+            },
+        )  # fmt: skip
+        parts.append(table.isel(site=np.isfinite(table["observed"].values).all(-1)))
+    return xr.concat(parts, "site", data_vars="all").transpose("model", "site", "part")
+
+
+def composition_scores(
+    observed: np.ndarray, predicted: np.ndarray, names: list[str]
+) -> dict[str, float]:
+    """RMSE and R2 of each share [N, O], RMSE over all; of sand, silt and clay the class too."""
+    scores: dict[str, Any] = {"RMSE": float(np.sqrt(np.mean((predicted - observed) ** 2)))}
+    for i, name in enumerate(names):
+        error = np.sqrt(np.mean((predicted[:, i] - observed[:, i]) ** 2))
+        scores[f"RMSE {name}"] = float(error)
+        known = len(observed) > 1
+        scores[f"R2 {name}"] = float(r2_score(observed[:, i], predicted[:, i])) if known else np.nan
+    if set(names) == set(FRACTIONS):
+        truth, guess = (
+            usda_class(*(values[:, names.index(part)] for part in FRACTIONS))
+            for values in (observed, predicted)
+        )
+        scores["accuracy"] = float(accuracy_score(truth, guess))
+        # Over the classes that occur: a class that nothing has tells nothing.
+        occurring = np.unique(truth)
+        scores["macro F1"] = float(
+            f1_score(truth, guess, labels=occurring, average="macro", zero_division=0.0)
+        )
+    return scores
+
+
+def probability_scores(observed: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """AUC, F1 at 0.5 and Brier score of chances [N, 1]; AUC is NaN where only one class occurs."""
+    truth, chance = observed[:, 0].astype(int), predicted[:, 0]
+    both = np.unique(truth).size == 2
+    return {
+        "Brier": float(brier_score_loss(truth, chance)) if both else float(
+            np.mean((truth - chance) ** 2)),
+        "AUC": float(roc_auc_score(truth, chance)) if both else np.nan,
+        "F1": float(f1_score(truth, chance >= THRESHOLD, zero_division=0.0)),
+    }  # fmt: skip
+
+
+def scores_of(task: str, table: xr.Dataset, model: str) -> dict[str, float]:
+    """All scores of one model on the places of a table; those it predicted nothing for are left
+    out by all models alike.
+    """
+    observed = table["observed"].values
+    predicted = table["predicted"].sel(model=model).values
+    if task == "composition":
+        return composition_scores(observed, predicted, [str(n) for n in table["part"].values])
+    return probability_scores(observed, predicted)
+
+
+def place_card(run: Run, models: list[str]) -> tuple[xr.Dataset, dict[str, Any]]:
+    """The held-out places and the scorecard of all models on them."""
+    task = run.config.finetune.task
+    table = heldout_places(run, models)
+    complete = np.isfinite(table["predicted"].values).all((0, 2))
+    table = table.isel(site=complete)
+    by_model: dict[str, dict[str, Any]] = {}
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message=".*not well-defined.*")
+        for model in models:
+            by_model[model] = {
+                "pooled": scores_of(task, table, model),
+                "folds": {
+                    fold: scores_of(task, table.isel(site=table["fold"].values == fold), model)
+                    for fold in np.unique(table["fold"].values).tolist()
+                },
+            }
+    rank = RANK[task]
+    gap = table["predicted"].values - table["observed"].values
+    error = dict(zip(models, np.sqrt((gap**2).mean(-1)), strict=True))
+    card = {
+        "task": task,
+        "target": run.config.inputs.target,
+        "parts": list(run.config.inputs.targets),
+        "fold_kind": run.config.folds.kind,
+        "rank_by": {"metric": rank, "over": "pooled"},
+        "sites": int(complete.sum()),
+        "excluded": read_json(excluded_path(run)),
+        "not_predicted": int((~complete).sum()),
+        "models": by_model,
+        "ranking": sorted(by_model, key=lambda model: by_model[model]["pooled"][rank]),
+        "stefaland_minus": {
+            model: {
+                "metric": "RMSE",
+                **paired_difference(-error["stefaland"], -error[model], seed=run.config.seed),
+            }
+            for model in models if model != "stefaland"
+        },
+        "provenance": provenance(
+            run.config.model_dump(mode="json"),
+            {source.name: source.model_dump(mode="json") for source in used_sources(run)},
+        ),
+    }  # fmt: skip
+    return table, card
