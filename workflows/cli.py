@@ -46,6 +46,13 @@ def _part(text: str) -> tuple[int, int]:
     return i, n
 
 
+def _numbers(text: str) -> list[int]:
+    try:
+        return [int(number) for number in text.split(",")]
+    except ValueError:
+        raise bad_input("--seeds", f'"{text}"', "whole numbers, e.g. 0,1,2") from None
+
+
 def _cluster(value: str | None) -> list[str]:
     if value is None:
         return []
@@ -171,6 +178,31 @@ def publish(
         print(f"{count} maps, their styles, the STAC collection and the QGIS project are sound")
     else:
         _stage_command("publish")(config, settings, dry_run, resume, part, cluster)
+
+
+@app.command()
+def sweep(
+    config: Config,
+    seeds: Annotated[str, typer.Option(help="Random seeds, a,b,c.")] = "0,1,2",
+    adapters: Annotated[str | None, typer.Option(help="Adapters, a,b,c; the config's.")] = None,
+    models: Annotated[
+        str | None, typer.Option(help="Models, a,b,c; stefaland and the config's baselines.")
+    ] = None,
+    settings: Settings = None,
+    part: Part = "1/1",
+) -> None:
+    """Train folds x seeds x adapters (and baselines), shared by parts; compare their scores."""
+    from workflows.context import Run
+    from workflows.sweep import sweep
+
+    loaded = Run(load_config(config, settings or []), part=_part(part))
+    finetune = loaded.config.finetune
+    sweep(
+        loaded,
+        _numbers(seeds),
+        adapters.split(",") if adapters else [finetune.adapter],
+        models.split(",") if models else ["stefaland", *finetune.baselines],
+    )
 
 
 @app.command()

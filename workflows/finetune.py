@@ -109,6 +109,16 @@ def write_heldout_places(
     write_locations(path, xr.Dataset(series, coords))
 
 
+def write_predictions(
+    path: Path, data: CellData, fold: Fold, predictor: Predictor, config: FinetuneConfig
+) -> None:
+    """What a model predicts of the test cells: series, or one value a place, as the task is."""
+    if config.task == "regression":
+        write_heldout(path, data, fold, predictor, config.warmup_steps)
+    else:
+        write_heldout_places(path, data, fold, predictor, config.task, config.warmup_steps)
+
+
 def main(run: Run) -> dict[str, Any]:
     """Train every model on every fold and predict what it did not see."""
     names = ["stefaland", *run.config.finetune.baselines]
@@ -130,11 +140,5 @@ def main(run: Run) -> dict[str, Any]:
                 )
                 predictor = train(name, run, given)
             if is_main():
-                path = folder / "heldout.zarr"
-                if config.task == "regression":
-                    write_heldout(path, data, fold, predictor, config.warmup_steps)
-                else:
-                    write_heldout_places(
-                        path, data, fold, predictor, config.task, config.warmup_steps
-                    )
+                write_predictions(folder / "heldout.zarr", data, fold, predictor, config)
     return {"models": names, "folds": fold_names(run)}

@@ -6,6 +6,7 @@ Held-out predictions of every model → scorecard.json: per site, pooled, by fol
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,19 +52,22 @@ def models(run: Run) -> list[str]:
     return ["stefaland", *run.config.finetune.baselines]
 
 
-def heldout(run: Run, target: xr.Dataset) -> xr.Dataset:
+def heldout(
+    run: Run, target: xr.Dataset, folder_of: Callable[[str, str], Path] | None = None,
+    names: Sequence[str] = (),
+) -> xr.Dataset:  # fmt: skip
     """Observed and predicted series of every held-out site.
 
     Dims (model, site, time): `predicted`, `spread`; (site, time): `observed`; coordinates `region`
     and `fold` of each site. The cells of one site (those that share a source cell of the target)
-    are averaged, so that each independent value counts once. `target` is `target_table(run)`.
+    are averaged, so that each independent value counts once. `target` is `target_table(run)`;
+    `folder_of(name, fold)` holds the predictions of each of `names`, by default the run's models.
     """
+    names, folder_of = names or models(run), folder_of or run.finetuned
     parts = []
     for fold in fold_names(run):
-        of_models = [
-            open_cube(run.finetuned(model, fold) / "heldout.zarr").load() for model in models(run)
-        ]
-        predicted = xr.concat(of_models, xr.Variable("model", models(run)))
+        of_models = [open_cube(folder_of(name, fold) / "heldout.zarr").load() for name in names]
+        predicted = xr.concat(of_models, xr.Variable("model", list(names)))
         observed = target.sel(cell=predicted["cell"].values, time=predicted["time"].values)
         table = xr.Dataset(
             {

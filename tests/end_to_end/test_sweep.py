@@ -1,0 +1,77 @@
+"""A sweep of folds × seeds × adapters that two processes share and one of which is killed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stefaland.errors import InputError
+from tests.conftest import ROOT
+from tests.end_to_end.small import DELAWARE, command, environment, stefaland
+from workflows.sweep import Item, check_names, items
+
+SETTINGS = (*DELAWARE, "finetune.baselines=[climatology]")
+OPTIONS = ("--seeds", "0,1", "--adapters", "dual_residual,bottleneck", "--models",
+           "stefaland,climatology")  # fmt: skip
+
+
+def test_every_item_is_there_once_and_deterministic_models_have_one_seed() -> None:
+    made = items(["a", "b"], ["stefaland", "lstm", "ridge"], ["x", "y"], [3, 4])
+    assert len({item.name for item in made}) == len(made) == 2 * (2 * 2 + 2) + 2
+    assert sum(item.model == "ridge" for item in made) == 2
+    assert Item("stefaland", "x", 3, "a").variant == "stefaland:x"
+
+
+def test_unknown_names_are_told_together() -> None:
+    with pytest.raises(InputError) as caught:
+        check_names(["stefland"], ["bottelneck"], [1, 1])
+    assert [fault.where for fault in caught.value.faults] == ["--models", "--adapters", "--seeds"]
+    assert 'Did you mean "bottleneck"' in str(caught.value)
+
+
+@pytest.mark.registry
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_sweep_is_shared_survives_a_kill_and_tells_scores(tmp_path: Path) -> None:
+    early = stefaland(tmp_path, "delaware", SETTINGS, "sweep", *OPTIONS)
+    assert early.returncode == 2
+    assert "--until pretrain" in early.stderr
+    done = stefaland(tmp_path, "delaware", SETTINGS, "run", "--until", "pretrain")
+    assert done.returncode == 0, done.stderr
+    run = tmp_path / "delaware"
+    parts = [
+        subprocess.Popen(
+            command("delaware", SETTINGS, "sweep", *OPTIONS, "--part", f"{i}/2"),
+            cwd=ROOT, env=environment(tmp_path), stderr=subprocess.PIPE, text=True,
+        )
+        for i in (1, 2)
+    ]  # fmt: skip
+    end = time.monotonic() + 200
+    while time.monotonic() < end and len(list(run.glob("ledger/sweep/*/*.done.json"))) < 2:
+        time.sleep(0.1)
+    parts[0].kill()
+    for part in parts:
+        _, error = part.communicate(timeout=300)
+        assert part.returncode in (0, -9), error
+    marked = set(run.glob("ledger/sweep/*/*.done.json"))
+    assert 5 <= len(marked) < 10
+    before = {path: path.stat().st_mtime_ns for path in marked}
+    done = stefaland(tmp_path, "delaware", SETTINGS, "sweep", *OPTIONS)
+    assert done.returncode == 0, done.stderr
+    assert len(list(run.glob("ledger/sweep/*/*.done.json"))) == 2 * (2 * 2 + 1)
+    assert {path: path.stat().st_mtime_ns for path in marked} == before, "an item was done twice"
+    told = json.loads((run / "sweep.json").read_text())
+    assert told["order"] == ["stefaland:dual_residual", "stefaland:bottleneck", "climatology"]
+    scores = told["variants"]
+    assert "stefaland:bottleneck" in done.stderr
+    two = scores["stefaland:bottleneck"]["seeds"]
+    assert set(two) == {"0", "1"}
+    assert two["0"] != two["1"]
+    assert scores["stefaland:bottleneck"]["mean"] == pytest.approx(np.mean(list(two.values())))
+    assert scores["climatology"]["std"] is None
+    assert scores["stefaland:dual_residual"]["minus_first"]["difference"] == 0.0

@@ -1,0 +1,204 @@
+"""stefaland sweep CONFIG --seeds 0,1,2 --adapters dual_residual,gated --part 1/8
+
+Folds × seeds × adapters, and baselines, as work items with markers: processes or array jobs share
+them and any may die; a last call without --part does what is left and tells the scores.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from rich.table import Table
+
+from pipeline.ledger import Ledger
+from pipeline.provenance import fingerprint
+from pipeline.run import run_stage
+from stefaland.adapters import ADAPTERS
+from stefaland.dataset import CellData
+from stefaland.errors import Faults, bad_input, nearest_name
+from stefaland.log import RunLog
+from stefaland.metrics import accumulate, finish, paired_difference
+from stefaland.normalise import Normaliser
+from stefaland.rivals import BASELINES, Rivalry
+from stefaland.splits import Fold
+from workflows.cells import cell_data, labelled, open_cells, static_names, target_table
+from workflows.context import CONSOLE, Run
+from workflows.device import best_device
+from workflows.finetune import train, training_settings, write_predictions
+from workflows.folds import fold_names
+from workflows.pretrain import network_settings
+from workflows.score import LOWER_IS_BETTER, finite, heldout
+from workflows.stages import stage_fingerprint, stage_state
+from workflows.state import read_json, run_lock, write_json
+
+WITH_ADAPTER = ("stefaland", "scratch")
+WITHOUT_SEED = ("climatology", "ridge", "persistence")
+"""Baselines that no random number enters: one item a fold."""
+
+
+@dataclass(frozen=True)
+class Item:
+    """One training: a model, its adapter (of those that have one), a seed and a fold."""
+
+    model: str
+    adapter: str
+    seed: int
+    fold: str
+
+    @property
+    def variant(self) -> str:
+        """Model and adapter: what is compared."""
+        return f"{self.model}:{self.adapter}" if self.adapter else self.model
+
+    @property
+    def name(self) -> str:
+        """The item's marker and folder."""
+        return f"{self.variant.replace(':', '_')}-seed{self.seed}-{self.fold}"
+
+
+def items(
+    folds: Sequence[str], models: Sequence[str], adapters: Sequence[str], seeds: Sequence[int]
+) -> list[Item]:
+    """Every training of the sweep, in an order that deals long and short ones to all parts."""
+    return [
+        Item(model, adapter, seed, fold)
+        for seed in seeds
+        for model in models
+        for adapter in (adapters if model in WITH_ADAPTER else ("",))
+        for fold in folds
+        if seed == seeds[0] or model not in WITHOUT_SEED
+    ]
+
+
+def check_names(models: Sequence[str], adapters: Sequence[str], seeds: Sequence[int]) -> None:
+    """`InputError` with every unknown model and adapter, and for seeds given twice."""
+    faults = Faults()
+    for option, given, known in (
+        ("--models", models, ["stefaland", *BASELINES]),
+        ("--adapters", adapters, list(ADAPTERS)),
+    ):
+        for name in given:
+            if name not in known:
+                faults.add(option, f'"{name}"', f"of {', '.join(known)}", nearest_name(name, known))
+    if len(set(seeds)) < len(seeds) or not seeds:
+        faults.add("--seeds", ", ".join(map(str, seeds)) or "none", "different numbers")
+    faults.raise_if_any()
+
+
+def sweep_fingerprint(run: Run) -> str:
+    """A hash of all that decides the items' results but their own adapter and seed."""
+    settings = training_settings(run).model_dump(mode="json", exclude={"seed", "adapter"})
+    return fingerprint([stage_fingerprint(run, "pretrain"), settings])
+
+
+def folder_of(run: Run, item: Item) -> Path:
+    """Where an item's checkpoint and predictions are."""
+    return run.folder / "sweep" / sweep_fingerprint(run)[:12] / item.name
+
+
+def train_item(run: Run, data: CellData, item: Item) -> dict[str, Any]:
+    """Train one item and predict its fold's held-out cells."""
+    settings = {"seed": item.seed} | ({"adapter": item.adapter} if item.adapter else {})
+    config = training_settings(run).model_copy(update=settings)
+    fold = Fold.load(run.fold(item.fold))
+    normaliser = Normaliser.from_dict(read_json(run.stats(item.fold)))
+    folder = folder_of(run, item)
+    with RunLog(folder, title=item.name) as log:
+        given = Rivalry(
+            data, fold, config, network_settings(run, data.static_names), normaliser, folder,
+            best_device(), log,
+        )  # fmt: skip
+        predictor = train(item.model, run, given)
+    write_predictions(folder / "heldout.zarr", data, fold, predictor, config)
+    return {}
+
+
+def sweep(
+    run: Run, seeds: Sequence[int], adapters: Sequence[str], models: Sequence[str]
+) -> dict[str, Any] | None:
+    """Do this part's items; without parts, tell the scores of all variants and write sweep.json."""
+    check_names(models, adapters, seeds)
+    if run.config.finetune.task != "regression":
+        found, expected = f"task {run.config.finetune.task}", "task regression"
+        raise bad_input("sweep", found, expected, "Use --set seed=... runs of their own.")
+    if not stage_state(run, "pretrain").is_finished:
+        raise bad_input(
+            f"sweep of {run.config.name}", "stage pretrain not finished under these settings",
+            "a pretrained encoder for every fold", "Run `stefaland run CONFIG --until pretrain`.",
+        )  # fmt: skip
+    todo = items(fold_names(run), models, adapters, seeds)
+    with run_lock(run.folder, shared=run.part != (1, 1)):
+        table = labelled(run, open_cells(run, run.config.finetune.cube)).load()
+        data = cell_data(run, table, static_names(run, table))
+        ledger = Ledger(run.folder / "ledger" / "sweep", sweep_fingerprint(run))
+        run_stage("sweep", todo, partial(train_item, run, data), ledger, part=run.part)
+    if run.part != (1, 1):
+        return None
+    scores = variant_scores(run, todo)
+    write_json(run.folder / "sweep.json", finite(scores))
+    _print(run, scores)
+    return scores
+
+
+def variant_scores(run: Run, todo: Sequence[Item]) -> dict[str, Any]:
+    """Of each variant: the median score over sites by seed, their mean and spread over seeds, and
+    the paired difference of its sites' scores (averaged over seeds) from the first variant's.
+    """
+    target, metric = target_table(run), run.config.score.metric
+    variants = list(dict.fromkeys(item.variant for item in todo))
+    by_site: dict[str, np.ndarray] = {}
+    result: dict[str, Any] = {"metric": metric, "order": variants, "variants": {}}
+    for variant in variants:
+        own = [item for item in todo if item.variant == variant]
+        seeds = sorted({item.seed for item in own})
+        table = _held_out(run, target, own, seeds)
+        observed = table["observed"].values
+        sites = np.stack(
+            [finish(accumulate(observed, table["predicted"].values[i]))[metric]
+             for i in range(len(seeds))]
+        )  # fmt: skip
+        medians = np.nanmedian(sites, 1)
+        by_site[variant] = sites.mean(0)
+        mean = finish(accumulate(observed, table["predicted"].values.mean(0)))[metric]
+        result["variants"][variant] = {
+            "seeds": dict(zip(map(str, seeds), medians.tolist(), strict=True)),
+            "mean": float(medians.mean()),
+            "std": float(medians.std(ddof=1)) if len(seeds) > 1 else float("nan"),
+            "ensemble": float(np.nanmedian(mean)),
+            "minus_first": paired_difference(
+                by_site[variant], by_site[variants[0]], seed=run.config.seed
+            ),
+        }
+    return result
+
+
+def _held_out(
+    run: Run, target: xr.Dataset, own: Sequence[Item], seeds: Sequence[int]
+) -> xr.Dataset:
+    """`observed` (site, time) and `predicted` (seed, site, time) of one variant."""
+    known = {(str(item.seed), item.fold): folder_of(run, item) for item in own}
+    return heldout(run, target, lambda seed, fold: known[seed, fold], [str(s) for s in seeds])
+
+
+def _print(run: Run, scores: dict[str, Any]) -> None:
+    metric = scores["metric"]
+    better = "lower" if metric in LOWER_IS_BETTER else "higher"
+    table = Table(
+        "variant", f"median {metric} by seed", "mean ± std", "of the mean prediction",
+        "minus the first (95 %)", title=f"{run.config.name}: {better} is better",
+    )  # fmt: skip
+    for variant in scores["order"]:
+        of = scores["variants"][variant]
+        gap = of["minus_first"]
+        table.add_row(
+            variant, ", ".join(f"{value:.3f}" for value in of["seeds"].values()),
+            f"{of['mean']:.3f} ± {of['std']:.3f}", f"{of['ensemble']:.3f}",
+            f"{gap['difference']:.3f} ({gap['low']:.3f} to {gap['high']:.3f})",
+        )  # fmt: skip
+    CONSOLE.print(table)
