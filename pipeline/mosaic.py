@@ -26,6 +26,8 @@ from pipeline.template import CubeTemplate, cube_template
 from pipeline.tiles import Tile
 
 FLAG = "quality_flag"
+SPREAD = "_spread"
+"""Ending of the variables that hold a standard deviation."""
 MASKED = 3
 """The flag of land that is left out of the prediction on purpose."""
 _TILE_BYTES = 48 * 2**20  # of one variable's tile over all times
@@ -128,13 +130,30 @@ def place_tile(task: MapTask, tile: Tile) -> dict[str, Any]:
     else:
         ds = reproject_map(source, window, task.coarser)
     if task.aggregate != "none":
-        ds = ds.map(lambda da: aggregate(da, task.aggregate) if da.ndim == 3 else da)
+        ds = aggregated(ds, task.aggregate)
     write_tile(task.store, tile, ds)
     fields = [da for da in ds.data_vars.values() if da.dtype.kind == "f"]
     if not fields:
         return {"cells": 0}
     valid = ~np.isnan(fields[0].values)
     return {"cells": int((valid.any(axis=0) if valid.ndim == 3 else valid).sum())}
+
+
+def aggregated(ds: xr.Dataset, how: str) -> xr.Dataset:
+    """Every series of a map aggregated; fields without time stay.
+
+    The spread of a mean is the mean of the spreads, as if errors were the same at all times: an
+    upper bound, because how they depend on each other in time is not known. A percentile has the
+    mean spread too, and an anomaly the spread of its own day.
+    """
+    of_spread = {"anomaly": "none"}.get(how, "mean" if how[0] == "p" else how)
+    result = {
+        str(name): aggregate(da, of_spread if str(name).endswith(SPREAD) else how)
+        if da.ndim == 3
+        else da
+        for name, da in ds.data_vars.items()
+    }
+    return xr.Dataset(result, attrs=ds.attrs)
 
 
 def reproject_map(

@@ -7,7 +7,15 @@ import pytest
 import xarray as xr
 
 from pipeline.grid import TargetGrid
-from pipeline.mosaic import create_map, holes, is_coarser, mosaic, place_tile, reproject_map
+from pipeline.mosaic import (
+    aggregated,
+    create_map,
+    holes,
+    is_coarser,
+    mosaic,
+    place_tile,
+    reproject_map,
+)
 from pipeline.store import cube_tiles, open_cube
 from stefaland.errors import InputError
 from tests.maps import ALBERS, GRID, NAMES, TARGET, field, on_land, truth, write_prediction
@@ -136,3 +144,27 @@ def test_an_unknown_aggregate_is_told_before_anything_is_written(
     with pytest.raises(InputError, match="aggregate"):
         mosaic(prediction, GRID, tmp_path / "m.zarr", aggregate="weekly")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_spreads_are_never_taken_for_quantities() -> None:
+    rng = np.random.default_rng(0)
+    time = np.arange("2001-01", "2003-01", dtype="datetime64[M]").astype("datetime64[ns]")
+    series = rng.random((24, 2, 3)).astype(np.float32)
+    ds = xr.Dataset(
+        {
+            "q": (("time", "y", "x"), series),
+            "q_spread": (("time", "y", "x"), series + 1),
+            "quality_flag": (("y", "x"), np.zeros((2, 3), np.uint8)),
+        },
+        {"time": time},
+    )
+    anomaly = aggregated(ds, "anomaly")
+    np.testing.assert_array_equal(anomaly["q_spread"], ds["q_spread"])
+    np.testing.assert_allclose(anomaly["q"][0], (series[0] - series[12]) / 2, atol=1e-6)
+    low = aggregated(ds, "p10")
+    np.testing.assert_allclose(low["q"], np.percentile(series, 10, axis=0), rtol=1e-6)
+    days = np.array(time, "datetime64[M]").astype("datetime64[D]")
+    weight = np.diff(np.append(days, np.datetime64("2003-01-01"))).astype(float)
+    mean = np.average(series + 1.0, axis=0, weights=weight)
+    np.testing.assert_allclose(low["q_spread"], mean, rtol=1e-6)
+    assert aggregated(ds, "annual").sizes["time"] == 2

@@ -39,7 +39,7 @@ def outputs(run: Run) -> list[Path]:
 def main(run: Run) -> dict[str, Any]:
     """Check catalog, sources, variables, grids, models and folders; one `InputError` for all."""
     faults = Faults()
-    for check in (_grids, _sources, _names, _models, _legends, _folder):
+    for check in (_grids, _sources, _names, _models, _legends, _aggregates, _folder):
         _collected(check, run, faults)
     faults.raise_if_any()
     return {"sources": len(used_sources(run))}
@@ -156,13 +156,30 @@ def _models(run: Run, faults: Faults) -> None:
 
 
 def _legends(run: Run, faults: Faults) -> None:
-    for name in (run.config.publish.legend, run.config.publish.spread_legend):
+    settings = run.config.publish
+    for name in (settings.legend, settings.spread_legend, *(p.legend for p in settings.products)):
         if name is None:
             continue
         try:
             read_legend(catalog_path(f"legends/{name}.yml"))
         except InputError as error:
             faults.faults += error.faults
+
+
+def _aggregates(run: Run, faults: Faults) -> None:
+    """A climatology of twelve months has no anomaly of its own, and is one already."""
+    known = run.catalog.sources
+    series = [known[name] for name in run.config.inputs.sources if name in known]
+    if not any(source.time.kind == "months" for source in series):
+        return
+    for i, product in enumerate(run.config.publish.products):
+        if product.aggregate in ("climatology", "anomaly"):
+            faults.add(
+                f"publish.products.{i}.aggregate",
+                f"{product.aggregate} of a climatology of months",
+                "a series of years",
+                "Leave it out, or use seasonal or mean.",
+            )
 
 
 def _folder(run: Run, faults: Faults) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
+from pipeline.aggregate import check_aggregate
 from pipeline.cluster import ClusterConfig
 from stefaland.config import FinetuneConfig, Frozen, MaskConfig, OptimiserConfig, PretrainConfig
 from stefaland.errors import Faults, InputError, bad_input, nearest_name
@@ -114,8 +115,21 @@ class Product(Frozen):
 
     cube: str
     grid: str | None = None
-    suffix: str
+    suffix: str = Field(pattern=r"^[A-Za-z0-9_]+$")
     """Goes into the file name: `<target>_<suffix>.tif`."""
+    aggregate: str = "none"
+    """Over time: monthly, seasonal, annual, mean, climatology, anomaly, a percentile such as p10;
+    by default every predicted time step is a band."""
+    legend: str | None = None
+    """Of this product alone, such as one of anomalies."""
+
+    @model_validator(mode="after")
+    def _known_aggregate(self) -> Product:
+        try:
+            check_aggregate(self.aggregate)
+        except InputError as error:
+            raise ValueError(f"aggregate: {error}") from None
+        return self
 
 
 class PublishSettings(Frozen):
@@ -125,6 +139,14 @@ class PublishSettings(Frozen):
     legend: str | None = None
     spread_legend: str | None = None
     outlines: str | None = None
+
+    @model_validator(mode="after")
+    def _each_map_once(self) -> PublishSettings:
+        names = [product.suffix for product in self.products]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"products of one suffix: {', '.join(repeated)}")
+        return self
 
     @model_validator(mode="after")
     def _maps_have_legends(self) -> PublishSettings:

@@ -47,7 +47,10 @@ def main(run: Run) -> dict[str, Any]:
     target = run.config.inputs.target
     for product in run.config.publish.products:
         task = create_map(
-            run.prediction(product.cube), product_grid(run, product), run.mosaic(product.suffix)
+            run.prediction(product.cube),
+            product_grid(run, product),
+            run.mosaic(product.suffix),
+            aggregate=product.aggregate,
         )
         ledger = Ledger(run.ledger("mosaic", product.suffix), stage_fingerprint(run, "mosaic"))
         run_stage(

@@ -38,11 +38,12 @@ from workflows.state import read_json, write_json
 def depends(run: Run) -> Any:
     """Products, legends and places."""
     settings = run.config.publish
-    legends = (settings.legend, settings.spread_legend, "quality_flag")
+    of_products = [product.legend for product in settings.products]
+    legends = (settings.legend, settings.spread_legend, "quality_flag", *of_products)
     return {
         "publish": settings.model_dump(mode="json"),
         "places": [place.model_dump(mode="json") for place in run.config.places],
-        "legends": [catalog_path(f"legends/{name}.yml").read_text() for name in legends],
+        "legends": [catalog_path(f"legends/{name}.yml").read_text() for name in legends if name],
         "title": run.config.title,
     }
 
@@ -93,7 +94,7 @@ def layers(run: Run, product: Product) -> list[Layer]:
     return [
         Layer(run, product, variable, suffix, read_legend(catalog_path(f"legends/{legend}.yml")))
         for variable, suffix, legend in (
-            (target, "", settings.legend),
+            (target, "", product.legend or settings.legend),
             (f"{target}_spread", "_spread", settings.spread_legend),
             ("quality_flag", "_quality", "quality_flag"),
         )

@@ -14,7 +14,9 @@ QUICKSTART = (
     "cubes.global={grid: global_2deg, tile: [36, 90]}",
     "cubes.conus={grid: conus_1deg, tile: [13, 30]}",
     "publish.products=[{cube: global, suffix: global}, {cube: conus, suffix: conus},"
-    " {cube: conus, grid: conus_5070_25km, suffix: conus_5070}]",
+    " {cube: global, grid: global_36km, suffix: global_ease2},"
+    " {cube: conus, grid: conus_5070_25km, suffix: conus_5070},"
+    " {cube: conus, suffix: conus_seasonal, aggregate: seasonal}]",
     "folds.regions.folds={americas: [North America, South America],"
     " others: [Africa, Oceania, Europe, Asia]}",
     "pretrain.epochs=2",

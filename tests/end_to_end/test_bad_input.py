@@ -178,3 +178,11 @@ def test_a_checkpoint_for_other_variables_lists_all_that_differs(tmp_path, monke
     assert "rainfall" in text
     assert "height" in text
     assert "slope" in text
+
+
+def test_products_that_cannot_be_are_told_with_their_place(fails) -> None:
+    products = "publish.products=[{{cube: global, suffix: a, aggregate: {}}}]"
+    assert "anomaly of a climatology of months" in fails(products.format("anomaly"))
+    assert 'Did you mean "seasonal"' in fails(products.format("saesonal"))
+    twice = "publish.products=[{cube: global, suffix: a}, {cube: conus, suffix: a}]"
+    assert "products of one suffix: a" in fails(twice)

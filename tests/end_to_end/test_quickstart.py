@@ -14,6 +14,7 @@ import numpy as np
 import pystac
 import pytest
 import rasterio
+import rasterio.warp
 import torch
 import xarray as xr
 from rio_cogeo import cog_validate
@@ -54,20 +55,52 @@ def test_every_stage_left_its_marker_with_time_and_memory(run_folder: Path) -> N
         assert record["peak_bytes"] > 0
 
 
-@pytest.mark.parametrize("suffix", ["global", "conus", "conus_5070"])
+@pytest.mark.parametrize("suffix", ["global", "global_ease2", "conus", "conus_5070"])
 def test_maps_are_valid_cogs_with_named_bands(run_folder: Path, suffix: str) -> None:
     path = run_folder / "maps" / f"soil_moisture_{suffix}.tif"
     assert cog_validate(path, strict=True)[0]
     with rasterio.open(path) as raster:
         assert list(raster.descriptions) == MONTHS
         assert set(raster.units) == {"m3 m-3"}
-        assert raster.crs.to_epsg() == (5070 if suffix == "conus_5070" else 4326)
+        epsg = {"conus_5070": 5070, "global_ease2": 6933}.get(suffix, 4326)
+        assert raster.crs.to_epsg() == epsg
         assert raster.nodata is not None
         values = raster.read(masked=True)
     assert 0.02 < values.mean() < 0.5
     assert "stefaland_provenance" in rasterio.open(path).tags()
     for ending in ("qml", "png"):
         assert path.with_suffix(f".{ending}").stat().st_size > 500
+
+
+def test_seasons_are_means_of_their_months_with_their_names(run_folder: Path) -> None:
+    maps = run_folder / "maps"
+    with (
+        rasterio.open(maps / "soil_moisture_conus.tif") as months,
+        rasterio.open(maps / "soil_moisture_conus_seasonal.tif") as seasons,
+        rasterio.open(maps / "soil_moisture_conus_seasonal_spread.tif") as spread,
+    ):
+        assert [name[:3] for name in seasons.descriptions] == ["DJF", "MAM", "JJA", "SON"]
+        assert spread.count == 4
+        monthly, seasonal = (file.read(out_dtype="float64") for file in (months, seasons))
+    days = np.array([31, 28.0, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])[:, None, None]
+    summer = (monthly[5:8] * days[5:8]).sum(0) / days[5:8].sum()
+    np.testing.assert_allclose(seasonal[2], summer, rtol=1e-5)
+
+
+def test_ease_grid_and_degrees_agree_at_places(run_folder: Path) -> None:
+    maps = run_folder / "maps"
+    places = [(10.5, 23.5), (-62.5, -4.5), (100.5, 60.5), (25.5, -20.5)]
+    x, y = rasterio.warp.transform("EPSG:4326", "EPSG:6933", *zip(*places, strict=True))
+    with (
+        rasterio.open(maps / "soil_moisture_global.tif") as degrees,
+        rasterio.open(maps / "soil_moisture_global_ease2.tif") as metres,
+    ):
+        one = np.array(list(degrees.sample(places)))
+        other = np.array(list(metres.sample(zip(x, y, strict=True))))
+        assert metres.shape == (406, 964)
+    # Cells of 36 km sample a field of 2 degrees: neighbours differ by a few hundredths.
+    np.testing.assert_allclose(other, one, atol=0.06)
+    assert np.isfinite(other).all()
 
 
 def test_the_sea_is_nodata_and_land_is_complete(run_folder: Path) -> None:
@@ -82,7 +115,7 @@ def test_the_sea_is_nodata_and_land_is_complete(run_folder: Path) -> None:
 @pytest.mark.skipif(shutil.which("gdalinfo") is None, reason="no gdalinfo (Debian: gdal-bin)")
 def test_an_older_gdal_reads_every_published_file(run_folder: Path) -> None:
     files = [*(run_folder / "maps").glob("*.tif"), *(run_folder / "maps").glob("*.zarr")]
-    assert len(files) == 18
+    assert len(files) == 30
     for path in files:
         series = "" if path.stem.endswith("_quality") else ":3"
         name = {"y": "quality_flag", "d": "soil_moisture_spread"}.get(
@@ -93,11 +126,14 @@ def test_an_older_gdal_reads_every_published_file(run_folder: Path) -> None:
         assert done.returncode == 0, done.stderr
         info = json.loads(done.stdout)
         epsg = re.findall(r'ID\["EPSG",(\d+)\]', info["coordinateSystem"]["wkt"])[-1]
-        assert epsg == ("5070" if "5070" in path.name else "4326"), path
+        expected = {"5070": "5070", "ease2": "6933"}
+        assert epsg == next((e for n, e in expected.items() if n in path.name), "4326"), path
         west, dx, _, north, _, dy = info["geoTransform"]
-        assert (west, north) == ((-2375000, 3200000) if "5070" in path.name else
-                                 (-180, 84) if "global" in path.name else (-125, 50))  # fmt: skip
-        assert dx == -dy
+        corners = {"5070": (-2375000, 3200000), "ease2": (-17367530.44, 7314540.83),
+                   "global": (-180, 84), "conus": (-125, 50)}  # fmt: skip
+        corner = next(place for name, place in corners.items() if name in path.name)
+        assert (west, north) == pytest.approx(corner, abs=0.02)
+        assert dx == pytest.approx(-dy, rel=1e-9)
         assert all("noDataValue" in band for band in info["bands"]), path
         if path.name == "soil_moisture_global.tif":
             assert [band["description"] for band in info["bands"]] == MONTHS
@@ -106,10 +142,11 @@ def test_an_older_gdal_reads_every_published_file(run_folder: Path) -> None:
 def test_zarr_stac_and_project_open(run_folder: Path) -> None:
     ds = xr.open_dataset(run_folder / "maps" / "soil_moisture_conus.zarr", engine="zarr")
     assert ds["soil_moisture"].dims == ("time", "y", "x")
-    assert validate_collection(run_folder / "maps" / "collection.json") == 3
+    assert validate_collection(run_folder / "maps" / "collection.json") == 5
     items = list(pystac.Collection.from_file(run_folder / "maps" / "collection.json").get_items())
     assert {item.id for item in items} == {
-        "soil_moisture_global", "soil_moisture_conus", "soil_moisture_conus_5070"
+        "soil_moisture_global", "soil_moisture_global_ease2", "soil_moisture_conus",
+        "soil_moisture_conus_5070", "soil_moisture_conus_seasonal",
     }  # fmt: skip
     assert (run_folder / "maps" / "quickstart.qgz").exists()
 
@@ -261,7 +298,7 @@ def test_verify_names_the_damaged_file(run_folder: Path, tmp_path: Path, what: s
         shutil.copytree(run_folder / name, tmp_path / "quickstart" / name)
     settings = [*QUICKSTART, f"roots.runs={tmp_path}", f"roots.data={REGISTRY}"]
     run = Run(load_config("quickstart", settings))
-    assert verify_published(run) == 9
+    assert verify_published(run) == 15
     name = _damage(run.maps, what)
     with pytest.raises(InputError) as raised:
         verify_published(run)
@@ -271,4 +308,4 @@ def test_verify_names_the_damaged_file(run_folder: Path, tmp_path: Path, what: s
 def test_publish_verify_on_the_command_line(run_folder: Path) -> None:
     done = stefaland(run_folder.parent, "quickstart", QUICKSTART, "publish", "--verify")
     assert done.returncode == 0, done.stderr
-    assert "9 maps" in done.stdout
+    assert "15 maps" in done.stdout
