@@ -48,7 +48,7 @@ $(INSTALLED): pyproject.toml constraints.txt | $(VENV)/bin/python
 	touch $@
 
 $(TEST_INSTALLED): $(INSTALLED)
-	$(PIP) install -c constraints.txt -e '.[test]'
+	$(PIP) install -c constraints.txt -e '.[test,peers]'
 	touch $@
 
 $(DATA_INSTALLED): requirements-data.txt | $(VENV)/bin/python

@@ -7,7 +7,7 @@ and judge what is returned here.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,9 @@ from stefaland.windows import Windows
 
 PREDICTED, OUTSIDE_RANGE, FILLED_INPUT, MASKED = 0, 1, 2, 3
 """Quality flags; a cell gets the highest that applies."""
+CPU_ROWS = 32
+"""Cells of every pass on the CPU. Arrays of other shapes are rounded otherwise, and a map must not
+depend on the tiles it was made in."""
 
 
 @dataclass(frozen=True)
@@ -92,7 +95,8 @@ def predict_cells(
     Members are combined as an equal mixture: mean of means; variance is the mean of variances plus
     the variance of means. The spread is NaN where a single network gives none. Cells without any
     forcing, or `masked` [N], are NaN with flag 3. Raises `InputError` for absent variables, and for
-    members that disagree about the target.
+    members that disagree about the target. On the CPU a cell's bits do not depend on the cells it
+    comes with; `batch_size` is for other devices.
     """
     _check_members(members)
     n_targets = len(members[0].target_names)
@@ -100,11 +104,31 @@ def predict_cells(
     mean, spread = (np.full(shape, np.nan, np.float32) for _ in range(2))
     flag = quality_flag(members, data, masked)
     possible = torch.from_numpy(np.flatnonzero(flag != MASKED))
-    for rows in possible.split(batch_size):
+    place = torch.device(device)
+    size = CPU_ROWS if place.type == "cpu" else batch_size
+    for rows in possible.split(size):
         part = data.take(rows)
-        laws = [_member_law(member, part, torch.device(device)) for member in members]
-        mean[rows.numpy()], spread[rows.numpy()] = combine(laws)
+        if place.type == "cpu" and len(rows):
+            part = _filled_up(part, size)
+        laws = [_member_law(member, part, place) for member in members]
+        means, spreads = combine(laws)
+        mean[rows.numpy()], spread[rows.numpy()] = means[: len(rows)], spreads[: len(rows)]
     return {"mean": mean, "spread": spread, "flag": flag}
+
+
+def _filled_up(data: CellData, size: int) -> CellData:
+    """`size` cells: the table's, and its last one again under ids of its own."""
+    missing = size - len(data)
+    if not missing:
+        return data
+    rows = torch.cat([torch.arange(len(data)), torch.full((missing,), len(data) - 1)])
+    ids = torch.cat([data.cell, data.cell.max() + 1 + torch.arange(missing)])
+    more = {
+        name: value[rows]
+        for name in ("forcings", "statics", "categorical", "target", "lonlat", "filled")
+        if (value := getattr(data, name)) is not None
+    }
+    return replace(data, **more, cell=ids, group=None, region=None)
 
 
 def _check_members(members: Sequence[Member]) -> None:

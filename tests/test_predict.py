@@ -10,10 +10,13 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from stefaland.batch import Batch
+from stefaland.config import FinetuneConfig, model_preset
 from stefaland.dataset import fit_normaliser
 from stefaland.errors import InputError
 from stefaland.normalise import Normaliser, Scaling
 from stefaland.predict import Member, combine, plan_windows, predict_cells
+from stefaland.rivals import Rivalry, fit_baseline
+from stefaland.splits import Fold
 from tests.synthetic import daily_cells, monthly_cells
 
 DATA = daily_cells(12, 50)
@@ -166,3 +169,38 @@ def test_members_must_agree_about_the_target() -> None:
         predict_cells([member(Echo()), replace(member(Echo()), target_names=("snow",))], DATA)
     with pytest.raises(InputError, match="no member"):
         predict_cells([], DATA)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
+    """A small StefaLand with its pretrained encoder and an LSTM, as a run would load them."""
+    data = daily_cells(40, 90)
+    fold = Fold("f", "groups", *(data.cell.numpy()[part] for part in
+                                 (slice(0, 24), slice(24, 32), slice(32, 40))))  # fmt: skip
+    folder = tmp_path_factory.mktemp("trained")
+    model_config = model_preset(
+        "stefaland-tiny", forcings=data.forcing_names, statics=data.static_names, d_model=32,
+        d_feedforward=48,
+    )  # fmt: skip
+    normaliser = fit_normaliser(
+        data, torch.arange(24), transforms={"precipitation": "log", data.target_names[0]: "log"}
+    )
+    config = FinetuneConfig(window=30, warmup_steps=10, epochs=1, steps_per_epoch=1, batch_size=8)
+    given = Rivalry(data, fold, config, model_config, normaliser, folder / "scratch")
+    lstm = replace(given, folder=folder / "lstm")
+    return [fit_baseline("scratch", given), fit_baseline("lstm", lstm)]
+
+
+@pytest.mark.parametrize("tile", [1, 7, 32, 64, 100])
+def test_a_cell_has_the_same_bits_in_a_tile_of_any_size(trained: list[Member], tile: int) -> None:
+    data = daily_cells(130, 90)
+    whole = predict_cells(trained, data)
+    parts = [
+        predict_cells(trained, data.take(rows)) for rows in torch.arange(len(data)).split(tile)
+    ]
+    for name in ("mean", "spread", "flag"):
+        together = np.concatenate([part[name] for part in parts])
+        np.testing.assert_array_equal(together.view(np.uint8), whole[name].view(np.uint8))
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(1))
+    shuffled = predict_cells(trained, data.take(order))
+    np.testing.assert_array_equal(shuffled["mean"], whole["mean"][order.numpy()])
