@@ -8,14 +8,14 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import ROOT
 from tests.end_to_end.small import QUICKSTART, command, digests, environment, stefaland
-from tests.slurm.cluster import missing_programs, slurm_cluster
+from tests.slurm.cluster import missing_programs
 
 pytestmark = [
     pytest.mark.registry,
@@ -31,13 +31,6 @@ SETTINGS = (
     "cluster.slurm.parts=3",
     "cluster.slurm.walltime=00:10:00",
 )
-
-
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A running cluster's environment."""
-    with slurm_cluster(tmp_path_factory.mktemp("slurm") / "cluster") as variables:
-        yield variables
 
 
 def ask(slurm: dict[str, str], *words: str) -> str:
