@@ -20,14 +20,12 @@ from pipeline.canonical import canonicalise
 from pipeline.catalog import Source, Variable
 from pipeline.site_table import read_options
 from pipeline.sources import open_source
-from pipeline.units import convert
+from pipeline.units import CUBIC_FOOT_M3, SECONDS_A_DAY, convert
 from stefaland.config import Frozen
 from stefaland.errors import Faults, InputError, bad_input, nearest_name
 
 ACRE_KM2 = 0.0040468564224
 SQUARE_MILE_KM2 = 2.589988110336
-SECONDS_A_DAY = 86400.0
-CUBIC_FOOT_M3 = 0.028316846592
 
 
 class UnitsOptions(Frozen):

@@ -13,7 +13,14 @@ import pandas as pd
 import xarray as xr
 
 from pipeline.catalog import Source
-from pipeline.site_table import check_columns, chosen_sites, numeric, read_options, site_table
+from pipeline.site_table import (
+    by_time,
+    check_columns,
+    chosen_sites,
+    read_attributes,
+    read_options,
+    site_table,
+)
 from stefaland.config import Frozen
 from stefaland.errors import Faults, bad_input, few
 
@@ -86,27 +93,11 @@ def _attributes(root: Path, datasets: tuple[str, ...], where: str, faults: Fault
         if not tables["other"].is_file():
             faults.add(f"{where}, {tables['other'].name}", "no such file", "the gauges' places")
             continue
-        frame = pd.concat([_table(p, faults) for p in tables.values() if p.is_file()], axis=1)
-        frames.append(frame.loc[:, ~frame.columns.duplicated()].assign(dataset=name))
+        parts = [read_attributes(p, "gauge_id", faults) for p in tables.values() if p.is_file()]
+        frame = pd.concat(parts, axis=1).reindex(parts[0].index)
         check_columns(("gauge_lat", "gauge_lon"), frame.columns, str(tables["other"]), faults)
+        frames.append(frame.loc[:, ~frame.columns.duplicated()].assign(dataset=name))
     return pd.concat(frames) if frames else pd.DataFrame()
-
-
-def _table(path: Path, faults: Faults) -> pd.DataFrame:
-    """One attribute file by gauge id; the first of gauges given twice, which are a fault."""
-    try:
-        frame = pd.read_csv(path, dtype={"gauge_id": str})
-    except (OSError, ValueError) as error:
-        raise bad_input(str(path), f"a file that cannot be read ({error})", "a CSV table") from None
-    if "gauge_id" not in frame:
-        raise bad_input(
-            str(path), f"columns {', '.join(map(str, frame.columns))}", 'a column "gauge_id"'
-        )
-    repeated = frame["gauge_id"].duplicated()
-    if repeated.any():
-        ids = frame["gauge_id"][repeated].unique()
-        faults.add(str(path), f"gauges given twice, {few(ids)}", "each gauge once")
-    return frame[~repeated].set_index("gauge_id")
 
 
 def _read_series(
@@ -116,18 +107,20 @@ def _read_series(
     where, faults = f'source "{source.name}", {path}', Faults()
     try:
         if path.suffix == ".csv":
-            frame = pd.read_csv(path, parse_dates=["date"]).set_index("date")
-            check_columns(names, frame.columns, where, faults)
+            table = pd.read_csv(path, parse_dates=["date"])
+            check_columns(names, table.columns, where, faults)
             faults.raise_if_any()
-            return numeric(frame[names], where), {}
+            return by_time(table[names], table["date"], where), {}
         with xr.open_dataset(path) as ds:
             check_columns(names, ds.data_vars, where, faults)
             faults.raise_if_any()
             units = {name: str(ds[name].attrs.get("units", "")) for name in names}
-            frame = ds[names].reset_coords(drop=True).to_dataframe()
+            table = ds[names].reset_coords(drop=True).to_dataframe().reset_index()
     except (OSError, ValueError, RuntimeError) as error:
         raise bad_input(
             where, f"a file that cannot be read ({error})", "a series of Caravan by `date`",
             "Fetch it again: it may be truncated.",
         ) from None  # fmt: skip
-    return frame, {name: text for name, text in units.items() if text}
+    return by_time(table[names], table["date"], where), {
+        name: text for name, text in units.items() if text
+    }

@@ -89,9 +89,9 @@ class TimeAxis(Frozen):
 
 Driver = Literal[
     "netcdf", "grib", "zarr", "raster", "npz", "table", "stations", "vector", "units", "basins",
-    "caravan",
+    "caravan", "camels_us",
 ]  # fmt: skip
-SITE_DRIVERS = ("table", "stations", "caravan")
+SITE_DRIVERS = ("table", "stations", "caravan", "camels_us")
 """Drivers whose sources give places instead of a grid."""
 
 

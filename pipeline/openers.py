@@ -17,6 +17,7 @@ import rasterio
 import rioxarray
 import xarray as xr
 
+from pipeline.camels import open_camels
 from pipeline.caravan import open_caravan
 from pipeline.catalog import Source
 from pipeline.series import joined
@@ -247,5 +248,6 @@ OPENERS: dict[str, Callable[[Source], xr.Dataset]] = {
     "table": open_table,
     "stations": open_stations,
     "caravan": open_caravan,
+    "camels_us": open_camels,
 }
 """Opener of each driver that gives variables; the others have readers of their own."""

@@ -73,6 +73,36 @@ def check_columns(
             faults.add(where, f"columns {shown}", f'a column "{name}"', hint)
 
 
+def read_attributes(path: Path, key: str, faults: Faults, sep: str = ",") -> pd.DataFrame:
+    """A table of attributes by the text of its column `key`.
+
+    Adds a fault for a file that cannot be read or lacks the column, and one for ids given twice,
+    of which the first stays.
+    """
+    try:
+        frame = pd.read_csv(path, sep=sep, dtype={key: str})
+    except (OSError, ValueError) as error:
+        faults.add(str(path), f"a file that cannot be read ({error})", f'a table split by "{sep}"')
+        return pd.DataFrame()
+    if key not in frame:
+        check_columns([key], frame.columns, str(path), faults)
+        return pd.DataFrame()
+    repeated = frame[key].duplicated()
+    if repeated.any():
+        ids = frame[key][repeated].unique()
+        faults.add(str(path), f"sites given twice, {few(ids)}", "each site once")
+    return frame[~repeated].set_index(key)
+
+
+def by_time(frame: pd.DataFrame, times: pd.Series, where: str) -> pd.DataFrame:
+    """The columns as float64 by time; `InputError` for text, and for times given twice."""
+    repeated = times.duplicated()
+    if repeated.any():
+        raise bad_input(where, f"times given twice, {few(times[repeated].unique())}",
+                        "one row for each time")  # fmt: skip
+    return numeric(frame, where).set_axis(pd.DatetimeIndex(times))
+
+
 def numeric(frame: pd.DataFrame, where: str) -> pd.DataFrame:
     """All columns as float64, NaN where empty; `InputError` with the columns that hold text."""
     faults = Faults()
@@ -101,13 +131,13 @@ def site_table(
 
     `places` has columns lat and lon by site, `statics` a column for each attribute, `series` a
     frame by time for each site; NaN where a site has no value at a time that another has. Units of
-    the file are kept as attributes. Raises `InputError` with all of: places that are no degrees,
-    sites and times given twice.
+    the file are kept as attributes. Raises `InputError` with all of: no site, places that are
+    no degrees, sites given twice.
     """
     where = f'source "{source.name}", {source.uri}'
     series = series or {}
     names = places.index.astype(str).to_numpy(str)
-    _check(places, names, series, where)
+    _check(places, names, where)
     arrays = {str(name): ("cell", values) for name, values in numeric(statics, where).items()}
     coords = {
         "cell": _numbers(names),
@@ -124,9 +154,7 @@ def site_table(
     return ds
 
 
-def _check(
-    places: pd.DataFrame, names: np.ndarray, series: Mapping[str, pd.DataFrame], where: str
-) -> None:
+def _check(places: pd.DataFrame, names: np.ndarray, where: str) -> None:
     faults = Faults()
     if not names.size:
         faults.add(where, "no site", "at least one")
@@ -137,9 +165,6 @@ def _check(
             faults.add(f"{where}: {column}", f"no degrees at sites, {few(bad)}",
                        f"degrees from -{most:g} to {most:g}", "Correct or leave out these sites.",
                        )  # fmt: skip
-    repeated = [site for site, frame in series.items() if frame.index.has_duplicates]
-    if repeated:
-        faults.add(where, f"times given twice at sites, {few(repeated)}", "one row for each time")
     faults.raise_if_any()
 
 

@@ -114,7 +114,7 @@ def test_missing_series_unknown_ids_and_repeated_gauges_are_told_together(tmp_pa
     (root / "timeseries/netcdf/lamah/lamah_7.nc").unlink()
     table = root / "attributes/camels/attributes_other_camels.csv"
     table.write_text(table.read_text() + table.read_text().splitlines()[-1] + "\n")
-    with pytest.raises(InputError, match=r"gauges given twice, 1 \(camels_01031500\)"):
+    with pytest.raises(InputError, match=r"sites given twice, 1 \(camels_01031500\)"):
         read_locations_source(source(root), read_variables())
     with pytest.raises(InputError, match=r"no file of basins, 1 \(lamah_7\)"):
         read_locations_source(source(root, options={"datasets": ["lamah"]}), read_variables())
@@ -161,7 +161,7 @@ def test_a_day_given_twice_names_the_basin(tmp_path: Path) -> None:
     root = written(tmp_path, "csv")
     path = root / "timeseries/csv/lamah/lamah_7.csv"
     path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")
-    with pytest.raises(InputError, match=r"times given twice at sites, 1 \(lamah_7\)"):
+    with pytest.raises(InputError, match=r"lamah_7\.csv: found times given twice, 1 \(2000-01-03"):
         read_locations_source(source(root, options={"form": "csv"}), read_variables())
 
 
