@@ -14,19 +14,18 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
 from pipeline.canonical import canonicalise
-from pipeline.catalog import Source, Variable, entry_faults
+from pipeline.catalog import Source, Variable
+from pipeline.site_table import read_options
 from pipeline.sources import open_source
-from pipeline.units import convert
+from pipeline.units import CUBIC_FOOT_M3, SECONDS_A_DAY, convert
 from stefaland.config import Frozen
 from stefaland.errors import Faults, InputError, bad_input, nearest_name
 
 ACRE_KM2 = 0.0040468564224
 SQUARE_MILE_KM2 = 2.589988110336
-SECONDS_A_DAY = 86400.0
-CUBIC_FOOT_M3 = 0.028316846592
 
 
 class UnitsOptions(Frozen):
@@ -79,7 +78,7 @@ def read_locations_source(source: Source, variables: Mapping[str, Variable]) -> 
     """
     if source.is_table:
         return canonicalise(open_source(source), source, variables)
-    options = _options(source)
+    options = read_options(source, UnitsOptions)
     network = read_network(source, options, variables)
     groups = basin_groups(_kept(network, options)[0])
     if source.driver == "units":
@@ -92,7 +91,7 @@ def check_locations_source(
 ) -> None:
     """Read a `units` or `basins` entry as a run would; adds all faults of its files and values."""
     try:
-        options = _options(source)
+        options = read_options(source, UnitsOptions)
         files = [*options.forcings.values(), *options.attributes]
         files += [options.channel, options.segments, options.observations]
         missing = Faults()
@@ -105,16 +104,6 @@ def check_locations_source(
         read_locations_source(source, variables)
     except InputError as error:
         faults.faults += error.faults
-
-
-def _options(source: Source) -> UnitsOptions:
-    try:
-        return UnitsOptions.model_validate(source.options)
-    except ValidationError as error:
-        faults = Faults()
-        entry_faults(f'source "{source.name}": options', UnitsOptions, error, faults)
-        faults.raise_if_any()
-        raise
 
 
 def _path(source: Source, name: str) -> Path:

@@ -63,7 +63,8 @@ def canonicalise(ds: xr.Dataset, source: Source, variables: Mapping[str, Variabl
     if plan is not None and "time" in result.dims:
         result = result.assign_coords(time=_time_coordinate(plan, source.time.kind))
     if places is None:
-        return result.assign_coords({n: ds[n] for n in ("cell", "site", "lat", "lon")})
+        of_cells = {str(name): c for name, c in ds.coords.items() if c.dims == ("cell",)}
+        return result.assign_coords(of_cells).assign_attrs(ds.attrs)
     if places.is_curvilinear:
         return _curvilinear(result, ds, places)
     x, y = (ds[name].values.astype(np.float64) for name in (places.x, places.y))
@@ -155,6 +156,7 @@ def decoding_of(
         variable.valid_range,
         _cell_method(da, entry, where) if source.time.daily else None,
         source.time.min_share,
+        sites=tuple(da["site"].values.tolist()) if "site" in da.coords else (),
     )
 
 

@@ -88,8 +88,11 @@ class TimeAxis(Frozen):
 
 
 Driver = Literal[
-    "netcdf", "grib", "zarr", "raster", "npz", "table", "stations", "vector", "units", "basins"
-]
+    "netcdf", "grib", "zarr", "raster", "npz", "table", "stations", "vector", "units", "basins",
+    "caravan", "camels_us",
+]  # fmt: skip
+SITE_DRIVERS = ("table", "stations", "caravan", "camels_us")
+"""Drivers whose sources give places instead of a grid."""
 
 
 class Source(Frozen):
@@ -124,7 +127,7 @@ class Source(Frozen):
     wrong_in_file: tuple[Literal["crs", "units", "nodata"], ...] = ()
     """What the file is known to say wrongly: there the entry is right."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Files and thresholds of the drivers `units` and `basins`; `filter_by_keys` of `grib`."""
+    """Files, thresholds and choices of the drivers that have any; `filter_by_keys` of `grib`."""
     title: str = ""
     licence: str | None = None
     doi: str | None = None
@@ -141,14 +144,14 @@ class Source(Frozen):
             raise ValueError("a categorical source names its classes")
         if "{year" in self.uri and not self.time.years:
             raise ValueError("{year} in the uri without time.years: [first, last]")
-        if self.is_table and not (self.lat and self.lon):
+        if self.driver in ("table", "stations") and not (self.lat and self.lon):
             raise ValueError("a table without lat and lon, the names of these columns")
         return self
 
     @property
     def is_table(self) -> bool:
         """Whether the source gives places instead of a grid."""
-        return self.driver in ("table", "stations")
+        return self.driver in SITE_DRIVERS
 
     def mistrusts(self, what: str) -> bool:
         """Whether the entry is right where the file says otherwise ("crs", "units", "nodata")."""

@@ -16,7 +16,7 @@ from xarray.core import indexing
 
 from pipeline.times import TimePlan
 from pipeline.units import convert
-from stefaland.errors import InputError, bad_input
+from stefaland.errors import InputError, bad_input, few
 
 BLOCK_BYTES = 1 << 27
 """Of stored values read at once where days are made of shorter steps."""
@@ -41,6 +41,8 @@ class Decoding:
     min_share: float = 1.0
     codes: dict[int, int] | None = None
     """Of a class map: the file's code → place of its class."""
+    sites: tuple[str, ...] = ()
+    """Names along the last axis, for messages."""
 
     def values(self, raw: np.ndarray) -> np.ndarray:
         """float32, NaN where missing, in the file's units; or places of classes."""
@@ -81,6 +83,15 @@ class Decoding:
         self._check_range(values)
         return values.astype(np.float32, copy=False)
 
+    def _outside(self, values: np.ndarray) -> str:
+        """The sites with impossible values; nothing for grids and parts of them."""
+        if self.valid_range is None or len(self.sites) != values.shape[-1]:
+            return ""
+        low, high = self.valid_range
+        bad = ((values < low) | (values > high)).reshape(-1, len(self.sites))
+        names = few(self.sites[place] for place in np.flatnonzero(bad.any(0)))
+        return f", {int(bad.sum())} of them outside at sites, {names}"
+
     def _check_range(self, values: np.ndarray) -> None:
         if self.valid_range is None or not values.size:
             return
@@ -88,7 +99,8 @@ class Decoding:
         least, most = np.fmin.reduce(values, None), np.fmax.reduce(values, None)
         if least < low or most > high:
             raise bad_input(
-                self.where, f"values from {least:g} to {most:g} {self.canonical_units}",
+                self.where,
+                f"values from {least:g} to {most:g} {self.canonical_units}{self._outside(values)}",
                 f"{low:g} to {high:g}", "Check units, scale, offset and nodata of the entry.",
             )  # fmt: skip
 

@@ -17,6 +17,8 @@ import rasterio
 import rioxarray
 import xarray as xr
 
+from pipeline.camels import open_camels
+from pipeline.caravan import open_caravan
 from pipeline.catalog import Source
 from pipeline.series import joined
 from pipeline.station_series import open_stations
@@ -245,5 +247,7 @@ OPENERS: dict[str, Callable[[Source], xr.Dataset]] = {
     "npz": _open_npz,
     "table": open_table,
     "stations": open_stations,
+    "caravan": open_caravan,
+    "camels_us": open_camels,
 }
 """Opener of each driver that gives variables; the others have readers of their own."""

@@ -14,6 +14,8 @@ import pint
 
 from stefaland.errors import bad_input
 
+SECONDS_A_DAY = 86400.0
+CUBIC_FOOT_M3 = 0.028316846592
 PER_MONTH = ("/month", " month-1")
 DAYS_IN_MONTH = (31.0, 28.25, 31.0, 30.0, 31.0, 30.0, 31.0, 31.0, 30.0, 31.0, 30.0, 31.0)
 """February with its leap days, so that twelve climatological months make a year."""

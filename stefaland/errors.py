@@ -60,3 +60,10 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     """A hint such as `Did you mean "precipitation"?`; empty where no known name is near."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f'Did you mean "{close[0]}"?' if close else ""
+
+
+def few(names: Iterable[object]) -> str:
+    """How many and which: `7 (a, b, c, d, e and 2 more)`."""
+    texts = [str(name) for name in names]
+    more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""
+    return f"{len(texts)} ({', '.join(texts[:5])}{more})"
