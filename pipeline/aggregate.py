@@ -1,13 +1,16 @@
 """Means over months, seasons and years, climatologies, anomalies and percentiles of a time series.
 
 Upstream: predictions. Downstream: `mosaic` applies one tile by tile. NaN-aware; a period in which
-less than half of the time is valid is NaN, so that one value never stands for a year.
+too little of the time is valid (less than half, unless told) is NaN, so that one value never stands
+for a year.
 """
 
 from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,7 +24,17 @@ AGGREGATES = ("none", "monthly", "seasonal", "annual", "mean", "climatology", "a
 PERIODS = {"monthly": "month", "seasonal": "season", "annual": "year"}
 """What the time axis of an aggregate says in its attribute `period`."""
 
-_LEAST_VALID = 0.5
+MIN_VALID_SHARE = 0.5
+
+_NAMES = {
+    "monthly": "monthly mean",
+    "seasonal": "seasonal mean",
+    "annual": "annual mean",
+    "mean": "mean over time",
+    "climatology": "mean of each calendar month",
+    "anomaly": "departure from the mean of its calendar month",
+}
+_CF_PERCENTILES = {0: "minimum", 50: "median", 100: "maximum"}
 
 
 def check_aggregate(how: str) -> str:
@@ -33,26 +46,51 @@ def check_aggregate(how: str) -> str:
     return how
 
 
-def aggregate(da: xr.DataArray, how: str) -> xr.DataArray:
+def aggregate_attrs(attrs: Mapping[str, Any], how: str) -> dict[str, Any]:
+    """A variable's attributes with what the aggregate makes of it: `long_name`, `cell_methods`.
+
+    CF 1.11 (appendix E) has methods for means and for the percentiles 0, 50 and 100; others, and
+    anomalies, are told by the long name alone. An anomaly loses its `standard_name` and
+    `valid_range`, which are the quantity's.
+    """
+    kept = dict(attrs)
+    if how == "none":
+        return kept
+    percent = int(how[1:]) if how[0] == "p" else None
+    name = _NAMES[how] if percent is None else f"percentile {percent} over time"
+    if "long_name" in kept:
+        kept["long_name"] = f"{kept['long_name']}, {name}"
+    if how == "anomaly":
+        return {k: v for k, v in kept.items() if k not in ("standard_name", "valid_range")}
+    method = "mean" if percent is None else _CF_PERCENTILES.get(percent)
+    if method:
+        kept["cell_methods"] = f"{kept.get('cell_methods', '')} time: {method}".strip()
+    return kept
+
+
+def aggregate(da: xr.DataArray, how: str, min_valid_share: float = MIN_VALID_SHARE) -> xr.DataArray:
     """The aggregate of `da`, dims (time, y, x); "mean" and percentiles have dims (y, x).
 
     `monthly`, `seasonal` and `annual` are means of each period of the series (seasons are DJF,
     MAM, JJA, SON; a December belongs to the next year's winter), dated by its first day;
     `climatology` is the mean of each calendar month over all years, `anomaly` what is left
     without it. Months are weighted by their days where the series is monthly. A series that is a
-    climatology itself (`climatology` on its time axis) is taken as a closed year.
+    climatology itself (`climatology` on its time axis) is taken as a closed year. NaN where the
+    valid share of a period's time is below `min_valid_share`.
     """
     check_aggregate(how)
     if how == "none":
         return da
     weight = step_days(da["time"])
     if how == "mean":
-        return _finish(_mean(da.values, weight), da, how)
+        return _finish(_mean(da.values, weight, min_valid_share), da, how)
     if how[0] == "p":
-        return _finish(_percentile(da.values, int(how[1:])), da, how)
+        return _finish(_percentile(da.values, int(how[1:]), min_valid_share), da, how)
     labels = _labels(da["time"], "climatology" if how == "anomaly" else how)
     groups = np.unique(labels)
-    means = np.stack([_mean(da.values[labels == g], weight[labels == g]) for g in groups])
+    means = np.stack(
+        [_mean(da.values[labels == g], weight[labels == g], min_valid_share) for g in groups]
+    )
     if how == "anomaly":
         return _finish(da.values - means[np.searchsorted(groups, labels)], da, how)
     return _finish(means, da, how)
@@ -102,17 +140,17 @@ def _time_attrs(time: xr.DataArray, how: str) -> dict[str, object]:
     return {**attrs, "period": PERIODS[how]} if how in PERIODS else attrs
 
 
-def _mean(values: np.ndarray, weight: np.ndarray) -> np.ndarray:
+def _mean(values: np.ndarray, weight: np.ndarray, least: float) -> np.ndarray:
     """Weighted mean over the first axis of what is valid; float32."""
     valid = ~np.isnan(values)
     share = np.tensordot(weight, valid.astype(np.float64), axes=1)
     total = np.tensordot(weight, np.where(valid, values, 0).astype(np.float64), axes=1)
-    enough = share >= _LEAST_VALID * weight.sum()
+    enough = share >= least * weight.sum()
     return np.where(enough, total / np.where(enough, share, 1), np.nan).astype(np.float32)
 
 
-def _percentile(values: np.ndarray, percent: int) -> np.ndarray:
-    enough = (~np.isnan(values)).mean(axis=0) >= _LEAST_VALID
+def _percentile(values: np.ndarray, percent: int, least: float) -> np.ndarray:
+    enough = (~np.isnan(values)).mean(axis=0) >= least
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="All-NaN slice")
         found = np.nanpercentile(values, percent, axis=0)
@@ -121,8 +159,9 @@ def _percentile(values: np.ndarray, percent: int) -> np.ndarray:
 
 def _finish(values: np.ndarray, da: xr.DataArray, how: str) -> xr.DataArray:
     coords = {dim: da[dim] for dim in ("y", "x") if dim in da.coords}
+    attrs = aggregate_attrs(da.attrs, how)
     time = aggregated_time(da["time"], how)
     if time is None:
-        return xr.DataArray(values, dims=("y", "x"), coords=coords, name=da.name, attrs=da.attrs)
+        return xr.DataArray(values, dims=("y", "x"), coords=coords, name=da.name, attrs=attrs)
     coords["time"] = time
-    return xr.DataArray(values, dims=da.dims, coords=coords, name=da.name, attrs=da.attrs)
+    return xr.DataArray(values, dims=da.dims, coords=coords, name=da.name, attrs=attrs)

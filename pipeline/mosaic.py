@@ -16,7 +16,13 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.aggregate import aggregate, aggregated_time, check_aggregate
+from pipeline.aggregate import (
+    MIN_VALID_SHARE,
+    aggregate,
+    aggregate_attrs,
+    aggregated_time,
+    check_aggregate,
+)
 from pipeline.cube import create_cube, write_tile
 from pipeline.grid import TargetGrid
 from pipeline.legend import NODATA_CODE
@@ -43,6 +49,7 @@ class MapTask:
     store: Path
     grid: TargetGrid
     aggregate: str = "none"
+    min_valid_share: float = MIN_VALID_SHARE
     coarser: bool = False
     """Whether the map's cells are so much wider than the prediction's that they average them."""
 
@@ -91,6 +98,7 @@ def create_map(
     store: str | Path,
     *,
     aggregate: str = "none",
+    min_valid_share: float = MIN_VALID_SHARE,
     attrs: Mapping[str, Any] | None = None,
     tile: int | None = None,
 ) -> MapTask:
@@ -98,9 +106,11 @@ def create_map(
     check_aggregate(aggregate)
     source = open_cube(prediction)
     template = map_template(source, grid, aggregate, tile)
-    create_cube(store, template, {**_root_attrs(source), "aggregate": aggregate, **(attrs or {})})
+    about = {"aggregate": aggregate, "min_valid_share": min_valid_share}
+    create_cube(store, template, {**_root_attrs(source), **about, **(attrs or {})})
     # Decided once for the whole grid: tiles must not differ in method.
-    return MapTask(Path(prediction), Path(store), grid, aggregate, is_coarser(source, grid))
+    coarser = is_coarser(source, grid)
+    return MapTask(Path(prediction), Path(store), grid, aggregate, min_valid_share, coarser)
 
 
 def map_template(
@@ -113,6 +123,8 @@ def map_template(
     for name, da in source.data_vars.items():
         dims = da.dims if da.ndim == 2 or time is not None else ("y", "x")
         attrs = {k: v for k, v in da.attrs.items() if k not in ("grid_mapping", "_FillValue")}
+        if da.ndim == 3:
+            attrs = aggregate_attrs(attrs, _how(str(name), aggregate))
         variables[str(name)] = {"dims": dims, "dtype": str(da.dtype), "attrs": attrs}
     if tile is None:
         tile = 512
@@ -130,7 +142,7 @@ def place_tile(task: MapTask, tile: Tile) -> dict[str, Any]:
     else:
         ds = reproject_map(source, window, task.coarser)
     if task.aggregate != "none":
-        ds = aggregated(ds, task.aggregate)
+        ds = aggregated(ds, task.aggregate, task.min_valid_share)
     write_tile(task.store, tile, ds)
     fields = [da for da in ds.data_vars.values() if da.dtype.kind == "f"]
     if not fields:
@@ -139,21 +151,25 @@ def place_tile(task: MapTask, tile: Tile) -> dict[str, Any]:
     return {"cells": int((valid.any(axis=0) if valid.ndim == 3 else valid).sum())}
 
 
-def aggregated(ds: xr.Dataset, how: str) -> xr.Dataset:
+def aggregated(ds: xr.Dataset, how: str, min_valid_share: float = MIN_VALID_SHARE) -> xr.Dataset:
     """Every series of a map aggregated; fields without time stay.
 
     The spread of a mean is the mean of the spreads, as if errors were the same at all times: an
     upper bound, because how they depend on each other in time is not known. A percentile has the
     mean spread too, and an anomaly the spread of its own day.
     """
-    of_spread = {"anomaly": "none"}.get(how, "mean" if how[0] == "p" else how)
     result = {
-        str(name): aggregate(da, of_spread if str(name).endswith(SPREAD) else how)
-        if da.ndim == 3
-        else da
+        str(name): aggregate(da, _how(str(name), how), min_valid_share) if da.ndim == 3 else da
         for name, da in ds.data_vars.items()
     }
     return xr.Dataset(result, attrs=ds.attrs)
+
+
+def _how(name: str, how: str) -> str:
+    """The aggregate of one variable: a spread's is never a percentile nor an anomaly."""
+    if not name.endswith(SPREAD):
+        return how
+    return {"anomaly": "none"}.get(how, "mean" if how[0] == "p" else how)
 
 
 def reproject_map(

@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline.aggregate import AGGREGATES, aggregate, aggregated_time, check_aggregate, step_days
+from pipeline.aggregate import (
+    AGGREGATES,
+    aggregate,
+    aggregate_attrs,
+    aggregated_time,
+    check_aggregate,
+    step_days,
+)
 from pipeline.bands import names_of_bands
 from stefaland.errors import InputError
 from tests.maps import months
@@ -70,6 +77,35 @@ def test_half_a_period_must_be_valid() -> None:
         found = aggregate(da, how).values
         assert np.isfinite(found[0, 0])
         assert np.isnan(found[0, 1])
+
+
+def test_the_least_valid_share_of_a_season_can_be_told() -> None:
+    da = monthly()
+    da[6, 0, 0], da[5:7, 0, 1] = np.nan, np.nan
+    summer = {share: aggregate(da, "seasonal", share).values[2] for share in (0.3, 0.5, 1.0)}
+    np.testing.assert_allclose(summer[0.5][0, 0], (5 * 30 + 7 * 31) / 61, rtol=1e-6)
+    np.testing.assert_allclose(summer[0.3][0, 1], 7, rtol=1e-6)
+    assert np.isnan(summer[0.5][0, 1])
+    assert np.isnan(summer[1.0]).tolist() == [[True, True], [False, False]]
+
+
+@pytest.mark.parametrize(
+    "how, name, methods",
+    [
+        ("seasonal", "t, seasonal mean", "area: mean time: mean"),
+        ("mean", "t, mean over time", "area: mean time: mean"),
+        ("p10", "t, percentile 10 over time", "area: mean"),
+        ("p50", "t, percentile 50 over time", "area: mean time: median"),
+        ("anomaly", "t, departure from the mean of its calendar month", "area: mean"),
+    ],
+)
+def test_attributes_tell_the_aggregate(how: str, name: str, methods: str) -> None:
+    attrs = {"long_name": "t", "standard_name": "air_temperature", "cell_methods": "area: mean"}
+    found = aggregate(daily().assign_attrs(attrs), how).attrs
+    assert found["long_name"] == name
+    assert found["cell_methods"] == methods
+    assert ("standard_name" in found) == (how != "anomaly")
+    assert aggregate_attrs(attrs, "none") == attrs
 
 
 @pytest.mark.parametrize("how", [*AGGREGATES, "p90"])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from pipeline.cf import open_map_zarr, write_map_zarr
 from pipeline.grid import TargetGrid
 from pipeline.mosaic import (
     aggregated,
@@ -104,7 +105,25 @@ def test_aggregates_have_their_own_times(prediction: Path, tmp_path: Path) -> No
     assert ds[TARGET].dims == ("y", "x")
     np.testing.assert_array_equal(ds["quality_flag"].values, field()["quality_flag"].values)
     mosaic(prediction, GRID, tmp_path / "season.zarr", aggregate="seasonal")
-    assert open_cube(tmp_path / "season.zarr").sizes["time"] == 4
+    season = open_cube(tmp_path / "season.zarr")
+    assert season.sizes["time"] == 4
+    assert season[TARGET].attrs["long_name"] == "soil moisture, seasonal mean"
+    assert season[TARGET].attrs["cell_methods"] == "time: mean"
+    assert season["quality_flag"].attrs["long_name"] == "quality flag"
+
+
+def test_a_published_percentile_says_so_and_its_spread_is_a_mean(
+    prediction: Path, tmp_path: Path
+) -> None:
+    mosaic(prediction, GRID, tmp_path / "m.zarr", aggregate="p10")
+    ds = open_cube(tmp_path / "m.zarr")
+    write_map_zarr(tmp_path / "p10.zarr", ds[TARGET], GRID)
+    attrs = open_map_zarr(tmp_path / "p10.zarr").attrs
+    assert attrs["long_name"] == "soil moisture, percentile 10 over time"
+    assert "cell_methods" not in attrs
+    assert ds[f"{TARGET}_spread"].attrs["cell_methods"] == "time: mean"
+    series = field()[TARGET].values[:, 26, 60]
+    np.testing.assert_allclose(ds[TARGET].values[26, 60], np.percentile(series, 10), rtol=1e-6)
 
 
 def test_months_keep_their_names(prediction: Path, tmp_path: Path) -> None:

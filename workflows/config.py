@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, model_validator
 
-from pipeline.aggregate import check_aggregate
+from pipeline.aggregate import MIN_VALID_SHARE, check_aggregate
 from pipeline.cluster import ClusterConfig
 from stefaland.config import FinetuneConfig, Frozen, MaskConfig, OptimiserConfig, PretrainConfig
 from stefaland.errors import Faults, InputError, bad_input, nearest_name
@@ -120,6 +120,8 @@ class Product(Frozen):
     aggregate: str = "none"
     """Over time: monthly, seasonal, annual, mean, climatology, anomaly, a percentile such as p10;
     by default every predicted time step is a band."""
+    min_valid_share: float = Field(MIN_VALID_SHARE, gt=0, le=1)
+    """Of a period's time, or its aggregate is missing."""
     legend: str | None = None
     """Of this product alone, such as one of anomalies."""
 

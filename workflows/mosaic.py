@@ -51,6 +51,7 @@ def main(run: Run) -> dict[str, Any]:
             product_grid(run, product),
             run.mosaic(product.suffix),
             aggregate=product.aggregate,
+            min_valid_share=product.min_valid_share,
         )
         ledger = Ledger(run.ledger("mosaic", product.suffix), stage_fingerprint(run, "mosaic"))
         run_stage(

@@ -186,3 +186,5 @@ def test_products_that_cannot_be_are_told_with_their_place(fails) -> None:
     assert 'Did you mean "seasonal"' in fails(products.format("saesonal"))
     twice = "publish.products=[{cube: global, suffix: a}, {cube: conus, suffix: a}]"
     assert "products of one suffix: a" in fails(twice)
+    share = "publish.products=[{cube: global, suffix: a, aggregate: seasonal, min_valid_share: 0}]"
+    assert "publish.products.0.min_valid_share" in fails(share)
