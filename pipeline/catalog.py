@@ -89,9 +89,9 @@ class TimeAxis(Frozen):
 
 Driver = Literal[
     "netcdf", "grib", "zarr", "raster", "npz", "table", "stations", "vector", "units", "basins",
-    "caravan", "camels_us",
+    "caravan", "camels_us", "profiles",
 ]  # fmt: skip
-SITE_DRIVERS = ("table", "stations", "caravan", "camels_us")
+SITE_DRIVERS = ("table", "stations", "caravan", "camels_us", "profiles")
 """Drivers whose sources give places instead of a grid."""
 
 
@@ -144,8 +144,10 @@ class Source(Frozen):
             raise ValueError("a categorical source names its classes")
         if "{year" in self.uri and not self.time.years:
             raise ValueError("{year} in the uri without time.years: [first, last]")
-        if self.driver in ("table", "stations") and not (self.lat and self.lon):
+        if self.driver in ("table", "stations", "profiles") and not (self.lat and self.lon):
             raise ValueError("a table without lat and lon, the names of these columns")
+        if self.driver == "profiles" and not self.cell:
+            raise ValueError("profiles without cell, the column that names the profile")
         return self
 
     @property

@@ -20,6 +20,7 @@ import xarray as xr
 from pipeline.camels import open_camels
 from pipeline.caravan import open_caravan
 from pipeline.catalog import Source
+from pipeline.profiles import open_profiles
 from pipeline.series import joined
 from pipeline.station_series import open_stations
 from pipeline.tables import open_table
@@ -249,5 +250,6 @@ OPENERS: dict[str, Callable[[Source], xr.Dataset]] = {
     "stations": open_stations,
     "caravan": open_caravan,
     "camels_us": open_camels,
+    "profiles": open_profiles,
 }
 """Opener of each driver that gives variables; the others have readers of their own."""

@@ -1,0 +1,102 @@
+"""Soil profiles, layers written as WoSIS has them: means over a depth, and what is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.basins import read_locations_source
+from pipeline.catalog import Source, read_variables
+from pipeline.sources import check_source
+from stefaland.errors import Faults, InputError
+
+HEADER = "profile_id,profile_layer_id,latitude,longitude,upper_depth,lower_depth,sand,silt,clay\n"
+LAYERS = """71,1,10.5,20.25,0,10,60,30,10
+71,2,10.5,20.25,10,50,30,40,30
+90,3,-5.0,-60.0,0,20,50,30,20
+90,4,-5.0,-60.0,20,30,,,40
+12,5,40.0,5.0,0,10,20,60,20
+13,6,41.0,6.0,60,90,20,60,20
+"""
+
+
+def source(path: Path, **changes: object) -> Source:
+    fractions = {name: {"name": name, "units": "%"} for name in ("sand", "silt", "clay")}
+    return Source.model_validate(
+        {"name": "p", "uri": str(path), "driver": "profiles", "lat": "latitude",
+         "lon": "longitude", "cell": "profile_id", "variables": fractions, **changes}
+    )  # fmt: skip
+
+
+def written(folder: Path, layers: str = LAYERS, sep: str = ",") -> Path:
+    path = folder / "layers.csv"
+    path.write_text((HEADER + layers).replace(",", sep))
+    return path
+
+
+@pytest.mark.parametrize("sep", [",", "\t", ";"])
+def test_layers_become_thickness_weighted_means(tmp_path: Path, sep: str) -> None:
+    entry, faults = source(written(tmp_path, sep=sep)), Faults()
+    check_source(entry, faults, read_variables())
+    assert not faults.faults
+    ds = read_locations_source(entry, read_variables())
+    # 12 is known over a third of the interval, 13 lies below it.
+    assert ds["site"].values.tolist() == ["71", "90"]
+    assert ds.attrs["left_out_profiles"] == 2
+    np.testing.assert_allclose(ds["sand"], [(60 * 10 + 30 * 20) / 3000, 0.5], rtol=1e-6)
+    np.testing.assert_allclose(ds["clay"], [(10 * 10 + 30 * 20) / 3000, 0.8 / 3], rtol=1e-6)
+    np.testing.assert_array_equal(ds["lat"], [10.5, -5.0])
+    np.testing.assert_array_equal(ds["lon"], [20.25, -60.0])
+
+
+def test_depth_and_share_are_chosen(tmp_path: Path) -> None:
+    options = {"depth": [0, 100], "min_share": 0.1}
+    ds = read_locations_source(source(written(tmp_path), options=options), read_variables())
+    assert ds["cell"].values.tolist() == [71, 90, 12, 13]
+    np.testing.assert_allclose(ds["silt"], [(300 + 1600) / 5000, 0.3, 0.6, 0.6], rtol=1e-6)
+
+
+def test_shares_that_are_no_whole_are_told_with_their_profiles(tmp_path: Path) -> None:
+    path = written(tmp_path, LAYERS.replace("60,30,10", "60,30,30").replace("20,60,20", "10,60,20"))
+    with pytest.raises(InputError) as caught:
+        read_locations_source(source(path), read_variables())
+    assert [fault.found for fault in caught.value.faults] == [
+        "sand + silt + clay from 90 to 120 % in 3 layers of profiles, 3 (71, 12, 13)"
+    ]
+    tolerant = source(path, options={"texture_tolerance": 21})
+    assert read_locations_source(tolerant, read_variables()).sizes["cell"] == 2
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("90,3,-5.0", "90,3,-5.5", r"profiles at several places, 1 \(90\)"),
+        ("71,2,10.5,20.25,10,50", "71,2,10.5,20.25,5,50", r"overlap or are given twice.*1 \(71\)"),
+        ("71,2,10.5,20.25,10,50", "71,2,10.5,20.25,0,10", r"overlap or are given twice.*1 \(71\)"),
+        ("12,5,40.0,5.0,0,10", "12,5,40.0,5.0,10,0", r"do not go down in profiles, 1 \(12\)"),
+        (",-5.0,", ",-95.0,", r"lat: found no degrees at sites, 1 \(90\)"),
+        ("60,30,10", "60,much,10", 'text in 1 rows, as "much"'),
+        ("60,30,10", "-10,100,10", r"1 of them outside at sites, 1 \(71\)"),
+        (",sand,", ",snad,", 'a column "sand". Did you mean "snad"'),
+    ],
+)
+def test_bad_layers_get_one_clear_error(tmp_path: Path, old: str, new: str, message: str) -> None:
+    text = (HEADER + LAYERS).replace(old, new)
+    assert text != HEADER + LAYERS
+    path = written(tmp_path)
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_locations_source(source(path, options={"depth": [0, 10]}), read_variables())
+
+
+def test_bad_entries(tmp_path: Path) -> None:
+    percent = {name: {"name": name, "units": "1"} for name in ("sand", "silt", "clay")}
+    for changes, message in (
+        ({"variables": percent}, r"sand \+ silt \+ clay from 10000 to 10000 %"),
+        ({"options": {"upper": "top"}}, 'a column "top"'),
+        ({"options": {"depth": [30, 0]}}, "not downwards"),
+    ):
+        with pytest.raises(InputError, match=message):
+            read_locations_source(source(written(tmp_path), **changes), read_variables())
