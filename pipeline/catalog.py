@@ -89,9 +89,9 @@ class TimeAxis(Frozen):
 
 Driver = Literal[
     "netcdf", "grib", "zarr", "raster", "npz", "table", "stations", "vector", "units", "basins",
-    "caravan", "camels_us", "profiles",
+    "caravan", "camels_us", "profiles", "landslides",
 ]  # fmt: skip
-SITE_DRIVERS = ("table", "stations", "caravan", "camels_us", "profiles")
+SITE_DRIVERS = ("table", "stations", "caravan", "camels_us", "profiles", "landslides")
 """Drivers whose sources give places instead of a grid."""
 
 
@@ -144,10 +144,15 @@ class Source(Frozen):
             raise ValueError("a categorical source names its classes")
         if "{year" in self.uri and not self.time.years:
             raise ValueError("{year} in the uri without time.years: [first, last]")
-        if self.driver in ("table", "stations", "profiles") and not (self.lat and self.lon):
+        if self.driver in (
+            "table",
+            "stations",
+            "profiles",
+            "landslides",
+        ) and not (self.lat and self.lon):
             raise ValueError("a table without lat and lon, the names of these columns")
-        if self.driver == "profiles" and not self.cell:
-            raise ValueError("profiles without cell, the column that names the profile")
+        if self.driver in ("profiles", "landslides") and not self.cell:
+            raise ValueError(f"{self.driver} without cell, the column that names each")
         return self
 
     @property

@@ -20,6 +20,7 @@ import xarray as xr
 from pipeline.camels import open_camels
 from pipeline.caravan import open_caravan
 from pipeline.catalog import Source
+from pipeline.landslides import open_landslides
 from pipeline.profiles import open_profiles
 from pipeline.series import joined
 from pipeline.station_series import open_stations
@@ -251,5 +252,6 @@ OPENERS: dict[str, Callable[[Source], xr.Dataset]] = {
     "caravan": open_caravan,
     "camels_us": open_camels,
     "profiles": open_profiles,
+    "landslides": open_landslides,
 }
 """Opener of each driver that gives variables; the others have readers of their own."""
