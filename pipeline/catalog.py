@@ -89,9 +89,9 @@ class TimeAxis(Frozen):
 
 Driver = Literal[
     "netcdf", "grib", "zarr", "raster", "npz", "table", "stations", "vector", "units", "basins",
-    "caravan", "camels_us", "profiles", "landslides",
+    "caravan", "camels_us", "profiles", "landslides", "ismn",
 ]  # fmt: skip
-SITE_DRIVERS = ("table", "stations", "caravan", "camels_us", "profiles", "landslides")
+SITE_DRIVERS = ("table", "stations", "caravan", "camels_us", "profiles", "landslides", "ismn")
 """Drivers whose sources give places instead of a grid."""
 
 

@@ -20,6 +20,7 @@ import xarray as xr
 from pipeline.camels import open_camels
 from pipeline.caravan import open_caravan
 from pipeline.catalog import Source
+from pipeline.ismn import open_ismn
 from pipeline.landslides import open_landslides
 from pipeline.profiles import open_profiles
 from pipeline.series import joined
@@ -253,5 +254,6 @@ OPENERS: dict[str, Callable[[Source], xr.Dataset]] = {
     "camels_us": open_camels,
     "profiles": open_profiles,
     "landslides": open_landslides,
+    "ismn": open_ismn,
 }
 """Opener of each driver that gives variables; the others have readers of their own."""
