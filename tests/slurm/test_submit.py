@@ -187,5 +187,6 @@ def test_a_training_on_two_nodes_continues_on_one(
         alone = submitted / log.relative_to(folder)
         expected = [json.loads(line) for line in alone.read_text().splitlines()]
         assert [record["epoch"] for record in records] == [0, 1]
+        # The windows of every batch are the same; what dropout draws goes by the ranks.
         for mine, other in zip(records, expected, strict=True):
-            assert mine["validation_loss"] == pytest.approx(other["validation_loss"], rel=1e-3)
+            assert mine["validation_loss"] == pytest.approx(other["validation_loss"], rel=1e-2)
