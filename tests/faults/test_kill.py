@@ -21,6 +21,7 @@ from pipeline.cube import open_cube, verify_cube, write_locations
 from pipeline.ledger import Ledger
 from pipeline.run import run_stage
 from tests.cubes import contents, field, fill_tile, filled_cube, make_cube, whole
+from tests.faults.disks import remount, small_disk
 
 ROOT = Path(__file__).parents[2]
 
@@ -159,12 +160,7 @@ def _write(path, ds, tile):
 
 def test_a_small_disk_that_fills_up(tmp_path):
     """A real full disk where mounting a tmpfs is allowed."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=256k", "tmpfs", str(disk)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("mounting is not allowed here")
-    try:
+    with small_disk(tmp_path / "disk", "256k") as disk:
         made = make_cube(disk / "a.zarr", (10, 10))
         ledger = Ledger(tmp_path / "ledger", "f")
         with pytest.raises(UnwritableError, match="No space left"):
@@ -174,12 +170,10 @@ def test_a_small_disk_that_fills_up(tmp_path):
         assert not _partials(disk)
         tiles = [tile for tile in made.tiles if tile.name in done]
         assert verify_cube(disk / "a.zarr", ledger=ledger, tiles=tiles) == []
-        subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
+        remount(disk, "size=64m")
         run_stage("fill", made.tiles, partial(fill_tile, disk / "a.zarr"), ledger)
         filled_cube(tmp_path / "b.zarr", (10, 10))
         assert contents(disk / "a.zarr") == contents(tmp_path / "b.zarr")
-    finally:
-        subprocess.run(["umount", str(disk)], check=False)
 
 
 def test_an_interrupted_write_removes_its_partial(tmp_path, monkeypatch):

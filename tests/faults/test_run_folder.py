@@ -17,6 +17,7 @@ from pipeline.run import run_stage
 from stefaland.errors import InputError
 from tests.cubes import contents, fill_tile, filled_cube, make_cube
 from tests.end_to_end.small import QUICKSTART, digests, settings, stefaland
+from tests.faults.disks import remount, small_disk
 from workflows import regrid
 from workflows.cli import main
 from workflows.config import load_config
@@ -69,29 +70,22 @@ def test_the_command_refuses_links_before_it_computes(
 
 
 def test_a_disk_that_turns_read_only_and_back(tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)]
-    if subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("mounting is not allowed here")
-    try:
+    with small_disk(tmp_path / "disk", "8m") as disk:
         made = make_cube(disk / "a.zarr", (10, 10))
         ledger = Ledger(disk / "ledger", "f")
         run_stage("fill", made.tiles[:7], partial(fill_tile, disk / "a.zarr"), ledger)
-        subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
+        remount(disk, "ro")
         with pytest.raises(UnwritableError, match="Read-only file system"):
             run_stage("fill", made.tiles, partial(fill_tile, disk / "a.zarr"), ledger)
         with pytest.raises(UnwritableError, match="Read-only file system"):
             write_json(disk / "marker.json", {})
         with pytest.raises(UnwritableError, match="Read-only file system"):
             StageState(disk, "regrid", "f").start([], resume=True)
-        subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
+        remount(disk, "rw")
         assert len(ledger.names_done()) == 7
         run_stage("fill", made.tiles, partial(fill_tile, disk / "a.zarr"), ledger)
         filled_cube(tmp_path / "b.zarr", (10, 10))
         assert contents(disk / "a.zarr") == contents(tmp_path / "b.zarr")
-    finally:
-        subprocess.run(["umount", str(disk)], check=False)
 
 
 @pytest.mark.parametrize("jump", [-3e8, 3e8])
