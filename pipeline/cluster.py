@@ -126,9 +126,7 @@ def _existing(config: ClusterConfig, make: Any) -> Iterator[Client]:
         yield client
     finally:
         # Workers and scheduler are not ours to end; a scheduler that died takes nothing with it.
-        ending = threading.Thread(target=_close_quietly, args=(client, None, 1), daemon=True)
-        ending.start()
-        ending.join(CLOSE_SECONDS)
+        _close(client, None)
 
 
 def _local(config: ClusterConfig) -> Any:

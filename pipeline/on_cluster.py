@@ -93,12 +93,12 @@ def _outcomes_on_cluster(
     waiting = deque((item, work.retries) for item in todo)
     flying: dict[Any, list[tuple[T, int]]] = {}
     completed = as_completed()
-    window, pace = _Window(client), _Pace(client)
+    window, pace = _Window(client), _Pace()
     try:
         while waiting or flying:
             room = window.size() - len(flying)
             if waiting and 2 * room >= window.size():
-                size = pace.group(len(waiting))
+                size = pace.group(len(waiting), window.threads)
                 groups = list(_groups(waiting, size, room, work.retries))
                 keys = [f"{work.stage}-{g[0][0].name}-{uuid4().hex}" for g in groups]
                 items = [[item for item, _ in group] for group in groups]
@@ -157,8 +157,7 @@ def _outcomes(future: Any, names: Sequence[str]) -> list[Outcome]:
 class _Pace:
     """How many items go into one task: one, or several where a single takes but milliseconds."""
 
-    def __init__(self, client: Client) -> None:
-        self.threads = max(1, sum(client.nthreads().values()))
+    def __init__(self) -> None:
         self.began = time.monotonic()
         self.done = 0
 
@@ -166,12 +165,12 @@ class _Pace:
         """So many more are done."""
         self.done += items
 
-    def group(self, waiting: int) -> int:
+    def group(self, waiting: int, threads: int) -> int:
         """Items of the next tasks; few near the end, so that no worker is left without."""
         if self.done < WINDOW_PER_THREAD:
             return 1
-        seconds = (time.monotonic() - self.began) * self.threads / self.done
-        fair = waiting // (WINDOW_PER_THREAD * self.threads)
+        seconds = (time.monotonic() - self.began) * threads / self.done
+        fair = waiting // (WINDOW_PER_THREAD * threads)
         return max(1, min(int(TASK_SECONDS / seconds), MOST_ITEMS, fair))
 
 
@@ -181,16 +180,15 @@ class _Window:
     def __init__(self, client: Client) -> None:
         self.client = client
         self.asked = -1.0
-        self.tasks = 1
+        self.threads = 1
 
     def size(self) -> int:
         """Tasks for the present workers; asked of the scheduler once a second."""
         now = time.monotonic()
         if self.asked < 0 or now - self.asked > 1.0:
             self.asked = now
-            threads = sum(self.client.nthreads().values())
-            self.tasks = WINDOW_PER_THREAD * max(1, threads)
-        return self.tasks
+            self.threads = max(1, sum(self.client.nthreads().values()))
+        return WINDOW_PER_THREAD * self.threads
 
 
 def peak_of_workers(client: Client) -> int:

@@ -154,13 +154,12 @@ def template_of(
     `time_shard` steps, by default where they reach `SHARD_BYTES`. `InputError` where sources
     differ in their times.
     """
-    rows, cols = (slice(size // 2, size // 2 + 1) for size in task.grid.shape)
-    cell = task.grid.window(rows, cols)
+    cell = middle_cell(task.grid)
     if task.is_whole:
         probe = filled_window(task, cell)
         time = probe["time"] if "time" in probe.coords else None
     else:
-        opened = {source.name: canonical_source(task, source, cell) for source in task.sources}
+        opened = [canonical_source(task, source, cell) for source in task.sources]
         time = common_times(task.sources, opened)
         first = first_steps(task, opened, cell)
         probe = xr.merge(first, compat="override", join="exact", combine_attrs="override")
@@ -177,14 +176,19 @@ def template_of(
     return cube_template(task.grid, time, variables, tile, time_shard=time_shard)
 
 
+def middle_cell(grid: TargetGrid) -> TargetGrid:
+    """One cell, which tells what any other would."""
+    rows, cols = (slice(size // 2, size // 2 + 1) for size in grid.shape)
+    return grid.window(rows, cols)
+
+
 def first_steps(
-    task: RegridTask, opened: Mapping[str, xr.Dataset], cell: TargetGrid
+    task: RegridTask, opened: Sequence[xr.Dataset], cell: TargetGrid
 ) -> list[xr.Dataset]:
     """Each canonical source on one cell, at its first time."""
     return [
         regrid_canonical(task, source, ds.isel(time=[0]) if "time" in ds.dims else ds, cell)
-        for source in task.sources
-        for ds in [opened[source.name]]
+        for source, ds in zip(task.sources, opened, strict=True)
     ]
 
 
@@ -194,29 +198,29 @@ def held_bytes(task: RegridTask, template: CubeTemplate) -> int | None:
     """
     if task.is_whole:
         return None
-    rows, cols = (slice(size // 2, size // 2 + 1) for size in task.grid.shape)
-    cell = task.grid.window(rows, cols)
-    opened = {source.name: canonical_source(task, source, cell) for source in task.sources}
+    cell = middle_cell(task.grid)
+    opened = [canonical_source(task, source, cell) for source in task.sources]
     return max(
         sum(shard_bytes(template, str(name)) for name in ds.data_vars)
         for ds in first_steps(task, opened, cell)
     )
 
 
-def common_times(
-    sources: Sequence[Source], opened: Mapping[str, xr.Dataset]
-) -> xr.DataArray | None:
+def common_times(sources: Sequence[Source], opened: Sequence[xr.Dataset]) -> xr.DataArray | None:
     """The one time axis of all sources that have one; `InputError` naming those that differ."""
-    series = [s for s in sources if "time" in opened[s.name].dims]
+    series = [
+        (source, ds["time"])
+        for source, ds in zip(sources, opened, strict=True)
+        if "time" in ds.dims
+    ]
     if not series:
         return None
-    time, faults = opened[series[0].name]["time"], Faults()
-    for source in series[1:]:
-        own = opened[source.name]["time"]
+    (first, time), faults = series[0], Faults()
+    for source, own in series[1:]:
         if not np.array_equal(own.values, time.values):
             faults.add(
                 f'source "{source.name}", {source.files[0]}: time', _span(own),
-                f'the times of source "{series[0].name}": {_span(time)}',
+                f'the times of source "{first.name}": {_span(time)}',
                 "Cut the longer one with `time: {period: [first day, last day]}` in its entry.",
             )  # fmt: skip
     faults.raise_if_any()
