@@ -119,26 +119,35 @@ def write_predictions(
         write_heldout_places(path, data, fold, predictor, config.task, config.warmup_steps)
 
 
+def training_data(run: Run) -> CellData:
+    """The finetuning cube's labelled cells, in memory."""
+    table = labelled(run, open_cells(run, run.config.finetune.cube)).load()
+    return cell_data(run, table, static_names(run, table))
+
+
+def train_and_predict(
+    run: Run, data: CellData, name: str, fold_name: str, config: FinetuneConfig, folder: Path,
+    title: str,
+) -> None:  # fmt: skip
+    """Train the named model on a fold, in `folder`, and write what it predicts of the test."""
+    fold = Fold.load(run.fold(fold_name))
+    normaliser = Normaliser.from_dict(read_json(run.stats(fold_name)))
+    model_config = network_settings(run, data.static_names)
+    with RunLog(folder, title=title) as log:
+        given = Rivalry(data, fold, config, model_config, normaliser, folder, best_device(), log)
+        predictor = train(name, run, given)
+    if is_main():
+        write_predictions(folder / "heldout.zarr", data, fold, predictor, config)
+
+
 def main(run: Run) -> dict[str, Any]:
     """Train every model on every fold and predict what it did not see."""
     names = ["stefaland", *run.config.finetune.baselines]
-    table = labelled(run, open_cells(run, run.config.finetune.cube)).load()
-    statics = static_names(run, table)
-    data = cell_data(run, table, statics)
-    config = training_settings(run)
-    model_config = network_settings(run, statics)
+    data, config = training_data(run), training_settings(run)
     for fold_name in fold_names(run):
-        fold = Fold.load(run.fold(fold_name))
-        normaliser = Normaliser.from_dict(read_json(run.stats(fold_name)))
         for name in names:
             folder = run.finetuned(name, fold_name)
             if agreed((folder / "heldout.zarr").exists()):
                 continue
-            with RunLog(folder, title=f"{name} {fold_name}") as log:
-                given = Rivalry(
-                    data, fold, config, model_config, normaliser, folder, best_device(), log
-                )
-                predictor = train(name, run, given)
-            if is_main():
-                write_predictions(folder / "heldout.zarr", data, fold, predictor, config)
+            train_and_predict(run, data, name, fold_name, config, folder, f"{name} {fold_name}")
     return {"models": names, "folds": fold_names(run)}

@@ -31,7 +31,7 @@ from workflows.cells import (
 from workflows.context import Run
 from workflows.device import best_device
 from workflows.folds import fold_names
-from workflows.regrid import used_sources
+from workflows.regrid import source_entries
 from workflows.state import read_json
 
 MEMORY_SHARE = 0.4
@@ -123,11 +123,10 @@ def about(run: Run, statics: tuple[str, ...]) -> dict[str, Any]:
         name: getattr(run.config, name).model_dump(mode="json")
         for name in ("inputs", "folds", "model", "pretrain", "finetune")
     }
-    entries = {source.name: source.model_dump(mode="json") for source in used_sources(run)}
     return {
         "run": run.config.name,
         "units": units(run, statics),
-        "provenance": provenance(settings, entries),
+        "provenance": provenance(settings, source_entries(run)),
     }
 
 

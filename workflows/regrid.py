@@ -34,6 +34,11 @@ def used_sources(run: Run) -> list[Source]:
     return [run.catalog[name] for name in names]
 
 
+def source_entries(run: Run) -> dict[str, Any]:
+    """The catalog entries of `used_sources` as plain values, for provenance."""
+    return {source.name: source.model_dump(mode="json") for source in used_sources(run)}
+
+
 def depends(run: Run) -> Any:
     """Cubes, sources, grids and the stamps (size, modification time) of the source files."""
     sources = used_sources(run)
@@ -104,12 +109,11 @@ def _write_locations(run: Run, cube: str) -> None:
 
 
 def _attributes(run: Run) -> dict[str, Any]:
-    sources = {source.name: source.model_dump(mode="json") for source in used_sources(run)}
     settings = {
         "cubes": {name: spec.model_dump(mode="json") for name, spec in run.config.cubes.items()},
         "terrain_from": run.config.inputs.terrain_from,
     }
-    return provenance(settings, sources)
+    return provenance(settings, source_entries(run))
 
 
 @contextmanager

@@ -29,7 +29,7 @@ from stefaland.metrics import (
 from workflows.cells import target_table
 from workflows.context import Run
 from workflows.folds import fold_names
-from workflows.regrid import used_sources
+from workflows.regrid import source_entries
 from workflows.score_places import place_card
 from workflows.score_sites import sites_path, write_scored_sites
 from workflows.state import write_json
@@ -199,8 +199,5 @@ def scorecard(run: Run, table: xr.Dataset) -> dict[str, Any]:
         "models": scores,
         "ranking": ranked(run, scores),
         "stefaland_minus": differences,
-        "provenance": provenance(
-            run.config.model_dump(mode="json"),
-            {source.name: source.model_dump(mode="json") for source in used_sources(run)},
-        ),
+        "provenance": provenance(run.config.model_dump(mode="json"), source_entries(run)),
     }

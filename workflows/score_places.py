@@ -13,7 +13,6 @@ import numpy as np
 import xarray as xr
 from sklearn.metrics import (
     accuracy_score,
-    brier_score_loss,
     f1_score,
     r2_score,
     roc_auc_score,
@@ -26,7 +25,7 @@ from stefaland.metrics import paired_difference
 from workflows.cells import labelled, open_cells
 from workflows.context import Run
 from workflows.folds import fold_names
-from workflows.regrid import used_sources
+from workflows.regrid import source_entries
 from workflows.state import read_json
 from workflows.stats import excluded_path
 
@@ -91,8 +90,7 @@ def probability_scores(observed: np.ndarray, predicted: np.ndarray) -> dict[str,
     truth, chance = observed[:, 0].astype(int), predicted[:, 0]
     both = np.unique(truth).size == 2
     return {
-        "Brier": float(brier_score_loss(truth, chance)) if both else float(
-            np.mean((truth - chance) ** 2)),
+        "Brier": float(np.mean((truth - chance) ** 2)),
         "AUC": float(roc_auc_score(truth, chance)) if both else np.nan,
         "F1": float(f1_score(truth, chance >= THRESHOLD, zero_division=0.0)),
     }  # fmt: skip
@@ -147,9 +145,6 @@ def place_card(run: Run, models: list[str]) -> tuple[xr.Dataset, dict[str, Any]]
             }
             for model in models if model != "stefaland"
         },
-        "provenance": provenance(
-            run.config.model_dump(mode="json"),
-            {source.name: source.model_dump(mode="json") for source in used_sources(run)},
-        ),
+        "provenance": provenance(run.config.model_dump(mode="json"), source_entries(run)),
     }  # fmt: skip
     return table, card

@@ -22,20 +22,15 @@ from pipeline.run import run_stage
 from stefaland.adapters import ADAPTERS
 from stefaland.dataset import CellData
 from stefaland.errors import Faults, bad_input, nearest_name
-from stefaland.log import RunLog
 from stefaland.metrics import accumulate, finish, paired_difference
-from stefaland.normalise import Normaliser
-from stefaland.rivals import BASELINES, Rivalry
-from stefaland.splits import Fold
-from workflows.cells import cell_data, labelled, open_cells, static_names, target_table
+from stefaland.rivals import BASELINES
+from workflows.cells import target_table
 from workflows.context import CONSOLE, Run
-from workflows.device import best_device
-from workflows.finetune import train, training_settings, write_predictions
+from workflows.finetune import train_and_predict, training_data, training_settings
 from workflows.folds import fold_names
-from workflows.pretrain import network_settings
 from workflows.score import LOWER_IS_BETTER, finite, heldout
 from workflows.stages import stage_fingerprint, stage_state
-from workflows.state import read_json, run_lock, write_json
+from workflows.state import run_lock, write_json
 
 WITH_ADAPTER = ("stefaland", "scratch")
 WITHOUT_SEED = ("climatology", "ridge", "persistence")
@@ -106,16 +101,7 @@ def train_item(run: Run, data: CellData, item: Item) -> dict[str, Any]:
     """Train one item and predict its fold's held-out cells."""
     settings = {"seed": item.seed} | ({"adapter": item.adapter} if item.adapter else {})
     config = training_settings(run).model_copy(update=settings)
-    fold = Fold.load(run.fold(item.fold))
-    normaliser = Normaliser.from_dict(read_json(run.stats(item.fold)))
-    folder = folder_of(run, item)
-    with RunLog(folder, title=item.name) as log:
-        given = Rivalry(
-            data, fold, config, network_settings(run, data.static_names), normaliser, folder,
-            best_device(), log,
-        )  # fmt: skip
-        predictor = train(item.model, run, given)
-    write_predictions(folder / "heldout.zarr", data, fold, predictor, config)
+    train_and_predict(run, data, item.model, item.fold, config, folder_of(run, item), item.name)
     return {}
 
 
@@ -134,8 +120,7 @@ def sweep(
         )  # fmt: skip
     todo = items(fold_names(run), models, adapters, seeds)
     with run_lock(run.folder, shared=run.part != (1, 1)):
-        table = labelled(run, open_cells(run, run.config.finetune.cube)).load()
-        data = cell_data(run, table, static_names(run, table))
+        data = training_data(run)
         ledger = Ledger(run.folder / "ledger" / "sweep", sweep_fingerprint(run))
         run_stage("sweep", todo, partial(train_item, run, data), ledger, part=run.part)
     if run.part != (1, 1):
