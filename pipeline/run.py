@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pipeline.atomic import UnwritableError
 from pipeline.ledger import Ledger
 from pipeline.on_cluster import outcomes_on_cluster, peak_of_workers
+from pipeline.overlap import Flow, outcomes_overlapped
 from pipeline.progress import stage_bar
 from pipeline.tasks import Outcome, T, Work, outcomes_here
 from stefaland.errors import Fault, InputError, bad_input
@@ -53,7 +54,7 @@ def part_of(items: Sequence[T], part: tuple[int, int]) -> list[T]:
 def run_stage(
     name: str,
     items: Sequence[T],
-    step: Callable[[T], Mapping[str, Any] | None],
+    step: Callable[[T], Mapping[str, Any] | None] | Flow,
     ledger: Ledger,
     client: Client | None = None,
     retries: int = 2,
@@ -64,11 +65,11 @@ def run_stage(
     """Do `step(item)` for every item (of this `part`) that the ledger does not hold as done.
 
     `step` is a module-level function or a `functools.partial` of one; it writes its result itself
-    and returns a small summary for the ledger. Without a `client` it is done in this process. A
-    failed item is tried `retries` times more, unless its input is bad; the others go on. Raises
-    `StageError` with all failures at the end, or reports them where not `strict`;
-    `UnwritableError` at once where the output cannot be written. Ctrl-C and SIGTERM lose only what
-    is at work.
+    and returns a small summary for the ledger. Without a `client` it is done in this process; a
+    `Flow` always is, reading and writing some items while it computes others. A failed item is
+    tried `retries` times more, unless its input is bad; the others go on. Raises `StageError` with
+    all failures at the end, or reports them where not `strict`; `UnwritableError` at once where the
+    output cannot be written. Ctrl-C and SIGTERM lose only what is at work.
     """
     began = time.monotonic()
     ledger.open()
@@ -76,8 +77,12 @@ def run_stage(
     mine = part_of(items, part)
     todo = [item for item in mine if item.name not in finished]
     skipped = tuple(item.name for item in mine if item.name in finished)
-    work, book = Work(name, step, ledger, retries), _Book(name, ledger)
-    outcomes = outcomes_on_cluster(work, todo, client) if client else outcomes_here(work, todo)
+    alone = step.step if isinstance(step, Flow) else step
+    work, book = Work(name, alone, ledger, retries), _Book(name, ledger)
+    if isinstance(step, Flow):
+        outcomes = outcomes_overlapped(step, work, todo)
+    else:
+        outcomes = outcomes_on_cluster(work, todo, client) if client else outcomes_here(work, todo)
     with (
         ending_on_sigterm(),
         closing(outcomes),

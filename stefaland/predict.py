@@ -6,9 +6,11 @@ and judge what is returned here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+import math
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -18,13 +20,17 @@ from torch import Tensor, nn
 from stefaland.dataset import CellData
 from stefaland.errors import Faults, bad_input
 from stefaland.normalise import Normaliser
+from stefaland.passes import Pass, passes
+from stefaland.tasks import possible_values
 from stefaland.windows import Windows
 
 PREDICTED, OUTSIDE_RANGE, FILLED_INPUT, MASKED = 0, 1, 2, 3
 """Quality flags; a cell gets the highest that applies."""
-CPU_ROWS = 32
-"""Cells of every pass on the CPU. Arrays of other shapes are rounded otherwise, and a map must not
-depend on the tiles it was made in."""
+CPU_STEPS = 6_000
+"""Cells times window of every pass on the CPU, about; see `pass_size`."""
+LEAST_ROWS = 32
+
+K = TypeVar("K")
 
 
 @dataclass(frozen=True)
@@ -98,37 +104,99 @@ def predict_cells(
     members that disagree about the target. On the CPU a cell's bits do not depend on the cells it
     comes with; `batch_size` is for other devices.
     """
+    table = [(0, data, masked)]
+    found = predict_tables(members, table, batch_size=batch_size, device=device)
+    return next(predicted for _, predicted in found)
+
+
+def predict_tables(
+    members: Sequence[Member],
+    tables: Iterable[tuple[K, CellData, Tensor | None]],
+    *,
+    task: str = "regression",
+    batch_size: int = 1024,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[tuple[K, dict[str, NDArray[Any]]]]:
+    """Each table's key with what `predict_cells` says of its cells, in the order of the tables.
+
+    `tables` gives (key, cells, masked [N] or None). A pass holds cells of as many tables as it
+    takes to fill it, so a table is given back once the next ones have been read. Other tasks than
+    regression have one value a place: `mean` and `spread` are [N, O], of each member's mean over
+    time, so that the spread is what members disagree about. `dtype` bfloat16 runs the networks
+    under autocast.
+    """
     _check_members(members)
-    n_targets = len(members[0].target_names)
-    shape = (len(data), len(data.time), n_targets)
-    mean, spread = (np.full(shape, np.nan, np.float32) for _ in range(2))
-    flag = quality_flag(members, data, masked)
-    possible = torch.from_numpy(np.flatnonzero(flag != MASKED))
     place = torch.device(device)
-    size = CPU_ROWS if place.type == "cpu" else batch_size
-    for rows in possible.split(size):
-        part = data.take(rows)
-        if place.type == "cpu" and len(rows):
-            part = _filled_up(part, size)
-        laws = [_member_law(member, part, place) for member in members]
-        means, spreads = combine(laws)
-        mean[rows.numpy()], spread[rows.numpy()] = means[: len(rows)], spreads[: len(rows)]
-    return {"mean": mean, "spread": spread, "flag": flag}
+    size = pass_size(members) if place.type == "cpu" else batch_size
+    flagged = (_flagged(members, *table) for table in tables)
+    results: dict[int, dict[str, NDArray[Any]]] = {}
+    for batch in passes(flagged, size, padded=place.type == "cpu"):
+        if batch.data is not None:
+            _run_pass(members, batch, results, task, place, dtype)
+        for table in batch.finished:
+            key, n_cells, flag = table.key
+            found = results.pop(table.number, None) or _empty(members, table.data, n_cells, task)
+            yield key, {**found, "flag": flag}
 
 
-def _filled_up(data: CellData, size: int) -> CellData:
-    """`size` cells: the table's, and its last one again under ids of its own."""
-    missing = size - len(data)
-    if not missing:
-        return data
-    rows = torch.cat([torch.arange(len(data)), torch.full((missing,), len(data) - 1)])
-    ids = torch.cat([data.cell, data.cell.max() + 1 + torch.arange(missing)])
-    more = {
-        name: value[rows]
-        for name in ("forcings", "statics", "categorical", "target", "lonlat", "filled")
-        if (value := getattr(data, name)) is not None
-    }
-    return replace(data, **more, cell=ids, group=None, region=None)
+def pass_size(members: Sequence[Member]) -> int:
+    """Cells of every pass on the CPU: a power of two, more of them the shorter the windows are.
+
+    Fixed for given members, because arrays of other shapes are rounded otherwise, and a map must
+    not depend on the tiles it was made in.
+    """
+    longest = max(member.window for member in members)
+    return max(LEAST_ROWS, int(2 ** math.floor(math.log2(max(CPU_STEPS / longest, 1)))))
+
+
+def _flagged(
+    members: Sequence[Member], key: K, data: CellData, masked: Tensor | None
+) -> tuple[tuple[K, int, NDArray[np.uint8]], CellData, Tensor]:
+    """Key, cells and flags of a table, the table, and its rows to predict."""
+    for member in members:
+        names = member.forcing_names, member.static_names, member.categorical_names
+        data.take(torch.arange(0)).selected(*names)
+    flag = quality_flag(members, data, masked)
+    return (key, len(data), flag), data, torch.from_numpy(np.flatnonzero(flag != MASKED))
+
+
+def _empty(
+    members: Sequence[Member], data: CellData, n_cells: int, task: str
+) -> dict[str, NDArray[Any]]:
+    steps = (len(data.time),) if task == "regression" else ()
+    shape = (n_cells, *steps, len(members[0].target_names))
+    return {name: np.full(shape, np.nan, np.float32) for name in ("mean", "spread")}
+
+
+def _run_pass(
+    members: Sequence[Member], batch: Pass[Any], results: dict[int, dict[str, NDArray[Any]]],
+    task: str, device: torch.device, dtype: torch.dtype,
+) -> None:  # fmt: skip
+    """Predict the cells of a pass and put them into the `results` of the tables they are of."""
+    assert batch.data is not None
+    laws = [_member_law(member, batch.data, device, dtype) for member in members]
+    if task != "regression":
+        laws = [
+            (_place_mean(mean, member.warmup_steps if not member.cyclic else 0), None)
+            for (mean, _), member in zip(laws, members, strict=True)
+        ]
+    means, spreads = combine(laws)
+    means = possible_values(task, means)
+    for part in batch.parts:
+        if part.table.number not in results:
+            n_cells = part.table.key[1]
+            results[part.table.number] = _empty(members, batch.data, n_cells, task)
+        own = results[part.table.number]
+        own["mean"][part.rows], own["spread"][part.rows] = means[part.inside], spreads[part.inside]
+
+
+def _place_mean(mean: Tensor, warmup: int) -> Tensor:
+    """[N, T, O] → [N, O], the mean over the time steps that have a prediction."""
+    with warnings.catch_warnings():
+        # A cell without any prediction stays NaN.
+        warnings.filterwarnings("ignore", message="Mean of empty slice")
+        return torch.from_numpy(np.nanmean(mean[:, warmup:].double().numpy(), 1))
 
 
 def _check_members(members: Sequence[Member]) -> None:
@@ -143,7 +211,7 @@ def _check_members(members: Sequence[Member]) -> None:
 
 
 def _member_law(
-    member: Member, data: CellData, device: torch.device
+    member: Member, data: CellData, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> tuple[Tensor, Tensor | None]:
     """Physical mean and spread [N, T, O] of one network, on the CPU."""
     inputs = data.selected(member.forcing_names, member.static_names, member.categorical_names)
@@ -155,7 +223,8 @@ def _member_law(
     rows = torch.arange(len(data), device=device)
     knows_spread = True
     model = member.model.to(device).eval()
-    with torch.inference_mode():
+    reduced = dtype != torch.float32
+    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=reduced):
         for stretch in plan_windows(
             len(data.time), member.window, member.warmup_steps, member.cyclic
         ):

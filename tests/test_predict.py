@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -14,7 +15,14 @@ from stefaland.config import FinetuneConfig, model_preset
 from stefaland.dataset import fit_normaliser
 from stefaland.errors import InputError
 from stefaland.normalise import Normaliser, Scaling
-from stefaland.predict import Member, combine, plan_windows, predict_cells
+from stefaland.predict import (
+    Member,
+    combine,
+    pass_size,
+    plan_windows,
+    predict_cells,
+    predict_tables,
+)
 from stefaland.rivals import Rivalry, fit_baseline
 from stefaland.splits import Fold
 from tests.synthetic import daily_cells, monthly_cells
@@ -204,3 +212,88 @@ def test_a_cell_has_the_same_bits_in_a_tile_of_any_size(trained: list[Member], t
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(1))
     shuffled = predict_cells(trained, data.take(order))
     np.testing.assert_array_equal(shuffled["mean"], whole["mean"][order.numpy()])
+
+
+def test_tables_share_passes_and_come_back_in_order_with_the_same_bits(
+    trained: list[Member],
+) -> None:
+    data = daily_cells(700, 90)
+    whole = predict_cells(trained, data)
+    masked = torch.zeros(700, dtype=torch.bool)
+    masked[40:60] = masked[300] = True
+    edges = [0, 1, 40, 60, 60, 310, 311, 700]
+
+    def tables():
+        for i, (first, last) in enumerate(pairwise(edges)):
+            rows = torch.arange(first, last)
+            yield f"tile {i}", data.take(rows), masked[rows]
+
+    found = list(predict_tables(trained, tables()))
+    assert [key for key, _ in found] == [f"tile {i}" for i in range(7)]
+    together = {name: np.concatenate([predicted[name] for _, predicted in found]) for name in whole}
+    assert (together["flag"][masked.numpy()] == 3).all()
+    assert np.isnan(together["mean"][masked.numpy()]).all()
+    clear = ~masked.numpy()
+    for name in whole:
+        np.testing.assert_array_equal(together[name][clear], whole[name][clear])
+
+
+def test_a_table_is_given_back_before_all_are_read(trained: list[Member]) -> None:
+    size = pass_size(trained)
+    data, read = daily_cells(size, 90), []
+
+    def tables():
+        for i in range(4):
+            read.append(i)
+            yield i, data, None
+
+    found = predict_tables(trained, tables())
+    assert next(found)[0] == 0
+    assert read == [0]
+
+
+def test_passes_grow_as_windows_shrink() -> None:
+    year, months = (member(Echo(), window=window) for window in (365, 12))
+    assert (pass_size([year]), pass_size([months]), pass_size([months, year])) == (32, 256, 32)
+
+
+class Shares(nn.Module):
+    """Shares of a whole that change with the day's first forcing."""
+
+    def __init__(self, tilt: float) -> None:
+        super().__init__()
+        self.tilt = nn.Parameter(torch.tensor(tilt))
+
+    def forward(self, batch: Batch) -> Law:
+        odds = torch.stack([batch.forcings[..., 0], batch.forcings[..., 1] + self.tilt], -1)
+        return Law(odds.softmax(-1), None)
+
+
+def test_a_place_has_the_mean_over_time_of_each_member_and_what_they_disagree_about() -> None:
+    scalings = {
+        **member(Echo()).normaliser.scalings,
+        **{name: Scaling(0.0, 1.0) for name in ("sand", "clay")},
+    }
+    members = [
+        Member(
+            Shares(tilt), Normaliser(scalings), DATA.forcing_names, DATA.static_names,
+            ("sand", "clay"), window=20, warmup_steps=5,
+        )
+        for tilt in (-1.0, 0.5)
+    ]  # fmt: skip
+    ((_, out),) = predict_tables(members, [("a", DATA, None)], task="composition")
+    each = np.stack(
+        [one.predict(DATA)["mean"][:, 5:].astype(np.float64).mean(1) for one in members]
+    )
+    assert out["mean"].shape == (12, 2)
+    np.testing.assert_allclose(out["mean"], each.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(out["mean"].sum(1), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(out["spread"], each.std(0), rtol=1e-4)
+
+
+def test_reduced_precision_stays_near_single(trained: list[Member]) -> None:
+    data = daily_cells(20, 90)
+    single = predict_cells(trained, data)["mean"]
+    ((_, half),) = predict_tables(trained, [(0, data, None)], dtype=torch.bfloat16)
+    scale = np.nanstd(single)
+    assert 0 < np.nanmax(np.abs(half["mean"] - single)) < 0.1 * scale

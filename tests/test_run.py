@@ -12,6 +12,7 @@ import pytest
 
 from pipeline.atomic import UnwritableError, writing
 from pipeline.ledger import Ledger
+from pipeline.overlap import AHEAD, Flow
 from pipeline.run import StageError, part_of, run_stage
 from stefaland.errors import bad_input
 
@@ -196,3 +197,102 @@ def test_stages_run_in_other_threads_too(ledger, folder):
     thread.start()
     thread.join()
     assert len(ledger.names_done()) == 3
+
+
+class Three:
+    """Reads a job's number, adds 100 to two at a time, writes it; counts tries and stumbles."""
+
+    def __init__(self, folder: Path, *, bad_read=(), bad_sum=(), bad_write=(), times: int = 1):
+        self.folder, self.times = folder, times
+        self.bad = {"read": bad_read, "sum": bad_sum, "write": bad_write}
+        self.tries: dict[tuple[str, str], int] = {}
+        self.at_once: list[int] = []
+        self.threads: dict[str, set[int]] = {"read": set(), "sum": set(), "write": set()}
+
+    def _try(self, part: str, job: Job) -> None:
+        self.threads[part].add(threading.get_ident())
+        key = (part, job.name)
+        self.tries[key] = self.tries.get(key, 0) + 1
+        if job.name in self.bad[part] and self.tries[key] <= self.times:
+            raise OSError(errno.EIO, f"{part} of {job.name} failed")
+
+    def read(self, job: Job) -> int:
+        self._try("read", job)
+        return int(job.name[1:])
+
+    def compute(self, pairs):
+        held = []
+        for job, number in pairs:
+            self._try("sum", job)
+            held.append((job, number))
+            self.at_once.append(len(held))
+            if len(held) == 2:
+                yield from ((job, number + 100) for job, number in held)
+                held = []
+        yield from ((job, number + 100) for job, number in held)
+
+    def write(self, job: Job, result: int) -> dict[str, int]:
+        self._try("write", job)
+        (self.folder / job.name).write_text(str(result))
+        return {"result": result}
+
+    @property
+    def flow(self) -> Flow:
+        return Flow(self.read, self.compute, self.write)
+
+
+def _results(folder: Path) -> dict[str, int]:
+    return {file.name: int(file.read_text()) for file in sorted(folder.iterdir())}
+
+
+def test_a_flow_puts_items_together_and_writes_each(ledger, folder):
+    three = Three(folder)
+    report = run_stage("predict", jobs(9), three.flow, ledger)
+    assert report.done == tuple(job.name for job in jobs(9))
+    assert _results(folder) == {job.name: 100 + i for i, job in enumerate(jobs(9))}
+    assert max(three.at_once) == 2
+    assert three.threads["read"].isdisjoint(three.threads["sum"] | three.threads["write"])
+    assert three.threads["write"].isdisjoint(three.threads["sum"])
+    again = run_stage("predict", jobs(9), three.flow, ledger)
+    assert again.done == ()
+    assert len(again.skipped) == 9
+
+
+@pytest.mark.parametrize("part", ["read", "sum", "write"])
+def test_what_stumbles_on_the_way_is_done_again_by_itself(ledger, folder, part):
+    three = Three(folder, **{f"bad_{part}": ("t003", "t006")})
+    report = run_stage("predict", jobs(9), three.flow, ledger)
+    assert sorted(report.done) == [job.name for job in jobs(9)]
+    assert _results(folder) == {job.name: 100 + i for i, job in enumerate(jobs(9))}
+
+
+@pytest.mark.parametrize("part", ["read", "sum", "write"])
+def test_an_item_that_always_fails_costs_no_other(ledger, folder, part):
+    three = Three(folder, **{f"bad_{part}": ("t004",)}, times=99)
+    with pytest.raises(StageError) as caught:
+        run_stage("predict", jobs(9), three.flow, ledger, retries=1)
+    assert f"{part} of t004 failed" in str(caught.value)
+    assert len(caught.value.faults) == 1
+    assert sorted(_results(folder)) == [job.name for job in jobs(9) if job.name != "t004"]
+
+
+def test_a_flow_reads_no_further_ahead_than_it_says(ledger, folder):
+    three, started = Three(folder), []
+
+    def compute(pairs):
+        for job, number in pairs:
+            time.sleep(0.02)
+            started.append(sum(part == "read" for part, _ in three.tries) - len(started))
+            yield job, number
+
+    run_stage("predict", jobs(12), Flow(three.read, compute, three.write), ledger)
+    assert 1 < max(started) <= AHEAD + 2
+
+
+def test_a_full_disk_ends_a_flow(ledger, folder):
+    def write(job, result):
+        raise UnwritableError((bad_input("disk", "full", "space").faults[0],))
+
+    with pytest.raises(UnwritableError):
+        run_stage("predict", jobs(9), Flow(lambda j: 1, Three(folder).compute, write), ledger)
+    assert ledger.names_done() == set()
