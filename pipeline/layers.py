@@ -96,18 +96,16 @@ def periods(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def map_group(
-    name: str,
-    target: tuple[Path, Legend],
-    spread: tuple[Path, Legend] | None = None,
-    flag: tuple[Path, Legend] | None = None,
-    visible: bool = True,
+    name: str, maps: Sequence[tuple[str, Path, Legend]], visible: bool = True
 ) -> LayerGroup:
-    """One product: its dates shown; spread and quality flag there, but switched off."""
-    groups = [LayerGroup(target[1].title, tuple(date_layers(*target)), expanded=True)]
-    for other in (spread, flag):
-        if other is not None:
-            layers = tuple(date_layers(*other))
-            groups.append(LayerGroup(other[1].title, layers, visible=False, expanded=False))
+    """One product: the dates of its first map shown; the others (title, COG, legend) switched off.
+
+    All are there, each in a group of its own.
+    """
+    groups = [
+        LayerGroup(title, tuple(date_layers(path, legend)), visible=i == 0, expanded=i == 0)
+        for i, (title, path, legend) in enumerate(maps)
+    ]
     return LayerGroup(name, tuple(groups), visible=visible)
 
 

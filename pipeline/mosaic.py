@@ -29,6 +29,7 @@ from pipeline.legend import NODATA_CODE
 from pipeline.regrid import regrid
 from pipeline.store import cube_grid, cube_tiles, open_cube
 from pipeline.template import CubeTemplate, cube_template
+from pipeline.texture import CLASS, CLASS_ATTRS, has_fractions, texture
 from pipeline.tiles import Tile
 
 FLAG = "quality_flag"
@@ -116,7 +117,10 @@ def create_map(
 def map_template(
     source: xr.Dataset, grid: TargetGrid, aggregate: str = "none", tile: int | None = None
 ) -> CubeTemplate:
-    """The template of a map store: the prediction's variables on `grid`, the aggregate's times."""
+    """The template of a map store: the prediction's variables on `grid`, the aggregate's times.
+
+    Sand, silt and clay have their texture class beside them.
+    """
     time = aggregated_time(source["time"], aggregate) if "time" in source.coords else None
     steps = source.sizes.get("time", 1)  # a tile's whole series is read before it is aggregated
     variables = {}
@@ -126,6 +130,8 @@ def map_template(
         if da.ndim == 3:
             attrs = aggregate_attrs(attrs, _how(str(name), aggregate))
         variables[str(name)] = {"dims": dims, "dtype": str(da.dtype), "attrs": attrs}
+    if has_fractions(source):
+        variables[CLASS] = {"dims": ("y", "x"), "dtype": "uint8", "attrs": CLASS_ATTRS}
     if tile is None:
         tile = 512
         while tile > 64 and tile**2 * steps * 4 > _TILE_BYTES:
@@ -141,6 +147,8 @@ def place_tile(task: MapTask, tile: Tile) -> dict[str, Any]:
         ds = source.isel(y=tile.rows, x=tile.cols).load()
     else:
         ds = reproject_map(source, window, task.coarser)
+    if has_fractions(ds):
+        ds = texture(ds)
     if task.aggregate != "none":
         ds = aggregated(ds, task.aggregate, task.min_valid_share)
     write_tile(task.store, tile, ds)

@@ -1,16 +1,22 @@
 """Soil texture: fractions that sum to 1 and the USDA class of each cell.
 
-Upstream: predicted sand, silt and clay. Downstream: `mosaic`, `geotiff` with the legend
-`usda_texture`. Limits after the Soil Survey Manual (USDA Handbook 18, 2017, chapter 3).
+Upstream: predicted sand, silt and clay. Downstream: `mosaic` derives the class on each map's own
+grid, so that it is the class of the fractions beside it; the legend is `usda_texture`. Limits after
+the Soil Survey Manual (USDA Handbook 18, 2017, chapter 3).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import ExitStack
+from pathlib import Path
+
 import numpy as np
+import rasterio
 import xarray as xr
 
 from pipeline.legend import NODATA_CODE
-from stefaland.errors import bad_input
+from stefaland.errors import Fault, Faults, bad_input
 
 FRACTIONS = ("sand", "silt", "clay")
 CLASSES = (
@@ -18,6 +24,21 @@ CLASSES = (
     *("loam", "silt loam", "sandy loam", "silt", "loamy sand", "sand"),
 )
 """Names of the classes; the code of the first is 1."""
+CLASS = "texture_class"
+CLASS_ATTRS = {
+    "long_name": "USDA soil texture class",
+    "flag_values": list(range(1, len(CLASSES) + 1)),
+    "flag_meanings": " ".join(name.replace(" ", "_") for name in CLASSES),
+}
+
+
+WHOLE = 1e-6
+"""How far from 1 the sum of fractions may be: float32 rounding."""
+
+
+def has_fractions(ds: xr.Dataset) -> bool:
+    """Whether a map has sand, silt and clay, and so a texture class."""
+    return all(name in ds for name in FRACTIONS)
 
 
 def texture(ds: xr.Dataset, tolerance: float = 0.1) -> xr.Dataset:
@@ -38,14 +59,9 @@ def texture(ds: xr.Dataset, tolerance: float = 0.1) -> xr.Dataset:
             for name, part in zip(FRACTIONS, parts, strict=True)
         }
     )
-    attrs = {
-        "long_name": "USDA soil texture class",
-        "flag_values": list(range(1, len(CLASSES) + 1)),
-        "flag_meanings": " ".join(name.replace(" ", "_") for name in CLASSES),
-    }
     codes = like.copy(data=usda_class(*parts))
-    codes.attrs = attrs
-    return result.assign(texture_class=codes)
+    codes.attrs = dict(CLASS_ATTRS)
+    return result.assign({CLASS: codes})
 
 
 def closed(
@@ -84,3 +100,32 @@ def usda_class(sand: np.ndarray, silt: np.ndarray, clay: np.ndarray) -> np.ndarr
     for number, name in enumerate(CLASSES, start=1):
         codes[rules[name]] = number
     return codes
+
+
+def texture_faults(paths: Mapping[str, Path]) -> list[Fault]:
+    """What is wrong with published maps of sand, silt, clay and `texture_class`, read together.
+
+    In every cell the fractions sum to 1, are all there or all missing, and the class is theirs.
+    """
+    faults = Faults()
+    not_whole = partly = other = 0
+    with ExitStack() as stack:
+        rasters = {name: stack.enter_context(rasterio.open(paths[name]))
+                   for name in (*FRACTIONS, CLASS)}  # fmt: skip
+        for _, window in rasters[CLASS].block_windows(1):
+            parts = [rasters[name].read(1, window=window).astype(np.float64) for name in FRACTIONS]
+            missing = np.isnan(parts)
+            partly += int((missing.any(0) & ~missing.all(0)).sum())
+            valid = ~missing.any(0)
+            not_whole += int((np.abs(sum(parts) - 1.0)[valid] > WHOLE).sum())
+            own = usda_class(*(part.astype(np.float32) for part in parts))
+            other += int((rasters[CLASS].read(1, window=window) != own).sum())
+    where = ", ".join(path.name for path in paths.values() if path.suffix == ".tif")
+    for count, found, expected in (
+        (partly, "with some of the fractions missing", "all three or none"),
+        (not_whole, "whose fractions do not sum to 1", f"a sum within {WHOLE:g} of 1"),
+        (other, "of another class than their fractions", "the USDA class of the fractions"),
+    ):
+        if count:
+            faults.add(where, f"{count} cells {found}", expected)
+    return faults.faults

@@ -56,9 +56,11 @@ def publish(folder: Path) -> Path:
         )  # fmt: skip
         group = map_group(
             f"Soil moisture, {grid.name}",
-            (files[TARGET], named_legend("soil_moisture")),
-            (files[f"{TARGET}_spread"], named_legend("soil_moisture_spread")),
-            (flag, named_legend("quality_flag")),
+            [
+                ("Soil moisture", files[TARGET], named_legend("soil_moisture")),
+                ("Spread", files[f"{TARGET}_spread"], named_legend("soil_moisture_spread")),
+                ("Quality flag", flag, named_legend("quality_flag")),
+            ],
             visible=grid is GRID,
         )
         groups.append(group)
@@ -146,7 +148,7 @@ def test_faults(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no layer"):
         write_project(tmp_path / "p.qgz", [], title="t")
     path = write_cog(tmp_path / "a" / "v.tif", field()[TARGET], GRID)
-    group = map_group("g", (path, named_legend(TARGET)))
+    group = map_group("g", [("Soil moisture", path, named_legend(TARGET))])
     with pytest.raises(InputError, match="Write the project above its maps"):
         write_project(tmp_path / "b" / "p.qgz", [group], title="t")
     with pytest.raises(InputError, match="no site"):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -7,9 +9,25 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from pipeline.cube import create_cube, write_tile
+from pipeline.geotiff import write_cog
+from pipeline.grid import TargetGrid
 from pipeline.legend import named_legend
-from pipeline.texture import CLASSES, FRACTIONS, closed, texture, usda_class
+from pipeline.mosaic import mosaic
+from pipeline.store import cube_tiles, open_cube
+from pipeline.template import cube_template
+from pipeline.texture import (
+    CLASS,
+    CLASSES,
+    FRACTIONS,
+    closed,
+    has_fractions,
+    texture,
+    texture_faults,
+    usda_class,
+)
 from stefaland.errors import InputError
+from tests.maps import ALBERS, GRID, on_land
 
 # Sand, silt, clay in percent at the middle of each class of the triangle.
 TYPICAL = {
@@ -75,3 +93,76 @@ def test_missing_and_impossible_stay_missing() -> None:
 def test_an_absent_fraction_is_told() -> None:
     with pytest.raises(InputError, match="no silt, clay"):
         texture(xr.Dataset({"sand": ("x", [0.5])}))
+
+
+def _fractions(grid: TargetGrid) -> xr.Dataset:
+    """Smooth sand, silt and clay on land, as a model predicts them, with their flag."""
+    lon, lat = grid.lonlat()
+    land = on_land(lon, lat)
+    odds = np.exp([lon / 20 + 5, np.sin(lat / 3), np.cos(lon / 5) - 0.5])
+    odds[0] = np.exp(np.sin(lon / 4))
+    shares = (odds / odds.sum(0)).astype(np.float32)
+    fields = {
+        name: (("y", "x"), np.where(land, share, np.nan).astype(np.float32), {"units": "1"})
+        for name, share in zip(FRACTIONS, shares, strict=True)
+    }
+    flag = np.where(land, 0, 255).astype(np.uint8)
+    return xr.Dataset({**fields, "quality_flag": (("y", "x"), flag)}, grid.coords())
+
+
+@pytest.fixture(scope="module")
+def prediction(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("texture") / "p.zarr"
+    ds = _fractions(GRID)
+    variables = {
+        str(name): {"dims": da.dims, "dtype": str(da.dtype), "attrs": da.attrs}
+        for name, da in ds.data_vars.items()
+    }
+    create_cube(path, cube_template(GRID, None, variables, 32), {})
+    for tile in cube_tiles(path):
+        write_tile(path, tile, ds.isel(y=tile.rows, x=tile.cols).drop_vars("spatial_ref"))
+    return path
+
+
+@pytest.mark.parametrize("grid", [GRID, ALBERS], ids=lambda grid: grid.name)
+def test_a_map_has_the_class_of_its_own_fractions(
+    prediction: Path, tmp_path: Path, grid: TargetGrid
+) -> None:
+    mosaic(prediction, grid, tmp_path / "m.zarr")
+    found = open_cube(tmp_path / "m.zarr").load()
+    parts = [found[name].values for name in FRACTIONS]
+    valid = np.isfinite(parts[0])
+    assert 0.2 < valid.mean() < 0.8
+    np.testing.assert_allclose(np.sum(parts, 0, dtype=np.float64)[valid], 1.0, atol=2e-7)
+    codes = found[CLASS].values
+    assert codes.dtype == np.uint8
+    assert np.array_equal(codes, usda_class(*parts))
+    assert len(np.unique(codes[valid])) > 4
+    assert found[CLASS].attrs["flag_meanings"].split()[0] == "clay"
+
+
+def _published(folder: Path, ds: xr.Dataset) -> dict[str, Path]:
+    paths = {
+        name: write_cog(folder / f"{name}.tif", ds[name], GRID, units="1") for name in FRACTIONS
+    }
+    legend = named_legend("usda_texture")
+    paths[CLASS] = write_cog(
+        folder / f"{CLASS}.tif", ds[CLASS], GRID, kind="categorical", legend=legend
+    )
+    return paths
+
+
+def test_published_fractions_and_classes_that_disagree_are_found(tmp_path: Path) -> None:
+    good = texture(_fractions(GRID))
+    assert has_fractions(good)
+    assert texture_faults(_published(tmp_path / "good", good)) == []
+    bad = good.copy(deep=True)
+    rows, cols = np.nonzero(np.isfinite(bad["sand"].values))
+    bad["sand"].values[rows[0], cols[0]] += np.float32(0.01)
+    bad["clay"].values[rows[1], cols[1]] = np.nan
+    bad[CLASS].values[rows[2], cols[2]] = bad[CLASS].values[rows[2], cols[2]] % 12 + 1
+    faults = texture_faults(_published(tmp_path / "bad", bad))
+    said = " ".join(fault.found for fault in faults)
+    assert "1 cells with some of the fractions missing" in said
+    assert "1 cells whose fractions do not sum to 1" in said
+    assert "cells of another class than their fractions" in said

@@ -108,6 +108,9 @@ class PredictSettings(Frozen):
 
     cubes: tuple[str, ...]
     batch_size: int = Field(1024, gt=0)
+    """Cells of a pass on a GPU; on the CPU the window decides."""
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    """Of the networks; auto is bfloat16 on a GPU and float32 on the CPU."""
 
 
 class Product(Frozen):
@@ -173,6 +176,8 @@ class Place(Frozen):
     lon: float = Field(ge=-180, le=180)
     lat: float = Field(ge=-90, le=90)
     product: str
+    variable: str | None = None
+    """The map to look at, such as sand; by default the target's."""
     minimum: float
     maximum: float
     why: str = ""
@@ -212,9 +217,11 @@ class RunConfig(Frozen):
         task, parts = self.finetune.task, self.inputs.target_parts
         if (task == "composition") != bool(parts):
             raise ValueError("inputs.target_parts and finetune.task: composition need each other")
-        if task != "regression" and (self.predict.cubes or self.publish.products):
+        series = [p.suffix for p in self.publish.products if p.aggregate != "none"]
+        if task != "regression" and series:
             raise ValueError(
-                f"maps of task {task} are not made: predict.cubes and publish.products are []"
+                f"a map of task {task} has no time, but there is an aggregate of "
+                f"product {', '.join(series)}"
             )
         return self
 

@@ -44,7 +44,7 @@ def product_grid(run: Run, product: Product) -> TargetGrid:
 def main(run: Run) -> dict[str, Any]:
     """Fill every product's map store; gives the land cells left without a value."""
     result = {}
-    target = run.config.inputs.target
+    target = run.config.inputs.targets[0]
     for product in run.config.publish.products:
         task = create_map(
             run.prediction(product.cube),

@@ -1,27 +1,31 @@
 """stefaland predict workflows/configs/quickstart.yml
 
-Every land cell of the maps' grids through the ensemble, tile by tile, into prediction cubes.
+Every land cell of the maps' grids through the ensemble, tile by tile, into prediction cubes. Tiles
+are read ahead and written behind; their cells share the passes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 import xarray as xr
 
 from pipeline.cube import create_cube, write_tile
 from pipeline.ledger import Ledger
+from pipeline.overlap import Flow
 from pipeline.provenance import provenance
 from pipeline.run import run_stage
 from pipeline.store import open_cube
 from pipeline.template import cube_template
 from pipeline.tiles import Tile, land_cells
+from stefaland.dataset import CellData
 from stefaland.errors import bad_input
-from stefaland.predict import MASKED, Member, predict_cells
+from stefaland.predict import MASKED, Member, predict_tables
 from workflows.cells import cell_data, land_mask, open_cells
 from workflows.context import Run
 from workflows.device import best_device
@@ -32,8 +36,9 @@ NO_FLAG = 255
 
 
 def depends(run: Run) -> Any:
-    """Which cubes; the batch size does not change the result."""
-    return {"cubes": run.config.predict.cubes}
+    """Which cubes, how exactly; the batch size does not change the result."""
+    settings = run.config.predict
+    return {"cubes": settings.cubes, "precision": settings.precision}
 
 
 def outputs(run: Run) -> list[Path]:
@@ -45,88 +50,123 @@ def outputs(run: Run) -> list[Path]:
 
 
 def template_variables(run: Run) -> dict[str, dict[str, Any]]:
-    """Variables of a prediction cube: target, its spread, and the quality flag."""
-    target = run.config.inputs.target
-    variable = run.variables[target]
-    attrs = {
-        "standard_name": variable.standard_name,
-        "long_name": variable.long_name,
-        "units": variable.units,
-        "ancillary_variables": f"{target}_spread quality_flag",
-    }
-    attrs = {name: value for name, value in attrs.items() if value}
-    spread = {
-        "long_name": f"standard deviation of {variable.long_name}",
-        "units": variable.units,
-    }
+    """Variables of a prediction cube: each target and its spread, and the quality flag.
+
+    Tasks other than regression have one value a place: their variables have no time.
+    """
+    has_time = run.config.finetune.task == "regression"
+    dims = ("time", "y", "x") if has_time else ("y", "x")
+    made: dict[str, dict[str, Any]] = {}
+    for target in run.config.inputs.targets:
+        variable = run.variables[target]
+        attrs = {
+            "standard_name": variable.standard_name,
+            "long_name": variable.long_name,
+            "units": variable.units,
+            "ancillary_variables": f"{target}_spread quality_flag",
+        }
+        attrs = {name: value for name, value in attrs.items() if value}
+        spread = {
+            "long_name": f"standard deviation of {variable.long_name}",
+            "units": variable.units,
+        }
+        made[target] = {"dims": dims, "dtype": "float32", "attrs": attrs}
+        made[f"{target}_spread"] = {"dims": dims, "dtype": "float32", "attrs": spread}
     flag = {
         "long_name": "quality flag",
         "flag_values": [0, 1, 2, 3],
         "flag_meanings": "predicted outside_training_range filled_input masked",
     }
-    dims = ("time", "y", "x")
-    return {
-        target: {"dims": dims, "dtype": "float32", "attrs": attrs},
-        f"{target}_spread": {"dims": dims, "dtype": "float32", "attrs": spread},
-        "quality_flag": {"dims": ("y", "x"), "dtype": "uint8", "attrs": flag},
-    }
+    return made | {"quality_flag": {"dims": ("y", "x"), "dtype": "uint8", "attrs": flag}}
 
 
-def predict_tile(
-    run: Run, cube: str, ensemble: Sequence[Member], mask: np.ndarray, tile: Tile
-) -> dict[str, Any]:
-    """Predict one tile's land cells and write them; gives counts and the range of the mean."""
-    grid = run.grid(cube)
-    cells = land_cells(mask, tile)
-    shape = grid.shape
-    time = open_cube(run.cube(cube))["time"].values
-    maps = {
-        "mean": np.full((time.size, *shape_of(tile)), np.nan, np.float32),
-        "spread": np.full((time.size, *shape_of(tile)), np.nan, np.float32),
-    }
-    flag = np.full(shape_of(tile), NO_FLAG, np.uint8)
-    if cells.size:
-        table = open_cells(run, cube, cells).load()
-        data = cell_data(run, table, ensemble[0].static_names)
-        predicted = predict_cells(
-            ensemble, data, batch_size=run.config.predict.batch_size, device=best_device()
+@dataclass(frozen=True)
+class MapWork:
+    """The prediction of a cube's tiles, in the three parts of a `Flow`."""
+
+    run: Run
+    cube: str
+    ensemble: Sequence[Member]
+    mask: np.ndarray
+    """Land cells, dims (y, x)."""
+
+    @property
+    def flow(self) -> Flow:
+        """Reading, prediction and writing of tiles."""
+        return Flow(self.read, self.predict, self.write)
+
+    def read(self, tile: Tile) -> CellData:
+        """The tile's land cells; none where it is all sea."""
+        table = open_cells(self.run, self.cube, land_cells(self.mask, tile)).load()
+        return cell_data(self.run, table, self.ensemble[0].static_names)
+
+    def predict(
+        self, tables: Iterator[tuple[Tile, CellData]]
+    ) -> Iterator[tuple[Tile, tuple[CellData, dict[str, np.ndarray]]]]:
+        """Each tile's cells and what the ensemble says of them; tiles share the passes."""
+        settings, device = self.run.config.predict, best_device()
+        reduced = settings.precision == "bfloat16" or (
+            settings.precision == "auto" and device.type == "cuda"
         )
-        rows, cols = np.divmod(cells, shape[1])
-        rows, cols = rows - tile.rows.start, cols - tile.cols.start
-        for name, field in maps.items():
-            field[:, rows, cols] = predicted[name][..., 0].T
-        flag[rows, cols] = predicted["flag"]
-    target = run.config.inputs.target
+        named = (((tile, data), data, None) for tile, data in tables)
+        for (tile, data), predicted in predict_tables(
+            self.ensemble,
+            named,
+            task=self.run.config.finetune.task,
+            batch_size=settings.batch_size,
+            device=device,
+            dtype=torch.bfloat16 if reduced else torch.float32,
+        ):
+            yield tile, (data, predicted)
+
+    def write(self, tile: Tile, found: tuple[CellData, dict[str, np.ndarray]]) -> Mapping[str, Any]:
+        """Write a tile; gives counts and the range of each variable."""
+        data, predicted = found
+        ds = tile_maps(self.run, self.cube, tile, data, predicted)
+        summary = write_tile(self.run.prediction(self.cube), tile, ds)
+        masked = int((predicted["flag"] == MASKED).sum())
+        return {**summary, "cells": len(data), "masked": masked}
+
+
+def tile_maps(
+    run: Run, cube: str, tile: Tile, data: CellData, predicted: Mapping[str, np.ndarray]
+) -> xr.Dataset:
+    """What was predicted of a tile's land cells as maps, dims (time, y, x) or (y, x)."""
+    grid = run.grid(cube)
     window = grid.window(tile.rows, tile.cols)
-    ds = xr.Dataset(
-        {
-            target: (("time", "y", "x"), maps["mean"]),
-            f"{target}_spread": (("time", "y", "x"), maps["spread"]),
-            "quality_flag": (("y", "x"), flag),
-        },
-        coords={"time": time, "y": window.y, "x": window.x},
-    )
-    summary: dict[str, Any] = dict(write_tile(run.prediction(cube), tile, ds))
-    return summary | {"cells": int(cells.size), "masked": int((flag == MASKED).sum())}
-
-
-def shape_of(tile: Tile) -> tuple[int, int]:
-    """Cells of the tile's core, (y, x)."""
-    return tile.rows.stop - tile.rows.start, tile.cols.stop - tile.cols.start
+    rows, cols = np.divmod(data.cell.numpy(), grid.shape[1])
+    rows, cols = rows - tile.rows.start, cols - tile.cols.start
+    maps: dict[str, xr.Variable] = {}
+    for i, target in enumerate(run.config.inputs.targets):
+        for name, values in ((target, "mean"), (f"{target}_spread", "spread")):
+            of = predicted[values][..., i].T
+            field = np.full((*of.shape[:-1], *window.shape), np.nan, np.float32)
+            field[..., rows, cols] = of
+            maps[name] = xr.Variable(("time", "y", "x")[3 - field.ndim :], field)
+    flag = np.full(window.shape, NO_FLAG, np.uint8)
+    flag[rows, cols] = predicted["flag"]
+    maps["quality_flag"] = xr.Variable(("y", "x"), flag)
+    coords: dict[str, Any] = {"y": window.y, "x": window.x}
+    if run.config.finetune.task == "regression":
+        coords["time"] = data.time
+    return xr.Dataset(maps, coords)
 
 
 def _predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, Any]:
     source = open_cube(run.cube(cube))
+    variables = template_variables(run)
+    has_time = any("time" in variable["dims"] for variable in variables.values())
     template = cube_template(
-        run.grid(cube), source["time"], template_variables(run), run.config.cubes[cube].tile
-    )
+        run.grid(cube), source["time"] if has_time else None, variables,
+        run.config.cubes[cube].tile,
+    )  # fmt: skip
     create_cube(run.prediction(cube), template, _attributes(run))
     mask = land_mask(run, source)
     if not mask.any():
         raise bad_input(f"cube {cube}", "no land cell", "at least one cell to predict")
     ledger = Ledger(run.ledger("predict", cube), stage_fingerprint(run, "predict"))
-    step = partial(predict_tile, run, cube, ensemble, mask)
-    report = run_stage(f"predict {cube}", template.tiles, step, ledger, part=run.part)
+    flow = MapWork(run, cube, ensemble, mask).flow
+    report = run_stage(f"predict {cube}", template.tiles, flow, ledger, part=run.part)
     return {"tiles": len(report.done) + len(report.skipped), "cells": int(mask.sum())}
 
 

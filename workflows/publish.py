@@ -6,32 +6,27 @@ Map stores → GeoTIFFs, styles, previews, Zarr, STAC and a QGIS project; each r
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyproj
 import rasterio
-import xarray as xr
 
 from pipeline.cf import write_map_zarr
 from pipeline.geotiff import names_of_bands, write_cog
-from pipeline.grid import TargetGrid
 from pipeline.layers import LayerGroup, map_group
-from pipeline.legend import Legend, read_legend
 from pipeline.preview import write_preview
 from pipeline.provenance import fingerprint, provenance
 from pipeline.qgis import verify_project, write_project
 from pipeline.stac import StacItem, times_of, write_collection
-from pipeline.store import open_cube
 from pipeline.style import write_qml
+from pipeline.texture import FRACTIONS, texture_faults
 from pipeline.verify import verify_collection, verify_product
 from stefaland.errors import Fault, InputError, bad_input
-from workflows.config import Place, Product
+from workflows.config import Place
 from workflows.context import CONSOLE, Run, catalog_path
-from workflows.mosaic import product_grid
+from workflows.map_layers import Layer, layers
 from workflows.state import read_json, write_json
 
 
@@ -39,7 +34,8 @@ def depends(run: Run) -> Any:
     """Products, legends and places."""
     settings = run.config.publish
     of_products = [product.legend for product in settings.products]
-    legends = (settings.legend, settings.spread_legend, "quality_flag", *of_products)
+    legends = (settings.legend, settings.spread_legend, "quality_flag", "usda_texture",
+               *of_products)  # fmt: skip
     return {
         "publish": settings.model_dump(mode="json"),
         "places": [place.model_dump(mode="json") for place in run.config.places],
@@ -51,54 +47,6 @@ def depends(run: Run) -> Any:
 def outputs(run: Run) -> list[Path]:
     """The maps' folder."""
     return [run.maps]
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One published map: a variable of a product's map store."""
-
-    run: Run
-    product: Product
-    variable: str
-    suffix: str
-    legend: Legend
-
-    @property
-    def name(self) -> str:
-        """File name without its ending."""
-        return f"{self.run.config.inputs.target}_{self.product.suffix}{self.suffix}"
-
-    def path(self, ending: str) -> Path:
-        """Where the file of that kind goes."""
-        return self.run.maps / f"{self.name}.{ending}"
-
-    @property
-    def grid(self) -> TargetGrid:
-        """The product's grid."""
-        return product_grid(self.run, self.product)
-
-    @cached_property
-    def da(self) -> xr.DataArray:
-        """The map, lazy; dims (time, y, x) or (y, x)."""
-        return open_cube(self.run.mosaic(self.product.suffix))[self.variable]
-
-    @property
-    def title(self) -> str:
-        """What it shows, and where."""
-        return f"{self.da.attrs.get('long_name', self.variable)}, {self.product.suffix}"
-
-
-def layers(run: Run, product: Product) -> list[Layer]:
-    """Target, spread and quality flag of a product."""
-    target, settings = run.config.inputs.target, run.config.publish
-    return [
-        Layer(run, product, variable, suffix, read_legend(catalog_path(f"legends/{legend}.yml")))
-        for variable, suffix, legend in (
-            (target, "", product.legend or settings.legend),
-            (f"{target}_spread", "_spread", settings.spread_legend),
-            ("quality_flag", "_quality", "quality_flag"),
-        )
-    ]
 
 
 def _metadata(run: Run) -> dict[str, str]:
@@ -139,6 +87,14 @@ def verify_layer(layer: Layer) -> list[Fault]:
     return faults
 
 
+def verify_texture(of: list[Layer]) -> list[Fault]:
+    """Of a product with sand, silt and clay: where they are no whole, or not of their class."""
+    paths = {layer.variable: layer.path("tif") for layer in of}
+    if not all(name in paths for name in FRACTIONS):
+        return []
+    return texture_faults(paths)
+
+
 def verify_published(run: Run) -> int:
     """Reopen everything that was published; gives the number of maps.
 
@@ -147,8 +103,10 @@ def verify_published(run: Run) -> int:
     """
     if not (run.maps / "collection.json").is_file():
         raise bad_input(str(run.maps), "nothing published", "the publish stage to have run")
-    chosen = [layer for product in run.config.publish.products for layer in layers(run, product)]
+    products = {p.suffix: layers(run, p) for p in run.config.publish.products}
+    chosen = [layer for of in products.values() for layer in of]
     faults = [fault for layer in chosen for fault in verify_layer(layer)]
+    faults += [fault for of in products.values() for fault in verify_texture(of)]
     faults += verify_collection(run.maps / "collection.json")
     faults += verify_project(run.maps / f"{run.config.name}.qgz")
     if faults:
@@ -170,7 +128,7 @@ def value_at(path: Path, lon: float, lat: float) -> float:
 
 def check_place(run: Run, place: Place) -> dict[str, Any]:
     """What the published map says of a place, and whether that is between its bounds."""
-    path = run.maps / f"{run.config.inputs.target}_{place.product}.tif"
+    path = run.maps / f"{place.variable or run.config.inputs.target}_{place.product}.tif"
     found = value_at(path, place.lon, place.lat)
     passed = bool(place.minimum <= found <= place.maximum)
     return {
@@ -202,8 +160,8 @@ def write_run_project(run: Run, of_product: dict[str, list[Layer]], *above: Laye
     """Write the run's QGIS project: every product, below the groups `above`."""
     groups: list[LayerGroup] = []
     for suffix, of in of_product.items():
-        target, spread, flag = ((layer.path("tif"), layer.legend) for layer in of)
-        groups.append(map_group(suffix, target, spread, flag, visible=not groups))
+        maps = [(layer.label, layer.path("tif"), layer.legend) for layer in of]
+        groups.append(map_group(suffix, maps, visible=not groups))
     return write_project(
         run.maps / f"{run.config.name}.qgz", [*above, *groups], title=run.config.title
     )
@@ -223,6 +181,7 @@ def main(run: Run) -> dict[str, Any]:
     for of in of_product.values():
         for layer in of:
             faults += write_layer(layer, metadata, outlines)
+        faults += verify_texture(of)
     collection = write_collection(
         run.maps, _stac(run, of_product), id=run.config.name, title=run.config.title,
         description=run.config.title,
@@ -254,7 +213,7 @@ def _write_summary(
     for suffix, of in of_product.items():
         missing = holes[suffix]["missing"]
         for layer in of:
-            caption = layer.title if layer.suffix or not missing else (
+            caption = layer.title if layer.is_about_another or not missing else (
                 f"{layer.title}; {missing} land cells have no value"
             )  # fmt: skip
             maps.append(

@@ -17,7 +17,8 @@ from pipeline.sites import sites_frame, write_sites
 from stefaland.errors import InputError
 from stefaland.metrics import accumulate, finish
 from workflows.context import Run, catalog_path
-from workflows.publish import layers, write_run_project
+from workflows.map_layers import layers
+from workflows.publish import write_run_project
 
 TABLE = "sites"
 SCORES = ("NSE", "KGE", "RMSE", "bias")

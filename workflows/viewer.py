@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from pipeline.pagemap import page_product
 from workflows.context import Run
-from workflows.publish import layers
+from workflows.map_layers import layers
 
 PAGE_CELLS = 4_000_000
 """Cells of all maps and bands in the page: 8 MB before deflating, so never above 11 MB of text."""

@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pyproj
 import pytest
+from scipy.ndimage import minimum_filter
 
+from pipeline.texture import CLASSES, FRACTIONS
 from tests.conftest import SHARED
 from tests.end_to_end.small import stefaland
 
@@ -39,11 +42,42 @@ def test_texture_from_config_to_report(tmp_path: Path) -> None:
     assert abs(card["models"]["climatology"]["pooled"]["R2 sand"]) < 0.1
     page = (tmp_path / "conus_texture" / "report.html").read_text()
     assert "24 sites were left out" in page
-    assert "This run makes no maps" in page
+    assert "sand" in page
+    check_texture_maps(tmp_path / "conus_texture" / "maps")
     settings = (*SMALL, "inputs.exclude_impossible=false", "name=refused")
     refused = stefaland(tmp_path, "conus_texture", settings, "run", "--until", "stats")
     assert refused.returncode == 2
     assert "24 sites (0, 5, 11" in refused.stderr
+
+
+def check_texture_maps(maps: Path) -> None:
+    """Fractions are a whole in every cell, the class is theirs, both projections agree."""
+    rasterio = pytest.importorskip("rasterio")
+    fractions = []
+    for name in FRACTIONS:
+        with rasterio.open(maps / f"{name}_conus.tif") as file:
+            fractions.append(file.read(1).astype(np.float64))
+            assert file.units[0] == "1"
+    valid = ~np.isnan(fractions[0])
+    assert 300 < valid.sum() < valid.size
+    np.testing.assert_allclose(np.sum(fractions, 0)[valid], 1.0, atol=1e-6)
+    with rasterio.open(maps / "texture_class_conus.tif") as file:
+        codes = file.read(1)
+        assert file.colormap(1)[7][:3] == (0x36, 0x8F, 0x20), "loam is the legend's green"
+    assert (codes[valid] <= len(CLASSES)).all()
+    assert (codes[~valid] == 255).all()
+    inland = minimum_filter(valid, 3)
+    with (
+        rasterio.open(maps / "sand_conus_5070.tif") as albers,
+        rasterio.open(maps / "sand_conus.tif") as plate,
+    ):
+        turn = pyproj.Transformer.from_crs(4326, albers.crs, always_xy=True)
+        places = [plate.xy(*place) for place in np.argwhere(inland)[::20]]
+        assert len(places) > 3
+        one = [value[0] for value in albers.sample(turn.transform(*at) for at in places)]
+        other = [value[0] for value in plate.sample(places)]
+    np.testing.assert_allclose(one, other, atol=0.03)
+    assert (maps / "conus_texture.qgz").exists()
 
 
 def test_soil_moisture_at_pixels_becomes_scores_and_a_map(tmp_path: Path) -> None:

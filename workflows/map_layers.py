@@ -1,0 +1,81 @@
+"""The maps of a published product: which variables, in which files, with which legends.
+
+Upstream: map stores of the mosaic stage. Downstream: publish.py, viewer.py and score_sites.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import xarray as xr
+
+from pipeline.grid import TargetGrid
+from pipeline.legend import Legend, read_legend
+from pipeline.mosaic import FLAG, SPREAD
+from pipeline.store import open_cube
+from pipeline.texture import CLASS, FRACTIONS
+from workflows.config import Product
+from workflows.context import Run, catalog_path
+from workflows.mosaic import product_grid
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One published map: a variable of a product's map store."""
+
+    run: Run
+    product: Product
+    variable: str
+    name: str
+    """File name without its ending."""
+    legend: Legend
+
+    def path(self, ending: str) -> Path:
+        """Where the file of that kind goes."""
+        return self.run.maps / f"{self.name}.{ending}"
+
+    @property
+    def grid(self) -> TargetGrid:
+        """The product's grid."""
+        return product_grid(self.run, self.product)
+
+    @cached_property
+    def da(self) -> xr.DataArray:
+        """The map, lazy; dims (time, y, x) or (y, x)."""
+        return open_cube(self.run.mosaic(self.product.suffix))[self.variable]
+
+    @property
+    def label(self) -> str:
+        """What it shows."""
+        return str(self.da.attrs.get("long_name", self.variable))
+
+    @property
+    def title(self) -> str:
+        """What it shows, and where."""
+        return f"{self.label}, {self.product.suffix}"
+
+    @property
+    def is_about_another(self) -> bool:
+        """Whether it says how good another map is."""
+        return self.variable == FLAG or self.variable.endswith(SPREAD)
+
+
+def layers(run: Run, product: Product) -> list[Layer]:
+    """The maps of a product, the first to be looked at first: the texture class where there is one,
+    each target, the spread of each, the quality flag.
+    """
+    targets, settings = run.config.inputs.targets, run.config.publish
+    suffix, legend = product.suffix, product.legend or settings.legend
+    found = [(name, f"{name}_{suffix}", legend) for name in targets]
+    found += [
+        (f"{name}{SPREAD}", f"{name}_{suffix}{SPREAD}", settings.spread_legend) for name in targets
+    ]
+    if set(FRACTIONS) <= set(targets):
+        found.insert(0, (CLASS, f"{CLASS}_{suffix}", "usda_texture"))
+    found.append((FLAG, f"{run.config.inputs.target}_{suffix}_quality", FLAG))
+    return [
+        Layer(run, product, variable, file, read_legend(catalog_path(f"legends/{name}.yml")))
+        for variable, file, name in found
+    ]
