@@ -128,6 +128,8 @@ def predict_tables(
     """
     _check_members(members)
     place = torch.device(device)
+    for member in members:
+        member.model.to(place).eval()
     size = pass_size(members) if place.type == "cpu" else batch_size
     flagged = (_flagged(members, *table) for table in tables)
     results: dict[int, dict[str, NDArray[Any]]] = {}
@@ -222,7 +224,7 @@ def _member_law(
     mean, scale = (torch.full(shape, torch.nan, device=device) for _ in range(2))
     rows = torch.arange(len(data), device=device)
     knows_spread = True
-    model = member.model.to(device).eval()
+    model = member.model
     reduced = dtype != torch.float32
     with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=reduced):
         for stretch in plan_windows(

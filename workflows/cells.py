@@ -76,9 +76,14 @@ def land_mask(run: Run, ds: xr.Dataset) -> np.ndarray:
     return mask
 
 
-def open_cells(run: Run, cube: str, cells: np.ndarray | None = None) -> xr.Dataset:
-    """A cube's land cells (or those of the flat indices `cells`), dims (cell, time) and (cell,)."""
-    ds = open_cube(run.cube(cube))
+def open_cells(
+    run: Run, cube: str, cells: np.ndarray | None = None, ds: xr.Dataset | None = None
+) -> xr.Dataset:
+    """A cube's land cells (or those of the flat indices `cells`), dims (cell, time) and (cell,).
+
+    `ds` is the cube where it is open already.
+    """
+    ds = open_cube(run.cube(cube)) if ds is None else ds
     inputs = run.config.inputs
     names = [*inputs.forcings, *static_names(run, ds)]
     names += [name for name in (*inputs.targets, FILLED) if name in ds]

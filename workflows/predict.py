@@ -86,6 +86,8 @@ class MapWork:
 
     run: Run
     cube: str
+    source: xr.Dataset
+    """The cube, open: its metadata are read once, not with every tile."""
     ensemble: Sequence[Member]
     mask: np.ndarray
     """Land cells, dims (y, x)."""
@@ -97,7 +99,7 @@ class MapWork:
 
     def read(self, tile: Tile) -> CellData:
         """The tile's land cells; none where it is all sea."""
-        table = open_cells(self.run, self.cube, land_cells(self.mask, tile)).load()
+        table = open_cells(self.run, self.cube, land_cells(self.mask, tile), self.source).load()
         return cell_data(self.run, table, self.ensemble[0].static_names)
 
     def predict(
@@ -152,7 +154,8 @@ def tile_maps(
     return xr.Dataset(maps, coords)
 
 
-def _predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, Any]:
+def predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, Any]:
+    """Predict every land cell of a cube; gives its tiles and cells."""
     source = open_cube(run.cube(cube))
     variables = template_variables(run)
     has_time = any("time" in variable["dims"] for variable in variables.values())
@@ -165,7 +168,7 @@ def _predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, 
     if not mask.any():
         raise bad_input(f"cube {cube}", "no land cell", "at least one cell to predict")
     ledger = Ledger(run.ledger("predict", cube), stage_fingerprint(run, "predict"))
-    flow = MapWork(run, cube, ensemble, mask).flow
+    flow = MapWork(run, cube, source, ensemble, mask).flow
     report = run_stage(f"predict {cube}", template.tiles, flow, ledger, part=run.part)
     return {"tiles": len(report.done) + len(report.skipped), "cells": int(mask.sum())}
 
@@ -184,4 +187,4 @@ def _attributes(run: Run) -> dict[str, Any]:
 def main(run: Run) -> dict[str, Any]:
     """Predict every configured cube."""
     ensemble = members(run)
-    return {cube: _predict_cube(run, cube, ensemble) for cube in run.config.predict.cubes}
+    return {cube: predict_cube(run, cube, ensemble) for cube in run.config.predict.cubes}

@@ -1,0 +1,115 @@
+"""How much of the model's own throughput does the prediction of a whole grid keep?
+
+`python -m benchmarks.predict CONFIG` takes a run that has been finetuned. The yardstick is the same
+ensemble on the same passes, resident and normalised beforehand: what the predict stage adds is
+reading, normalising, copying into maps and writing. The bar is 85 % (issue: maps). In turns.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from pipeline.store import open_cube
+from stefaland.predict import Member, pass_size, plan_windows
+from stefaland.windows import Windows
+from workflows.cells import cell_data, land_mask, open_cells
+from workflows.config import load_config
+from workflows.context import Run
+from workflows.device import best_device
+from workflows.members import members
+from workflows.predict import predict_cube
+
+
+@dataclass(frozen=True)
+class Elsewhere(Run):
+    """The run, but its predictions and markers go to another folder."""
+
+    scratch: Path = Path()
+
+    def prediction(self, name: str) -> Path:
+        return self.scratch / f"{name}.zarr"
+
+    def ledger(self, stage: str, name: str) -> Path:
+        return self.scratch / f"{stage}-{name}"
+
+
+def resident(run: Run, cube: str, ensemble: Sequence[Member]) -> list[Windows]:
+    """Each member's normalised table of as many cells as make eight passes."""
+    device = best_device()
+    size = pass_size(ensemble) if device.type == "cpu" else run.config.predict.batch_size
+    cells = np.flatnonzero(land_mask(run, open_cube(run.cube(cube))))[: 8 * size]
+    data = cell_data(run, open_cells(run, cube, cells).load(), ensemble[0].static_names)
+    made = []
+    for member in ensemble:
+        own = data.selected(member.forcing_names, member.static_names, member.categorical_names)
+        made.append(
+            Windows(own, member.normaliser, member.window, cyclic=member.cyclic, device=device)
+        )
+    return made
+
+
+def model_alone(ensemble: Sequence[Member], tables: Sequence[Windows], size: int) -> float:
+    """Cells a second of the networks on resident windows."""
+    rows = torch.arange(len(tables[0]), device=tables[0].device)
+    began = time.perf_counter()
+    with torch.inference_mode():
+        for part in rows.split(size):
+            for member, windows in zip(ensemble, tables, strict=True):
+                for stretch in plan_windows(
+                    windows.n_steps, member.window, member.warmup_steps, member.cyclic
+                ):
+                    batch = windows.gather(part, torch.full_like(part, stretch.start))
+                    member.model(batch).mean.sum().item()
+    return len(rows) / (time.perf_counter() - began)
+
+
+def whole_grid(run: Run, cube: str, ensemble: Sequence[Member]) -> float:
+    """Cells a second of the predict stage, from cube to cube."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        done = predict_cube(Elsewhere(run.config, scratch=Path(folder)), cube, ensemble)
+        return int(done["cells"]) / (time.perf_counter() - began)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("config")
+    parser.add_argument("--set", action="append", default=[], dest="overrides")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    run = Run(load_config(args.config, args.overrides))
+    ensemble = members(run)
+    device = best_device()
+    size = pass_size(ensemble) if device.type == "cpu" else run.config.predict.batch_size
+    table = Table("cube", "pass", "model alone, cells/s", "whole grid, cells/s", "share (bar 0.85)",
+                  title=f"{run.config.name}: {device}, {args.threads} threads")  # fmt: skip
+    for cube in run.config.predict.cubes:
+        tables = resident(run, cube, ensemble)
+        model_alone(ensemble, tables, size)
+        alone, grid = [], []
+        for _ in range(args.repeat):
+            alone.append(model_alone(ensemble, tables, size))
+            grid.append(whole_grid(run, cube, ensemble))
+        ratios = sorted(g / a for g, a in zip(grid, alone, strict=True))
+        table.add_row(
+            cube, str(size), f"{statistics.median(alone):.0f}", f"{statistics.median(grid):.0f}",
+            f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})",
+        )  # fmt: skip
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
