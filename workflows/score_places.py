@@ -7,6 +7,8 @@ the place of score.py's series.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,13 +36,19 @@ RANK = {"composition": "RMSE", "probability": "Brier"}
 THRESHOLD = 0.5
 
 
-def heldout_places(run: Run, models: list[str]) -> xr.Dataset:
-    """`observed` (site, part) and `predicted` (model, site, part) of every held-out place."""
+def heldout_places(
+    run: Run, models: Sequence[str], folder_of: Callable[[str, str], Path] | None = None
+) -> xr.Dataset:
+    """`observed` (site, part) and `predicted` (model, site, part) of every held-out place.
+
+    `folder_of(model, fold)` holds a model's predictions; by default the run's own.
+    """
+    folder_of = folder_of or run.finetuned
     names = list(run.config.inputs.targets)
     target = labelled(run, open_cells(run, run.config.finetune.cube)).load()
     parts = []
     for fold in fold_names(run):
-        stores = [open_cube(run.finetuned(m, fold) / "heldout.zarr").load() for m in models]
+        stores = [open_cube(folder_of(m, fold) / "heldout.zarr").load() for m in models]
         cells = stores[0]["cell"].values
         observed = target.sel(cell=cells)
         table = xr.Dataset(
@@ -52,7 +60,7 @@ def heldout_places(run: Run, models: list[str]) -> xr.Dataset:
                 ),
             },
             coords={
-                "model": models, "part": names, "site": cells,
+                "model": list(models), "part": names, "site": cells,
                 "region": ("site", observed["region"].values),
                 "fold": ("site", np.full(cells.size, fold)),
             },

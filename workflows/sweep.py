@@ -6,7 +6,7 @@ them and any may die; a last call without --part does what is left and tells the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,6 +29,7 @@ from workflows.context import CONSOLE, Run
 from workflows.finetune import train_and_predict, training_data, training_settings
 from workflows.folds import fold_names
 from workflows.score import LOWER_IS_BETTER, finite, heldout
+from workflows.score_places import RANK, heldout_places, scores_of
 from workflows.stages import stage_fingerprint, stage_state
 from workflows.state import run_lock, write_json
 
@@ -110,9 +111,6 @@ def sweep(
 ) -> dict[str, Any] | None:
     """Do this part's items; without parts, tell the scores of all variants and write sweep.json."""
     check_names(models, adapters, seeds)
-    if run.config.finetune.task != "regression":
-        found, expected = f"task {run.config.finetune.task}", "task regression"
-        raise bad_input("sweep", found, expected, "Use --set seed=... runs of their own.")
     if not stage_state(run, "pretrain").is_finished:
         raise bad_input(
             f"sweep of {run.config.name}", "stage pretrain not finished under these settings",
@@ -131,51 +129,82 @@ def sweep(
     return scores
 
 
+@dataclass(frozen=True)
+class Judged:
+    """A variant's scores of each seed, of each site over all seeds, of the mean prediction."""
+
+    by_seed: np.ndarray
+    by_site: np.ndarray
+    ensemble: float
+
+
 def variant_scores(run: Run, todo: Sequence[Item]) -> dict[str, Any]:
-    """Of each variant: the median score over sites by seed, their mean and spread over seeds, and
-    the paired difference of its sites' scores (averaged over seeds) from the first variant's.
+    """Of each variant: its score by seed, their mean and spread over seeds, and the paired
+    difference of its sites' scores from the first variant's.
+
+    Of series the score of a seed is the median over sites; of one value a place it is pooled, and a
+    site's is its root mean square error.
     """
-    target, metric = target_table(run), run.config.score.metric
+    is_series = run.config.finetune.task == "regression"
+    metric = run.config.score.metric if is_series else RANK[run.config.finetune.task]
+    target = target_table(run) if is_series else None
     variants = list(dict.fromkeys(item.variant for item in todo))
-    by_site: dict[str, np.ndarray] = {}
+    judged: dict[str, Judged] = {}
     result: dict[str, Any] = {"metric": metric, "order": variants, "variants": {}}
     for variant in variants:
         own = [item for item in todo if item.variant == variant]
         seeds = sorted({item.seed for item in own})
-        table = _held_out(run, target, own, seeds)
-        observed = table["observed"].values
-        sites = np.stack(
-            [finish(accumulate(observed, table["predicted"].values[i]))[metric]
-             for i in range(len(seeds))]
+        judged[variant] = of = (
+            _judged_series(run, target, own, seeds) if target is not None
+            else _judged_places(run, own, seeds)
         )  # fmt: skip
-        medians = np.nanmedian(sites, 1)
-        by_site[variant] = sites.mean(0)
-        mean = finish(accumulate(observed, table["predicted"].values.mean(0)))[metric]
         result["variants"][variant] = {
-            "seeds": dict(zip(map(str, seeds), medians.tolist(), strict=True)),
-            "mean": float(medians.mean()),
-            "std": float(medians.std(ddof=1)) if len(seeds) > 1 else float("nan"),
-            "ensemble": float(np.nanmedian(mean)),
+            "seeds": dict(zip(map(str, seeds), of.by_seed.tolist(), strict=True)),
+            "mean": float(of.by_seed.mean()),
+            "std": float(of.by_seed.std(ddof=1)) if len(seeds) > 1 else float("nan"),
+            "ensemble": of.ensemble,
             "minus_first": paired_difference(
-                by_site[variant], by_site[variants[0]], seed=run.config.seed
+                of.by_site, judged[variants[0]].by_site, seed=run.config.seed
             ),
         }
     return result
 
 
-def _held_out(
-    run: Run, target: xr.Dataset, own: Sequence[Item], seeds: Sequence[int]
-) -> xr.Dataset:
-    """`observed` (site, time) and `predicted` (seed, site, time) of one variant."""
+def _folders(run: Run, own: Sequence[Item]) -> Callable[[str, str], Path]:
+    """Where the predictions of (seed, fold) are."""
     known = {(str(item.seed), item.fold): folder_of(run, item) for item in own}
-    return heldout(run, target, lambda seed, fold: known[seed, fold], [str(s) for s in seeds])
+    return lambda seed, fold: known[seed, fold]
+
+
+def _judged_series(
+    run: Run, target: xr.Dataset, own: Sequence[Item], seeds: Sequence[int]
+) -> Judged:
+    metric = run.config.score.metric
+    table = heldout(run, target, _folders(run, own), [str(seed) for seed in seeds])
+    observed, predicted = table["observed"].values, table["predicted"].values
+    sites = np.stack([finish(accumulate(observed, of))[metric] for of in predicted])
+    mean = finish(accumulate(observed, predicted.mean(0)))[metric]
+    return Judged(np.nanmedian(sites, 1), sites.mean(0), float(np.nanmedian(mean)))
+
+
+def _judged_places(run: Run, own: Sequence[Item], seeds: Sequence[int]) -> Judged:
+    task = run.config.finetune.task
+    table = heldout_places(run, [str(seed) for seed in seeds], _folders(run, own))
+    rank = RANK[task]
+    by_seed = [scores_of(task, table, str(seed))[rank] for seed in seeds]
+    mean = table["predicted"].mean("model").expand_dims(model=["mean"])
+    ensemble = scores_of(task, table[["observed"]].assign(predicted=mean), "mean")[rank]
+    error = table["predicted"].values - table["observed"].values
+    sites = np.sqrt((error**2).mean(-1))
+    return Judged(np.array(by_seed), sites.mean(0), ensemble)
 
 
 def _print(run: Run, scores: dict[str, Any]) -> None:
     metric = scores["metric"]
-    better = "lower" if metric in LOWER_IS_BETTER else "higher"
+    better = "lower" if metric in (*LOWER_IS_BETTER, *RANK.values()) else "higher"
+    over = "median" if run.config.finetune.task == "regression" else "pooled"
     table = Table(
-        "variant", f"median {metric} by seed", "mean ± std", "of the mean prediction",
+        "variant", f"{over} {metric} by seed", "mean ± std", "of the mean prediction",
         "minus the first (95 %)", title=f"{run.config.name}: {better} is better",
     )  # fmt: skip
     for variant in scores["order"]:

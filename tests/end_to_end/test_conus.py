@@ -50,6 +50,22 @@ def test_texture_from_config_to_report(tmp_path: Path) -> None:
     assert "24 sites (0, 5, 11" in refused.stderr
 
 
+def test_a_sweep_of_texture_tells_pooled_errors_by_seed(tmp_path: Path) -> None:
+    done = stefaland(tmp_path, "conus_texture", SMALL, "run", "--until", "pretrain")
+    assert done.returncode == 0, done.stderr
+    options = ("--seeds", "0,1", "--models", "stefaland,climatology")
+    done = stefaland(tmp_path, "conus_texture", SMALL, "sweep", *options)
+    assert done.returncode == 0, done.stderr
+    assert "lower is better" in done.stderr
+    told = json.loads((tmp_path / "conus_texture" / "sweep.json").read_text())
+    assert told["metric"] == "RMSE"
+    own = told["variants"]["stefaland:dual_residual"]
+    assert set(own["seeds"]) == {"0", "1"}
+    assert all(0.02 < value < 0.3 for value in own["seeds"].values())
+    assert own["ensemble"] <= max(own["seeds"].values())
+    assert told["variants"]["climatology"]["minus_first"]["difference"] != 0
+
+
 def check_texture_maps(maps: Path) -> None:
     """Fractions are a whole in every cell, the class is theirs, both projections agree."""
     rasterio = pytest.importorskip("rasterio")
