@@ -21,7 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.store import open_cube
-from stefaland.predict import Member, pass_size, plan_windows
+from stefaland.laws import plan_windows
+from stefaland.predict import Member, pass_size
 from stefaland.windows import Windows
 from workflows.cells import cell_data, land_mask, open_cells
 from workflows.config import load_config

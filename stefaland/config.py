@@ -177,10 +177,16 @@ class FinetuneConfig(TrainConfig):
     adapter: str = "dual_residual"
     decoder: Literal["residual_lstm", "linear"] = "residual_lstm"
     head: HeadName = "gaussian"
-    loss: Literal["gaussian", "beta_gaussian", "mse", "rmse", "nse", "composition", "binary"] = (
-        "gaussian"
-    )
+    loss: Literal[
+        "gaussian", "beta_gaussian", "mse", "rmse", "nse", "pinball", "composition", "binary"
+    ] = "gaussian"
     """Head and loss are by default those of the task."""
+    dropout: float = Field(0.0, ge=0, lt=1)
+    """Before the head, beside that of the adapter."""
+    mc_samples: int = Field(0, ge=0)
+    """Draws of MC dropout behind the encoder at prediction; 0 predicts once, without dropout."""
+    ensemble: int = Field(1, gt=0)
+    """Networks a fold, of seeds one apart, that predict together."""
     unfreeze: Literal["none", "all"] | int = "none"
     """`none`, `all`, or the number of last encoder layers that are trained too."""
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from stefaland.calibration import Calibration, calibrate, held_out
 from stefaland.checkpoint import load_checkpoint, save_checkpoint
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.dataset import CellData, fit_normaliser
@@ -75,11 +76,22 @@ def train_network(
         "window": config.window,
         "warmup_steps": config.warmup_steps,
         "cyclic": config.cyclic,
-        "spread_factor": validate.spread_factor(model) if validate else None,
+        **_calibration(model, validate, config).to_dict(),
+        "mc_samples": config.mc_samples,
+        "task": config.task,
         "ranges": input_ranges(used.take(train), fold.train_period),
         "training": {"config": config.model_dump(mode="json"), "fold": fold.name,
                      "cells": len(train), **summary(result)},
     }  # fmt: skip
+
+
+def _calibration(
+    model: nn.Module, validate: HeldOutLoss | None, config: FinetuneConfig
+) -> Calibration:
+    if validate is None:
+        return Calibration()
+    held = held_out(model, validate.windows, validate.draws, config.warmup_steps, config.mc_samples)
+    return calibrate(held, config.task)
 
 
 def target_scaling(
@@ -223,11 +235,11 @@ def load_member(folder: str | Path, device: torch.device | str = "cpu") -> Membe
             raise bad_input(str(folder), "a network without a target", "a finetuned network")
         model, settings = finetuned, finetuned.model_config
         categorical = tuple(settings.categorical)
-    factor = stored["spread_factor"]
     return Member(
         model.to(device).eval(), Normaliser.from_dict(stored["normaliser"]),
         tuple(settings.forcings), tuple(settings.statics), tuple(stored["targets"]),
         stored["window"], stored["warmup_steps"], stored["cyclic"], categorical,
-        None if factor is None else tuple(factor),
+        Calibration.from_dict(stored),
         {name: (low, high) for name, (low, high) in stored["ranges"].items()},
+        stored.get("mc_samples", 0), stored.get("task", "regression"),
     )  # fmt: skip

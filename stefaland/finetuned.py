@@ -40,6 +40,7 @@ class FinetunedModel(nn.Module):
         self.scale = nn.Parameter(torch.tensor(FEATURE_SCALE))
         self.adapter = make_adapter(config.adapter, d, f, s)
         self.decoder = DECODERS[config.decoder](d, f, s)
+        self.dropout = nn.Dropout(config.dropout)
         self.head = make_head(config.head, d, n_targets)
         self._freeze()
         if isinstance(self.adapter, Lora):
@@ -80,7 +81,8 @@ class FinetunedModel(nn.Module):
         h = self.norm(self.features(batch)) * self.scale
         forcings, statics = batch.forcings.nan_to_num(0.0), self._statics(batch)
         adapted = self.adapter(h, forcings, statics)
-        return self.head(self.decoder(adapted, forcings, statics))
+        prediction: Prediction = self.head(self.dropout(self.decoder(adapted, forcings, statics)))
+        return prediction
 
     def _statics(self, batch: Batch) -> Tensor:
         """[B, S + classes] what adapter and decoder see of the statics.

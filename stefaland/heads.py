@@ -12,22 +12,28 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stefaland.errors import bad_input
+from stefaland.quantiles import LEVELS, MIDDLE, moments
 
 LEAST_SCALE = 1e-3
 """Of a normalised target: keeps the likelihood finite."""
+LEAST_STEP = 1e-4
+"""Between neighbouring quantiles of a normalised target."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Normalised target: mean [B, T, O] and, of heads that know it, its standard deviation."""
+    """Normalised target: mean [B, T, O] and, of heads that know them, its standard deviation and
+    its quantiles [B, T, O, Q] at `quantiles.LEVELS`.
+    """
 
     mean: Tensor
     scale: Tensor | None = None
+    quantiles: Tensor | None = None
 
     def cut(self, steps: slice) -> Prediction:
         """The prediction of these time steps."""
-        scale = None if self.scale is None else self.scale[:, steps]
-        return Prediction(self.mean[:, steps], scale)
+        parts = (self.mean, self.scale, self.quantiles)
+        return Prediction(*(None if part is None else part[:, steps] for part in parts))  # type: ignore[arg-type]
 
 
 class PointHead(nn.Module):
@@ -53,6 +59,24 @@ class GaussianHead(nn.Module):
         """The prediction with its scale."""
         mean, raw = self.out(features).chunk(2, -1)
         return Prediction(mean, F.softplus(raw) + LEAST_SCALE)
+
+
+class QuantileHead(nn.Module):
+    """[B, T, d] → quantiles that never cross: the median and positive steps away from it."""
+
+    def __init__(self, d_model: int, n_targets: int) -> None:
+        super().__init__()
+        self.out = nn.Linear(d_model, n_targets * len(LEVELS))
+
+    def forward(self, features: Tensor) -> Prediction:
+        """The prediction; mean and scale are those of its quantiles."""
+        raw = self.out(features).unflatten(-1, (-1, len(LEVELS)))
+        steps = F.softplus(raw) + LEAST_STEP
+        middle = raw[..., MIDDLE : MIDDLE + 1]
+        below = middle - steps[..., :MIDDLE].flip(-1).cumsum(-1).flip(-1)
+        above = middle + steps[..., MIDDLE + 1 :].cumsum(-1)
+        quantiles = torch.cat([below, middle, above], -1)
+        return Prediction(*moments(quantiles), quantiles)
 
 
 class CompositionHead(nn.Module):
@@ -82,8 +106,8 @@ class ProbabilityHead(nn.Module):
 def make_head(kind: str, d_model: int, n_targets: int) -> nn.Module:
     """The named head; `InputError` for another name."""
     heads = {
-        "point": PointHead, "gaussian": GaussianHead, "composition": CompositionHead,
-        "probability": ProbabilityHead,
+        "point": PointHead, "gaussian": GaussianHead, "quantile": QuantileHead,
+        "composition": CompositionHead, "probability": ProbabilityHead,
     }  # fmt: skip
     if kind not in heads:
         raise bad_input("finetune.head", f'"{kind}"', f"one of {', '.join(heads)}")

@@ -16,6 +16,7 @@ from stefaland.batch import Batch
 from stefaland.errors import bad_input, nearest_name
 from stefaland.heads import Prediction
 from stefaland.mae import Reconstruction
+from stefaland.quantiles import pinball
 
 TargetLossFunction = Callable[[Prediction, Tensor, Tensor], Tensor]
 LEAST_SHARE = 1e-6
@@ -110,6 +111,14 @@ def _beta_gaussian(prediction: Prediction, target: Tensor, site_std: Tensor) -> 
     return masked_mean(likelihood * prediction.scale.detach(), valid)
 
 
+def _pinball(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
+    """Mean over the levels of the quantiles' loss."""
+    if prediction.quantiles is None:
+        raise bad_input("finetune.loss", "pinball without quantiles", "head: quantile")
+    loss = pinball(prediction.quantiles, target.nan_to_num(0.0))
+    return masked_mean(loss.mean(-1), ~target.isnan())
+
+
 def _composition(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
     """Kullback-Leibler divergence of the predicted shares from the target's (Aitchison 1986 has
     why squared errors of shares mislead); a whole with a missing share does not count.
@@ -134,6 +143,7 @@ FINETUNE_LOSSES: dict[str, TargetLossFunction] = {
     "nse": _nse,
     "gaussian": _gaussian,
     "beta_gaussian": _beta_gaussian,
+    "pinball": _pinball,
     "composition": _composition,
     "binary": _binary,
 }

@@ -7,7 +7,8 @@ once its last cell has been through.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any, Generic, TypeVar
 
@@ -81,6 +82,41 @@ def passes(
     if waiting:
         ended = _finished(waiting)
         yield _pass(gathered, size, padded, ended) if gathered else Pass(None, (), ended)
+
+
+Values = Mapping[str, NDArray[Any]]
+
+
+def in_order(
+    batches: Iterable[Pass[K]], run: Callable[[CellData], Values], workers: int
+) -> Iterator[tuple[Pass[K], Values]]:
+    """Each pass with what `run` says of its cells (nothing where it has none), in order.
+
+    So many `workers` run a pass each at a time, with one torch thread; 0 runs them here, one after
+    another, with all.
+    """
+    if not workers:
+        for batch in batches:
+            yield batch, run(batch.data) if batch.data is not None else {}
+        return
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with ThreadPoolExecutor(workers) as pool:
+            waiting: deque[tuple[Pass[K], Future[Values] | None]] = deque()
+            for batch in batches:
+                asked = pool.submit(run, batch.data) if batch.data is not None else None
+                waiting.append((batch, asked))
+                if len(waiting) > workers:
+                    yield _answer(*waiting.popleft())
+            while waiting:
+                yield _answer(*waiting.popleft())
+    finally:
+        torch.set_num_threads(before)
+
+
+def _answer(batch: Pass[K], asked: Future[Values] | None) -> tuple[Pass[K], Values]:
+    return batch, asked.result() if asked is not None else {}
 
 
 def _finished(waiting: deque[Table[K]]) -> tuple[Table[K], ...]:

@@ -7,9 +7,9 @@ and judge what is returned here.
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -17,12 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from stefaland.calibration import Calibration
 from stefaland.dataset import CellData
 from stefaland.errors import Faults, bad_input
+from stefaland.laws import Law, combine, member_law
 from stefaland.normalise import Normaliser
-from stefaland.passes import Pass, passes
+from stefaland.passes import in_order, passes
+from stefaland.quantiles import LEVELS
 from stefaland.tasks import possible_values
-from stefaland.windows import Windows
 
 PREDICTED, OUTSIDE_RANGE, FILLED_INPUT, MASKED = 0, 1, 2, 3
 """Quality flags; a cell gets the highest that applies."""
@@ -47,45 +49,20 @@ class Member:
     warmup_steps: int = 0
     cyclic: bool = False
     categorical_names: tuple[str, ...] = ()
-    spread_factor: tuple[float, ...] | None = None
-    """[O] by which scales are multiplied: calibration on validation cells."""
+    calibration: Calibration = field(default_factory=Calibration)
+    """What validation cells say of its uncertainty."""
     ranges: Mapping[str, tuple[float, float]] | None = None
     """Physical range of each input over the cells that trained the member."""
+    mc_samples: int = 0
+    """Draws of MC dropout; 0 asks the network once."""
+    task: str = "regression"
 
     def predict(self, data: CellData) -> dict[str, NDArray[np.float32]]:
-        """`mean` and `spread` [N, T, O] in physical units, as every baseline gives them."""
+        """`mean` and `spread` [N, T, O] in physical units, as every baseline gives them, and of
+        quantile heads `quantiles` [N, T, O, Q].
+        """
         predicted = predict_cells([self], data, device=next(self.model.parameters()).device)
-        return {name: predicted[name] for name in ("mean", "spread")}
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """A window to run and the time steps of the series that are taken from it."""
-
-    start: int
-    keep: slice
-    """Steps of the window."""
-
-
-def plan_windows(n_steps: int, window: int, warmup: int, cyclic: bool) -> list[Stretch]:
-    """The windows that cover a series once, each after its warm-up.
-
-    The first `warmup` steps of a series that does not wrap have no prediction.
-    """
-    if not 0 <= warmup < window:
-        raise bad_input("warmup_steps", f"{warmup}", f"fewer than the window's {window} steps")
-    if window > n_steps:
-        raise bad_input("window", f"{window} time steps", f"at most the {n_steps} of the data")
-    stretches, done = [], 0 if cyclic else warmup
-    while done < n_steps:
-        start = done - warmup
-        if not cyclic:
-            start = min(start, n_steps - window)
-        taken = min(start + window, n_steps) - done
-        begin = done - start
-        stretches.append(Stretch(start % n_steps, slice(begin, begin + taken)))
-        done += taken
-    return stretches
+        return {name: values for name, values in predicted.items() if name != "flag"}
 
 
 def predict_cells(
@@ -96,10 +73,12 @@ def predict_cells(
     device: torch.device | str = "cpu",
     masked: Tensor | None = None,
 ) -> dict[str, NDArray[Any]]:
-    """`mean` and `spread` [N, T, O] float32 in physical units, `flag` [N] uint8.
+    """`mean` and `spread` [N, T, O] float32 in physical units, `flag` [N] uint8, and `quantiles`
+    [N, T, O, Q] where all members have them.
 
     Members are combined as an equal mixture: mean of means; variance is the mean of variances plus
-    the variance of means. The spread is NaN where a single network gives none. Cells without any
+    the variance of means; quantiles are averaged level by level (Lichtendahl et al. 2013). The
+    spread is NaN where a single network gives none. Cells without any
     forcing, or `masked` [N], are NaN with flag 3. Raises `InputError` for absent variables, and for
     members that disagree about the target. On the CPU a cell's bits do not depend on the cells it
     comes with; `batch_size` is for other devices.
@@ -133,12 +112,20 @@ def predict_tables(
     size = pass_size(members) if place.type == "cpu" else batch_size
     flagged = (_flagged(members, *table) for table in tables)
     results: dict[int, dict[str, NDArray[Any]]] = {}
-    for batch in passes(flagged, size, padded=place.type == "cpu"):
-        if batch.data is not None:
-            _run_pass(members, batch, results, task, place, dtype)
+    workers = torch.get_num_threads() if place.type == "cpu" else 0
+    run = partial(_of_pass, members, task, place, dtype)
+    for batch, values in in_order(passes(flagged, size, padded=workers > 0), run, workers):
+        for part in batch.parts:
+            number, n_cells = part.table.number, part.table.key[1]
+            if number not in results:
+                n_steps = len(part.table.data.time)
+                results[number] = _empty(members, n_steps, n_cells, task)
+            for name, whole in results[number].items():
+                whole[part.rows] = values[name][part.inside]
         for table in batch.finished:
             key, n_cells, flag = table.key
-            found = results.pop(table.number, None) or _empty(members, table.data, n_cells, task)
+            found = results.pop(table.number, None)
+            found = found or _empty(members, len(table.data.time), n_cells, task)
             yield key, {**found, "flag": flag}
 
 
@@ -146,7 +133,8 @@ def pass_size(members: Sequence[Member]) -> int:
     """Cells of every pass on the CPU: a power of two, more of them the shorter the windows are.
 
     Fixed for given members, because arrays of other shapes are rounded otherwise, and a map must
-    not depend on the tiles it was made in.
+    not depend on the tiles it was made in. For the same reason a pass has one thread, whose part of
+    an array is all of it: threads take passes, not parts of them.
     """
     longest = max(member.window for member in members)
     return max(LEAST_ROWS, int(2 ** math.floor(math.log2(max(CPU_STEPS / longest, 1)))))
@@ -164,41 +152,31 @@ def _flagged(
 
 
 def _empty(
-    members: Sequence[Member], data: CellData, n_cells: int, task: str
+    members: Sequence[Member], n_steps: int, n_cells: int, task: str
 ) -> dict[str, NDArray[Any]]:
-    steps = (len(data.time),) if task == "regression" else ()
+    """Missing values of n cells."""
+    steps = (n_steps,) if task == "regression" else ()
     shape = (n_cells, *steps, len(members[0].target_names))
-    return {name: np.full(shape, np.nan, np.float32) for name in ("mean", "spread")}
+    shapes = {"mean": shape, "spread": shape}
+    if all(member.calibration.quantile_shift is not None for member in members):
+        shapes["quantiles"] = (*shape, len(LEVELS))
+    return {name: np.full(size, np.nan, np.float32) for name, size in shapes.items()}
 
 
-def _run_pass(
-    members: Sequence[Member], batch: Pass[Any], results: dict[int, dict[str, NDArray[Any]]],
-    task: str, device: torch.device, dtype: torch.dtype,
-) -> None:  # fmt: skip
-    """Predict the cells of a pass and put them into the `results` of the tables they are of."""
-    assert batch.data is not None
-    laws = [_member_law(member, batch.data, device, dtype) for member in members]
+def _of_pass(
+    members: Sequence[Member], task: str, device: torch.device, dtype: torch.dtype, data: CellData
+) -> dict[str, NDArray[np.float32]]:
+    """What the ensemble says of the cells of a pass."""
+    laws = [member_law(member, data, device, dtype) for member in members]
     if task != "regression":
-        laws = [
-            (_place_mean(mean, member.warmup_steps if not member.cyclic else 0), None)
-            for (mean, _), member in zip(laws, members, strict=True)
-        ]
-    means, spreads = combine(laws)
-    means = possible_values(task, means)
-    for part in batch.parts:
-        if part.table.number not in results:
-            n_cells = part.table.key[1]
-            results[part.table.number] = _empty(members, batch.data, n_cells, task)
-        own = results[part.table.number]
-        own["mean"][part.rows], own["spread"][part.rows] = means[part.inside], spreads[part.inside]
-
-
-def _place_mean(mean: Tensor, warmup: int) -> Tensor:
-    """[N, T, O] → [N, O], the mean over the time steps that have a prediction."""
-    with warnings.catch_warnings():
+        warmups = [0 if member.cyclic else member.warmup_steps for member in members]
         # A cell without any prediction stays NaN.
-        warnings.filterwarnings("ignore", message="Mean of empty slice")
-        return torch.from_numpy(np.nanmean(mean[:, warmup:].double().numpy(), 1))
+        laws = [
+            Law(law.mean[:, warmup:].double().nanmean(1))
+            for law, warmup in zip(laws, warmups, strict=True)
+        ]
+    combined = combine(laws)
+    return combined | {"mean": possible_values(task, combined["mean"])}
 
 
 def _check_members(members: Sequence[Member]) -> None:
@@ -210,54 +188,6 @@ def _check_members(members: Sequence[Member]) -> None:
             found = ", ".join(member.target_names)
             faults.add(f"ensemble member {i}", found, ", ".join(members[0].target_names))
     faults.raise_if_any()
-
-
-def _member_law(
-    member: Member, data: CellData, device: torch.device, dtype: torch.dtype = torch.float32
-) -> tuple[Tensor, Tensor | None]:
-    """Physical mean and spread [N, T, O] of one network, on the CPU."""
-    inputs = data.selected(member.forcing_names, member.static_names, member.categorical_names)
-    windows = Windows(
-        inputs, member.normaliser, member.window, cyclic=member.cyclic, device=device
-    )  # fmt: skip
-    shape = (len(data), len(data.time), len(member.target_names))
-    mean, scale = (torch.full(shape, torch.nan, device=device) for _ in range(2))
-    rows = torch.arange(len(data), device=device)
-    knows_spread = True
-    model = member.model
-    reduced = dtype != torch.float32
-    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=reduced):
-        for stretch in plan_windows(
-            len(data.time), member.window, member.warmup_steps, member.cyclic
-        ):
-            out = model(windows.gather(rows, torch.full_like(rows, stretch.start)))
-            first = stretch.start + stretch.keep.start
-            steps = torch.arange(first, first + stretch.keep.stop - stretch.keep.start)
-            steps = (steps % len(data.time)).to(device)
-            mean[:, steps] = out.mean[:, stretch.keep].float()
-            knows_spread = out.scale is not None
-            if out.scale is not None:
-                scale[:, steps] = out.scale[:, stretch.keep].float()
-        if not knows_spread:
-            return member.normaliser.inverse(mean, member.target_names).cpu(), None
-        if member.spread_factor is not None:
-            scale = scale * torch.tensor(member.spread_factor, device=device)
-        means, spreads = member.normaliser.moments(mean, scale, member.target_names)
-    return means.cpu(), spreads.cpu()
-
-
-def combine(laws: Sequence[tuple[Tensor, Tensor | None]]) -> tuple[Any, Any]:
-    """Mean and spread of an equal mixture of laws (mean, spread), in the laws' units."""
-    means = torch.stack([mean for mean, _ in laws]).double()
-    mean = means.mean(0)
-    variance = (means - mean).square().mean(0)
-    spreads = [spread for _, spread in laws if spread is not None]
-    if spreads:
-        known = torch.stack([s.double().square() for s in spreads])
-        variance = variance + known.mean(0)
-    elif len(laws) == 1:
-        variance = torch.full_like(mean, torch.nan)
-    return mean.float().numpy(), variance.sqrt().float().numpy()
 
 
 def quality_flag(

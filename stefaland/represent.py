@@ -10,9 +10,9 @@ import torch
 from numpy.typing import NDArray
 
 from stefaland.dataset import CellData
+from stefaland.laws import plan_windows
 from stefaland.mae import StefaLand
 from stefaland.normalise import Normaliser
-from stefaland.predict import plan_windows
 from stefaland.windows import Windows
 
 

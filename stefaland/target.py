@@ -1,13 +1,12 @@
-"""The loss of a target on a fold: in training, on held-out windows, and its calibrated spread.
+"""The loss of a target on a fold: in training and on held-out windows.
 
-Upstream: losses.py, windows.py. Downstream: finetune.py.
+Upstream: losses.py, windows.py. Downstream: finetune.py; calibration.py has the same windows.
 """
 
 from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,14 +18,11 @@ from stefaland.errors import bad_input
 from stefaland.heads import Prediction
 from stefaland.loop import Source
 from stefaland.losses import finetune_loss
-from stefaland.metrics import Z_90
 from stefaland.normalise import Normaliser
 from stefaland.sampler import Draw
 from stefaland.splits import Fold
 
 VALIDATION_WINDOWS = 2048
-MIN_CALIBRATION = 30
-"""Valid validation values below which the spread is left as the network gives it."""
 
 
 class TargetLoss:
@@ -89,28 +85,6 @@ class HeldOutLoss:
             "loss": total["loss"] / total["n"],
             "rmse": math.sqrt(total["square"] / total["valid"]),
         }
-
-    def spread_factor(self, model: nn.Module) -> tuple[float, ...] | None:
-        """[O] by which scales must grow for 90 % of the validation errors to lie within their 90 %
-        interval; None for networks without scales, or with too few valid values.
-        """
-        ratios = []
-        late = slice(self.objective.warmup, None)
-        with torch.inference_mode():
-            for batch in self.windows.batches(self.draws):
-                prediction = model(batch)
-                if prediction.scale is None or batch.target is None:
-                    return None
-                gap = (prediction.mean - batch.target) / prediction.scale
-                ratios.append(gap[:, late].flatten(0, 1).abs())
-        factors = []
-        for column in torch.cat(ratios).double().cpu().numpy().T:
-            valid = column[np.isfinite(column)]
-            if len(valid) < MIN_CALIBRATION:
-                return None
-            # A quantile, not the root mean square: a few gross errors must not widen every spread.
-            factors.append(float(np.clip(np.quantile(valid, 0.9) / Z_90, 0.1, 10.0)))
-        return tuple(factors)
 
 
 def validation_draws(

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from stefaland.errors import bad_input
 
 TaskName = Literal["regression", "composition", "probability"]
-HeadName = Literal["gaussian", "point", "composition", "probability"]
+HeadName = Literal["gaussian", "point", "quantile", "composition", "probability"]
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,9 @@ class Task:
 
 TASKS: dict[str, Task] = {
     "regression": Task(
-        ("gaussian", "point"), ("gaussian", "mse", "rmse", "nse", "beta_gaussian"), True
+        ("gaussian", "point", "quantile"),
+        ("gaussian", "mse", "rmse", "nse", "beta_gaussian", "pinball"),
+        True,
     ),
     "composition": Task(("composition",), ("composition",), False),
     "probability": Task(("probability",), ("binary",), False),
@@ -39,11 +41,13 @@ TASKS: dict[str, Task] = {
 
 
 def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """Finetuning settings with the task's head and loss where they are not given."""
+    """Finetuning settings with the task's head and the head's loss where they are not given."""
     task = TASKS.get(str(settings.get("task", "regression")))
     if task is None:
         return settings
-    return {"head": task.heads[0], "loss": task.losses[0], **settings}
+    head = str(settings.get("head", task.heads[0]))
+    loss = "pinball" if head == "quantile" else task.losses[0]
+    return {"head": head, "loss": loss, **settings}
 
 
 def disagreement(task: str, head: str, loss: str) -> str:
@@ -51,6 +55,8 @@ def disagreement(task: str, head: str, loss: str) -> str:
     known = TASKS[task]
     wrong = [f'head "{head}" is none of {", ".join(known.heads)}'] * (head not in known.heads)
     wrong += [f'loss "{loss}" is none of {", ".join(known.losses)}'] * (loss not in known.losses)
+    if loss == "pinball" and head != "quantile":
+        wrong.append(f'loss "pinball" is of head "quantile", not of "{head}"')
     return f"for task {task}, {' and '.join(wrong)}" if wrong else ""
 
 

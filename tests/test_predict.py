@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -8,33 +8,23 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from torch import nn
 
 from stefaland.batch import Batch
+from stefaland.calibration import Calibration
 from stefaland.config import FinetuneConfig, model_preset
 from stefaland.dataset import fit_normaliser
 from stefaland.errors import InputError
+from stefaland.heads import Prediction
+from stefaland.laws import Law, combine, plan_windows
 from stefaland.normalise import Normaliser, Scaling
-from stefaland.predict import (
-    Member,
-    combine,
-    pass_size,
-    plan_windows,
-    predict_cells,
-    predict_tables,
-)
+from stefaland.predict import Member, pass_size, predict_cells, predict_tables
 from stefaland.rivals import Rivalry, fit_baseline
 from stefaland.splits import Fold
 from tests.synthetic import daily_cells, monthly_cells
 
 DATA = daily_cells(12, 50)
 EVERY = torch.arange(12)
-
-
-@dataclass(frozen=True)
-class Law:
-    mean: Tensor
-    scale: Tensor | None
 
 
 class Echo(nn.Module):
@@ -45,9 +35,9 @@ class Echo(nn.Module):
         self.shift = nn.Parameter(torch.tensor(shift))
         self.scale = scale
 
-    def forward(self, batch: Batch) -> Law:
+    def forward(self, batch: Batch) -> Prediction:
         mean = batch.forcings[..., :1] + self.shift
-        return Law(mean, None if self.scale is None else torch.full_like(mean, self.scale))
+        return Prediction(mean, None if self.scale is None else torch.full_like(mean, self.scale))
 
 
 def member(model: nn.Module, data=DATA, **settings: object) -> Member:
@@ -112,8 +102,9 @@ def test_ensemble_adds_the_variance_of_means() -> None:
 
 
 def test_mixture_equals_sampling() -> None:
-    laws = [(torch.tensor([1.0]), torch.tensor([0.5])), (torch.tensor([4.0]), torch.tensor([2.0]))]
-    mean, spread = combine(laws)
+    pairs = ((1.0, 0.5), (4.0, 2.0))
+    combined = combine([Law(torch.tensor([mean]), torch.tensor([std])) for mean, std in pairs])
+    mean, spread = combined["mean"], combined["spread"]
     rng = np.random.default_rng(0)
     draws = np.concatenate([rng.normal(m, s, 400_000) for m, s in ((1, 0.5), (4, 2.0))])
     assert mean[0] == pytest.approx(draws.mean(), abs=0.01)
@@ -136,7 +127,9 @@ def test_spread_of_a_transformed_target_is_physical_and_grows_with_the_mean() ->
 
 def test_spread_factor_calibrates() -> None:
     plain = predict_cells([member(Echo())], DATA)["spread"]
-    wide = predict_cells([member(Echo(), spread_factor=(1.7,))], DATA)["spread"]
+    wide = predict_cells([member(Echo(), calibration=Calibration(spread_factor=(1.7,)))], DATA)[
+        "spread"
+    ]
     np.testing.assert_allclose(wide, 1.7 * plain, rtol=1e-5)
 
 
@@ -243,13 +236,27 @@ def test_a_table_is_given_back_before_all_are_read(trained: list[Member]) -> Non
     data, read = daily_cells(size, 90), []
 
     def tables():
-        for i in range(4):
+        for i in range(20):
             read.append(i)
             yield i, data, None
 
     found = predict_tables(trained, tables())
     assert next(found)[0] == 0
-    assert read == [0]
+    assert len(read) <= torch.get_num_threads() + 2
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_bits_do_not_depend_on_the_number_of_threads(trained: list[Member], threads: int) -> None:
+    data, before = daily_cells(300, 90), torch.get_num_threads()
+    whole = predict_cells(trained, data)
+    try:
+        torch.set_num_threads(threads)
+        other = predict_cells(trained, data.take(torch.arange(300).roll(77)))
+        assert torch.get_num_threads() == threads
+    finally:
+        torch.set_num_threads(before)
+    for name in ("mean", "spread"):
+        np.testing.assert_array_equal(np.roll(other[name], -77, 0), whole[name])
 
 
 def test_passes_grow_as_windows_shrink() -> None:
@@ -264,9 +271,9 @@ class Shares(nn.Module):
         super().__init__()
         self.tilt = nn.Parameter(torch.tensor(tilt))
 
-    def forward(self, batch: Batch) -> Law:
+    def forward(self, batch: Batch) -> Prediction:
         odds = torch.stack([batch.forcings[..., 0], batch.forcings[..., 1] + self.tilt], -1)
-        return Law(odds.softmax(-1), None)
+        return Prediction(odds.softmax(-1), None)
 
 
 def test_a_place_has_the_mean_over_time_of_each_member_and_what_they_disagree_about() -> None:

@@ -1,0 +1,94 @@
+"""Quantiles as a predicted law: levels, mean and spread, pinball loss, CRPS, conformal calibration.
+
+Downstream: heads.py predicts them, losses.py trains them, target.py calibrates them, predict.py and
+the score stage use them.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.special import ndtri
+from torch import Tensor
+
+LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
+"""Of every quantile head; symmetric, so that each but the median has a partner."""
+MIDDLE = LEVELS.index(0.5)
+NAMES = tuple(f"p{round(100 * level):02d}" for level in LEVELS)
+
+_EDGES = np.concatenate([[0.0], (np.array(LEVELS[1:]) + np.array(LEVELS[:-1])) / 2, [1.0]])
+WEIGHTS = tuple(np.diff(_EDGES).tolist())
+"""Probability that each quantile stands for: halfway to its neighbours, the tails at the ends."""
+
+
+def _normal_spread() -> float:
+    """Standard deviation of a standard normal law's quantiles under `WEIGHTS`."""
+    scores, weights = ndtri(LEVELS), np.array(WEIGHTS)
+    return float(np.sqrt(weights @ scores**2 - (weights @ scores) ** 2))
+
+
+_NORMAL_SPREAD = _normal_spread()
+
+
+def moments(quantiles: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation [...] of laws with these quantiles [..., Q].
+
+    The mean of the step law that puts each level's share at its quantile; its standard deviation
+    times the number that makes it exact for normal laws, whose tails the steps cut off.
+    """
+    weights = torch.tensor(WEIGHTS, dtype=quantiles.dtype, device=quantiles.device)
+    mean = (quantiles * weights).sum(-1)
+    square = ((quantiles - mean[..., None]).square() * weights).sum(-1)
+    return mean, square.sqrt() / _NORMAL_SPREAD
+
+
+def pinball(quantiles: Any, observed: Any) -> Any:
+    """[..., Q] loss of each quantile of `observed` [...], tensors or arrays: level · error above,
+    (1 − level) · error below (Koenker and Bassett 1978).
+    """
+    error = observed[..., None] - quantiles
+    if isinstance(error, Tensor):
+        levels = torch.tensor(LEVELS, dtype=error.dtype, device=error.device)
+        return torch.maximum(levels * error, (levels - 1.0) * error)
+    return np.maximum(np.array(LEVELS) * error, (np.array(LEVELS) - 1.0) * error)
+
+
+def quantile_crps(observed: Any, quantiles: Any) -> NDArray[Any]:
+    """[...] continuous ranked probability score of laws known by their quantiles [..., Q].
+
+    Twice the pinball loss integrated over the levels (Gneiting and Ranjan 2011), in the target's
+    units.
+    """
+    loss = pinball(np.asarray(quantiles, np.float64), np.asarray(observed, np.float64))
+    return np.asarray(2.0 * (loss * np.array(WEIGHTS)).sum(-1))
+
+
+def conformal_shift(quantiles: NDArray[Any], observed: NDArray[Any]) -> NDArray[np.float64]:
+    """[Q] what to add to quantiles [N, Q] for each pair's interval to hold its share of `observed`
+    [N]: conformalised quantile regression (Romano et al. 2019) on values that trained nothing.
+
+    The median stays.
+    """
+    shift = np.zeros(len(LEVELS))
+    for low in range(MIDDLE):
+        high = len(LEVELS) - 1 - low
+        outside = np.maximum(quantiles[:, low] - observed, observed - quantiles[:, high])
+        share = min(1.0, (LEVELS[high] - LEVELS[low]) * (1 + 1 / len(observed)))
+        width = float(np.quantile(outside, share, method="higher"))
+        shift[low], shift[high] = -width, width
+    return shift
+
+
+def shifted(quantiles: Tensor, shift: Tensor) -> Tensor:
+    """Quantiles [..., O, Q] moved by `shift` [O, Q], in order still.
+
+    An interval that shrinks stops at the next one inside, at last at the median.
+    """
+    moved = quantiles + shift
+    middle = moved[..., MIDDLE : MIDDLE + 1]
+    below = torch.minimum(moved[..., : MIDDLE + 1], middle).flip(-1).cummin(-1).values.flip(-1)
+    above = torch.maximum(moved[..., MIDDLE:], middle).cummax(-1).values
+    return torch.cat([below[..., :-1], above], -1)
