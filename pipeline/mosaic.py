@@ -8,6 +8,7 @@ in: land without a value is counted, listed and stays empty.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -163,19 +164,33 @@ def aggregated(ds: xr.Dataset, how: str, min_valid_share: float = MIN_VALID_SHAR
     """Every series of a map aggregated; fields without time stay.
 
     The spread of a mean is the mean of the spreads, as if errors were the same at all times: an
-    upper bound, because how they depend on each other in time is not known. A percentile has the
-    mean spread too, and an anomaly the spread of its own day.
+    upper bound, because how they depend on each other in time is not known; so it is with the
+    quantiles of a law. A percentile has the mean spread too, and an anomaly that of its own day.
     """
     result = {
         str(name): aggregate(da, _how(str(name), how), min_valid_share) if da.ndim == 3 else da
         for name, da in ds.data_vars.items()
     }
+    if how == "anomaly":
+        for name in filter(_is_quantile, result):
+            # Moved as far as the quantity that it is a quantile of.
+            of = name.rsplit("_", 1)[0]
+            result[name] = result[name].copy(data=result[name] + (result[of] - ds[of]).values)
     return xr.Dataset(result, attrs=ds.attrs)
 
 
+def is_about_a_law(name: str) -> bool:
+    """Whether a variable is the spread or a quantile (`_p05`) of another."""
+    return name.endswith(SPREAD) or _is_quantile(name)
+
+
+def _is_quantile(name: str) -> bool:
+    return re.search(r"_p\d\d$", name) is not None
+
+
 def _how(name: str, how: str) -> str:
-    """The aggregate of one variable: a spread's is never a percentile nor an anomaly."""
-    if not name.endswith(SPREAD):
+    """The aggregate of one variable: a law's is never a percentile nor an anomaly."""
+    if not is_about_a_law(name):
         return how
     return {"anomaly": "none"}.get(how, "mean" if how[0] == "p" else how)
 

@@ -14,6 +14,7 @@ from stefaland.batch import Batch
 from stefaland.calibration import Calibration
 from stefaland.config import FinetuneConfig, model_preset
 from stefaland.dataset import fit_normaliser
+from stefaland.ensemble import calibrated
 from stefaland.errors import InputError
 from stefaland.heads import Prediction
 from stefaland.laws import Law, combine, plan_windows
@@ -304,3 +305,21 @@ def test_reduced_precision_stays_near_single(trained: list[Member]) -> None:
     ((_, half),) = predict_tables(trained, [(0, data, None)], dtype=torch.bfloat16)
     scale = np.nanstd(single)
     assert 0 < np.nanmax(np.abs(half["mean"] - single)) < 0.1 * scale
+
+
+@pytest.mark.parametrize("scale", [0.05, 0.5, 4.0])
+def test_an_ensemble_holds_ninety_per_cent_of_values_it_was_not_calibrated_on(scale: float) -> None:
+    data = daily_cells(200, 50)
+    std = fit_normaliser(data, torch.arange(200)).scalings["precipitation"].std
+    noise = torch.randn(200, 50, 1, generator=torch.Generator().manual_seed(4))
+    data = replace(data, target=data.forcings[..., :1] + 0.5 * std * noise)
+    cells = data.cell.numpy()
+    fold = Fold("f", "groups", cells[:50], cells[50:120], cells[120:])
+    members = [member(Echo(scale, shift), data) for shift in (-0.1, 0.1)]
+    ensemble = calibrated(members, data, fold)
+    test = data.subset(fold.test)
+    found = ensemble.predict(test)
+    inside = np.abs(found["mean"] - test.target.numpy()) <= 1.6449 * found["spread"]
+    assert np.nanmean(inside) == pytest.approx(0.9, abs=0.03)
+    pointwise = calibrated([member(Echo(None), data)], data, fold)
+    assert pointwise.spread_factor is None

@@ -212,7 +212,9 @@ def test_a_draw_is_a_mixture_over_features_left_out() -> None:
     features = torch.randn(4, 6, 16)
     plain = model(features)
     mixed = sampled(model, features, 400)
-    assert float((mixed.mean - plain.mean).abs().max()) < 0.25 * float(plain.mean.detach().std() + 1)
+    assert float((mixed.mean - plain.mean).abs().max()) < 0.25 * float(
+        plain.mean.detach().std() + 1
+    )
     assert bool((mixed.scale > 0).all())
     assert torch.equal(sampled(model, features, 3).mean, sampled(model, features, 3).mean)
     assert torch.equal(sampled(model, features, 0).mean, plain.mean)

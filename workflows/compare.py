@@ -30,8 +30,9 @@ from stefaland.metrics import (
     gaussian_crps,
     paired_difference,
 )
+from stefaland.quantiles import quantile_crps
 from workflows.context import CONSOLE
-from workflows.score import finite
+from workflows.score import finite, quantiles_of
 from workflows.state import write_json
 
 HIGHER = ("NSE", "KGE", "correlation")
@@ -126,7 +127,11 @@ def site_scores(observed: Array, table: xr.Dataset, names: Sequence[str]) -> dic
     if {"FHV", "FLV"} & set(names):
         scores |= flow_duration(observed, predicted)
     if "CRPS" in names:
-        crps = gaussian_crps(observed, predicted, table["spread"].values)
+        quantiles = quantiles_of(table)
+        if quantiles is None:
+            crps = gaussian_crps(observed, predicted, table["spread"].values)
+        else:
+            crps = quantile_crps(observed, quantiles)
         count = np.isfinite(crps).sum(-1)
         total = np.nansum(crps, -1)
         scores["CRPS"] = np.where(count > 0, total / np.maximum(count, 1), np.nan)

@@ -7,6 +7,7 @@ predictions of the fold's held-out cells, which the score stage judges.
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from stefaland.baselines import Predictor
 from stefaland.config import FinetuneConfig
 from stefaland.dataset import CellData
 from stefaland.distributed import agreed, is_main
+from stefaland.ensemble import calibrated, member_folders
 from stefaland.finetune import finetune, load_member
 from stefaland.log import RunLog
 from stefaland.normalise import Normaliser
+from stefaland.predict import Member
+from stefaland.quantiles import NAMES
 from stefaland.rivals import Rivalry, fit_baseline
 from stefaland.splits import Fold
 from stefaland.tasks import possible_values
@@ -34,7 +38,21 @@ from workflows.state import read_json
 
 
 def train(name: str, run: Run, given: Rivalry) -> Predictor:
-    """The named model, trained on the fold: StefaLand on its pretrained encoder, or a baseline."""
+    """The named model, trained on the fold; networks as often as the ensemble has members."""
+    count = given.config.ensemble
+    if count == 1 or name not in NETWORKS:
+        return train_one(name, run, given)
+    trained = []
+    for i, folder in enumerate(member_folders(given.folder, count)):
+        config = given.config.model_copy(update={"seed": given.config.seed + i})
+        member = train_one(name, run, replace(given, config=config, folder=folder))
+        assert isinstance(member, Member)
+        trained.append(member)
+    return calibrated(trained, given.data, given.fold)
+
+
+def train_one(name: str, run: Run, given: Rivalry) -> Predictor:
+    """One model of a name: StefaLand on its pretrained encoder, or a baseline."""
     if name != "stefaland":
         return fit_baseline(name, given)
     folder = finetune(
@@ -49,6 +67,10 @@ def train(name: str, run: Run, given: Rivalry) -> Predictor:
         about=about(run, given.data.static_names),
     )
     return load_member(folder, given.device)
+
+
+NETWORKS = ("stefaland", "scratch", "lstm", "patchtst")
+"""Models that a seed changes enough to be asked several times."""
 
 
 def depends(run: Run) -> Any:
@@ -70,15 +92,20 @@ def training_settings(run: Run) -> FinetuneConfig:
 def write_heldout(
     path: Path, data: CellData, fold: Fold, predictor: Predictor, warmup: int
 ) -> None:
-    """Predict what trained nothing: the test cells in the test period; dims (time, cell).
+    """Predict what trained nothing: the test cells in the test period; dims (time, cell), with a
+    variable a quantile where the predictor has them.
 
     The first `warmup` steps that the predictor reads have no prediction.
     """
     data, lead = held_out_part(data, fold, warmup)
     predicted = predictor.predict(data)
+    of_target = {name: predicted[name][..., 0] for name in ("mean", "spread")}
+    if "quantiles" in predicted:
+        levels = np.moveaxis(predicted["quantiles"][..., 0, :], -1, 0)
+        of_target |= dict(zip(NAMES, levels, strict=True))
     series = {}
-    for name in ("mean", "spread"):
-        values = predicted[name][..., 0].astype(np.float32)
+    for name, found in of_target.items():
+        values = found.astype(np.float32)
         values[:, :warmup] = np.nan
         series[name] = (("time", "cell"), values[:, lead:].T)
     coords = {

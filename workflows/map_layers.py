@@ -13,12 +13,14 @@ import xarray as xr
 
 from pipeline.grid import TargetGrid
 from pipeline.legend import Legend, read_legend
-from pipeline.mosaic import FLAG, SPREAD
+from pipeline.mosaic import FLAG, SPREAD, is_about_a_law
 from pipeline.store import open_cube
 from pipeline.texture import CLASS, FRACTIONS
+from stefaland.quantiles import NAMES
 from workflows.config import Product
 from workflows.context import Run, catalog_path
 from workflows.mosaic import product_grid
+from workflows.predict import interval
 
 
 @dataclass(frozen=True)
@@ -59,18 +61,24 @@ class Layer:
     @property
     def is_about_another(self) -> bool:
         """Whether it says how good another map is."""
-        return self.variable == FLAG or self.variable.endswith(SPREAD)
+        return self.variable == FLAG or is_about_a_law(self.variable)
 
 
 def layers(run: Run, product: Product) -> list[Layer]:
     """The maps of a product, the first to be looked at first: the texture class where there is one,
-    each target, the spread of each, the quality flag.
+    each target, the spread of each, the ends of the 90 % interval where the head knows quantiles,
+    the quality flag.
     """
     targets, settings = run.config.inputs.targets, run.config.publish
     suffix, legend = product.suffix, product.legend or settings.legend
     found = [(name, f"{name}_{suffix}", legend) for name in targets]
     found += [
         (f"{name}{SPREAD}", f"{name}_{suffix}{SPREAD}", settings.spread_legend) for name in targets
+    ]
+    found += [
+        (f"{name}_{NAMES[level]}", f"{name}_{suffix}_{NAMES[level]}", legend)
+        for name in targets
+        for level in interval(run)
     ]
     if set(FRACTIONS) <= set(targets):
         found.insert(0, (CLASS, f"{CLASS}_{suffix}", "usda_texture"))

@@ -1,7 +1,8 @@
-"""The finetuned StefaLand of every fold, as an ensemble whose members each missed one fold."""
+"""The finetuned StefaLand networks of every fold, as an ensemble; each missed one fold."""
 
 from __future__ import annotations
 
+from stefaland.ensemble import member_folders
 from stefaland.finetune import load_member
 from stefaland.predict import Member
 from workflows.context import Run
@@ -10,7 +11,10 @@ from workflows.folds import fold_names
 
 
 def members(run: Run) -> list[Member]:
-    """One member a fold, on the best device."""
+    """The members of every fold, on the best device."""
+    count = run.config.finetune.ensemble
     return [
-        load_member(run.finetuned("stefaland", name), best_device()) for name in fold_names(run)
+        load_member(folder, best_device())
+        for name in fold_names(run)
+        for folder in member_folders(run.finetuned("stefaland", name), count)
     ]

@@ -26,6 +26,7 @@ from pipeline.tiles import Tile, land_cells
 from stefaland.dataset import CellData
 from stefaland.errors import bad_input
 from stefaland.predict import MASKED, Member, predict_tables
+from stefaland.quantiles import LEVELS, NAMES
 from workflows.cells import cell_data, land_mask, open_cells
 from workflows.context import Run
 from workflows.device import best_device
@@ -72,12 +73,23 @@ def template_variables(run: Run) -> dict[str, dict[str, Any]]:
         }
         made[target] = {"dims": dims, "dtype": "float32", "attrs": attrs}
         made[f"{target}_spread"] = {"dims": dims, "dtype": "float32", "attrs": spread}
+        for level in interval(run):
+            name = f"quantile {LEVELS[level]:g} of {variable.long_name}"
+            of = {"long_name": name, "units": variable.units}
+            made[f"{target}_{NAMES[level]}"] = {"dims": dims, "dtype": "float32", "attrs": of}
     flag = {
         "long_name": "quality flag",
         "flag_values": [0, 1, 2, 3],
         "flag_meanings": "predicted outside_training_range filled_input masked",
     }
     return made | {"quality_flag": {"dims": ("y", "x"), "dtype": "uint8", "attrs": flag}}
+
+
+def interval(run: Run) -> tuple[int, ...]:
+    """Places in `LEVELS` of the quantiles that are mapped: the ends of the 90 % interval, where the
+    head knows them.
+    """
+    return (0, len(LEVELS) - 1) if run.config.finetune.head == "quantile" else ()
 
 
 @dataclass(frozen=True)
@@ -140,8 +152,14 @@ def tile_maps(
     rows, cols = rows - tile.rows.start, cols - tile.cols.start
     maps: dict[str, xr.Variable] = {}
     for i, target in enumerate(run.config.inputs.targets):
-        for name, values in ((target, "mean"), (f"{target}_spread", "spread")):
-            of = predicted[values][..., i].T
+        fields = {
+            target: predicted["mean"][..., i],
+            f"{target}_spread": predicted["spread"][..., i],
+        }
+        for level in interval(run):
+            fields[f"{target}_{NAMES[level]}"] = predicted["quantiles"][..., i, level]
+        for name, values in fields.items():
+            of = values.T
             field = np.full((*of.shape[:-1], *window.shape), np.nan, np.float32)
             field[..., rows, cols] = of
             maps[name] = xr.Variable(("time", "y", "x")[3 - field.ndim :], field)

@@ -26,6 +26,7 @@ from stefaland.metrics import (
     pool,
     summarise,
 )  # fmt: skip
+from stefaland.quantiles import NAMES, quantile_crps
 from workflows.cells import target_table
 from workflows.context import Run
 from workflows.folds import fold_names
@@ -58,9 +59,10 @@ def heldout(
 ) -> xr.Dataset:  # fmt: skip
     """Observed and predicted series of every held-out site.
 
-    Dims (model, site, time): `predicted`, `spread`; (site, time): `observed`; coordinates `region`
-    and `fold` of each site. The cells of one site (those that share a source cell of the target)
-    are averaged, so that each independent value counts once. `target` is `target_table(run)`;
+    Dims (model, site, time): `predicted`, `spread` and, of models that have them, quantiles by
+    name; (site, time): `observed`; coordinates `region` and `fold` of each site. The cells of one
+    site (those that share a source cell of the target) are averaged, so that each independent value
+    counts once. `target` is `target_table(run)`;
     `folder_of(name, fold)` holds the predictions of each of `names`, by default the run's models.
     """
     names, folder_of = names or models(run), folder_of or run.finetuned
@@ -69,13 +71,10 @@ def heldout(
         of_models = [open_cube(folder_of(name, fold) / "heldout.zarr").load() for name in names]
         predicted = xr.concat(of_models, xr.Variable("model", list(names)))
         observed = target.sel(cell=predicted["cell"].values, time=predicted["time"].values)
+        of_model = {str(name): da.transpose("model", "cell", "time")
+                    for name, da in predicted.rename(mean="predicted").items()}  # fmt: skip
         table = xr.Dataset(
-            {
-                "observed": observed["target"],
-                "predicted": predicted["mean"].transpose("model", "cell", "time"),
-                "spread": predicted["spread"].transpose("model", "cell", "time"),
-            },
-            coords={"site": observed["site"]},
+            {"observed": observed["target"], **of_model}, coords={"site": observed["site"]}
         ).where(observed["target"].notnull())
         regions = observed["region"].groupby(observed["site"]).first().values
         table = table.groupby("site").mean(skipna=True)
@@ -153,11 +152,26 @@ def model_scores(table: xr.Dataset, model: str, daily: bool) -> dict[str, Any]:
         "folds": _pooled(moments, table["fold"].values),
         "regions": _pooled(moments, table["region"].values),
     }
-    if np.isfinite(spread).any():
+    quantiles = quantiles_of(chosen)
+    if quantiles is not None:
+        crps = quantile_crps(observed, quantiles)
+        valid = np.isfinite(observed) & np.isfinite(quantiles).all(-1)
+        held = (observed >= quantiles[..., 0]) & (observed <= quantiles[..., -1])
+        share = float(held[valid].mean())
+        scores["uncertainty"] = {"CRPS": np.nanmean(crps), "coverage_90": share}
+    elif np.isfinite(spread).any():
         crps = gaussian_crps(observed, predicted, spread)
         inside = coverage(observed.ravel(), predicted.ravel(), spread.ravel())
         scores["uncertainty"] = {"CRPS": np.nanmean(crps), "coverage_90": float(inside)}
     return scores
+
+
+def quantiles_of(table: xr.Dataset) -> np.ndarray | None:
+    """[site, time, Q] of a model's table; None where it has none."""
+    if not all(name in table for name in NAMES):
+        return None
+    values = np.stack([table[name].values for name in NAMES], -1)
+    return values if np.isfinite(values).any() else None
 
 
 def ranked(run: Run, scores: dict[str, Any]) -> list[str]:

@@ -10,7 +10,9 @@ import pyproj
 import pytest
 from scipy.ndimage import minimum_filter
 
+from pipeline.store import open_cube
 from pipeline.texture import CLASSES, FRACTIONS
+from stefaland.quantiles import NAMES
 from tests.conftest import SHARED
 from tests.end_to_end.small import stefaland
 
@@ -96,16 +98,34 @@ def check_texture_maps(maps: Path) -> None:
     assert (maps / "conus_texture.qgz").exists()
 
 
-def test_soil_moisture_at_pixels_becomes_scores_and_a_map(tmp_path: Path) -> None:
+def test_soil_moisture_at_pixels_becomes_scores_and_maps_with_quantiles(tmp_path: Path) -> None:
+    """Two networks a fold, each asked twice under dropout, that predict quantiles."""
     rasterio = pytest.importorskip("rasterio")
-    done = stefaland(tmp_path, "conus_smap", SMALL)
+    changes = ("finetune.head=quantile", "finetune.ensemble=2", "finetune.dropout=0.1",
+               "finetune.mc_samples=2", "finetune.baselines=[climatology, lstm]",
+               "cubes.conus.max_distance_km=45")  # fmt: skip
+    done = stefaland(tmp_path, "conus_smap", (*SMALL, *changes))
     assert done.returncode == 0, done.stderr
     run = tmp_path / "conus_smap"
+    folders = sorted(path.name for path in (run / "finetuned/stefaland/group0").glob("member*"))
+    assert folders == ["member0", "member1"]
     card = json.loads((run / "scorecard.json").read_text())
     assert card["sites"] == 342
     assert card["models"]["climatology"]["pooled"]["RMSE"] < 0.15
-    with rasterio.open(run / "maps" / "soil_moisture_conus.tif") as file:
-        first, last = (file.read(band, masked=True) for band in (1, file.count))
-    assert first.count() == 0, "days of the warm-up have no prediction"
-    assert 0 < last.count() < last.size
-    assert np.all((last.compressed() >= 0) & (last.compressed() <= 0.7))
+    told = card["models"]["stefaland"]["uncertainty"]
+    assert 0.6 < told["coverage_90"] <= 1.0
+    assert 0.01 < told["CRPS"] < 0.1
+    held = open_cube(run / "finetuned/lstm/group0/heldout.zarr")
+    assert set(NAMES) <= set(held.data_vars)
+    maps = []
+    for suffix in ("_p05", "", "_p95"):
+        with rasterio.open(run / "maps" / f"soil_moisture_conus{suffix}.tif") as file:
+            first, last = (file.read(band, masked=True) for band in (1, file.count))
+            assert first.count() == 0, "days of the warm-up have no prediction"
+            assert 0 < last.count() < last.size
+            maps.append(last.compressed())
+    low, middle, high = maps
+    assert np.all((low <= middle) & (middle <= high))
+    assert np.all((middle >= 0) & (middle <= 0.7))
+    done = stefaland(tmp_path, "conus_smap", (*SMALL, *changes), "publish", "--verify")
+    assert done.returncode == 0, done.stderr
