@@ -28,20 +28,22 @@ def regrid_points(
     power: float = 2.0,
     *,
     max_distance_km: float,
+    require_overlap: bool = True,
 ) -> xr.Dataset:
     """Inverse-distance means of the `k` nearest points, plus `<name>_coverage`; dims (..., y, x).
 
     `ds` has dims (..., cell) and coordinates `lat`, `lon` (degrees). Distances are along great
     circles. Cells whose nearest point is farther than `max_distance_km` are NaN with coverage 0;
     elsewhere coverage is the share of the weight whose points have a value. A point on a cell's
-    centre gives its value alone. `InputError` for points without coordinates or no cell in reach.
+    centre gives its value alone. `InputError` for points without coordinates and, unless a tile
+    may be empty (`require_overlap` False), for no cell in reach.
     """
     names = [name for name, da in ds.data_vars.items() if "cell" in da.dims]
     _check(ds, names, k, power, max_distance_km)
     matrix = point_matrix(
         ds["lon"].values, ds["lat"].values, target_grid, k, power, max_distance_km
     )
-    if not matrix.index.size:
+    if require_overlap and not matrix.index.size:
         raise bad_input(
             f'grid "{target_grid.name}"', f"no point within {max_distance_km} km of any cell",
             "points on the grid", "Compare the bounds, or raise max_distance_km",

@@ -102,3 +102,11 @@ def test_bad_points_are_refused_with_every_reason() -> None:
     lost.lon.values[0] = np.nan
     with pytest.raises(InputError, match="missing values of lon"):
         regrid_points(lost, GRID, max_distance_km=5)
+
+
+def test_a_tile_without_points_is_empty_where_it_may_be() -> None:
+    far = points().assign_coords(lat=points().lat - 60)
+    found = regrid_points(far, GRID, max_distance_km=5, require_overlap=False)
+    for name in points().data_vars:
+        assert np.isnan(found[name].values).all()
+        assert (found[f"{name}_coverage"].values == 0).all()

@@ -21,7 +21,8 @@ from pipeline.ledger import Ledger
 from pipeline.locations import write_locations
 from pipeline.provenance import file_stamp, provenance
 from pipeline.run import run_stage
-from stefaland.errors import Faults
+from pipeline.store import open_cube
+from stefaland.errors import Faults, bad_input
 from workflows.context import Run
 from workflows.regrid_tile import RegridTask, regrid_tile, template_of
 from workflows.stages import stage_fingerprint
@@ -91,6 +92,8 @@ def regrid_task(run: Run, cube: str) -> RegridTask:
 def _fill_grid(run: Run, cube: str, client: Client | None) -> int:
     task = regrid_task(run, cube)
     spec = run.config.cubes[cube]
+    if spec.points_from:
+        _check_points(run, cube, spec.points_from)
     template = template_of(task, spec.tile, spec.time_shard)
     create_cube(task.store, template, _attributes(run))
     ledger = Ledger(run.ledger("regrid", cube), stage_fingerprint(run, "regrid"))
@@ -98,6 +101,17 @@ def _fill_grid(run: Run, cube: str, client: Client | None) -> int:
         f"regrid {cube}", template.tiles, partial(regrid_tile, task), ledger, client, part=run.part
     )
     return len(report.done) + len(report.skipped)
+
+
+def _check_points(run: Run, cube: str, points: str) -> None:
+    """`InputError` where no point lies on the grid, which no tile could know."""
+    places = open_cube(run.cube(points))
+    rows, _ = run.grid(cube).index_of(places["lon"].values, places["lat"].values)
+    if (rows < 0).all():
+        raise bad_input(
+            f"cubes.{cube}.points_from", f"none of the {rows.size} points of {points} on the grid",
+            "points on the grid", "Compare the grid's bounds with the places.",
+        )  # fmt: skip
 
 
 def _write_locations(run: Run, cube: str) -> None:

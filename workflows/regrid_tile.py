@@ -100,7 +100,9 @@ def regrid_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
     """Every source on `grid`."""
     if task.points is not None:
         points = open_cube(task.points).load()
-        return regrid_points(points, grid, max_distance_km=task.max_distance_km)
+        return regrid_points(
+            points, grid, max_distance_km=task.max_distance_km, require_overlap=False
+        )
     parts = [regrid_source(task, source, grid) for source in task.sources]
     return xr.merge(parts, compat="override", join="exact", combine_attrs="override")
 

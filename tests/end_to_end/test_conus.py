@@ -103,7 +103,7 @@ def test_soil_moisture_at_pixels_becomes_scores_and_maps_with_quantiles(tmp_path
     rasterio = pytest.importorskip("rasterio")
     changes = ("finetune.head=quantile", "finetune.ensemble=2", "finetune.dropout=0.1",
                "finetune.mc_samples=2", "finetune.baselines=[climatology, lstm]",
-               "cubes.conus.max_distance_km=45")  # fmt: skip
+               "cubes.conus.max_distance_km=25")  # fmt: skip
     done = stefaland(tmp_path, "conus_smap", (*SMALL, *changes))
     assert done.returncode == 0, done.stderr
     run = tmp_path / "conus_smap"
