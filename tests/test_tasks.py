@@ -16,7 +16,11 @@ from stefaland.errors import InputError
 from stefaland.heads import Prediction, make_head
 from stefaland.losses import finetune_loss
 from stefaland.tasks import check_target, impossible_targets, possible_values
-from workflows.score_places import composition_scores, probability_scores
+from workflows.score_places import (
+    composition_scores,
+    expected_calibration_error,
+    probability_scores,
+)
 
 VALUES = arrays.arrays(np.float64, (7, 3), elements=st.floats(-2, 2))
 
@@ -119,3 +123,10 @@ def test_scores_of_chances_against_their_definitions() -> None:
     assert scores["Brier"] == pytest.approx(((truth - chance) ** 2).mean())
     assert scores["F1"] == pytest.approx(0.5)
     assert np.isnan(probability_scores(truth[:2], chance[:2])["AUC"])
+
+
+def test_expected_calibration_error_is_the_gap_of_each_bin() -> None:
+    chance = np.array([0.05, 0.05, 0.85, 0.85, 1.0])
+    truth = np.array([0, 1, 1, 1, 1])
+    want = (2 * abs(0.05 - 0.5) + 2 * abs(0.85 - 1.0) + 0.0) / 5
+    assert expected_calibration_error(truth, chance) == pytest.approx(want)

@@ -129,8 +129,8 @@ def labelled(run: Run, table: xr.Dataset) -> xr.Dataset:
     if "group" in table.coords:
         group = table["group"].values
         site = table["cell"].values
-    elif run.config.cubes[run.config.finetune.cube].locations:
-        # Sites of a table: each is observed by itself.
+    elif run.config.cubes[run.config.finetune.cube].locations or run.config.inputs.target_sites:
+        # Sites of a table, or the cells that sites lie in: each is observed by itself.
         group = site = table["cell"].values
     else:
         group = site = _source_cell(run, lon, lat)

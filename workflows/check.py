@@ -64,6 +64,8 @@ def _sources(run: Run, faults: Faults) -> None:
     }
     names = dict.fromkeys(run.config.inputs.sources)
     names |= dict.fromkeys(s.locations for s in run.config.cubes.values() if s.locations)
+    if run.config.inputs.target_sites:
+        names[run.config.inputs.target_sites] = None
     if run.config.folds.regions.source:
         names[run.config.folds.regions.source] = None
     for name in names:
@@ -111,7 +113,8 @@ def _names(run: Run, faults: Faults) -> None:
         f"inputs.statics.{i}": name for i, name in enumerate(inputs.statics) if "*" not in name
     }
     known = run.catalog.sources
-    given = {name for s in inputs.sources if s in known for name in known[s].variables}
+    used_names = [*inputs.sources, *([inputs.target_sites] if inputs.target_sites else [])]
+    given = {name for s in used_names if s in known for name in known[s].variables}
     tables = any(spec.locations for spec in run.config.cubes.values())
     for key, name in used.items():
         if name is None:

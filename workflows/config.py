@@ -53,6 +53,17 @@ class CubeSpec(Frozen):
         return self
 
 
+class Absences(Frozen):
+    """Cells drawn as 0 where an inventory tells events alone (pipeline/absences.py)."""
+
+    ratio: float = Field(1.0, gt=0)
+    """To the cells with an event."""
+    buffer_km: float = Field(10.0, ge=0)
+    """None is drawn so near to an event."""
+    reach_km: float | None = Field(None, gt=0)
+    """None is drawn farther than this from every event, where an inventory ends somewhere."""
+
+
 class Inputs(Frozen):
     """What is regridded (`sources`) and what the model sees of it (names; `*` is allowed)."""
 
@@ -62,6 +73,13 @@ class Inputs(Frozen):
     target: str
     target_parts: tuple[str, ...] = ()
     """Variables that make up the target together, such as sand, silt and clay of soil texture."""
+    target_sites: str | None = None
+    """Catalog entry of sites (stations, profiles, events) whose values are the target of the cells
+    of the finetuning cube that they lie in."""
+    exclude_unmatched: bool = False
+    """Leave sites out that lie outside the grid or in the sea; by default they end the run."""
+    absences: Absences | None = None
+    """Cells without an event, where the target's sites are events alone."""
     exclude_impossible: bool = False
     """Leave sites out whose target cannot be (shares that make no whole); the scorecard says which;
     by default they end the run."""
@@ -217,6 +235,10 @@ class RunConfig(Frozen):
         task, parts = self.finetune.task, self.inputs.target_parts
         if (task == "composition") != bool(parts):
             raise ValueError("inputs.target_parts and finetune.task: composition need each other")
+        if self.inputs.absences and (task != "probability" or not self.inputs.target_sites):
+            raise ValueError("inputs.absences is for task probability with inputs.target_sites")
+        if self.inputs.target_sites and not self.cubes[self.finetune.cube].grid:
+            raise ValueError("inputs.target_sites needs finetune.cube to be a cube with a grid")
         series = [p.suffix for p in self.publish.products if p.aggregate != "none"]
         if task != "regression" and series:
             raise ValueError(

@@ -22,6 +22,7 @@ from pipeline.locations import write_locations
 from pipeline.provenance import file_stamp, provenance
 from pipeline.run import run_stage
 from pipeline.store import open_cube
+from pipeline.template import CubeVariable
 from stefaland.errors import Faults, bad_input
 from workflows.context import Run
 from workflows.regrid_tile import RegridTask, regrid_tile, template_of
@@ -32,6 +33,8 @@ def used_sources(run: Run) -> list[Source]:
     """Every catalog entry that the run reads into cubes."""
     names = [*run.config.inputs.sources]
     names += [spec.locations for spec in run.config.cubes.values() if spec.locations]
+    if run.config.inputs.target_sites:
+        names.append(run.config.inputs.target_sites)
     return [run.catalog[name] for name in names]
 
 
@@ -86,7 +89,28 @@ def regrid_task(run: Run, cube: str) -> RegridTask:
         run.config.inputs.land_fraction,
         run.config.inputs.min_land_fraction,
         run.config.inputs.target,
+        site_variables(run) if cube == run.config.finetune.cube else {},
     )
+
+
+def site_variables(run: Run) -> dict[str, CubeVariable]:
+    """The variables that sites fill later (`site_targets`), where the run has such a target."""
+    inputs = run.config.inputs
+    if not inputs.target_sites:
+        return {}
+    sites = read_locations_source(run.catalog[inputs.target_sites], run.variables)
+    missing = [name for name in inputs.targets if name not in sites]
+    if missing:
+        raise bad_input(
+            f'source "{inputs.target_sites}"', f"no {', '.join(missing)}",
+            "every target of the run among its variables",
+        )  # fmt: skip
+    made = {}
+    for name in inputs.targets:
+        dims = ("time", "y", "x") if "time" in sites[name].dims else ("y", "x")
+        about = {"units": run.variables[name].units, "long_name": run.variables[name].long_name}
+        made[name] = CubeVariable(dims, "float32", about)
+    return made
 
 
 def _fill_grid(run: Run, cube: str, client: Client | None) -> int:

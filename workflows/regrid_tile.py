@@ -6,7 +6,7 @@ Upstream: a run's sources and target grid. Downstream: regrid.py runs it on all 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,8 @@ class RegridTask:
     min_land_fraction: float = 0.5
     target: str = ""
     """Never filled: a model must not be judged by what was made up."""
+    site_variables: Mapping[str, CubeVariable] = field(default_factory=dict)
+    """Of the cube too, but filled from sites when all tiles are there."""
 
     @property
     def is_whole(self) -> bool:
@@ -172,7 +174,7 @@ def template_of(
             {key: value for key, value in da.attrs.items() if key != "grid_mapping"},
         )
         for name, da in probe.data_vars.items()
-    }
+    } | dict(task.site_variables)
     if time_shard is None and not task.is_whole:
         time_shard = max(1, SHARD_BYTES // (4 * tile[0] * tile[1] * TIME_CHUNK)) * TIME_CHUNK
     return cube_template(task.grid, time, variables, tile, time_shard=time_shard)

@@ -33,6 +33,7 @@ from workflows.folds import fold_names
 from workflows.regrid import source_entries
 from workflows.score_places import place_card
 from workflows.score_sites import sites_path, write_scored_sites
+from workflows.site_targets import match_summary
 from workflows.state import write_json
 
 LOWER_IS_BETTER = ("RMSE", "ubRMSE")
@@ -210,6 +211,7 @@ def scorecard(run: Run, table: xr.Dataset) -> dict[str, Any]:
         "fold_kind": run.config.folds.kind,
         "rank_by": run.config.score.model_dump(),
         "sites": int(table.sizes["site"]),
+        "matched_sites": match_summary(run),
         "models": scores,
         "ranking": ranked(run, scores),
         "stefaland_minus": differences,

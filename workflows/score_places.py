@@ -28,12 +28,14 @@ from workflows.cells import labelled, open_cells
 from workflows.context import Run
 from workflows.folds import fold_names
 from workflows.regrid import source_entries
+from workflows.site_targets import match_summary
 from workflows.state import read_json
 from workflows.stats import excluded_path
 
 RANK = {"composition": "RMSE", "probability": "Brier"}
 """Both are errors: lower is better."""
 THRESHOLD = 0.5
+BINS = 10
 
 
 def heldout_places(
@@ -94,14 +96,28 @@ def composition_scores(
 
 
 def probability_scores(observed: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """AUC, F1 at 0.5 and Brier score of chances [N, 1]; AUC is NaN where only one class occurs."""
+    """AUC, F1 at 0.5, Brier score and expected calibration error of chances [N, 1].
+
+    AUC is NaN where only one class occurs.
+    """
     truth, chance = observed[:, 0].astype(int), predicted[:, 0]
     both = np.unique(truth).size == 2
     return {
         "Brier": float(np.mean((truth - chance) ** 2)),
         "AUC": float(roc_auc_score(truth, chance)) if both else np.nan,
         "F1": float(f1_score(truth, chance >= THRESHOLD, zero_division=0.0)),
+        "ECE": expected_calibration_error(truth, chance),
     }  # fmt: skip
+
+
+def expected_calibration_error(truth: np.ndarray, chance: np.ndarray) -> float:
+    """How far chances are from how often they come true: the mean over ten bins of equal width,
+    weighted by the places in each (Guo et al. 2017).
+    """
+    place = np.minimum((chance * BINS).astype(int), BINS - 1)
+    count = np.bincount(place, minlength=BINS)
+    gap = np.bincount(place, chance - truth, minlength=BINS)
+    return float(np.abs(gap).sum() / max(count.sum(), 1))
 
 
 def scores_of(task: str, table: xr.Dataset, model: str) -> dict[str, float]:
@@ -142,6 +158,7 @@ def place_card(run: Run, models: list[str]) -> tuple[xr.Dataset, dict[str, Any]]
         "fold_kind": run.config.folds.kind,
         "rank_by": {"metric": rank, "over": "pooled"},
         "sites": int(complete.sum()),
+        "matched_sites": match_summary(run),
         "excluded": read_json(excluded_path(run)),
         "not_predicted": int((~complete).sum()),
         "models": by_model,

@@ -20,6 +20,7 @@ from stefaland.errors import Faults, bad_input
 from stefaland.normalise import Normaliser, find_transform
 from stefaland.splits import Fold
 from stefaland.tasks import TASKS, check_target, impossible_targets
+from workflows import site_targets
 from workflows.cells import cell_index, position_of, static_names, transforms
 from workflows.context import Run
 from workflows.folds import carried_fold, run_folds, with_target
@@ -48,7 +49,8 @@ def depends(run: Run) -> Any:
 
 def outputs(run: Run) -> list[Path]:
     """Folds and statistics, and the sites that were left out."""
-    return [run.folder / "folds", run.folder / "stats", excluded_path(run)]
+    return [run.folder / "folds", run.folder / "stats", excluded_path(run),
+            *site_targets.outputs(run)]  # fmt: skip
 
 
 def excluded_path(run: Run) -> Path:
@@ -89,8 +91,9 @@ def fold_statistics(
 
 
 def main(run: Run) -> dict[str, Any]:
-    """Make the folds, check them, and write the statistics of each."""
+    """Match sites to cells, make the folds, check them, and write the statistics of each."""
     config = run.config
+    site_targets.write_site_targets(run)
     finetune_cube = open_cube(run.cube(config.finetune.cube))
     finetune_cells = cell_index(run, config.finetune.cube)
     same = config.pretrain.cube == config.finetune.cube

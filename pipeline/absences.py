@@ -1,0 +1,55 @@
+"""Cells without an event, drawn where an inventory gives presences alone.
+
+Upstream: events matched to cells (`site_cells`). Downstream: `workflows.site_targets`. Equal
+numbers of both, drawn at random outside the events' reach, is the practice of susceptibility
+studies (Petschko et al. 2014, doi 10.5194/nhess-14-95-2014); an absence is a place where nothing
+was reported, not one where nothing happened.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from pipeline.crs import EARTH_RADIUS
+from pipeline.curvilinear import unit_vectors
+from pipeline.grid import TargetGrid
+from stefaland.errors import bad_input
+
+
+def draw_absences(
+    land: np.ndarray,
+    events: np.ndarray,
+    grid: TargetGrid,
+    *,
+    ratio: float,
+    buffer_km: float,
+    reach_km: float | None,
+    seed: int,
+) -> np.ndarray:
+    """Sorted flat indices of `ratio` times as many cells as have an event.
+
+    Drawn from the cells of `land`, dims (y, x), whose centres are farther than `buffer_km` from
+    every event cell's and, so that they are of surveyed ground, within `reach_km` of one. `events`
+    are flat indices. `InputError` where there are too few.
+    """
+    with_event = np.unique(events)
+    lon, lat = grid.lonlat()
+    candidates = np.setdiff1d(np.flatnonzero(land), with_event)
+    tree = cKDTree(unit_vectors(lon.ravel()[with_event], lat.ravel()[with_event]))
+    chord, _ = tree.query(unit_vectors(lon.ravel()[candidates], lat.ravel()[candidates]))
+    kilometres = 2 * np.arcsin(np.minimum(chord / 2, 1)) * EARTH_RADIUS / 1000
+    far = kilometres > buffer_km
+    if reach_km is not None:
+        far &= kilometres <= reach_km
+    candidates = candidates[far]
+    wanted = round(ratio * with_event.size)
+    if candidates.size < wanted:
+        reach = "" if reach_km is None else f" and within {reach_km:g} km of one"
+        raise bad_input(
+            "inputs.absences", f"{candidates.size} land cells farther than {buffer_km:g} km from "
+            f"every event{reach}", f"at least {wanted}, {ratio:g} for each of {with_event.size} "
+            "cells with an event", "Lower ratio or buffer_km, or raise reach_km.",
+        )  # fmt: skip
+    drawn = np.random.default_rng((seed, 0xAB5)).choice(candidates, wanted, replace=False)
+    return np.sort(drawn)
