@@ -16,7 +16,7 @@ from torch import Tensor
 from stefaland.batch import Batch
 from stefaland.config import ModelConfig
 
-PATTERNS = 4096
+PATTERNS = 1024
 BANK_SEED = 20_250_917
 ROUNDING = 1e-9
 """So that a share of 0.29 of 100 steps is 29 of them in floating point too."""
@@ -44,7 +44,7 @@ def window_mask(
     )
     # Each pattern lies in the bank twice in a row: any shift of it is `steps` values on end.
     shifted = bank.as_strided(((2 * PATTERNS - 1) * steps, steps), (1, 1))
-    rows = shifted.index_select(0, drawn + drawn.div(steps, rounding_mode="floor") * steps)
+    rows = shifted.index_select(0, drawn.add_(drawn.div(steps, rounding_mode="floor"), alpha=steps))
     return rows.view(samples, variables, steps).transpose(1, 2)
 
 
