@@ -22,7 +22,7 @@ from sklearn.metrics import (
 
 from pipeline.provenance import provenance
 from pipeline.store import open_cube
-from pipeline.texture import FRACTIONS, usda_class
+from pipeline.texture import CLASSES, FRACTIONS, usda_class
 from stefaland.metrics import paired_difference
 from workflows.cells import labelled, open_cells
 from workflows.context import Run
@@ -36,6 +36,8 @@ RANK = {"composition": "RMSE", "probability": "Brier"}
 """Both are errors: lower is better."""
 THRESHOLD = 0.5
 BINS = 10
+LEAST_SITES = 5
+"""On average, of regions that have scores of their own."""
 
 
 def heldout_places(
@@ -131,6 +133,21 @@ def scores_of(task: str, table: xr.Dataset, model: str) -> dict[str, float]:
     return probability_scores(observed, predicted)
 
 
+def place_groups(table: xr.Dataset) -> dict[str, np.ndarray]:
+    """Labels of the sites by which a scorecard has tables: folds, regions that hold several sites,
+    and the observed USDA class of soil texture.
+    """
+    groups = {"folds": table["fold"].values}
+    regions = table["region"].values.astype(str)
+    if np.unique(regions).size <= regions.size / LEAST_SITES:
+        groups["regions"] = regions
+    names = [str(name) for name in table["part"].values]
+    if set(names) == set(FRACTIONS):
+        codes = usda_class(*(table["observed"].sel(part=part).values for part in FRACTIONS))
+        groups["classes"] = np.array([CLASSES[code - 1] for code in codes], dtype=str)
+    return groups
+
+
 def place_card(run: Run, models: list[str]) -> tuple[xr.Dataset, dict[str, Any]]:
     """The held-out places and the scorecard of all models on them."""
     task = run.config.finetune.task
@@ -141,12 +158,12 @@ def place_card(run: Run, models: list[str]) -> tuple[xr.Dataset, dict[str, Any]]
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*not well-defined.*")
         for model in models:
-            by_model[model] = {
-                "pooled": scores_of(task, table, model),
-                "folds": {
-                    fold: scores_of(task, table.isel(site=table["fold"].values == fold), model)
-                    for fold in np.unique(table["fold"].values).tolist()
-                },
+            by_model[model] = {"pooled": scores_of(task, table, model)} | {
+                name: {
+                    label: scores_of(task, table.isel(site=labels == label), model)
+                    for label in np.unique(labels).tolist()
+                }
+                for name, labels in place_groups(table).items()
             }
     rank = RANK[task]
     gap = table["predicted"].values - table["observed"].values

@@ -40,6 +40,9 @@ def test_texture_from_config_to_report(tmp_path: Path) -> None:
         scores = card["models"][model]["pooled"]
         assert 0.02 < scores["RMSE"] < 0.2
         assert {"R2 clay", "accuracy", "macro F1"} <= set(scores)
+    by_class = card["models"]["stefaland"]["classes"]
+    assert {"loam", "sandy loam"} <= set(by_class) <= set(CLASSES)
+    assert "regions" not in card["models"]["stefaland"], "every pixel is a region of its own"
     # A mean of the training pixels knows nothing of a held-out one.
     assert abs(card["models"]["climatology"]["pooled"]["R2 sand"]) < 0.1
     page = (tmp_path / "conus_texture" / "report.html").read_text()
