@@ -1,8 +1,8 @@
 """Maps as true Cloud Optimized GeoTIFFs: written by GDAL's COG driver, then reopened and compared.
 
-Upstream: `mosaic`, `bands`. Beside the files: `style` (.qml), `preview` (.png), `stac`. An array
-in memory is read where it lies; a large lazy one streams through an uncompressed scratch file, so
-that memory does not grow with the raster.
+Upstream: `mosaic`, `bands`. Beside the files: `style` (.qml), `preview` (.png), `stac`. Values go
+window by window into an uncompressed scratch file that gets the overviews band by band, so that
+memory does not grow with the raster: the COG driver's own overviews, of all bands at once, do.
 
 Missing values of float maps are NaN, tagged as nodata. GDAL since 2.x and QGIS both leave NaN out
 of statistics, overviews and drawing with or without the tag, and arithmetic that forgets the tag
@@ -11,11 +11,11 @@ gives NaN; a number such as -9999 would give a plausible mean.
 
 from __future__ import annotations
 
+import ctypes
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,6 +24,7 @@ import pyproj
 import rasterio
 import rasterio.shutil
 import xarray as xr
+from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from pipeline.atomic import scratch_folder
@@ -37,8 +38,8 @@ Kind = Literal["continuous", "categorical"]
 MAX_BLOCK = 512
 _TILE_BYTES = 16 * 2**20  # of one uncompressed tile with all its bands, which readers hold whole
 _WINDOW_BYTES = 48 * 2**20
-_CACHE_BYTES = 128 * 2**20
-_LOADED_BYTES = 256 * 2**20  # lazy maps up to this size are read whole, larger ones streamed
+_CACHE_BYTES = 64 * 2**20
+_LOADED_BYTES = 64 * 2**20  # lazy maps up to this size are read whole, larger ones streamed
 _COMPARED_BYTES = 64 * 2**20  # larger files are compared with their source in five windows
 
 
@@ -79,23 +80,27 @@ def write_cog(
         "transform": grid.transform, "tiled": True, "blockxsize": block, "blockysize": block,
         "interleave": "band", "BIGTIFF": "IF_SAFER",
     }  # fmt: skip
+    resampling = Resampling.average if kind == "continuous" else Resampling.mode
+    workers = threads or len(os.sched_getaffinity(0))
     with (
         scratch_folder(path) as folder,
-        rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, GDAL_MEM_ENABLE_OPEN="YES"),
+        rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, GDAL_NUM_THREADS=workers),
     ):
         cog = folder / path.name
-        with _source(da, profile, folder / "scratch.tif") as raster:
+        with rasterio.open(folder / "scratch.tif", "w+", **profile) as raster:
             describe(raster, da, names, units, metadata or {})
             if legend is not None and kind == "categorical" and bands == 1:
                 raster.write_colormap(1, legend.colour_table)
-            _stream(raster, da, block, path.name, threads)
+            _stream(raster, da, block, path.name, workers)
+            _give_back()
+            raster.build_overviews(overview_factors(grid.shape, block), resampling)
+            _give_back()
             options = {
                 "BLOCKSIZE": block,
                 "COMPRESS": "DEFLATE",
                 "LEVEL": level,
                 "PREDICTOR": "YES" if kind == "continuous" else "NO",
-                "OVERVIEW_RESAMPLING": "AVERAGE" if kind == "continuous" else "MODE",
-                "NUM_THREADS": threads or "ALL_CPUS",
+                "NUM_THREADS": workers,
                 "BIGTIFF": "IF_SAFER",
             }
             rasterio.shutil.copy(raster, cog, driver="COG", **options)
@@ -109,36 +114,15 @@ def write_cog(
     return path
 
 
-def _is_ready(da: xr.DataArray, profile: Mapping[str, Any]) -> bool:
-    """Whether GDAL can read the array where it lies in memory."""
-    return (
-        isinstance(da.variable._data, np.ndarray)
-        and da.dtype == profile["dtype"]
-        and da.values.flags.c_contiguous
-        and (da.dtype.kind != "f" or math.isnan(profile["nodata"]))
-    )
+def _give_back() -> None:
+    """Hand freed memory back to the system, where the C library can.
 
-
-@contextmanager
-def _source(da: xr.DataArray, profile: dict[str, Any], scratch: Path) -> Iterator[Any]:
-    """What the COG is copied from: the array itself where it is ready, else a scratch file."""
-    if not _is_ready(da, profile):
-        with rasterio.open(scratch, "w+", **profile) as raster:
-            yield raster
-        return
-    corners = "/".join(repr(float(v)) for v in profile["transform"].to_gdal())
-    about = {
-        "DATAPOINTER": da.values.__array_interface__["data"][0],
-        "PIXELS": profile["width"],
-        "LINES": profile["height"],
-        "BANDS": profile["count"],
-        "DATATYPE": {"float32": "Float32", "uint8": "Byte"}[profile["dtype"]],
-        "GEOTRANSFORM": corners,
-    }
-    name = "MEM:::" + ",".join(f"{key}={value}" for key, value in about.items())
-    with rasterio.open(name, "r+") as raster:
-        raster.crs, raster.nodata = profile["crs"], profile["nodata"]
-        yield raster
+    glibc keeps what each step freed, in pieces too small for the next one's buffers, so that the
+    resident set would grow with the map although the memory in use does not.
+    """
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
+    if trim is not None:
+        trim(0)
 
 
 def block_size(shape: tuple[int, int], bands: int, itemsize: int) -> int:
@@ -147,6 +131,14 @@ def block_size(shape: tuple[int, int], bands: int, itemsize: int) -> int:
     while block > 128 and (block >= max(shape) or block**2 * bands * itemsize > _TILE_BYTES):
         block //= 2
     return block
+
+
+def overview_factors(shape: tuple[int, int], block: int) -> list[int]:
+    """Factors of a COG's overviews: until one block holds the map, as GDAL's COG driver has it."""
+    factors: list[int] = []
+    while max(shape) // (factors[-1] if factors else 1) > block:
+        factors.append(2 * factors[-1] if factors else 2)
+    return factors
 
 
 def same_value(first: float | None, second: float | None) -> bool:
@@ -233,19 +225,18 @@ def read_window(da: xr.DataArray, window: Window) -> np.ndarray:
     return values if values.ndim == 3 else values[None]
 
 
-def _stream(raster: Any, da: xr.DataArray, block: int, where: str, threads: int | None) -> None:
-    """Copy the values to the raster, unless it is the map itself; set its exact statistics."""
+def _stream(raster: Any, da: xr.DataArray, block: int, where: str, workers: int) -> None:
+    """Copy the values to the raster; set its exact statistics."""
     statistics = [BandStatistics() for _ in range(raster.count)]
     dtype, nodata = np.dtype(raster.dtypes[0]), [raster.nodata] * raster.count
-    with ThreadPoolExecutor(threads or len(os.sched_getaffinity(0))) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         for window in _windows(raster.shape, raster.count, dtype.itemsize, block):
             values = read_window(da, window).astype(dtype, copy=False)
             try:
                 list(pool.map(BandStatistics.add, statistics, values, nodata))
             except ValueError as error:
                 raise bad_input(where, str(error), "finite values or NaN") from None
-            if raster.driver != "MEM":
-                raster.write(_stored(values, raster.nodata), window=window)
+            raster.write(_stored(values, raster.nodata), window=window)
     for number, of_band in enumerate(statistics, start=1):
         raster.update_tags(number, **of_band.tags(raster.height * raster.width))
 

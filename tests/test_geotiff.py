@@ -295,3 +295,45 @@ def test_a_lazy_map_gives_the_same_file(
     assert lazy.read_bytes() == (published / "large.tif").read_bytes()
     half = write_cog(tmp_path / "half.tif", large().astype("float64"), LARGE)
     assert half.read_bytes() == lazy.read_bytes()
+
+
+ODD = TargetGrid.from_bounds("odd", "EPSG:4326", (-100, 0, 10.7, 51.3), 0.1)  # 513 x 1107
+
+
+@pytest.mark.parametrize("kind", ["continuous", "categorical"])
+def test_a_streamed_map_has_the_same_bytes_where_no_power_of_two_divides_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: geotiff.Kind
+) -> None:
+    rng = np.random.default_rng(3)
+    values = rng.normal(size=(3, *ODD.shape)).astype(np.float32)
+    values[rng.random(values.shape) < 0.3] = np.nan
+    if kind == "categorical":
+        values = rng.choice([1, 2, 3, 12, 255], (1, *ODD.shape)).astype(np.uint8)
+    da = xr.DataArray(values, dims=("band", "y", "x"), name="map")
+    own = write_cog(tmp_path / "own.tif", da, ODD, kind=kind)
+    monkeypatch.setattr(geotiff, "_LOADED_BYTES", 0)
+    streamed = write_cog(tmp_path / "streamed.tif", da.chunk({"y": 100}), ODD, kind=kind)
+    assert streamed.read_bytes() == own.read_bytes()
+    assert cog_validate(own, strict=True, quiet=True)[0]
+    with rasterio.open(own) as raster:
+        assert raster.overviews(1) == [2, 4]
+
+
+def test_overviews_are_those_of_gdals_driver_where_powers_of_two_divide_the_map(
+    published: Path, tmp_path: Path
+) -> None:
+    profile = {"driver": "COG", "dtype": "float32", "count": 3, "height": 480, "width": 1200}
+    with rasterio.open(
+        tmp_path / "gdal.tif", "w", **profile, nodata=np.nan, crs=LARGE.crs, BLOCKSIZE=512,
+        transform=LARGE.transform, overview_resampling="average",
+    ) as raster:  # fmt: skip
+        raster.write(large().values)
+    with rasterio.open(tmp_path / "gdal.tif") as raster:
+        factors = raster.overviews(1)
+    assert factors == geotiff.overview_factors(LARGE.shape, 512)
+    for level in range(len(factors)):
+        with (
+            rasterio.open(tmp_path / "gdal.tif", overview_level=level) as gdals,
+            rasterio.open(published / "large.tif", overview_level=level) as ours,
+        ):
+            np.testing.assert_array_equal(ours.read(), gdals.read())
