@@ -41,8 +41,8 @@ def write_map_zarr(
     """Write the one variable of `ds`, dims (time, y, x) or (y, x), and its overviews; or nothing.
 
     Floats are float32 with NaN, integers uint8 with 255. Quantities are averaged over the valid
-    cells of 2 x 2, classes take the most frequent (the lowest code where equal). Memory is a strip
-    of chunks. `InputError` where there is not exactly one variable on `grid`.
+    cells of 2 x 2, classes take the most frequent, as in GDAL's overviews of a COG. Memory is a
+    strip of chunks. `InputError` where there is not exactly one variable on `grid`.
     """
     path = Path(path)
     da = _only_variable(path.name, ds, grid)
@@ -220,11 +220,16 @@ def halved(block: np.ndarray) -> np.ndarray:
 
 
 def _most_frequent(quads: np.ndarray) -> np.ndarray:
-    """The most frequent valid code of four, the lowest of equals; 255 where none is valid."""
-    votes = (quads[:, None] == quads[None]).sum(axis=0).astype(np.int16)
+    """The most frequent valid code of four; 255 where none is valid.
+
+    Of equals the one whose last cell comes first, which is GDAL's rule: the overviews of a COG show
+    the same classes.
+    """
+    same = quads[:, None] == quads[None]
+    votes = same.sum(axis=0).astype(np.int8)
     votes[quads == NODATA_CODE] = 0
-    # More votes first, then the lower code.
-    best = (votes * 256 + (255 - quads.astype(np.int16))).argmax(axis=0)
+    last = 3 - same[::-1].argmax(axis=0).astype(np.int8)
+    best = (votes * 4 - last).argmax(axis=0)
     return np.take_along_axis(quads, best[None], axis=0)[0]
 
 
