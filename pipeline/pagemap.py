@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import base64
 import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +34,15 @@ def page_product(
     maps: Sequence[tuple[Path, Legend, str]],
     cells: int,
     *,
+    spreads: Mapping[int, int] | None = None,
     outlines: Path | None = None,
     outlines_of: xr.DataArray | None = None,
 ) -> dict[str, Any]:
     """One product for the page: its maps (COG, legend, title), all on one grid, as JSON values.
 
     Takes the finest overview of which all maps together have at most `cells` cells, so that the
-    page is small however large the map. `outlines` is a vector file, drawn around `outlines_of`.
+    page is small however large the map. `spreads` says which of them is the spread of which: number
+    of a map to number of its spread. `outlines` is a vector file, drawn around `outlines_of`.
     """
     with rasterio.open(maps[0][0]) as raster:
         shape, transform, crs = raster.shape, raster.transform, raster.crs
@@ -49,6 +51,9 @@ def page_product(
     height, width = (-(-side // factor) for side in shape)
     transform = transform @ Affine.scale(factor)
     lines = read_outlines(outlines, outlines_of) if outlines_of is not None else []
+    layers = [page_layer(path, legend, title, factor) for path, legend, title in maps]
+    for number, spread in (spreads or {}).items():
+        layers[number]["spread"] = spread
     return {
         "name": name,
         "width": width,
@@ -56,7 +61,7 @@ def page_product(
         "factor": factor,
         "lattice": lonlat_lattice(transform, crs, height, width),
         "outlines": pixel_lines(lines, transform, height, width),
-        "layers": [page_layer(path, legend, title, factor) for path, legend, title in maps],
+        "layers": layers,
     }
 
 
@@ -80,6 +85,7 @@ def page_layer(path: Path, legend: Legend, title: str, factor: int) -> dict[str,
     codes, low, step = quantised(values)
     return {
         "title": title,
+        "spread": None,
         "file": path.name,
         "kind": legend.kind,
         "units": units,

@@ -71,6 +71,12 @@ PAGE
   found.series = JSON.parse(root.dataset.series);
   found.readout = part("readout").textContent;
   found.chartHeight = part("series").getBoundingClientRect().height;
+  found.around = JSON.parse(root.dataset.band);
+  const drawn = (name) => [...part("series").querySelectorAll(name)];
+  found.polygons = drawn("polygon").map((polygon) =>
+    polygon.getAttribute("points").split(" ").map((pair) => pair.split(",").map(Number)));
+  found.words = drawn("text").map((of) => of.textContent);
+  found.circles = drawn("circle").map((of) => Number(of.getAttribute("cy")));
   found.points = part("series").querySelectorAll("circle").length;
   click(...sea);
   found.nothing = part("readout").textContent;
@@ -90,6 +96,9 @@ PAGE
   found.flagColour = pixel(...at);
   found.timeless = part("time").hidden;
   found.classes = part("legend").querySelectorAll(".viewer-swatch").length;
+  await choose("layer", "2");
+  click(...at);
+  found.ofSpread = [part("series").querySelectorAll("polygon").length, root.dataset.band];
   await choose("layer", "0");
   await choose("product", "1");
   click(...centre(30, 48, 60, 96));
@@ -118,12 +127,15 @@ def products(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]
     for name, grid in (("degrees", GRID), ("albers", ALBERS)):
         ds = field(grid)
         maps = []
-        for variable, legend in ((TARGET, "soil_moisture"), ("quality_flag", "quality_flag")):
+        for variable, legend in (
+            (TARGET, "soil_moisture"), ("quality_flag", "quality_flag"),
+            (f"{TARGET}_spread", "soil_moisture"),
+        ):  # fmt: skip
             of = named_legend(legend)
             path = folder / f"{name}_{variable}.tif"
             write_cog(path, ds[variable], grid, kind=of.kind, legend=of, units=of.units)
             maps.append((path, of, variable))
-        made.append(page_product(name, maps, 10**6))
+        made.append(page_product(name, maps, 10**6, spreads={0: 2}))
     return made
 
 
@@ -231,6 +243,26 @@ def test_a_click_shows_the_series_of_that_cell(found):
     assert f"{abs(GRID.y[ROW]):.2f}° N, {abs(GRID.x[COL]):.2f}° W" in found["readout"]
     assert f"July: {wanted[6]:.4g} m3 m-3" in found["readout"]
     assert "no value" in found["nothing"]
+
+
+@needs_chromium
+def test_the_series_lies_in_the_band_of_its_spread(found):
+    mean, spread = (field()[name].values[:, ROW, COL] for name in (TARGET, f"{TARGET}_spread"))
+    wanted = np.stack([mean - 1.64 * spread, mean + 1.64 * spread], axis=1)
+    np.testing.assert_allclose(found["around"], wanted, atol=1e-5)
+    (polygon,) = found["polygons"]
+    assert len(polygon) == 24
+    heights = np.array(polygon)[:, 1]
+    above, below = heights[:12], heights[12:][::-1]
+    # Down is more on a screen; the band is as wide as its ends are apart on the value axis.
+    assert (above < found["circles"]).all()
+    assert (found["circles"] < below).all()
+    per_value = (below - above) / (wanted[:, 1] - wanted[:, 0])
+    np.testing.assert_allclose(per_value, per_value[0], rtol=0.01)
+    assert above.min() >= 15
+    assert below.max() <= 155
+    assert "shaded: mean ± 1.64 spread" in found["words"]
+    assert found["ofSpread"] == [0, "[]"]  # the spread has none itself
 
 
 @needs_chromium

@@ -11,6 +11,7 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
+from pipeline.mosaic import SPREAD
 from pipeline.pagemap import page_product
 from workflows.context import Run
 from workflows.map_layers import layers
@@ -32,10 +33,17 @@ def viewer(run: Run) -> Markup:
     for product in settings.products:
         of = layers(run, product)
         maps = [(layer.path("tif"), layer.legend, layer.title) for layer in of]
-        cells = PAGE_CELLS // len(settings.products)
+        number = {layer.variable: i for i, layer in enumerate(of)}
         products.append(
-            page_product(product.suffix, maps, cells, outlines=outlines, outlines_of=of[0].da)
-        )
+            page_product(
+                product.suffix, maps, PAGE_CELLS // len(settings.products),
+                spreads={
+                    i: number[f"{name}{SPREAD}"]
+                    for name, i in number.items() if f"{name}{SPREAD}" in number
+                },
+                outlines=outlines, outlines_of=of[0].da,
+            )
+        )  # fmt: skip
     return viewer_html(products)
 
 

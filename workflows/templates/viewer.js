@@ -140,9 +140,38 @@
     return stop ? stop[2] : `class ${value}`;
   }
 
-  function series() {
+  const WIDTH = 1.64; // spreads either side: 90 % where errors are normal
+
+  function series(of) {
     const { row, col } = state.cell;
-    return layer().bands.map((_, band) => valueAt(layer(), band, row, col));
+    return of.bands.map((_, band) => valueAt(of, band, row, col));
+  }
+
+  // The map's spread, where it has one of as many dates.
+  function spreadOf(of) {
+    const found = of.spread === null ? null : product().layers[of.spread];
+    return found && found.bands.length === of.bands.length ? found : null;
+  }
+
+  // [low, high] of each date; NaN where there is no spread.
+  function bandAround(values, spread) {
+    return values.map((value, i) => [value - WIDTH * spread[i], value + WIDTH * spread[i]]);
+  }
+
+  // One polygon for each run of dates that have a band.
+  function drawBand(chart, band, x, y) {
+    let run = [];
+    const close = () => {
+      const above = run.map((i) => `${x(i).toFixed(1)},${y(band[i][1]).toFixed(1)}`);
+      const below = run.map((i) => `${x(i).toFixed(1)},${y(band[i][0]).toFixed(1)}`).reverse();
+      if (run.length > 1) {
+        chart.append(svg("polygon", { points: [...above, ...below].join(" "), fill: "#0b6e99", "fill-opacity": 0.18 }));
+      }
+      run = [];
+    };
+    band.forEach(([low], i) => Number.isNaN(low) ? close() : run.push(i));
+    close();
+    chart.append(svg("text", { x: 1080, y: 12, "text-anchor": "end" }, `shaded: mean ± ${WIDTH} spread`));
   }
 
   function svg(name, attributes, words) {
@@ -152,14 +181,15 @@
     return element;
   }
 
-  function drawSeries(values) {
+  function drawSeries(values, band) {
     const chart = part("series"), valid = values.filter((value) => !Number.isNaN(value));
     chart.replaceChildren();
     // An SVG element has no property `hidden`, only the attribute.
     const none = layer().bands.length < 2 || !valid.length || layer().kind !== "continuous";
     chart.toggleAttribute("hidden", none);
     if (none) return;
-    let low = Math.min(...valid), high = Math.max(...valid);
+    const ends = [...valid, ...band.flat().filter((value) => !Number.isNaN(value))];
+    let low = Math.min(...ends), high = Math.max(...ends);
     if (low === high) [low, high] = [low - 0.5, high + 0.5];
     const x = (i) => 70 + (980 * i) / (values.length - 1);
     const y = (value) => 150 - (130 * (value - low)) / (high - low);
@@ -167,6 +197,7 @@
       chart.append(svg("line", { x1: 70, x2: 1080, y1: y(value), y2: y(value), stroke: "#d9e0e6" }));
       chart.append(svg("text", { x: 64, y: y(value) + 4, "text-anchor": "end" }, value.toPrecision(3)));
     }
+    if (band.length) drawBand(chart, band, x, y);
     let path = "", pen = "M";
     values.forEach((value, i) => {
       if (Number.isNaN(value)) { pen = "M"; return; }
@@ -189,13 +220,15 @@
       part("series").toggleAttribute("hidden", true);
       return;
     }
-    const values = series(), of = layer();
+    const of = layer(), values = series(of), spread = spreadOf(of);
+    const band = spread ? bandAround(values, series(spread)) : [];
     root.dataset.series = JSON.stringify(values);
+    root.dataset.band = JSON.stringify(band);
     const mean = product().factor > 1 && of.kind === "continuous"
       ? ` (mean of ${product().factor} × ${product().factor} cells of the map)` : "";
     words.textContent =
       `${place(state.cell)} · ${of.bands[state.band]}: ${text(of, values[state.band])}${mean}`;
-    drawSeries(values);
+    drawSeries(values, band);
   }
 
   function legend() {
@@ -241,6 +274,7 @@
     root.removeAttribute("data-ready");
     const wanted = layer();
     await unpack(wanted);
+    if (spreadOf(wanted)) await unpack(spreadOf(wanted));
     if (wanted !== layer()) return; // another was chosen meanwhile
     state.band = Math.min(state.band, wanted.bands.length - 1);
     slider.max = wanted.bands.length - 1;
