@@ -130,8 +130,11 @@ class Convolution(nn.Module):
 
     def forward(self, h: Tensor, x: Tensor, c: Tensor) -> Tensor:
         """[B, T, d]."""
+        first, relu, dropout, second = self.mix
         inputs = torch.cat([h, beside(x, c)], -1).transpose(1, 2)
-        mixed: Tensor = self.mix(inputs).transpose(1, 2)
+        # Features last, as everywhere: a draw of MC dropout leaves out features, not days.
+        inner = dropout(relu(first(inputs)).transpose(1, 2)).transpose(1, 2)
+        mixed: Tensor = second(inner).transpose(1, 2)
         return h + mixed
 
 

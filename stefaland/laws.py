@@ -110,7 +110,8 @@ def _physical(member: Member, found: Prediction) -> Law:
         quantiles = normaliser.inverse(levels, names).movedim(-2, -1)
         mean, spread = moments(quantiles)
         return Law(mean.cpu(), spread.cpu(), quantiles.cpu())
-    if found.scale is None:
+    if found.scale is None or member.task != "regression":
+        # Draws of MC dropout give chances and shares a scale too.
         mean = normaliser.inverse(found.mean, names)
         if calibration.temperature is not None:
             mean = tempered(member.task, mean, calibration.temperature)

@@ -36,7 +36,7 @@ def test_the_adapters_of_the_spec_are_there() -> None:
     with pytest.raises(InputError, match='Did you mean "gated"'):
         make_adapter("gatd", 8, 2, 2)
     with pytest.raises(InputError, match="point, gaussian"):
-        make_head("quantile", 8, 1)
+        make_head("tweedie", 8, 1)
 
 
 @pytest.mark.parametrize("name", sorted(NAMES))

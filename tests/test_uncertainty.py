@@ -14,13 +14,14 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import ndtri
 from scipy.stats import norm
 
+from stefaland.adapters import make_adapter
 from stefaland.calibration import Calibration, Held, calibrate, tempered
 from stefaland.config import FinetuneConfig, model_preset
 from stefaland.dataset import fit_normaliser
 from stefaland.finetune import finetune, load_member
 from stefaland.heads import GaussianHead, Prediction, QuantileHead
 from stefaland.losses import finetune_loss
-from stefaland.mc_dropout import dropouts, sampled
+from stefaland.mc_dropout import dropouts, left_out, sampled
 from stefaland.metrics import gaussian_crps
 from stefaland.predict import predict_cells
 from stefaland.quantiles import (
@@ -206,6 +207,25 @@ def test_mc_dropout_is_the_same_in_every_pass_and_widens_the_spread(
     assert np.nanmax(np.abs(whole["mean"] - plain["mean"])) > 0
 
 
+@pytest.mark.parametrize("name", ["dual_residual", "convolution"])
+def test_a_draw_leaves_out_the_same_features_of_every_cell_and_day(name: str) -> None:
+    torch.manual_seed(1)
+    adapter = make_adapter(name, 64, 3, 5).eval()
+    seen: list[tuple[torch.Tensor, torch.Tensor]] = []
+    h, x, c = torch.randn(4, 50, 64), torch.randn(4, 50, 3), torch.randn(4, 5)
+    with torch.inference_mode(), left_out(adapter, 3):
+        # After the draw's own hook, so that it sees what is passed on.
+        for module in dropouts(adapter):
+            module.register_forward_hook(lambda _, i, out: seen.append((i[0], out)))
+        adapter(h, x, c)
+    gone = [((out == 0) & (before != 0)).flatten(0, -2) for before, out in seen]
+    assert {mask.shape[-1] % 64 for mask in gone} == {0}, "features, not days"
+    assert any(bool(mask.any()) for mask in gone)
+    for mask, (before, _) in zip(gone, seen, strict=True):
+        kept = ((before != 0).flatten(0, -2) & ~mask).any(0)
+        assert not bool((mask.any(0) & kept).any())
+
+
 def test_a_draw_is_a_mixture_over_features_left_out() -> None:
     torch.manual_seed(0)
     model = torch.nn.Sequential(torch.nn.Dropout(0.5), GaussianHead(16, 1)).eval()
@@ -218,6 +238,23 @@ def test_a_draw_is_a_mixture_over_features_left_out() -> None:
     assert bool((mixed.scale > 0).all())
     assert torch.equal(sampled(model, features, 3).mean, sampled(model, features, 3).mean)
     assert torch.equal(sampled(model, features, 0).mean, plain.mean)
+
+
+@pytest.mark.parametrize("samples", [0, 4])
+def test_a_temperature_holds_with_and_without_mc_dropout(
+    tmp_path: Path, given_data, samples: int
+) -> None:
+    data, fold, normaliser, model_config = given_data
+    wet = (data.target > data.target.nanmedian()).float()
+    one, held = _trained(
+        tmp_path / "chance", (replace(data, target=wet), fold, normaliser, model_config),
+        task="probability", dropout=0.3, mc_samples=samples,
+    )  # fmt: skip
+    plain = predict_cells([replace(one, calibration=Calibration())], held)["mean"][:, 10:]
+    cool = replace(one, calibration=Calibration(temperature=2.5))
+    found = predict_cells([cool], held)["mean"][:, 10:]
+    np.testing.assert_allclose(found, tempered("probability", plain, 2.5), rtol=1e-5)
+    assert np.abs(found - plain).max() > 1e-3
 
 
 def test_a_loss_of_other_heads_is_refused() -> None:
