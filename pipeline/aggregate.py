@@ -19,7 +19,7 @@ import xarray as xr
 from stefaland.errors import bad_input, nearest_name
 
 AGGREGATES = ("none", "monthly", "seasonal", "annual", "mean", "climatology", "anomaly")
-"""Names that `aggregate` takes, besides percentiles such as `p10`."""
+"""Names that `aggregate` takes, besides percentiles such as `p10` or `p10,p50,p90`."""
 
 PERIODS = {"monthly": "month", "seasonal": "season", "annual": "year"}
 """What the time axis of an aggregate says in its attribute `period`."""
@@ -39,11 +39,25 @@ _CF_PERCENTILES = {0: "minimum", 50: "median", 100: "maximum"}
 
 def check_aggregate(how: str) -> str:
     """`how` itself; `InputError` where there is no such aggregate."""
-    percent = re.fullmatch(r"p(\d{1,2}|100)", how)
-    if how not in AGGREGATES and not percent:
-        expected = f"one of {', '.join(AGGREGATES)}, or a percentile such as p10"
+    parts = how.split(",")
+    percents = [int(part[1:]) for part in parts if re.fullmatch(r"p(\d{1,2}|100)", part)]
+    if how in AGGREGATES:
+        return how
+    if len(percents) < len(parts):
+        expected = f"one of {', '.join(AGGREGATES)}, or percentiles such as p10"
         raise bad_input("aggregate", f'"{how}"', expected, nearest_name(how, AGGREGATES))
+    if percents != sorted(set(percents)):
+        raise bad_input("aggregate", f'"{how}"', "percentiles in order, each once")
     return how
+
+
+def percentile_bands(how: str) -> tuple[str, ...]:
+    """Names of the bands of an aggregate of several percentiles; none of any other aggregate."""
+    return tuple(how.split(",")) if "," in how else ()
+
+
+def _percents(how: str) -> list[int]:
+    return [int(part[1:]) for part in how.split(",")] if how[0] == "p" else []
 
 
 def aggregate_attrs(attrs: Mapping[str, Any], how: str) -> dict[str, Any]:
@@ -56,20 +70,26 @@ def aggregate_attrs(attrs: Mapping[str, Any], how: str) -> dict[str, Any]:
     kept = dict(attrs)
     if how == "none":
         return kept
-    percent = int(how[1:]) if how[0] == "p" else None
-    name = _NAMES[how] if percent is None else f"percentile {percent} over time"
+    percents = _percents(how)
+    if percents:
+        numbers = ", ".join(map(str, percents))
+        name = f"percentile{'s' if len(percents) > 1 else ''} {numbers} over time"
+    else:
+        name = _NAMES[how]
     if "long_name" in kept:
         kept["long_name"] = f"{kept['long_name']}, {name}"
     if how == "anomaly":
         return {k: v for k, v in kept.items() if k not in ("standard_name", "valid_range")}
-    method = "mean" if percent is None else _CF_PERCENTILES.get(percent)
-    if method:
+    method = "mean" if not percents else _CF_PERCENTILES.get(percents[0])
+    if method and len(percents) < 2:
         kept["cell_methods"] = f"{kept.get('cell_methods', '')} time: {method}".strip()
     return kept
 
 
 def aggregate(da: xr.DataArray, how: str, min_valid_share: float = MIN_VALID_SHARE) -> xr.DataArray:
-    """The aggregate of `da`, dims (time, y, x); "mean" and percentiles have dims (y, x).
+    """The aggregate of `da`, dims (time, y, x); "mean" and a percentile have dims (y, x).
+
+    Several percentiles ("p10,p50,p90") have dims (band, y, x), with their names along "band".
 
     `monthly`, `seasonal` and `annual` are means of each period of the series (seasons are DJF,
     MAM, JJA, SON; a December belongs to the next year's winter), dated by its first day;
@@ -85,7 +105,7 @@ def aggregate(da: xr.DataArray, how: str, min_valid_share: float = MIN_VALID_SHA
     if how == "mean":
         return _finish(_mean(da.values, weight, min_valid_share), da, how)
     if how[0] == "p":
-        return _finish(_percentile(da.values, int(how[1:]), min_valid_share), da, how)
+        return _finish(_percentiles(da.values, _percents(how), min_valid_share), da, how)
     labels = _labels(da["time"], "climatology" if how == "anomaly" else how)
     groups = np.unique(labels)
     means = np.stack(
@@ -149,18 +169,24 @@ def _mean(values: np.ndarray, weight: np.ndarray, least: float) -> np.ndarray:
     return np.where(enough, total / np.where(enough, share, 1), np.nan).astype(np.float32)
 
 
-def _percentile(values: np.ndarray, percent: int, least: float) -> np.ndarray:
+def _percentiles(values: np.ndarray, percents: list[int], least: float) -> np.ndarray:
+    """Percentiles over the first axis; a leading axis of them where there are several."""
     enough = (~np.isnan(values)).mean(axis=0) >= least
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="All-NaN slice")
-        found = np.nanpercentile(values, percent, axis=0)
-    return np.where(enough, found, np.nan).astype(np.float32)
+        found = np.nanpercentile(values, percents, axis=0)
+    kept = np.where(enough, found, np.nan).astype(np.float32)
+    return kept if len(percents) > 1 else kept[0]
 
 
 def _finish(values: np.ndarray, da: xr.DataArray, how: str) -> xr.DataArray:
     coords = {dim: da[dim] for dim in ("y", "x") if dim in da.coords}
     attrs = aggregate_attrs(da.attrs, how)
     time = aggregated_time(da["time"], how)
+    if bands := percentile_bands(how):
+        coords["band"] = xr.DataArray(np.array(bands), dims="band")
+        dims = ("band", "y", "x")
+        return xr.DataArray(values, dims=dims, coords=coords, name=da.name, attrs=attrs)
     if time is None:
         return xr.DataArray(values, dims=("y", "x"), coords=coords, name=da.name, attrs=attrs)
     coords["time"] = time

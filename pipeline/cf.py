@@ -38,7 +38,9 @@ def write_map_zarr(
     attrs: Mapping[str, Any] | None = None,
     overviews: bool = True,
 ) -> Path:
-    """Write the one variable of `ds`, dims (time, y, x) or (y, x), and its overviews; or nothing.
+    """Write the one variable of `ds` and its overviews, or nothing.
+
+    Its dims are (y, x), perhaps after "time" or "band", along which its coordinate names the bands.
 
     Floats are float32 with NaN, integers uint8 with 255. Quantities are averaged over the valid
     cells of 2 x 2, classes take the most frequent, as in GDAL's overviews of a COG. Memory is a
@@ -90,8 +92,8 @@ def _only_variable(where: str, ds: xr.Dataset | xr.DataArray, grid: TargetGrid) 
                    "GDAL shows several as subdatasets")  # fmt: skip
         faults.raise_if_any()
     da = arrays[0]
-    if da.dims not in (("y", "x"), ("time", "y", "x")):
-        faults.add(where, f"dims {da.dims}", "dims (y, x) or (time, y, x)")
+    if da.dims not in (("y", "x"), ("time", "y", "x"), ("band", "y", "x")):
+        faults.add(where, f"dims {da.dims}", "dims (y, x), (time, y, x) or (band, y, x)")
     elif da.shape[-2:] != tuple(grid.shape):
         faults.add(where, f"shape {da.shape[-2:]}", f"the grid's shape {grid.shape}")
     if da.dtype.kind not in "f" and da.dtype != np.uint8:
@@ -145,7 +147,9 @@ def _create(
     group = zarr.create_group(str(folder), zarr_format=2, attributes=dict(attrs), overwrite=False)
     for name, coord in grid.coords().items():
         _add(group, name, np.asarray(coord.values), coord.dims, coord.attrs)
-    if da.ndim == 3:
+    if da.dims[0] == "band":
+        _add(group, "band", da["band"].values.astype(str), ("band",), {})
+    elif da.ndim == 3:
         values, time_attrs = encoded_time(da["time"])
         # CF keeps this name for a variable of bounds.
         time_attrs.pop("climatology", None)

@@ -23,6 +23,7 @@ from pipeline.aggregate import (
     aggregate_attrs,
     aggregated_time,
     check_aggregate,
+    percentile_bands,
 )
 from pipeline.cube import create_cube, write_tile
 from pipeline.grid import TargetGrid
@@ -124,9 +125,12 @@ def map_template(
     """
     time = aggregated_time(source["time"], aggregate) if "time" in source.coords else None
     steps = source.sizes.get("time", 1)  # a tile's whole series is read before it is aggregated
+    bands = percentile_bands(aggregate)
     variables = {}
     for name, da in source.data_vars.items():
         dims = da.dims if da.ndim == 2 or time is not None else ("y", "x")
+        if da.ndim == 3 and percentile_bands(_how(str(name), aggregate)):
+            dims = ("band", "y", "x")
         attrs = {k: v for k, v in da.attrs.items() if k not in ("grid_mapping", "_FillValue")}
         if da.ndim == 3:
             attrs = aggregate_attrs(attrs, _how(str(name), aggregate))
@@ -137,7 +141,7 @@ def map_template(
         tile = 512
         while tile > 64 and tile**2 * steps * 4 > _TILE_BYTES:
             tile //= 2
-    return cube_template(grid, time, variables, tile, chunk=(1, tile, tile))
+    return cube_template(grid, time, variables, tile, chunk=(1, tile, tile), bands=bands)
 
 
 def place_tile(task: MapTask, tile: Tile) -> dict[str, Any]:

@@ -45,6 +45,8 @@ def open_cube(path: str | Path) -> xr.Dataset:
     text = [name for name, da in ds.coords.items() if da.dtype.kind == "T"]
     # As plain NumPy text: few libraries know StringDType yet.
     ds = ds.assign_coords({n: ds[n].copy(data=np.array(ds[n].values.tolist(), str)) for n in text})
+    if bands := ds.attrs.get("cube", {}).get("bands"):
+        ds = ds.assign_coords(band=("band", np.array(bands, str)))
     ds.encoding["source"] = str(path)
     return ds
 

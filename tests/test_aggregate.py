@@ -70,6 +70,28 @@ def test_percentiles_are_those_of_numpy() -> None:
     )
 
 
+def test_several_percentiles_are_those_of_each_alone() -> None:
+    da = daily()
+    da[: DAYS.size // 2 + 1, 0, 0] = np.nan
+    found = aggregate(da, "p5,p50,p100")
+    assert found.dims == ("band", "y", "x")
+    assert names_of_bands(found) == ["p5", "p50", "p100"]
+    assert "time" not in found.coords
+    for name in ("p5", "p50", "p100"):
+        alone = aggregate(da, name)
+        np.testing.assert_array_equal(found.sel(band=name).values, alone.values)
+        assert np.isnan(alone.values[0, 0])
+    assert aggregate_attrs({"long_name": "t", "cell_methods": "area: mean"}, "p5,p50") == {
+        "long_name": "t, percentiles 5, 50 over time", "cell_methods": "area: mean",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("how", ["p90,p10", "p10,p10", "p10,mean", "p10,", "p101,p102"])
+def test_percentiles_are_in_order_and_nothing_else(how: str) -> None:
+    with pytest.raises(InputError, match="percentiles"):
+        check_aggregate(how)
+
+
 def test_half_a_period_must_be_valid() -> None:
     da = monthly()
     da[:6, 0, 0], da[:7, 0, 1] = np.nan, np.nan

@@ -95,3 +95,20 @@ def test_a_config_that_extends_itself_is_refused(tmp_path: Path) -> None:
 def test_a_misspelt_config_name_is_hinted() -> None:
     with pytest.raises(InputError, match='Did you mean "quickstart"'):
         find_config("quickstrat.yml")
+
+
+def test_percentiles_of_a_product_are_a_list(tmp_path: Path) -> None:
+    def aggregate(value: str) -> str:
+        child = tmp_path / "child.yml"
+        product = f"{{cube: global, suffix: low, aggregate: {value}}}"
+        child.write_text(
+            f"extends: {CONFIGS[0].parent / 'quickstart.yml'}\npublish: {{products: [{product}]}}\n"
+        )
+        return load_config(child).publish.products[0].aggregate
+
+    assert aggregate("[p10, p50, p90]") == aggregate('"p10,p50,p90"') == "p10,p50,p90"
+    assert aggregate("[p10]") == "p10"
+    with pytest.raises(InputError, match="in order"):
+        aggregate("[p90, p10]")
+    with pytest.raises(InputError, match="percentiles"):
+        aggregate("[p10, mean]")

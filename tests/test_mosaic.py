@@ -4,10 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 
 from pipeline.cf import open_map_zarr, write_map_zarr
+from pipeline.geotiff import write_cog
 from pipeline.grid import TargetGrid
+from pipeline.layers import date_layers
+from pipeline.legend import named_legend
 from pipeline.mosaic import (
     aggregated,
     create_map,
@@ -187,3 +191,31 @@ def test_spreads_are_never_taken_for_quantities() -> None:
     mean = np.average(series + 1.0, axis=0, weights=weight)
     np.testing.assert_allclose(low["q_spread"], mean, rtol=1e-6)
     assert aggregated(ds, "annual").sizes["time"] == 2
+
+
+def test_several_percentiles_are_bands_by_name_in_every_file(
+    prediction: Path, tmp_path: Path
+) -> None:
+    for tile in (512, 48):
+        mosaic(prediction, GRID, tmp_path / f"{tile}.zarr", aggregate="p10,p50,p90", tile=tile)
+    ds = loaded(tmp_path / "512.zarr")
+    xr.testing.assert_identical(loaded(tmp_path / "48.zarr"), ds)
+    assert "time" not in ds.dims
+    assert ds[TARGET].dims == ("band", "y", "x")
+    assert ds[f"{TARGET}_spread"].dims == ("y", "x")
+    attrs = open_cube(tmp_path / "512.zarr")[TARGET].attrs
+    assert attrs["long_name"] == "soil moisture, percentiles 10, 50, 90 over time"
+    wanted = np.percentile(field()[TARGET].values, [10, 50, 90], axis=0)
+    np.testing.assert_allclose(ds[TARGET].values, wanted, rtol=1e-6)
+    with rasterio.open(write_cog(tmp_path / "p.tif", ds[TARGET], GRID)) as raster:
+        assert raster.descriptions == ("p10", "p50", "p90")
+        assert "time" not in raster.tags(1)
+    path = write_map_zarr(tmp_path / "p.zarr", ds[TARGET], GRID)
+    assert open_map_zarr(path)["band"].values.tolist() == ["p10", "p50", "p90"]
+    with rasterio.open(path) as raster:
+        np.testing.assert_array_equal(raster.read(), ds[TARGET].values)
+        np.testing.assert_allclose(raster.transform, GRID.transform, rtol=0, atol=1e-9)
+    layers = date_layers(tmp_path / "p.tif", named_legend("soil_moisture"))
+    assert [(layer.name, layer.begin) for layer in layers] == [
+        ("p10", None), ("p50", None), ("p90", None)
+    ]  # fmt: skip

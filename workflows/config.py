@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
 from pipeline.aggregate import MIN_VALID_SHARE, check_aggregate
 from pipeline.cluster import ClusterConfig
@@ -139,12 +139,19 @@ class Product(Frozen):
     suffix: str = Field(pattern=r"^[A-Za-z0-9_]+$")
     """Goes into the file name: `<target>_<suffix>.tif`."""
     aggregate: str = "none"
-    """Over time: monthly, seasonal, annual, mean, climatology, anomaly, a percentile such as p10;
-    by default every predicted time step is a band."""
+    """Over time: monthly, seasonal, annual, mean, climatology, anomaly, a percentile such as p10,
+    or several, [p10, p50, p90], a band each; by default every predicted time step is a band."""
     min_valid_share: float = Field(MIN_VALID_SHARE, gt=0, le=1)
     """Of a period's time, or its aggregate is missing."""
     legend: str | None = None
     """Of this product alone, such as one of anomalies."""
+
+    @field_validator("aggregate", mode="before")
+    @classmethod
+    def _one_text(cls, aggregate: Any) -> Any:
+        if not isinstance(aggregate, list | tuple):
+            return aggregate
+        return ",".join(str(part).strip() for part in aggregate)
 
     @model_validator(mode="after")
     def _known_aggregate(self) -> Product:
