@@ -21,7 +21,10 @@ from pipeline.mosaic import (
     place_tile,
     reproject_map,
 )
+from pipeline.stac import times_of
 from pipeline.store import cube_tiles, open_cube
+from pipeline.style import write_qml
+from pipeline.verify import verify_product
 from stefaland.errors import InputError
 from tests.maps import ALBERS, GRID, NAMES, TARGET, field, on_land, truth, write_prediction
 
@@ -215,7 +218,14 @@ def test_several_percentiles_are_bands_by_name_in_every_file(
     with rasterio.open(path) as raster:
         np.testing.assert_array_equal(raster.read(), ds[TARGET].values)
         np.testing.assert_allclose(raster.transform, GRID.transform, rtol=0, atol=1e-9)
-    layers = date_layers(tmp_path / "p.tif", named_legend("soil_moisture"))
-    assert [(layer.name, layer.begin) for layer in layers] == [
-        ("p10", None), ("p50", None), ("p90", None)
-    ]  # fmt: skip
+    legend, source = named_legend("soil_moisture"), open_cube(tmp_path / "512.zarr")[TARGET]
+    names = ["p10", "p50", "p90"]
+    write_qml(tmp_path / "p.qml", legend)
+    for ending, of_bands in (("tif", names), ("zarr", None)):
+        faults = verify_product(
+            tmp_path / f"p.{ending}", GRID, legend=legend, source=source, band_names=of_bands
+        )
+        assert faults == []
+    layers = date_layers(tmp_path / "p.tif", legend)
+    assert [(layer.name, layer.begin) for layer in layers] == [(name, None) for name in names]
+    assert times_of(source).size == 0
