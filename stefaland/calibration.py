@@ -36,7 +36,8 @@ class Calibration:
     spread_factor: tuple[float, ...] | None = None
     """[O] by which scales are multiplied."""
     quantile_shift: tuple[tuple[float, ...], ...] | None = None
-    """[O][Q] added to normalised quantiles; zeros where there was too little to learn from."""
+    """[O][Q] added to normalised quantiles; zeros where there was too little to learn from, None of
+    networks without quantiles."""
     temperature: float | None = None
     """By which the logarithms of odds or shares are divided."""
 
@@ -53,6 +54,12 @@ class Calibration:
             None if shift is None else tuple(map(tuple, shift)),
             stored.get("temperature"),
         )
+
+
+def nothing_learnt(n_targets: int, has_quantiles: bool) -> Calibration:
+    """Predictions as the network gives them."""
+    zeros = (0.0,) * len(LEVELS)
+    return Calibration(quantile_shift=(zeros,) * n_targets if has_quantiles else None)
 
 
 @dataclass(frozen=True)

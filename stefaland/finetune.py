@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from stefaland.calibration import Calibration, calibrate, held_out
+from stefaland.calibration import Calibration, calibrate, held_out, nothing_learnt
 from stefaland.checkpoint import load_checkpoint, save_checkpoint
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.dataset import CellData, fit_normaliser
@@ -76,7 +76,7 @@ def train_network(
         "window": config.window,
         "warmup_steps": config.warmup_steps,
         "cyclic": config.cyclic,
-        **_calibration(model, validate, config).to_dict(),
+        **_calibration(model, validate, config, len(data.target_names)).to_dict(),
         "mc_samples": config.mc_samples,
         "task": config.task,
         "ranges": input_ranges(used.take(train), fold.train_period),
@@ -86,10 +86,10 @@ def train_network(
 
 
 def _calibration(
-    model: nn.Module, validate: HeldOutLoss | None, config: FinetuneConfig
+    model: nn.Module, validate: HeldOutLoss | None, config: FinetuneConfig, n_targets: int
 ) -> Calibration:
     if validate is None:
-        return Calibration()
+        return nothing_learnt(n_targets, config.head == "quantile")
     held = held_out(model, validate.windows, validate.draws, config.warmup_steps, config.mc_samples)
     return calibrate(held, config.task)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from stefaland.calibration import Calibration
+from stefaland.calibration import Calibration, nothing_learnt
 from stefaland.dataset import CellData
 from stefaland.errors import Faults, bad_input
 from stefaland.laws import Law, combine, member_law
@@ -63,6 +63,12 @@ class Member:
         """
         predicted = predict_cells([self], data, device=next(self.model.parameters()).device)
         return {name: values for name, values in predicted.items() if name != "flag"}
+
+    def uncalibrated(self) -> Member:
+        """The same network, with nothing learnt from validation cells."""
+        has_quantiles = self.calibration.quantile_shift is not None
+        plain = nothing_learnt(len(self.target_names), has_quantiles)
+        return replace(self, calibration=plain)
 
 
 def predict_cells(

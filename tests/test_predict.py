@@ -322,4 +322,4 @@ def test_an_ensemble_holds_ninety_per_cent_of_values_it_was_not_calibrated_on(sc
     inside = np.abs(found["mean"] - test.target.numpy()) <= 1.6449 * found["spread"]
     assert np.nanmean(inside) == pytest.approx(0.9, abs=0.03)
     pointwise = calibrated([member(Echo(None), data)], data, fold)
-    assert pointwise.spread_factor is None
+    assert pointwise.calibration.spread_factor is None

@@ -191,6 +191,16 @@ def test_a_quantile_network_from_training_to_physical_quantiles(tmp_path: Path, 
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
+def test_quantiles_are_there_without_validation_cells(tmp_path: Path, given_data) -> None:
+    data, fold, normaliser, model_config = given_data
+    alone = replace(fold, validation=fold.validation[:0])
+    one, held = _trained(
+        tmp_path / "alone", (data, alone, normaliser, model_config), head="quantile"
+    )
+    assert np.isfinite(predict_cells([one], held)["quantiles"][:, 10:]).all()
+    assert one.uncalibrated() == one
+
+
 def test_mc_dropout_is_the_same_in_every_pass_and_widens_the_spread(
     tmp_path: Path, given_data
 ) -> None:
