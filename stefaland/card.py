@@ -32,6 +32,15 @@ def model_card(
     if data.get("spread_factor"):
         factors = ", ".join(f"{f:.3g}" for f in data["spread_factor"])
         blocks.append(f"The spread is calibrated on validation cells: scales are times {factors}.")
+    if data.get("quantile_shift") and any(map(any, data["quantile_shift"])):
+        blocks.append(
+            "Quantiles are shifted to hold their share of the values of validation cells."
+        )
+    if data.get("temperature"):
+        blocks.append(
+            "Chances and shares are calibrated on validation cells: the logarithms of their odds, "
+            f"or of shares, are divided by {data['temperature']:.3g}."
+        )
     return "\n\n".join(blocks) + "\n"
 
 

@@ -59,5 +59,9 @@ def test_card_lists_variables_training_and_calibration() -> None:
     assert "| fold | africa |" in text
     assert "0.12346" in text
     assert "times 1.25" in text
+    assert "divided by 1.5" in model_card("Chance", {}, {"temperature": 1.5}, 9)
+    shifted, zeros = ({"quantile_shift": [[-width, 0.0, width]]} for width in (0.2, 0.0))
+    assert "Quantiles are shifted" in model_card("Quantiles", {}, shifted, 9)
+    assert "shifted" not in model_card("Quantiles", {}, zeros, 9)
     assert "Not trained" in model_card("StefaLand", {}, {}, 0)
     assert table(["a"], [["1"]]) == "| a |\n| --- |\n| 1 |"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
@@ -17,6 +18,7 @@ from stefaland.heads import Prediction, make_head
 from stefaland.losses import finetune_loss
 from stefaland.tasks import check_target, impossible_targets, possible_values
 from workflows.score_places import (
+    calibration_effect,
     composition_scores,
     expected_calibration_error,
     probability_scores,
@@ -130,3 +132,32 @@ def test_expected_calibration_error_is_the_gap_of_each_bin() -> None:
     truth = np.array([0, 1, 1, 1, 1])
     want = (2 * abs(0.05 - 0.5) + 2 * abs(0.85 - 1.0) + 0.0) / 5
     assert expected_calibration_error(truth, chance) == pytest.approx(want)
+
+
+def _places(observed: np.ndarray, predicted: np.ndarray, uncalibrated: np.ndarray) -> xr.Dataset:
+    dims = ("model", "site", "part")
+    return xr.Dataset(
+        {"observed": (dims[1:], observed), "predicted": (dims, predicted),
+         "uncalibrated": (dims, uncalibrated)},
+        coords={"model": ["net", "ridge"]},
+    )  # fmt: skip
+
+
+def test_scores_tell_what_a_calibration_changed() -> None:
+    truth = np.array([[1.0], [0.0], [1.0], [0.0]])
+    after, before = np.array([[0.8], [0.4], [0.6], [0.3]]), np.array([[0.99], [0.2], [0.9], [0.7]])
+    none = np.full_like(before, np.nan)
+    table = _places(truth, np.stack([after, after]), np.stack([before, none]))
+    told = calibration_effect("probability", table, "net")["uncertainty"]
+    for key, chance in (("calibrated", after), ("uncalibrated", before)):
+        assert told[key]["Brier"] == pytest.approx(((chance - truth) ** 2).mean())
+        want = expected_calibration_error(truth[:, 0], chance[:, 0])
+        assert told[key]["ECE"] == pytest.approx(want)
+    assert calibration_effect("probability", table, "ridge") == {}
+    rng = np.random.default_rng(3)
+    shares, one, other = (rng.dirichlet((4, 2, 1), 30) for _ in range(3))
+    table = _places(shares, np.stack([one, one]), np.stack([other, other]))
+    told = calibration_effect("composition", table, "net")["uncertainty"]
+    assert told["calibrated"]["divergence"] == pytest.approx(entropy(shares, one, axis=1).mean())
+    want = entropy(shares, other, axis=1).mean()
+    assert told["uncalibrated"]["divergence"] == pytest.approx(want)

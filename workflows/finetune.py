@@ -19,7 +19,7 @@ from stefaland.baselines import Predictor
 from stefaland.config import FinetuneConfig
 from stefaland.dataset import CellData
 from stefaland.distributed import agreed, is_main
-from stefaland.ensemble import calibrated, member_folders
+from stefaland.ensemble import Ensemble, calibrated, member_folders
 from stefaland.finetune import finetune, load_member
 from stefaland.log import RunLog
 from stefaland.normalise import Normaliser
@@ -69,6 +69,7 @@ def train_one(name: str, run: Run, given: Rivalry) -> Predictor:
     return load_member(folder, given.device)
 
 
+UNCALIBRATED = "_uncalibrated"
 NETWORKS = ("stefaland", "scratch", "lstm", "patchtst")
 """Models that a seed changes enough to be asked several times."""
 
@@ -120,20 +121,32 @@ def write_heldout(
 def write_heldout_places(
     path: Path, data: CellData, fold: Fold, predictor: Predictor, task: str, warmup: int
 ) -> None:
-    """One value a test cell for each target, the mean over time; dims (cell,)."""
+    """One value a test cell for each target, the mean over time; dims (cell,).
+
+    Of networks also what they say without calibration, as the target's name and `UNCALIBRATED`.
+    """
     data, _ = held_out_part(data, fold, warmup)
-    mean = predictor.predict(data)["mean"][:, warmup:].astype(np.float64)
-    with warnings.catch_warnings():
-        # A cell without any prediction stays NaN.
-        warnings.filterwarnings("ignore", message="Mean of empty slice")
-        values = possible_values(task, np.nanmean(mean, 1)).astype(np.float32)
+    series = _place_values(data, predictor, task, warmup)
+    if isinstance(predictor, Member | Ensemble):
+        plain = _place_values(data, predictor.uncalibrated(), task, warmup)
+        series |= {f"{name}{UNCALIBRATED}": values for name, values in plain.items()}
     coords = {
         "cell": data.cell.numpy(),
         "lon": ("cell", data.lonlat[:, 0].numpy().astype(np.float64)),
         "lat": ("cell", data.lonlat[:, 1].numpy().astype(np.float64)),
     }
-    series = {name: ("cell", values[:, i]) for i, name in enumerate(data.target_names)}
     write_locations(path, xr.Dataset(series, coords))
+
+
+def _place_values(
+    data: CellData, predictor: Predictor, task: str, warmup: int
+) -> dict[str, tuple[str, np.ndarray]]:
+    mean = predictor.predict(data)["mean"][:, warmup:].astype(np.float64)
+    with warnings.catch_warnings():
+        # A cell without any prediction stays NaN.
+        warnings.filterwarnings("ignore", message="Mean of empty slice")
+        values = possible_values(task, np.nanmean(mean, 1)).astype(np.float32)
+    return {name: ("cell", values[:, i]) for i, name in enumerate(data.target_names)}
 
 
 def write_predictions(

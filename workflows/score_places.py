@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from scipy.special import rel_entr
 from sklearn.metrics import (
     accuracy_score,
     f1_score,
@@ -23,9 +24,11 @@ from sklearn.metrics import (
 from pipeline.provenance import provenance
 from pipeline.store import open_cube
 from pipeline.texture import CLASSES, FRACTIONS, usda_class
+from stefaland.losses import LEAST_SHARE
 from stefaland.metrics import paired_difference
 from workflows.cells import labelled, open_cells
 from workflows.context import Run
+from workflows.finetune import UNCALIBRATED
 from workflows.folds import fold_names
 from workflows.regrid import source_entries
 from workflows.site_targets import match_summary
@@ -43,7 +46,8 @@ LEAST_SITES = 5
 def heldout_places(
     run: Run, models: Sequence[str], folder_of: Callable[[str, str], Path] | None = None
 ) -> xr.Dataset:
-    """`observed` (site, part) and `predicted` (model, site, part) of every held-out place.
+    """`observed` (site, part), `predicted` and `uncalibrated` (model, site, part) of every held-out
+    place; `uncalibrated` is NaN of models that learn nothing of their uncertainty.
 
     `folder_of(model, fold)` holds a model's predictions; by default the run's own.
     """
@@ -58,10 +62,8 @@ def heldout_places(
         table = xr.Dataset(
             {
                 "observed": (("site", "part"), np.stack([observed[n].values for n in names], -1)),
-                "predicted": (
-                    ("model", "site", "part"),
-                    np.stack([np.stack([s[n].values for n in names], -1) for s in stores]),
-                ),
+                "predicted": (("model", "site", "part"), _values(stores, names)),
+                "uncalibrated": (("model", "site", "part"), _values(stores, names, UNCALIBRATED)),
             },
             coords={
                 "model": list(models), "part": names, "site": cells,
@@ -71,6 +73,14 @@ def heldout_places(
         )  # fmt: skip
         parts.append(table.isel(site=np.isfinite(table["observed"].values).all(-1)))
     return xr.concat(parts, "site", data_vars="all").transpose("model", "site", "part")
+
+
+def _values(stores: Sequence[xr.Dataset], names: Sequence[str], suffix: str = "") -> np.ndarray:
+    """[model, site, part], NaN where a store has no such variable."""
+    missing = np.full(stores[0].sizes["cell"], np.nan, np.float32)
+    of_models = [[s[n + suffix].values if n + suffix in s else missing for n in names]
+                 for s in stores]  # fmt: skip
+    return np.stack([np.stack(values, -1) for values in of_models])
 
 
 def composition_scores(
@@ -122,6 +132,36 @@ def expected_calibration_error(truth: np.ndarray, chance: np.ndarray) -> float:
     return float(np.abs(gap).sum() / max(count.sum(), 1))
 
 
+def reliability(task: str, observed: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
+    """What a temperature changes of predictions [N, O]: of chances their Brier score and expected
+    calibration error, of shares their divergence from the observed ones, in nats.
+    """
+    if task == "probability":
+        scores = probability_scores(observed, predicted)
+        return {name: scores[name] for name in ("Brier", "ECE")}
+    return {
+        "divergence": float(rel_entr(observed, np.maximum(predicted, LEAST_SHARE)).sum(-1).mean())
+    }
+
+
+def calibration_effect(
+    task: str, table: xr.Dataset, model: str
+) -> dict[str, dict[str, dict[str, float]]]:
+    """`uncertainty` of a model's scores: the held-out places' reliability without calibration and
+    with it; nothing of models that have none.
+    """
+    of = table.sel(model=model)
+    if not np.isfinite(of["uncalibrated"].values).all() or not of.sizes["site"]:
+        return {}
+    observed = of["observed"].values
+    return {
+        "uncertainty": {
+            "uncalibrated": reliability(task, observed, of["uncalibrated"].values),
+            "calibrated": reliability(task, observed, of["predicted"].values),
+        }
+    }
+
+
 def scores_of(task: str, table: xr.Dataset, model: str) -> dict[str, float]:
     """All scores of one model on the places of a table; those it predicted nothing for are left
     out by all models alike.
@@ -165,6 +205,7 @@ def place_card(run: Run, models: list[str]) -> tuple[xr.Dataset, dict[str, Any]]
                 }
                 for name, labels in place_groups(table).items()
             }
+            by_model[model] |= calibration_effect(task, table, model)
     rank = RANK[task]
     gap = table["predicted"].values - table["observed"].values
     error = dict(zip(models, np.sqrt((gap**2).mean(-1)), strict=True))

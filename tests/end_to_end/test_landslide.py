@@ -79,6 +79,11 @@ def test_from_an_inventory_to_scores_and_a_map(tmp_path: Path) -> None:
     for model in ("stefaland", "climatology", "ridge"):
         assert {"Brier", "AUC", "F1", "ECE"} <= set(card["models"][model]["pooled"])
     assert card["models"]["ridge"]["pooled"]["AUC"] > 0.7
+    told = card["models"]["stefaland"]["uncertainty"]
+    own = card["models"]["stefaland"]["pooled"]
+    assert told["calibrated"] == {"Brier": own["Brier"], "ECE": own["ECE"]}
+    assert told["uncalibrated"]["Brier"] != own["Brier"]
+    assert "uncertainty" not in card["models"]["ridge"]
     with rasterio.open(run / "maps" / "landslide_conus.tif") as file:
         chance = file.read(1, masked=True)
     assert 500 < chance.count() < chance.size
