@@ -45,7 +45,7 @@ def window_mask(
     # Each pattern lies in the bank twice in a row: any shift of it is `steps` values on end.
     shifted = bank.as_strided(((2 * PATTERNS - 1) * steps, steps), (1, 1))
     rows = shifted.index_select(0, drawn.add_(drawn.div(steps, rounding_mode="floor"), alpha=steps))
-    return rows.view(samples, variables, steps).transpose(1, 2)
+    return rows.as_strided((samples, steps, variables), (variables * steps, 1, steps))
 
 
 @lru_cache(maxsize=16)
