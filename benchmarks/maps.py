@@ -8,7 +8,8 @@ options, in turns, after writing a tiny map to warm up. "array": the map is in m
 starts. "store": it lies in a published Zarr store and is read within the time. Memory is the peak
 resident set of the process, array included; "added" is what came on top of the state before.
 write_cog() also computes exact statistics and reopens and compares its file, which the others do
-not. --flat shows write_cog() from the store at three sizes instead.
+not. CPU seconds tell on a machine that others use too. --flat shows write_cog() from the store at
+three sizes instead.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ class Peak:
 
 
 def measure(contender: str, scale: float, threads: int, store: Path) -> dict[str, float]:
-    """Seconds, peak and added bytes, and bytes of the file of one contender, in this process."""
+    """Seconds, CPU seconds, peak and added bytes, and bytes of the file of one contender, here."""
     grid = grid_of(scale)
     da = open_map_zarr(store) if contender.endswith("store") else in_memory(grid)
     write = {"GDAL COG driver": run_gdal, "rioxarray": run_rioxarray}.get(contender, run_ours)
@@ -124,11 +125,12 @@ def measure(contender: str, scale: float, threads: int, store: Path) -> dict[str
         small = grid_of(0.02)
         write(in_memory(small), small, path, threads)  # imports and compiled loops
         with Peak() as peak:
-            began = time.perf_counter()
+            began, worked = time.perf_counter(), time.process_time()
             write(da, grid, path, threads)
-            seconds = time.perf_counter() - began
+            seconds, cpu = time.perf_counter() - began, time.process_time() - worked
         size = path.stat().st_size
-    return {"seconds": seconds, "peak": peak.bytes, "added": peak.bytes - peak.before, "size": size}
+    added = peak.bytes - peak.before
+    return {"seconds": seconds, "cpu": cpu, "peak": peak.bytes, "added": added, "size": size}
 
 
 def in_a_process(contender: str, scale: float, threads: int, store: Path) -> dict[str, float]:
@@ -140,14 +142,18 @@ def in_a_process(contender: str, scale: float, threads: int, store: Path) -> dic
 
 
 def report(title: str, rows: dict[str, list[dict[str, float]]], reference: str | None) -> None:
-    table = Table("contender", "seconds", "x", "peak GiB", "added GiB", "file MB", title=title)
-    base = statistics.median(r["seconds"] for r in rows[reference]) if reference else 0.0
+    table = Table("contender", title=title)
+    for column in ("seconds", "x", "CPU s", "x", "peak GiB", "added GiB", "file MB"):
+        table.add_column(column)
     for name, runs in rows.items():
-        seconds = statistics.median(r["seconds"] for r in runs)
-        ratio = f"{seconds / base:.2f}" if base else ""
+        times = []
+        for key in ("seconds", "cpu"):
+            own = statistics.median(r[key] for r in runs)
+            of = statistics.median(r[key] for r in rows[reference]) if reference else 0.0
+            times += [f"{own:.1f}", f"{own / of:.2f}" if of else ""]
         peak, added = (max(r[key] for r in runs) / 2**30 for key in ("peak", "added"))
         size = runs[0]["size"] / 1e6
-        table.add_row(name, f"{seconds:.1f}", ratio, f"{peak:.2f}", f"{added:.2f}", f"{size:.0f}")
+        table.add_row(name, *times, f"{peak:.2f}", f"{added:.2f}", f"{size:.0f}")
     Console().print(table)
 
 

@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 import xarray as xr
+from scipy.interpolate import interpn
 
 from pipeline.cf import open_map_zarr, write_map_zarr
 from pipeline.geotiff import write_cog
@@ -77,6 +79,29 @@ def test_another_projection_agrees_at_places(
     # Bilinear on half degrees is off by at most h^2 / 8 times the second derivative.
     np.testing.assert_allclose(values, exact, atol=2e-4)
     np.testing.assert_allclose(values, truth(lon, lat), atol=4e-3)
+
+
+def test_published_files_of_two_projections_agree_at_places(
+    prediction: Path, tmp_path: Path
+) -> None:
+    """The EPSG:5070 file, cell by cell, is the EPSG:4326 file at that cell's place."""
+    for grid in (GRID, ALBERS):
+        mosaic(prediction, grid, tmp_path / f"{grid.name}.zarr")
+        write_cog(
+            tmp_path / f"{grid.name}.tif", open_cube(tmp_path / f"{grid.name}.zarr")[TARGET], grid
+        )
+    with rasterio.open(tmp_path / "albers.tif") as raster:
+        albers, to_place = raster.read(), raster.transform
+        lonlat = pyproj.Transformer.from_crs(raster.crs, "EPSG:4326", always_xy=True)
+    with rasterio.open(tmp_path / "test.tif") as raster:
+        degrees, to_cell = raster.read().astype(np.float64), ~raster.transform
+    row, col = np.argwhere(np.isfinite(albers[0]))[::7].T
+    x, y = to_cell @ lonlat.transform(*(to_place @ (col + 0.5, row + 0.5)))
+    around = [np.arange(n) + 0.5 for n in degrees.shape[1:]]
+    wanted = np.stack([interpn(around, band, np.column_stack([y, x])) for band in degrees])
+    whole = np.isfinite(wanted[0])  # at the coast a corner of the four is missing
+    assert whole.sum() > 100
+    np.testing.assert_allclose(albers[:, row, col][:, whole], wanted[:, whole], atol=1e-6)
 
 
 @pytest.mark.parametrize("grid", [ALBERS, EASE, COARSE], ids=lambda grid: grid.name)
