@@ -199,4 +199,6 @@ class FinetuneConfig(TrainConfig):
     def _agree(self) -> FinetuneConfig:
         if wrong := disagreement(self.task, self.head, self.loss):
             raise ValueError(wrong)
+        if self.mc_samples == 1:
+            raise ValueError("mc_samples 1: one draw knows no spread; 0, or at least 2")
         return self

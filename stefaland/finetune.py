@@ -26,6 +26,7 @@ from stefaland.leakage import check_scaler, check_statistics
 from stefaland.log import RunLog
 from stefaland.loop import fingerprint, fit
 from stefaland.mae import StefaLand
+from stefaland.mc_dropout import dropouts
 from stefaland.networks import Settings, holds_network, load_network, make_network, save_network
 from stefaland.normalise import Normaliser, Scaling
 from stefaland.predict import Member
@@ -51,8 +52,15 @@ def train_network(
 ) -> dict[str, Any]:
     """Train a target network in place on the fold; gives what its `data.json` must hold.
 
-    Raises `InputError` before training where no training or validation cell has a target.
+    Raises `InputError` before training where no training or validation cell has a target, and for
+    draws of MC dropout of a network without dropout.
     """
+    if config.mc_samples and not dropouts(model):
+        raise bad_input(
+            "finetune.mc_samples",
+            f"{config.mc_samples} draws of a network (adapter {config.adapter}) without dropout",
+            "finetune.dropout above 0, or mc_samples 0",
+        )
     used, train, validation = visible_part(data, fold)
     model.to(device)
     windows = training_windows(used, normaliser, config.window, cyclic=config.cyclic, device=device)

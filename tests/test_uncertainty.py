@@ -18,6 +18,7 @@ from stefaland.adapters import make_adapter
 from stefaland.calibration import Calibration, Held, calibrate, tempered
 from stefaland.config import FinetuneConfig, model_preset
 from stefaland.dataset import fit_normaliser
+from stefaland.errors import InputError
 from stefaland.finetune import finetune, load_member
 from stefaland.heads import GaussianHead, Prediction, QuantileHead
 from stefaland.losses import finetune_loss
@@ -265,6 +266,15 @@ def test_a_temperature_holds_with_and_without_mc_dropout(
     found = predict_cells([cool], held)["mean"][:, 10:]
     np.testing.assert_allclose(found, tempered("probability", plain, 2.5), rtol=1e-5)
     assert np.abs(found - plain).max() > 1e-3
+
+
+def test_draws_without_dropout_are_refused_before_training(tmp_path: Path, given_data) -> None:
+    with pytest.raises(InputError, match=r"12 draws .* \(adapter gated\) without"):
+        _trained(tmp_path, given_data, adapter="gated", mc_samples=12)
+    assert not list(tmp_path.iterdir())
+    _trained(tmp_path / "some", given_data, adapter="gated", mc_samples=2, dropout=0.1)
+    with pytest.raises(ValueError, match="one draw knows no spread"):
+        FinetuneConfig(mc_samples=1)
 
 
 def test_a_loss_of_other_heads_is_refused() -> None:
