@@ -58,7 +58,8 @@ def weights(folder: Path) -> bytes:
 
 
 def test_pretraining_reconstructs_far_better_than_the_mean(tmp_path: Path) -> None:
-    config = CONFIG.model_copy(update={"epochs": 60, "batch_size": 32})
+    # Forcing skill over seeds 3 to 5: 0.47 to 0.73 after 60 epochs, 0.69 to 0.76 after 90.
+    config = CONFIG.model_copy(update={"epochs": 90, "batch_size": 32})
     folder = run(tmp_path, config=config)
     best = json.loads((folder / "data.json").read_text())["training"]["best"]
     assert best["validation_forcing_skill"] > 0.6
