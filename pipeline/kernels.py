@@ -1,8 +1,8 @@
 """Compiled loops of the two engines: one pass over the source, NaN-aware, sums in float64.
 
-Called from `regrid` and `warp`, on blocks and from several threads at once (they release the GIL).
-Every output is summed by one thread in one order that follows from the weights alone, so block
-sizes and thread counts change no bit. Compiled at first use and kept on disk.
+Called from `regrid`, `warp` and `cells`, on blocks and from several threads at once (they release
+the GIL). Every output is summed by one thread in one order that follows from the weights alone, so
+block sizes and thread counts change no bit. Compiled at first use and kept on disk.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from numba import uint64
 from pipeline.compiled import compiled
 
 _ONE, _TWO = uint64(1), uint64(2)
+_SERIES = 64
 
 
 @compiled
@@ -93,19 +94,25 @@ def rows_first(values, rows, wy, start, wx, least, part, out, coverage):  # type
 
 
 @compiled
-def _split(row, value, valid):  # type: ignore[no-untyped-def]
-    for j in range(row.size):
-        x = np.float64(row[j])
-        value[j] = x if x == x else 0.0
-        valid[j] = 1.0 if x == x else 0.0
+def _taken(row, columns, into):  # type: ignore[no-untyped-def]
+    for j in range(columns.size):
+        into[j] = row[uint64(columns[j])]
 
 
 @compiled
-def _two_columns(value, valid, left, right, wl, wr, num, den):  # type: ignore[no-untyped-def]
+def _two_columns(left, right, wl, wr, num, den):  # type: ignore[no-untyped-def]
     for j in range(num.size):
-        a, b = uint64(left[j]), uint64(right[j])
-        num[j] = wl[j] * value[a] + wr[j] * value[b]
-        den[j] = wl[j] * valid[a] + wr[j] * valid[b]
+        x, y = np.float64(left[j]), np.float64(right[j])
+        num[j] = (wl[j] * x if x == x else 0.0) + (wr[j] * y if y == y else 0.0)
+        den[j] = (wl[j] if x == x else 0.0) + (wr[j] if y == y else 0.0)
+
+
+@compiled
+def _between_columns(row, cols, wx, left, right, num, den):  # type: ignore[no-untyped-def]
+    # Taken before they are summed: loops that load at random fill no vectors.
+    _taken(row, cols[0], left)
+    _taken(row, cols[1], right)
+    _two_columns(left, right, wx[0], wx[1], num, den)
 
 
 @compiled
@@ -127,8 +134,7 @@ def columns_first(values, rows, wy, cols, wx, least, part, out, coverage):  # ty
     """
     width = out.shape[2]
     num, den = np.empty((2, width)), np.empty((2, width))
-    value, valid = np.empty(values.shape[2]), np.empty(values.shape[2])
-    left, right, wl, wr = cols[0], cols[1], wx[0], wx[1]
+    left, right = np.empty(width, values.dtype), np.empty(width, values.dtype)
     held = np.empty(2, np.int64)
     for t in range(values.shape[0]):
         held[:] = -1
@@ -138,17 +144,28 @@ def columns_first(values, rows, wy, cols, wx, least, part, out, coverage):  # ty
             a = 1 if held[1] == upper else 0
             b = a if upper == lower else 1 - a
             if held[a] != upper:
-                _split(values[t, upper], value, valid)
-                _two_columns(value, valid, left, right, wl, wr, num[a], den[a])
+                _between_columns(values[t, upper], cols, wx, left, right, num[a], den[a])
                 held[a] = upper
             if held[b] != lower:
-                _split(values[t, lower], value, valid)
-                _two_columns(value, valid, left, right, wl, wr, num[b], den[b])
+                _between_columns(values[t, lower], cols, wx, left, right, num[b], den[b])
                 held[b] = lower
             _two_rows(
                 num[a], den[a], num[b], den[b], wy[0, i], wy[1, i], least,
                 out[t, i], coverage[t, i],
             )  # fmt: skip
+
+
+@compiled
+def take_series(values, index, out, into):  # type: ignore[no-untyped-def]
+    """Columns `index` (n,) of `values` (t, cell) into the rows `into` (n,) of `out` (N, t).
+
+    Some at a time, a few cache lines of the source: by whole columns every step would miss.
+    """
+    for first in range(0, index.size, _SERIES):
+        last = min(first + _SERIES, index.size)
+        for t in range(values.shape[0]):
+            for c in range(first, last):
+                out[into[c], t] = values[t, index[c]]
 
 
 @compiled

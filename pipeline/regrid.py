@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline import categories
+from pipeline import categories, memory
 from pipeline.axes import common_axes
 from pipeline.crs import crs_of
 from pipeline.engine import (
@@ -136,7 +136,7 @@ def _regrid_variable(
     lead = da.shape[:-2]
     shape = (math.prod(lead), *job.operator.shape)
     dtype = np.float64 if da.dtype == np.float64 else np.float32
-    coverage = np.empty(shape, np.float32)
+    coverage = memory.empty(shape, np.float32)
     attrs = {**da.attrs, "cell_methods": METHODS[job.method], "grid_mapping": "spatial_ref"}
     attrs["ancillary_variables"] = f"{name}_coverage"
     if job.method in {"std", "fractions"}:
@@ -144,14 +144,14 @@ def _regrid_variable(
     full = (*lead, *job.operator.shape)
     if job.method == "fractions":
         classes = categories.classes_of(da, name)
-        shares = np.empty((len(classes), *shape), np.float32)
+        shares = memory.empty((len(classes), *shape), np.float32)
         _classes(da, name, job, np.array(list(classes)), shares, coverage)
         for share, label in zip(shares, classes.values(), strict=True):
             long_name = f"share of the valid area that is {name} {label}"
             own = {**attrs, "units": "1", "long_name": long_name}
             yield f"{name}_fraction_{label}", share.reshape(full), own
     else:
-        out = np.empty(shape, dtype)
+        out = memory.empty(shape, dtype)
         if job.method == "mode":
             _classes(da, name, job, None, out[None], coverage)
         elif job.method == "std":
