@@ -26,11 +26,11 @@ from rich.table import Table
 from pipeline.cells import by_shard, read_cells
 from pipeline.cube import create_cube, cube_template, open_cube, write_tile
 from pipeline.grid import TargetGrid
-from stefaland.dataset import CellData, fit_normaliser
+from stefaland.dataset import CellData, fit_normaliser, interleaved
 from stefaland.normalise import Normaliser
 from stefaland.sampler import Sampler
 from stefaland.sharded import ShardedCells
-from stefaland.stream import SHARDS_HELD, ShardedWindows
+from stefaland.stream import SHARDS_MIXED, ShardedWindows
 from stefaland.windows import Windows
 
 FORCINGS = tuple(f"forcing{i}" for i in range(6))
@@ -63,17 +63,17 @@ def make_cube(path: Path, side: int, years: int) -> None:
 def cell_table(ds: xr.Dataset, cells: np.ndarray) -> CellData:
     """Cells of the cube as tensors."""
     table = read_cells(ds, [*FORCINGS, *STATICS], cells)
-    forcings = np.stack([table[name].values for name in FORCINGS], -1)
-    statics = np.stack([table[name].values for name in STATICS], -1)
+    forcings = interleaved([table[name].values for name in FORCINGS])
+    statics = interleaved([table[name].values for name in STATICS])
     lonlat = np.stack([table["lon"].values, table["lat"].values], 1).astype(np.float32)
     return CellData(
-        torch.from_numpy(forcings), torch.from_numpy(statics), torch.from_numpy(cells),
+        forcings, statics, torch.from_numpy(cells),
         torch.from_numpy(lonlat), table["time"].values, FORCINGS, STATICS,
     )  # fmt: skip
 
 
 def ours_from_files(path: Path, size: int, normaliser: Normaliser) -> Iterator[int]:
-    """An epoch of random windows, shard by shard."""
+    """An epoch of random windows, shard by shard: of each cell as many as xbatcher's patches."""
     ds = open_cube(path)
     shards = by_shard(ds, np.arange(ds.sizes["y"] * ds.sizes["x"]))
     cells = ShardedCells(
@@ -82,8 +82,9 @@ def ours_from_files(path: Path, size: int, normaliser: Normaliser) -> Iterator[i
     windows = ShardedWindows(cells.readers(), list(map(len, shards)), normaliser, WINDOW)
     starts = ds.sizes["time"] - WINDOW + 1
     sampler = Sampler(
-        np.arange(len(cells)), 0, starts, size, shard=cells.shard_of, buffer=SHARDS_HELD
-    )
+        np.arange(len(cells)), 0, starts, size, windows_per_cell=ds.sizes["time"] // WINDOW,
+        shard=cells.shard_of, buffer=SHARDS_MIXED,
+    )  # fmt: skip
     for batch in windows.batches(sampler.epoch(0)):
         yield len(batch)
 
@@ -91,7 +92,10 @@ def ours_from_files(path: Path, size: int, normaliser: Normaliser) -> Iterator[i
 def ours_from_memory(windows: Windows, size: int) -> Iterator[int]:
     """An epoch of random windows of a resident table."""
     starts = windows.n_steps - WINDOW + 1
-    for batch in windows.batches(Sampler(np.arange(len(windows)), 0, starts, size).epoch(0)):
+    sampler = Sampler(
+        np.arange(len(windows)), 0, starts, size, windows_per_cell=windows.n_steps // WINDOW
+    )
+    for batch in windows.batches(sampler.epoch(0)):
         yield len(batch)
 
 

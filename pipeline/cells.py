@@ -139,14 +139,23 @@ def _lonlat(ds: xr.Dataset, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndar
 
 def _gather(da: xr.DataArray, rows: np.ndarray, cols: np.ndarray) -> xr.Variable:
     """Values at (rows, cols), dims (cell, time) or (cell,), a window of one shard at a time."""
+    from pipeline import kernels
+
     has_time = "time" in da.dims
     order = ("time", "y", "x") if has_time else ("y", "x")
     shape = (rows.size, da.sizes["time"]) if has_time else (rows.size,)
     out = np.empty(shape, dtype=da.dtype)
+    # Without its coordinates: for small shards they would cost more than the values. Loaded before
+    # it is transposed: xarray would index a lazy transpose cell by cell.
+    values, axes = da.variable, [da.dims.index(dim) for dim in order]
     for here, (height, width) in _blocks(da, rows, cols):
-        # Loaded before it is transposed: xarray would index a lazy transpose cell by cell.
-        window = da.isel(y=height, x=width).load().transpose(*order).values
-        out[here] = window[..., rows[here] - height.start, cols[here] - width.start].T
+        window = values.isel(y=height, x=width).values.transpose(axes)
+        y, x = rows[here] - height.start, cols[here] - width.start
+        if has_time:
+            flat = np.ascontiguousarray(window).reshape(len(window), -1)
+            kernels.take_series(flat, y * window.shape[2] + x, out, here)
+        else:
+            out[here] = window[y, x]
     return xr.Variable(("cell", "time") if has_time else ("cell",), out, da.attrs)
 
 

@@ -149,6 +149,9 @@ class TrainConfig(Frozen):
     epochs: int = Field(30, gt=0)
     steps_per_epoch: int | None = Field(None, gt=0)
     """Batches an epoch; by default as many as the locations fill."""
+    windows_per_cell: int = Field(1, gt=0)
+    """Windows that an epoch takes of each location, or of each group under `one_per_group`. A set
+    larger than memory is read once an epoch: with more windows each time it is read less often."""
     one_per_group: bool = False
     """An epoch takes one random location of each group, because its members are no independent
     samples (cells that share a source cell); by default it takes every location."""

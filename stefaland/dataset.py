@@ -21,6 +21,9 @@ from stefaland.normalise import Normaliser, Scaling, fit_scaling
 _PER_CELL = ("forcings", "statics", "categorical", "target", "cell", "lonlat", "filled")
 _LABELS = ("group", "region")
 
+ROWS_BYTES = 1 << 20
+"""Of a table that is written at a time: they stay in a core's cache."""
+
 
 @dataclass(frozen=True)
 class CellData:
@@ -141,6 +144,17 @@ class CellData:
     def steps(self, period: tuple[str, str] | None) -> slice:
         """The time steps of an inclusive period of ISO dates; `InputError` where it is empty."""
         return period_steps(self.time, period)
+
+
+def interleaved(columns: Sequence[NDArray[Any]]) -> Tensor:
+    """[..., V] float32 of V arrays [...], one a variable."""
+    whole = np.empty((*columns[0].shape, len(columns)), np.float32)
+    # Some rows of all variables at a time: each variable alone would go through all of the result.
+    step = max(1, ROWS_BYTES * len(columns[0]) // max(1, whole.nbytes))
+    for start in range(0, len(whole), step):
+        for i, column in enumerate(columns):
+            whole[start : start + step, ..., i] = column[start : start + step]
+    return torch.from_numpy(whole)
 
 
 def period_steps(time: NDArray[np.datetime64], period: tuple[str, str] | None) -> slice:

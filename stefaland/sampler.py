@@ -43,6 +43,8 @@ class Sampler:
     batch_size: int
     seed: int = 0
     steps_per_epoch: int | None = None
+    windows_per_cell: int = 1
+    """Windows of each row (or each group) that an epoch takes."""
     group: NDArray[Any] | None = None
     """[n] labels of `rows`."""
     shard: NDArray[Any] | None = None
@@ -69,6 +71,7 @@ class Sampler:
                 pieces.append(self._order(generator))
             order = np.concatenate(pieces)[:wanted]
         starts = self.first_start + generator.integers(0, self.n_starts, len(order))
+        order = self.rows[self._by_shard(order)]
         draws = []
         for begin in range(0, len(order), self.batch_size):
             rows, when = order[begin : begin + self.batch_size], starts[begin:][: self.batch_size]
@@ -86,17 +89,31 @@ class Sampler:
         return draws
 
     def _order(self, generator: np.random.Generator) -> NDArray[np.int64]:
-        order = generator.permutation(len(self.rows))
-        if self.group is not None:
-            # The first of each group in random order: a fair choice within every group.
-            _, firsts = np.unique(self.group[order], return_index=True)
-            order = order[np.sort(firsts)]
+        order = np.concatenate([self._each_once(generator) for _ in range(self.windows_per_cell)])
+        if self.windows_per_cell > 1:
+            order = generator.permutation(order)
         if self.shard is not None:
             # A stable sort by the buffer that a shard falls into keeps the rows' own shuffling.
             labels, place = np.unique(self.shard, return_inverse=True)
             turn = generator.permutation(len(labels)) // self.buffer
             order = order[np.argsort(turn[place[order]], kind="stable")]
-        return self.rows[order]
+        return order
+
+    def _each_once(self, generator: np.random.Generator) -> NDArray[np.int64]:
+        order = generator.permutation(len(self.rows))
+        if self.group is None:
+            return order
+        # The first of each group in random order: a fair choice within every group.
+        _, firsts = np.unique(self.group[order], return_index=True)
+        chosen: NDArray[np.int64] = order[np.sort(firsts)]
+        return chosen
+
+    def _by_shard(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Within each batch shard by shard, so that what they give needs no sorting."""
+        if self.shard is None:
+            return order
+        batch = np.arange(len(order)) // self.batch_size
+        return order[np.lexsort((self.shard[order], batch))]
 
     def _part(self, size: int) -> slice:
         edges = [size * rank // self.world_size for rank in (self.rank, self.rank + 1)]

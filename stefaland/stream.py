@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import queue
 import threading
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields, replace
 
 import numpy as np
@@ -27,11 +28,15 @@ from stefaland.windows import Windows
 RESIDENT_SHARE = 0.4
 """Share of a device's free memory that resident data may take."""
 SHARDS_HELD = 8
-"""Shards in memory: an epoch shuffles the cells of as many at a time."""
+"""Shards in memory, in use or read ahead."""
+SHARDS_MIXED = SHARDS_HELD // 2
+"""Shards in use: an epoch shuffles the cells of as many at a time."""
+READERS = 2
+"""Threads that read shards."""
 
 
 class ShardedWindows:
-    """Windows over shards of cells that are read when they are needed; a few stay in memory.
+    """Windows over shards of cells that are read before they are needed; a few stay in memory.
 
     Row r of the whole is row `r - offset` of its shard. A sampler with `shard` labels (`shard_of`)
     asks for few shards at a time.
@@ -51,7 +56,8 @@ class ShardedWindows:
         self.cyclic, self.kept = cyclic, kept
         self.device = torch.device("cpu")
         self.offsets = np.concatenate([[0], np.cumsum(sizes)])
-        self._open: OrderedDict[int, Windows] = OrderedDict()
+        self._open: OrderedDict[int, Future[Windows]] = OrderedDict()
+        self._readers = ThreadPoolExecutor(READERS, "read-shard")
 
     def __len__(self) -> int:
         return int(self.offsets[-1])
@@ -67,38 +73,59 @@ class ShardedWindows:
 
     def gather(self, rows: Tensor, starts: Tensor) -> Batch:
         """As `Windows.gather`, whichever shards the rows lie in."""
-        where = np.searchsorted(self.offsets, rows.numpy(), side="right") - 1
-        pieces, order = [], []
-        for number in np.unique(where):
-            chosen = torch.from_numpy(np.flatnonzero(where == number))
+        where = self._numbers(rows)
+        by_shard = np.argsort(where, kind="stable")
+        edges = np.flatnonzero(np.diff(where[by_shard], prepend=-1))
+        pieces = []
+        for here in np.split(by_shard, edges[1:]):
+            number, chosen = int(where[here[0]]), torch.from_numpy(here)
             local = rows[chosen] - int(self.offsets[number])
-            pieces.append(self._shard(int(number)).gather(local, starts[chosen]))
-            order.append(chosen)
-        back = torch.cat(order).argsort()
+            pieces.append(self._shard(number).gather(local, starts[chosen]))
         joined = {
-            field.name: torch.cat([getattr(piece, field.name) for piece in pieces])[back]
+            field.name: torch.cat([getattr(piece, field.name) for piece in pieces])
             for field in fields(Batch)
             if getattr(pieces[0], field.name) is not None
         }
+        if (where[1:] < where[:-1]).any():
+            back = torch.from_numpy(by_shard).argsort()
+            joined = {name: values[back] for name, values in joined.items()}
         return Batch(**joined)
 
     def batches(self, draws: Sequence[Draw]) -> Iterator[Batch]:
-        """This rank's part of each draw."""
-        for draw in draws:
+        """This rank's part of each draw; coming shards are read meanwhile, `kept` in memory."""
+        wanted = [np.unique(self._numbers(draw.rows[draw.part])).tolist() for draw in draws]
+        last_use = {number: i for i, numbers in enumerate(wanted) for number in numbers}
+        coming = deque(dict.fromkeys(number for numbers in wanted for number in numbers))
+        for i, draw in enumerate(draws):
+            finished = [number for number in self._open if last_use.get(number, -1) < i]
+            while coming and (coming[0] in self._open or finished or len(self._open) < self.kept):
+                number = coming.popleft()
+                if number not in self._open and len(self._open) >= self.kept:
+                    del self._open[finished.pop()]
+                self._begin(number)
             yield self.gather(draw.rows[draw.part], draw.starts[draw.part])
 
+    def _numbers(self, rows: Tensor) -> np.ndarray:
+        found: np.ndarray = np.searchsorted(self.offsets, rows.numpy(), side="right") - 1
+        return found
+
     def _shard(self, number: int) -> Windows:
-        if number in self._open:
-            self._open.move_to_end(number)
-            return self._open[number]
+        while number not in self._open and len(self._open) >= self.kept:
+            self._open.popitem(last=False)
+        self._begin(number)
+        self._open.move_to_end(number)
+        return self._open[number].result()
+
+    def _begin(self, number: int) -> None:
+        if number not in self._open:
+            self._open[number] = self._readers.submit(self._read, number)
+
+    def _read(self, number: int) -> Windows:
         data = self.shards[number]()
         expected = int(self.offsets[number + 1] - self.offsets[number])
         if len(data) != expected:
             raise bad_input(f"shard {number}", f"{len(data)} cells", f"{expected} cells")
-        self._open[number] = Windows(data, self.normaliser, self.window, cyclic=self.cyclic)
-        while len(self._open) > self.kept:
-            self._open.popitem(last=False)
-        return self._open[number]
+        return Windows(data, self.normaliser, self.window, cyclic=self.cyclic)
 
 
 class StreamedWindows:

@@ -28,7 +28,7 @@ from stefaland.normalise import Normaliser
 from stefaland.sampler import Draw, Sampler
 from stefaland.sharded import ShardedCells
 from stefaland.splits import Fold
-from stefaland.stream import SHARDS_HELD, training_windows
+from stefaland.stream import SHARDS_MIXED, training_windows
 
 VALIDATION_SEED = 20_250_917
 VALIDATION_BATCH = 512
@@ -133,8 +133,8 @@ def training_sampler(
         group = np.asarray(data.group)[rows.numpy()]
     shard = data.shard_of[rows.numpy()] if isinstance(data, ShardedCells) else None
     return Sampler(
-        rows.numpy(), *starts, config.batch_size, config.seed, config.steps_per_epoch, group,
-        shard=shard, buffer=SHARDS_HELD, rank=rank(), world_size=world_size(),
+        rows.numpy(), *starts, config.batch_size, config.seed, config.steps_per_epoch,
+        config.windows_per_cell, group, shard, SHARDS_MIXED, rank(), world_size(),
     )  # fmt: skip
 
 

@@ -53,6 +53,43 @@ def test_one_row_of_each_group_and_all_of_them_in_time() -> None:
     assert len(seen) == 40
 
 
+@pytest.mark.parametrize("group", [None, np.arange(30) // 3])
+def test_several_windows_of_each_location_are_shuffled_together(group: np.ndarray | None) -> None:
+    sampler = Sampler(np.arange(30), 0, 1000, 7, seed=1, windows_per_cell=4, group=group)
+    pairs = flat(sampler.epoch(0))
+    rows = np.array([row for row, _ in pairs])
+    labels = rows if group is None else group[rows]
+    assert np.bincount(labels).tolist() == [4] * len(set(labels))
+    assert len(set(pairs)) == len(pairs)
+    assert (np.diff(np.flatnonzero(labels == labels[0])) < len(set(labels))).any()
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=9), batch=st.integers(1, 12),
+    buffer=st.integers(1, 4), windows=st.integers(1, 3),
+)  # fmt: skip
+def test_shards_are_mixed_a_few_at_a_time_and_lie_together_in_a_batch(
+    sizes: list[int], batch: int, buffer: int, windows: int
+) -> None:
+    shard = np.repeat(np.arange(len(sizes)) * 10, sizes)
+    rows = np.arange(len(shard)) + 5
+    sampler = Sampler(
+        rows, 0, 9, batch, seed=3, windows_per_cell=windows, shard=shard, buffer=buffer
+    )
+    draws = sampler.epoch(1)
+    drawn = torch.cat([draw.rows for draw in draws]).numpy() - 5
+    assert np.bincount(drawn, minlength=len(rows)).tolist() == [windows] * len(rows)
+    for draw in draws:
+        labels = shard[draw.rows.numpy() - 5]
+        assert (labels[1:] >= labels[:-1]).all()
+    # No shard comes back once the buffer it belongs to is done.
+    largest = windows * sum(sorted(sizes)[-buffer:])
+    for label in set(shard.tolist()):
+        where = [i for i, draw in enumerate(draws) if label in shard[draw.rows.numpy() - 5]]
+        assert where[-1] - where[0] <= largest // batch + 1
+
+
 def test_steps_per_epoch_sets_the_number_of_batches() -> None:
     for wanted in (1, 3, 11):
         draws = Sampler(np.arange(10), 0, 4, 4, steps_per_epoch=wanted).epoch(0)

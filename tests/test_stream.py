@@ -61,6 +61,35 @@ def test_a_sampler_with_shards_reads_each_of_them_once() -> None:
     assert sorted(reader.reads) == [0, 1, 2, 3]
 
 
+def test_coming_shards_are_read_ahead_and_never_more_than_may_be_kept() -> None:
+    held: list[int] = []
+    reader = Reader()
+
+    class Watched(ShardedWindows):
+        def _begin(self, number: int) -> None:
+            super()._begin(number)
+            held.append(len(self._open))
+
+    sharded = Watched(reader.shards(), [10] * 4, NORMALISER, 15, kept=2)
+    sampler = Sampler(np.arange(40), 0, 46, 5, shard=sharded.shard_of, buffer=1, windows_per_cell=2)
+    batches = sharded.batches(sampler.epoch(0))
+    next(batches)
+    assert held == [1, 2, 2]
+    assert len(list(batches)) == 15
+    assert max(held) == 2
+    assert sorted(reader.reads) == [0, 1, 2, 3]
+
+
+def test_shards_that_all_fit_are_read_once_in_all_epochs() -> None:
+    reader = Reader()
+    sharded = ShardedWindows(reader.shards(), [10] * 4, NORMALISER, 15, kept=4)
+    for epoch in range(3):
+        draws = Sampler(np.arange(40), 0, 46, 8, seed=1).epoch(epoch)
+        for one, other in zip(sharded.batches(draws), RESIDENT.batches(draws), strict=True):
+            assert_same(one, other)
+    assert sorted(reader.reads) == [0, 1, 2, 3]
+
+
 def test_streamed_equals_resident_and_keeps_the_order() -> None:
     draws = Sampler(np.arange(40), 0, 46, 8, seed=1).epoch(0)
     streamed = StreamedWindows(RESIDENT, "cpu")
@@ -87,7 +116,7 @@ def test_leaving_early_ends_the_thread() -> None:
     batches = StreamedWindows(RESIDENT, "cpu").batches(Sampler(np.arange(40), 0, 46, 2).epoch(0))
     next(batches)
     batches.close()
-    assert threading.active_count() == before
+    assert threading.active_count() <= before
 
 
 def test_on_a_cpu_everything_is_resident() -> None:

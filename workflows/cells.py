@@ -20,7 +20,7 @@ from pipeline.provenance import fingerprint
 from pipeline.regions import region_labels
 from pipeline.sources import source_coordinates
 from pipeline.store import open_cube
-from stefaland.dataset import CellData
+from stefaland.dataset import CellData, interleaved
 from stefaland.errors import Faults, bad_input, nearest_name
 from stefaland.sharded import ShardedCells
 from workflows.context import Run
@@ -184,8 +184,7 @@ def cell_data(run: Run, table: xr.Dataset, statics: Sequence[str] | None = None)
 def _stack(table: xr.Dataset, names: Sequence[str], dims: tuple[str, ...]) -> torch.Tensor:
     if not names:
         return torch.zeros((*(table.sizes[dim] for dim in dims), 0))
-    arrays = [table[name].transpose(*dims).values.astype(np.float32) for name in names]
-    return torch.from_numpy(np.stack(arrays, -1))
+    return interleaved([table[name].transpose(*dims).values for name in names])
 
 
 def _over_time(table: xr.Dataset, names: Sequence[str]) -> torch.Tensor:
