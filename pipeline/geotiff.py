@@ -232,11 +232,12 @@ def _stream(raster: Any, da: xr.DataArray, block: int, where: str, workers: int)
     with ThreadPoolExecutor(workers) as pool:
         for window in _windows(raster.shape, raster.count, dtype.itemsize, block):
             values = read_window(da, window).astype(dtype, copy=False)
+            counted = pool.map(BandStatistics.add, statistics, values, nodata)
+            raster.write(_stored(values, raster.nodata), window=window)
             try:
-                list(pool.map(BandStatistics.add, statistics, values, nodata))
+                list(counted)
             except ValueError as error:
                 raise bad_input(where, str(error), "finite values or NaN") from None
-            raster.write(_stored(values, raster.nodata), window=window)
     for number, of_band in enumerate(statistics, start=1):
         raster.update_tags(number, **of_band.tags(raster.height * raster.width))
 
