@@ -1,4 +1,4 @@
-"""Tiles cover a grid once, halos stay inside or go round, land cells count in the grid."""
+"""Tiles cover a grid once; what is read round them ends at edges and goes round seams."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.grid import TargetGrid
-from pipeline.tiles import land_cells, tile_grid
+from pipeline.tiles import land_cells, padded_window, tile_grid
 from stefaland.errors import InputError
 
 GRID = TargetGrid.from_bounds("g", "EPSG:4326", (-10, 0, 13, 17), 1.0)
@@ -20,13 +20,17 @@ GLOBE = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 84), 4.0)
 def test_tiles_cover_every_cell_once(height: int, width: int, halo: int) -> None:
     count = np.zeros(GRID.shape, int)
     area = 0.0
-    tiles = tile_grid(GRID, (height, width), halo)
+    tiles = tile_grid(GRID, (height, width))
     for tile in tiles:
         count[tile.rows, tile.cols] += 1
-        area += GRID.window(tile.rows, tile.cols).cell_area().sum()
-        with_halo = np.arange(count.size).reshape(GRID.shape)[tile.halo_rows, tile.halo_cols]
-        core = np.arange(count.size).reshape(GRID.shape)[tile.rows, tile.cols]
-        np.testing.assert_array_equal(with_halo[tile.core], core)
+        own = GRID.window(tile.rows, tile.cols)
+        area += own.cell_area().sum()
+        padded, inside = padded_window(GRID, tile, halo)
+        np.testing.assert_array_equal(padded.y[inside.rows], own.y)
+        np.testing.assert_array_equal(padded.x[inside.cols], own.x)
+        assert padded.shape[0] == min(GRID.shape[0], tile.rows.stop + halo) - max(
+            0, tile.rows.start - halo
+        )
     assert (count == 1).all()
     np.testing.assert_allclose(area, GRID.cell_area().sum(), rtol=1e-13)
     assert [tile.index for tile in tiles] == list(range(len(tiles)))
@@ -34,13 +38,15 @@ def test_tiles_cover_every_cell_once(height: int, width: int, halo: int) -> None
 
 
 def test_halo_of_a_periodic_grid_goes_across_the_seam() -> None:
-    tile = tile_grid(GLOBE, 30, halo=2)[0]
+    tile = tile_grid(GLOBE, 30)[0]
     assert tile.name == "r000_c000"
-    np.testing.assert_array_equal(tile.halo_col_index[:3], [88, 89, 0])
-    assert tile.halo_cols == slice(0, 32)
-    whole = tile_grid(GLOBE, (36, 90), halo=3)[0]
-    np.testing.assert_array_equal(whole.halo_col_index, np.arange(90))
-    np.testing.assert_array_equal(tile_grid(GRID, 10, halo=2)[0].halo_col_index, np.arange(12))
+    padded, inside = padded_window(GLOBE, tile, 2)
+    np.testing.assert_allclose(padded.x[:3], [-186, -182, -178])
+    assert (inside.rows, inside.cols) == (slice(0, 30), slice(2, 32))
+    whole, _ = padded_window(GLOBE, tile_grid(GLOBE, (36, 90))[0], 3)
+    np.testing.assert_array_equal(whole.x, GLOBE.x)
+    clipped, _ = padded_window(GRID, tile_grid(GRID, 10)[0], 2)
+    np.testing.assert_array_equal(clipped.x, GRID.x[:12])
 
 
 def test_land_cells_are_flat_indices_of_the_grid() -> None:
@@ -53,5 +59,5 @@ def test_land_cells_are_flat_indices_of_the_grid() -> None:
 def test_bad_sizes_and_masks_are_refused() -> None:
     with pytest.raises(InputError, match="positive size"):
         tile_grid(GRID, 0)
-    with pytest.raises(InputError, match="shape"):
+    with pytest.raises(InputError, match=r"land mask of tile r000_c000: found shape \(2, 2\)"):
         land_cells(np.ones((2, 2), bool), tile_grid(GRID, 5)[0])
