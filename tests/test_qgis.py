@@ -28,6 +28,7 @@ from pipeline.qgis import (
     write_project,
 )  # fmt: skip
 from pipeline.sites import renderer_element, sites_frame, write_sites
+from pipeline.texture import CLASS, texture
 from stefaland.errors import InputError
 from tests.maps import ALBERS, GRID, NAMES, TARGET, field
 
@@ -166,8 +167,8 @@ def test_a_moved_or_missing_map_is_found(tmp_path: Path) -> None:
         verify_project(tmp_path / "x.qgz")
 
 
-@pytest.fixture(scope="module")
-def seen(project: Path) -> dict[str, Any]:
+def probe(project: Path) -> dict[str, Any]:
+    """What QGIS itself sees in a project, and the colours it draws at the places."""
     if not has_qgis():
         pytest.skip(f"{PYTHON} has no QGIS: scripts/install_qgis.sh")
     script = Path(__file__).parent / "qgis" / "probe.py"
@@ -179,6 +180,11 @@ def seen(project: Path) -> dict[str, Any]:
     assert done.returncode == 0, done.stderr[-2000:]
     result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
     return result
+
+
+@pytest.fixture(scope="module")
+def seen(project: Path) -> dict[str, Any]:
+    return probe(project)
 
 
 @pytest.mark.qgis
@@ -216,6 +222,46 @@ def test_qgis_draws_the_legend_colours(seen: dict[str, Any], project: Path) -> N
     np.testing.assert_allclose(found, wanted, atol=3)
     assert len(set(seen["colours"])) == 4
     assert seen["colours"][3] == "#ffffff"  # nothing is drawn where there is no value
+
+
+@pytest.mark.qgis
+@pytest.mark.parametrize("first", ["class", "clay"])
+def test_qgis_draws_texture_classes_and_fractions_in_their_colours(
+    tmp_path: Path, first: str
+) -> None:
+    share = field()[TARGET].isel(time=0, drop=True)
+    low, high = float(share.min()), float(share.max())
+    clay = (0.02 + 0.6 * (share - low) / (high - low)).astype(np.float32)
+    parts = {"sand": (1 - clay) * 0.6, "silt": (1 - clay) * 0.4, "clay": clay}
+    ds = texture(xr.Dataset(parts, field().coords).drop_vars("time"))
+    files = {name: write_cog(tmp_path / "maps" / f"{name}.tif", ds[name], GRID) for name in parts}
+    legend = named_legend("usda_texture")
+    files[CLASS] = write_cog(
+        tmp_path / "maps" / f"{CLASS}.tif", ds[CLASS], GRID, kind="categorical", legend=legend
+    )
+    maps = [("USDA class", files[CLASS], legend)]
+    maps += [(name, files[name], named_legend("soil_fraction")) for name in ("clay", "silt")]
+    maps = maps if first == "class" else maps[1:]
+    project = write_project(tmp_path / "run.qgz", [map_group("Texture", maps)], title="Texture")
+
+    found = probe(project)
+    assert [layer["valid"] for layer in found["layers"]] == [True] * len(maps)
+    row, col = GRID.index_of(*np.array(PLACES).T)
+    drawn = [[int(c[i : i + 2], 16) for i in (1, 3, 5)] for c in found["colours"]]
+    if first == "class":
+        codes = ds[CLASS].values[row, col]
+        assert len(set(codes)) > 1
+        assert drawn[:3] == [list(legend.colour_table[code][:3]) for code in codes.tolist()]
+        assert found["layers"][0]["renderer"] == "paletted"
+    else:
+        stops = named_legend("soil_fraction").stops
+        colours = np.array([stop.rgb for stop in stops])
+        values = [stop.value for stop in stops]
+        at = ds["clay"].values[row, col]
+        wanted = np.stack([np.interp(at, values, band) for band in colours.T], -1)
+        # A place on the edge of two cells may be drawn as the other one.
+        np.testing.assert_allclose(drawn[:3], wanted, atol=5)
+    assert drawn[3] == [255, 255, 255]  # the sea
 
 
 def test_leaves_keep_their_order() -> None:
