@@ -23,8 +23,13 @@ pytestmark = [
     pytest.mark.timeout(900),
     pytest.mark.skipif(bool(missing_programs()), reason=f"not installed: {missing_programs()}"),
 ]
+EPOCHS = 6
+"""Of pretraining: as many as a signal needs to find it at work."""
 SETTINGS = (
     *QUICKSTART,
+    f"pretrain.epochs={EPOCHS}",
+    # What dropout draws goes by the ranks, so that losses could be compared to a few percent only.
+    "model.settings.dropout=0",
     "finetune.baselines=[climatology]",
     "cluster.slurm.cores=1",
     "cluster.slurm.memory=4GiB",
@@ -186,7 +191,6 @@ def test_a_training_on_two_nodes_continues_on_one(
         records = [json.loads(line) for line in log.read_text().splitlines()]
         alone = submitted / log.relative_to(folder)
         expected = [json.loads(line) for line in alone.read_text().splitlines()]
-        assert [record["epoch"] for record in records] == [0, 1]
-        # The windows of every batch are the same; what dropout draws goes by the ranks.
+        assert [record["epoch"] for record in records] == list(range(EPOCHS))
         for mine, other in zip(records, expected, strict=True):
-            assert mine["validation_loss"] == pytest.approx(other["validation_loss"], rel=1e-2)
+            assert mine["validation_loss"] == pytest.approx(other["validation_loss"], rel=1e-3)
