@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 
 import torch
 import torch.distributed as dist
@@ -16,6 +17,9 @@ import torch.distributed as dist
 # been joined as their default argument: it would never be freed, and its threads, still at work
 # when the interpreter ends, would abort the process.
 import torch.distributed.nn
+from torch import Tensor
+
+_parts = ContextVar("_parts", default=False)
 
 
 def rank() -> int:
@@ -57,6 +61,25 @@ def sum_over_ranks(values: Mapping[str, float], device: torch.device) -> dict[st
     total = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
     dist.all_reduce(total)
     return dict(zip(values, total.tolist(), strict=True))
+
+
+@contextmanager
+def parts_of_one_batch() -> Iterator[None]:
+    """Ranks compute losses of their parts of the same batch within: means are over all parts."""
+    token = _parts.set(world_size() > 1)
+    try:
+        yield
+    finally:
+        _parts.reset(token)
+
+
+def mean_over_parts(value: Tensor) -> Tensor:
+    """`value` averaged over ranks within `parts_of_one_batch`; `value` itself elsewhere."""
+    if not _parts.get():
+        return value
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total / world_size()
 
 
 def barrier() -> None:

@@ -23,7 +23,14 @@ from torch.nn.parallel import DistributedDataParallel
 
 from stefaland.batch import Batch
 from stefaland.config import TrainConfig
-from stefaland.distributed import barrier, is_main, rank, sum_over_ranks, world_size
+from stefaland.distributed import (
+    barrier,
+    is_main,
+    parts_of_one_batch,
+    rank,
+    sum_over_ranks,
+    world_size,
+)
 from stefaland.errors import bad_input
 from stefaland.log import RunLog
 from stefaland.optim import learning_rate, make_optimiser
@@ -62,7 +69,7 @@ class Objective(Protocol):
     def __call__(
         self, model: nn.Module, batch: Batch, draw: Draw, generator: torch.Generator
     ) -> Tensor:
-        """A scalar: the mean over the part's samples."""
+        """A scalar whose average over ranks is the loss of the whole draw (`masked_mean`)."""
 
 
 @dataclass(frozen=True)
@@ -161,7 +168,7 @@ class _Run:
             # Only whole optimiser steps are saved: gradients of a half one are not in the state.
             whole = progress.step % self.config.accumulate == 0
             if whole and progress.step < len(draws) and stop.requested(progress.step):
-                progress.loss_sum = float(total)
+                progress.loss_sum = self._mean_over_ranks(float(total))
                 self._check_losses(0)
                 self._save()
                 raise Interrupted(stop.number)
@@ -181,9 +188,7 @@ class _Run:
         quiet = not last and isinstance(self.runner, DistributedDataParallel)
         with self.runner.no_sync() if quiet else nullcontext():  # type: ignore[operator]
             loss = self._loss(draw, batch, generator)
-            # Ranks with unequal parts count by their samples; DDP takes the plain mean.
-            share = (draw.part.stop - draw.part.start) * world_size() / len(draw.rows)
-            (loss * (share / group_size)).backward()
+            (loss / group_size).backward()
         self.pending.append((loss.detach(), batch.cell, progress.step))
         self._check_losses(0 if self.device.type == "cpu" else LOSS_LAG)
         if last:
@@ -192,8 +197,12 @@ class _Run:
 
     def _loss(self, draw: Draw, batch: Batch, generator: torch.Generator) -> Tensor:
         half = self.config.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
+        with autocast, parts_of_one_batch():
             return self.objective(self.runner, batch, draw, generator)
+
+    def _mean_over_ranks(self, value: float) -> float:
+        return sum_over_ranks({"value": value}, self.device)["value"] / world_size()
 
     def _update(self, step: int) -> None:
         rate = learning_rate(step, self.steps * self.config.epochs, self.config.optimiser)
@@ -232,7 +241,7 @@ class _Run:
         progress, config = self.progress, self.config
         record = {
             "epoch": float(progress.epoch),
-            "loss": sum_over_ranks({"loss": loss}, self.device)["loss"] / world_size(),
+            "loss": self._mean_over_ranks(loss),
             "lr": self.optimiser.param_groups[0]["lr"],
         }
         with self._averaged_weights():

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from stefaland.batch import Batch
+from stefaland.distributed import mean_over_parts
 from stefaland.errors import bad_input, nearest_name
 from stefaland.heads import Prediction
 from stefaland.mae import Reconstruction
@@ -26,9 +27,14 @@ NSE_FLOOR = 0.1
 
 
 def masked_mean(errors: Tensor, counted: Tensor) -> Tensor:
-    """Mean of `errors` where `counted`; 0 where nothing is, with a gradient of 0."""
+    """Mean of `errors` where `counted`; 0 where nothing is, with a gradient of 0.
+
+    Where ranks share a batch, theirs are parts whose average over ranks is the mean over the batch,
+    however unequally its missing values are spread.
+    """
     total = torch.where(counted, errors, torch.zeros_like(errors)).sum()
-    return total / counted.sum().clamp(min=1)
+    count = mean_over_parts(counted.sum())
+    return total / torch.where(count > 0, count, torch.ones_like(count))
 
 
 def _reconstruction_error(guess: Tensor, values: Tensor, log_variance: Tensor | None) -> Tensor:
@@ -82,7 +88,10 @@ def _mse(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
 
 
 def _rmse(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
-    return (masked_mean(*_square(prediction, target)) + 1e-12).sqrt()
+    part = masked_mean(*_square(prediction, target))
+    whole = (mean_over_parts(part.detach()) + 1e-12).sqrt()
+    # The root of the batch's mean is no mean of the parts' roots: each rank adds its derivative.
+    return whole + (part - part.detach()) / (2 * whole)
 
 
 def _nse(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ class TargetLoss:
     def __call__(
         self, model: nn.Module, batch: Batch, draw: Draw, generator: torch.Generator
     ) -> Tensor:
-        """Mean loss over the valid targets of this rank's part."""
+        """Mean loss over the valid targets of the draw (`masked_mean`)."""
         return self.of(model(batch), batch)
 
     def of(self, prediction: Prediction, batch: Batch) -> Tensor:

@@ -51,7 +51,7 @@ class MaskedReconstruction:
     def __call__(
         self, model: nn.Module, batch: Batch, draw: Draw, generator: torch.Generator
     ) -> Tensor:
-        """The masked loss of this rank's part; masks are drawn for the whole batch."""
+        """The masked loss (`masked_mean`); masks are drawn for the whole batch."""
         whole = batch if len(draw.rows) == len(batch) else _shaped_like(batch, len(draw.rows))
         forcing_mask, static_mask = (m[draw.part] for m in self.masks(whole, generator))
         reconstruction = model(batch, forcing_mask, static_mask)

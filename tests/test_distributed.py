@@ -17,6 +17,7 @@ from stefaland.config import OptimiserConfig, TrainConfig
 from stefaland.dataset import fit_normaliser
 from stefaland.distributed import is_main, process_group, rank, sum_over_ranks, world_size
 from stefaland.loop import fit
+from stefaland.losses import masked_mean
 from stefaland.sampler import Draw, Sampler
 from stefaland.windows import Windows
 from tests.synthetic import daily_cells
@@ -56,7 +57,8 @@ class Small(nn.Module):
 
 def objective(model: nn.Module, batch: Batch, draw: Draw, generator: torch.Generator) -> Tensor:
     noise = torch.randn((len(draw.rows), 10, 1), generator=generator)[draw.part]
-    return (model(batch) - torch.nan_to_num(batch.target) + noise).square().mean()
+    error = (model(batch) - torch.nan_to_num(batch.target) + noise).square()
+    return masked_mean(error, ~batch.target.isnan())
 
 
 def train_toy(folder: Path) -> None:

@@ -4,19 +4,28 @@ import json
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from stefaland.batch import Batch
 from stefaland.checkpoint import load_checkpoint
-from stefaland.config import MaskConfig, ModelConfig, OptimiserConfig, PretrainConfig, model_preset
+from stefaland.config import (
+    FinetuneConfig,
+    MaskConfig,
+    ModelConfig,
+    OptimiserConfig,
+    PretrainConfig,
+    model_preset,
+)
 from stefaland.dataset import CellData, fit_normaliser
 from stefaland.errors import InputError
+from stefaland.finetune import finetune
 from stefaland.normalise import Normaliser
 from stefaland.sampler import Draw
 from stefaland.signals import Interrupted
@@ -209,14 +218,47 @@ def test_bad_inputs_are_refused_before_training(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.safetensors"))
 
 
-def ddp(folder: Path) -> None:
+def gappy() -> CellData:
+    """A third of the cells miss nearly all values, so that no two parts of a batch have as many."""
+    poor = torch.arange(len(DATA)) % 3 == 0
+    lost = torch.rand(DATA.forcings.shape, generator=torch.Generator().manual_seed(7)) < 0.9
+    nan = torch.tensor(torch.nan)
+    return replace(
+        DATA,
+        forcings=torch.where(poor[:, None, None] & lost, nan, DATA.forcings),
+        statics=torch.where(poor[:, None] & lost[:, 0, : DATA.statics.shape[1]], nan, DATA.statics),
+        target=torch.where(poor[:, None, None] & lost[..., :1], nan, DATA.target),
+    )
+
+
+def pretrain_gappy(folder: Path) -> None:
     config = CONFIG.model_copy(update={"batch_size": 63})
-    run(folder, config=config, dropout=0.0)
+    run(folder, gappy(), config=config, dropout=0.0)
 
 
-def test_two_ranks_pretrain_as_one_process(tmp_path: Path) -> None:
-    ddp(tmp_path / "one")
-    run_ranks(ddp, tmp_path / "two")
-    one, two = (load_checkpoint(tmp_path / n)[0].state_dict() for n in ("one", "two"))
+def finetune_gappy(folder: Path) -> None:
+    """With the loss that is no mean, and gradients gathered over two batches."""
+    config = FinetuneConfig(
+        window=12, cyclic=True, epochs=2, batch_size=33, seed=3, loss="rmse", accumulate=2,
+        adapter="lora", optimiser=OptimiserConfig(lr=3e-3),
+    )  # fmt: skip
+    data = gappy()
+    finetune(
+        None, data, FOLD, config, folder, model_config=model_config(dropout=0.0),
+        normaliser=fit_normaliser(data, data.rows(FOLD.train)),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("work", [pretrain_gappy, finetune_gappy])
+def test_two_ranks_train_as_one_process_whatever_is_missing(
+    work: Callable[[Path], None], tmp_path: Path
+) -> None:
+    work(tmp_path / "one")
+    run_ranks(work, tmp_path / "two")
+    one, two = (load_file(tmp_path / n / "model.safetensors") for n in ("one", "two"))
     for name, value in one.items():
         torch.testing.assert_close(two[name], value, rtol=1e-3, atol=1e-4)
+    best = [
+        json.loads((tmp_path / n / "data.json").read_text())["training"] for n in ("one", "two")
+    ]
+    assert best[0]["best"] == pytest.approx(best[1]["best"], rel=1e-4)
