@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from stefaland.distributed import (
 )
 from stefaland.errors import bad_input
 from stefaland.log import RunLog
+from stefaland.loss_watch import LossWatch
 from stefaland.optim import learning_rate, make_optimiser
 from stefaland.sampler import Draw, Sampler
 from stefaland.signals import Interrupted, Stop, stop_signals
@@ -43,11 +43,7 @@ from stefaland.state import (
     load_state,
     save_state,
     trained_weights,
-    write_atomically,
 )
-
-LOSS_LAG = 16
-"""Steps after which a GPU's loss is looked at, so that looking does not stall its queue."""
 
 
 class Source(Protocol):
@@ -139,7 +135,7 @@ class _Run:
         self.runner = self._wrap(model)
         self.micro_steps = len(sampler.epoch(0))
         self.steps = math.ceil(self.micro_steps / config.accumulate)
-        self.pending: deque[tuple[Tensor, Tensor | None, int]] = deque()
+        self.watch = LossWatch(self.folder, self.device)
 
     def _on_device(self, weights: Weights | None) -> Weights | None:
         return None if weights is None else {k: v.to(self.device) for k, v in weights.items()}
@@ -169,10 +165,10 @@ class _Run:
             whole = progress.step % self.config.accumulate == 0
             if whole and progress.step < len(draws) and stop.requested(progress.step):
                 progress.loss_sum = self._mean_over_ranks(float(total))
-                self._check_losses(0)
+                self.watch.check_all()
                 self._save()
                 raise Interrupted(stop.number)
-        self._check_losses(0)
+        self.watch.check_all()
         self._finish_epoch(float(total) / max(progress.samples, 1.0), progress.samples - begun)
         if stop.requested(0) and not progress.finished:
             raise Interrupted(stop.number)
@@ -189,8 +185,7 @@ class _Run:
         with self.runner.no_sync() if quiet else nullcontext():  # type: ignore[operator]
             loss = self._loss(draw, batch, generator)
             (loss / group_size).backward()
-        self.pending.append((loss.detach(), batch.cell, progress.step))
-        self._check_losses(0 if self.device.type == "cpu" else LOSS_LAG)
+        self.watch.add(loss, batch.cell, progress.epoch, progress.step)
         if last:
             self._update(progress.epoch * self.steps + progress.step // config.accumulate)
         return loss.detach()
@@ -219,23 +214,6 @@ class _Run:
                     self.averaged[name].lerp_(value, 1 - decay)
                 else:
                     self.averaged[name].copy_(value)
-
-    def _check_losses(self, lag: int) -> None:
-        while len(self.pending) > lag:
-            loss, cells, step = self.pending.popleft()
-            if not bool(torch.isfinite(loss)):
-                self._stop_on_nan(float(loss), cells, step)
-
-    def _stop_on_nan(self, loss: float, cells: Tensor | None, step: int) -> None:
-        path = self.folder / "nan_cells.json"
-        ids = [] if cells is None else cells.tolist()
-        where = {"epoch": self.progress.epoch, "step": step, "loss": str(loss), "cells": ids}
-        write_atomically(path, json.dumps(where))
-        raise bad_input(
-            f"training, epoch {self.progress.epoch}, step {step}", f"a loss of {loss}",
-            "a finite loss",
-            f"The batch's cells are in {path}; look at their inputs, or lower optimiser.lr.",
-        )  # fmt: skip
 
     def _finish_epoch(self, loss: float, samples: float) -> None:
         progress, config = self.progress, self.config

@@ -14,7 +14,6 @@ from stefaland.batch import Batch
 from stefaland.config import ModelConfig
 from stefaland.decoder import VariableHeads, make_decoder
 from stefaland.dropout import Dropout
-from stefaland.embed import static_token_of
 from stefaland.encoder import Encoder
 from stefaland.errors import Faults
 from stefaland.patches import PatchHead
@@ -58,7 +57,6 @@ class StefaLand(nn.Module):
             )
             for classes in config.categorical.values()
         )  # fmt: skip
-        self.static_token_of = static_token_of(config)
 
     def encode(
         self, batch: Batch, forcing_mask: Tensor | None = None, static_mask: Tensor | None = None
@@ -83,7 +81,7 @@ class StefaLand(nn.Module):
             forcings = self.forcing_heads(series, batch.forcings.shape[1])
         else:
             forcings = self.forcing_heads(series)
-        own = static[:, self.static_token_of]
+        own = static.index_select(1, self.tokens.statics.owner)
         n_numeric = len(self.config.statics)
         statics = self.static_heads.each(own[:, :n_numeric])
         noisy = self.config.noise_head

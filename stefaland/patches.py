@@ -28,7 +28,7 @@ class Patching(Protocol):
         """Time steps from one patch to the next."""
 
 
-def patch_starts(steps: int, config: Patching) -> Tensor:
+def patch_starts(steps: int, config: Patching, device: torch.device | str | None = None) -> Tensor:
     """[P] first day of each patch; the last patch ends with the window."""
     last = steps - config.patch_length
     if last < 0:
@@ -36,14 +36,14 @@ def patch_starts(steps: int, config: Patching) -> Tensor:
             "window", f"{steps} steps", f"at least one patch of {config.patch_length}",
             "Lower model.settings.patch_length or lengthen the window.",
         )  # fmt: skip
-    starts = list(range(0, last + 1, config.patch_stride))
-    return torch.tensor(starts if starts[-1] == last else [*starts, last])
+    starts = torch.arange(0, last + config.patch_stride, config.patch_stride, device=device)
+    return starts.clamp(max=last)
 
 
 def patch_days(steps: int, config: Patching, device: torch.device) -> Tensor:
     """[P, L] the days of each patch."""
-    within = torch.arange(config.patch_length)
-    return (patch_starts(steps, config)[:, None] + within).to(device)
+    within = torch.arange(config.patch_length, device=device)
+    return patch_starts(steps, config, device)[:, None] + within
 
 
 def day_cover(steps: int, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Tensor:
@@ -98,5 +98,6 @@ class PatchHead(nn.Module):
         flat = guesses.permute(2, 4, 0, 1, 3).flatten(0, 1)
         shape = (steps, *flat.shape[1:])
         total = torch.zeros(shape, dtype=flat.dtype, device=flat.device).index_add(0, days, flat)
-        count = torch.bincount(days, minlength=steps).to(flat.dtype)
+        ones = torch.ones(days.shape, dtype=flat.dtype, device=flat.device)
+        count = torch.zeros(steps, dtype=flat.dtype, device=flat.device).index_add(0, days, ones)
         return (total / count[:, None, None, None]).transpose(0, 1)

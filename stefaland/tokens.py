@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from stefaland.batch import Batch
 from stefaland.config import ModelConfig
@@ -64,11 +65,10 @@ class Tokens(nn.Module):
     def places(self, steps: int, device: torch.device) -> Tensor:
         """[N] place of each token in time, in steps; static tokens, which have none, are at 0."""
         if self.config.tokens == "patch":
-            series = patch_starts(steps, self.config).repeat(len(self.config.forcings))
+            series = patch_starts(steps, self.config, device).repeat(len(self.config.forcings))
         else:
-            series = torch.arange(steps)
-        static = torch.zeros(self.statics.n_tokens, dtype=series.dtype)
-        return torch.cat([series, static]).to(device)
+            series = torch.arange(steps, device=device)
+        return F.pad(series, (0, self.statics.n_tokens))
 
     def to_days(self, encoded: Tensor, steps: int) -> Tensor:
         """Encoded tokens [B, N, d] → [B, T + G, d]: one a day, then the static ones.
@@ -89,9 +89,8 @@ class Tokens(nn.Module):
             raise bad_input("Batch.day_of_year", "nothing", "the share of the year, [B, T]")
         features = self.year(year_features(batch.day_of_year))
         if self.config.tokens == "patch":
-            middle = patch_starts(batch.forcings.shape[1], self.config)
-            middle = middle + self.config.patch_length // 2
-            features = features[:, middle.to(features.device)]
+            starts = patch_starts(batch.forcings.shape[1], self.config, features.device)
+            features = features[:, starts + self.config.patch_length // 2]
             features = features.repeat(1, len(self.config.forcings), 1)
         seasons: Tensor = features
         return seasons
