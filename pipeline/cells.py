@@ -7,6 +7,7 @@ cell of a grid is its row-major flat index.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -67,26 +68,34 @@ def by_shard(ds: xr.Dataset, cells: np.ndarray) -> list[np.ndarray]:
     return [cells[here] for here in np.split(order, starts[1:]) if here.size]
 
 
-def any_valid(da: xr.DataArray) -> np.ndarray:
-    """Where any time step has a value, dims (y, x) or (cell,); one shard in memory at a time."""
+def any_valid(da: xr.DataArray, wanted: np.ndarray | None = None) -> np.ndarray:
+    """Where any time step has a value, dims (y, x) or (cell,), False outside `wanted`.
+
+    One shard in memory at a time, and of its time steps no more than it takes to see a value of
+    every wanted cell: of most cubes the first few.
+    """
+    dims = [dim for dim in da.dims if dim != "time"]
+    sizes = [da.sizes[dim] for dim in dims]
+    wanted = np.ones(sizes, bool) if wanted is None else wanted
     if "time" not in da.dims:
-        return np.asarray(da.notnull().values)
-    if "cell" in da.dims:
-        cut, size = _cut(da, "cell"), da.sizes["cell"]
-        parts = [da.isel(cell=slice(i, i + cut)).load() for i in range(0, size, cut)]
-        return np.concatenate([part.notnull().any("time").values for part in parts])
-    seen = np.zeros((da.sizes["y"], da.sizes["x"]), bool)
-    height, width = _cut(da, "y"), _cut(da, "x")
-    for top in range(0, seen.shape[0], height):
-        for left in range(0, seen.shape[1], width):
-            window = {"y": slice(top, top + height), "x": slice(left, left + width)}
-            seen[window["y"], window["x"]] = da.isel(window).load().notnull().any("time").values
-    return seen
+        return np.asarray(da.notnull().values) & wanted
+    unseen = wanted.copy()
+    cuts = [_cut(da, str(dim)) for dim in dims]
+    for corner in product(*(range(0, n, cut) for n, cut in zip(sizes, cuts, strict=True))):
+        place = tuple(slice(at, at + cut) for at, cut in zip(corner, cuts, strict=True))
+        shard = da.isel(dict(zip(dims, place, strict=True)))
+        first, step = 0, _cut(da, "time", "chunks")
+        while first < da.sizes["time"] and unseen[place].any():
+            part = shard.isel(time=slice(first, first + step)).load()
+            unseen[place] &= part.isnull().all("time").transpose(*dims).values
+            first, step = first + step, 2 * step
+    found: np.ndarray = wanted & ~unseen
+    return found
 
 
-def _cut(da: xr.DataArray, dim: str) -> int:
-    """Length of a shard along a dim; the whole of it where the store has none."""
-    cut = da.encoding.get("shards") or da.encoding.get("chunks") or da.shape
+def _cut(da: xr.DataArray, dim: str, of: str = "shards") -> int:
+    """Length of a shard (or of the `chunks` within) along a dim; all of it where there is none."""
+    cut = da.encoding.get(of) or da.encoding.get("chunks") or da.shape
     return int(cut[da.dims.index(dim)])
 
 

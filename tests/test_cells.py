@@ -98,6 +98,23 @@ def test_any_valid_is_that_of_the_whole_cube(tmp_path, tile):
     )
 
 
+def test_any_valid_reads_no_more_steps_than_it_needs(cube, monkeypatch):
+    ds, read = open_cube(cube), []
+    load = xr.DataArray.load
+    monkeypatch.setattr(xr.DataArray, "load", lambda da: read.append(da.shape) or load(da))
+    seen = ds["rain"].notnull().any("time").values
+    read.clear()
+    np.testing.assert_array_equal(any_valid(ds["rain"], np.zeros_like(seen)), np.zeros_like(seen))
+    assert read == []
+    always = ds["rain"].notnull().all("time").values
+    assert always.any()
+    np.testing.assert_array_equal(any_valid(ds["rain"], always), always)
+    steps = ds["rain"].encoding["chunks"][0]
+    assert {shape[0] for shape in read} == {steps}
+    half = seen & (np.arange(seen.size).reshape(seen.shape) % 2 == 0)
+    np.testing.assert_array_equal(any_valid(ds["rain"], half), half)
+
+
 def test_locations_by_shard_and_their_valid_values():
     values = np.full((3, 10), np.nan)
     values[1, 4] = 1.0

@@ -70,10 +70,14 @@ def transforms(run: Run, names: Sequence[str]) -> dict[str, str]:
 def land_mask(run: Run, ds: xr.Dataset) -> np.ndarray:
     """Where the model may be run, dims (y, x) or (cell,): enough land and at least one forcing."""
     inputs = run.config.inputs
-    mask = np.logical_or.reduce([any_valid(ds[name]) for name in inputs.forcings])
+    dims = [dim for dim in ("y", "x", "cell") if dim in ds.dims]
+    unseen = np.ones([ds.sizes[dim] for dim in dims], bool)
     if inputs.land_fraction and "y" in ds.dims:
-        mask &= ds[inputs.land_fraction].values >= inputs.min_land_fraction
-    return mask
+        unseen &= ds[inputs.land_fraction].values >= inputs.min_land_fraction
+    land = np.zeros_like(unseen)
+    for name in inputs.forcings:
+        land |= any_valid(ds[name], unseen & ~land)
+    return land
 
 
 def open_cells(
