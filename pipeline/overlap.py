@@ -15,7 +15,9 @@ from typing import Any
 from pipeline.tasks import Outcome, T, Work, outcomes_here, perform
 
 AHEAD = 2
-"""Items read before the device asks for them, and items computed that wait to be written."""
+"""Items read before the device asks for them, and items computed that wait to be written; of each
+thread.
+"""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,8 @@ class Flow:
     read: Callable[[Any], Any]
     compute: Callable[[Iterator[tuple[Any, Any]]], Iterator[tuple[Any, Any]]]
     write: Callable[[Any, Any], Mapping[str, Any]]
+    threads: int = 1
+    """That read, and as many that write: a GPU asks for more than one can bring."""
 
     def step(self, item: Any) -> Mapping[str, Any]:
         """One item by itself."""
@@ -39,7 +43,7 @@ class Flow:
 def outcomes_overlapped(
     flow: Flow, work: Work, todo: Sequence[T]
 ) -> Generator[tuple[T, Outcome], None, None]:
-    """Each item and its outcome, in this process; a thread reads ahead, another writes.
+    """Each item and its outcome, in this process; threads read ahead, others write.
 
     What fails on the way is done again by itself with the stage's retries, so that one bad item
     costs no other, and the error is the item's own.
@@ -48,7 +52,8 @@ def outcomes_overlapped(
     while left:
         started: dict[str, T] = {}
         failed: list[T] = []
-        with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(1) as writing:
+        threads = flow.threads
+        with ThreadPoolExecutor(threads) as reading, ThreadPoolExecutor(threads) as writing:
             writes: deque[tuple[T, Future[Outcome]]] = deque()
             ahead = _ahead(flow, left, started, failed, reading)
             try:
@@ -56,7 +61,7 @@ def outcomes_overlapped(
                     del started[item.name]
                     step = partial(_write, flow, result)
                     writes.append((item, writing.submit(perform, step, work.ledger, item)))
-                    while writes and (len(writes) > AHEAD or writes[0][1].done()):
+                    while writes and (len(writes) > AHEAD * threads or writes[0][1].done()):
                         yield from _outcome(work, *writes.popleft())
             except Exception:
                 # Whichever item it was, each of them will say so by itself.
@@ -83,11 +88,11 @@ def _outcome(work: Work, item: T, written: Future[Outcome]) -> Iterator[tuple[T,
 def _ahead(
     flow: Flow, left: deque[T], started: dict[str, T], failed: list[T], reading: ThreadPoolExecutor
 ) -> Generator[tuple[T, Any], None, None]:
-    """Items with what they read, `AHEAD` of which are at work; moves them to `started`."""
+    """Items with what they read, `AHEAD` a thread of which are at work; moves them to `started`."""
     reads: deque[tuple[T, Future[Any]]] = deque()
 
     def ask() -> None:
-        while left and len(reads) <= AHEAD:
+        while left and len(reads) <= AHEAD * flow.threads:
             item = left.popleft()
             reads.append((item, reading.submit(flow.read, item)))
 

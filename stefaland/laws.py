@@ -79,15 +79,17 @@ def member_law(
     parts: dict[str, Tensor] = {}
     rows = torch.arange(len(data), device=device)
     reduced = dtype != torch.float32
-    with torch.inference_mode(), torch.autocast(device.type, dtype, enabled=reduced):
+    # Without its cache, which passes on other streams would share before it is filled.
+    autocast = torch.autocast(device.type, dtype, enabled=reduced, cache_enabled=False)
+    with torch.inference_mode(), autocast:
         for stretch in plan_windows(
             len(data.time), member.window, member.warmup_steps, member.cyclic
         ):
             batch = windows.gather(rows, torch.full_like(rows, stretch.start))
             out = sampled(member.model, batch, member.mc_samples).cut(stretch.keep)
             first = stretch.start + stretch.keep.start
-            steps = torch.arange(first, first + stretch.keep.stop - stretch.keep.start)
-            steps = (steps % len(data.time)).to(device)
+            last = first + stretch.keep.stop - stretch.keep.start
+            steps = torch.arange(first, last, device=device) % len(data.time)
             for name, values in vars(out).items():
                 if values is None:
                     continue

@@ -92,13 +92,8 @@ def in_order(
 ) -> Iterator[tuple[Pass[K], Values]]:
     """Each pass with what `run` says of its cells (nothing where it has none), in order.
 
-    So many `workers` run a pass each at a time, with one torch thread; 0 runs them here, one after
-    another, with all.
+    So many `workers` run a pass each at a time, with one torch thread.
     """
-    if not workers:
-        for batch in batches:
-            yield batch, run(batch.data) if batch.data is not None else {}
-        return
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:

@@ -31,6 +31,8 @@ PREDICTED, OUTSIDE_RANGE, FILLED_INPUT, MASKED = 0, 1, 2, 3
 CPU_STEPS = 6_000
 """Cells times window of every pass on the CPU, about; see `pass_size`."""
 LEAST_ROWS = 32
+GPU_PASSES = 3
+"""Passes at work at a time on a GPU: while one computes, others are normalised and copied."""
 
 K = TypeVar("K")
 
@@ -118,9 +120,10 @@ def predict_tables(
     size = pass_size(members) if place.type == "cpu" else batch_size
     flagged = (_flagged(members, *table) for table in tables)
     results: dict[int, dict[str, NDArray[Any]]] = {}
-    workers = torch.get_num_threads() if place.type == "cpu" else 0
-    run = partial(_of_pass, members, task, place, dtype)
-    for batch, values in in_order(passes(flagged, size, padded=workers > 0), run, workers):
+    on_cpu = place.type == "cpu"
+    workers = torch.get_num_threads() if on_cpu else GPU_PASSES
+    run = partial(_of_pass if on_cpu else _on_own_stream, members, task, place, dtype)
+    for batch, values in in_order(passes(flagged, size, padded=on_cpu), run, workers):
         for part in batch.parts:
             number, n_cells = part.table.number, part.table.key[1]
             if number not in results:
@@ -183,6 +186,14 @@ def _of_pass(
         ]
     combined = combine(laws)
     return combined | {"mean": possible_values(task, combined["mean"])}
+
+
+def _on_own_stream(
+    members: Sequence[Member], task: str, device: torch.device, dtype: torch.dtype, data: CellData
+) -> dict[str, NDArray[np.float32]]:
+    """As `_of_pass`, beside the passes of other threads."""
+    with torch.cuda.stream(torch.cuda.Stream(device)):
+        return _of_pass(members, task, device, dtype, data)
 
 
 def _check_members(members: Sequence[Member]) -> None:

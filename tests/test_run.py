@@ -258,6 +258,15 @@ def test_a_flow_puts_items_together_and_writes_each(ledger, folder):
     assert len(again.skipped) == 9
 
 
+def test_a_flow_with_several_threads_gives_the_same_in_the_same_order(ledger, folder):
+    three = Three(folder)
+    flow = Flow(three.read, three.compute, three.write, threads=3)
+    report = run_stage("predict", jobs(30), flow, ledger)
+    assert report.done == tuple(job.name for job in jobs(30))
+    assert _results(folder) == {job.name: 100 + i for i, job in enumerate(jobs(30))}
+    assert three.threads["read"].isdisjoint(three.threads["sum"] | three.threads["write"])
+
+
 @pytest.mark.parametrize("part", ["read", "sum", "write"])
 def test_what_stumbles_on_the_way_is_done_again_by_itself(ledger, folder, part):
     three = Three(folder, **{f"bad_{part}": ("t003", "t006")})

@@ -34,6 +34,8 @@ from workflows.members import members
 from workflows.stages import stage_fingerprint
 
 NO_FLAG = 255
+GPU_THREADS = 4
+"""That read tiles for a GPU, and as many that write."""
 
 
 def depends(run: Run) -> Any:
@@ -107,7 +109,8 @@ class MapWork:
     @property
     def flow(self) -> Flow:
         """Reading, prediction and writing of tiles."""
-        return Flow(self.read, self.predict, self.write)
+        threads = 1 if best_device().type == "cpu" else GPU_THREADS
+        return Flow(self.read, self.predict, self.write, threads)
 
     def read(self, tile: Tile) -> CellData:
         """The tile's land cells; none where it is all sea."""
