@@ -38,19 +38,24 @@ STATICS = tuple(f"static{i}" for i in range(10))
 WINDOW = 365
 
 
-def make_cube(path: Path, side: int, years: int) -> None:
+Names = tuple[str, ...]
+
+
+def make_cube(
+    path: Path, side: int, years: int, forcings: Names = FORCINGS, statics: Names = STATICS
+) -> None:
     """A cube of random values, sixteen tiles."""
     grid = TargetGrid.from_bounds("g", "EPSG:4326", (0, 0, side * 0.1, side * 0.1), 0.1)
     time_ = np.datetime64("2001-01-01") + np.arange(365 * years)
-    variables: dict[str, dict[str, Any]] = {n: {"dims": ("time", "y", "x")} for n in FORCINGS}
-    variables |= {name: {"dims": ("y", "x")} for name in STATICS}
+    variables: dict[str, dict[str, Any]] = {n: {"dims": ("time", "y", "x")} for n in forcings}
+    variables |= {name: {"dims": ("y", "x")} for name in statics}
     template = cube_template(grid, time_, variables, side // 4)
     create_cube(path, template, {})
     random = np.random.default_rng(0)
     for tile in template.tiles:
         window = grid.window(tile.rows, tile.cols)
-        shapes = dict.fromkeys(FORCINGS, (time_.size, *window.shape)) | dict.fromkeys(
-            STATICS, window.shape
+        shapes = dict.fromkeys(forcings, (time_.size, *window.shape)) | dict.fromkeys(
+            statics, window.shape
         )
         arrays = {
             name: (variables[name]["dims"], random.random(shape, np.float32))
@@ -60,29 +65,38 @@ def make_cube(path: Path, side: int, years: int) -> None:
         write_tile(path, tile, xr.Dataset(arrays, coords))
 
 
-def cell_table(ds: xr.Dataset, cells: np.ndarray) -> CellData:
+def cell_table(
+    ds: xr.Dataset, cells: np.ndarray, forcings: Names = FORCINGS, statics: Names = STATICS
+) -> CellData:
     """Cells of the cube as tensors."""
-    table = read_cells(ds, [*FORCINGS, *STATICS], cells)
-    forcings = interleaved([table[name].values for name in FORCINGS])
-    statics = interleaved([table[name].values for name in STATICS])
+    table = read_cells(ds, [*forcings, *statics], cells)
     lonlat = np.stack([table["lon"].values, table["lat"].values], 1).astype(np.float32)
     return CellData(
-        forcings, statics, torch.from_numpy(cells),
-        torch.from_numpy(lonlat), table["time"].values, FORCINGS, STATICS,
+        interleaved([table[name].values for name in forcings]),
+        interleaved([table[name].values for name in statics]), torch.from_numpy(cells),
+        torch.from_numpy(lonlat), table["time"].values, forcings, statics,
     )  # fmt: skip
+
+
+def sharded(path: Path, forcings: Names = FORCINGS, statics: Names = STATICS) -> ShardedCells:
+    """All cells of the cube, read shard by shard."""
+    ds = open_cube(path)
+    shards = by_shard(ds, np.arange(ds.sizes["y"] * ds.sizes["x"]))
+
+    def read(ids: np.ndarray) -> CellData:
+        return cell_table(ds, ids, forcings, statics)
+
+    return ShardedCells(tuple(shards), read, ds["time"].values, forcings, statics, "")
 
 
 def ours_from_files(path: Path, size: int, normaliser: Normaliser) -> Iterator[int]:
     """An epoch of random windows, shard by shard: of each cell as many as xbatcher's patches."""
-    ds = open_cube(path)
-    shards = by_shard(ds, np.arange(ds.sizes["y"] * ds.sizes["x"]))
-    cells = ShardedCells(
-        tuple(shards), lambda ids: cell_table(ds, ids), ds["time"].values, FORCINGS, STATICS, ""
-    )
-    windows = ShardedWindows(cells.readers(), list(map(len, shards)), normaliser, WINDOW)
-    starts = ds.sizes["time"] - WINDOW + 1
+    cells = sharded(path)
+    sizes = list(map(len, cells.shards))
+    windows = ShardedWindows(cells.readers(), sizes, normaliser, WINDOW)
+    starts = len(cells.time) - WINDOW + 1
     sampler = Sampler(
-        np.arange(len(cells)), 0, starts, size, windows_per_cell=ds.sizes["time"] // WINDOW,
+        np.arange(len(cells)), 0, starts, size, windows_per_cell=len(cells.time) // WINDOW,
         shard=cells.shard_of, buffer=SHARDS_MIXED,
     )  # fmt: skip
     for batch in windows.batches(sampler.epoch(0)):

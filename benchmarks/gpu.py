@@ -1,0 +1,234 @@
+"""python -m benchmarks.gpu [--side 128] [--years 8] [--batch 512] [--part pretrain|predict]
+
+How much of the time does a GPU wait, when stefaland-base is pretrained from a cube on disk, and
+when it predicts a grid? Random cubes of 7 daily forcings and 10 static attributes, windows of 365
+days. Busy is the union of all kernels and copies that CUDA's profiler saw; the rest of the wall
+clock, validation and checkpoints included, is idle. Pretraining is measured from its second epoch
+on, for compiling and the first reading belong to a run and not to its pace. Bars: 5 % idle in
+pretraining, 10 % in prediction. The last figure is the time for the land of a global 0.1 degree
+grid and a year.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from unittest.mock import patch
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.table import Table
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.batches import cell_table, make_cube, sharded
+from pipeline.cube import open_cube
+from pipeline.grid import TargetGrid
+from stefaland.config import (
+    FinetuneConfig,
+    ModelConfig,
+    OptimiserConfig,
+    PretrainConfig,
+    model_preset,
+)
+from stefaland.dataset import CellData, fit_normaliser
+from stefaland.finetuned import FinetunedModel
+from stefaland.log import RunLog
+from stefaland.normalise import Normaliser, Scaling
+from stefaland.predict import Member
+from stefaland.sharded import ShardedCells
+from stefaland.splits import Locations, make_folds
+from stefaland.train import pretrain
+from workflows.config import load_config
+from workflows.context import Run
+from workflows.device import best_device
+from workflows.predict import predict_cube
+
+CONFIG = load_config("conus_smap", ["roots.data=.", "cubes.conus.tile=[64,64]"])
+FORCINGS, STATICS = tuple(CONFIG.inputs.forcings), tuple(CONFIG.inputs.statics)
+DEVICE = best_device()
+"""Without a GPU the script runs, but its figures say nothing."""
+GLOBAL_LAND_CELLS = 0.29 * 1800 * 3600
+
+
+@dataclass
+class Busy:
+    """Seconds on the clock, and those in which the device was at work."""
+
+    wall: float = 0.0
+    busy: float = 0.0
+
+    @property
+    def idle(self) -> float:
+        return 1 - self.busy / self.wall
+
+
+@contextmanager
+def watched(found: Busy) -> Iterator[None]:
+    """Profile the device within the block."""
+    _wait()
+    kind = ProfilerActivity.CUDA if DEVICE.type == "cuda" else ProfilerActivity.CPU
+    with profile(activities=[kind]) as profiler:
+        began = time.perf_counter()
+        yield
+        _wait()
+        found.wall += time.perf_counter() - began
+    spans = sorted(
+        (event.time_range.start, event.time_range.end)
+        for event in profiler.events()
+        if event.device_type == torch.autograd.DeviceType.CUDA
+    )
+    end = float("-inf")
+    for start, stop in spans:
+        found.busy += max(0.0, stop - max(start, end)) / 1e6
+        end = max(end, stop)
+
+
+def _wait() -> None:
+    """Until the device has done all it was asked."""
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+
+
+class ProfiledLog(RunLog):
+    """Watches the device from the first epoch's end to the last one's."""
+
+    def __init__(self, epochs: int) -> None:
+        super().__init__(None)
+        self.epochs, self.found, self.samples = epochs, Busy(), 0.0
+        self._watch = watched(self.found)
+
+    def epoch(self, epoch: int, epochs: int, samples: float, record: dict[str, float]) -> None:
+        if epoch:
+            self.samples += samples
+        if epoch == 0:
+            self._watch.__enter__()
+        if epoch == self.epochs - 1:
+            self._watch.__exit__(None, None, None)
+
+
+def pretraining(
+    data: CellData | ShardedCells, normaliser: Normaliser, size: int, per_cell: int, compiled: bool
+) -> tuple[ProfiledLog, float]:
+    """Three epochs of pretraining, the last two watched; and the peak GiB of the device."""
+    cells = np.arange(len(data))
+    lonlat = np.stack([cells % 360 - 180.0, cells % 170 - 85.0], 1)
+    fold = make_folds("groups", Locations(cells, lonlat, cells), k=10, validation_share=0.05)[0]
+    config = PretrainConfig(
+        epochs=3, batch_size=size, windows_per_cell=per_cell, precision="bfloat16",
+        compile=compiled, optimiser=OptimiserConfig(lr=1e-4),
+    )  # fmt: skip
+    network = model_preset("stefaland-base", forcings=FORCINGS, statics=STATICS)
+    log = ProfiledLog(config.epochs)
+    if DEVICE.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
+    with tempfile.TemporaryDirectory() as folder:
+        pretrain(data, fold, network, config, normaliser, folder, device=DEVICE, log=log)
+    peak = torch.cuda.max_memory_allocated() if DEVICE.type == "cuda" else 0
+    return log, peak / 2**30
+
+
+def pretrain_table(path: Path, size: int, years: int) -> Table:
+    """Resident and streamed, as it is and compiled."""
+    table = Table("cells", "network", "samples/s", "idle (bar 5 %)", "peak GiB",
+                  title=f"pretraining, bf16, batches of {size}")  # fmt: skip
+    cells = np.arange(open_cube(path).sizes["y"] * open_cube(path).sizes["x"])
+    resident = cell_table(open_cube(path), cells, FORCINGS, STATICS)
+    normaliser = fit_normaliser(resident, torch.arange(len(cells)))
+    for name, data in (("resident", resident), ("streamed", sharded(path, FORCINGS, STATICS))):
+        for compiled in (False, True):
+            log, peak = pretraining(data, normaliser, size, years, compiled)
+            table.add_row(
+                name, "compiled" if compiled else "eager", f"{log.samples / log.found.wall:.0f}",
+                f"{log.found.idle:.1%}", f"{peak:.1f}",
+            )  # fmt: skip
+    return table
+
+
+@dataclass(frozen=True)
+class Synthetic(Run):
+    """A run whose one cube was made by hand."""
+
+    store: Path = Path()
+    side: int = 0
+    scratch: Path = field(default=Path())
+
+    def grid(self, cube: str) -> TargetGrid:
+        side = self.side
+        return TargetGrid.from_bounds("g", "EPSG:4326", (0, 0, side * 0.1, side * 0.1), 0.1)
+
+    def cube(self, name: str) -> Path:
+        return self.store
+
+    def prediction(self, name: str) -> Path:
+        return self.scratch / f"{name}.zarr"
+
+    def ledger(self, stage: str, name: str) -> Path:
+        return self.scratch / f"{stage}-{name}"
+
+
+def untrained(seed: int) -> Member:
+    """A finetuned network of random weights: what it says is wrong, what it costs is not."""
+    torch.manual_seed(seed)
+    network = ModelConfig(forcings=FORCINGS, statics=STATICS)
+    settings = FinetuneConfig(window=365, warmup_steps=60)
+    scalings = dict.fromkeys((*FORCINGS, *STATICS, CONFIG.inputs.target), Scaling(0.5, 0.3))
+    return Member(
+        FinetunedModel(network, settings), Normaliser(scalings), FORCINGS, STATICS,
+        (CONFIG.inputs.target,), 365, 60,
+    )  # fmt: skip
+
+
+def predict_table(path: Path, side: int, years: int, size: int) -> Table:
+    """One network and an ensemble of three, from cube to cube."""
+    table = Table("networks", "cells x years/s", "idle (bar 10 %)", "global 0.1°, a year",
+                  title=f"prediction, bf16, batches of {size}")  # fmt: skip
+    settings = CONFIG.predict.model_copy(update={"batch_size": size})
+    config = CONFIG.model_copy(update={"predict": settings})
+    for count in (1, 3):
+        members = [untrained(seed) for seed in range(count)]
+        for _ in range(2):
+            found = Busy()
+            with (
+                tempfile.TemporaryDirectory() as folder,
+                # No stage has run before whose settings could be asked for.
+                patch("workflows.predict.stage_fingerprint", lambda run, name: "benchmark"),
+            ):
+                run = Synthetic(config, store=path, side=side, scratch=Path(folder))
+                with watched(found):
+                    predict_cube(run, "conus", members)
+        pace = side**2 * years / found.wall
+        table.add_row(
+            str(count),
+            f"{pace:.0f}",
+            f"{found.idle:.1%}",
+            f"{GLOBAL_LAND_CELLS / pace / 60:.0f} min",
+        )
+    return table
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--side", type=int, default=128)
+    parser.add_argument("--years", type=int, default=8)
+    parser.add_argument("--batch", type=int, default=512)
+    parser.add_argument("--part", choices=("pretrain", "predict"))
+    given = parser.parse_args()
+    console = Console(width=120)
+    console.print(torch.cuda.get_device_name() if DEVICE.type == "cuda" else DEVICE)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "cube.zarr"
+        make_cube(path, given.side, given.years, FORCINGS, STATICS)
+        if given.part != "predict":
+            console.print(pretrain_table(path, given.batch, given.years))
+        if given.part != "pretrain":
+            console.print(predict_table(path, given.side, given.years, given.batch))
+
+
+if __name__ == "__main__":
+    main()
