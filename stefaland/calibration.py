@@ -6,7 +6,7 @@ checkpoint; predict.py applies it.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from stefaland.loop import Source
 from stefaland.losses import LEAST_SHARE
 from stefaland.mc_dropout import sampled
 from stefaland.metrics import Z_90
+from stefaland.normalise import Normaliser
 from stefaland.quantiles import LEVELS, conformal_shift
 from stefaland.sampler import Draw
 
@@ -34,7 +35,7 @@ class Calibration:
     """How predictions change; None where nothing was to be learnt."""
 
     spread_factor: tuple[float, ...] | None = None
-    """[O] by which scales are multiplied."""
+    """[O] by which spreads in the targets' units are multiplied."""
     quantile_shift: tuple[tuple[float, ...], ...] | None = None
     """[O][Q] added to normalised quantiles; zeros where there was too little to learn from, None of
     networks without quantiles."""
@@ -64,7 +65,11 @@ def nothing_learnt(n_targets: int, has_quantiles: bool) -> Calibration:
 
 @dataclass(frozen=True)
 class Held:
-    """Predictions of held-out windows and what was observed, [N, O] (quantiles [N, O, Q])."""
+    """Predictions of held-out windows and what was observed, [N, O] (quantiles [N, O, Q]).
+
+    Normalised with quantiles, else in the targets' units: a spread is judged where it is used. To
+    widen a law of logarithms would raise its mean, and the prediction with it.
+    """
 
     mean: NDArray[Any]
     target: NDArray[Any]
@@ -73,8 +78,9 @@ class Held:
 
 
 def held_out(
-    model: nn.Module, windows: Source, draws: list[Draw], warmup: int, samples: int
-) -> Held:
+    model: nn.Module, windows: Source, draws: list[Draw], warmup: int, samples: int,
+    normaliser: Normaliser, names: Sequence[str],
+) -> Held:  # fmt: skip
     """The network's predictions of the drawn windows, their warm-up left out."""
     parts: dict[str, list[Tensor]] = {}
     late = slice(warmup, None)
@@ -87,8 +93,13 @@ def held_out(
             for name, values in of.items():
                 if values is not None:
                     parts.setdefault(name, []).append(values[:, late].flatten(0, 1).cpu())
-    joined = {name: torch.cat(values).double().numpy() for name, values in parts.items()}
-    return Held(joined["mean"], joined["target"], joined.get("scale"), joined.get("quantiles"))
+    joined = {name: torch.cat(values).double() for name, values in parts.items()}
+    if "scale" in joined and "quantiles" not in joined:
+        law = normaliser.moments(joined["mean"], joined["scale"], names)
+        joined["mean"], joined["scale"] = law
+        joined["target"] = normaliser.inverse(joined["target"], names).double()
+    held = {name: values.numpy() for name, values in joined.items()}
+    return Held(held["mean"], held["target"], held.get("scale"), held.get("quantiles"))
 
 
 def calibrate(held: Held, task: str) -> Calibration:

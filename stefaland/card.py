@@ -31,7 +31,7 @@ def model_card(
         blocks.insert(4, f"Target: {', '.join(data['targets'])}.")
     if data.get("spread_factor"):
         factors = ", ".join(f"{f:.3g}" for f in data["spread_factor"])
-        blocks.append(f"The spread is calibrated on validation cells: scales are times {factors}.")
+        blocks.append(f"The spread is calibrated on validation cells: it is times {factors}.")
     if data.get("quantile_shift") and any(map(any, data["quantile_shift"])):
         blocks.append(
             "Quantiles are shifted to hold their share of the values of validation cells."

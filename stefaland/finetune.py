@@ -8,7 +8,7 @@ recomputed; the target's comes from the training cells of the fold alone.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -84,7 +84,7 @@ def train_network(
         "window": config.window,
         "warmup_steps": config.warmup_steps,
         "cyclic": config.cyclic,
-        **_calibration(model, validate, config, len(data.target_names)).to_dict(),
+        **_calibration(model, validate, config, normaliser, data.target_names).to_dict(),
         "mc_samples": config.mc_samples,
         "task": config.task,
         "ranges": input_ranges(used.take(train), fold.train_period),
@@ -94,11 +94,18 @@ def train_network(
 
 
 def _calibration(
-    model: nn.Module, validate: HeldOutLoss | None, config: FinetuneConfig, n_targets: int
+    model: nn.Module,
+    validate: HeldOutLoss | None,
+    config: FinetuneConfig,
+    normaliser: Normaliser,
+    targets: Sequence[str],
 ) -> Calibration:
     if validate is None:
-        return nothing_learnt(n_targets, config.head == "quantile")
-    held = held_out(model, validate.windows, validate.draws, config.warmup_steps, config.mc_samples)
+        return nothing_learnt(len(targets), config.head == "quantile")
+    held = held_out(
+        model, validate.windows, validate.draws, config.warmup_steps, config.mc_samples,
+        normaliser, targets,
+    )  # fmt: skip
     return calibrate(held, config.task)
 
 

@@ -118,10 +118,9 @@ def _physical(member: Member, found: Prediction) -> Law:
         if calibration.temperature is not None:
             mean = tempered(member.task, mean, calibration.temperature)
         return Law(mean.cpu())
-    scale = found.scale
+    means, spreads = normaliser.moments(found.mean, found.scale, names)
     if calibration.spread_factor is not None:
-        scale = scale * torch.tensor(calibration.spread_factor).to(scale)
-    means, spreads = normaliser.moments(found.mean, scale, names)
+        spreads = spreads * torch.tensor(calibration.spread_factor).to(spreads)
     return Law(means.cpu(), spreads.cpu())
 
 

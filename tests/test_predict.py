@@ -126,6 +126,15 @@ def test_spread_of_a_transformed_target_is_physical_and_grows_with_the_mean() ->
     assert spread[-10:].mean() > 3 * spread[:10].mean()
 
 
+def test_a_calibrated_spread_leaves_the_mean_of_a_transformed_target() -> None:
+    one = member(Echo(0.3), calibration=Calibration(spread_factor=(3.0,)))
+    scalings = dict(one.normaliser.scalings) | {"streamflow": Scaling(0.0, 0.4, "log")}
+    one = replace(one, normaliser=Normaliser(scalings))
+    plain, wide = predict_cells([one.uncalibrated()], DATA), predict_cells([one], DATA)
+    np.testing.assert_array_equal(wide["mean"], plain["mean"])
+    np.testing.assert_allclose(wide["spread"], 3.0 * plain["spread"], rtol=1e-5)
+
+
 def test_spread_factor_calibrates() -> None:
     plain = predict_cells([member(Echo())], DATA)["spread"]
     wide = predict_cells([member(Echo(), calibration=Calibration(spread_factor=(1.7,)))], DATA)[

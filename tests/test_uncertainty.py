@@ -23,7 +23,7 @@ from stefaland.finetune import finetune, load_member
 from stefaland.heads import GaussianHead, Prediction, QuantileHead
 from stefaland.losses import finetune_loss
 from stefaland.mc_dropout import dropouts, left_out, sampled
-from stefaland.metrics import gaussian_crps
+from stefaland.metrics import Z_90, gaussian_crps
 from stefaland.predict import predict_cells
 from stefaland.quantiles import (
     LEVELS,
@@ -282,3 +282,22 @@ def test_a_loss_of_other_heads_is_refused() -> None:
         FinetuneConfig(head="gaussian", loss="pinball")
     assert FinetuneConfig(head="quantile").loss == "pinball"
     assert norm.cdf(SCORES[0]) == pytest.approx(LEVELS[0])
+
+
+def test_the_intervals_of_a_logarithm_hold_their_share_in_its_own_units(
+    tmp_path: Path, given_data
+) -> None:
+    data, fold, _, model_config = given_data
+    config = FinetuneConfig(window=30, warmup_steps=10, epochs=3, steps_per_epoch=6, batch_size=8)
+    rows = data.rows(fold.train)
+    logarithm = fit_normaliser(data, rows, transforms={"streamflow": "log"})
+    finetune(
+        None, data, fold, config, tmp_path, model_config=model_config, normaliser=logarithm
+    )  # fmt: skip
+    one, seen = load_member(tmp_path), data.subset(fold.validation)
+    assert one.normaliser.scalings["streamflow"].transform == "log"
+    calibrated, plain = (predict_cells([m], seen) for m in (one, one.uncalibrated()))
+    np.testing.assert_array_equal(calibrated["mean"], plain["mean"])
+    error = np.abs(calibrated["mean"] - seen.target.numpy())[:, 10:]
+    inside = (error <= Z_90 * calibrated["spread"][:, 10:])[np.isfinite(error)]
+    assert 0.86 < inside.mean() < 0.94
