@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyproj
 
-from pipeline.crs import wrap_longitude
+from pipeline.crs import parsed, wrap_longitude
 from pipeline.grid import TargetGrid
 from stefaland.errors import bad_input
 
@@ -65,7 +66,7 @@ def common_axes(
 
     A normal cylindrical projection (EASE-Grid 2.0, Mercator) is rectilinear in degrees.
     """
-    geographic = pyproj.CRS.from_user_input(source_crs).is_geographic
+    geographic = parsed(source_crs).is_geographic
     own = source_axes(x, y, geographic)
     if same_crs(grid.crs, source_crs):
         return own, _target_axes(grid.x_edges, grid.y_edges, grid.x, grid.y, geographic)
@@ -117,12 +118,13 @@ def lattice(values: np.ndarray, geographic: bool) -> np.ndarray:
     )
 
 
+@lru_cache
 def same_crs(first: str, second: str) -> bool:
     """Whether two CRS have the same axes; plain geographic CRS on any datum count as one.
 
     Datum shifts are tens of metres at most and the fields here are not sharper than that.
     """
-    a, b = pyproj.CRS.from_user_input(first), pyproj.CRS.from_user_input(second)
+    a, b = parsed(first), parsed(second)
     if a.is_geographic and b.is_geographic:
         return True
     return a.equals(b, ignore_axis_order=True)

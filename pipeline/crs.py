@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -20,9 +21,20 @@ def wrap_longitude(lon: Any) -> np.ndarray:
     return np.where((lon >= -180) & (lon < 180), lon, np.mod(lon + 180, 360) - 180)
 
 
+@lru_cache
+def parsed(crs: str) -> pyproj.CRS:
+    """The CRS of a text, parsed once: PROJ takes a millisecond for each."""
+    return pyproj.CRS.from_user_input(crs)
+
+
 def spatial_ref_attrs(crs: str) -> dict[str, Any]:
     """Attributes of a CF grid-mapping variable that GDAL, rioxarray and CF readers understand."""
-    attrs = dict(pyproj.CRS.from_user_input(crs).to_cf())
+    return dict(_grid_mapping(crs))
+
+
+@lru_cache
+def _grid_mapping(crs: str) -> dict[str, Any]:
+    attrs = dict(parsed(crs).to_cf())
     attrs["spatial_ref"] = attrs["crs_wkt"]
     return attrs
 
@@ -38,7 +50,7 @@ def crs_of(ds: xr.Dataset | xr.DataArray) -> str:
         text = attrs.get("crs_wkt") or attrs.get("spatial_ref")
     text = text or ds.attrs.get("crs")
     if text:
-        crs = pyproj.CRS.from_user_input(text)
+        crs = parsed(text)
         authority = crs.to_authority(min_confidence=100)
         return ":".join(authority) if authority else crs.to_wkt()
     if "x" in ds.coords and "y" in ds.coords:

@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from itertools import product
+from itertools import pairwise, product
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,6 +19,7 @@ from pipeline.weights import AxisWeights
 
 _STRIP = 2_000_000  # entries of a sparse matrix held at once by a thread
 _BLOCK = 1 << 21  # target cells of one piece of work
+_STEPS = 1 << 24  # parts of 1 that float32 tells apart below 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,29 +167,93 @@ def apply_bands(
 ) -> None:  # fmt: skip
     """NaN-aware means of `values` (t, y, x) into `out` and `coverage` (t, Y, X).
 
-    `kind` "area" sums rows first (coarser targets), "point" columns first (finer targets).
+    `kind` "area" merges rows first (coarser targets), "point" columns first (finer targets).
     """
-    from pipeline import kernels
+    from pipeline import separable_kernels as kernels
 
-    count = 2 if kind == "point" else 3
-    rows, wy = _at_least(operator.y.index, count), _at_least(operator.y.weight, count)
+    values = values if _has_whole_rows(values) else np.ascontiguousarray(values)
     if kind == "point":
-        kernel, wx = kernels.columns_first, _at_least(operator.x.weight, 2)
-        columns = _at_least(operator.x.index, 2).astype(np.uint32)
+        kernel: Callable[..., None] = kernels.columns_first
+        if values.shape[2] < 2:  # a column that is read beside the only one, and weighs nothing
+            values = np.concatenate([values, np.full_like(values, np.nan)], axis=2)
+        down = _bands(operator.y, 2, values.dtype)
+        across: tuple[Any, ...] = _beside(operator.x, values)
     else:
-        kernel, wx = kernels.rows_first, operator.x.weight
-        columns = operator.x.start.astype(np.uint32)
+        kernel = kernels.rows_first
+        down = _bands(operator.y, -(-operator.y.weight.shape[0] // 3) * 3, values.dtype)
+        across = _strided(operator.x, values.dtype)
+    # Sums in float32 miss a coverage such as 0.3 by their rounding.
+    enough = values.dtype.type(least * (1 - 8 * np.finfo(values.dtype).eps))
+    source = (*_flat(values), values.shape[2])
 
     def work(piece: tuple[slice, slice]) -> None:
-        times, part = piece
-        source = np.ascontiguousarray(values[times])
-        target = (part.start, part.stop)
-        kernel(source, rows, wy, columns, wx, least, target, out[times], coverage[times])
+        times, part = ((piece[i].start, piece[i].stop) for i in (0, 1))
+        kernel(source, down, across, enough, times, part, out, coverage)
 
     n_times, n_rows, n_cols = out.shape
     step = max(1, min(_BLOCK // (n_rows * n_cols), n_times // (4 * threads)))
     height = n_rows if n_times >= 4 * threads else max(8, n_rows // (4 * threads))
-    run_all(work, product(_slices(n_times, step), _slices(n_rows, height)), threads)
+    run_all(work, product(_alike(n_times, step, threads), _slices(n_rows, height)), threads)
+
+
+def _has_whole_rows(values: np.ndarray) -> bool:
+    """Whether each row lies in memory in one piece, rows and times one after the other."""
+    return values.strides[2] == values.itemsize and min(values.strides) > 0
+
+
+def _flat(values: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
+    """The memory of `values` (t, y, x), first to last cell, and the strides of time and row."""
+    steps = tuple(stride // values.itemsize for stride in values.strides)
+    length = 1 + sum((n - 1) * step for n, step in zip(values.shape, steps, strict=True))
+    flat = np.lib.stride_tricks.as_strided(values, (length,), (values.itemsize,), writeable=False)
+    return flat, (steps[0], steps[1])
+
+
+def _bands(axis: AxisWeights, count: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Source cells and weights, both (count, target); what a target does not use weighs 0."""
+    missing = max(0, count - axis.weight.shape[0])
+    index = np.pad(axis.index, ((0, missing), (0, 0)), mode="edge")
+    index = np.where(np.arange(index.shape[0])[:, None] < axis.weight.shape[0], index, index[0])
+    return index, rounded(np.pad(axis.weight, ((0, missing), (0, 0))), dtype)
+
+
+def _strided(axis: AxisWeights, dtype: np.dtype) -> tuple[int, np.ndarray, np.ndarray]:
+    """Step from band to band (0 where it varies), columns and weights, both (K, target)."""
+    met = np.flatnonzero((axis.weight > 0).any(axis=0))
+    start, stride = axis.start, 0
+    if met.size > 1:
+        step = int((start[met[1]] - start[met[0]]) // (met[1] - met[0])) % axis.size
+        regular = start[met[0]] + step * (np.arange(start.size) - met[0])
+        if step and ((regular - start)[met] % axis.size == 0).all():
+            start, stride = regular, step
+    weight = np.pad(axis.weight, ((0, max(0, 3 - axis.weight.shape[0])), (0, 0)))
+    index = (start + np.arange(weight.shape[0])[:, None]) % axis.size
+    return stride, index.astype(np.uint32), rounded(weight, dtype)
+
+
+def _beside(axis: AxisWeights, values: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Left columns, seam columns with their right ones, weights (2, target) and right shares."""
+    index, weight = _bands(axis, 2, values.dtype)
+    last = values.shape[2] - 1
+    joined = (index[0] < last) & ((index[1] == index[0] + 1) | (weight[1] == 0))
+    seam = np.flatnonzero(~joined)
+    left = np.where(joined, index[0], 0).astype(np.uint32)
+    total = weight.sum(axis=0)
+    share = np.divide(weight[1], total, out=np.zeros_like(total), where=total > 0)
+    return left, seam.astype(np.uint32), index[1, seam].astype(np.uint32), weight, share
+
+
+def rounded(weight: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Weights (K, target) of `dtype`; those of float32 are multiples of 2^-24 and keep their sum.
+
+    So weights that sum to 1 do so exactly in any order, and none of several becomes 0.
+    """
+    if dtype != np.float32 or not weight.size:
+        return np.ascontiguousarray(weight, dtype)
+    steps = np.where(weight > 0, np.maximum(np.rint(weight * _STEPS), 1), 0)
+    whole = np.rint(weight.sum(axis=0) * _STEPS)
+    steps[weight.argmax(axis=0), np.arange(weight.shape[1])] += whole - steps.sum(axis=0)
+    return (steps / _STEPS).astype(np.float32)
 
 
 def apply_sparse(
@@ -221,13 +286,11 @@ def default_threads() -> int:
     return max(1, int(given)) if given.isdigit() else len(os.sched_getaffinity(0))
 
 
-def _at_least(bands: np.ndarray, count: int) -> np.ndarray:
-    """Bands (K, target) padded to `count`: indices by the first one, weights by 0."""
-    missing = count - bands.shape[0]
-    if missing <= 0:
-        return bands
-    pad = bands[:1] if bands.dtype.kind == "i" else np.zeros_like(bands[:1])
-    return np.concatenate([bands, np.repeat(pad, missing, axis=0)])
+def _alike(size: int, step: int, threads: int) -> list[slice]:
+    """Slices of about `step`, as many for each thread and none shorter than the others by 2."""
+    count = -(-size // (step * threads)) * threads
+    ends = [size * i // count for i in range(count + 1)]
+    return [slice(a, b) for a, b in pairwise(ends) if b > a]
 
 
 def _slices(size: int, step: int) -> list[slice]:

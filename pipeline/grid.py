@@ -20,7 +20,7 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from pipeline.crs import EARTH_RADIUS, crs_of, spatial_ref_attrs, wrap_longitude
+from pipeline.crs import EARTH_RADIUS, crs_of, parsed, spatial_ref_attrs, wrap_longitude
 from stefaland.errors import Faults, InputError, bad_input, nearest_name
 
 _SNAP = 1e-6  # of a cell: how far given bounds may lie from a whole number of cells
@@ -159,7 +159,7 @@ class TargetGrid:
     @cached_property
     def is_geographic(self) -> bool:
         """Whether x and y are longitude and latitude in degrees."""
-        return bool(pyproj.CRS.from_user_input(self.crs).is_geographic)
+        return bool(parsed(self.crs).is_geographic)
 
     @property
     def is_periodic(self) -> bool:
@@ -169,7 +169,7 @@ class TargetGrid:
     @cached_property
     def fingerprint(self) -> str:
         """Hash of the geometry; equal for equal cells whatever the grid is called."""
-        crs = pyproj.CRS.from_user_input(self.crs).to_wkt()
+        crs = parsed(self.crs).to_wkt()
         numbers = [float(v).hex() for v in (self.west, self.north, self.dx, self.dy)]
         text = "|".join([crs, *numbers, str(tuple(self.shape)), str(tuple(self.offset))])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -181,7 +181,7 @@ class TargetGrid:
             middle, half = (edges[:-1] + edges[1:]) / 2, (edges[:-1] - edges[1:]) / 2
             rows = EARTH_RADIUS**2 * np.deg2rad(self.dx) * 2 * np.cos(middle) * np.sin(half)
             return np.repeat(rows[:, None], self.shape[1], axis=1)
-        unit = pyproj.CRS.from_user_input(self.crs).axis_info[0].unit_conversion_factor
+        unit = parsed(self.crs).axis_info[0].unit_conversion_factor
         area = np.full(self.shape, self.dx * self.dy * unit**2)
         lon, lat = self.lonlat()
         factors = pyproj.Proj(self.crs).get_factors(lon, lat, errcheck=False)
@@ -221,7 +221,7 @@ class TargetGrid:
             units = ("degrees_north", "degrees_east")
         else:
             names = ("projection_y_coordinate", "projection_x_coordinate")
-            unit = pyproj.CRS.from_user_input(self.crs).axis_info[0].unit_name
+            unit = parsed(self.crs).axis_info[0].unit_name
             units = ("m" if unit == "metre" else unit,) * 2
         y, x = (
             xr.DataArray(v, dims=d, attrs={"standard_name": n, "units": u, "axis": d.upper()})

@@ -1,4 +1,4 @@
-"""Compiled loops of the two engines: one pass over the source, NaN-aware, sums in float64.
+"""Compiled loops over sparse matrices: one pass over the source, NaN-aware, sums in float64.
 
 Called from `regrid`, `warp` and `cells`, on blocks and from several threads at once (they release
 the GIL). Every output is summed by one thread in one order that follows from the weights alone, so
@@ -8,151 +8,10 @@ block sizes and thread counts change no bit. Compiled at first use and kept on d
 from __future__ import annotations
 
 import numpy as np
-from numba import uint64
 
 from pipeline.compiled import compiled
 
-_ONE, _TWO = uint64(1), uint64(2)
 _SERIES = 64
-
-
-@compiled
-def _add_three_rows(a, b, c, wa, wb, wc, num, den):  # type: ignore[no-untyped-def]
-    for j in range(num.size):
-        x, y, z = np.float64(a[j]), np.float64(b[j]), np.float64(c[j])
-        n = (wa * x if x == x else 0.0) + (wb * y if y == y else 0.0)
-        d = (wa if x == x else 0.0) + (wb if y == y else 0.0)
-        num[j] = n + (wc * z if z == z else 0.0)
-        den[j] = d + (wc if z == z else 0.0)
-
-
-@compiled
-def _add_one_row(a, wa, num, den):  # type: ignore[no-untyped-def]
-    for j in range(num.size):
-        x = np.float64(a[j])
-        num[j] += wa * x if x == x else 0.0
-        den[j] += wa if x == x else 0.0
-
-
-@compiled
-def _add_three_columns(num, den, start, weight, top, bottom):  # type: ignore[no-untyped-def]
-    for j in range(top.size):
-        s = uint64(start[j])
-        w0, w1, w2 = weight[0, j], weight[1, j], weight[2, j]
-        top[j] = w0 * num[s] + w1 * num[s + _ONE] + w2 * num[s + _TWO]
-        bottom[j] = w0 * den[s] + w1 * den[s + _ONE] + w2 * den[s + _TWO]
-
-
-@compiled
-def _add_columns(num, den, start, weight, top, bottom):  # type: ignore[no-untyped-def]
-    bands = weight.shape[0]
-    for j in range(top.size):
-        s = uint64(start[j])
-        n, d = weight[0, j] * num[s], weight[0, j] * den[s]
-        for k in range(1, bands):
-            n += weight[k, j] * num[s + uint64(k)]
-            d += weight[k, j] * den[s + uint64(k)]
-        top[j], bottom[j] = n, d
-
-
-@compiled
-def _divide(top, bottom, least, out, coverage):  # type: ignore[no-untyped-def]
-    for j in range(top.size):
-        d = bottom[j]
-        coverage[j] = d
-        mean = out.dtype.type(top[j] / d)
-        out[j] = mean if d >= least else out.dtype.type(np.nan)
-
-
-@compiled
-def rows_first(values, rows, wy, start, wx, least, part, out, coverage):  # type: ignore[no-untyped-def]
-    """Weighted means, rows summed before columns: for cells coarser than the source.
-
-    `values` (t, y, x); `rows` int64 and `wy` (Ky >= 3, Y); `start` uint32 (X,) and `wx` (Kx, X),
-    bands of columns that go round at the end; `least` the smallest coverage that counts; writes
-    the target rows `part` (first, stop) of `out` and `coverage` (t, Y, X).
-    """
-    width, bands = values.shape[2], wx.shape[0]
-    num, den = np.zeros(width + bands), np.zeros(width + bands)
-    top, bottom = np.empty(out.shape[2]), np.empty(out.shape[2])
-    for t in range(values.shape[0]):
-        for i in range(part[0], part[1]):
-            _add_three_rows(
-                values[t, rows[0, i]], values[t, rows[1, i]], values[t, rows[2, i]],
-                wy[0, i], wy[1, i], wy[2, i], num[:width], den[:width],
-            )  # fmt: skip
-            for k in range(3, rows.shape[0]):
-                if wy[k, i] != 0.0:
-                    _add_one_row(values[t, rows[k, i]], wy[k, i], num[:width], den[:width])
-            for j in range(bands):
-                num[width + j], den[width + j] = num[j % width], den[j % width]
-            if bands == 3:
-                _add_three_columns(num, den, start, wx, top, bottom)
-            else:
-                _add_columns(num, den, start, wx, top, bottom)
-            _divide(top, bottom, least, out[t, i], coverage[t, i])
-
-
-@compiled
-def _taken(row, columns, into):  # type: ignore[no-untyped-def]
-    for j in range(columns.size):
-        into[j] = row[uint64(columns[j])]
-
-
-@compiled
-def _two_columns(left, right, wl, wr, num, den):  # type: ignore[no-untyped-def]
-    for j in range(num.size):
-        x, y = np.float64(left[j]), np.float64(right[j])
-        num[j] = (wl[j] * x if x == x else 0.0) + (wr[j] * y if y == y else 0.0)
-        den[j] = (wl[j] if x == x else 0.0) + (wr[j] if y == y else 0.0)
-
-
-@compiled
-def _between_columns(row, cols, wx, left, right, num, den):  # type: ignore[no-untyped-def]
-    # Taken before they are summed: loops that load at random fill no vectors.
-    _taken(row, cols[0], left)
-    _taken(row, cols[1], right)
-    _two_columns(left, right, wx[0], wx[1], num, den)
-
-
-@compiled
-def _two_rows(na, da, nb, db, wa, wb, least, out, coverage):  # type: ignore[no-untyped-def]
-    for j in range(na.size):
-        d = wa * da[j] + wb * db[j]
-        coverage[j] = d
-        # Divided before it is chosen, in the result's type: so the loop fills whole vectors.
-        mean = out.dtype.type((wa * na[j] + wb * nb[j]) / d)
-        out[j] = mean if d >= least else out.dtype.type(np.nan)
-
-
-@compiled
-def columns_first(values, rows, wy, cols, wx, least, part, out, coverage):  # type: ignore[no-untyped-def]
-    """Weighted means of 2 x 2 source cells, columns before rows: for cells finer than the source.
-
-    As `rows_first`, but `rows` (2, Y) and `cols` uint32 (2, X) name every source cell; a source
-    row is interpolated once for all the target rows between it and the next.
-    """
-    width = out.shape[2]
-    num, den = np.empty((2, width)), np.empty((2, width))
-    left, right = np.empty(width, values.dtype), np.empty(width, values.dtype)
-    held = np.empty(2, np.int64)
-    for t in range(values.shape[0]):
-        held[:] = -1
-        for i in range(part[0], part[1]):
-            upper, lower = rows[0, i], rows[1, i]
-            # The row that the next target row shares stays in its place: nothing is copied.
-            a = 1 if held[1] == upper else 0
-            b = a if upper == lower else 1 - a
-            if held[a] != upper:
-                _between_columns(values[t, upper], cols, wx, left, right, num[a], den[a])
-                held[a] = upper
-            if held[b] != lower:
-                _between_columns(values[t, lower], cols, wx, left, right, num[b], den[b])
-                held[b] = lower
-            _two_rows(
-                num[a], den[a], num[b], den[b], wy[0, i], wy[1, i], least,
-                out[t, i], coverage[t, i],
-            )  # fmt: skip
 
 
 @compiled

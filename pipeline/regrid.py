@@ -66,9 +66,10 @@ def regrid(
     `mode` (most of the area; the smaller code on a tie) and `fractions` (one variable
     `<name>_fraction_<label>` a class of `flag_values`, share of the valid area).
 
-    float64 data give float64 results, all else float32; sums are in float64. `InputError` for
-    an unknown method, missing dims, or where nothing overlaps (unless `require_overlap` is
-    False: then all NaN with coverage 0).
+    float64 data give float64 results, all else float32. Means of float32 data between grids of one
+    CRS are merged in float32, by differences, with weights of 24 bits; all other sums are in
+    float64. `InputError` for an unknown method, missing dims, or where nothing overlaps (unless
+    `require_overlap` is False: then all NaN with coverage 0).
     """
     if method not in METHODS:
         raise bad_input(

@@ -1,0 +1,102 @@
+"""Two machine instructions that Numba has no word for: fetching ahead, and copying in pairs.
+
+Called from `separable_kernels`. LLVM has both on every processor; neither changes a result.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import extending, types
+from numba.core import cgutils
+
+intrinsic: Any = extending.intrinsic  # its own type counts the typing context as an argument
+
+_LINE = 64  # bytes of a cache line
+_READ, _INTO_L2, _DATA = 0, 2, 1  # arguments of llvm.prefetch
+
+
+def _element(context: Any, builder: Any, array_type: Any, array: Any, index: Any) -> Any:
+    """Pointer to one element of a contiguous array."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.gep(data, [index])
+
+
+@intrinsic
+def prefetch(typing_context, row, index):  # type: ignore[no-untyped-def]
+    """Asks for the cache line of `row[index]`, which is read a little later; any index is safe."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        pointer = builder.bitcast(
+            _element(context, builder, signature.args[0], *arguments), cgutils.voidptr_t
+        )
+        how = [ir.Constant(ir.IntType(32), value) for value in (_READ, _INTO_L2, _DATA)]
+        kind = ir.FunctionType(ir.VoidType(), [pointer.type, *(v.type for v in how)])
+        llvm = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch.p0")
+        builder.call(llvm, [pointer, *how])
+        return context.get_dummy_value()
+
+    return types.void(row, types.int64), generate
+
+
+@intrinsic
+def copy_pair(typing_context, row, index, into, at):  # type: ignore[no-untyped-def]
+    """`into[at:at + 2] = row[index:index + 2]` in one load and one store; both must exist."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        row, index, into, at = arguments
+        number = context.get_data_type(signature.args[0].dtype)
+        pair = ir.VectorType(number, 2).as_pointer()
+        align = context.get_abi_sizeof(number)
+        source = _element(context, builder, signature.args[0], row, index)
+        target = _element(context, builder, signature.args[2], into, at)
+        both = builder.load(builder.bitcast(source, pair), align=align)
+        builder.store(both, builder.bitcast(target, pair), align=align)
+        return context.get_dummy_value()
+
+    return types.void(row, types.uint64, into, types.uint64), generate
+
+
+@intrinsic
+def stream(typing_context, values, count, into, at):  # type: ignore[no-untyped-def]
+    """`into[at:at + count] = values[:count]` past the caches: memory is not read to be written."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        _, count, _, at = arguments
+        number = context.get_data_type(signature.args[0].dtype)
+        size = context.get_abi_sizeof(number)
+        lanes = _LINE // size
+        line = ir.VectorType(number, lanes).as_pointer()
+        whole = count.type
+
+        def element(which: int, index: Any) -> Any:
+            return _element(context, builder, signature.args[which], arguments[which], index)
+
+        def copy(begin: Any, end: Any) -> None:
+            with cgutils.for_range(builder, builder.sub(end, begin)) as loop:
+                index = builder.add(begin, loop.index)
+                builder.store(builder.load(element(0, index)), element(2, builder.add(at, index)))
+
+        address = builder.ptrtoint(element(2, at), whole)
+        before = builder.lshr(
+            builder.and_(builder.neg(address), ir.Constant(whole, _LINE - 1)),
+            ir.Constant(whole, size.bit_length() - 1),
+        )
+        before = builder.select(builder.icmp_signed("<", before, count), before, count)
+        lines = builder.udiv(builder.sub(count, before), ir.Constant(whole, lanes))
+        copy(ir.Constant(whole, 0), before)
+        flag = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
+        with cgutils.for_range(builder, lines) as loop:
+            index = builder.add(before, builder.mul(loop.index, ir.Constant(whole, lanes)))
+            source, target = element(0, index), element(2, builder.add(at, index))
+            store = builder.store(
+                builder.load(builder.bitcast(source, line), align=size),
+                builder.bitcast(target, line), align=_LINE,
+            )  # fmt: skip
+            store.set_metadata("nontemporal", flag)
+        copy(builder.add(before, builder.mul(lines, ir.Constant(whole, lanes))), count)
+        builder.fence("seq_cst")  # other threads see what this one stored so
+        return context.get_dummy_value()
+
+    return types.void(values, types.int64, into, types.int64), generate
