@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -17,6 +18,10 @@ from stefaland.dropout import Dropout
 from stefaland.linear import Linear
 
 Angles = tuple[Tensor, Tensor]
+ROWS_AT_ONCE = 4096
+"""Tokens that pass all layers together on a CPU where no gradients are kept: what lies between the
+layers stays in a cache and below the size from which the C library asks the system anew each time.
+"""
 
 
 class Layer(nn.Module):
@@ -83,6 +88,12 @@ class Stack(nn.Module):
     def forward(self, tokens: Tensor, places: Tensor) -> Tensor:
         """Tokens of the same shape; `places` [N] are their places in time."""
         angles = None if self.rotary_width is None else rotary_angles(places, self.rotary_width)
+        if torch.is_grad_enabled() or tokens.device.type != "cpu":
+            return self._through(tokens, angles)
+        samples = max(1, ROWS_AT_ONCE // max(1, tokens.shape[1]))
+        return torch.cat([self._through(part, angles) for part in tokens.split(samples)])
+
+    def _through(self, tokens: Tensor, angles: Angles | None) -> Tensor:
         x = tokens * self.scale
         for layer in self.layers:
             x = layer(x, angles)

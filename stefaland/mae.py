@@ -80,7 +80,8 @@ class StefaLand(nn.Module):
         if isinstance(self.forcing_heads, PatchHead):
             forcings = self.forcing_heads(series, batch.forcings.shape[1])
         else:
-            forcings = self.forcing_heads(series)
+            # Of all tokens: to leave out the last ones first would copy the others.
+            forcings = self.forcing_heads(decoded)[:, :-n_static]
         own = static.index_select(1, self.tokens.statics.owner)
         n_numeric = len(self.config.statics)
         statics = self.static_heads.each(own[:, :n_numeric])
