@@ -48,18 +48,20 @@ class Decoding:
         """float32, NaN where missing, in the file's units; or places of classes."""
         if self.codes is not None and raw.dtype == np.uint8:
             return _looked_up(raw, self._table())
-        missing = np.isnan(raw) if raw.dtype.kind == "f" else np.zeros(raw.shape, bool)
-        for value in self.nodata:
-            missing |= raw == value
+        marked = [raw == value for value in self.nodata if not np.isnan(value)]
         if self.codes is not None:
-            known = (raw >= 0) & (raw <= 255) & ~missing
+            known = (raw >= 0) & (raw <= 255)
+            for missing in marked:
+                known &= ~missing
             places = _looked_up(np.where(known, raw, 0).astype(np.uint8), self._table())
             places[~known] = np.nan
             return places
         if self.above_is_missing is not None:
-            missing |= raw > self.above_is_missing
-        values = raw.astype(np.float32)
-        values[missing] = np.nan
+            marked.append(raw > self.above_is_missing)
+        # NaN stays NaN: where nothing else is missing, float32 is taken as it was read.
+        values = raw.astype(np.float32, copy=bool(marked))
+        for missing in marked:
+            values[missing] = np.nan
         if (self.scale, self.offset) != (1.0, 0.0):
             values = values * np.float32(self.scale) + np.float32(self.offset)
         return values
