@@ -11,9 +11,9 @@ from pipeline.grid import read_grids
 from pipeline.legend import read_legend
 from workflows.config import load_config
 from workflows.context import Run
+from workflows.named_splits import named_splits
 
 CATALOGS = Path(__file__).parents[1] / "catalogs"
-OTHERS = ("grids.yml", "variables.yml")
 
 
 @pytest.mark.parametrize("path", sorted(CATALOGS.rglob("*.yml")), ids=lambda path: path.name)
@@ -22,6 +22,8 @@ def test_every_shipped_yaml_loads(path: Path) -> None:
         assert read_grids(path)
     elif path.name == "variables.yml":
         assert read_variables(path)
+    elif path.name == "splits.yml":
+        assert {"pub", "pur", "temporal"} <= set(named_splits())
     elif path.parent.name == "legends":
         assert read_legend(path).stops
     else:

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from stefaland.errors import InputError
-from workflows.config import find_config, load_config, read_yaml
+from workflows.config import FoldSettings, find_config, load_config, read_yaml
+from workflows.named_splits import named_splits, with_named_split
 
 CONFIGS = sorted((Path(__file__).parents[1] / "workflows" / "configs").glob("*.yml"))
 
@@ -112,3 +113,27 @@ def test_percentiles_of_a_product_are_a_list(tmp_path: Path) -> None:
         aggregate("[p90, p10]")
     with pytest.raises(InputError, match="percentiles"):
         aggregate("[p10, mean]")
+
+
+def test_a_named_split_stands_for_its_settings_and_gives_way_to_others() -> None:
+    folds = load_config("conus_smap").folds
+    assert (folds.kind, folds.k, folds.seed, folds.min_cells) == ("groups", 5, 3, 20)
+    swapped = load_config("conus_smap", ["folds.split=pur", "folds.k=4"]).folds
+    assert (swapped.kind, swapped.k, swapped.block_deg, swapped.seed) == ("blocks", 4, 10, 3)
+    assert not hasattr(swapped, "split")
+
+
+@pytest.mark.parametrize("name", sorted(named_splits()))
+def test_every_named_split_is_valid_settings(name: str) -> None:
+    periods = {
+        "train_period": ("2001-01-01", "2001-12-31"),
+        "validation_period": ("2002-01-01", "2002-12-31"),
+        "test_period": ("2003-01-01", "2003-12-31"),
+    }
+    settings = with_named_split({"split": name, **periods}, "config.yml")
+    assert FoldSettings.model_validate(settings).kind == named_splits()[name]["kind"]
+
+
+def test_an_unknown_split_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r'folds.split.*"purr".*pub, pur, .*Did you mean "pur"'):
+        load_config("conus_smap", ["folds.split=purr"])

@@ -20,6 +20,7 @@ from pipeline.cluster import ClusterConfig
 from stefaland.config import FinetuneConfig, Frozen, MaskConfig, OptimiserConfig, PretrainConfig
 from stefaland.errors import Faults, InputError, bad_input, nearest_name
 from workflows.fold_config import FoldSettings
+from workflows.named_splits import with_named_split
 
 MAX_CONFIG_BYTES = 1_000_000
 
@@ -423,6 +424,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     settings = _with_parents(found)
     for override in overrides:
         _apply(settings, override)
+    if isinstance(settings.get("folds"), dict):
+        settings["folds"] = with_named_split(settings["folds"], str(found))
     faults = Faults()
     settings = _expand(settings, str(found), faults)
     faults.raise_if_any()

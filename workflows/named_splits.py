@@ -1,0 +1,43 @@
+"""Named folds of `catalogs/splits.yml`: `folds: {split: pub}` stands for what is written there.
+
+Called from config.py before settings are checked: the resolved settings hold what the name stands
+for, so that a run can be repeated when the catalog has changed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+import catalogs
+from stefaland.errors import bad_input, nearest_name
+
+
+@cache
+def named_splits() -> dict[str, dict[str, Any]]:
+    """The `folds` sections by name."""
+    path = Path(catalogs.__file__).with_name("splits.yml")
+    splits: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
+    return splits
+
+
+def with_named_split(folds: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """`folds` with its `split` replaced by what the name stands for; other keys win over it.
+
+    Raises `InputError` for an unknown name.
+    """
+    own = dict(folds)
+    name = own.pop("split", None)
+    if name is None:
+        return own
+    splits = named_splits()
+    if name not in splits:
+        raise bad_input(
+            f"{where}: folds.split", f'"{name}"', f"one of {', '.join(splits)}",
+            nearest_name(str(name), splits),
+        )  # fmt: skip
+    return {**splits[name], **own}
