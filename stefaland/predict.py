@@ -214,9 +214,11 @@ def quality_flag(
     from neighbours, 3 masked.
     """
     flag = np.full(len(data), PREDICTED, np.uint8)
-    outside = [_outside(member, data) for member in members if member.ranges]
-    if outside:
-        flag[np.logical_and.reduce(outside)] = OUTSIDE_RANGE
+    ranged = [member for member in members if member.ranges]
+    if ranged and len(data):
+        extremes = _extremes(data)
+        outside = torch.stack([_outside(member, extremes) for member in ranged]).all(0)
+        flag[outside.numpy()] = OUTSIDE_RANGE
     if data.filled is not None:
         flag[data.filled.numpy()] = FILLED_INPUT
     names = members[0].forcing_names
@@ -226,16 +228,27 @@ def quality_flag(
     return flag
 
 
-def _outside(member: Member, data: CellData) -> NDArray[np.bool_]:
-    outside = torch.zeros(len(data), dtype=torch.bool)
-    ranges = member.ranges or {}
-    for names, values in (
+def _extremes(data: CellData) -> dict[str, tuple[Tensor, Tensor]]:
+    """Each input's least and greatest value [N] of each cell; where all are missing they lie in
+    every range.
+    """
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    for names, steps in (
         (data.forcing_names, data.forcings),
         (data.static_names, data.statics[:, None]),
     ):
-        for i, name in enumerate(names):
-            if name in ranges:
-                low, high = ranges[name]
-                column = values[..., i]
-                outside |= ((column < low) | (column > high)).any(1)
-    return outside.numpy()
+        missing = steps.isnan()
+        least = steps.masked_fill(missing, math.inf).amin(1)
+        greatest = steps.masked_fill(missing, -math.inf).amax(1)
+        found.update((name, (least[:, i], greatest[:, i])) for i, name in enumerate(names))
+    return found
+
+
+def _outside(member: Member, extremes: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
+    """[N] whether any input leaves the range of the member's training cells."""
+    outside = torch.zeros(len(next(iter(extremes.values()))[0]), dtype=torch.bool)
+    for name, (low, high) in (member.ranges or {}).items():
+        if name in extremes:
+            least, greatest = extremes[name]
+            outside |= (least < low) | (greatest > high)
+    return outside
