@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stefaland.errors import Faults, InputError, bad_input, nearest_name
+from stefaland.errors import Faults, InputError, bad_input, few, nearest_name
 from stefaland.fold import Fold, Kind, Locations, Period, near, no_ids
 from stefaland.leakage import check_fold
 
@@ -79,8 +79,10 @@ def _check_regions(regions: Mapping[str, Sequence[str]], known: Sequence[str]) -
     for fold, members in regions.items():
         for name in members:
             if name not in known:
-                hint = nearest_name(name, known)
-                faults.add(f"fold {fold}: region {name}", "no such label", ", ".join(known), hint)
+                faults.add(
+                    f"fold {fold}: region {name}", "no such label", f"one of {few(known)}",
+                    nearest_name(name, known),
+                )  # fmt: skip
     faults.raise_if_any()
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from stefaland.errors import InputError
 from workflows.config import FoldSettings, find_config, load_config, read_yaml
-from workflows.named_splits import named_splits, with_named_split
+from workflows.named_splits import named_split, named_splits
 
 CONFIGS = sorted((Path(__file__).parents[1] / "workflows" / "configs").glob("*.yml"))
 
@@ -121,6 +121,17 @@ def test_a_named_split_stands_for_its_settings_and_gives_way_to_others() -> None
     swapped = load_config("conus_smap", ["folds.split=pur", "folds.k=4"]).folds
     assert (swapped.kind, swapped.k, swapped.block_deg, swapped.seed) == ("blocks", 4, 10, 3)
     assert not hasattr(swapped, "split")
+    whole = load_config("conus_smap", ["folds={split: blocks, k: 2}"]).folds
+    assert (whole.kind, whole.k, whole.buffer_km) == ("blocks", 2, 100)
+
+
+def test_settings_of_a_named_split_can_be_replaced_one_by_one() -> None:
+    regions = load_config(
+        "quickstart", ["folds.regions.folds={east: [Asia], west: [Europe]}"]
+    ).folds.regions
+    assert (regions.source, regions.column) == ("continents", "continent")
+    assert regions.folds == {"east": ("Asia",), "west": ("Europe",)}
+    assert len(load_config("quickstart").folds.regions.folds) == 3
 
 
 @pytest.mark.parametrize("name", sorted(named_splits()))
@@ -130,7 +141,7 @@ def test_every_named_split_is_valid_settings(name: str) -> None:
         "validation_period": ("2002-01-01", "2002-12-31"),
         "test_period": ("2003-01-01", "2003-12-31"),
     }
-    settings = with_named_split({"split": name, **periods}, "config.yml")
+    settings = {**named_split(name, "config.yml"), **periods}
     assert FoldSettings.model_validate(settings).kind == named_splits()[name]["kind"]
 
 

@@ -20,7 +20,7 @@ from pipeline.cluster import ClusterConfig
 from stefaland.config import FinetuneConfig, Frozen, MaskConfig, OptimiserConfig, PretrainConfig
 from stefaland.errors import Faults, InputError, bad_input, nearest_name
 from workflows.fold_config import FoldSettings
-from workflows.named_splits import with_named_split
+from workflows.named_splits import named_split
 
 MAX_CONFIG_BYTES = 1_000_000
 
@@ -418,14 +418,23 @@ def _faults(error: ValidationError, path: Path) -> InputError:
     return InputError(faults.faults)
 
 
+NAMES_SPLIT = ("folds=", "folds.split=")
+
+
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     """The resolved settings of a run; all faults together in one `InputError`."""
     found = find_config(path)
     settings = _with_parents(found)
-    for override in overrides:
+    # A named split stands for its settings before any of them is changed.
+    naming = [override for override in overrides if override.startswith(NAMES_SPLIT)]
+    for override in naming:
         _apply(settings, override)
     if isinstance(settings.get("folds"), dict):
-        settings["folds"] = with_named_split(settings["folds"], str(found))
+        own = dict(settings["folds"])
+        settings["folds"] = _merge(named_split(own.pop("split", None), str(found)), own)
+    for override in overrides:
+        if override not in naming:
+            _apply(settings, override)
     faults = Faults()
     settings = _expand(settings, str(found), faults)
     faults.raise_if_any()

@@ -6,7 +6,7 @@ for, so that a run can be repeated when the catalog has changed.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from copy import deepcopy
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,19 +25,17 @@ def named_splits() -> dict[str, dict[str, Any]]:
     return splits
 
 
-def with_named_split(folds: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """`folds` with its `split` replaced by what the name stands for; other keys win over it.
+def named_split(name: str | None, where: str) -> dict[str, Any]:
+    """The `folds` settings that a name stands for; none without a name.
 
     Raises `InputError` for an unknown name.
     """
-    own = dict(folds)
-    name = own.pop("split", None)
     if name is None:
-        return own
+        return {}
     splits = named_splits()
     if name not in splits:
         raise bad_input(
             f"{where}: folds.split", f'"{name}"', f"one of {', '.join(splits)}",
             nearest_name(str(name), splits),
         )  # fmt: skip
-    return {**splits[name], **own}
+    return deepcopy(splits[name])
