@@ -226,7 +226,7 @@ def _strided(axis: AxisWeights, dtype: np.dtype) -> tuple[int, np.ndarray, np.nd
         regular = start[met[0]] + step * (np.arange(start.size) - met[0])
         if step and ((regular - start)[met] % axis.size == 0).all():
             start, stride = regular, step
-    weight = np.pad(axis.weight, ((0, max(0, 3 - axis.weight.shape[0])), (0, 0)))
+    weight = np.pad(axis.weight, ((0, -axis.weight.shape[0] % 3), (0, 0)))
     index = (start + np.arange(weight.shape[0])[:, None]) % axis.size
     return stride, index.astype(np.uint32), rounded(weight, dtype)
 

@@ -2,8 +2,8 @@
 
 Called from `engine`, on blocks and from several threads at once (they release the GIL). Means are
 merged as West (1979) does, by differences from the mean so far: constants come back exactly, and
-float32 is enough for float32 data. Every result is summed in one order that follows from the
-weights alone, so windows, blocks and threads change no bit.
+float32 is enough for float32 data. Source cells are taken by threes from the first that a
+target cell meets, so windows, blocks and threads change no bit.
 
 A source is `flat`, the memory from its first cell on, with the strides of time and rows in cells:
 windows of larger arrays need not be copied.
@@ -66,37 +66,31 @@ def _three_more_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight):  # type:
 
 
 @compiled
-def _three_columns(means, weights, a, b, c, shares, zero, one, least, out, coverage):  # type: ignore[no-untyped-def]
-    a, b, c = uint64(a), uint64(b), uint64(c)
-    n = uint64(out.size)
-    for i in range(out.size):
+def _three_columns(means, weights, at, k, shares, zero, most, least, mean, weight):  # type: ignore[no-untyped-def]
+    a, b, c = uint64(at[k]), uint64(at[k + 1]), uint64(at[k + 2])
+    n = uint64(mean.size)
+    for i in range(mean.size):
         j = uint64(i)
-        mean, d = _of_three(
+        found, d = _of_three(
             means[a + j], means[b + j], means[c + j], shares[j] * weights[a + j],
             shares[n + j] * weights[b + j], shares[n + n + j] * weights[c + j], zero,
         )  # fmt: skip
-        coverage[i] = d if d < one else one
-        out[i] = mean if d >= least else out.dtype.type(np.nan)
+        weight[i] = d if d < most else most
+        mean[i] = found if d >= least else mean.dtype.type(np.nan)
 
 
 @compiled
-def _first_column(means, weights, at, shares, zero, mean, weight):  # type: ignore[no-untyped-def]
-    a = uint64(at)
+def _three_more_columns(means, weights, at, k, shares, zero, mean, weight):  # type: ignore[no-untyped-def]
+    a, b, c = uint64(at[k]), uint64(at[k + 1]), uint64(at[k + 2])
+    n = uint64(mean.size)
     for i in range(mean.size):
         j = uint64(i)
-        d = shares[j] * weights[a + j]
-        mean[i] = means[a + j] if d > zero else zero
-        weight[i] = d
-
-
-@compiled
-def _more_column(means, weights, at, shares, zero, mean, weight):  # type: ignore[no-untyped-def]
-    a = uint64(at)
-    for i in range(mean.size):
-        j = uint64(i)
-        d = shares[i] * weights[a + j]
+        more, d = _of_three(
+            means[a + j], means[b + j], means[c + j], shares[j] * weights[a + j],
+            shares[n + j] * weights[b + j], shares[n + n + j] * weights[c + j], zero,
+        )  # fmt: skip
         both = weight[i] + d
-        mean[i] = mean[i] + d / both * (means[a + j] - mean[i]) if both > zero else zero
+        mean[i] = mean[i] + d / both * (more - mean[i]) if both > zero else zero
         weight[i] = both
 
 
@@ -149,14 +143,14 @@ def rows_first(source, down, across, least, times, part, out, coverage):  # type
 
     `source`: its memory, strides of (time, row) and cells of a row. `down`: source rows int64 and
     their weights (a multiple of three, Y). `across`: step from one target cell's columns to the
-    next one's, 0 where it varies; source columns uint32 and weights (K, X), neighbours that go
-    round at the end. `least` is the smallest coverage that counts. Writes `times` and the target
-    rows `part` (first, stop) of `out` and `coverage` (t, Y, X).
+    next one's, 0 where it varies; source columns uint32 and weights (a multiple of three, X),
+    neighbours that go round at the end. `least` is the smallest coverage that counts. Writes
+    `times` and the target rows `part` (first, stop) of `out` and `coverage` (t, Y, X).
     """
     flat, strides, size = source
     rows, wy = down
     stride, columns, wx = across
-    zero, one = wx.dtype.type(0), wx.dtype.type(1)
+    zero, one, infinite = wx.dtype.type(0), wx.dtype.type(1), wx.dtype.type(np.inf)
     width, bands = out.shape[2], wx.shape[0]
     mean, weight = np.empty(size, wx.dtype), np.empty(size, wx.dtype)
     total, share = np.empty(width, wx.dtype), np.empty(width, wx.dtype)
@@ -191,13 +185,12 @@ def rows_first(source, down, across, least, times, part, out, coverage):  # type
                 _taken(weight, columns, weights)
             if bands == 3:
                 _three_columns(
-                    means, weights, at[0], at[1], at[2], shares, zero, one, least,
-                    out[t, i], coverage[t, i],
-                )  # fmt: skip
+                    means, weights, at, 0, shares, zero, one, least, out[t, i], coverage[t, i]
+                )
                 continue
-            _first_column(means, weights, at[0], shares, zero, total, share)
-            for k in range(1, bands):
-                _more_column(means, weights, at[k], wx[k], zero, total, share)
+            _three_columns(means, weights, at, 0, shares, zero, infinite, -infinite, total, share)
+            for k in range(3, bands, 3):
+                _three_more_columns(means, weights, at, k, shares[k * width :], zero, total, share)
             _finish(total, share, least, one, out[t, i], coverage[t, i])
 
 

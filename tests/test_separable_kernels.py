@@ -94,6 +94,43 @@ def test_columns_first_is_the_dense_product(
     agree(Separable(y, x), "point", field((2, y.size, x.size), dtype, seed))
 
 
+def trimmed(axis: AxisWeights, targets: slice) -> AxisWeights:
+    """Some target cells, with no more bands than they need themselves."""
+    part = axis.part(targets)
+    bands = max(1, int((part.weight > 0).sum(axis=0).max()))
+    return AxisWeights(part.start, part.weight[:bands], part.size, part.reverse)
+
+
+@few
+@given(ratio=st.floats(1.2, 11), first=st.floats(0, 3), seed=st.integers(0, 99),
+       dtype=st.sampled_from([np.float32, np.float64]))  # fmt: skip
+def test_cells_alone_have_the_bits_that_they_have_together(
+    ratio: float, first: float, seed: int, dtype: type
+) -> None:
+    """Neighbours of other widths meet other numbers of source cells."""
+    lower = (first + ratio * np.arange(7)).round(2)
+    upper = (first + ratio * np.arange(1, 8)).round(2)
+    cells = np.arange(int(np.ceil(upper[-1])) + 1)
+    overlap = np.clip(
+        np.minimum(cells + 1, upper[:, None]) - np.maximum(cells, lower[:, None]), 0, 1
+    )
+    start = (overlap > 0).argmax(axis=1)
+    bands = int((overlap > 0).sum(axis=1).max())
+    weight = np.zeros((bands, 7))
+    for j, row in enumerate(overlap):
+        own = row[row > 0] / row.sum()
+        weight[: own.size, j] = own
+    axis = AxisWeights(start, weight, cells.size)
+    values = field((2, cells.size, cells.size), dtype, seed)
+    whole = applied(Separable(axis, axis), "area", values)
+    for i in range(7):
+        for j in range(7):
+            rows, cols = slice(i, i + 1), slice(j, j + 1)
+            alone = applied(Separable(trimmed(axis, rows), trimmed(axis, cols)), "area", values)
+            np.testing.assert_array_equal(alone[0], whole[0][:, rows, cols])
+            np.testing.assert_array_equal(alone[1], whole[1][:, rows, cols])
+
+
 @pytest.mark.parametrize("kind", ["area", "point"])
 def test_a_window_of_a_larger_array_is_read_where_it_lies(kind: str) -> None:
     whole = field((5, 30, 50), np.float32, 0)
