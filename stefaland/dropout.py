@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,12 +20,14 @@ LEVELS = 1 << 16
 def draw_kept(keep: Tensor, share: float) -> Tensor:
     """Fill a contiguous uint8 tensor on the CPU with 0, at probability `share`, or 1.
 
-    From torch's generator, four values of one 64-bit number.
+    Four values of one 64-bit number of NumPy's SFC64, which draws them in half the time that torch
+    takes; its seed comes from torch's generator.
     """
     count = keep.numel()
-    bits = torch.empty(-(-count // 4), dtype=torch.int64).random_(-(2**63), None)
+    seed = int(torch.empty((), dtype=torch.int64).random_())
+    bits = np.random.SFC64(seed).random_raw(-(-count // 4)).view(np.int16)
     threshold = round(share * LEVELS) - LEVELS // 2
-    torch.ge(bits.view(torch.int16)[:count], threshold, out=keep.view(-1))
+    torch.ge(torch.from_numpy(bits[:count]), threshold, out=keep.view(-1))
     return keep
 
 
