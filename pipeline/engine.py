@@ -198,7 +198,8 @@ def apply_bands(
 
 def _has_whole_rows(values: np.ndarray) -> bool:
     """Whether each row lies in memory in one piece, rows and times one after the other."""
-    return values.strides[2] == values.itemsize and min(values.strides) > 0
+    whole = [stride % values.itemsize == 0 and stride > 0 for stride in values.strides]
+    return values.strides[2] == values.itemsize and all(whole)
 
 
 def _flat(values: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:

@@ -237,10 +237,11 @@ def _extremes(data: CellData) -> dict[str, tuple[Tensor, Tensor]]:
         (data.forcing_names, data.forcings),
         (data.static_names, data.statics[:, None]),
     ):
-        missing = steps.isnan()
-        least = steps.masked_fill(missing, math.inf).amin(1)
-        greatest = steps.masked_fill(missing, -math.inf).amax(1)
-        found.update((name, (least[:, i], greatest[:, i])) for i, name in enumerate(names))
+        # One by one: copies of a whole table would double its memory.
+        for name, values in zip(names, steps.unbind(-1), strict=True):
+            missing = values.isnan()
+            least = values.masked_fill(missing, math.inf).amin(1)
+            found[name] = least, values.masked_fill(missing, -math.inf).amax(1)
     return found
 
 
