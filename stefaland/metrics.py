@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 HIGH_SHARE, LOW_SHARE = 0.02, 0.3
 """Shares of the flow duration curve: the peaks of FHV, the low flows of FLV."""
 LOG_FLOOR = 1e-6
+CONSTANT = 1e-12
+"""Standard deviation, as a share of the mean, of series that vary by their rounding alone."""
 Z_90 = 1.6448536269514722
 """Half width, in standard deviations, of the central 90 % of a normal law."""
 SCORES = (
@@ -112,8 +114,8 @@ def finish(moments: PairMoments, min_count: int = 2) -> dict[str, Array]:
         bias = moments.mean_sim - moments.mean_obs
         centred = np.maximum(moments.m2_sim + moments.m2_obs - 2 * moments.comoment, 0.0)
         error = centred + n * bias**2
-        varies = np.where(moments.m2_obs > 0, 1.0, np.nan)
-        both_vary = np.where(moments.m2_sim > 0, varies, np.nan)
+        varies = _varies(n, moments.mean_obs, moments.m2_obs)
+        both_vary = varies * _varies(n, moments.mean_sim, moments.m2_sim)
         r = moments.comoment / np.sqrt(moments.m2_obs * moments.m2_sim) * both_vary
         alpha = np.sqrt(moments.m2_sim / moments.m2_obs) * varies
         beta = np.where(moments.mean_obs != 0, moments.mean_sim / moments.mean_obs, np.nan)
@@ -132,6 +134,11 @@ def finish(moments: PairMoments, min_count: int = 2) -> dict[str, Array]:
         finished = {name: value * enough for name, value in scores.items()}
     finished["count"] = n
     return finished
+
+
+def _varies(count: Array, mean: Array, m2: Array) -> Array:
+    """1 where a series varies, else NaN."""
+    return np.where(m2 > count * (CONSTANT * mean) ** 2, 1.0, np.nan)
 
 
 def flow_duration(obs: Any, sim: Any) -> dict[str, Array]:
@@ -166,14 +173,14 @@ def _low_flow_bias(obs: Array, sim: Array) -> float:
 
 def gaussian_crps(obs: Any, mean: Any, spread: Any) -> Array:
     """Continuous ranked probability score of normal laws, in the target's units; the shape of the
-    inputs (Gneiting et al. 2005).
+    inputs (Gneiting et al. 2005). Without a spread (0) it is the absolute error.
     """
     o, m, s = (np.asarray(x, dtype=np.float64) for x in (obs, mean, spread))
     with np.errstate(divide="ignore", invalid="ignore"):
         z = (o - m) / s
         density = np.exp(-0.5 * z**2) / np.sqrt(2 * np.pi)
         crps = s * (z * erf(z / np.sqrt(2)) + 2 * density - 1 / np.sqrt(np.pi))
-        return np.where(s > 0, crps, np.abs(o - m))
+        return np.where(s > 0, crps, np.where(s == 0, np.abs(o - m), np.nan))
 
 
 def coverage(obs: Any, mean: Any, spread: Any, z: float = Z_90) -> Array:

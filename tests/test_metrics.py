@@ -146,6 +146,28 @@ def test_crps_and_coverage_of_a_calibrated_law() -> None:
     np.testing.assert_allclose(coverage(obs, mean, spread), 0.9, atol=0.01)
     assert gaussian_crps(1.0, 3.0, 0.0) == pytest.approx(2.0)
     assert gaussian_crps(obs, mean, spread * 2).mean() > gaussian_crps(obs, mean, spread).mean()
+    assert np.isnan(gaussian_crps(1.0, 3.0, [np.nan, -1.0])).all(), "no spread is no point forecast"
+
+
+@pytest.mark.parametrize("value", [0.3, 1e-7, 1e9, 0.0])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_constant_series_has_no_score_that_divides_by_its_variance(
+    value: float, dtype: type
+) -> None:
+    obs = np.full((1, 365), value, dtype)
+    sim = (obs + max(value, 1.0) * RNG.normal(size=obs.shape)).astype(dtype)
+    moments = merge(accumulate(obs[:, :100], sim[:, :100]), accumulate(obs[:, 100:], sim[:, 100:]))
+    for scores in (finish(accumulate(obs, sim)), finish(moments)):
+        assert all(np.isnan(scores[name]).all() for name in ("NSE", "KGE", "correlation"))
+        assert np.isfinite(scores["RMSE"]).all()
+    flat = finish(accumulate(sim, obs))
+    assert np.isnan(flat["correlation"]).all()
+    assert np.isfinite(flat["NSE"]).all()
+
+
+def test_a_small_variation_of_a_large_mean_is_no_constant() -> None:
+    obs = 1e5 + 1e-3 * RNG.normal(size=(1, 365))
+    assert finish(accumulate(obs, obs))["NSE"] == pytest.approx(1.0)
 
 
 def test_paired_difference_sees_a_small_steady_gain() -> None:

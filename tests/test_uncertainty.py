@@ -76,12 +76,28 @@ def test_pinball_is_its_definition(quantiles: np.ndarray, observed: np.ndarray) 
     np.testing.assert_allclose(tensors.numpy(), want, atol=1e-12)
 
 
-def test_crps_of_quantiles_is_near_that_of_the_normal_law() -> None:
+@pytest.mark.parametrize(("mean", "spread"), [(0.0, 1.0), (0.3, 0.05), (-40.0, 12.0)])
+def test_a_normal_law_has_one_crps_as_quantiles_and_as_mean_and_spread(
+    mean: float, spread: float
+) -> None:
+    observed = mean + spread * np.linspace(-6, 6, 101)
+    quantiles = np.broadcast_to(mean + spread * SCORES, (observed.size, len(LEVELS)))
+    want = gaussian_crps(observed, mean, spread)
+    np.testing.assert_allclose(quantile_crps(observed, quantiles), want, rtol=0.01)
+    drawn = np.random.default_rng(0).normal(mean, spread, 20_000)
+    quantiles = np.broadcast_to(mean + spread * SCORES, (drawn.size, len(LEVELS)))
+    crps = quantile_crps(drawn, quantiles).mean()
+    assert crps == pytest.approx(gaussian_crps(drawn, mean, spread).mean(), rel=1e-5)
+
+
+def test_crps_of_quantiles_rises_with_bias_and_keeps_missing_values() -> None:
     observed = np.random.default_rng(0).normal(0, 1, 20_000)
     found = quantile_crps(observed, np.broadcast_to(SCORES, (observed.size, len(LEVELS)))).mean()
-    assert found == pytest.approx(gaussian_crps(observed, 0.0, 1.0).mean(), rel=0.03)
     biased = quantile_crps(observed, np.broadcast_to(SCORES + 1, (observed.size, len(LEVELS))))
     assert biased.mean() > 1.3 * found
+    gaps = np.stack([SCORES, np.full(len(LEVELS), np.nan), SCORES])
+    missing = np.isnan(quantile_crps(np.array([0.0, 0.0, np.nan]), gaps))
+    np.testing.assert_array_equal(missing, [False, True, True])
 
 
 def test_pinball_is_least_at_the_true_quantiles() -> None:
