@@ -32,6 +32,7 @@ CLASS_ATTRS = {
 }
 
 
+_PARTS = 1e6  # of a whole that shares are rounded to: ten times the rounding of float32
 WHOLE = 1e-6
 """How far from 1 the sum of fractions may be: float32 rounding."""
 
@@ -79,13 +80,21 @@ def closed(
 
 
 def usda_class(sand: np.ndarray, silt: np.ndarray, clay: np.ndarray) -> np.ndarray:
-    """Codes of `CLASSES` for fractions that sum to 1; uint8, 255 where one is missing."""
-    # Percent to six digits: limits are whole numbers and must not depend on float32 noise.
-    a, i, c = (np.round(np.asarray(p, np.float64) * 100, 6) for p in (sand, silt, clay))
+    """Codes of `CLASSES` for shares of a whole, scaled to sum to 1; uint8, 255 where one is missing
+    or none is above 0.
+    """
+    parts = [np.asarray(part, np.float64) for part in (sand, silt, clay)]
+    total = parts[0] + parts[1] + parts[2]
+    scale = _PARTS / np.where(total > 0, total, np.nan)
+    # Whole numbers that sum to the whole: limits must not depend on float32 noise, and rounded
+    # one by one three shares could fall between the classes that meet in a point.
+    a, c = np.round(parts[0] * scale), np.round(parts[2] * scale)
+    i = _PARTS - a - c
+    a, i, c, fine, finer = (x / (_PARTS / 100) for x in (a, i, c, i + 1.5 * c, i + 2 * c))
     rules = {
-        "sand": i + 1.5 * c < 15,
-        "loamy sand": (i + 1.5 * c >= 15) & (i + 2 * c < 30),
-        "sandy loam": (i + 2 * c >= 30) & (((c >= 7) & (c < 20) & (a > 52)) | ((c < 7) & (i < 50))),
+        "sand": fine < 15,
+        "loamy sand": (fine >= 15) & (finer < 30),
+        "sandy loam": (finer >= 30) & (((c >= 7) & (c < 20) & (a > 52)) | ((c < 7) & (i < 50))),
         "loam": (c >= 7) & (c < 27) & (i >= 28) & (i < 50) & (a <= 52),
         "silt loam": ((i >= 50) & (c >= 12) & (c < 27)) | ((i >= 50) & (i < 80) & (c < 12)),
         "silt": (i >= 80) & (c < 12),

@@ -17,6 +17,9 @@ from stefaland.errors import InputError
 from stefaland.heads import Prediction, make_head
 from stefaland.losses import finetune_loss
 from stefaland.tasks import check_target, impossible_targets, possible_values
+from workflows.cells import with_whole_targets
+from workflows.config import load_config
+from workflows.context import Run
 from workflows.score_places import (
     calibration_effect,
     composition_scores,
@@ -114,6 +117,19 @@ def test_scores_of_texture_against_their_definitions() -> None:
     perfect = composition_scores(truth, truth, names)
     assert (perfect["accuracy"], perfect["macro F1"], perfect["RMSE"]) == (1.0, 1.0, 0.0)
     assert 0 <= scores["accuracy"] < 0.6
+    same = composition_scores(np.tile(truth[:1], (5, 1)), guess[:5], names)
+    assert all(np.isnan(same[f"R2 {name}"]) for name in names)
+
+
+def test_macro_f1_is_the_mean_over_the_classes_that_occur() -> None:
+    names = ["sand", "silt", "clay"]
+    sand, loam, clay = [0.92, 0.05, 0.03], [0.4, 0.4, 0.2], [0.2, 0.2, 0.6]
+    scores = composition_scores(
+        np.array([sand, sand, sand, loam, loam]), np.array([sand, sand, loam, loam, clay]), names
+    )
+    # Sand: precision 1, recall 2/3. Loam: precision and recall 1/2. Clay occurs nowhere.
+    assert scores["macro F1"] == pytest.approx((0.8 + 0.5) / 2)
+    assert scores["accuracy"] == pytest.approx(0.6)
 
 
 def test_scores_of_chances_against_their_definitions() -> None:
@@ -161,3 +177,17 @@ def test_scores_tell_what_a_calibration_changed() -> None:
     assert told["calibrated"]["divergence"] == pytest.approx(entropy(shares, one, axis=1).mean())
     want = entropy(shares, other, axis=1).mean()
     assert told["uncalibrated"]["divergence"] == pytest.approx(want)
+
+
+def test_measured_shares_become_shares_of_a_whole_and_missing_ones_stay() -> None:
+    run = Run(load_config("conus_texture"))
+    names = run.config.inputs.targets
+    values = np.array([[0.45, 0.275, 0.265], [0.2, np.nan, 0.4]], np.float32)
+    table = xr.Dataset({name: ("cell", values[:, i]) for i, name in enumerate(names)})
+    whole = with_whole_targets(run, table)
+    found = np.stack([whole[name].values for name in names], -1)
+    np.testing.assert_allclose(found[0], values[0] / 0.99, rtol=1e-6)
+    assert np.isnan(found[1]).all()
+    other = Run(load_config("conus_smap"))
+    same = xr.Dataset({other.config.inputs.target: ("cell", values[:, 0])})
+    assert with_whole_targets(other, same) is same

@@ -70,6 +70,31 @@ def test_every_composition_has_one_class() -> None:
     assert set(np.unique(codes)) == set(range(1, 13))
 
 
+def test_shares_where_classes_meet_have_a_class() -> None:
+    # 0.45 of sand in float32 is 0.45000002: rounded one by one, the three lay between the classes.
+    parts = np.array([[0.45, 0.28, 0.27], [0.52, 0.41, 0.07], [0.20, 0.40, 0.40]], np.float32).T
+    names = [CLASSES[code - 1] for code in usda_class(*parts)]
+    assert names == ["clay loam", "loam", "silty clay"]
+
+
+@settings(max_examples=50, deadline=None)
+@given(arrays(np.float64, (3, 50), elements=st.floats(0.001, 1)), st.floats(0.5, 2))
+def test_any_shares_of_a_whole_have_the_class_of_their_scaled_values(
+    parts: np.ndarray, size: float
+) -> None:
+    shares = parts / parts.sum(0)
+    codes = usda_class(*shares)
+    assert (codes <= len(CLASSES)).all()
+    single = usda_class(*shares.astype(np.float32))
+    assert (single <= len(CLASSES)).all()
+    assert (usda_class(*(shares * size)) == codes).mean() > 0.95, "but for limits hit by rounding"
+
+
+def test_nothing_has_no_class() -> None:
+    nothing = usda_class(*np.array([[0.0, np.nan], [0.0, 0.5], [0.0, 0.5]]))
+    np.testing.assert_array_equal(nothing, [255, 255])
+
+
 @settings(max_examples=50, deadline=None)
 @given(arrays(np.float32, (3, 20), elements=st.floats(0, 1, width=32)))
 def test_published_fractions_sum_to_one(parts: np.ndarray) -> None:

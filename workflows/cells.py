@@ -23,6 +23,7 @@ from pipeline.store import open_cube
 from stefaland.dataset import CellData, interleaved
 from stefaland.errors import Faults, bad_input, nearest_name
 from stefaland.sharded import ShardedCells
+from stefaland.tasks import possible_values
 from workflows.context import Run
 from workflows.stages import stage_fingerprint
 
@@ -91,7 +92,21 @@ def open_cells(
     inputs = run.config.inputs
     names = [*inputs.forcings, *static_names(run, ds)]
     names += [name for name in (*inputs.targets, FILLED) if name in ds]
-    return read_cells(ds, names, land_cells(run, cube, ds) if cells is None else cells)
+    table = read_cells(ds, names, land_cells(run, cube, ds) if cells is None else cells)
+    return with_whole_targets(run, table)
+
+
+def with_whole_targets(run: Run, table: xr.Dataset) -> xr.Dataset:
+    """Shares as shares of exactly 1: measured ones are rounded, and loss and scores need a whole.
+
+    Those that make no whole are refused or left out by the stats stage.
+    """
+    names = [name for name in run.config.inputs.targets if name in table]
+    if run.config.finetune.task != "composition" or not names:
+        return table
+    shares = xr.concat([table[name] for name in names], "part").transpose(..., "part")
+    whole = shares.copy(data=possible_values("composition", shares.values))
+    return table.assign({name: whole.isel(part=i) for i, name in enumerate(names)})
 
 
 def land_cells(run: Run, cube: str, ds: xr.Dataset) -> np.ndarray:

@@ -86,13 +86,18 @@ def _values(stores: Sequence[xr.Dataset], names: Sequence[str], suffix: str = ""
 def composition_scores(
     observed: np.ndarray, predicted: np.ndarray, names: list[str]
 ) -> dict[str, float]:
-    """RMSE and R2 of each share [N, O], RMSE over all; of sand, silt and clay the class too."""
+    """RMSE and R2 of each share [N, O], RMSE over all; of sand, silt and clay the class too.
+
+    R2 is NaN of a share that is the same at all places.
+    """
     scores: dict[str, Any] = {"RMSE": float(np.sqrt(np.mean((predicted - observed) ** 2)))}
     for i, name in enumerate(names):
         error = np.sqrt(np.mean((predicted[:, i] - observed[:, i]) ** 2))
         scores[f"RMSE {name}"] = float(error)
-        known = len(observed) > 1
-        scores[f"R2 {name}"] = float(r2_score(observed[:, i], predicted[:, i])) if known else np.nan
+        varies = np.unique(observed[:, i]).size > 1
+        scores[f"R2 {name}"] = (
+            float(r2_score(observed[:, i], predicted[:, i])) if varies else np.nan
+        )
     if set(names) == set(FRACTIONS):
         truth, guess = (
             usda_class(*(values[:, names.index(part)] for part in FRACTIONS))
