@@ -157,6 +157,8 @@ class TrainConfig(Frozen):
     samples (cells that share a source cell); by default it takes every location."""
     batch_size: int = Field(256, gt=0)
     accumulate: int = Field(1, gt=0)
+    """Batches whose gradients are averaged for one step, each with the same weight however many of
+    its values are missing: equal to one large batch where they miss equally many."""
     patience: int | None = Field(None, gt=0)
     """Epochs without a better validation loss after which training stops."""
     precision: Literal["float32", "bfloat16"] = "float32"

@@ -22,7 +22,7 @@ from stefaland.metrics import accumulate, finish
 from workflows import plots
 from workflows.context import Run
 from workflows.fold_config import FoldSettings
-from workflows.score import LOWER_IS_BETTER, models
+from workflows.score import LOWER_IS_BETTER, models, predicted_by_all
 from workflows.state import read_json
 from workflows.viewer import template, viewer
 
@@ -181,6 +181,7 @@ def _caveats(run: Run, card: Mapping[str, Any]) -> list[str]:
         "Cells that share one source cell of the target are averaged before scoring, so each of "
         f"the {card['sites']} sites counts once.",
         *excluded_sentence(card),
+        *unpredicted_sentence(card),
         *([MAPS_CAVEAT] if run.config.publish.products else []),
         *([PERSISTENCE_CAVEAT] if "persistence" in run.config.finetune.baselines else []),
         *run.config.caveats,
@@ -196,6 +197,14 @@ def excluded_sentence(card: Mapping[str, Any]) -> list[str]:
     more = ", …" if len(excluded["sites"]) > 20 else ""
     return [f"{len(excluded['sites'])} sites were left out because their target is not "
             f"{excluded['expected']}: {shown}{more}."]  # fmt: skip
+
+
+def unpredicted_sentence(card: Mapping[str, Any]) -> list[str]:
+    """How many observations no score is of, because some model has no prediction there."""
+    count = card.get("not_predicted", 0)
+    kind = "sites" if "parts" in card else "observed values"
+    return [f"{count} {kind} are left out of all scores, because not every model has a prediction "
+            "there."] * (count > 0)  # fmt: skip
 
 
 def held_out_sentence(folds: FoldSettings) -> str:
@@ -255,6 +264,8 @@ def main(run: Run) -> dict[str, Any]:
     """Write report.html."""
     card = read_json(run.folder / "scorecard.json")
     table = xr.open_zarr(run.folder / "heldout.zarr", consolidated=False).load()
+    if "parts" not in card:
+        table, _ = predicted_by_all(table)
     published = read_json(run.maps / "published.json")
     names, rows = _score_rows(card)
     folds = sorted(next(iter(card["models"].values()))["folds"])

@@ -96,7 +96,7 @@ def main(run: Run) -> dict[str, Any]:
     card = scorecard(run, table)
     _write_heldout(run, table)
     write_json(run.folder / "scorecard.json", finite(card))
-    write_scored_sites(run, table, target)
+    write_scored_sites(run, predicted_by_all(table)[0], target)
     return {"best": card["ranking"][0], "sites": card["sites"]}
 
 
@@ -138,6 +138,15 @@ def _pooled(moments: PairMoments, labels: Any = None) -> dict[str, dict[str, flo
     }
 
 
+def predicted_by_all(table: xr.Dataset) -> tuple[xr.Dataset, int]:
+    """The table with observations only where every model has a prediction, and how many values were
+    left out: models are judged on the same values.
+    """
+    predicted = table["predicted"].notnull().all("model")
+    left_out = int((table["observed"].notnull() & ~predicted).sum())
+    return table.assign(observed=table["observed"].where(predicted)), left_out
+
+
 def model_scores(table: xr.Dataset, model: str, daily: bool) -> dict[str, Any]:
     """Everything the scorecard says of one model."""
     observed = table["observed"].values
@@ -152,7 +161,9 @@ def model_scores(table: xr.Dataset, model: str, daily: bool) -> dict[str, Any]:
         "sites": summarise(by_site)["all"],
         "folds": _pooled(moments, table["fold"].values),
         "regions": _pooled(moments, table["region"].values),
-    }
+        "seasons": {season: _pooled(_moments(part, model))["all"]
+                    for season, part in table.groupby("time.season")},
+    }  # fmt: skip
     quantiles = quantiles_of(chosen)
     if quantiles is not None:
         crps = quantile_crps(observed, quantiles)
@@ -191,6 +202,7 @@ def ranked(run: Run, scores: dict[str, Any]) -> list[str]:
 def scorecard(run: Run, table: xr.Dataset) -> dict[str, Any]:
     """The scores of all models on held-out sites, their ranking, and paired differences."""
     daily = table.sizes["time"] > 60
+    table, not_predicted = predicted_by_all(table)
     scores = {model: model_scores(table, model, daily) for model in models(run)}
     metric = run.config.score.metric if run.config.score.over == "sites" else "RMSE"
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
@@ -212,6 +224,7 @@ def scorecard(run: Run, table: xr.Dataset) -> dict[str, Any]:
         "rank_by": run.config.score.model_dump(),
         "sites": int(table.sizes["site"]),
         "matched_sites": match_summary(run),
+        "not_predicted": not_predicted,
         "models": scores,
         "ranking": ranked(run, scores),
         "stefaland_minus": differences,

@@ -6,7 +6,7 @@ them and any may die; a last call without --part does what is left and tells the
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -142,24 +142,29 @@ def variant_scores(run: Run, todo: Sequence[Item]) -> dict[str, Any]:
     """Of each variant: its score by seed, their mean and spread over seeds, and the paired
     difference of its sites' scores from the first variant's.
 
-    Of series the score of a seed is the median over sites; of one value a place it is pooled, and a
-    site's is its root mean square error.
+    Only what all variants predict counts. Of series the score of a seed is the median over sites;
+    of one value a place it is pooled, and a site's is its root mean square error.
     """
     is_series = run.config.finetune.task == "regression"
     metric = run.config.score.metric if is_series else RANK[run.config.finetune.task]
     target = target_table(run) if is_series else None
     variants = list(dict.fromkeys(item.variant for item in todo))
     judged: dict[str, Judged] = {}
+    tables = {
+        variant: _heldout(run, target, [item for item in todo if item.variant == variant])
+        for variant in variants
+    }
+    complete = np.logical_and.reduce(
+        [np.isfinite(table["predicted"].values).all(0) for table in tables.values()]
+    )
     result: dict[str, Any] = {"metric": metric, "order": variants, "variants": {}}
     for variant in variants:
-        own = [item for item in todo if item.variant == variant]
-        seeds = sorted({item.seed for item in own})
-        judged[variant] = of = (
-            _judged_series(run, target, own, seeds) if target is not None
-            else _judged_places(run, own, seeds)
-        )  # fmt: skip
+        seeds = tables[variant]["model"].values.tolist()
+        judged[variant] = of = (_judged_series if is_series else _judged_places)(
+            run, tables[variant], complete
+        )
         result["variants"][variant] = {
-            "seeds": dict(zip(map(str, seeds), of.by_seed.tolist(), strict=True)),
+            "seeds": dict(zip(seeds, of.by_seed.tolist(), strict=True)),
             "mean": float(of.by_seed.mean()),
             "std": float(of.by_seed.std(ddof=1)) if len(seeds) > 1 else float("nan"),
             "ensemble": of.ensemble,
@@ -170,28 +175,29 @@ def variant_scores(run: Run, todo: Sequence[Item]) -> dict[str, Any]:
     return result
 
 
-def _folders(run: Run, own: Sequence[Item]) -> Callable[[str, str], Path]:
-    """Where the predictions of (seed, fold) are."""
+def _heldout(run: Run, target: xr.Dataset | None, own: Sequence[Item]) -> xr.Dataset:
+    """What a variant's items predict of the held-out sites, a seed a "model"."""
     known = {(str(item.seed), item.fold): folder_of(run, item) for item in own}
-    return lambda seed, fold: known[seed, fold]
+    seeds = [str(seed) for seed in sorted({item.seed for item in own})]
+    if target is None:
+        return heldout_places(run, seeds, lambda seed, fold: known[seed, fold])
+    return heldout(run, target, lambda seed, fold: known[seed, fold], seeds)
 
 
-def _judged_series(
-    run: Run, target: xr.Dataset, own: Sequence[Item], seeds: Sequence[int]
-) -> Judged:
+def _judged_series(run: Run, table: xr.Dataset, complete: np.ndarray) -> Judged:
     metric = run.config.score.metric
-    table = heldout(run, target, _folders(run, own), [str(seed) for seed in seeds])
-    observed, predicted = table["observed"].values, table["predicted"].values
+    observed = np.where(complete, table["observed"].values, np.nan)
+    predicted = table["predicted"].values
     sites = np.stack([finish(accumulate(observed, of))[metric] for of in predicted])
     mean = finish(accumulate(observed, predicted.mean(0)))[metric]
     return Judged(np.nanmedian(sites, 1), sites.mean(0), float(np.nanmedian(mean)))
 
 
-def _judged_places(run: Run, own: Sequence[Item], seeds: Sequence[int]) -> Judged:
+def _judged_places(run: Run, table: xr.Dataset, complete: np.ndarray) -> Judged:
     task = run.config.finetune.task
-    table = heldout_places(run, [str(seed) for seed in seeds], _folders(run, own))
+    table = table.isel(site=complete.all(-1))
     rank = RANK[task]
-    by_seed = [scores_of(task, table, str(seed))[rank] for seed in seeds]
+    by_seed = [scores_of(task, table, seed)[rank] for seed in table["model"].values.tolist()]
     mean = table["predicted"].mean("model").expand_dims(model=["mean"])
     ensemble = scores_of(task, table[["observed"]].assign(predicted=mean), "mean")[rank]
     error = table["predicted"].values - table["observed"].values
