@@ -12,13 +12,14 @@ import cftime
 import numpy as np
 import pandas as pd
 
+from pipeline.calendars import DAY, STANDARD, YEARS, own_months, own_seconds, standard_times, text
 from pipeline.catalog import TimeAxis
+from pipeline.gaps import MONTH, MONTHS, absent_runs, described
 from stefaland.errors import Faults, InputError, bad_input
 
 CLIMATOLOGY_YEAR = 2001
 """Nominal, without a leap day: the months of a climatology belong to no year."""
 HOURS = {"hourly": 1.0, "3-hourly": 3.0, "6-hourly": 6.0, "daily": 24.0}
-_DAY = np.timedelta64(1, "D")
 
 
 @dataclass(frozen=True)
@@ -58,32 +59,34 @@ def month_plan() -> TimePlan:
 def time_plan(times: np.ndarray, axis: TimeAxis, where: str) -> TimePlan:
     """How canonical times come of a file's times [N] (datetime64 or cftime).
 
-    Raises `InputError` with all of: a calendar that is to be refused, times that are missing,
-    repeated or out of order, a step unlike the declared one, and gaps.
+    Days and longer steps are stamped with their day. Raises `InputError` with all of: a calendar
+    that is to be refused, times that are missing, repeated or out of order, a step unlike the
+    declared one, and gaps.
     """
     faults = Faults()
-    standard = _standard(times, axis, where)
-    if np.isnat(standard).any():
-        raise bad_input(where, "times that are missing", "a time for every step")
-    _check_order(standard, where, faults)
+    calendar = _calendar(times, axis, where)
+    seconds = own_seconds(times, calendar)
+    _check_order(seconds, calendar, where, faults)
     faults.raise_if_any()
-    foreign = times.dtype == object
-    step = _step(standard)
+    step = _step(seconds, calendar)
     _check_step(step, axis, where, faults)
-    plan = _days(standard, step, axis, where) if axis.daily else _one_by_one(standard)
-    full = _full_axis(plan.values, "daily" if axis.daily else step)
-    absent = full[~np.isin(full, plan.values)] if full is not None else plan.values[:0]
-    if foreign:
-        absent = _foreign_gaps(times)
-    spans = _spans(absent, full) if absent.size else ""
-    if absent.size and axis.gaps == "refuse":
+    if axis.daily:
+        plan, runs = _days(seconds, calendar, step, axis, where)
+    else:
+        stamps = _stamps(seconds, step)
+        _check_order(stamps, calendar, where, faults)
+        faults.raise_if_any()
+        runs = absent_runs(stamps, calendar, step)
+        exact = calendar == STANDARD and stamps is seconds
+        values = times.astype("datetime64[ns]") if exact else _dated(stamps, calendar, step)
+        plan = TimePlan(values, np.arange(values.size), np.ones(values.size, dtype=np.int64))
+    if runs and axis.gaps == "refuse":
         faults.add(
-            where, f"{absent.size} steps without data: {spans}",
-            "a time axis without gaps",
+            where, described(runs, calendar), "a time axis without gaps",
             "Fetch what is missing, or say `time: {gaps: missing}` to have NaN there.",
         )  # fmt: skip
     faults.raise_if_any()
-    plan = plan if full is None or full.size == plan.values.size else _filled(plan, full)
+    plan = _filled(plan, _every(plan.values, runs, calendar, "daily" if axis.daily else step))
     return plan if axis.period is None else _within(plan, axis.period, where)
 
 
@@ -102,16 +105,26 @@ def _within(plan: TimePlan, period: tuple[date, date], where: str) -> TimePlan:
     )
 
 
-def _standard(times: np.ndarray, axis: TimeAxis, where: str) -> np.ndarray:
-    """The times as datetime64[ns] in the standard calendar."""
+def _calendar(times: np.ndarray, axis: TimeAxis, where: str) -> str:
+    """Calendar of the times; `InputError` where it or one of the times cannot be used."""
     if np.issubdtype(times.dtype, np.datetime64):
-        return times.astype("datetime64[ns]")
+        if np.isnat(times).any():
+            raise bad_input(where, "times that are missing", "a time for every step")
+        return STANDARD
     if times.dtype != object or not times.size or not isinstance(times[0], cftime.datetime):
         raise bad_input(
             where, f"times of type {times.dtype} without units", "CF times",
             'Give the time variable units such as "days since 1980-01-01".',
         )  # fmt: skip
-    calendar = times[0].calendar
+    if not all(isinstance(time, cftime.datetime) for time in times):
+        raise bad_input(where, "times that are missing", "a time for every step")
+    years = [time.year for time in times]
+    if min(years) < YEARS[0] or max(years) > YEARS[1]:
+        raise bad_input(
+            where, f"years {min(years)} to {max(years)}", f"{YEARS[0]} to {YEARS[1]}",
+            "Cut the files to these years.",
+        )  # fmt: skip
+    calendar = str(times[0].calendar)
     if calendar not in ("noleap", "365_day", "360_day"):
         raise bad_input(where, f'the calendar "{calendar}"', "standard, noleap or 360_day")
     if axis.calendar == "refuse":
@@ -119,62 +132,34 @@ def _standard(times: np.ndarray, axis: TimeAxis, where: str) -> np.ndarray:
             where, f'the calendar "{calendar}"', "the standard calendar",
             "Say `time: {calendar: convert}`: days that this calendar lacks become missing.",
         )  # fmt: skip
-    convert = _of_360_day if calendar == "360_day" else _of_noleap
-    return np.array([convert(time) for time in times], "datetime64[ns]")
+    return calendar
 
 
-def _foreign_gaps(times: np.ndarray) -> np.ndarray:
-    """Dates after which steps are absent in the calendar's own count."""
-    days = np.diff(times) / np.timedelta64(1, "D")
-    if days.size < 2 or np.median(days) > 1:
-        return times[:0].astype("datetime64[ns]")
-    after = times[:-1][days > 1.5 * np.median(days)]
-    return np.array([_of_noleap(time) for time in after if time.day < 29], "datetime64[ns]")
-
-
-def _clock(time: cftime.datetime) -> np.timedelta64:
-    return np.timedelta64(time.hour * 3600 + time.minute * 60 + time.second, "s")
-
-
-def _of_noleap(time: cftime.datetime) -> np.datetime64:
-    day = np.datetime64(f"{time.year:04d}-{time.month:02d}-{time.day:02d}", "s")
-    return day + _clock(time)
-
-
-def _of_360_day(time: cftime.datetime) -> np.datetime64:
-    """The date at the same share of the year, so that seasons stay where they are."""
-    year = np.datetime64(f"{time.year:04d}", "Y")
-    length = int(((year + 1).astype("datetime64[D]") - year.astype("datetime64[D]")) / _DAY)
-    day = round((30 * (time.month - 1) + time.day - 0.5) * length / 360 - 0.5)
-    return year.astype("datetime64[s]") + np.timedelta64(day, "D") + _clock(time)
-
-
-def _check_order(times: np.ndarray, where: str, faults: Faults) -> None:
-    values, counts = np.unique(times, return_counts=True)
+def _check_order(seconds: np.ndarray, calendar: str, where: str, faults: Faults) -> None:
+    values, counts = np.unique(seconds, return_counts=True)
     if (counts > 1).any():
         twice = values[counts > 1]
         faults.add(
-            where, f"{twice.size} times more than once, the first {_text(twice[0])}",
+            where, f"{twice.size} times more than once, the first {text(twice[0], calendar)}",
             "every time once", "Drop the repeated steps, or the file that repeats them.",
         )  # fmt: skip
-    back = np.flatnonzero(np.diff(times) < np.timedelta64(0))
+    back = np.flatnonzero(np.diff(seconds) < 0)
     if back.size:
+        before, after = (text(seconds[back[0] + i], calendar) for i in (0, 1))
         faults.add(
-            where,
-            f"times out of order: {_text(times[back[0] + 1])} after {_text(times[back[0]])}",
+            where, f"times out of order: {after} after {before}",
             "times that ascend", "Sort the files by time.",
         )  # fmt: skip
 
 
-def _step(times: np.ndarray) -> str | float | None:
+def _step(seconds: np.ndarray, calendar: str) -> str | float | None:
     """What most times are apart: "monthly", "yearly" or hours; None of fewer than two."""
-    if times.size < 2:
+    if seconds.size < 2:
         return None
-    months = np.unique(np.diff(times.astype("datetime64[M]").astype(int)))
-    hours = float(np.median(np.diff(times) / np.timedelta64(1, "s"))) / 3600
-    if hours < 28 * 24:
+    hours = float(np.median(np.diff(seconds))) / 3600
+    if hours * 3600 < MONTH:
         return "daily" if hours == 24.0 else hours
-    if np.gcd.reduce(months) % 12 == 0:
+    if np.gcd.reduce(np.diff(own_months(seconds, calendar))) % 12 == 0:
         return "yearly"
     return "monthly" if hours <= 31 * 24 else hours
 
@@ -190,50 +175,69 @@ def _check_step(step: str | float | None, axis: TimeAxis, where: str, faults: Fa
                    "Correct `time.step` of the entry.")  # fmt: skip
 
 
-def _one_by_one(times: np.ndarray) -> TimePlan:
-    return TimePlan(times, np.arange(times.size), np.ones(times.size, dtype=np.int64))
+def _stamps(seconds: np.ndarray, step: str | float | None) -> np.ndarray:
+    """The beginning of its day for each step of days, months or years; else the times as given.
+
+    A day's values stamped at noon (Daymet) are those of the same day as others stamped at midnight.
+    """
+    if step is None or (not isinstance(step, str) and step % 24):
+        return seconds
+    days = seconds - seconds % DAY
+    if step != "daily" and np.unique(days).size < days.size:
+        return seconds
+    return days
 
 
-def _days(times: np.ndarray, step: str | float | None, axis: TimeAxis, where: str) -> TimePlan:
-    """Whole days of the steps that begin in them; a day without all its ends is dropped."""
+def _dated(seconds: np.ndarray, calendar: str, step: str | float | None) -> np.ndarray:
+    """Own seconds as standard times; whole months keep their month."""
+    is_long = step in MONTHS or (isinstance(step, float) and step * 3600 >= MONTH)
+    return standard_times(seconds, calendar, by_month=is_long)
+
+
+def _days(
+    seconds: np.ndarray, calendar: str, step: str | float | None, axis: TimeAxis, where: str
+) -> tuple[TimePlan, list[np.ndarray]]:
+    """Whole days of the steps that begin in them, and the runs of steps that days lack.
+
+    The begun days at either end are dropped. Days are those of the file's own calendar.
+    """
     if not isinstance(step, float) or step >= 24 or 24 % step:
         found = "one time" if step is None else f"times {step} apart"
         raise bad_input(
             where, found.replace("daily", "a day"), "steps of which a whole number makes a day",
             "Leave `time.daily` out.",
         )  # fmt: skip
-    length = np.timedelta64(round(step * 3600), "s")
-    begins = times - length if axis.stamp == "end" else times
-    shifted = begins - np.timedelta64(round(axis.day_starts * 3600), "s")
-    days, first, count = np.unique(
-        shifted.astype("datetime64[D]"), return_index=True, return_counts=True
-    )
+    shift = round(axis.day_starts * 3600) + (round(step * 3600) if axis.stamp == "end" else 0)
+    days, first, count = np.unique((seconds - shift) // DAY, return_index=True, return_counts=True)
     expected = round(24 / step)
     whole = np.flatnonzero(count == expected)
     if not whole.size:
         raise bad_input(where, "no whole day", f"{expected} steps a day")
     kept = slice(int(whole[0]), int(whole[-1]) + 1)
-    return TimePlan(days[kept].astype("datetime64[ns]"), first[kept], count[kept], expected)
+    enough = days[count >= axis.min_share * expected - 1e-9]
+    runs = [
+        run[~np.isin((run - shift) // DAY, enough)] for run in absent_runs(seconds, calendar, step)
+    ]
+    # Where stamps move by half a step, a day lacks one though no two times are two steps apart.
+    told = np.concatenate([enough, *((run - shift) // DAY for run in runs)])
+    runs += [np.array([day * DAY + shift]) for day in np.setdiff1d(days[kept], told)]
+    values = standard_times(days[kept] * DAY, calendar)
+    plan = TimePlan(values, first[kept], count[kept], expected)
+    return plan, [run for run in runs if run.size]
 
 
-def _full_axis(times: np.ndarray, step: str | float | None) -> np.ndarray | None:
-    """Every time there should be between the first and the last; None where steps are irregular."""
-    if times.size < 3 or step is None:
-        return None
-    if isinstance(step, str) and step in ("monthly", "yearly"):
-        months = times.astype("datetime64[M]")
-        if np.unique(months).size < months.size:
-            return None
-        every = np.arange(months[0], months[-1] + 1, 1 if step == "monthly" else 12)
-        known = dict(zip(months.tolist(), times, strict=True))
-        offset = times[0] - months[0].astype("datetime64[ns]")
-        return np.array(
-            [known.get(m, np.datetime64(m, "ns") + offset) for m in every.tolist()],
-            "datetime64[ns]",
-        )
-    length = np.timedelta64(round((HOURS["daily"] if step == "daily" else float(step)) * 3600), "s")
-    every = np.arange(times[0], times[-1] + length, length).astype("datetime64[ns]")
-    return every if np.isin(times, every).all() else None
+def _every(
+    values: np.ndarray, runs: list[np.ndarray], calendar: str, step: str | float | None
+) -> np.ndarray:
+    """The times and those of absent steps, with the days that a foreign calendar lacks."""
+    if step == "daily" or (isinstance(step, float) and calendar != STANDARD):
+        hours = 24.0 if step == "daily" else float(step)
+        length = np.timedelta64(round(hours * 3600), "s")
+        every = np.arange(values[0], values[-1] + length, length).astype("datetime64[ns]")
+        if np.isin(values, every).all():
+            return every
+    absent = [_dated(run, calendar, step) for run in runs]
+    return np.union1d(values, np.concatenate([values[:0], *absent]))
 
 
 def _filled(plan: TimePlan, full: np.ndarray) -> TimePlan:
@@ -242,23 +246,6 @@ def _filled(plan: TimePlan, full: np.ndarray) -> TimePlan:
     first, count = np.zeros(full.size, dtype=np.int64), np.zeros(full.size, dtype=np.int64)
     first[place], count[place] = plan.first, plan.count
     return TimePlan(full, first, count, plan.expected)
-
-
-def _spans(absent: np.ndarray, full: np.ndarray | None) -> str:
-    """Runs of absent times, the first three."""
-    assert full is not None
-    place = np.searchsorted(full, absent)
-    runs = np.split(absent, np.flatnonzero(np.diff(place) > 1) + 1)
-    texts = [
-        _text(run[0]) if run.size == 1 else f"{_text(run[0])} to {_text(run[-1])}" for run in runs
-    ]
-    more = f" and {len(texts) - 3} more" if len(texts) > 3 else ""
-    return ", ".join(texts[:3]) + more
-
-
-def _text(time: np.datetime64) -> str:
-    text = str(time.astype("datetime64[m]"))
-    return text.removesuffix("T00:00")
 
 
 __all__ = ["CLIMATOLOGY_YEAR", "InputError", "TimePlan", "month_plan", "time_plan"]

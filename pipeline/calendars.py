@@ -1,0 +1,86 @@
+"""Calendars of model output: a file's times in its calendar's own count, and as standard dates.
+
+Upstream: the times of an opened source. Downstream: `times` and `gaps` count in whole seconds, so
+that no step is absent only because the standard calendar has other days.
+"""
+
+from __future__ import annotations
+
+import cftime
+import numpy as np
+
+STANDARD = "standard"
+EPOCH = "seconds since 1970-01-01"
+DAY = 86400
+"""Seconds."""
+YEARS = (1678, 2261)
+"""What datetime64[ns] can hold."""
+
+
+def own_seconds(times: np.ndarray, calendar: str) -> np.ndarray:
+    """[N] int64 seconds since 1970 in the calendar's own count; from datetime64 or cftime."""
+    if calendar == STANDARD:
+        # Times stored as fractions of days are some microseconds off.
+        return (times.astype("datetime64[ns]").astype(np.int64) + 500_000_000) // 1_000_000_000
+    return np.rint(cftime.date2num(times, EPOCH, calendar=calendar)).astype(np.int64)
+
+
+def own_months(seconds: np.ndarray, calendar: str) -> np.ndarray:
+    """[N] int64 months since January 1970."""
+    if calendar == STANDARD:
+        return seconds.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64)
+    return np.array([(d.year - 1970) * 12 + d.month - 1 for d in _dates(seconds, calendar)], int)
+
+
+def month_begins(months: np.ndarray, calendar: str) -> np.ndarray:
+    """[N] own seconds at which months since January 1970 begin."""
+    if calendar == STANDARD:
+        return months.astype("datetime64[M]").astype("datetime64[s]").astype(np.int64)
+    firsts = [
+        cftime.datetime(1970 + month // 12, month % 12 + 1, 1, calendar=calendar)
+        for month in months.tolist()
+    ]
+    return own_seconds(np.array(firsts, object), calendar) if firsts else months
+
+
+def standard_times(seconds: np.ndarray, calendar: str, by_month: bool = False) -> np.ndarray:
+    """[N] datetime64[ns] of own seconds.
+
+    Dates of a 360-day year come to lie at the same share of the standard year, so that seasons stay
+    where they are; `by_month` keeps month and day instead, for steps that stand for whole months.
+    """
+    if calendar == STANDARD:
+        return seconds.astype("datetime64[s]").astype("datetime64[ns]")
+    same_date = by_month or calendar != "360_day"
+    convert = _same_date if same_date else _same_share
+    days = [convert(date) for date in _dates(seconds, calendar)]
+    clock = (seconds % DAY).astype("timedelta64[s]")
+    return (np.array(days, "datetime64[D]") + clock).astype("datetime64[ns]")
+
+
+def text(second: int, calendar: str) -> str:
+    """A date of the calendar itself, with the time of day where that is not midnight."""
+    if calendar == STANDARD:
+        written = str(np.datetime64(int(second), "s").astype("datetime64[m]"))
+    else:
+        written = _dates(np.array([second]), calendar)[0].isoformat()[:16]
+    return written.removesuffix("T00:00")
+
+
+def _dates(seconds: np.ndarray, calendar: str) -> np.ndarray:
+    return np.atleast_1d(cftime.num2date(seconds, EPOCH, calendar=calendar))
+
+
+def _same_date(time: cftime.datetime) -> np.datetime64:
+    """The same date, or the last of the month where that has no such day."""
+    month = np.datetime64(f"{time.year:04d}-{time.month:02d}", "M")
+    length = int(((month + 1).astype("datetime64[D]") - month.astype("datetime64[D]")).astype(int))
+    return month.astype("datetime64[D]") + np.timedelta64(min(time.day, length) - 1, "D")
+
+
+def _same_share(time: cftime.datetime) -> np.datetime64:
+    """The date at the same share of the year."""
+    year = np.datetime64(f"{time.year:04d}", "Y")
+    length = int(((year + 1).astype("datetime64[D]") - year.astype("datetime64[D]")).astype(int))
+    day = round((30 * (time.month - 1) + time.day - 0.5) * length / 360 - 0.5)
+    return year.astype("datetime64[D]") + np.timedelta64(day, "D")
