@@ -124,36 +124,41 @@ def test_class_codes_of_any_type(tmp_path: Path) -> None:
     np.testing.assert_array_equal(canonical(source)["kind"].values[0], [0, np.nan, np.nan, 1])
 
 
-def test_hours_become_days_by_cell_methods_with_a_declared_boundary(tmp_path: Path) -> None:
-    hours = pd.date_range("2001-06-01", periods=24 * 4, freq="h")
-    rate = np.arange(hours.size, dtype=float) % 24
-    values = np.broadcast_to(rate[:, None, None], (hours.size, LAT.size, LON.size))
+def days_reference(
+    hours: pd.DatetimeIndex, values: np.ndarray, method: str, begins: float, stamp: str
+) -> pd.Series:
+    """Whole days of hourly values, one by one."""
+    days: dict[pd.Timestamp, list[float]] = {}
+    for hour, value in zip(hours, values, strict=True):
+        begin = hour - pd.Timedelta(hours=1 if stamp == "end" else 0) - pd.Timedelta(hours=begins)
+        days.setdefault(begin.normalize(), []).append(value)
+    reduce = {"sum": np.sum, "mean": np.mean, "minimum": np.min, "maximum": np.max}[method]
+    return pd.Series({day: reduce(own) for day, own in days.items() if len(own) == 24})
+
+
+@pytest.mark.parametrize("stamp", ["start", "end"])
+@pytest.mark.parametrize("begins", [0, 6, -6, 12, 5.5])
+def test_hours_become_days_by_cell_methods_with_a_declared_boundary(
+    tmp_path: Path, begins: float, stamp: str
+) -> None:
+    # Noise, so that every hour counted with another day shows.
+    hours = pd.date_range("2004-02-26", periods=24 * 6, freq="h")
+    values = np.random.default_rng(1).random(hours.size)
     ds = series(hours)
-    ds["v"] = (ds["v"].dims, values / 100, {"units": "mm", "cell_methods": "time: sum"})
+    field = np.broadcast_to(values[:, None, None], ds["v"].shape)
+    ds["v"] = (ds["v"].dims, field, {"units": "mm", "cell_methods": "time: sum"})
     ds.to_netcdf(tmp_path / "a.nc")
-
-    def days(canonical_name: str = "rain", variable: dict | None = None, **time: object):
-        source = entry(tmp_path / "a.nc", "netcdf", canonical_name, wrong_in_file=["units"],
-                       variable={"name": "v", **(variable or {})},
-                       time={"daily": True, **time})  # fmt: skip
-        return canonical(source)[canonical_name][:, 0, 0]
-
-    whole = days()
-    np.testing.assert_allclose(whole.values, [2.76] * 4, rtol=1e-6)
-    assert str(whole["time"].values[0])[:10] == "2001-06-01"
-    # A day from 06 to 06: the four begun days hold three whole ones.
-    later = days(day_starts=6)
-    assert later.size == 3
-    np.testing.assert_allclose(later.values, [2.76] * 3, rtol=1e-6)
-    # Stamped at their ends, the first value belongs to the day before and is no whole day.
-    ends = days(stamp="end")
-    np.testing.assert_allclose(ends.values, [2.76] * 3, rtol=1e-6)
-    celsius = {"units": "degC", "cell_method": "maximum"}
-    np.testing.assert_allclose(days("warmth", celsius).values, 0.23, rtol=1e-6)
-    celsius["cell_method"] = "minimum"
-    np.testing.assert_allclose(days("warmth", celsius, day_starts=3).values, 0.0, atol=1e-7)
-    celsius["cell_method"] = "mean"
-    np.testing.assert_allclose(days("warmth", celsius).values, 0.115, rtol=1e-5)
+    time = {"daily": True, "day_starts": begins, "stamp": stamp}
+    for method in ("sum", "mean", "minimum", "maximum"):
+        name = "rain" if method == "sum" else "warmth"
+        variable = {"name": "v"} if method == "sum" else {"name": "v", "units": "degC",
+                                                          "cell_method": method}  # fmt: skip
+        source = entry(tmp_path / "a.nc", "netcdf", name, wrong_in_file=["units"],
+                       variable=variable, time=time)  # fmt: skip
+        found = canonical(source)[name][:, 2, 3]
+        reference = days_reference(hours, values, method, begins, stamp)
+        np.testing.assert_array_equal(found["time"].values, reference.index.values)
+        np.testing.assert_allclose(found.values, reference.values, rtol=1e-6)
 
 
 def test_sums_of_energy_become_power(tmp_path: Path) -> None:
