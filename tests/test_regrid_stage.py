@@ -7,6 +7,7 @@ from datetime import date
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -185,6 +186,35 @@ def test_sources_of_other_times_are_named_with_the_cure(long_task: RegridTask) -
     task = replace(long_task, sources=(whole.model_copy(update={"time": late}),))
     with pytest.raises(InputError, match="the period 2001-01-01 to 2010-01-01"):
         template_of(task, (6, 12))
+
+
+def series_source(folder: Path, name: str, times: pd.DatetimeIndex) -> Source:
+    one = source(folder, name, np.ones((12, 36)))
+    with xr.open_dataset(one.uri) as ds:
+        da = ds[name].load().expand_dims(time=times)
+    path = folder / f"{name}_{len(list(folder.iterdir()))}.nc"
+    da.to_netcdf(path)
+    return one.model_copy(update={"uri": str(path)})
+
+
+def test_noon_and_midnight_go_together_and_other_stamps_are_told(tmp_path: Path) -> None:
+    def times(**second: object) -> np.ndarray:
+        pair = (
+            series_source(tmp_path, "rain", pd.date_range("2001-01-01", periods=12, freq="MS")),
+            series_source(tmp_path, "truth", pd.date_range(periods=12, **second)),
+        )
+        template = template_of(RegridTask(tmp_path / "none", GRID, pair, VARIABLES), (6, 12))
+        assert template.time is not None
+        return template.time.values
+
+    assert times(start="2001-01-01T12", freq="MS")[1] == np.datetime64("2001-02-01", "ns")
+    with pytest.raises(InputError) as caught:
+        times(start="2001-01-16", freq=pd.DateOffset(months=1))
+    text = str(caught.value)
+    assert "12 steps from 2001-01-16 to 2001-12-16, with 2001-01-16" in text
+    assert "12 steps from 2001-01-01 to 2001-12-01, without 2001-01-16" in text
+    assert "months must be stamped on the same day" in text
+    assert "Cut the longer" not in text
 
 
 def test_a_plan_counts_one_shard_of_one_source(long_task: RegridTask) -> None:

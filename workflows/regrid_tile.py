@@ -222,15 +222,34 @@ def common_times(sources: Sequence[Source], opened: Sequence[xr.Dataset]) -> xr.
     (first, time), faults = series[0], Faults()
     for source, own in series[1:]:
         if not np.array_equal(own.values, time.values):
+            found, expected, cure = _difference(own.values, time.values)
             faults.add(
-                f'source "{source.name}", {source.files[0]}: time', _span(own),
-                f'the times of source "{first.name}": {_span(time)}',
-                "Cut the longer one with `time: {period: [first day, last day]}` in its entry.",
+                f'source "{source.name}", {source.files[0]}: time', found,
+                f'the times of source "{first.name}": {expected}', cure,
             )  # fmt: skip
     faults.raise_if_any()
     return time
 
 
-def _span(time: xr.DataArray) -> str:
-    first, last = (str(time.values[i])[:10] for i in (0, -1))
-    return f"{time.size} steps from {first} to {last}"
+def _difference(own: np.ndarray, other: np.ndarray) -> tuple[str, str, str]:
+    """Two time axes in words, with the first step that only one has, and what to do."""
+    begin, end = max(own[0], other[0]), min(own[-1], other[-1])
+    odd = np.setxor1d(own, other)
+    inside = odd[(odd >= begin) & (odd <= end)]
+    if begin <= end and not inside.size:
+        cure = "Cut the longer one with `time: {period: [first day, last day]}` in its entry."
+        return _span(own), _span(other), cure
+    step = inside[0] if inside.size else odd[0]
+    here, there = ("with", "without") if step in own else ("without", "with")
+    return (
+        f"{_span(own)}, {here} {_text(step)}", f"{_span(other)}, {there} {_text(step)}",
+        "Give both the same steps; months must be stamped on the same day.",
+    )  # fmt: skip
+
+
+def _span(times: np.ndarray) -> str:
+    return f"{times.size} steps from {_text(times[0])} to {_text(times[-1])}"
+
+
+def _text(time: np.datetime64) -> str:
+    return str(time.astype("datetime64[m]")).removesuffix("T00:00")
