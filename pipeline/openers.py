@@ -20,6 +20,7 @@ import xarray as xr
 from pipeline.camels import open_camels
 from pipeline.caravan import open_caravan
 from pipeline.catalog import Source
+from pipeline.grib import read_grib
 from pipeline.ismn import open_ismn
 from pipeline.landslides import open_landslides
 from pipeline.profiles import open_profiles
@@ -63,10 +64,7 @@ def _opened(
 ) -> xr.Dataset:
     if driver == "netcdf":
         return xr.open_dataset(path, decode_times=has_times, mask_and_scale=True, cache=False)
-    # No index files beside data that may be read-only; one axis of valid times instead of
-    # reference times and steps.
-    options = {"indexpath": "", "time_dims": ("valid_time",), "filter_by_keys": dict(keys)}
-    return xr.open_dataset(path, engine="cfgrib", backend_kwargs=options, cache=False)
+    return read_grib(path, dict(keys))
 
 
 def _open_grib(source: Source) -> xr.Dataset:
@@ -75,30 +73,7 @@ def _open_grib(source: Source) -> xr.Dataset:
             f'source "{source.name}"', "no reader of GRIB files", "the package cfgrib",
             "Run `pip install 'stefaland[grib]'`.",
         )  # fmt: skip
-    for path in source.files:
-        with path.open("rb") as file:
-            file.seek(-min(4, path.stat().st_size), 2)
-            if file.read() != b"7777":
-                raise unreadable(source, path, ValueError("its last message has no end"))
-    ds = _open_netcdf(source)
-    if "valid_time" in ds.coords and "valid_time" not in ds.dims:
-        ds = ds.expand_dims("valid_time")
-    return _true_longitudes(ds)
-
-
-def _true_longitudes(ds: xr.Dataset) -> xr.Dataset:
-    """Longitudes in the order of the values: cfgrib sorts those of a field across Greenwich."""
-    for da in ds.data_vars.values():
-        attrs = da.attrs
-        first, step = (
-            attrs.get(f"GRIB_{key}InDegrees")
-            for key in ("longitudeOfFirstGridPoint", "iDirectionIncrement")
-        )
-        regular = attrs.get("GRIB_gridType") in ("regular_ll", "regular_gg")
-        if regular and first is not None and step and "longitude" in ds.dims:
-            turned = -step if attrs.get("GRIB_iScansNegatively") else step
-            return ds.assign_coords(longitude=first + turned * np.arange(ds.sizes["longitude"]))
-    return ds
+    return _open_netcdf(source)
 
 
 def _redealt(ds: xr.Dataset, chosen: xr.Dataset, source: Source) -> xr.Dataset:

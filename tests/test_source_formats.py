@@ -291,13 +291,13 @@ def test_tables_of_points_are_locations(tmp_path: Path, form: str) -> None:
     assert window["site"].values.tolist() == ["B2"]
 
 
-def test_grib_messages(tmp_path: Path) -> None:
+def write_grib(path: Path, days: list[int], edition: int = 2) -> None:
+    """Messages of days of January 2001: 280 K, one more a day, a tenth more a cell."""
     eccodes = pytest.importorskip("eccodes")
     pytest.importorskip("cfgrib")
-    path = tmp_path / "a.grib"
     with path.open("wb") as file:
-        for day in range(1, 4):
-            message = eccodes.codes_grib_new_from_samples("regular_ll_sfc_grib2")
+        for day in days:
+            message = eccodes.codes_grib_new_from_samples(f"regular_ll_sfc_grib{edition}")
             keys = {"Ni": 4, "Nj": 3, "latitudeOfFirstGridPointInDegrees": 50,
                     "latitudeOfLastGridPointInDegrees": 48, "iDirectionIncrementInDegrees": 1,
                     "longitudeOfFirstGridPointInDegrees": 358, "jDirectionIncrementInDegrees": 1,
@@ -308,6 +308,11 @@ def test_grib_messages(tmp_path: Path) -> None:
             eccodes.codes_set_values(message, 280.0 + day + np.arange(12) / 10)
             eccodes.codes_write(message, file)
             eccodes.codes_release(message)
+
+
+def test_grib_messages(tmp_path: Path) -> None:
+    path = tmp_path / "a.grib"
+    write_grib(path, [1, 2, 3])
     source = entry(path, "grib", variable={"name": "t2m"})
     da = canonical(source)["warmth"]
     assert da["x"].values.tolist() == [-2, -1, 0, 1]
@@ -318,6 +323,48 @@ def test_grib_messages(tmp_path: Path) -> None:
     faults = Faults()
     check_source(source, faults, VARIABLES)
     assert "its last message has no end" in str(faults.faults[0])
+
+
+@pytest.mark.parametrize("edition", [1, 2])
+@pytest.mark.parametrize("message", [1, 3])
+@pytest.mark.parametrize("damage", ["bytes lost", "no beginning", "no end", "another length"])
+def test_a_damaged_grib_message_is_refused_not_skipped(
+    tmp_path: Path, edition: int, message: int, damage: str
+) -> None:
+    path = tmp_path / "a.grib"
+    write_grib(path, [1, 2, 3, 4, 5], edition)
+    whole = path.read_bytes()
+    size = len(whole) // 5
+    begin = (message - 1) * size
+    cut, new = {
+        "bytes lost": ((60, 100), b""),
+        "no beginning": ((0, 4), b"XXXX"),
+        "no end": ((size - 4, size), b"0000"),
+        "another length": (
+            (4, 7) if edition == 1 else (8, 16),
+            b"\xff" * (3 if edition == 1 else 8),
+        ),
+    }[damage]
+    path.write_bytes(whole[: begin + cut[0]] + new + whole[begin + cut[1] :])
+    faults = Faults()
+    check_source(entry(path, "grib", variable={"name": "t2m"}), faults, VARIABLES)
+    (fault,) = faults.faults
+    assert str(path) in fault.where
+    assert f"message {message}, from byte {begin} on, is damaged" in fault.found
+    assert "Fetch it again" in fault.cure
+
+
+def test_grib_with_other_bytes_between_messages_and_an_old_index(tmp_path: Path) -> None:
+    path = tmp_path / "a.grib"
+    write_grib(path, [1, 2, 3])
+    xr.open_dataset(path, engine="cfgrib").close()
+    assert list(tmp_path.glob("a.grib*.idx"))
+    write_grib(path, [1, 2, 3, 4])
+    whole = path.read_bytes()
+    size = len(whole) // 4
+    path.write_bytes(b"\r\r\n001\r\r\n" + whole[:size] + bytes(8) + whole[size:])
+    da = canonical(entry(path, "grib", variable={"name": "t2m"}))["warmth"]
+    np.testing.assert_allclose(da.values[:, 0, 0], 7.85 + np.arange(4), atol=1e-2)
 
 
 def test_grib_without_its_reader_says_what_to_install(tmp_path: Path, monkeypatch) -> None:

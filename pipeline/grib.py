@@ -1,0 +1,70 @@
+"""GRIB files as Datasets with one axis of valid times; every message is whole or the file refused.
+
+Upstream: `openers`. cfgrib logs a message that it cannot read and leaves it out: a day would be
+missing without a word, which is why the messages are walked through before.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+
+def read_grib(path: Path, filter_by_keys: dict[str, Any]) -> xr.Dataset:
+    """Variables with dims (valid_time, …), lazy; `ValueError` saying which message is damaged."""
+    _check_messages(path)
+    # No index files, neither written beside data that may be read-only nor trusted where they lie;
+    # one axis of valid times instead of reference times and steps.
+    options = {"indexpath": "", "time_dims": ("valid_time",), "filter_by_keys": filter_by_keys}
+    ds = xr.open_dataset(path, engine="cfgrib", backend_kwargs=options, cache=False)
+    if "valid_time" in ds.coords and "valid_time" not in ds.dims:
+        ds = ds.expand_dims("valid_time")
+    return _true_longitudes(ds)
+
+
+def _check_messages(path: Path) -> None:
+    """`ValueError` for a message that lacks bytes, or bytes between messages that end like one."""
+    import eccodes
+
+    with path.open("rb") as file:
+        file.seek(-min(4, path.stat().st_size), 2)
+        if file.read() != b"7777":
+            raise ValueError("its last message has no end")
+    end = number = 0
+    with path.open("rb") as file, path.open("rb") as beside:
+        while True:
+            number += 1
+            damaged = ValueError(f"message {number}, from byte {end} on, is damaged")
+            try:
+                message = eccodes.codes_grib_new_from_file(file, headers_only=True)
+            except eccodes.CodesInternalError as error:
+                raise ValueError(f"{damaged}: {error}") from None
+            if message is None:
+                return
+            begin, length = (
+                eccodes.codes_get(message, key, int) for key in ("offset", "totalLength")
+            )
+            eccodes.codes_release(message)
+            # Other bytes may lie between messages (bulletin headers), but no end of a message.
+            beside.seek(end)
+            if b"7777" in beside.read(begin - end):
+                raise damaged
+            end = begin + length
+
+
+def _true_longitudes(ds: xr.Dataset) -> xr.Dataset:
+    """Longitudes in the order of the values: cfgrib sorts those of a field across Greenwich."""
+    for da in ds.data_vars.values():
+        attrs = da.attrs
+        first, step = (
+            attrs.get(f"GRIB_{key}InDegrees")
+            for key in ("longitudeOfFirstGridPoint", "iDirectionIncrement")
+        )
+        regular = attrs.get("GRIB_gridType") in ("regular_ll", "regular_gg")
+        if regular and first is not None and step and "longitude" in ds.dims:
+            turned = -step if attrs.get("GRIB_iScansNegatively") else step
+            return ds.assign_coords(longitude=first + turned * np.arange(ds.sizes["longitude"]))
+    return ds
