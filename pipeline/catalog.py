@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import date
 from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +15,9 @@ from typing import Any, Literal
 import yaml
 from pydantic import Field, ValidationError, model_validator
 
+from pipeline.patterns import Step, pattern_keys, series_files
 from pipeline.ranges import numbered
+from pipeline.time_axis import TimeAxis
 from stefaland.config import Frozen
 from stefaland.errors import Faults, InputError, bad_input, nearest_name
 
@@ -62,41 +63,21 @@ class SourceVariable(Frozen):
     """The variable holds levels along its last axis and this one their probabilities: the mean."""
 
 
-class TimeAxis(Frozen):
-    """Times of a source: those of the files, or a climatology of 12 months."""
-
-    kind: Literal["file", "months"] = "file"
-    years: tuple[int, int] | None = None
-    """First and last year for which `{year}` in the uri stands."""
-    period: tuple[date, date] | None = None
-    """First and last day that are used; by default all that there are."""
-    step: Literal["hourly", "3-hourly", "6-hourly", "daily", "monthly", "yearly"] | None = None
-    """Of the files; by default what most of their times are apart."""
-    gaps: Literal["refuse", "missing"] = "refuse"
-    """`missing` makes steps that no file has NaN."""
-    calendar: Literal["refuse", "convert"] = "refuse"
-    """`convert` brings noleap and 360_day dates into the standard calendar; days that such a
-    calendar does not have are missing."""
-    daily: bool = False
-    """Whether days are made of the files' steps, by each variable's `cell_method`."""
-    day_starts: float = Field(0.0, ge=-24, le=24)
-    """Hour (in the files' time, mostly UTC) at which a day begins."""
-    stamp: Literal["start", "end"] = "start"
-    """Whether the files' times are the beginning or the end of their steps."""
-    min_share: float = Field(1.0, gt=0, le=1)
-    """Least share of a day's steps that must be there; a sum is scaled up to the whole day."""
-
-
 Driver = Literal[
     "netcdf", "grib", "zarr", "raster", "npz", "table", "stations", "vector", "units", "basins",
     "caravan", "camels_us", "profiles", "landslides", "ismn",
 ]  # fmt: skip
 SITE_DRIVERS = ("table", "stations", "caravan", "camels_us", "profiles", "landslides", "ismn")
 """Drivers whose sources give places instead of a grid."""
+SERIES_DRIVERS = ("netcdf", "grib", "zarr", "raster", "npz", "table")
+"""Drivers that read many files as one series."""
 
 
 class Source(Frozen):
-    """One data set as delivered. `uri` may hold `{year}` and `{month:02d}` for many files."""
+    """One data set as delivered.
+
+    `uri` may hold `{year}`, `{month:02d}` and `{day:02d}` for many files.
+    """
 
     name: str
     uri: str
@@ -142,7 +123,12 @@ class Source(Frozen):
             raise ValueError("a source has at least one variable")
         if self.kind == "categorical" and not self.classes:
             raise ValueError("a categorical source names its classes")
-        if "{year" in self.uri and not self.time.years:
+        keys = pattern_keys(self.uri)
+        if keys and self.driver not in SERIES_DRIVERS:
+            raise ValueError(
+                f"{{{keys[0]}}} in the uri of the driver {self.driver}: one file alone"
+            )
+        if "year" in keys and not self.time.years:
             raise ValueError("{year} in the uri without time.years: [first, last]")
         if self.driver in (
             "table",
@@ -155,6 +141,9 @@ class Source(Frozen):
             raise ValueError(f"{self.driver} without cell, the column that names each")
         return self
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.uri))
+
     @property
     def is_table(self) -> bool:
         """Whether the source gives places instead of a grid."""
@@ -165,24 +154,30 @@ class Source(Frozen):
         return what in self.wrong_in_file or (what == "crs" and self.crs_is_wrong)
 
     @property
-    def steps(self) -> list[dict[str, int]]:
-        """What `{year}` and `{month}` of the uri are for each file, in order; {} for one file."""
-        years, months = (re.search(rf"{{{key}[^}}]*}}", self.uri) for key in ("year", "month"))
-        steps: list[dict[str, int]] = [{}]
-        if years and self.time.years:
-            first, last = self.time.years
-            steps = [{"year": year} for year in range(first, last + 1)]
-        if months:
-            steps = [{**step, "month": month} for step in steps for month in range(1, 13)]
-        return steps
+    def series(self) -> dict[Step, Path]:
+        """Path of every file by the year, month and day of the uri, in order; existing or not."""
+        # Days that begin at another hour, or of another calendar, reach beyond the period.
+        spare = 2 * self.time.daily + 5 * (self.time.calendar == "convert")
+        return series_files(self.uri, self.time.years, self.time.period, spare)
 
     @property
     def files(self) -> list[Path]:
         """Every file of the source, in order; existing or not."""
         if self.driver in ("units", "basins"):
             return [Path(self.uri) / name for name in _texts(self.options) if name.endswith(".nc")]
-        steps = self.steps
-        return [Path(self.uri.format(**step)) if step else Path(self.uri) for step in steps]
+        return list(self.series.values())
+
+    @property
+    def may_lack_files(self) -> bool:
+        """Whether steps of a series without a file are gaps that the entry allows."""
+        return self.time.gaps == "missing" and self.time.years is not None
+
+    @property
+    def opened(self) -> dict[Step, Path]:
+        """The files that are to be opened: all, or those there are where the others may lack."""
+        if not self.may_lack_files:
+            return self.series
+        return {step: path for step, path in self.series.items() if path.exists()}
 
 
 def _texts(value: Any) -> list[str]:

@@ -23,6 +23,8 @@ from pipeline.catalog import Source
 from pipeline.grib import read_grib
 from pipeline.ismn import open_ismn
 from pipeline.landslides import open_landslides
+from pipeline.layout import USUAL
+from pipeline.patterns import pattern_keys, step_date
 from pipeline.profiles import open_profiles
 from pipeline.series import joined
 from pipeline.station_series import open_stations
@@ -34,17 +36,43 @@ OPEN_FILES = 512
 """Files whose metadata a process remembers; the bytes stay on disk."""
 
 
-def _open_netcdf(source: Source) -> xr.Dataset:
-    datasets = [_dataset(path, source) for path in source.files]
-    chosen = [_chosen(ds, source, path) for ds, path in zip(datasets, source.files, strict=True)]
-    if len(chosen) > 1:
-        return joined(chosen, _time_name(source, chosen[0]), f'source "{source.name}"')
-    return _redealt(datasets[0], chosen[0], source)
+def _open_files(source: Source) -> xr.Dataset:
+    """The one file of a source, or its many as one series in time."""
+    if len(source.series) == 1:
+        return READERS[source.driver](source, source.files[0])
+    stamps = tuple(path.stat().st_mtime_ns for path in source.opened.values())
+    return _series(source, stamps).copy()
+
+
+@lru_cache(maxsize=64)
+def _series(source: Source, stamps: tuple[int, ...]) -> xr.Dataset:
+    """The files joined; remembered by the process until one changes, for there may be thousands."""
+    files, datasets, faults = source.opened, [], Faults()
+    for path in files.values():
+        try:
+            datasets.append(READERS[source.driver](source, path))
+        except InputError as error:
+            faults.faults += error.faults
+    faults.raise_if_any()
+    time = _time_name(source, datasets[0])
+    ds = joined(datasets, time, f'source "{source.name}"')
+    dated = "year" in pattern_keys(source.uri) and time not in ds.coords
+    if dated and ds.sizes[time] == len(files):
+        dates = [step_date(step) for step in files]
+        ds = ds.assign_coords({time: np.array(dates, "datetime64[ns]")})
+    return ds
 
 
 def _time_name(source: Source, ds: xr.Dataset) -> str:
+    """The axis of times, or the one time of a file without such an axis."""
     named = source.dims.get("time")
-    return named or next((n for n in ("time", "valid_time", "day") if n in ds.dims), "time")
+    usual = (name for names in (ds.dims, ds.coords) for name in USUAL["time"] if name in names)
+    return named or next(usual, "time")
+
+
+def _netcdf(source: Source, path: Path) -> xr.Dataset:
+    ds = _dataset(path, source)
+    return _redealt(ds, _chosen(ds, source, path), source)
 
 
 def _dataset(path: Path, source: Source) -> xr.Dataset:
@@ -73,7 +101,7 @@ def _open_grib(source: Source) -> xr.Dataset:
             f'source "{source.name}"', "no reader of GRIB files", "the package cfgrib",
             "Run `pip install 'stefaland[grib]'`.",
         )  # fmt: skip
-    return _open_netcdf(source)
+    return _open_files(source)
 
 
 def _redealt(ds: xr.Dataset, chosen: xr.Dataset, source: Source) -> xr.Dataset:
@@ -91,25 +119,12 @@ def _redealt(ds: xr.Dataset, chosen: xr.Dataset, source: Source) -> xr.Dataset:
     return chosen
 
 
-def _open_zarr(source: Source) -> xr.Dataset:
-    path = source.files[0]
+def _zarr(source: Source, path: Path) -> xr.Dataset:
     try:
         ds = xr.open_zarr(path, chunks=None, decode_times=source.time.kind == "file")
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise unreadable(source, path, error) from None
     return _chosen(ds, source, path)
-
-
-def _open_raster(source: Source) -> xr.Dataset:
-    rasters = [_raster(source, path) for path in source.files]
-    if len(rasters) == 1:
-        return rasters[0]
-    ds = joined(rasters, "time", f'source "{source.name}"')
-    steps = source.steps
-    if "year" in steps[0]:
-        texts = [f"{step['year']:04d}-{step.get('month', 1):02d}" for step in steps]
-        ds = ds.assign_coords(time=np.array(texts, "datetime64[M]").astype("datetime64[ns]"))
-    return ds
 
 
 def _raster(source: Source, path: Path) -> xr.Dataset:
@@ -217,11 +232,18 @@ def unreadable(source: Source, path: Path, error: Exception) -> InputError:
     )  # fmt: skip
 
 
+READERS: dict[str, Callable[[Source, Path], xr.Dataset]] = {
+    "netcdf": _netcdf,
+    "grib": _netcdf,
+    "zarr": _zarr,
+    "raster": _raster,
+}
+"""Reader of one file of each driver whose files join to a series."""
 OPENERS: dict[str, Callable[[Source], xr.Dataset]] = {
-    "netcdf": _open_netcdf,
+    "netcdf": _open_files,
     "grib": _open_grib,
-    "zarr": _open_zarr,
-    "raster": _open_raster,
+    "zarr": _open_files,
+    "raster": _open_files,
     "npz": _open_npz,
     "table": open_table,
     "stations": open_stations,

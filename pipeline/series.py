@@ -83,9 +83,8 @@ def joined(datasets: Sequence[xr.Dataset], time: str, where: str) -> xr.Dataset:
         arrays[name] = xr.Variable(dims, data, da.attrs, {})
     coords = {name: c for name, c in first.coords.items() if time not in c.dims}
     if time in first.coords:
-        coords[time] = xr.concat(
-            [ds[time] for ds in datasets], time, coords="minimal", compat="override"
-        ).variable
+        values = np.concatenate([np.atleast_1d(ds[time].values) for ds in datasets])
+        coords[time] = xr.Variable(time, values, first[time].attrs)
     return xr.Dataset(arrays, coords=coords, attrs=first.attrs)
 
 

@@ -6,7 +6,8 @@ one opener per driver, `source_checks` compares what they open with the entry.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
@@ -15,7 +16,7 @@ from pipeline.catalog import Source, Variable, read_variables
 from pipeline.layout import Layout, cell_size, is_geographic_crs, layout
 from pipeline.openers import INSTALL, OPENERS
 from pipeline.source_checks import SourceInfo, check_opened
-from stefaland.errors import Faults, InputError, nearest_name
+from stefaland.errors import Faults, InputError, few, nearest_name
 
 __all__ = ["SourceInfo", "Window", "check_files", "check_source", "open_source",
            "source_coordinates"]  # fmt: skip
@@ -24,6 +25,8 @@ Window = tuple[float, float, float, float]
 """west, south, east, north in the source's CRS (of a curvilinear source or a table: degrees)."""
 MARGIN = 2.0
 """Cells kept around a window, for methods that look at neighbours."""
+MOST_TOLD = 12
+"""Missing files that are told one by one: a year of months."""
 
 
 def open_source(
@@ -46,13 +49,29 @@ def open_source(
 def check_files(source: Source, faults: Faults) -> bool:
     """Add a fault for every file that is missing or empty; gives whether all are there."""
     bad = len(faults.faults)
-    for path in source.files:
-        where = f'source "{source.name}", {path}'
-        if not path.exists():
-            faults.add(where, "no such file", "the data of the catalog entry", INSTALL)
-        elif path.is_file() and path.stat().st_size == 0:
+    there = {path: None for path in source.files if path.exists()}
+    if not (source.may_lack_files and there):
+        _tell_missing(source, [path for path in source.files if path not in there], faults)
+    for path in there:
+        if path.is_file() and path.stat().st_size == 0:
+            where = f'source "{source.name}", {path}'
             faults.add(where, "an empty file", "the data of the catalog entry", INSTALL)
     return len(faults.faults) == bad
+
+
+def _tell_missing(source: Source, missing: Sequence[Path], faults: Faults) -> None:
+    """A fault for each missing file, or one for many of a series."""
+    if len(missing) > MOST_TOLD:
+        cure = "Fetch them, name in `time: {years, period}` what there is, or say `gaps: missing`."
+        faults.add(
+            f'source "{source.name}", {source.uri}',
+            f"no such files: {few(path.name for path in missing)}",
+            f"{len(source.files)} files, one a step", cure if source.time.years else INSTALL,
+        )  # fmt: skip
+        return
+    for path in missing:
+        where = f'source "{source.name}", {path}'
+        faults.add(where, "no such file", "the data of the catalog entry", INSTALL)
 
 
 def check_source(

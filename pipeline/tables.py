@@ -25,7 +25,7 @@ def open_table(source: Source) -> xr.Dataset:
     `lat`, `lon`, and `time` where `dims.time` names a column. Raises `InputError` with all of:
     missing columns, places that are no degrees or move, and rows given twice.
     """
-    frames = [_frame(path, source) for path in source.files]
+    frames = [_frame(path, source) for path in source.opened.values()]
     table = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
     where = f'source "{source.name}", {source.files[0]}'
     time = source.dims.get("time")

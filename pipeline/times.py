@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from pipeline.calendars import DAY, STANDARD, YEARS, own_months, own_seconds, standard_times, text
-from pipeline.catalog import TimeAxis
 from pipeline.gaps import MONTH, MONTHS, absent_runs, described
+from pipeline.time_axis import TimeAxis
 from stefaland.errors import Faults, InputError, bad_input
 
 CLIMATOLOGY_YEAR = 2001

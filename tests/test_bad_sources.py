@@ -77,6 +77,41 @@ def test_missing_and_empty_files(tmp_path: Path) -> None:
     assert "make data" in text
 
 
+def test_many_missing_files_are_one_fault(tmp_path: Path) -> None:
+    uri = tmp_path / "a_{year}{month:02d}{day:02d}.nc"
+    field(DAYS[:1]).to_netcdf(tmp_path / "a_20010101.nc")
+    (fault,) = faults_of(entry(uri, time={"years": [2001, 2001]})).splitlines()
+    assert "a_{year}{month:02d}{day:02d}.nc: found no such files: 364 (a_20010102.nc, " in fault
+    assert "and 359 more); expected 365 files, one a step. Fetch them, name in `time:" in fault
+    (tmp_path / "a_20010101.nc").unlink()
+    fault = faults_of(entry(uri, time={"years": [2001, 2001], "gaps": "missing"}))
+    assert "found no such files: 365" in fault
+
+
+@pytest.mark.parametrize(
+    ("uri", "driver", "time", "message"),
+    [
+        ("a_{yr}.nc", "netcdf", {}, "{yr} in the uri, which knows {year}, {month} and {day}"),
+        ("a_{year}{day:02d}.nc", "netcdf", {"years": [2001, 2001]},
+         "{day} in the uri without {year} and {month}"),
+        ("a_{year:%Y}.nc", "netcdf", {"years": [2001, 2001]}, "a uri that cannot be filled in"),
+        ("a_{year}.nc", "stations", {"years": [2001, 2002]},
+         "{year} in the uri of the driver stations: one file alone"),
+        ("a_{year}.nc", "netcdf", {"years": [2002, 2001]}, "years from 2002 to 2001"),
+    ],
+)  # fmt: skip
+def test_names_of_files_that_cannot_be(
+    tmp_path: Path, uri: str, driver: str, time: dict, message: str
+) -> None:
+    path = tmp_path / "my.yml"
+    places = "lat: lat, lon: lon, " if driver == "stations" else ""
+    variables = "variables: {rain: {name: v}}"
+    path.write_text(f"a: {{uri: '{uri}', driver: {driver}, {places}time: {time}, {variables}}}")
+    with pytest.raises(InputError) as caught:
+        read_catalog([path], {})
+    assert message in str(caught.value)
+
+
 def test_crs(tmp_path: Path) -> None:
     x = np.arange(0.0, 8e5, 1e5)
     ds = xr.Dataset({"v": (("y", "x"), np.ones((8, 8)), {"units": "K"})}, {"y": x, "x": x})

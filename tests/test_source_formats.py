@@ -89,6 +89,99 @@ def test_many_files_are_one_series_that_reads_only_what_it_must(tmp_path: Path) 
     np.testing.assert_allclose(canonical(source)["warmth"].values, expected(6), atol=1e-4)
 
 
+def test_many_zarr_stores_are_one_series(tmp_path: Path) -> None:
+    for year, part in series(DAYS).groupby("time.year"):
+        part.to_zarr(tmp_path / f"v_{year}.zarr", consolidated=False)
+    source = entry(tmp_path / "v_{year}.zarr", "zarr", time={"years": [1999, 2000]})
+    da = canonical(source)["warmth"]
+    np.testing.assert_array_equal(da["time"].values, DAYS.values)
+    np.testing.assert_allclose(da.values, expected(6), atol=1e-4)
+    part.drop_vars("time").to_zarr(tmp_path / "w_2000.zarr", consolidated=False)
+    part.assign_coords(latitude=LAT - 0.5).to_zarr(tmp_path / "w_1999.zarr", consolidated=False)
+    with pytest.raises(InputError, match='file 2: found another "latitude"'):
+        open_source(source.model_copy(update={"uri": str(tmp_path / "w_{year}.zarr")}))
+
+
+def daily_files(folder: Path, form: str, days: pd.DatetimeIndex) -> Source:
+    """A file a day of `series`, without times of its own where the form allows that."""
+    for day, (_, one) in zip(days, series(days).groupby("time"), strict=True):
+        stem, field = folder / f"v_{day:%Y%m%d}", one.isel(time=0)
+        if form == "netcdf of one time":
+            one.to_netcdf(f"{stem}.nc")
+        elif form == "netcdf with a time beside":
+            field.to_netcdf(f"{stem}.nc")
+        elif form == "netcdf without times":
+            field.drop_vars("time").to_netcdf(f"{stem}.nc")
+        elif form == "zarr":
+            one.to_zarr(f"{stem}.zarr", consolidated=False)
+        else:
+            transform = rasterio.transform.from_origin(LON[0] - 0.5, LAT[0] + 0.5, 1, 1)
+            with rasterio.open(f"{stem}.tif", "w", "GTiff", LON.size, LAT.size, 1, "EPSG:4326",
+                               transform, "float64") as file:  # fmt: skip
+                file.write(field["v"].values, 1)
+    driver = "raster" if form == "raster" else form.split()[0]
+    suffix = {"netcdf": "nc", "zarr": "zarr", "raster": "tif"}[driver]
+    variable = {"name": "band_1" if form == "raster" else "v", "units": "K"}
+    uri = folder / ("v_{year}{month:02d}{day:02d}." + suffix)
+    return entry(uri, driver, variable=variable, time={"years": [2000, 2000], "gaps": "missing"})
+
+
+FORMS = ["netcdf of one time", "netcdf with a time beside", "netcdf without times", "zarr",
+         "raster"]  # fmt: skip
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_files_of_days_are_a_series_and_missing_ones_are_gaps(tmp_path: Path, form: str) -> None:
+    days = pd.date_range("2000-02-27", periods=5)
+    source = daily_files(tmp_path, form, days)
+    assert len(source.files) == 366
+    da = canonical(source)["warmth"]
+    np.testing.assert_array_equal(da["time"].values, days.values)
+    np.testing.assert_allclose(da.values, expected(5), atol=1e-4)
+    middle = next(path for path in source.files if "20000229" in path.name)
+    middle.rename(tmp_path / "elsewhere")
+    da = canonical(source)["warmth"]
+    np.testing.assert_array_equal(da["time"].values, days.values)
+    assert np.isnan(da.values[2]).all()
+    np.testing.assert_allclose(da.values[[0, 1, 3, 4]], expected(5)[[0, 1, 3, 4]], atol=1e-4)
+
+
+def test_a_series_of_days_is_opened_once_a_process(tmp_path: Path, monkeypatch) -> None:
+    source = daily_files(tmp_path, "netcdf of one time", pd.date_range("2000-01-01", periods=9))
+    first = open_source(source)
+    monkeypatch.setattr("pipeline.openers._chosen", lambda *args: 1 / 0)
+    xr.testing.assert_identical(open_source(source), first)
+    (tmp_path / "v_20000109.nc").unlink()
+    with pytest.raises(ZeroDivisionError):
+        open_source(source)
+
+
+def test_a_record_that_begins_in_june(tmp_path: Path) -> None:
+    days = pd.date_range("2001-06-01", "2001-12-31")
+    for month, part in series(days).groupby("time.month"):
+        part.to_netcdf(tmp_path / f"v_2001{month:02d}.nc")
+    uri = tmp_path / "v_{year}{month:02d}.nc"
+    for time in ({"gaps": "missing"}, {"period": ["2001-06-01", "2001-12-31"]}):
+        da = canonical(entry(uri, "netcdf", time={"years": [2001, 2001], **time}))["warmth"]
+        np.testing.assert_array_equal(da["time"].values, days.values)
+    period = ["2001-03-05", "2001-07-02"]
+    source = entry(uri, "netcdf", time={"years": [2001, 2001], "period": period})
+    assert [path.name[-5:-3] for path in source.files] == ["03", "04", "05", "06", "07"]
+    faults = Faults()
+    check_source(source, faults, VARIABLES)
+    assert [fault.where[-6:] for fault in faults.faults] == ["103.nc", "104.nc", "105.nc"]
+
+
+def test_grib_files_of_one_message_each(tmp_path: Path) -> None:
+    for day in (1, 2, 3):
+        write_grib(tmp_path / f"a_2001010{day}.grib", [day])
+    uri, time = tmp_path / "a_{year}{month:02d}{day:02d}.grib", {"years": [2001, 2001]}
+    source = entry(uri, "grib", variable={"name": "t2m"}, time={**time, "gaps": "missing"})
+    da = canonical(source)["warmth"]
+    assert [str(t)[:10] for t in da["time"].values] == ["2001-01-01", "2001-01-02", "2001-01-03"]
+    np.testing.assert_allclose(da.values[:, 0, 0], 7.85 + np.arange(3), atol=1e-2)
+
+
 def test_rasters_of_years_and_months_are_a_series(tmp_path: Path) -> None:
     for month in range(1, 13):
         transform = rasterio.transform.from_origin(-10, 50, 1, 1)

@@ -9,7 +9,7 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.catalog import TimeAxis
+from pipeline.time_axis import TimeAxis
 from pipeline.times import TimePlan, time_plan
 from stefaland.errors import InputError
 
