@@ -20,6 +20,7 @@ import xarray as xr
 from pipeline.camels import open_camels
 from pipeline.caravan import open_caravan
 from pipeline.catalog import Source
+from pipeline.coordinates import plain_coordinates
 from pipeline.grib import read_grib
 from pipeline.ismn import open_ismn
 from pipeline.landslides import open_landslides
@@ -207,7 +208,7 @@ def _npz_values(
 
 
 def _chosen(ds: xr.Dataset, source: Source, path: Path) -> xr.Dataset:
-    """The entry's variables, and 2-D latitudes and longitudes as coordinates."""
+    """The entry's variables, and latitudes, longitudes and times as coordinates."""
     faults = Faults()
     names = [variable.name for variable in source.variables.values()]
     for name in names:
@@ -218,10 +219,12 @@ def _chosen(ds: xr.Dataset, source: Source, path: Path) -> xr.Dataset:
                 f'a variable "{name}"', nearest_name(name, known),
             )  # fmt: skip
     faults.raise_if_any()
-    places = {str(n) for n in (source.lat, source.lon) if n in ds.variables}
+    named = (source.lat, source.lon, source.dims.get("time"))
+    places = {str(name) for name in named if name in ds.variables}
     mappings = {str(ds[n].attrs.get("grid_mapping", "")).split(":")[0] for n in names}
     kept = places | {name for name in mappings if name in ds.variables}
-    return ds.set_coords(sorted(kept))[names]
+    chosen = ds.set_coords(sorted(kept))[names]
+    return plain_coordinates(chosen, source, f'source "{source.name}", {path}')
 
 
 def unreadable(source: Source, path: Path, error: Exception) -> InputError:

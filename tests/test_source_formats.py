@@ -351,6 +351,52 @@ def test_a_curvilinear_source_goes_onto_a_grid(tmp_path: Path) -> None:
                                atol=1e-6)  # fmt: skip
 
 
+def wrf(moves: float = 0.0, declared: bool = False) -> xr.Dataset:
+    """Three days of latitudes on a WRF grid, whose places are given at each."""
+    i, j = np.meshgrid(np.arange(12.0), np.arange(10.0))
+    shift = moves * np.arange(3.0)[:, None, None]
+    lat, lon = 40 + 0.3 * j - 0.02 * i + shift, -100 + 0.3 * i + 0.02 * j + 0 * shift
+    dims = ("Time", "south_north", "west_east")
+    ds = xr.Dataset(
+        {"T2": (dims, 250 + lat, {"units": "K"}),
+         "XLAT": (dims, lat, {"units": "degree_north"}),
+         "XLONG": (dims, lon, {"units": "degree_east"})},
+        {"XTIME": ("Time", DAYS[:3])},
+    )  # fmt: skip
+    return ds.set_coords(["XLAT", "XLONG"]) if declared else ds
+
+
+@pytest.mark.parametrize("declared", [False, True])
+@pytest.mark.parametrize("time", [{}, {"time": "XTIME"}, {"time": "Time"}])
+def test_places_given_at_every_time_are_those_of_the_first(
+    tmp_path: Path, declared: bool, time: dict
+) -> None:
+    ds = wrf(declared=declared)
+    ds.to_netcdf(tmp_path / "a_2001.nc")
+    source = entry(tmp_path / "a_2001.nc", "netcdf", variable={"name": "T2"}, lat="XLAT",
+                   lon="XLONG", dims=time)  # fmt: skip
+    found = canonical(source)
+    np.testing.assert_array_equal(found["time"].values, DAYS[:3].values)
+    np.testing.assert_array_equal(found["lat"].values, ds["XLAT"].values[0])
+    np.testing.assert_allclose(found["warmth"].values, ds["T2"].values - 273.15, atol=1e-4)
+    ds.assign_coords(XTIME=("Time", DAYS[3:])).to_netcdf(tmp_path / "a_2002.nc")
+    update = {"uri": str(tmp_path / "a_{year}.nc"),
+              "time": source.time.model_copy(update={"years": (2001, 2002)})}  # fmt: skip
+    both = canonical(source.model_copy(update=update))
+    np.testing.assert_array_equal(both["time"].values, DAYS.values)
+    assert both["lat"].dims == ("y", "x")
+
+
+def test_places_that_move_are_refused(tmp_path: Path) -> None:
+    wrf(moves=0.25).to_netcdf(tmp_path / "a.nc")
+    source = entry(tmp_path / "a.nc", "netcdf", variable={"name": "T2"}, lat="XLAT", lon="XLONG")
+    faults = Faults()
+    check_source(source, faults, VARIABLES)
+    (fault,) = faults.faults
+    assert "a.nc: XLAT: found places that move by up to 0.5 degrees" in str(fault)
+    assert "onto a fixed one" in fault.cure
+
+
 def test_a_projected_source_keeps_its_crs_and_is_cropped_in_metres(tmp_path: Path) -> None:
     x, y = np.arange(-2e6, -1e6, 5e4), np.arange(1e6, 2e6, 5e4)
     ds = xr.Dataset({"v": (("y", "x"), np.ones((20, 20)), {"units": "degC"})}, {"y": y, "x": x})
