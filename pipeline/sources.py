@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.catalog import Source, Variable, read_variables
+from pipeline.classic_netcdf import missing_bytes
 from pipeline.layout import Layout, cell_size, is_geographic_crs, layout
 from pipeline.openers import INSTALL, OPENERS
 from pipeline.source_checks import SourceInfo, check_opened
@@ -47,7 +48,7 @@ def open_source(
 
 
 def check_files(source: Source, faults: Faults) -> bool:
-    """Add a fault for every file that is missing or empty; gives whether all are there."""
+    """Add a fault for each file that is missing, empty or cut short; tells if all are whole."""
     bad = len(faults.faults)
     there = {path: None for path in source.files if path.exists()}
     if not (source.may_lack_files and there):
@@ -56,6 +57,12 @@ def check_files(source: Source, faults: Faults) -> bool:
         if path.is_file() and path.stat().st_size == 0:
             where = f'source "{source.name}", {path}'
             faults.add(where, "an empty file", "the data of the catalog entry", INSTALL)
+        elif path.is_file() and (cut := missing_bytes(path)) is not None:
+            faults.add(
+                where, "the first {:,} bytes of a truncated file".format(*cut),
+                "the {1:,} bytes or more that its header declares".format(*cut),
+                "Fetch it again.",
+            )  # fmt: skip
     return len(faults.faults) == bad
 
 

@@ -248,44 +248,6 @@ def test_values_outside_the_physical_range(tmp_path: Path) -> None:
     assert "Check units, scale, offset and nodata" in text
 
 
-@pytest.mark.parametrize("form", ["NETCDF3_64BIT", "NETCDF4", "tif", "csv", "parquet", "npz"])
-def test_truncated_files(tmp_path: Path, form: str) -> None:
-    suffix = form if form in ("tif", "csv", "parquet", "npz") else "nc"
-    path = tmp_path / f"a.{suffix}"
-    driver, settings = "netcdf", {}
-    if form == "tif":
-        transform = rasterio.transform.from_origin(-10, 20, 0.1, 0.1)
-        with rasterio.open(path, "w", "GTiff", 200, 200, 1, "EPSG:4326", transform,
-                           "float32") as file:  # fmt: skip
-            file.write(np.random.default_rng(1).random((200, 200), np.float32), 1)
-        driver, settings = "raster", {"variables": {"warmth": {"name": "band_1", "units": "degC"}}}
-    elif form in ("csv", "parquet"):
-        frame = pd.DataFrame({"lat": [1.0, 2.0], "lon": [3.0, 4.0], "v": [5.0, 6.0]})
-        frame.to_csv(path, index=False) if form == "csv" else frame.to_parquet(path)
-        settings = {
-            "lat": "lat",
-            "lon": "lon",
-            "variables": {"warmth": {"name": "v", "units": "K"}},
-        }
-        driver = "table"
-    elif form == "npz":
-        np.savez(path, v=np.zeros((12, 6, 8)), lat=np.arange(6.0), lon=np.arange(8.0))
-        settings = {
-            "lat": "lat",
-            "lon": "lon",
-            "variables": {"warmth": {"name": "v", "units": "K"}},
-        }
-        driver = "npz"
-    else:
-        field().to_netcdf(path, format=form)
-    whole = path.read_bytes()
-    path.write_bytes(whole[: len(whole) // 3 if form == "csv" else len(whole) * 2 // 3])
-    text = faults_of(entry(path, driver, **settings))
-    assert str(path) in text
-    if form != "csv":
-        assert "truncated" in text or "make data" in text
-
-
 def test_files_of_one_series_on_different_grids(tmp_path: Path) -> None:
     field().to_netcdf(tmp_path / "a_2001.nc")
     later = field(pd.date_range("2001-01-09", periods=3))

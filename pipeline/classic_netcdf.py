@@ -1,0 +1,115 @@
+"""missing_bytes(): how much of a classic NetCDF file its header promises and the file lacks.
+
+Upstream: any NetCDF file of a catalog entry. Downstream: `sources.check_files`. The C library reads
+zeros past the end of such a file, so a truncated one would pass as a field of zeros.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from functools import lru_cache
+from pathlib import Path
+from typing import BinaryIO
+
+VERSIONS = (1, 2, 5)
+"""CDF-1, CDF-2 (64-bit offsets) and CDF-5 (64-bit data), which scipy's reader does not know."""
+BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
+"""Of a value of each type of the format, by its number there."""
+
+
+def missing_bytes(path: Path) -> tuple[int, int] | None:
+    """(bytes there, bytes promised) of a classic NetCDF file cut short; None for all others."""
+    stat = path.stat()
+    promised = _promised(path, (stat.st_mtime_ns, stat.st_size))
+    return (stat.st_size, promised) if stat.st_size < promised else None
+
+
+@lru_cache(maxsize=4096)
+def _promised(path: Path, stamp: tuple[int, int]) -> int:
+    """Least length that the header declares; 0 for other formats, one more where it has no end."""
+    with path.open("rb") as file:
+        magic = file.read(4)
+        if len(magic) < 4 or magic[:3] != b"CDF" or magic[3] not in VERSIONS:
+            return 0
+        try:
+            return _Header(file, magic[3]).end()
+        except struct.error:
+            return stamp[1] + 1
+
+
+class _Header:
+    """Reads the header as the NetCDF format specification lays it out, value by value."""
+
+    def __init__(self, file: BinaryIO, version: int) -> None:
+        self.file = file
+        self.size = ">q" if version == 5 else ">i"
+        self.offset = ">i" if version == 1 else ">q"
+
+    def end(self) -> int:
+        """One past the last byte of data, without the padding after it."""
+        records = self.number(self.size)
+        lengths = [self._dimension() for _ in range(self._count())]
+        self._skip_attributes()
+        ends, steps = [0], []
+        for _ in range(self._count()):
+            begin, shape, width = self._variable(lengths)
+            if 0 not in shape[:1]:
+                ends.append(begin + math.prod(shape) * width)
+            else:
+                steps.append((begin, math.prod(shape[1:]) * width))
+        # One variable of records alone is not padded to whole words. A count of −1 is of a file
+        # that was written as a stream, whose length nothing tells.
+        padded = [size if len(steps) == 1 else -(-size // 4) * 4 for _, size in steps]
+        if records > 0:
+            last = (records - 1) * sum(padded)
+            ends += [begin + last + size for begin, size in steps]
+        return max(ends)
+
+    def number(self, form: str) -> int:
+        return int(struct.unpack(form, self.file.read(struct.calcsize(form)))[0])
+
+    def _count(self) -> int:
+        """Entries of the list that begins here."""
+        self.number(">i")
+        return self._positive(self.number(self.size))
+
+    def _skip(self, size: int) -> None:
+        self.file.seek(-(-self._positive(size) // 4) * 4, 1)
+
+    @staticmethod
+    def _positive(size: int) -> int:
+        if size < 0:
+            raise struct.error("a size below zero")
+        return size
+
+    def _dimension(self) -> int:
+        """Its length; 0 where records run along it."""
+        self._skip(self.number(self.size))
+        return self.number(self.size)
+
+    def _skip_attributes(self) -> None:
+        for _ in range(self._count()):
+            self._skip(self.number(self.size))
+            width = self._width()
+            self._skip(self.number(self.size) * width)
+
+    def _variable(self, lengths: list[int]) -> tuple[int, list[int], int]:
+        """(begin, shape, bytes a value); the size that follows is computed instead, as it
+        overflows for large variables."""
+        self._skip(self.number(self.size))
+        rank = self.number(self.size)
+        try:
+            shape = [lengths[self.number(self.size)] for _ in range(rank)]
+        except IndexError:
+            raise struct.error("a dimension that is not declared") from None
+        self._skip_attributes()
+        width = self._width()
+        self.number(self.size)
+        return self.number(self.offset), shape, width
+
+    def _width(self) -> int:
+        kind = self.number(">i")
+        if kind not in BYTES:
+            raise struct.error("a type that the format does not have")
+        return BYTES[kind]
