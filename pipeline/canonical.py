@@ -13,18 +13,15 @@ import numpy as np
 import xarray as xr
 
 from pipeline.catalog import Source, SourceVariable, Variable
+from pipeline.cell_methods import method_of_time
 from pipeline.crs import spatial_ref_attrs, wrap_longitude
 from pipeline.decoded import Decoding, lazy
-from pipeline.layout import Layout, is_geographic_crs, layout
+from pipeline.layout import USUAL, Layout, is_geographic_crs, layout
 from pipeline.times import TimePlan, month_plan, time_plan
 from stefaland.errors import Faults, InputError, bad_input, nearest_name
 
 LOAD_BYTES = 1 << 28
 """Variables up to this size are read and checked at once; larger ones as they are read."""
-CF_METHODS = {
-    "sum": "sum", "mean": "mean", "minimum": "minimum", "maximum": "maximum",
-    "min": "minimum", "max": "maximum",
-}  # fmt: skip
 
 
 def month_axis() -> xr.DataArray:
@@ -154,7 +151,7 @@ def decoding_of(
         entry.units or str(da.attrs.get("units", "")),
         variable.units,
         variable.valid_range,
-        _cell_method(da, entry, where) if source.time.daily else None,
+        _cell_method(da, source, name, where) if source.time.daily else None,
         source.time.min_share,
         sites=tuple(da["site"].values.tolist()) if "site" in da.coords else (),
     )
@@ -170,17 +167,17 @@ def _nodata(da: xr.DataArray, entry: SourceVariable, source: Source) -> tuple[fl
     return tuple(float(value) for value in np.ravel(declared) if np.isfinite(float(value)))
 
 
-def _cell_method(da: xr.DataArray, entry: SourceVariable, where: str) -> str:
+def _cell_method(da: xr.DataArray, source: Source, name: str, where: str) -> str:
     """How days are made: as the entry says, else the file's `cell_methods` of time."""
+    entry = source.variables[name]
     if entry.cell_method:
         return entry.cell_method
     text = str(da.attrs.get("cell_methods", ""))
-    words = text.replace(":", " ").split()
-    found = next((CF_METHODS[word] for word in words if word in CF_METHODS), None)
+    found = method_of_time(text, {*USUAL["time"], source.dims.get("time", "time")})
     if found is None:
         raise bad_input(
             where, f'cell_methods "{text}"' if text else "no cell_methods in the file",
-            "sum, mean, minimum or maximum, to make days",
+            "sum, mean, minimum or maximum of time, to make days",
             "Give the variable a `cell_method` in the catalog.",
         )  # fmt: skip
     return found

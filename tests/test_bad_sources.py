@@ -219,6 +219,8 @@ def test_days_need_a_cell_method(tmp_path: Path) -> None:
     hours = pd.date_range("2001-01-01", periods=48, freq="h")
     text = refused(tmp_path, field(hours), time={"daily": True})
     assert "found no cell_methods in the file; expected sum, mean, minimum or maximum" in text
+    text = refused(tmp_path, field(hours, cell_methods="area: mean"), time={"daily": True})
+    assert 'found cell_methods "area: mean"; expected sum, mean, minimum or maximum of time' in text
     text = refused(tmp_path, field(hours[:5]), time={"daily": True},
                    variables={"warmth": {"name": "v", "cell_method": "mean"}})  # fmt: skip
     assert "found no whole day; expected 24 steps a day" in text
