@@ -17,6 +17,7 @@ from pipeline.cell_methods import method_of_time
 from pipeline.crs import spatial_ref_attrs, wrap_longitude
 from pipeline.decoded import Decoding, lazy
 from pipeline.layout import USUAL, Layout, is_geographic_crs, layout
+from pipeline.packing import UNPACKED
 from pipeline.times import TimePlan, month_plan, time_plan
 from stefaland.errors import Faults, InputError, bad_input, nearest_name
 
@@ -159,6 +160,8 @@ def decoding_of(
 
 def _nodata(da: xr.DataArray, entry: SourceVariable, source: Source) -> tuple[float, ...]:
     """Stored values that are missing: what the entry says or, failing that, the file."""
+    if UNPACKED in da.encoding and not source.classes:
+        return ()
     if entry.nodata is not None:
         return (entry.nodata,)
     if source.mistrusts("nodata"):

@@ -26,6 +26,7 @@ from pipeline.ismn import open_ismn
 from pipeline.landslides import open_landslides
 from pipeline.layout import USUAL
 from pipeline.patterns import pattern_keys, step_date
+from pipeline.packing import Nodata, nodata_of, unpacked
 from pipeline.profiles import open_profiles
 from pipeline.series import joined
 from pipeline.station_series import open_stations
@@ -81,18 +82,23 @@ def _dataset(path: Path, source: Source) -> xr.Dataset:
     stat = path.stat()
     stamp = (stat.st_mtime_ns, stat.st_size)
     keys = tuple(sorted(source.options.get("filter_by_keys", {}).items()))
+    where = f'source "{source.name}", {path}'
+    nodata = tuple(nodata_of(source).items())
     try:
-        return _opened(path, stamp, source.driver, source.time.kind == "file", keys)
+        return _opened(path, stamp, source.driver, source.time.kind == "file", keys, nodata, where)
     except (OSError, ValueError, RuntimeError, EOFError) as error:
         raise unreadable(source, path, error) from None
 
 
 @lru_cache(maxsize=OPEN_FILES)
 def _opened(
-    path: Path, stamp: tuple[int, int], driver: str, has_times: bool, keys: tuple[Any, ...]
-) -> xr.Dataset:
+    path: Path, stamp: tuple[int, int], driver: str, has_times: bool, keys: tuple[Any, ...],
+    nodata: tuple[tuple[str, Nodata], ...], where: str,
+) -> xr.Dataset:  # fmt: skip
     if driver == "netcdf":
-        return xr.open_dataset(path, decode_times=has_times, mask_and_scale=True, cache=False)
+        stored = {name: False for name, _ in nodata}
+        ds = xr.open_dataset(path, decode_times=has_times, mask_and_scale=stored, cache=False)
+        return unpacked(ds, dict(nodata), where)
     return read_grib(path, dict(keys))
 
 
@@ -121,11 +127,15 @@ def _redealt(ds: xr.Dataset, chosen: xr.Dataset, source: Source) -> xr.Dataset:
 
 
 def _zarr(source: Source, path: Path) -> xr.Dataset:
+    nodata = nodata_of(source)
     try:
-        ds = xr.open_zarr(path, chunks=None, decode_times=source.time.kind == "file")
+        ds = xr.open_zarr(
+            path, chunks=None, decode_times=source.time.kind == "file",
+            mask_and_scale=dict.fromkeys(nodata, False),
+        )  # fmt: skip
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise unreadable(source, path, error) from None
-    return _chosen(ds, source, path)
+    return _chosen(unpacked(ds, nodata, f'source "{source.name}", {path}'), source, path)
 
 
 def _raster(source: Source, path: Path) -> xr.Dataset:

@@ -13,6 +13,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from pipeline.packing import UNPACKED
 from stefaland.errors import bad_input
 
 
@@ -80,7 +81,8 @@ def joined(datasets: Sequence[xr.Dataset], time: str, where: str) -> xr.Dataset:
         steps = [ds.sizes.get(time, 1) for ds in datasets]
         dtype = np.result_type(*(piece.dtype for piece in pieces))
         data = indexing.LazilyIndexedArray(Joined(pieces, steps, dtype))
-        arrays[name] = xr.Variable(dims, data, da.attrs, {})
+        encoding = {UNPACKED: True} if UNPACKED in da.encoding else {}
+        arrays[name] = xr.Variable(dims, data, da.attrs, encoding)
     coords = {name: c for name, c in first.coords.items() if time not in c.dims}
     if time in first.coords:
         values = np.concatenate([np.atleast_1d(ds[time].values) for ds in datasets])

@@ -19,6 +19,7 @@ from pipeline.canonical import decoding_of, in_order, plan_of
 from pipeline.catalog import Source, Variable
 from pipeline.decoded import Decoded, Decoding
 from pipeline.layout import Layout, cell_size, is_geographic_crs, layout
+from pipeline.packing import meant_type, stored_value
 from pipeline.times import TimePlan
 from pipeline.units import linear_conversion
 from stefaland.errors import Faults, InputError
@@ -175,13 +176,16 @@ def _differ(first: str, second: str) -> bool:
 def _check_nodata(
     da: xr.DataArray, source: Source, name: str, where: str, faults: Faults
 ) -> None:  # fmt: skip
-    entry = source.variables[name]
+    nodata = source.variables[name].nodata
     declared = da.attrs.get("_FillValue", da.encoding.get("_FillValue"))
-    if entry.nodata is None or declared is None or source.mistrusts("nodata"):
+    if nodata is None or declared is None or source.mistrusts("nodata"):
         return
-    if not np.isnan(float(declared)) and float(declared) != entry.nodata:
+    # As the data's type holds them: a float32 of 1e20 is another number than the entry's.
+    stored = np.dtype(da.encoding.get("dtype", da.dtype))
+    held = meant_type(stored, da.encoding)
+    if not np.isnan(declared) and stored_value(declared, held) != stored_value(nodata, held):
         faults.add(
-            where, f"nodata {float(declared):g} in the file", f"{entry.nodata:g} as in the entry",
+            where, f"nodata {float(declared):g} in the file", f"{nodata:g} as in the entry",
             "Correct `nodata`, or say `wrong_in_file: [nodata]` where the file is wrong.",
         )  # fmt: skip
 

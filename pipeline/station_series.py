@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.catalog import Source
+from pipeline.packing import nodata_of, unpacked
 from stefaland.errors import Faults, bad_input, nearest_name
 
 
@@ -21,10 +22,10 @@ def open_stations(source: Source) -> xr.Dataset:
     given twice.
     """
     path = source.files[0]
-    where = f'source "{source.name}", {path}'
+    where, nodata = f'source "{source.name}", {path}', nodata_of(source)
     try:
-        with xr.open_dataset(path) as file:
-            ds = file.load()
+        with xr.open_dataset(path, mask_and_scale=dict.fromkeys(nodata, False)) as file:
+            ds = unpacked(file, nodata, where).load()
     except (OSError, ValueError, RuntimeError) as error:
         raise bad_input(
             where, f"a file that cannot be read ({error})", "a whole NetCDF file",
