@@ -14,15 +14,14 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from pipeline.class_codes import places_of
+from pipeline.packing import stored_value
 from pipeline.times import TimePlan
 from pipeline.units import convert
 from stefaland.errors import InputError, bad_input, few
 
 BLOCK_BYTES = 1 << 27
 """Of stored values read at once where days are made of shorter steps."""
-
-
-_LOOKUP = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -46,16 +45,9 @@ class Decoding:
 
     def values(self, raw: np.ndarray) -> np.ndarray:
         """float32, NaN where missing, in the file's units; or places of classes."""
-        if self.codes is not None and raw.dtype == np.uint8:
-            return _looked_up(raw, self._table())
-        marked = [raw == value for value in self.nodata if not np.isnan(value)]
         if self.codes is not None:
-            known = (raw >= 0) & (raw <= 255)
-            for missing in marked:
-                known &= ~missing
-            places = _looked_up(np.where(known, raw, 0).astype(np.uint8), self._table())
-            places[~known] = np.nan
-            return places
+            return places_of(raw, self._classes(raw.dtype))
+        marked = [raw == value for value in self.nodata if not np.isnan(value)]
         if self.above_is_missing is not None:
             marked.append(raw > self.above_is_missing)
         # NaN stays NaN: where nothing else is missing, float32 is taken as it was read.
@@ -66,15 +58,11 @@ class Decoding:
             values = values * np.float32(self.scale) + np.float32(self.offset)
         return values
 
-    def _table(self) -> np.ndarray:
-        """[256] place of each code's class; NaN for what is no class or missing."""
-        table = np.full(256, np.nan, np.float32)
-        for code, place in (self.codes or {}).items():
-            table[code] = place
-        for value in self.nodata:
-            if value in range(256):
-                table[int(value)] = np.nan
-        return table
+    def _classes(self, dtype: np.dtype[Any]) -> dict[Any, int]:
+        """Place of the class of each code that the type of the data can hold and is not missing."""
+        held = ((stored_value(code, dtype), place) for code, place in (self.codes or {}).items())
+        missing = {stored_value(value, dtype) for value in self.nodata}
+        return {code: place for code, place in held if code is not None and code not in missing}
 
     def finish(self, values: np.ndarray, months: np.ndarray | None) -> np.ndarray:
         """In canonical units, checked; float32."""
@@ -105,17 +93,6 @@ class Decoding:
                 f"values from {least:g} to {most:g} {self.canonical_units}{self._outside(values)}",
                 f"{low:g} to {high:g}", "Check units, scale, offset and nodata of the entry.",
             )  # fmt: skip
-
-
-def _looked_up(codes: np.ndarray, table: np.ndarray) -> np.ndarray:
-    """`table` at each code; in pieces whose 8-byte indices stay in the cache."""
-    codes = np.ascontiguousarray(codes)
-    out = np.empty(codes.shape, table.dtype)
-    flat, into = codes.reshape(-1), out.reshape(-1)
-    for begin in range(0, flat.size, _LOOKUP):
-        part = slice(begin, begin + _LOOKUP)
-        np.take(table, flat[part], out=into[part], mode="clip")
-    return out
 
 
 class Decoded(BackendArray):

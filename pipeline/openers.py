@@ -25,8 +25,8 @@ from pipeline.grib import read_grib
 from pipeline.ismn import open_ismn
 from pipeline.landslides import open_landslides
 from pipeline.layout import USUAL
-from pipeline.patterns import pattern_keys, step_date
 from pipeline.packing import Nodata, nodata_of, unpacked
+from pipeline.patterns import pattern_keys, step_date
 from pipeline.profiles import open_profiles
 from pipeline.series import joined
 from pipeline.station_series import open_stations

@@ -206,17 +206,6 @@ def test_a_tiff_declares_its_own_scale(tmp_path: Path) -> None:
     np.testing.assert_allclose(canonical(source)["warmth"].values[0], [5, np.nan, 25, 0], atol=1e-5)
 
 
-def test_class_codes_of_any_type(tmp_path: Path) -> None:
-    transform = rasterio.transform.from_origin(-10, 50, 1, 1)
-    with rasterio.open(tmp_path / "t.tif", "w", "GTiff", 4, 2, 1, "EPSG:4326", transform,
-                       "int16", nodata=-9999) as file:  # fmt: skip
-        file.write(np.array([[1, 257, -9999, 2], [1, 1, 1, 1]], np.int16), 1)
-    source = entry(tmp_path / "t.tif", "raster", "kind", kind="categorical",
-                   variable={"name": "band_1", "units": "1"},
-                   classes={"a": [1], "b": [2]})  # fmt: skip
-    np.testing.assert_array_equal(canonical(source)["kind"].values[0], [0, np.nan, np.nan, 1])
-
-
 def days_reference(
     hours: pd.DatetimeIndex, values: np.ndarray, method: str, begins: float, stamp: str
 ) -> pd.Series:
