@@ -1,6 +1,6 @@
 """One opener a driver: the files of a catalog entry as a Dataset, lazy where the format allows.
 
-Upstream: catalog.py. Downstream: sources.py crops; nothing here renames, rescales or checks values.
+Upstream: catalog.py. Downstream: sources.py crops. Values come unpacked; nothing is renamed here.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import rasterio
-import rioxarray
 import xarray as xr
 
 from pipeline.camels import open_camels
@@ -28,6 +26,7 @@ from pipeline.layout import USUAL
 from pipeline.packing import Nodata, nodata_of, unpacked
 from pipeline.patterns import pattern_keys, step_date
 from pipeline.profiles import open_profiles
+from pipeline.rasters import evenly_packed, read_raster
 from pipeline.series import joined
 from pipeline.station_series import open_stations
 from pipeline.tables import open_table
@@ -57,7 +56,9 @@ def _series(source: Source, stamps: tuple[int, ...]) -> xr.Dataset:
             faults.faults += error.faults
     faults.raise_if_any()
     time = _time_name(source, datasets[0])
-    ds = joined(datasets, time, f'source "{source.name}"')
+    if source.driver == "raster":
+        datasets = evenly_packed(datasets, source)
+    ds = joined(datasets, time, source)
     dated = "year" in pattern_keys(source.uri) and time not in ds.coords
     if dated and ds.sizes[time] == len(files):
         dates = [step_date(step) for step in files]
@@ -136,24 +137,6 @@ def _zarr(source: Source, path: Path) -> xr.Dataset:
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise unreadable(source, path, error) from None
     return _chosen(unpacked(ds, nodata, f'source "{source.name}", {path}'), source, path)
-
-
-def _raster(source: Source, path: Path) -> xr.Dataset:
-    try:
-        da = rioxarray.open_rasterio(path, cache=False, masked=False)
-    except rasterio.RasterioIOError as error:
-        raise unreadable(source, path, error) from None
-    assert isinstance(da, xr.DataArray)
-    bands = {}
-    for variable in source.variables.values():
-        number = variable.name.removeprefix("band_")
-        if not number.isdigit() or int(number) not in da["band"].values:
-            raise bad_input(
-                f'source "{source.name}", {path}', f"{da.sizes['band']} bands",
-                f'"{variable.name}" among them', "Bands are named band_1, band_2, …",
-            )  # fmt: skip
-        bands[variable.name] = da.sel(band=int(number), drop=True)
-    return xr.Dataset(bands)
 
 
 def _open_npz(source: Source) -> xr.Dataset:
@@ -249,7 +232,7 @@ READERS: dict[str, Callable[[Source, Path], xr.Dataset]] = {
     "netcdf": _netcdf,
     "grib": _netcdf,
     "zarr": _zarr,
-    "raster": _raster,
+    "raster": read_raster,
 }
 """Reader of one file of each driver whose files join to a series."""
 OPENERS: dict[str, Callable[[Source], xr.Dataset]] = {

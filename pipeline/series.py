@@ -13,8 +13,9 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from pipeline.catalog import Source
 from pipeline.packing import UNPACKED
-from stefaland.errors import bad_input
+from pipeline.series_checks import check_alike
 
 
 class Joined(BackendArray):
@@ -57,20 +58,14 @@ class Joined(BackendArray):
         return box[:: time.step] if (time.step or 1) > 0 else box[::-1][:: -time.step]
 
 
-def joined(datasets: Sequence[xr.Dataset], time: str, where: str) -> xr.Dataset:
-    """The datasets as one along `time`, in the order given; lazy.
+def joined(datasets: Sequence[xr.Dataset], time: str, source: Source) -> xr.Dataset:
+    """The datasets of a source's files as one along `time`, in the order given; lazy.
 
     Datasets without that dimension are one step each, and the result has no coordinate of times.
-    `InputError` for datasets whose grids or dimensions differ from the first's.
+    `InputError` for files whose grid, CRS, dimensions, units or cell methods differ.
     """
+    check_alike(datasets, time, source)
     first = datasets[0]
-    for position, ds in enumerate(datasets[1:], start=2):
-        for name in first.dims:
-            if name != time and not _same(first, ds, str(name)):
-                raise bad_input(
-                    f"{where}, file {position}", f'another "{name}" than in the first file',
-                    "files on one grid", "Give what is on another grid an entry of its own.",
-                )  # fmt: skip
     arrays = {}
     for name, da in first.data_vars.items():
         dims = (time, *(dim for dim in da.dims if dim != time))
@@ -94,11 +89,3 @@ def _renamed(piece: xr.Variable, time: str) -> xr.Variable:
     """The variable with its time axis called `time`; lazy."""
     dims = ["time" if dim == time else dim for dim in piece.dims]
     return xr.Variable(dims, piece._data, piece.attrs, piece.encoding, fastpath=True)
-
-
-def _same(first: xr.Dataset, other: xr.Dataset, dim: str) -> bool:
-    if first.sizes[dim] != other.sizes.get(dim):
-        return False
-    if dim not in first.coords or dim not in other.coords:
-        return True
-    return bool(np.array_equal(first[dim].values, other[dim].values))

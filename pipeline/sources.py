@@ -54,8 +54,8 @@ def check_files(source: Source, faults: Faults) -> bool:
     if not (source.may_lack_files and there):
         _tell_missing(source, [path for path in source.files if path not in there], faults)
     for path in there:
+        where = f'source "{source.name}", {path}'
         if path.is_file() and path.stat().st_size == 0:
-            where = f'source "{source.name}", {path}'
             faults.add(where, "an empty file", "the data of the catalog entry", INSTALL)
         elif path.is_file() and (cut := missing_bytes(path)) is not None:
             faults.add(

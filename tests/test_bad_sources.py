@@ -255,7 +255,8 @@ def test_files_of_one_series_on_different_grids(tmp_path: Path) -> None:
     later = field(pd.date_range("2001-01-09", periods=3))
     later.assign_coords(lat=later["lat"] + 0.5).to_netcdf(tmp_path / "a_2002.nc")
     text = faults_of(entry(tmp_path / "a_{year}.nc", time={"years": [2001, 2002]}))
-    assert 'file 2: found another "lat" than in the first file' in text
+    assert f'found another "lat" than in {tmp_path / "a_2001.nc"}; expected files on one' in text
+    assert str(tmp_path / "a_2002.nc") in text
 
 
 @pytest.mark.parametrize(

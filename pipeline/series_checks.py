@@ -1,0 +1,152 @@
+"""check_alike(): whether the files of a series say the same, so that one entry holds for all.
+
+Upstream: the files as opened. Downstream: `series`. How they are packed may differ: each file is
+unpacked by its own attributes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import pyproj
+import xarray as xr
+
+from pipeline.catalog import Source
+from pipeline.cell_methods import method_of_time
+from pipeline.units import linear_conversion
+from stefaland.errors import Faults
+
+OWN_ENTRY = "Give the files that differ an entry of their own"
+
+
+def check_alike(datasets: Sequence[xr.Dataset], time: str, source: Source) -> None:
+    """Raises `InputError` with all that differs: grids, CRS, dimensions, units, cell methods."""
+    faults = Faults()
+    _check_grids(datasets, time, source, faults)
+    if not source.mistrusts("crs"):
+        texts = [_crs_text(ds) for ds in datasets]
+        _check(texts, _same_crs(source.driver), source, "crs", f"{OWN_ENTRY}.", faults)
+    for name, entry in source.variables.items():
+        own = [ds.variables[entry.name] for ds in datasets]
+        dims = [", ".join(map(str, da.dims)) for da in own]
+        _check(dims, _same_dims, source, f"{name}: dimensions", f"{OWN_ENTRY}.", faults)
+        if not source.classes and not source.mistrusts("units"):
+            texts = [str(da.attrs.get("units", "")) for da in own]
+            if entry.units:
+                # What says nothing is as the entry says.
+                texts = [text or next(filter(None, texts), "") for text in texts]
+            cure = f"{OWN_ENTRY}, or say `wrong_in_file: [units]` where only the text is wrong."
+            _check(texts, _same_units, source, f"{name}: units", cure, faults)
+        if source.time.daily and not entry.cell_method:
+            methods = [str(da.attrs.get("cell_methods", "")) for da in own]
+            cure = "Give the variable a `cell_method` in the catalog."
+            _check(methods, _same_method(time), source, f"{name}: cell_methods", cure, faults)
+    faults.raise_if_any()
+
+
+def _check_grids(
+    datasets: Sequence[xr.Dataset], time: str, source: Source, faults: Faults
+) -> None:  # fmt: skip
+    first, paths = datasets[0], _paths(source)
+    for ds, path in zip(datasets[1:], paths[1:], strict=True):
+        for name in map(str, first.dims):
+            if name != time and not _same_axis(first, ds, name):
+                faults.add(
+                    f'source "{source.name}", {path}',
+                    f'another "{name}" than in {paths[0]}', "files on one grid",
+                    "Give what is on another grid an entry of its own.",
+                )  # fmt: skip
+        if faults.faults:
+            return
+
+
+def _same_axis(first: xr.Dataset, other: xr.Dataset, dim: str) -> bool:
+    if first.sizes[dim] != other.sizes.get(dim):
+        return False
+    if dim not in first.coords or dim not in other.coords:
+        return True
+    return bool(np.array_equal(first[dim].values, other[dim].values))
+
+
+def _check(
+    texts: Sequence[str], same: Callable[[str, str], bool], source: Source, what: str, cure: str,
+    faults: Faults,
+) -> None:  # fmt: skip
+    """Add one fault with the first file whose text means something else than the first's."""
+    alike = {text: same(texts[0], text) for text in set(texts) - {texts[0]}}
+    paths = _paths(source)
+    differ = [path for path, text in zip(paths, texts, strict=True)
+              if not alike.get(text, True)]  # fmt: skip
+    if not differ:
+        return
+    found = texts[paths.index(differ[0])]
+    more = f" and in {len(differ) - 1} more files" if len(differ) > 1 else ""
+    faults.add(
+        f'source "{source.name}", {differ[0]}: {what}', f'"{_short(found)}"{more}',
+        f'"{_short(texts[0])}" as in {paths[0]}', cure,
+    )  # fmt: skip
+
+
+def _paths(source: Source) -> list[Path]:
+    return list(source.opened.values())
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+def _same_dims(first: str, other: str) -> bool:
+    return set(first.split(", ")) == set(other.split(", "))
+
+
+def _same_units(first: str, other: str) -> bool:
+    try:
+        factor, offset = linear_conversion(first, other)
+    except ValueError:
+        return False
+    return bool(np.isclose(factor, 1.0, rtol=1e-6)) and abs(offset) <= 1e-9
+
+
+def _same_method(time: str) -> Callable[[str, str], bool]:
+    axes = ("time", time)
+    return lambda first, other: method_of_time(first, axes) == method_of_time(other, axes)
+
+
+def _crs_text(ds: xr.Dataset) -> str:
+    """The CRS of a file as WKT; empty where it names none that pyproj understands."""
+    for name in ds.coords:
+        attrs = ds.variables[name].attrs
+        if wkt := attrs.get("crs_wkt") or attrs.get("spatial_ref"):
+            return str(wkt)
+        if "grid_mapping_name" in attrs:
+            plain = {key: np.asarray(value).tolist() for key, value in attrs.items()}
+            return _wkt(json.dumps(plain, sort_keys=True, default=str))
+    return ""
+
+
+@lru_cache(maxsize=64)
+def _wkt(grid_mapping: str) -> str:
+    """Of the attributes as JSON; remembered, as the files of a series mostly share them."""
+    try:
+        return str(pyproj.CRS.from_cf(json.loads(grid_mapping)).to_wkt())
+    except (pyproj.exceptions.CRSError, KeyError):
+        return ""
+
+
+def _same_crs(driver: str) -> Callable[[str, str], bool]:
+    def same(first: str, other: str) -> bool:
+        if not (first and other):
+            return driver != "raster"
+        try:
+            one, two = pyproj.CRS.from_user_input(first), pyproj.CRS.from_user_input(other)
+        except pyproj.exceptions.CRSError:
+            return False
+        # Grid mappings of plain latitudes and longitudes rarely name a datum.
+        plain = driver != "raster" and one.is_geographic and two.is_geographic
+        return plain or one.equals(two, ignore_axis_order=True)
+
+    return same
