@@ -93,6 +93,30 @@ def test_a_config_that_extends_itself_is_refused(tmp_path: Path) -> None:
         load_config(path)
 
 
+@pytest.mark.parametrize("name", ["quickstart", "quickstart.yml"])
+def test_a_config_anywhere_extends_a_packaged_one(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "my.yml"
+    path.write_text(f"extends: {name}\nname: mine\n")
+    assert load_config(path).title == load_config("quickstart").title
+    (tmp_path / "quickstart.yml").write_text("extends: quickstart\ntitle: the one beside\n")
+    beside = load_config(path).title == "the one beside"
+    assert beside == (name == "quickstart.yml")
+
+
+def test_a_config_extended_in_vain_says_where_it_was_sought(tmp_path: Path) -> None:
+    path = tmp_path / "my.yml"
+    path.write_text("extends: quickstrat.yml\n")
+    with pytest.raises(InputError, match='Did you mean "quickstart"') as caught:
+        load_config(path)
+    assert f"no such file in {tmp_path} and no packaged config" in str(caught.value)
+
+
+def test_a_config_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "my.yml").write_bytes("title: Niño".encode("latin-1"))
+    with pytest.raises(InputError, match="utf-8"):
+        load_config(tmp_path / "my.yml")
+
+
 def test_a_misspelt_config_name_is_hinted() -> None:
     with pytest.raises(InputError, match='Did you mean "quickstart"'):
         find_config("quickstrat.yml")

@@ -313,16 +313,32 @@ def _expand(value: Any, where: str, faults: Faults) -> Any:
 
 
 def find_config(path: str | Path) -> Path:
-    """`path`, or the packaged config of that name (`quickstart`); `InputError` where neither is."""
+    """`path`, or the packaged config of that name (`quickstart`, `quickstart.yml`).
+
+    `InputError` where neither is.
+    """
     given = Path(path)
     if given.is_file():
         return given
+    return _packaged_config(str(path), f"{given.parent}")
+
+
+def _parent_config(child: Path, name: str) -> Path:
+    """What `extends: name` of `child` stands for: a file beside it, else a packaged config."""
+    beside = child.parent / name
+    return beside if beside.is_file() else _packaged_config(name, f"{child.parent}")
+
+
+def _packaged_config(name: str, searched: str) -> Path:
     packaged = Path(str(resources.files("workflows") / "configs"))
     names = sorted(item.stem for item in packaged.glob("*.yml"))
-    if str(path) in names:
-        return packaged / f"{path}.yml"
-    hint = nearest_name(given.stem, names)
-    raise bad_input(str(path), "no such file", f"a config file or one of {', '.join(names)}", hint)
+    stem = name.removesuffix(".yml")
+    if stem in names:
+        return packaged / f"{stem}.yml"
+    raise bad_input(
+        name, f"no such file in {searched} and no packaged config of that name in {packaged}",
+        f"a config file or one of {', '.join(names)}", nearest_name(Path(name).stem, names),
+    )  # fmt: skip
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
@@ -331,9 +347,11 @@ def read_yaml(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > MAX_CONFIG_BYTES:
             raise bad_input(str(path), f"{path.stat().st_size} bytes", "a config below 1 MB")
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise bad_input(str(path), str(error.strerror), expected) from None
+    except UnicodeDecodeError as error:
+        raise bad_input(str(path), str(error), expected) from None
     try:
         for event in yaml.parse(text, Loader=yaml.SafeLoader):
             if isinstance(event, yaml.AliasEvent):
@@ -365,8 +383,8 @@ def _with_parents(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     parent = value.pop("extends", None)
     if parent is None:
         return value
-    base = path.parent / str(parent)
-    return _merge(_with_parents(find_config(base), (*seen, path.resolve())), value)
+    base = _parent_config(path, str(parent))
+    return _merge(_with_parents(base, (*seen, path.resolve())), value)
 
 
 def _apply(settings: dict[str, Any], override: str) -> None:
