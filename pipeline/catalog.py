@@ -12,9 +12,11 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-from pydantic import Field, ValidationError, model_validator
+import pyproj
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_core import PydanticCustomError
 
+from pipeline.entries import read_entries
 from pipeline.patterns import Step, pattern_keys, series_files
 from pipeline.ranges import numbered
 from pipeline.time_axis import TimeAxis
@@ -114,6 +116,17 @@ class Source(Frozen):
     doi: str | None = None
     reference: str | None = None
 
+    @field_validator("crs")
+    @classmethod
+    def _known_crs(cls, crs: str) -> str:
+        try:
+            pyproj.CRS.from_user_input(crs)
+        except pyproj.exceptions.CRSError:
+            raise PydanticCustomError(
+                "crs", "a CRS that PROJ knows, such as EPSG:5070, WKT or a PROJ text"
+            ) from None
+        return crs
+
     @model_validator(mode="after")
     def _consistent(self) -> Source:
         if self.method not in METHODS:
@@ -204,18 +217,6 @@ class Catalog:
         return self.sources[name]
 
 
-def _entries(path: Path) -> dict[str, Any]:
-    try:
-        value = yaml.safe_load(path.read_text())
-    except OSError as error:
-        raise bad_input(str(path), str(error.strerror), "a catalog file") from None
-    except yaml.YAMLError as error:
-        raise bad_input(str(path), " ".join(str(error).split()), "a YAML mapping") from None
-    if not isinstance(value, dict) or not all(isinstance(v, dict) for v in value.values()):
-        raise bad_input(str(path), "something else", "a YAML mapping of names to entries")
-    return value
-
-
 def entry_faults(where: str, model: type[Frozen], error: ValidationError, faults: Faults) -> None:
     """Add what pydantic found wrong with an entry, in this package's words."""
     for item in error.errors():
@@ -266,7 +267,7 @@ def read_catalog(paths: Sequence[Path], roots: Mapping[str, str | Path]) -> Cata
     faults = Faults()
     sources: dict[str, Source] = {}
     for path in paths:
-        for name, entry in _entries(Path(path)).items():
+        for name, entry in read_entries(Path(path), "sources").items():
             where = f'{Path(path).name}: source "{name}"'
             if name in sources:
                 faults.add(where, "a second source of this name", "names used once")
@@ -286,7 +287,7 @@ def read_variables(path: Path | None = None) -> dict[str, Variable]:
     path = path or Path(str(resources.files("catalogs") / "variables.yml"))
     faults = Faults()
     variables: dict[str, Variable] = {}
-    for name, entry in numbered(_entries(path), path.name, faults).items():
+    for name, entry in numbered(read_entries(path, "variables"), path.name, faults).items():
         try:
             variables[name] = Variable.model_validate(entry)
         except ValidationError as error:

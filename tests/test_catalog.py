@@ -82,7 +82,7 @@ def test_unknown_keys_at_each_depth_get_the_nearest(tmp_path: Path) -> None:
         ("a: {uri: x.nc, driver: netcdf, min_coverage: 2, variables: {rain: {name: v}}}",
          "min_coverage"),
         ("- a\n- b", "a YAML mapping"),
-        ("a: 3", "a YAML mapping of names to entries"),
+        ("a: 3", "a mapping of its settings"),
         ("a: {uri: [", "a YAML mapping"),
     ],
 )  # fmt: skip

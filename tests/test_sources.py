@@ -194,6 +194,29 @@ def test_all_faults_of_a_catalog_come_together(tmp_path: Path) -> None:
     assert len(caught.value.faults) == 4
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: {uri: x, driver: netcdf, variables: {rain: {name: v}}, crs: EPSG:99999}",
+         "crs: found 'EPSG:99999'; expected a CRS that PROJ knows"),
+        ("a: [1", "my.yml: found .*line 1.* expected a YAML mapping of names to sources"),
+        ("a: 5", "my.yml: a: found 5; expected a mapping of its settings"),
+        ("a: 2001-13-45", "my.yml: found month must be in 1..12; expected a YAML mapping"),
+        ("", "found nothing; expected a YAML mapping"),
+    ],
+)  # fmt: skip
+def test_a_catalog_that_cannot_be_read_says_why(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "my.yml").write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_catalog([tmp_path / "my.yml"], {})
+
+
+def test_a_catalog_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "my.yml").write_bytes("a: {title: Niño}".encode("latin-1"))
+    with pytest.raises(InputError, match=r"my.yml: found .*utf-8"):
+        read_catalog([tmp_path / "my.yml"], {})
+
+
 def test_unknown_sources_get_the_nearest(tmp_path: Path) -> None:
     path = tmp_path / "my.yml"
     path.write_text("rainfall: {uri: x.nc, driver: netcdf, variables: {rain: {name: v}}}\n")
