@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -40,17 +41,13 @@ def _grid_mapping(crs: str) -> dict[str, Any]:
 
 
 def crs_of(ds: xr.Dataset | xr.DataArray) -> str:
-    """The CRS of a canonical Dataset: its `spatial_ref`, else its `crs` attribute, else EPSG:4326.
+    """The CRS of a Dataset: its grid mapping, else its `crs` attribute, else EPSG:4326.
 
     `InputError` where neither is given and the coordinates cannot be degrees.
     """
-    text = None
-    if "spatial_ref" in ds.coords or (isinstance(ds, xr.Dataset) and "spatial_ref" in ds):
-        attrs = ds["spatial_ref"].attrs
-        text = attrs.get("crs_wkt") or attrs.get("spatial_ref")
-    text = text or ds.attrs.get("crs")
-    if text:
-        crs = parsed(text)
+    text = ds.attrs.get("crs")
+    crs = declared_crs(ds) or (parsed(text) if text else None)
+    if crs is not None:
         authority = crs.to_authority(min_confidence=100)
         return ":".join(authority) if authority else crs.to_wkt()
     if "x" in ds.coords and "y" in ds.coords:
@@ -63,3 +60,30 @@ def crs_of(ds: xr.Dataset | xr.DataArray) -> str:
                 "Name it in the catalog entry: `crs: EPSG:5070`",
             )
     return "EPSG:4326"
+
+
+def declared_crs(ds: xr.Dataset | xr.DataArray) -> pyproj.CRS | None:
+    """The CRS of the grid mapping that the variables name, else of `spatial_ref`, else None."""
+    arrays = ds.data_vars.values() if isinstance(ds, xr.Dataset) else [ds]
+    named = [{**da.encoding, **da.attrs}.get("grid_mapping", "") for da in arrays]
+    known = {**ds.coords, **(ds.data_vars if isinstance(ds, xr.Dataset) else {})}
+    for text in [*named, "spatial_ref"]:
+        # CF's extended form, "crs: lat lon", says for which coordinates.
+        name = str(text).split(":")[0]
+        found = _of_mapping(known[name].attrs) if name in known else None
+        if found is not None:
+            return found
+    return None
+
+
+def _of_mapping(attrs: Mapping[str, Any]) -> pyproj.CRS | None:
+    """The CRS of a grid mapping's attributes; None where they do not make one."""
+    text = attrs.get("crs_wkt") or attrs.get("spatial_ref")
+    try:
+        if text:
+            return parsed(str(text))
+        if attrs.get("grid_mapping_name") == "latitude_longitude":
+            return parsed("EPSG:4326")  # on whatever datum, which rarely has a name
+        return pyproj.CRS.from_cf(dict(attrs))
+    except (pyproj.exceptions.CRSError, KeyError, ValueError, TypeError):
+        return None

@@ -8,7 +8,6 @@ a window of a grid has the same bits as the same cells of the whole.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -20,8 +19,8 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from pipeline.crs import EARTH_RADIUS, crs_of, parsed, spatial_ref_attrs, wrap_longitude
-from stefaland.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.crs import EARTH_RADIUS, parsed, spatial_ref_attrs, wrap_longitude
+from stefaland.errors import Faults, bad_input
 
 _SNAP = 1e-6  # of a cell: how far given bounds may lie from a whole number of cells
 
@@ -96,15 +95,11 @@ class TargetGrid:
     @classmethod
     def like(cls, source: xr.Dataset | xr.DataArray | str | Path, name: str) -> TargetGrid:
         """The north-up grid of a Dataset with regular y and x, or of a raster or NetCDF file."""
+        from pipeline import grid_like
+
         if isinstance(source, (str, Path)):
-            return _like_file(Path(source), name)
-        x, y = source["x"].values.astype(float), source["y"].values.astype(float)
-        dx, dy = _regular_step(x, f"{name}: x"), abs(_regular_step(y, f"{name}: y"))
-        if dx < 0:
-            raise bad_input(f"{name}: x", "descending values", "x ascending, west to east")
-        crs = crs_of(source)
-        west, north = float(x[0] - dx / 2), float(y.max() + dy / 2)
-        return cls(name, crs, west, north, float(dx), float(dy), (y.size, x.size))
+            return grid_like.of_file(Path(source), name)
+        return grid_like.of_dataset(source, name)
 
     def window(self, rows: slice, cols: slice) -> TargetGrid:
         """The same grid cut to `rows` and `cols`; edges and centres keep their bits."""
@@ -232,22 +227,6 @@ class TargetGrid:
         return {"y": y, "x": x, "spatial_ref": xr.DataArray(np.int64(0), attrs=attrs)}
 
 
-def read_grids(path: str | Path) -> dict[str, TargetGrid]:
-    """All grids of a YAML catalog by name; every fault of the file is reported together."""
-    import yaml
-
-    entries = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    grids: dict[str, TargetGrid] = {}
-    faults = Faults()
-    for name, entry in entries.items():
-        try:
-            grids[name] = _grid_of_entry(str(name), entry, grids, Path(path).name)
-        except InputError as error:
-            faults.faults.extend(error.faults)
-    faults.raise_if_any()
-    return grids
-
-
 def _pair(value: Any) -> tuple[float, float]:
     if isinstance(value, (tuple, list)):
         return float(value[0]), float(value[1])
@@ -260,80 +239,3 @@ def _cell_of(edges: np.ndarray, values: np.ndarray) -> np.ndarray:
     index = np.searchsorted(edges, values, side="right") - 1
     index = np.where(values == edges[-1], n - 1, index)
     return np.where((index >= 0) & (index < n) & np.isfinite(values), index, -1)
-
-
-def _regular_step(values: np.ndarray, where: str) -> float:
-    if values.size < 2:
-        raise bad_input(where, f"{values.size} value", "at least two, to know the cell size")
-    step = (values[-1] - values[0]) / (values.size - 1)
-    if np.abs(np.diff(values) - step).max() > 1e-3 * abs(step):
-        raise bad_input(where, "unequal spacing", "a regular grid")
-    return step
-
-
-def _like_file(path: Path, name: str) -> TargetGrid:
-    if not path.exists():
-        raise bad_input(str(path), "no such file", "a raster or NetCDF file with the wanted grid")
-    if path.suffix in {".nc", ".nc4", ".zarr"}:
-        with xr.open_dataset(path) as ds:
-            renames = {"lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}
-            return TargetGrid.like(
-                ds.rename({k: v for k, v in renames.items() if k in ds.coords}), name
-            )
-    import rasterio
-
-    with rasterio.open(path) as raster:
-        affine, crs = raster.transform, raster.crs
-        if affine.b or affine.d or crs is None:
-            found = "no CRS" if crs is None else "a rotated transform"
-            raise bad_input(str(path), found, "a north-up raster with a CRS")
-        dx, dy = abs(affine.a), abs(affine.e)
-        west, north = min(affine.c, affine.c + raster.width * affine.a), raster.bounds.top
-        authority = pyproj.CRS.from_wkt(crs.to_wkt()).to_authority(min_confidence=100)
-        text = ":".join(authority) if authority else crs.to_wkt()
-        return TargetGrid(name, text, west, max(north, raster.bounds.bottom), dx, dy, raster.shape)
-
-
-_KEYS = {
-    "crs", "bounds", "origin", "shape", "resolution", "window_of", "rows", "cols", "like", "comment"
-}  # fmt: skip
-
-
-def _number(value: Any) -> float:
-    """A YAML number, or a fraction such as `1/24`."""
-    numerator, _, denominator = str(value).partition("/")
-    return float(numerator) / float(denominator or 1)
-
-
-def _grid_of_entry(
-    name: str, entry: Mapping[str, Any], known: Mapping[str, TargetGrid], file: str
-) -> TargetGrid:
-    where = f'{file}: grid "{name}"'
-    for key in entry:
-        if key not in _KEYS:
-            raise bad_input(where, f'key "{key}"', "a known key", nearest_name(key, _KEYS))
-    try:
-        if "like" in entry:
-            return _like_file(Path(str(entry["like"])).expanduser(), name)
-        if "window_of" in entry:
-            parent = known[entry["window_of"]]
-            window = parent.window(slice(*entry["rows"]), slice(*entry["cols"]))
-            return replace(window, name=name)
-        given = entry["resolution"]
-        resolution = (
-            tuple(map(_number, given)) if isinstance(given, list) else (_number(given),) * 2
-        )
-        if "bounds" in entry:
-            bounds = tuple(map(_number, entry["bounds"]))
-            return TargetGrid.from_bounds(name, entry["crs"], bounds, resolution)  # type: ignore[arg-type]
-        west, north = map(_number, entry["origin"])
-        rows, cols = map(int, entry["shape"])
-        dx, dy = resolution
-        return TargetGrid(name, entry["crs"], west, north, dx, dy, (rows, cols))
-    except (KeyError, TypeError, ValueError) as error:
-        raise bad_input(
-            where,
-            f"an incomplete or unreadable entry ({type(error).__name__}: {error})",
-            "crs, resolution and either bounds or origin + shape; or window_of, rows and cols;"
-            " or like, a file with the wanted grid",
-        ) from error

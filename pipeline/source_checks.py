@@ -17,6 +17,7 @@ from xarray.core import indexing
 
 from pipeline.canonical import decoding_of, in_order, plan_of
 from pipeline.catalog import Source, Variable
+from pipeline.crs import declared_crs
 from pipeline.decoded import Decoded, Decoding
 from pipeline.layout import Layout, cell_size, is_geographic_crs, layout
 from pipeline.packing import meant_type, stored_value
@@ -97,14 +98,7 @@ def _crs_of(ds: xr.Dataset, source: Source) -> pyproj.CRS | None:
     if source.driver == "raster":
         found = ds.rio.crs
         return None if found is None else pyproj.CRS.from_wkt(found.to_wkt())
-    for entry in source.variables.values():
-        name = str(ds[entry.name].attrs.get("grid_mapping", "")).split(":")[0]
-        if name in ds.variables:
-            try:
-                return pyproj.CRS.from_cf(dict(ds[name].attrs))
-            except (pyproj.exceptions.CRSError, KeyError):
-                return None
-    return None
+    return declared_crs(ds)
 
 
 def _check_grid(

@@ -12,7 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.crs import EARTH_RADIUS, crs_of, wrap_longitude
-from pipeline.grid import TargetGrid, read_grids
+from pipeline.grid import TargetGrid
+from pipeline.grid_catalog import read_grids
+from pipeline.spacing import sharpened
 from stefaland.errors import InputError
 
 CATALOG = Path(__file__).parents[1] / "catalogs" / "grids.yml"
@@ -138,11 +140,20 @@ def test_named_grids_load_and_have_their_shapes() -> None:
         ("a: {crs: EPSG:4326, bound: [0, 0, 1, 1], resolution: 1}", 'Did you mean "bounds"'),
         ("a: {window_of: nothing, rows: [0, 1], cols: [0, 1]}", "incomplete or unreadable"),
         ("a: {crs: EPSG:4326, bounds: [0, 0, 1, 1], resolution: -1}", "whole number of cells"),
+        ("a: {crs: EPSG:4326, bounds: [0, 0, 1, 1], resolution: 1/0}", "incomplete or unreadable"),
+        ("a: [1", "grids.yml: found .*line 1.* expected a YAML mapping of names to grids"),
+        ("a: 5", "grids.yml: a: found 5; expected a mapping of its settings"),
+        ("[a, b]", "expected a YAML mapping of names to grids"),
+        ("", "found nothing; expected a YAML mapping of names to grids"),
+        ("a: {like: GRIDS}", "grids.yml: found a file that cannot be read .* expected a raster"),
+        ("a: {like: TEXT.nc}", r"TEXT.nc: found a file that cannot be read .* expected a raster"),
     ],
 )
 def test_a_bad_entry_is_refused_with_its_reason(tmp_path: Path, text: str, message: str) -> None:
-    (tmp_path / "grids.yml").write_text(text)
-    with pytest.raises(InputError, match=message):
+    (tmp_path / "text.nc").write_text("no raster")
+    text = text.replace("GRIDS", str(tmp_path / "grids.yml"))
+    (tmp_path / "grids.yml").write_text(text.replace("TEXT", str(tmp_path / "text")))
+    with pytest.raises(InputError, match=message.replace("TEXT", "text")):
         read_grids(tmp_path / "grids.yml")
 
 
@@ -163,3 +174,65 @@ def test_wrap_longitude_keeps_values_that_are_inside() -> None:
     lon = np.array([-180.0, -75.1, 0.1, 179.9])
     assert wrap_longitude(lon).tobytes() == lon.tobytes()
     np.testing.assert_array_equal(wrap_longitude([180, 359.5, 540]), [-180, -0.5, -180])
+
+
+GRID_MAPPING = {
+    "grid_mapping_name": "albers_conical_equal_area", "standard_parallel": [29.5, 45.5],
+    "longitude_of_central_meridian": -96.0, "latitude_of_projection_origin": 23.0,
+    "false_easting": 0.0, "false_northing": 0.0,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mapping", ["albers", "albers: x y"])
+def test_like_a_file_with_a_plain_cf_grid_mapping(tmp_path: Path, mapping: str) -> None:
+    ds = xr.Dataset(
+        {"v": (("y", "x"), np.zeros((5, 6)), {"grid_mapping": mapping}),
+         "albers": ((), 0, GRID_MAPPING)},
+        {"y": 1e6 + 1000 * np.arange(5.0), "x": 1000 * np.arange(6.0)},
+    )  # fmt: skip
+    ds.to_netcdf(tmp_path / "a.nc")
+    grid = TargetGrid.like(tmp_path / "a.nc", "a")
+    lon, lat = grid.lonlat()
+    twin = TargetGrid("t", "EPSG:5070", grid.west, grid.north, grid.dx, grid.dy, grid.shape)
+    np.testing.assert_allclose((lon, lat), twin.lonlat(), atol=1e-4)
+    plain = {"grid_mapping_name": "latitude_longitude", "semi_major_axis": 6371229.0}
+    degrees = ds.assign(albers=((), 0, plain)).assign_coords(y=np.arange(5.0), x=np.arange(6.0))
+    assert TargetGrid.like(degrees, "a").crs == "EPSG:4326"
+
+
+def test_like_a_file_without_axes(tmp_path: Path) -> None:
+    xr.Dataset({"v": (("row", "col"), np.zeros((2, 3)))}).to_netcdf(tmp_path / "a.nc")
+    with pytest.raises(InputError, match="1-D coordinates of rows and columns, and none for y"):
+        TargetGrid.like(tmp_path / "a.nc", "a")
+
+
+@pytest.mark.parametrize("step", [0.1, 0.05, 0.25, 0.5, 1 / 12, 1 / 24, 3.75, 1.40625])
+@pytest.mark.parametrize("west", [-180, 0])
+def test_like_coordinates_of_single_precision(step: float, west: float) -> None:
+    count = round(360 / step)
+    x, y = west + step * (np.arange(count) + 0.5), 90 - step * (np.arange(count // 2) + 0.5)
+    single = xr.Dataset(coords={"y": y.astype("f4"), "x": x.astype("f4")})
+    grid = TargetGrid.like(single, "g")
+    assert grid.is_periodic
+    assert grid.bounds == (west, -90, west + 360, 90)
+    assert (grid.dx, grid.dy) == (step, step)
+    region = single.isel(y=slice(20, 29), x=slice(40, 51))
+    assert TargetGrid.like(region, "g").dx == step
+
+
+@given(
+    step=st.floats(0.01, 3), west=st.floats(-180, 170), count=st.integers(3, 60),
+    sign=st.sampled_from([-1, 1]),
+)  # fmt: skip
+@settings(deadline=None)
+def test_sharpened_coordinates_stay_within_their_rounding(
+    step: float, west: float, count: int, sign: int
+) -> None:
+    single = (west + sign * step * np.arange(count)).astype(np.float32)
+    sharp = sharpened(single)
+    rounding = 1.01 * np.spacing(np.abs(single).max())
+    np.testing.assert_allclose(sharp, single.astype(float), rtol=0, atol=rounding)
+    even = west + step * np.arange(count)
+    np.testing.assert_array_equal(sharpened(even), even)
+    uneven = np.sort(np.random.default_rng(count).uniform(-90, 90, count)).astype(np.float32)
+    np.testing.assert_array_equal(sharpened(uneven), uneven.astype(float))

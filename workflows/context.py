@@ -12,7 +12,8 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.catalog import Catalog, Variable, read_catalog, read_variables
-from pipeline.grid import TargetGrid, read_grids
+from pipeline.grid import TargetGrid
+from pipeline.grid_catalog import read_grids
 from stefaland.errors import Faults, InputError, bad_input, nearest_name
 from workflows.config import RunConfig
 
