@@ -56,7 +56,7 @@ def source_axes(x: np.ndarray, y: np.ndarray, geographic: bool) -> tuple[Axis, A
     Edges are halfway between centres; the outer ones mirror the inner, cut off at the poles. A
     last row nearer to the pole than to its neighbour (Gaussian grids) reaches the pole.
     """
-    return _y_axis(np.asarray(y, float), geographic), _x_axis(np.asarray(x, float), geographic)
+    return y_axis(np.asarray(y, float), geographic), x_axis(np.asarray(x, float), geographic)
 
 
 def common_axes(
@@ -130,7 +130,8 @@ def same_crs(first: str, second: str) -> bool:
     return a.equals(b, ignore_axis_order=True)
 
 
-def _x_axis(x: np.ndarray, geographic: bool) -> Axis:
+def x_axis(x: np.ndarray, geographic: bool) -> Axis:
+    """The axis of columns from their centres, as in `source_axes`."""
     reverse = x.size > 1 and np.median(np.diff(x)) < 0
     x = x[::-1] if reverse else x
     if not geographic:
@@ -153,7 +154,8 @@ def _x_axis(x: np.ndarray, geographic: bool) -> Axis:
     return Axis(lower, upper, centre, period, reverse=bool(reverse))
 
 
-def _y_axis(y: np.ndarray, geographic: bool) -> Axis:
+def y_axis(y: np.ndarray, geographic: bool) -> Axis:
+    """The axis of rows from their centres, as in `source_axes`."""
     reverse = y.size > 1 and y[0] < y[-1]
     y = y[::-1] if reverse else y
     _check_ascending(-y, "y (downwards)")

@@ -98,7 +98,7 @@ def test_many_zarr_stores_are_one_series(tmp_path: Path) -> None:
     np.testing.assert_allclose(da.values, expected(6), atol=1e-4)
     part.drop_vars("time").to_zarr(tmp_path / "w_2000.zarr", consolidated=False)
     part.assign_coords(latitude=LAT - 0.5).to_zarr(tmp_path / "w_1999.zarr", consolidated=False)
-    with pytest.raises(InputError, match='w_2000.zarr: found another "latitude"'):
+    with pytest.raises(InputError, match=r'w_2000\.zarr: found another "latitude"'):
         open_source(source.model_copy(update={"uri": str(tmp_path / "w_{year}.zarr")}))
 
 
