@@ -100,7 +100,8 @@ class Source(Frozen):
     """Column of a table, variable of stations, that names the location; by default each pair of
     lat and lon is one."""
     trim: tuple[int, int] = (0, 0)
-    """Rows and columns of padding or repetition at the end of each axis that are dropped."""
+    """Rows and columns of padding or repetition at the end of each axis that are dropped (a last
+    meridian that is the first again is dropped anyway)."""
     trim_start: tuple[int, int] = (0, 0)
     time: TimeAxis = TimeAxis()
     classes: dict[str, tuple[int, ...]] = Field(default_factory=dict)

@@ -147,9 +147,7 @@ def _open_npz(source: Source) -> xr.Dataset:
             tuple(source.files), variable.name, variable.probabilities, source.name
         )
         arrays[variable.name] = (("time", "y", "x"), stacked)
-    rows = slice(source.trim_start[0], lat.size - source.trim[0])
-    cols = slice(source.trim_start[1], lon.size - source.trim[1])
-    return xr.Dataset(arrays, coords={"y": lat, "x": lon}).isel(y=rows, x=cols)
+    return xr.Dataset(arrays, coords={"y": lat, "x": lon})
 
 
 def _npz_axis(source: Source, which: str) -> np.ndarray:

@@ -18,6 +18,7 @@ from pipeline.crop import Window, cropped
 from pipeline.layout import layout
 from pipeline.openers import INSTALL, OPENERS
 from pipeline.source_checks import SourceInfo, check_opened
+from pipeline.tidy import tidied
 from stefaland.errors import Faults, InputError, few, nearest_name
 
 __all__ = ["SourceInfo", "Window", "check_files", "check_source", "open_source",
@@ -40,7 +41,7 @@ def open_source(
     faults = Faults()
     check_files(source, faults)
     faults.raise_if_any()
-    ds = OPENERS[source.driver](source)
+    ds = tidied(OPENERS[source.driver](source), source)
     return ds if window is None else cropped(ds, source, window, margin)
 
 
@@ -97,7 +98,7 @@ def check_source(
                 nearest_name(name, known),
             )  # fmt: skip
     try:
-        return check_opened(OPENERS[source.driver](source), source, known, faults)
+        return check_opened(tidied(OPENERS[source.driver](source), source), source, known, faults)
     except InputError as error:
         faults.faults += error.faults
         return None

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from pipeline.canonical import canonicalise, month_axis
 from pipeline.catalog import Source, Variable, read_catalog, read_variables
+from pipeline.grid import TargetGrid
+from pipeline.regrid import regrid
 from pipeline.sources import check_source, open_source
 from pipeline.units import convert, linear_conversion
 from stefaland.errors import Faults, InputError
@@ -124,12 +126,61 @@ def test_refusals_name_file_variable_found_expected_and_cure(tmp_path: Path) -> 
     assert 'Did you mean "warmth"?' in refusal(tmp_path, canonical="wormth")
 
 
-def test_a_repeated_meridian_says_what_to_do(tmp_path: Path) -> None:
-    path = netcdf(tmp_path / "a.nc", np.array([-180.0, 0.0, 180.0]), np.arange(2.0),
-                  np.full((1, 2, 3), 280.0), units="K")  # fmt: skip
-    entry = source(path)
-    with pytest.raises(InputError, match="trim"):
-        canonicalise(open_source(entry), entry, VARIABLES)
+@pytest.mark.parametrize(
+    ("lon", "kept"),
+    [
+        (np.arange(0, 361, 30.0), 12),  # both ends inclusive
+        (np.arange(180, -181, -30.0), 12),
+        (np.arange(-15, 376, 30.0), 12),  # a halo on either side
+        (np.arange(0, 331, 30.0), 12),
+        (np.arange(3601) / 10, 3600),
+        ((np.arange(0, 361, 30.0) + 180) % 360 - 180, 12),
+        (np.arange(150, 211, 30.0), 3),
+    ],
+)
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_a_meridian_that_comes_again_is_dropped(
+    tmp_path: Path, lon: np.ndarray, kept: int, dtype: str
+) -> None:
+    values = 280 + np.cos(np.deg2rad(lon)) + np.zeros((1, 3, 1))
+    values[..., kept:] = 300  # the first counts
+    path = netcdf(tmp_path / "a.nc", lon.astype(dtype), np.arange(3.0), values, units="K")
+    entry = source(path, method="bilinear")
+    faults = Faults()
+    info = check_source(entry, faults, VARIABLES)
+    assert not faults.faults
+    assert info is not None
+    assert info.shape[1] == kept
+    for window in (None, (-20.0, 0.0, 20.0, 2.0)):
+        da = canonicalise(open_source(entry, window), entry, VARIABLES)["warmth"]
+        expected = 280 - 273.15 + np.cos(np.deg2rad(da.x.values))
+        np.testing.assert_allclose(da.values[0, 0], expected, atol=1e-4)
+        assert (np.diff(da.x) > 0).all()
+
+
+def test_any_grid_is_trimmed(tmp_path: Path) -> None:
+    values = np.arange(20.0).reshape(1, 4, 5)
+    path = netcdf(tmp_path / "a.nc", np.arange(5.0), np.arange(4.0), values, units="mm/day")
+    entry = source(path, "rain", trim=[1, 2], trim_start=[1, 0])
+    da = canonicalise(open_source(entry), entry, VARIABLES)["rain"]
+    np.testing.assert_array_equal(da.values[0], values[0, 1:3, :3][::-1])
+    tiff = class_source(raster(tmp_path / "a.tif"), trim=[0, 1])
+    assert open_source(tiff).sizes == {"y": 2, "x": 2}
+    faults = Faults()
+    check_source(source(path, "rain", trim=[1, 5]), faults, VARIABLES)
+    assert "found 5 cells; expected more than the 0 and 5 that are cut off" in str(faults.faults[0])
+
+
+def test_axes_of_single_precision_fit_the_grid_they_stand_for(tmp_path: Path) -> None:
+    lon, lat = (0.1 * (np.arange(n) + 0.5) + first for n, first in ((40, 350.0), (30, 42.0)))
+    values = np.random.default_rng(0).random((1, 30, 40))
+    path = netcdf(tmp_path / "a.nc", lon.astype("f4"), lat.astype("f4"), values, units="mm/day")
+    entry = source(path, "rain", method="std")
+    ds = canonicalise(open_source(entry), entry, VARIABLES)
+    target = TargetGrid.from_bounds("g", "EPSG:4326", (-10, 42, -6, 45), 0.1)
+    np.testing.assert_allclose(ds.x, target.x, rtol=0, atol=1e-13)
+    assert (regrid(ds, target, "std")["rain"] == 0).all()
+    np.testing.assert_array_equal(regrid(ds, target, "mean")["rain"], ds["rain"])
 
 
 def test_a_truncated_file_is_named(tmp_path: Path) -> None:
