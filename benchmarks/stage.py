@@ -14,6 +14,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import netCDF4
@@ -57,7 +58,7 @@ def write_source(path: Path, days: int, chunks: tuple[int, int, int]) -> Source:
 def regridded(source: Source, tile: Tile) -> xr.Dataset:
     """One tile, as the regrid stage makes it."""
     grid = GRID.window(tile.rows, tile.cols)
-    ds = canonicalise(open_source(source, source_window(grid, source.crs)), source, VARIABLES)
+    ds = canonicalise(open_source(source, partial(source_window, grid)), source, VARIABLES)
     return regrid(ds, grid, source.method, source.min_coverage, threads=1)
 
 
@@ -66,7 +67,7 @@ def stored_windows(source: Source, tiles: list[Tile]) -> int:
     count = 0
     for tile in tiles:
         grid = GRID.window(tile.rows, tile.cols)
-        window = open_source(source, source_window(grid, source.crs))
+        window = open_source(source, partial(source_window, grid))
         rows, cols = (
             np.searchsorted(np.sort(full), np.sort(window[name].values))
             for name, full in (("lat", 90 - 0.25 * np.arange(721)),

@@ -14,13 +14,14 @@ from functools import lru_cache
 import numpy as np
 import pyproj
 
-from pipeline.crs import parsed, wrap_longitude
+from pipeline.crs import is_rotated, parsed, unit_vectors, wrap_longitude
 from pipeline.grid import TargetGrid
 from stefaland.errors import bad_input
 
 PER_DEGREE = 10**11
 PER_UNIT = 10**6
 _Function = Callable[[np.ndarray], np.ndarray]
+_SAME_PLACE = 1e-5  # of the Earth's radius: datum shifts
 _GAP = 1.5  # neighbours further apart than this many cells do not touch
 
 
@@ -70,7 +71,7 @@ def common_axes(
     own = source_axes(x, y, geographic)
     if same_crs(grid.crs, source_crs):
         return own, _target_axes(grid.x_edges, grid.y_edges, grid.x, grid.y, geographic)
-    if geographic == grid.is_geographic:
+    if geographic == grid.is_geographic or is_rotated(source_crs):
         return None
     projected = source_crs if not geographic else grid.crs
     bounds = grid.bounds if geographic else (x.min(), y.min(), x.max(), y.max())
@@ -122,12 +123,23 @@ def lattice(values: np.ndarray, geographic: bool) -> np.ndarray:
 def same_crs(first: str, second: str) -> bool:
     """Whether two CRS have the same axes; plain geographic CRS on any datum count as one.
 
-    Datum shifts are tens of metres at most and the fields here are not sharper than that.
+    Datum shifts are tens of metres at most and the fields here are not sharper than that. Rotated
+    poles are the same where they have the same places, however they are written.
     """
     a, b = parsed(first), parsed(second)
-    if a.is_geographic and b.is_geographic:
+    if not (a.is_geographic and b.is_geographic):
+        return a.equals(b, ignore_axis_order=True)
+    if not (is_rotated(first) or is_rotated(second)):
         return True
-    return a.equals(b, ignore_axis_order=True)
+    lon, lat = (v.ravel() for v in np.meshgrid([-90.0, 0.0, 60.0], [-40.0, 0.0, 50.0]))
+    places = [
+        unit_vectors(*(np.asarray(v) for v in transform))
+        for transform in (
+            pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
+            for crs in (first, second)
+        )
+    ]
+    return bool(np.abs(places[0] - places[1]).max() < _SAME_PLACE)
 
 
 def x_axis(x: np.ndarray, geographic: bool) -> Axis:

@@ -66,7 +66,7 @@ def canonicalise(ds: xr.Dataset, source: Source, variables: Mapping[str, Variabl
     if places.is_curvilinear:
         return _curvilinear(result, ds, places)
     x, y = (ds[name].values.astype(np.float64) for name in (places.x, places.y))
-    return _north_up(result.assign_coords(y=y, x=x), source)
+    return _north_up(result.assign_coords(y=y, x=x), source, places.crs)
 
 
 def plan_of(ds: xr.Dataset, source: Source, places: Layout | None) -> TimePlan | None:
@@ -206,10 +206,10 @@ def _curvilinear(result: xr.Dataset, ds: xr.Dataset, places: Layout) -> xr.Datas
     return result.assign_coords(fields)
 
 
-def _north_up(ds: xr.Dataset, source: Source) -> xr.Dataset:
+def _north_up(ds: xr.Dataset, source: Source, crs: str) -> xr.Dataset:
     y, x = ds["y"].values, ds["x"].values
     where = f'source "{source.name}", {source.files[0]}'
-    if is_geographic_crs(source.crs):
+    if is_geographic_crs(crs):
         x = np.asarray(wrap_longitude(x), dtype=np.float64)
     order = np.argsort(x, kind="stable")
     if (np.diff(x[order]) <= 0).any():
@@ -228,4 +228,4 @@ def _north_up(ds: xr.Dataset, source: Source) -> xr.Dataset:
         ds = ds.isel(x=order)
     if y.size > 1 and steps[0] > 0:
         ds = ds.isel(y=slice(None, None, -1))
-    return ds.assign_coords(spatial_ref=xr.Variable((), 0, spatial_ref_attrs(source.crs)))
+    return ds.assign_coords(spatial_ref=xr.Variable((), 0, spatial_ref_attrs(crs)))

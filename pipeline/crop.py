@@ -6,6 +6,8 @@ centres; a crop from which it would find others is widened.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import xarray as xr
 
@@ -23,22 +25,30 @@ _SLIVER = 1e-9  # of a cell: a window that reaches no farther into it does not n
 _CONTEXT = (1, 2)  # cells beyond those needed that tell these their edges; two across uneven steps
 
 
-def cropped(ds: xr.Dataset, source: Source, window: Window, margin: float | None) -> xr.Dataset:
+def cropped(
+    ds: xr.Dataset,
+    source: Source,
+    window: Window | Callable[[str], Window],
+    margin: float | None,
+) -> xr.Dataset:
     """The cells that overlap the window, `margin` cells more (of a table degrees) and context.
 
-    All longitudes where that crosses the file's seam, two rows or columns where nothing overlaps.
+    The window may be a function of the CRS in which the source has its places. All longitudes
+    where it crosses the file's seam, two rows or columns where nothing overlaps.
     """
-    if source.is_table:
+    places = None if source.is_table else layout(ds, source)
+    if callable(window):
+        window = window("EPSG:4326" if places is None else places.crs)
+    if places is None:
         reach = margin or 0.0
         inside = _inside(ds["lon"].values, ds["lat"].values, window, (reach, reach))
         return ds.isel(cell=np.flatnonzero(inside))
     if margin is None:
         margin = MARGIN if source.method in ("bilinear", "nearest") else 0.0
-    places = layout(ds, source)
     if places.is_curvilinear:
         return _curvilinear(ds, places, window, margin)
     x, y = (ds[name].values.astype(np.float64) for name in (places.x, places.y))
-    geographic = is_geographic_crs(source.crs)
+    geographic = is_geographic_crs(places.crs)
     west, south, east, north = window
     try:
         rows = _range(y, (-north, -south), geographic, False, int(np.ceil(margin)))

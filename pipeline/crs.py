@@ -22,10 +22,22 @@ def wrap_longitude(lon: Any) -> np.ndarray:
     return np.where((lon >= -180) & (lon < 180), lon, np.mod(lon + 180, 360) - 180)
 
 
+def unit_vectors(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
+    """Points on the unit sphere; dims (..., 3)."""
+    lon, lat = np.deg2rad(lon), np.deg2rad(lat)
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+
+
 @lru_cache
 def parsed(crs: str) -> pyproj.CRS:
     """The CRS of a text, parsed once: PROJ takes a millisecond for each."""
     return pyproj.CRS.from_user_input(crs)
+
+
+@lru_cache
+def is_rotated(crs: str) -> bool:
+    """Whether the degrees of a CRS are not true latitudes and longitudes (a rotated pole)."""
+    return bool(parsed(crs).is_geographic and parsed(crs).is_derived)
 
 
 def spatial_ref_attrs(crs: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from functools import cached_property
 import numpy as np
 from scipy.spatial import cKDTree
 
+from pipeline.crs import unit_vectors
+
 _MOVES, _NEWTON = 8, 4
 
 
@@ -118,9 +120,3 @@ def _solve(first: np.ndarray, second: np.ndarray, aim: np.ndarray) -> tuple[np.n
             (aim[:, 0] * second[:, 1] - aim[:, 1] * second[:, 0]) / determinant,
             (first[:, 0] * aim[:, 1] - first[:, 1] * aim[:, 0]) / determinant,
         )
-
-
-def unit_vectors(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
-    """Points on the unit sphere; dims (..., 3)."""
-    lon, lat = np.deg2rad(lon), np.deg2rad(lat)
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)

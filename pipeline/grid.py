@@ -19,7 +19,7 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
-from pipeline.crs import EARTH_RADIUS, parsed, spatial_ref_attrs, wrap_longitude
+from pipeline.crs import EARTH_RADIUS, is_rotated, parsed, spatial_ref_attrs, wrap_longitude
 from stefaland.errors import Faults, bad_input
 
 _SNAP = 1e-6  # of a cell: how far given bounds may lie from a whole number of cells
@@ -50,6 +50,12 @@ class TargetGrid:
             pyproj.CRS.from_user_input(self.crs)
         except pyproj.exceptions.CRSError:
             faults.add(where, f"crs {self.crs!r}", "a CRS that PROJ knows, such as EPSG:4326")
+        else:
+            if is_rotated(self.crs):
+                faults.add(
+                    where, "degrees about a rotated pole", "true degrees or a projection",
+                    "Choose a grid over the same region.",
+                )  # fmt: skip
         if not (self.dx > 0 and self.dy > 0):
             faults.add(where, f"cell size {self.dx} x {self.dy}", "positive sizes, rows north-up")
         if min(self.shape) < 1:

@@ -14,6 +14,7 @@ import pyproj
 import xarray as xr
 
 from pipeline.catalog import Source
+from pipeline.crs import declared_crs, is_rotated
 from stefaland.errors import bad_input
 
 USUAL = {
@@ -26,6 +27,7 @@ STANDARD = {
     "x": ("longitude", "projection_x_coordinate", "grid_longitude"),
     "time": ("time",),
 }
+ROTATED = ("rlat", "rlon")
 CURVILINEAR = {"lat": ("latitude", "degrees_north"), "lon": ("longitude", "degrees_east")}
 
 
@@ -38,6 +40,8 @@ class Layout:
     time: str | None
     lat: str | None = None
     lon: str | None = None
+    crs: str = "EPSG:4326"
+    """Of the 1-D axes, or that of `lat` and `lon`."""
 
     @property
     def is_curvilinear(self) -> bool:
@@ -48,6 +52,8 @@ class Layout:
 def layout(ds: xr.Dataset, source: Source) -> Layout:
     """The axes as the entry names them, else by CF attributes, else by usual names.
 
+    Degrees about a rotated pole are never true ones: 2-D latitudes and longitudes count where there
+    are any and the entry's `crs` is no rotated one, else the file's grid mapping.
     `InputError` where an axis cannot be found or has no coordinates.
     """
     dims = list(dict.fromkeys(dim for da in ds.data_vars.values() for dim in map(str, da.dims)))
@@ -62,7 +68,8 @@ def layout(ds: xr.Dataset, source: Source) -> Layout:
         )  # fmt: skip
     lat, lon = (_field(ds, getattr(source, name), name, {y, x}) for name in ("lat", "lon"))
     one_dimensional = all(name in ds.coords and ds[name].ndim == 1 for name in (y, x))
-    if lat and lon and (source.lat or not one_dimensional):
+    rotated = _rotated(ds, source, y, x) and not is_rotated(source.crs)
+    if lat and lon and (source.lat or not one_dimensional or rotated):
         return Layout(y, x, time, lat, lon)
     if not one_dimensional:
         absent = y if y not in ds.coords or ds[y].ndim != 1 else x
@@ -70,7 +77,34 @@ def layout(ds: xr.Dataset, source: Source) -> Layout:
             where, f'no coordinate "{absent}" and no 2-D latitudes and longitudes',
             "the places of the cells", "Name them in the entry: `lat: …, lon: …`.",
         )  # fmt: skip
-    return Layout(y, x, time)
+    crs = _rotated_crs(ds, where, y, x) if rotated else source.crs
+    return Layout(y, x, time, crs=crs)
+
+
+def _rotated(ds: xr.Dataset, source: Source, y: str, x: str) -> bool:
+    """Whether the file's axes are degrees about a rotated pole, by their names or the mapping."""
+    if source.mistrusts("crs") or not is_geographic_crs(source.crs):
+        return False
+    for name in (y, x):
+        attrs = ds[name].attrs if name in ds.coords else {}
+        standard = attrs.get("standard_name", "grid_latitude" if name in ROTATED else "")
+        if standard in ("grid_latitude", "grid_longitude"):
+            return True
+    declared = declared_crs(ds)
+    return declared is not None and is_rotated(declared.to_wkt())
+
+
+def _rotated_crs(ds: xr.Dataset, where: str, y: str, x: str) -> str:
+    """The CRS of the file's grid mapping; `InputError` where that has no rotated pole."""
+    declared = declared_crs(ds)
+    if declared is None or not is_rotated(declared.to_wkt()):
+        raise bad_input(
+            f"{where}: {y}, {x}", "degrees about a rotated pole, and no grid mapping that says it",
+            "2-D true latitudes and longitudes, or the CRS",
+            "Name the CRS in the entry (`crs:`, as WKT) or the fields (`lat: …, lon: …`); if these"
+            " are true degrees, say `wrong_in_file: [crs]`.",
+        )  # fmt: skip
+    return declared.to_wkt()
 
 
 def _axis(ds: xr.Dataset, source: Source, axis: str, dims: list[str]) -> str | None:

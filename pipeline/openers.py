@@ -211,7 +211,12 @@ def _chosen(ds: xr.Dataset, source: Source, path: Path) -> xr.Dataset:
             )  # fmt: skip
     faults.raise_if_any()
     named = (source.lat, source.lon, source.dims.get("time"))
-    places = {str(name) for name in named if name in ds.variables}
+    places = {str(n) for n in named if n in ds.variables}
+    places |= {
+        str(n)
+        for n in ds.variables
+        if ds[n].ndim == 2 and ds[n].attrs.get("standard_name") in ("latitude", "longitude")
+    }
     mappings = {str(ds[n].attrs.get("grid_mapping", "")).split(":")[0] for n in names}
     kept = places | {name for name in mappings if name in ds.variables}
     chosen = ds.set_coords(sorted(kept))[names]

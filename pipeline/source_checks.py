@@ -15,6 +15,7 @@ import pyproj
 import xarray as xr
 from xarray.core import indexing
 
+from pipeline.axes import same_crs
 from pipeline.canonical import decoding_of, in_order, plan_of
 from pipeline.catalog import Source, Variable
 from pipeline.crs import declared_crs
@@ -40,6 +41,8 @@ class SourceInfo:
     resolution: tuple[float, float]
     bytes: int
     times: tuple[np.datetime64, np.datetime64] | None = None
+    crs: str = "EPSG:4326"
+    """Of the bounds."""
 
 
 def check_opened(
@@ -75,11 +78,10 @@ def _check_crs(
         return
     cure = "Correct `crs`, or say `wrong_in_file: [crs]` where the file is wrong."
     found = _crs_of(ds, source)
-    expected = pyproj.CRS.from_user_input(source.crs)
     if found is not None:
-        same = found.equals(expected, ignore_axis_order=True)
+        same = found.equals(pyproj.CRS.from_user_input(places.crs), ignore_axis_order=True)
         # Grid mappings of plain latitudes and longitudes rarely name a datum.
-        same |= found.is_geographic and expected.is_geographic and source.driver != "raster"
+        same |= source.driver != "raster" and same_crs(found.to_wkt(), places.crs)
         if not same:
             faults.add(f"{where}: crs", found.to_string()[:100], source.crs, cure)
     elif source.driver == "raster":
@@ -256,7 +258,7 @@ def _info(
     x, y = (ds[name].values.astype(float) for name in (places.x, places.y))
     dx, dy = cell_size(x), cell_size(y)
     west, east = float(x.min()) - dx / 2, float(x.max()) + dx / 2
-    if is_geographic_crs(source.crs) and east - west > 359.0:
+    if is_geographic_crs(places.crs) and east - west > 359.0:
         west, east = -180.0, 180.0
     limits = (west, float(y.min()) - dy / 2, east, float(y.max()) + dy / 2)
-    return SourceInfo(source.name, (y.size, x.size), limits, (dx, dy), size, times)
+    return SourceInfo(source.name, (y.size, x.size), limits, (dx, dy), size, times, places.crs)

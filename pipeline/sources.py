@@ -6,37 +6,49 @@ one opener per driver, `source_checks` compares what they open with the entry.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import pyproj
 import xarray as xr
 
+from pipeline.axes import same_crs
 from pipeline.catalog import Source, Variable, read_variables
 from pipeline.classic_netcdf import missing_bytes
 from pipeline.crop import Window, cropped
-from pipeline.layout import layout
+from pipeline.curvilinear import Locator
+from pipeline.layout import is_geographic_crs, layout
 from pipeline.openers import INSTALL, OPENERS
 from pipeline.source_checks import SourceInfo, check_opened
 from pipeline.tidy import tidied
 from stefaland.errors import Faults, InputError, few, nearest_name
 
-__all__ = ["SourceInfo", "Window", "check_files", "check_source", "open_source",
-           "source_coordinates"]  # fmt: skip
+__all__ = [
+    "SourceInfo",
+    "Window",
+    "check_files",
+    "check_source",
+    "nearest_cells",
+    "open_source",
+]  # fmt: skip
 
 MOST_TOLD = 12
 """Missing files that are told one by one: a year of months."""
 
 
 def open_source(
-    source: Source, window: Window | None = None, margin: float | None = None
+    source: Source,
+    window: Window | Callable[[str], Window] | None = None,
+    margin: float | None = None,
 ) -> xr.Dataset:
     """The source's variables under their file names, lazy where the format allows.
 
-    Dims as in the file; npz has (time, y, x), a table (time, cell). A `window` crops to the cells
-    that overlap it and `margin` cells more (by default what the source's method looks at; degrees
-    for a table), to all longitudes where that crosses the file's seam. Raises `InputError` for
-    missing files and variables.
+    Dims as in the file; npz has (time, y, x), a table (time, cell). A `window`, or a function that
+    gives it for the CRS in which the source has its places, crops to the cells that overlap it and
+    `margin` cells more (by default what the source's method looks at; degrees for a table), to all
+    longitudes where that crosses the file's seam. Raises `InputError` for missing files and
+    variables.
     """
     faults = Faults()
     check_files(source, faults)
@@ -104,8 +116,24 @@ def check_source(
         return None
 
 
-def source_coordinates(source: Source) -> tuple[np.ndarray, np.ndarray]:
-    """(x, y) of the source's cells as found, float64; 1-D."""
+def nearest_cells(source: Source, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
+    """Which of the source's cells (counted row by row) is nearest to each place; dims (place,)."""
     ds = open_source(source)
     places = layout(ds, source)
-    return ds[places.x].values.astype(np.float64), ds[places.y].values.astype(np.float64)
+    if places.is_curvilinear:
+        fields = (ds[str(name)].transpose(places.y, places.x) for name in (places.lon, places.lat))
+        col, row = Locator(*(field.values.astype(np.float64) for field in fields)).locate(lon, lat)
+        rows, cols = ds.sizes[places.y], ds.sizes[places.x]
+        row, col = (
+            np.clip(np.rint(np.nan_to_num(v)), 0, size - 1).astype(int)
+            for v, size in ((row, rows), (col, cols))
+        )
+        return row * cols + col
+    if not same_crs("EPSG:4326", places.crs):
+        to_source = pyproj.Transformer.from_crs("EPSG:4326", places.crs, always_xy=True)
+        lon, lat = (np.asarray(v) for v in to_source.transform(lon, lat))
+    x, y = (ds[name].values.astype(np.float64) for name in (places.x, places.y))
+    across = lon[:, None] - x
+    if is_geographic_crs(places.crs):
+        across = (across + 180.0) % 360.0 - 180.0
+    return np.abs(lat[:, None] - y).argmin(1) * x.size + np.abs(across).argmin(1)

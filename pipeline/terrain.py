@@ -10,7 +10,7 @@ import numpy as np
 import pyproj
 import xarray as xr
 
-from pipeline.crs import crs_of
+from pipeline.crs import crs_of, is_rotated
 from stefaland.errors import bad_input
 
 _A, _E2 = 6378137.0, 0.0066943799901413165  # WGS 84: semi-major axis (m), eccentricity squared
@@ -119,11 +119,13 @@ def _derivatives(
 def _convergence(da: xr.DataArray) -> np.ndarray | float:
     """Direction of true north on the grid, radians clockwise from grid north; dims (y, x)."""
     crs = crs_of(da)
-    if pyproj.CRS.from_user_input(crs).is_geographic:
+    geographic = pyproj.CRS.from_user_input(crs).is_geographic
+    if geographic and not is_rotated(crs):
         return 0.0
     x, y = np.meshgrid(da["x"].values.astype(float), da["y"].values.astype(float))
     to_lonlat = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     lon, lat = to_lonlat.transform(x, y)
     step = np.where(np.asarray(lat) > 0, -1e-4, 1e-4)  # away from the pole
     x1, y1 = to_lonlat.transform(lon, lat + step, direction="INVERSE")
-    return np.arctan2((x1 - x) * np.sign(step), (y1 - y) * np.sign(step))
+    east = (x1 - x) * (np.cos(np.deg2rad(y)) if geographic else 1.0)
+    return np.arctan2(east * np.sign(step), (y1 - y) * np.sign(step))

@@ -30,7 +30,7 @@ def tidied(ds: xr.Dataset, source: Source) -> xr.Dataset:
     ds = _trimmed(ds, source, (places.y, places.x))
     if places.is_curvilinear:
         return ds
-    if is_geographic_crs(source.crs):
+    if is_geographic_crs(places.crs):
         kept = _first_turn(ds[places.x].values.astype(np.float64))
         if kept < ds.sizes[places.x]:
             ds = ds.isel({places.x: slice(0, kept)})

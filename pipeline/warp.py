@@ -17,8 +17,8 @@ import pyproj
 import xarray as xr
 
 from pipeline.axes import PER_DEGREE, PER_UNIT, Axis, source_axes
-from pipeline.crs import EARTH_RADIUS, crs_of
-from pipeline.curvilinear import Locator, unit_vectors
+from pipeline.crs import EARTH_RADIUS, crs_of, unit_vectors
+from pipeline.curvilinear import Locator
 from pipeline.engine import Sparse, Window
 from pipeline.grid import TargetGrid
 from pipeline.weights import point_weights

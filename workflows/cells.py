@@ -18,7 +18,7 @@ from pipeline.catalog import Source
 from pipeline.cells import any_valid, by_shard, read_cells
 from pipeline.provenance import fingerprint
 from pipeline.regions import region_labels
-from pipeline.sources import source_coordinates
+from pipeline.sources import nearest_cells
 from pipeline.store import open_cube
 from stefaland.dataset import CellData, interleaved
 from stefaland.errors import Faults, bad_input, nearest_name
@@ -135,10 +135,7 @@ def _source_cell(run: Run, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
         for name in run.config.inputs.sources
         if run.config.inputs.target in run.catalog[name].variables
     )
-    x, y = source_coordinates(source)
-    column = np.abs((lon[:, None] - x + 180.0) % 360.0 - 180.0).argmin(1)
-    row = np.abs(lat[:, None] - y).argmin(1)
-    return row * x.size + column
+    return nearest_cells(source, lon, lat)
 
 
 def labelled(run: Run, table: xr.Dataset) -> xr.Dataset:

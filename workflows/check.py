@@ -79,7 +79,7 @@ def _sources(run: Run, faults: Faults) -> None:
             continue
         info = check_source(source, faults)
         for cube, grid in grids.items():
-            if info is not None and source.driver != "vector" and not _overlaps(grid, info, source):
+            if info is not None and source.driver != "vector" and not _overlaps(grid, info):
                 faults.add(
                     f'cube "{cube}", source "{name}"',
                     f"a grid of {_degrees(grid.bounds)} outside the source's"
@@ -89,8 +89,8 @@ def _sources(run: Run, faults: Faults) -> None:
                 )
 
 
-def _overlaps(grid: TargetGrid, info: SourceInfo, source: Any) -> bool:
-    west, south, east, north = source_window(grid, source.crs)
+def _overlaps(grid: TargetGrid, info: SourceInfo) -> bool:
+    west, south, east, north = source_window(grid, info.crs)
     if north <= info.bounds[1] or south >= info.bounds[3]:
         return False
     turns = (-360.0, 0.0, 360.0) if info.bounds[2] - info.bounds[0] <= 360.0 else (0.0,)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from functools import partial
 from pathlib import Path
 
 from rich.table import Table
@@ -76,7 +77,7 @@ def window_bytes(task: RegridTask, template: CubeTemplate) -> int:
     grid = task.grid.window(tile.rows, tile.cols)
     sizes = []
     for source in task.sources:
-        ds = open_source(source, source_window(grid, source.crs))
+        ds = open_source(source, partial(source_window, grid))
         sizes.append(sum(4 * ds[entry.name].size for entry in source.variables.values()))
     return max(sizes, default=0)
 

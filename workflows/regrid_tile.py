@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,10 @@ class RegridTask:
 
 def canonical_source(task: RegridTask, source: Source, grid: TargetGrid) -> xr.Dataset:
     """What of a source `grid` needs, in canonical form."""
-    window = source_window(grid, source.crs)
     # Slopes at the edge of a tile need the elevation beyond it.
     margin = TERRAIN_MARGIN if source.name == task.terrain_from else None
-    return canonicalise(open_source(source, window, margin), source, task.variables)
+    ds = open_source(source, partial(source_window, grid), margin)
+    return canonicalise(ds, source, task.variables)
 
 
 def regrid_canonical(
