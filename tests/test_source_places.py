@@ -1,4 +1,4 @@
-"""Sources about a rotated pole (CORDEX, COSMO): their degrees are never taken as true ones."""
+"""Sources whose axes are no true degrees: rotated poles (CORDEX, COSMO), fields, projections."""
 
 from __future__ import annotations
 
@@ -147,3 +147,26 @@ def test_places_find_their_cell(tmp_path: Path, drop: tuple[str, ...]) -> None:
         lon, lat = ds["lon"].values.ravel(), ds["lat"].values.ravel()
     source = entry(cordex(tmp_path / "b.nc", drop))
     np.testing.assert_array_equal(nearest_cells(source, lon + 0.05, lat), np.arange(lon.size))
+
+
+def test_fields_are_in_degrees_whatever_crs_the_entry_names(tmp_path: Path) -> None:
+    """A window in metres would crop 2-D latitudes and longitudes to nothing."""
+    lon, lat = ALBERS.lonlat()
+    dims = ("south_north", "west_east")
+    xr.Dataset(
+        {"v": (dims, lat, {"units": "degree", "coordinates": "XLAT XLONG"})},
+        {"XLAT": (dims, lat, {"units": "degrees_north"}),
+         "XLONG": (dims, lon, {"units": "degrees_east"})},
+    ).to_netcdf(tmp_path / "wrf.nc")  # fmt: skip
+    source = entry(tmp_path / "wrf.nc", crs="EPSG:3035", method="bilinear")
+    target = grid(11, 49, 15, 51, 1)
+    np.testing.assert_allclose(onto(source, target), target.lonlat()[1], atol=0.03)
+
+
+def test_places_find_their_cell_on_a_projection(tmp_path: Path) -> None:
+    coords = {name: c for name, c in ALBERS.coords().items() if name != "spatial_ref"}
+    ds = xr.Dataset({"v": (("y", "x"), np.zeros(ALBERS.shape), {"units": "degree"})}, coords)
+    ds.to_netcdf(tmp_path / "a.nc")
+    source = entry(tmp_path / "a.nc", crs="EPSG:3035")
+    lon, lat = (v.ravel() for v in ALBERS.lonlat())
+    np.testing.assert_array_equal(nearest_cells(source, lon + 0.1, lat), np.arange(lon.size))
