@@ -11,6 +11,7 @@ import xarray as xr
 from pipeline.crs import crs_of
 from pipeline.grid import TargetGrid
 from pipeline.spacing import edge_and_step
+from pipeline.tidy import unit_factor
 from stefaland.errors import bad_input
 
 _AXES = {"lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}
@@ -26,12 +27,12 @@ def of_dataset(ds: xr.Dataset | xr.DataArray, name: str) -> TargetGrid:
                 f"1-D coordinates of rows and columns, and none for {axis}",
                 "Name them y and x, or lat and lon, or describe the grid by bounds.",
             )  # fmt: skip
-    west, _, dx = _extent(ds["x"].values, f"{name}: x")
+    crs = crs_of(ds)
+    (west, _, dx), (first, last, dy) = (_extent(ds[a], f"{name}: {a}", crs) for a in ("x", "y"))
     if dx < 0:
         raise bad_input(f"{name}: x", "descending values", "x ascending, west to east")
-    first, last, dy = _extent(ds["y"].values, f"{name}: y")
     shape = (ds.sizes["y"], ds.sizes["x"])
-    return TargetGrid(name, crs_of(ds), west, max(first, last), dx, abs(dy), shape)
+    return TargetGrid(name, crs, west, max(first, last), dx, abs(dy), shape)
 
 
 def of_file(path: Path, name: str) -> TargetGrid:
@@ -73,13 +74,14 @@ def _unreadable(path: Path, error: Exception) -> Exception:
     return bad_input(str(path), f"a file that cannot be read ({reason})", _EXPECTED)
 
 
-def _extent(values: np.ndarray, where: str) -> tuple[float, float, float]:
-    """First edge, last edge and step of regular centres, in their own order."""
-    found = edge_and_step(values)
+def _extent(da: xr.DataArray, where: str, crs: str) -> tuple[float, float, float]:
+    """First edge, last edge and step of regular centres in their own order, units of the CRS."""
+    factor = unit_factor(da.attrs.get("units"), crs)
+    found = edge_and_step(da.values)
     if found is not None:
         edge, each = found
-        return float(edge), float(edge + each * values.size), float(each)
-    values = values.astype(float)
+        return float(edge) * factor, float(edge + each * da.size) * factor, float(each) * factor
+    values = da.values.astype(float) * factor
     if values.size < 2:
         raise bad_input(where, f"{values.size} value", "at least two, to know the cell size")
     step = (values[-1] - values[0]) / (values.size - 1)

@@ -10,19 +10,23 @@ import numpy as np
 import xarray as xr
 
 from pipeline.catalog import Source
+from pipeline.crs import parsed
 from pipeline.layout import is_geographic_crs, layout
 from pipeline.spacing import sharpened
+from pipeline.units import linear_conversion
 from stefaland.errors import bad_input
 
 _SAME = 1e-3  # of a column: how near the meridian a turn away is the same one
 
+_SAME_UNIT = 1e-4
 _DEGREES = 540.0  # no longitude is beyond
 
 
 def tidied(ds: xr.Dataset, source: Source) -> xr.Dataset:
     """The source cut by `trim`, columns that repeat the first dropped, lazy as it was.
 
-    Regular coordinates of single precision become exactly regular (`sharpened`).
+    Regular coordinates of single precision become exactly regular (`sharpened`), kilometres the
+    units of the CRS.
     """
     if source.is_table:
         return ds
@@ -36,11 +40,24 @@ def tidied(ds: xr.Dataset, source: Source) -> xr.Dataset:
             ds = ds.isel({places.x: slice(0, kept)})
     for name in (places.y, places.x):
         found = ds[name].values
-        if found.dtype.kind == "f":
-            sharp = sharpened(found)
+        if found.dtype.kind in "iuf":
+            sharp = sharpened(found) * unit_factor(ds[name].attrs.get("units"), places.crs)
             if not np.array_equal(sharp, found, equal_nan=True):
                 ds = ds.assign_coords({name: (name, sharp, ds[name].attrs)})
     return ds
+
+
+def unit_factor(units: object, crs: str) -> float:
+    """What coordinates in `units` (kilometres) are times for the units of a projected CRS."""
+    if not units or is_geographic_crs(crs):
+        return 1.0
+    try:
+        metres, _ = linear_conversion(str(units), "m")
+    except ValueError:
+        return 1.0
+    factor = metres / parsed(crs).axis_info[0].unit_conversion_factor
+    # Metres and feet of survey and international standard go by one name.
+    return 1.0 if abs(factor - 1) < _SAME_UNIT else factor
 
 
 def _trimmed(ds: xr.Dataset, source: Source, dims: tuple[str, str]) -> xr.Dataset:

@@ -170,3 +170,21 @@ def test_places_find_their_cell_on_a_projection(tmp_path: Path) -> None:
     source = entry(tmp_path / "a.nc", crs="EPSG:3035")
     lon, lat = (v.ravel() for v in ALBERS.lonlat())
     np.testing.assert_array_equal(nearest_cells(source, lon + 0.1, lat), np.arange(lon.size))
+
+
+@pytest.mark.parametrize(("units", "per_metre"), [("km", 1e-3), ("m", 1.0), ("metre", 1.0)])
+@pytest.mark.parametrize("dtype", ["f8", "i4"])
+def test_coordinates_have_the_units_they_declare(
+    tmp_path: Path, units: str, per_metre: float, dtype: str
+) -> None:
+    attrs = {"units": units}
+    axes = {a: (a, (getattr(ALBERS, a) * per_metre).astype(dtype), attrs) for a in ("y", "x")}
+    lat = ALBERS.lonlat()[1]
+    ds = xr.Dataset({"v": (("y", "x"), lat, {"units": "degree", "grid_mapping": "m"})}, axes)
+    ds.assign(m=((), 0, {"crs_wkt": pyproj.CRS("EPSG:3035").to_wkt()})).to_netcdf(tmp_path / "a.nc")
+    source = entry(tmp_path / "a.nc", crs="EPSG:3035")
+    assert not checked(source)[1]
+    np.testing.assert_allclose(onto(source, ALBERS), lat, rtol=1e-6)
+    like = TargetGrid.like(tmp_path / "a.nc", "a")
+    np.testing.assert_allclose(like.bounds, ALBERS.bounds)
+    assert like.crs == "EPSG:3035"
