@@ -48,6 +48,18 @@ def test_catalogs_are_listed_shown_and_checked(
     assert "16 sources agree" in capsys.readouterr().out
 
 
+def test_a_fault_of_the_catalog_is_told_once(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "bad.yml").write_text(
+        "a: {uri: x.nc, driver: netcdf, variables: {rain: {name: v}}, crs: EPSG:99999}\n"
+    )
+    settings = [f"catalogs=[{tmp_path}/bad.yml]", f"roots.runs={tmp_path}"]
+    assert run("check", "quickstart", "--set", settings[0], "--set", settings[1]) == 2
+    text = capsys.readouterr().err
+    assert text.count("a CRS that PROJ knows") == 1
+
+
 def test_a_wrong_part_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("regrid", "quickstart", "--part", "3/2") == 2
     assert "1 <= i <= n" in capsys.readouterr().err

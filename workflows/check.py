@@ -68,9 +68,10 @@ def _sources(run: Run, faults: Faults) -> None:
         names[run.config.inputs.target_sites] = None
     if run.config.folds.regions.source:
         names[run.config.folds.regions.source] = None
+    catalog = run.catalog  # its own faults once, not for every source
     for name in names:
         try:
-            source = run.catalog[str(name)]
+            source = catalog[str(name)]
         except InputError as error:
             faults.faults += error.faults
             continue
