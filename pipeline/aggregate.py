@@ -1,8 +1,8 @@
 """Means over months, seasons and years, climatologies, anomalies and percentiles of a time series.
 
-Upstream: predictions. Downstream: `mosaic` applies one tile by tile. NaN-aware; a period in which
-too little of the time is valid (less than half, unless told) is NaN, so that one value never stands
-for a year.
+Upstream: predictions. Downstream: `mosaic` applies one tile by tile. NaN-aware; a period of which
+too little is valid (less than half of its days, unless told) is NaN, whether the days are missing
+or the series does not have them, so that one value never stands for a year.
 """
 
 from __future__ import annotations
@@ -13,16 +13,21 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
+from pipeline.periods import (
+    PERIODS,
+    Grouping,
+    grouping,
+    interval_text,
+    step_days,
+    time_coverage,
+    without_gaps,
+)
 from stefaland.errors import bad_input, nearest_name
 
 AGGREGATES = ("none", "monthly", "seasonal", "annual", "mean", "climatology", "anomaly")
 """Names that `aggregate` takes, besides percentiles such as `p10` or `p10,p50,p90`."""
-
-PERIODS = {"monthly": "month", "seasonal": "season", "annual": "year"}
-"""What the time axis of an aggregate says in its attribute `period`."""
 
 MIN_VALID_SHARE = 0.5
 
@@ -34,6 +39,7 @@ _NAMES = {
     "climatology": "mean of each calendar month",
     "anomaly": "departure from the mean of its calendar month",
 }
+_BY_PERIOD = ("monthly", "seasonal", "annual", "climatology", "anomaly")
 _CF_PERCENTILES = {0: "minimum", 50: "median", 100: "maximum"}
 
 
@@ -81,6 +87,8 @@ def aggregate_attrs(attrs: Mapping[str, Any], how: str) -> dict[str, Any]:
     if how == "anomaly":
         return {k: v for k, v in kept.items() if k not in ("standard_name", "valid_range")}
     method = "mean" if not percents else _CF_PERCENTILES.get(percents[0])
+    if how == "climatology":
+        method = "mean within years time: mean over years"  # CF 1.11, section 7.4
     if method and len(percents) < 2:
         kept["cell_methods"] = f"{kept.get('cell_methods', '')} time: {method}".strip()
     return kept
@@ -95,83 +103,102 @@ def aggregate(da: xr.DataArray, how: str, min_valid_share: float = MIN_VALID_SHA
     MAM, JJA, SON; a December belongs to the next year's winter), dated by its first day;
     `climatology` is the mean of each calendar month over all years, `anomaly` what is left
     without it. Months are weighted by their days where the series is monthly. A series that is a
-    climatology itself (`climatology` on its time axis) is taken as a closed year. NaN where the
-    valid share of a period's time is below `min_valid_share`.
+    climatology itself (`climatology` on its time axis) is taken as a closed year.
+
+    NaN where the valid share of a period's full time is below `min_valid_share`. The full time of
+    "mean" and percentiles is from the first step to the last, that of a calendar month the whole of
+    every such month that the series touches. `aggregated_time` tells which periods are left out.
     """
     check_aggregate(how)
     if how == "none":
         return da
+    time = aggregated_time(da["time"], how, min_valid_share)
     weight = step_days(da["time"])
     if how == "mean":
-        return _finish(_mean(da.values, weight, min_valid_share), da, how)
+        least = min_valid_share * step_days(without_gaps(da["time"])).sum()
+        return _finish(_mean(da.values, weight, least), da, how, time)
     if how[0] == "p":
-        return _finish(_percentiles(da.values, _percents(how), min_valid_share), da, how)
-    labels = _labels(da["time"], "climatology" if how == "anomaly" else how)
-    groups = np.unique(labels)
+        steps = without_gaps(da["time"]).size
+        found = _percentiles(da.values, _percents(how), steps, min_valid_share)
+        return _finish(found, da, how, time)
+    groups = grouping(da["time"], "climatology" if how == "anomaly" else how)
+    kept = slice(None) if how == "anomaly" else _kept(groups, how, min_valid_share)
     means = np.stack(
-        [_mean(da.values[labels == g], weight[labels == g], min_valid_share) for g in groups]
+        [
+            _mean(da.values[groups.place == i], weight[groups.place == i], least)
+            for i, least in enumerate(min_valid_share * groups.whole)
+        ]
     )
     if how == "anomaly":
-        return _finish(da.values - means[np.searchsorted(groups, labels)], da, how)
-    return _finish(means, da, how)
+        return _finish(da.values - means[groups.place], da, how, time)
+    return _finish(means[kept], da, how, time)
 
 
-def aggregated_time(time: xr.DataArray, how: str) -> xr.DataArray | None:
-    """The time axis of the aggregate of a series on `time`; None for "mean" and percentiles."""
+def aggregated_time(
+    time: xr.DataArray, how: str, min_valid_share: float = MIN_VALID_SHARE
+) -> xr.DataArray | None:
+    """The time axis of the aggregate of a series on `time`; None for "mean" and percentiles.
+
+    Periods at either end of which the series has too few steps for any value are left out, and so
+    are calendar months. `InputError` where none is left.
+    """
     check_aggregate(how)
-    if how in ("none", "anomaly"):
+    if how == "none":
         return time
     if how == "mean" or how[0] == "p":
+        present, whole = step_days(time).sum(), step_days(without_gaps(time)).sum()
+        _check_enough(time, how, np.array([present]), np.array([whole]), min_valid_share)
         return None
-    values = np.unique(_labels(time, how))
+    groups = grouping(time, "climatology" if how == "anomaly" else how)
+    _check_enough(time, how, groups.present, groups.whole, min_valid_share)
+    if how == "anomaly":
+        return time
+    values = groups.first_days[_kept(groups, how, min_valid_share)]
     return xr.DataArray(values, dims="time", attrs=_time_attrs(time, how))
 
 
-def step_days(time: xr.DataArray) -> np.ndarray:
-    """Days that each time step stands for: its month's where steps are months, else the same."""
-    index = pd.DatetimeIndex(time.values)
-    monthly = index.size > 1 and bool((np.diff(index.year * 12 + index.month) == 1).all())
-    return np.asarray(index.days_in_month, float) if monthly else np.ones(index.size)
+def _kept(groups: Grouping, how: str, least: float) -> np.ndarray:
+    """Positions of the periods that are published: one between others stays, though missing."""
+    enough = np.flatnonzero(groups.present >= least * groups.whole)
+    return enough if how == "climatology" else np.arange(enough[0], enough[-1] + 1)
 
 
-def _labels(time: xr.DataArray, how: str) -> np.ndarray:
-    """The first day of the period that each step belongs to."""
-    index = pd.DatetimeIndex(time.values)
-    year, month = np.asarray(index.year), np.asarray(index.month)
-    if how == "climatology":
-        year = np.full_like(year, 2001)
-    elif how == "annual":
-        month = np.ones_like(month)
-    elif how == "seasonal":
-        closed = bool(time.attrs.get("climatology"))
-        winter = month % 12 // 3 == 0
-        # Winter is dated by its December, which lies in the year before; a climatology's too,
-        # so that the four seasons are in their usual order.
-        year = year - (winter & ((month != 12) | closed))
-        month = np.where(winter, 12, month // 3 * 3)
-    months = (year - 1970) * 12 + month - 1
-    return months.astype("datetime64[M]").astype("datetime64[ns]")
+def _check_enough(
+    time: xr.DataArray, how: str, present: np.ndarray, whole: np.ndarray, least: float
+) -> None:
+    if (present >= least * whole).any():
+        return
+    span, share = interval_text(*time_coverage(time)), (present / whole).max()
+    period = PERIODS.get(how, "calendar month") if how in _BY_PERIOD else "series without gaps"
+    raise bad_input(
+        f"aggregate {how}",
+        f"{time.size} time steps in {span}, which make {100 * share:.2g} % of a whole {period}",
+        f"at least {100 * least:g} %", "Predict a longer series, or lower `min_valid_share`.",
+    )  # fmt: skip
 
 
 def _time_attrs(time: xr.DataArray, how: str) -> dict[str, object]:
     attrs = {k: v for k, v in time.attrs.items() if k not in ("units", "calendar")}
     if how == "climatology":
-        return {**attrs, "climatology": True}
+        period = interval_text(*time_coverage(time))
+        return {**attrs, "climatology": "months", "climatology_period": period}
     return {**attrs, "period": PERIODS[how]} if how in PERIODS else attrs
 
 
 def _mean(values: np.ndarray, weight: np.ndarray, least: float) -> np.ndarray:
-    """Weighted mean over the first axis of what is valid; float32."""
+    """Weighted mean over the first axis of what is valid; NaN where less than `least`; float32."""
     valid = ~np.isnan(values)
     share = np.tensordot(weight, valid.astype(np.float64), axes=1)
     total = np.tensordot(weight, np.where(valid, values, 0).astype(np.float64), axes=1)
-    enough = share >= least * weight.sum()
+    enough = share >= least
     return np.where(enough, total / np.where(enough, share, 1), np.nan).astype(np.float32)
 
 
-def _percentiles(values: np.ndarray, percents: list[int], least: float) -> np.ndarray:
-    """Percentiles over the first axis; a leading axis of them where there are several."""
-    enough = (~np.isnan(values)).mean(axis=0) >= least
+def _percentiles(values: np.ndarray, percents: list[int], steps: int, least: float) -> np.ndarray:
+    """Percentiles over the first axis, NaN where fewer than `least` of the whole `steps` are valid;
+    a leading axis of them where there are several.
+    """
+    enough = (~np.isnan(values)).sum(axis=0) / steps >= least
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="All-NaN slice")
         found = np.nanpercentile(values, percents, axis=0)
@@ -179,10 +206,11 @@ def _percentiles(values: np.ndarray, percents: list[int], least: float) -> np.nd
     return kept if len(percents) > 1 else kept[0]
 
 
-def _finish(values: np.ndarray, da: xr.DataArray, how: str) -> xr.DataArray:
+def _finish(
+    values: np.ndarray, da: xr.DataArray, how: str, time: xr.DataArray | None
+) -> xr.DataArray:
     coords = {dim: da[dim] for dim in ("y", "x") if dim in da.coords}
     attrs = aggregate_attrs(da.attrs, how)
-    time = aggregated_time(da["time"], how)
     if bands := percentile_bands(how):
         coords["band"] = xr.DataArray(np.array(bands), dims="band")
         dims = ("band", "y", "x")

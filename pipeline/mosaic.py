@@ -108,7 +108,7 @@ def create_map(
     """Create the empty map store of a prediction cube; gives the task that fills it."""
     check_aggregate(aggregate)
     source = open_cube(prediction)
-    template = map_template(source, grid, aggregate, tile)
+    template = map_template(source, grid, aggregate, tile, min_valid_share)
     about = {"aggregate": aggregate, "min_valid_share": min_valid_share}
     create_cube(store, template, {**_root_attrs(source), **about, **(attrs or {})})
     # Decided once for the whole grid: tiles must not differ in method.
@@ -117,13 +117,18 @@ def create_map(
 
 
 def map_template(
-    source: xr.Dataset, grid: TargetGrid, aggregate: str = "none", tile: int | None = None
+    source: xr.Dataset,
+    grid: TargetGrid,
+    aggregate: str = "none",
+    tile: int | None = None,
+    min_valid_share: float = MIN_VALID_SHARE,
 ) -> CubeTemplate:
     """The template of a map store: the prediction's variables on `grid`, the aggregate's times.
 
     Sand, silt and clay have their texture class beside them.
     """
-    time = aggregated_time(source["time"], aggregate) if "time" in source.coords else None
+    axis = source["time"] if "time" in source.coords else None
+    time = None if axis is None else aggregated_time(axis, aggregate, min_valid_share)
     steps = source.sizes.get("time", 1)  # a tile's whole series is read before it is aggregated
     bands = percentile_bands(aggregate)
     variables = {}

@@ -31,12 +31,89 @@ def monthly() -> xr.DataArray:
     return xr.DataArray(values, dims=("time", "y", "x"), coords={"time": months()}, name="v")
 
 
-@pytest.mark.parametrize("how, rule", [("monthly", "MS"), ("annual", "YS"), ("seasonal", "QS-DEC")])
-def test_periods_are_those_of_pandas(how: str, rule: str) -> None:
+def series(first: str, last: str, freq: str = "D") -> xr.DataArray:
+    time = pd.date_range(first, last, freq=freq).values.astype("datetime64[ns]")
+    values = np.random.default_rng(1).normal(size=(time.size, 1, 1)).astype(np.float32)
+    return xr.DataArray(values, dims=("time", "y", "x"), coords={"time": time}, name="v")
+
+
+@pytest.mark.parametrize(
+    "how, rule, ends",
+    [
+        ("monthly", "MS", ("2000-11-01", "2002-03-01")),
+        ("annual", "YS", ("2001-01-01", "2001-01-01")),
+        ("seasonal", "QS-DEC", ("2000-12-01", "2001-12-01")),
+    ],
+)
+def test_periods_are_those_of_pandas(how: str, rule: str, ends: tuple[str, str]) -> None:
+    """But for those at the ends of which the series has less than half."""
     found = aggregate(daily(), how)
-    wanted = daily().astype(np.float64).resample(time=rule).mean()
+    wanted = daily().astype(np.float64).resample(time=rule).mean().sel(time=slice(*ends))
     np.testing.assert_array_equal(found["time"].values, wanted["time"].values)
     np.testing.assert_allclose(found.values, wanted.values, atol=1e-6)
+
+
+def test_one_day_stands_for_no_year_nor_season() -> None:
+    da = series("2000-12-31", "2002-01-01")
+    assert names_of_bands(aggregate(da, "annual")) == ["2001"]
+    assert names_of_bands(aggregate(da, "seasonal")) == [
+        "DJF 2001", "MAM 2001", "JJA 2001", "SON 2001",
+    ]  # fmt: skip
+    assert aggregate(da, "monthly").sizes["time"] == 12
+    assert names_of_bands(aggregate(da, "annual", 1 / 365)) == ["2001", "2002"]
+
+
+def test_a_month_too_short_has_no_climatology_and_no_anomaly() -> None:
+    da = series("2001-06-29", "2002-01-02")
+    found = aggregate(da, "climatology")
+    assert names_of_bands(found) == ["July", "August", "September", "October", "November",
+                                     "December"]  # fmt: skip
+    anomaly = aggregate(da, "anomaly")
+    assert anomaly.sizes["time"] == da.sizes["time"]
+    kept = np.isfinite(anomaly.values[:, 0, 0])
+    np.testing.assert_array_equal(kept, [7 <= m <= 12 for m in da["time.month"].values])
+
+
+@pytest.mark.parametrize("how", ["monthly", "climatology", "mean", "p50"])
+def test_days_that_are_absent_count_like_missing_ones(how: str) -> None:
+    da = series("2001-01-01", "2001-03-31")
+    missing = da.where(~((da["time.month"] == 2) & (da["time.day"] > 13)))
+    absent = missing.dropna("time")
+    for share in (0.4, 0.5, 0.8):
+        wanted = aggregate(missing, how, share)
+        found = aggregate(absent, how, share)
+        if how == "climatology" and share > 0.46:
+            wanted = wanted.dropna("time")
+        np.testing.assert_array_equal(found.values, wanted.values)
+
+
+@pytest.mark.parametrize(
+    "first, last, freq, years",
+    [
+        ("2001-07-01", "2003-06-01", "MS", ["2001", "2002"]),  # 184, 365 and 151 days
+        ("2000-02-10", "2001-06-01", "8D", ["2000"]),
+        ("2000-12-30T00", "2001-12-31T23", "h", ["2001"]),
+        ("2000-01-01", "2003-01-01", "12MS", ["2000", "2001", "2002", "2003"]),
+    ],
+)
+def test_the_share_of_a_year_goes_by_the_steps(
+    first: str, last: str, freq: str, years: list[str]
+) -> None:
+    assert names_of_bands(aggregate(series(first, last, freq), "annual")) == years
+
+
+def test_months_around_a_gap_weigh_their_days() -> None:
+    time = np.array(["2001-01-01", "2001-02-01", "2001-04-01"], "datetime64[ns]")
+    np.testing.assert_array_equal(step_days(xr.DataArray(time, dims="time")), [31, 28, 30])
+    two_days = np.array(["2001-01-31", "2001-02-01"], "datetime64[ns]")
+    np.testing.assert_array_equal(step_days(xr.DataArray(two_days, dims="time")), [1, 1])
+
+
+def test_a_series_too_short_for_any_period_is_told() -> None:
+    with pytest.raises(InputError) as error:
+        aggregated_time(series("2001-03-01", "2001-05-31")["time"], "annual")
+    assert "92 time steps in 2001-03-01/2001-05-31, which make 25 % of a whole year" in str(error)
+    assert "at least 50 %" in str(error)
 
 
 def test_climatology_and_anomaly_make_the_series() -> None:
