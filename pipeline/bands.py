@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pipeline.periods import climatology_note, interval_text, time_bounds
+
 _SEASONS = {12: "DJF", 3: "MAM", 6: "JJA", 9: "SON"}
 
 
@@ -118,9 +120,21 @@ def describe(
         key: " ".join(map(str, np.ravel(value))) if not isinstance(value, str) else value
         for key, value in attrs.items()
     }
-    times = da["time"].values if da.ndim == 3 and "time" in da.coords else None
+    dates = _date_tags(da["time"]) if da.ndim == 3 and "time" in da.coords else [{}] * len(names)
     for number, name in enumerate(names, start=1):
         raster.set_band_description(number, name)
         raster.set_band_unit(number, units)
-        date = {} if times is None else {"time": str(times[number - 1].astype("datetime64[s]"))}
-        raster.update_tags(number, **texts, **date)
+        raster.update_tags(number, **texts, **dates[number - 1])
+
+
+def _date_tags(time: xr.DataArray) -> list[dict[str, str]]:
+    """Tags of each band: its date, the days of its period, what the dates of a climatology mean."""
+    note = climatology_note(time)
+    tags = [
+        {"time": str(value), **({"climatology": note} if note else {})}
+        for value in time.values.astype("datetime64[s]")
+    ]
+    if "period" in time.attrs:
+        for tag, (begin, end) in zip(tags, time_bounds(time), strict=True):
+            tag["time_bounds"] = interval_text(begin, end - np.timedelta64(1, "s"))
+    return tags

@@ -22,6 +22,7 @@ from numcodecs import Blosc
 from pipeline.atomic import new_folder
 from pipeline.grid import TargetGrid
 from pipeline.legend import NODATA_CODE
+from pipeline.periods import climatology_note
 from pipeline.template import encoded_time, plain
 from stefaland.errors import Faults
 
@@ -151,8 +152,10 @@ def _create(
         _add(group, "band", da["band"].values.astype(str), ("band",), {})
     elif da.ndim == 3:
         values, time_attrs = encoded_time(da["time"])
-        # CF keeps this name for a variable of bounds.
-        time_attrs.pop("climatology", None)
+        # CF keeps this name for a variable of bounds, which has two dims: GDAL would see two
+        # maps instead of one.
+        if time_attrs.pop("climatology", None):
+            time_attrs["comment"] = climatology_note(da["time"])
         _add(group, "time", values, ("time",), time_attrs)
     is_float = da.dtype.kind == "f"
     lead = da.shape[:-2]

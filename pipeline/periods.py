@@ -143,6 +143,16 @@ def time_coverage(time: xr.DataArray) -> tuple[np.datetime64, np.datetime64]:
     return begin, end - np.timedelta64(1, "s")
 
 
+def climatology_note(time: xr.DataArray) -> str:
+    """What the dates of a climatology mean; nothing of a series."""
+    if not is_closed(time):
+        return ""
+    years = time.attrs.get("climatology_period")
+    if years:
+        return f"climatology of {years}"
+    return "climatology of years that are not told: the year of its dates is nominal"
+
+
 def interval_text(begin: np.datetime64, end: np.datetime64) -> str:
     """An ISO 8601 interval of days, both included."""
     return "/".join(str(edge.astype("datetime64[D]")) for edge in (begin, end))

@@ -1,12 +1,14 @@
 """A STAC collection beside the maps: one item a product, relative links, valid without a network.
 
-Upstream: the published files. Only the STAC 1.1 core is declared, whose schemas `pystac` brings
-along; the `proj:` fields follow the projection extension and readers use them undeclared.
+Upstream: the published files. Bands are described by the STAC 1.1 core, whose schemas `pystac`
+brings along; of the projection extension, whose schema it would fetch, the fields that are written
+here are checked against a schema of our own.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -14,13 +16,45 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyproj
 import pystac
 import rasterio
 import xarray as xr
+from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
 from pipeline.atomic import make_folder, write_bytes
+from pipeline.footprint import footprint, union_box
 from pipeline.grid import TargetGrid
-from stefaland.errors import bad_input
+from pipeline.periods import time_coverage
+from stefaland.errors import Faults
+
+PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
+_NUMBERS = {"type": "array", "items": {"type": "number"}}
+_PROJECTION_SCHEMA = {
+    "$schema": "http://json-schema.org/draft-07/schema#",
+    "$id": PROJECTION,
+    "type": "object",
+    "required": ["stac_extensions", "properties"],
+    "properties": {
+        "stac_extensions": {"contains": {"const": PROJECTION}},
+        "properties": {
+            "required": ["proj:code", "proj:shape", "proj:transform", "proj:bbox"],
+            "properties": {
+                "proj:code": {"type": ["string", "null"], "pattern": r"^[^:]+:[^:]+$"},
+                "proj:projjson": {"type": "object", "required": ["type"]},
+                "proj:shape": {
+                    "type": "array", "items": {"type": "integer", "minimum": 1},
+                    "minItems": 2, "maxItems": 2,
+                },
+                "proj:transform": {**_NUMBERS, "minItems": 6, "maxItems": 6},
+                "proj:bbox": {**_NUMBERS, "minItems": 4, "maxItems": 4},
+            },
+            # Without a code the CRS must be told in full.
+            "if": {"properties": {"proj:code": {"type": "null"}}},
+            "then": {"required": ["proj:projjson"]},
+        },
+    },
+}  # fmt: skip
 
 COG = pystac.MediaType.COG
 ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
@@ -34,7 +68,7 @@ ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True)
 class StacItem:
-    """One product: an id, its grid, its times (datetime64; empty where it has none), its files."""
+    """One product: an id, its grid, its files, and the first and last second of its time."""
 
     id: str
     title: str
@@ -42,13 +76,16 @@ class StacItem:
     files: Mapping[str, Path]
     """Path of each asset by its key, such as `soil_moisture`, `soil_moisture_style`."""
     time: np.ndarray = field(default_factory=lambda: np.array([], "datetime64[s]"))
+    """Of what it stands for, as `times_of` gives it; of maps without dates that of their inputs."""
     description: str = ""
     properties: Mapping[str, Any] = field(default_factory=dict)
 
 
-def times_of(da: xr.DataArray) -> np.ndarray:
-    """The map's dates; empty where it has no time axis."""
-    return da["time"].values if "time" in da.dims else np.array([], "datetime64[s]")
+def times_of(da: xr.DataArray | xr.Dataset) -> np.ndarray:
+    """First and last second of what a map stands for; empty where it has no time axis."""
+    if "time" not in da.coords or "time" not in da.dims:
+        return np.array([], "datetime64[s]")
+    return np.array(time_coverage(da["time"]))
 
 
 def write_collection(
@@ -65,15 +102,13 @@ def write_collection(
     """Write `collection.json` and one `<item>.json` beside the maps; gives the collection's path.
 
     Files must lie in `folder`: all links are relative to it. Nothing depends on the clock.
-    `InputError` where there is no item or a file is missing; raises pystac's error where the
-    result is not valid STAC.
+    `InputError` where there is no item, a file is missing or an item has no time; raises pystac's
+    error where the result is not valid STAC.
     """
     folder = Path(folder)
-    if not items:
-        raise bad_input(str(folder), "no product", "at least one item of a collection")
+    _check_items(folder, items)
     made = [_item(folder, item) for item in items]
-    boxes = np.array([item.bbox for item in made])
-    union = [*boxes[:, :2].min(axis=0), *boxes[:, 2:].max(axis=0)]
+    union = union_box([item.bbox for item in made if item.bbox])
     intervals = [_interval(item) for item in items]
     interval = [min(first for first, _ in intervals), max(last for _, last in intervals)]
     collection = pystac.Collection(
@@ -96,8 +131,7 @@ def write_collection(
     for item in made:
         item.set_self_href(str(folder / f"{item.id}.json"))
         item.make_asset_hrefs_relative()
-        item.validate()
-    collection.validate()
+    _validate(collection, made)
     for item in made:
         _write(folder / f"{item.id}.json", item.to_dict(include_self_link=False))
     _write(root, collection.to_dict(include_self_link=False))
@@ -110,32 +144,30 @@ def validate_collection(path: str | Path) -> int:
     Raises pystac's error where one is not valid; needs no network.
     """
     collection = pystac.Collection.from_file(str(path))
-    collection.validate()
     items = list(collection.get_items())
-    for item in items:
-        item.validate()
+    _validate(collection, items)
     return len(items)
 
 
-def footprint(grid: TargetGrid) -> tuple[dict[str, Any], list[float]]:
-    """GeoJSON polygon of the grid's outline in degrees, and its (west, south, east, north) box."""
-    import pyproj
+def _validate(collection: pystac.Collection, items: Iterable[pystac.Item]) -> None:
+    validator = JsonSchemaSTACValidator()
+    validator.schema_cache[PROJECTION] = _PROJECTION_SCHEMA
+    collection.validate(validator)
+    for item in items:
+        item.validate(validator)
 
-    west, south, east, north = grid.bounds
-    if grid.is_geographic:
-        x, y = np.array([west, east, east, west]), np.array([south, south, north, north])
-        box = [west, south, east, north]
-    else:
-        to_lonlat = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
-        box = [float(v) for v in to_lonlat.transform_bounds(*grid.bounds, densify_pts=101)]
-        along = np.linspace(0, 1, 16, endpoint=False)
-        xs = np.concatenate([west + (east - west) * along, np.full(16, east),
-                             east - (east - west) * along, np.full(16, west)])  # fmt: skip
-        ys = np.concatenate([np.full(16, south), south + (north - south) * along,
-                             np.full(16, north), north - (north - south) * along])  # fmt: skip
-        x, y = (np.asarray(v) for v in to_lonlat.transform(xs, ys))
-    ring = [[round(float(a), 7), round(float(b), 7)] for a, b in zip(x, y, strict=True)]
-    return {"type": "Polygon", "coordinates": [[*ring, ring[0]]]}, [round(v, 7) for v in box]
+
+def _check_items(folder: Path, items: Sequence[StacItem]) -> None:
+    faults = Faults()
+    if not items:
+        faults.add(str(folder), "no product", "at least one item of a collection")
+    for item in items:
+        for key, path in item.files.items():
+            if not Path(path).exists():
+                faults.add(str(path), "no such file", f"the asset {key} of item {item.id}")
+        if not item.time.size:
+            faults.add(f"item {item.id}", "no time", "the first and last second of what it is of")
+    faults.raise_if_any()
 
 
 def _moment(time: np.datetime64) -> datetime:
@@ -143,39 +175,42 @@ def _moment(time: np.datetime64) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-_UNDATED = datetime(2000, 1, 1, tzinfo=UTC)
-
-
 def _interval(item: StacItem) -> tuple[datetime, datetime]:
-    if not item.time.size:
-        return _UNDATED, _UNDATED
     return _moment(item.time.min()), _moment(item.time.max())
+
+
+def _projection(grid: TargetGrid) -> dict[str, Any]:
+    """Fields of the projection extension; the whole CRS where it has no code."""
+    crs = pyproj.CRS.from_user_input(grid.crs)
+    has_code = re.fullmatch(r"[A-Za-z]\w*:\w+", grid.crs) is not None
+    return {
+        "proj:code": grid.crs if has_code else None,
+        **({} if has_code else {"proj:projjson": crs.to_json_dict()}),
+        "proj:shape": list(grid.shape),
+        "proj:transform": [float(v) for v in grid.transform[:6]],
+        "proj:bbox": [float(v) for v in grid.bounds],
+    }
 
 
 def _item(folder: Path, item: StacItem) -> pystac.Item:
     geometry, box = footprint(item.grid)
     start, end = _interval(item)
-    single = start == end
     made = pystac.Item(
         id=item.id,
         geometry=geometry,
         bbox=box,
-        datetime=start if single else None,
-        start_datetime=None if single else start,
-        end_datetime=None if single else end,
+        datetime=None,
+        start_datetime=start,
+        end_datetime=end,
+        stac_extensions=[PROJECTION],
         properties={
             "title": item.title,
             **({"description": item.description} if item.description else {}),
-            "proj:code": item.grid.crs if ":" in item.grid.crs[:8] else None,
-            "proj:shape": list(item.grid.shape),
-            "proj:transform": [float(v) for v in item.grid.transform[:6]],
-            "proj:bbox": [float(v) for v in item.grid.bounds],
+            **_projection(item.grid),
             **item.properties,
         },
     )
     for key, path in item.files.items():
-        if not Path(path).exists():
-            raise bad_input(str(path), "no such file", f"the asset {key} of item {item.id}")
         media, roles = ROLES.get(Path(path).suffix, ("application/octet-stream", ("metadata",)))
         bands = {"bands": _bands(Path(path))} if Path(path).suffix == ".tif" else {}
         made.add_asset(

@@ -20,7 +20,8 @@ class TimeAxis(Frozen):
     years: tuple[int, int] | None = None
     """First and last year for which `{year}` in the uri stands."""
     period: tuple[date, date] | None = None
-    """First and last day that are used, and of which files are needed; by default all."""
+    """First and last day that are used, and of which files are needed; by default all. Of a
+    climatology the years that it is the mean of, which its maps then tell."""
     step: Literal["hourly", "3-hourly", "6-hourly", "daily", "monthly", "yearly"] | None = None
     """Of the files; by default what most of their times are apart."""
     gaps: Literal["refuse", "missing"] = "refuse"

@@ -19,10 +19,11 @@ from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
 from pipeline.cf import open_map_zarr, overview_levels
+from pipeline.footprint import footprint
 from pipeline.geotiff import cog_faults, grid_faults, read_window, same_value
 from pipeline.grid import TargetGrid
 from pipeline.legend import NODATA_CODE, Legend
-from pipeline.stac import footprint, validate_collection
+from pipeline.stac import validate_collection
 from pipeline.style import read_qml
 from stefaland.errors import Fault, Faults, InputError
 
@@ -82,7 +83,7 @@ def verify_collection(path: str | Path) -> list[Fault]:
         validate_collection(path)
         collection = pystac.Collection.from_file(str(path))
         items = list(collection.get_items())
-    except (pystac.STACError, OSError, ValueError) as error:
+    except (pystac.STACError, pystac.STACValidationError, OSError, ValueError) as error:
         return [Fault(str(path), f"not valid ({error})", "a valid STAC collection")]
     faults: list[Fault] = []
     for item in items:

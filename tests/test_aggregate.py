@@ -193,6 +193,11 @@ def test_the_least_valid_share_of_a_season_can_be_told() -> None:
     [
         ("seasonal", "t, seasonal mean", "area: mean time: mean"),
         ("mean", "t, mean over time", "area: mean time: mean"),
+        (
+            "climatology",
+            "t, mean of each calendar month",
+            "area: mean time: mean within years time: mean over years",
+        ),
         ("p10", "t, percentile 10 over time", "area: mean"),
         ("p50", "t, percentile 50 over time", "area: mean time: median"),
         ("anomaly", "t, departure from the mean of its calendar month", "area: mean"),

@@ -66,6 +66,7 @@ def test_xarray_reads_it_with_crs_times_and_missing(tmp_path: Path) -> None:
     assert da["y"].dtype == da["x"].dtype == np.float64
     assert da.attrs["units"] == "m3 m-3"
     assert xr.open_zarr(path).attrs["title"] == "t"
+    assert "the year of its dates is nominal" in da["time"].attrs["comment"]
     assert zarr.open_group(path).metadata.zarr_format == 2
 
 

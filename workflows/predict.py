@@ -175,13 +175,23 @@ def tile_maps(
     return xr.Dataset(maps, coords)
 
 
+def series_time(run: Run, time: xr.DataArray) -> xr.DataArray:
+    """The time axis; a climatology's with its years, where the target's entry tells them."""
+    targets = set(run.config.inputs.targets)
+    sources = (run.catalog[name] for name in run.config.inputs.sources)
+    of = [s.time.period for s in sources if s.time.kind == "months" and targets & set(s.variables)]
+    if not of or of[0] is None:
+        return time
+    return time.assign_attrs(climatology_period="/".join(day.isoformat() for day in of[0]))
+
+
 def predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, Any]:
     """Predict every land cell of a cube; gives its tiles and cells."""
     source = open_cube(run.cube(cube))
     variables = template_variables(run)
     has_time = any("time" in variable["dims"] for variable in variables.values())
     template = cube_template(
-        run.grid(cube), source["time"] if has_time else None, variables,
+        run.grid(cube), series_time(run, source["time"]) if has_time else None, variables,
         run.config.cubes[cube].tile,
     )  # fmt: skip
     create_cube(run.prediction(cube), template, _attributes(run))

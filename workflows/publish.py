@@ -16,10 +16,12 @@ import rasterio
 from pipeline.cf import write_map_zarr
 from pipeline.geotiff import names_of_bands, write_cog
 from pipeline.layers import LayerGroup, map_group
+from pipeline.periods import climatology_note
 from pipeline.preview import write_preview
 from pipeline.provenance import fingerprint, provenance
 from pipeline.qgis import verify_project, write_project
 from pipeline.stac import StacItem, times_of, write_collection
+from pipeline.store import open_cube
 from pipeline.style import write_qml
 from pipeline.texture import FRACTIONS, texture_faults
 from pipeline.verify import verify_collection, verify_product
@@ -138,6 +140,22 @@ def check_place(run: Run, place: Place) -> dict[str, Any]:
     }
 
 
+def covered_time(run: Run, layer: Layer) -> np.ndarray:
+    """First and last second that a map is of: of its dates, else of the series it was made from."""
+    cube = layer.product.cube
+    for path in (run.mosaic(layer.product.suffix), run.prediction(cube), run.cube(cube)):
+        if (found := times_of(open_cube(path))).size:
+            return found
+    return found
+
+
+def _description(run: Run, layer: Layer) -> str:
+    """The run's title, and what the dates of a climatology mean."""
+    da = layer.da
+    note = climatology_note(da["time"]) if "time" in da.dims else ""
+    return f"{run.config.title} ({note})" if note else run.config.title
+
+
 def _stac(run: Run, of_product: dict[str, list[Layer]]) -> list[StacItem]:
     items = []
     for suffix, of in of_product.items():
@@ -150,7 +168,7 @@ def _stac(run: Run, of_product: dict[str, list[Layer]]) -> list[StacItem]:
         items.append(
             StacItem(
                 f"{run.config.inputs.target}_{suffix}", f"{run.config.title}: {suffix}", of[0].grid,
-                files, times_of(of[0].da), run.config.title,
+                files, covered_time(run, of[0]), _description(run, of[0]),
             )
         )  # fmt: skip
     return items

@@ -1,0 +1,71 @@
+"""What publishing says of the time of a map that has no dates itself."""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import xarray as xr
+
+from pipeline.catalog import TimeAxis
+from pipeline.cube import create_cube
+from pipeline.mosaic import create_map
+from pipeline.template import cube_template
+from tests.maps import GRID, months
+from workflows.predict import series_time
+from workflows.publish import covered_time
+
+DAYS = pd.date_range("2015-04-01", "2018-03-31").values.astype("datetime64[ns]")
+
+
+def cube(path: Path, time: Any) -> Path:
+    dims = ("y", "x") if time is None else ("time", "y", "x")
+    create_cube(path, cube_template(GRID, time, {"v": {"dims": dims}}, 64), {})
+    return path
+
+
+def published(folder: Path, how: str, time: Any, forcings: Any) -> list[str]:
+    run: Any = SimpleNamespace(
+        cube=lambda _: cube(folder / "cube.zarr", forcings),
+        prediction=lambda _: folder / "prediction.zarr",
+        mosaic=lambda _: folder / "map.zarr",
+    )
+    create_map(cube(folder / "prediction.zarr", time), GRID, folder / "map.zarr", aggregate=how)
+    layer: Any = SimpleNamespace(product=SimpleNamespace(cube="c", suffix="s"))
+    return [str(moment)[:10] for moment in covered_time(run, layer)]
+
+
+@pytest.mark.parametrize(
+    "how, covered",
+    [
+        ("none", ["2015-04-01", "2018-03-31"]),
+        ("p10,p90", ["2015-04-01", "2018-03-31"]),
+        ("mean", ["2015-04-01", "2018-03-31"]),
+        ("climatology", ["2015-04-01", "2018-03-31"]),
+        ("annual", ["2015-01-01", "2017-12-31"]),
+    ],
+)
+def test_an_aggregate_is_of_its_series(tmp_path: Path, how: str, covered: list[str]) -> None:
+    assert published(tmp_path, how, DAYS, DAYS) == covered
+
+
+def test_a_map_without_time_is_of_the_time_of_its_inputs(tmp_path: Path) -> None:
+    assert published(tmp_path, "none", None, DAYS) == ["2015-04-01", "2018-03-31"]
+
+
+def test_a_climatology_is_of_the_years_that_the_catalog_tells() -> None:
+    def dated(**axis: Any) -> xr.DataArray:
+        source = SimpleNamespace(time=TimeAxis(kind="months", **axis), variables={"v": None})
+        inputs = SimpleNamespace(targets=("v",), sources=("s",))
+        run: Any = SimpleNamespace(catalog={"s": source}, config=SimpleNamespace(inputs=inputs))
+        return series_time(run, months())
+
+    known = dated(period=(date(1981, 1, 1), date(2010, 12, 31)))
+    assert known.attrs["climatology_period"] == "1981-01-01/2010-12-31"
+    np.testing.assert_array_equal(known.values, months().values)
+    assert dated().attrs == months().attrs
