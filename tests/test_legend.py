@@ -35,7 +35,21 @@ def test_packaged_legend_is_named_as_its_file(name: str) -> None:
 @pytest.mark.parametrize("name", [n for n in NAMES if named_legend(n).kind == "continuous"])
 def test_quantities_read_in_grey_too(name: str) -> None:
     falling = np.diff([lightness(stop.rgb) for stop in named_legend(name).stops])
-    assert (falling < 0).all()
+    middle = falling.size // 2 if name.endswith("_anomaly") else 0
+    assert (falling[:middle] > 0).all()
+    assert (falling[middle:] < 0).all()
+
+
+@pytest.mark.parametrize("name", [n for n in NAMES if n.endswith("_anomaly")])
+def test_departures_are_brown_and_green_about_white(name: str) -> None:
+    legend = named_legend(name)
+    values = np.array([stop.value for stop in legend.stops])
+    np.testing.assert_array_equal(values, -values[::-1])
+    assert legend.colormap(legend.norm(0))[:3] == pytest.approx((1, 1, 1), abs=4e-3)
+    dry, wet = (legend.colormap(legend.norm(sign * legend.maximum / 2)) for sign in (-1, 1))
+    assert dry[0] > dry[1] > dry[2]
+    assert wet[2] > wet[0] < wet[1]
+    assert legend.units == named_legend(name.removesuffix("_anomaly")).units
 
 
 def test_the_twelve_texture_classes() -> None:

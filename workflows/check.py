@@ -161,13 +161,19 @@ def _models(run: Run, faults: Faults) -> None:
 
 def _legends(run: Run, faults: Faults) -> None:
     settings = run.config.publish
-    for name in (settings.legend, settings.spread_legend, *(p.legend for p in settings.products)):
+    of_products = map(settings.legend_of, settings.products)
+    for name in dict.fromkeys((settings.legend, settings.spread_legend, *of_products)):
         if name is None:
             continue
         try:
             read_legend(catalog_path(f"legends/{name}.yml"))
         except InputError as error:
             faults.faults += error.faults
+            if name == f"{settings.legend}_anomaly":
+                faults.add(
+                    "publish.products", f"an anomaly, and no legend {name}", "a diverging legend",
+                    "Name one as `legend` of the product, such as soil_moisture_anomaly.",
+                )  # fmt: skip
 
 
 def _aggregates(run: Run, faults: Faults) -> None:

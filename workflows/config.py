@@ -145,7 +145,7 @@ class Product(Frozen):
     min_valid_share: float = Field(MIN_VALID_SHARE, gt=0, le=1)
     """Of a period's time, or its aggregate is missing."""
     legend: str | None = None
-    """Of this product alone, such as one of anomalies."""
+    """Of this product alone."""
 
     @field_validator("aggregate", mode="before")
     @classmethod
@@ -184,6 +184,13 @@ class PublishSettings(Frozen):
         if self.products and not (self.legend and self.spread_legend):
             raise ValueError("products without a legend and a spread_legend")
         return self
+
+    def legend_of(self, product: Product) -> str | None:
+        """Name of the legend of a product's maps: its own, else the common one, which has one of
+        departures beside it.
+        """
+        departures = f"{self.legend}_anomaly" if product.aggregate == "anomaly" else self.legend
+        return product.legend or departures
 
 
 class ScoreSettings(Frozen):

@@ -30,7 +30,9 @@ def catalog_path(name: str) -> Path:
     packaged = Path(str(resources.files("catalogs")))
     if (packaged / name).is_file():
         return packaged / name
-    names = sorted(item.name for item in packaged.glob("*.yml"))
+    # Of a name such as legends/x.yml, those of that folder.
+    beside = (packaged / name).parent
+    names = sorted(str(item.relative_to(packaged)) for item in beside.glob("*.yml"))
     raise bad_input(
         name, "no such file", f"a catalog, or one of {', '.join(names)}", nearest_name(name, names)
     )

@@ -70,7 +70,7 @@ def layers(run: Run, product: Product) -> list[Layer]:
     the quality flag.
     """
     targets, settings = run.config.inputs.targets, run.config.publish
-    suffix, legend = product.suffix, product.legend or settings.legend
+    suffix, legend = product.suffix, settings.legend_of(product)
     found = [(name, f"{name}_{suffix}", legend) for name in targets]
     found += [
         (f"{name}{SPREAD}", f"{name}_{suffix}{SPREAD}", settings.spread_legend) for name in targets

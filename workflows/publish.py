@@ -35,7 +35,10 @@ from workflows.state import read_json, write_json
 def depends(run: Run) -> Any:
     """Products, legends and places."""
     settings = run.config.publish
-    of_products = [product.legend for product in settings.products]
+    of_products = [
+        None if (name := settings.legend_of(product)) == settings.legend else name
+        for product in settings.products
+    ]
     legends = (settings.legend, settings.spread_legend, "quality_flag", "usda_texture",
                *of_products)  # fmt: skip
     return {

@@ -1,0 +1,53 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from stefaland.errors import Faults, InputError
+from workflows.check import _legends
+from workflows.config import Product, PublishSettings
+from workflows.context import catalog_path
+from workflows.map_layers import layers
+
+
+def settings(legend: str, *products: Product) -> PublishSettings:
+    return PublishSettings(legend=legend, spread_legend="soil_moisture_spread", products=products)
+
+
+ANOMALY = Product(cube="c", suffix="a", aggregate="anomaly")
+NAMED = Product(cube="c", suffix="n", aggregate="anomaly", legend="soil_moisture")
+MEAN = Product(cube="c", suffix="m", aggregate="mean")
+
+
+def test_an_anomaly_has_a_legend_of_departures() -> None:
+    publish = settings("soil_moisture", ANOMALY, NAMED, MEAN)
+    inputs = SimpleNamespace(targets=("soil_moisture",), target="soil_moisture")
+    finetune = SimpleNamespace(head="quantile")
+    run: Any = SimpleNamespace(
+        config=SimpleNamespace(inputs=inputs, publish=publish, finetune=finetune)
+    )
+    names = [[layer.legend.name for layer in layers(run, product)] for product in publish.products]
+    spread = "soil_moisture_spread"
+    assert names[0] == ["soil_moisture_anomaly", spread, *["soil_moisture_anomaly"] * 2,
+                        "quality_flag"]  # fmt: skip
+    assert names[1] == names[2] == ["soil_moisture", spread, *["soil_moisture"] * 2, "quality_flag"]
+
+
+def test_a_legend_without_departures_is_told_before() -> None:
+    faults = Faults()
+    run: Any = SimpleNamespace(
+        config=SimpleNamespace(publish=settings("susceptibility", ANOMALY, NAMED))
+    )
+    _legends(run, faults)
+    assert [fault.where for fault in faults.faults] == [
+        "legends/susceptibility_anomaly.yml", "publish.products",
+    ]  # fmt: skip
+    assert "such as soil_moisture_anomaly" in str(faults.faults[1])
+
+
+def test_an_unknown_legend_is_told_with_those_there_are() -> None:
+    with pytest.raises(InputError, match=r"one of legends/quality_flag\.yml") as error:
+        catalog_path("legends/soil_mosture.yml")
+    assert 'Did you mean "legends/soil_moisture.yml"' in str(error.value)
