@@ -19,11 +19,26 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.atomic import FileSet, make_folder, new_folder, remove_stale_partials, writing
+from pipeline.atomic import (
+    FileSet,
+    make_folder,
+    new_folder,
+    remove_stale_partials,
+    write_bytes,
+    writing,
+)
 from pipeline.integrity import Problem, verify_cube
 from pipeline.locations import write_locations
+from pipeline.metadata import ROOT, Damage, arrays_of, metadata_damage, root_metadata
 from pipeline.shards import EncodedShard, digest, encode_shard, shard_file
-from pipeline.store import Store, cube_grid, cube_tiles, open_cube, read_store
+from pipeline.store import (
+    Store,
+    cube_grid,
+    cube_tiles,
+    open_cube,
+    read_store,
+    refuse_damaged,
+)
 from pipeline.template import CubeTemplate, CubeVariable, cube_template, write_template
 from pipeline.tiles import Tile
 from stefaland.errors import Faults, bad_input, nearest_name
@@ -40,8 +55,8 @@ UNCOMPARED = ("versions", "code")
 def create_cube(path: str | Path, template: CubeTemplate, attrs: Mapping[str, Any]) -> None:
     """Write the store's metadata and coordinates, whole or not at all; no array values.
 
-    A store of the same template is kept with all it holds; a different one is an `InputError` that
-    names what differs.
+    A store of the same template is kept with all it holds, and files of metadata or coordinates
+    that it lost are written again; a different one is an `InputError` that names what differs.
     """
     path = Path(path)
     make_folder(path.parent)
@@ -54,10 +69,13 @@ def create_cube(path: str | Path, template: CubeTemplate, attrs: Mapping[str, An
         ):
             write_template(folder, template, attrs)
             return
+    refuse_damaged(path, [one for one in metadata_damage(path) if one.kind != "hole"])
     with tempfile.TemporaryDirectory() as folder_name:
         wanted = Path(folder_name) / path.name
         write_template(wanted, template, attrs)
         differences = _differences(wanted, path)
+        if not differences:
+            _write_lost(wanted, path)
     if differences:
         raise bad_input(
             str(path),
@@ -78,19 +96,38 @@ def _comparable(file: Path) -> Any:
 
 
 def _differences(wanted: Path, found: Path) -> list[str]:
-    """Names of the arrays (or `attributes`) in which two stores' templates differ."""
+    """Names of the arrays (or `attributes`) in which two stores' templates differ.
+
+    Files that the second lost do not differ, unless it never had the array.
+    """
     names = {file.parent.name for root in (wanted, found) for file in root.glob("*/zarr.json")}
-    differing = [] if _same(wanted, found, "zarr.json") else ["attributes"]
+    known = root_metadata(found)
+    had = names if isinstance(known, Damage) else {*arrays_of(known)}
+    differing = [] if _same(wanted, found, ROOT) else ["attributes"]
     for name in sorted(names):
         files = [f.relative_to(wanted) for f in (wanted / name).rglob("*") if f.is_file()]
-        if not files or not all(_same(wanted, found, str(file)) for file in files):
+        if (
+            not files
+            or name not in had
+            or not all(_same(wanted, found, str(file)) for file in files)
+        ):
             differing.append(name)
     return differing
 
 
 def _same(wanted: Path, found: Path, name: str) -> bool:
     a, b = wanted / name, found / name
-    return b.is_file() and _comparable(a) == _comparable(b)
+    return not b.exists() or (b.is_file() and _comparable(a) == _comparable(b))
+
+
+def _write_lost(wanted: Path, path: Path) -> None:
+    """Copy the files of a template that the store lacks; its root, which lists them, last."""
+    files = [file.relative_to(wanted) for file in wanted.rglob("*") if file.is_file()]
+    lost = [file for file in files if not (path / file).exists()]
+    for file in sorted(lost, key=lambda file: (file == Path(ROOT), file)):
+        with writing(path):
+            (path / file).parent.mkdir(parents=True, exist_ok=True)
+            write_bytes(path / file, [(wanted / file).read_bytes()])
 
 
 def write_tile(path: str | Path, tile: Tile, ds: xr.Dataset) -> dict[str, dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""What is wrong with a cube: holes, corrupt or foreign bytes, impossible values; by tile.
+"""What is wrong with a cube: damaged metadata, holes, corrupt or foreign bytes, wrong values.
 
 Upstream: a store and, better, the ledger of the stage that filled it. Downstream: `stefaland
 doctor`, and a repair that has the ledger forget the tiles named here.
@@ -16,20 +16,23 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from pipeline.ledger import Ledger
+from pipeline.metadata import ROOT, metadata_damage
 from pipeline.shards import ShardError, ShardLayout, digest, read_chunks, shard_file
-from pipeline.store import Store, read_store
+from pipeline.store import Store, bare_store, read_store
 from pipeline.tiles import Tile, tile_grid
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a cube: in which tile and variable (empty for the store), and what."""
+    """One thing wrong with a cube: in which tile and variable (empty for all), and what."""
 
     kind: str
     """`unfinished`, `hole`, `corrupt`, `changed`, `impossible` or `foreign`."""
     tile: str
     variable: str
     detail: str
+    file: str = ""
+    """Of metadata and coordinates, relative to the cube; tiles are written again whole."""
 
     def __str__(self) -> str:
         place = ", ".join(part for part in (self.tile, self.variable) if part)
@@ -42,17 +45,24 @@ def verify_cube(
     ledger: Ledger | None = None,
     tiles: Sequence[Tile] | None = None,
 ) -> list[Problem]:
-    """All problems of a cube, tile by tile; empty where it is sound.
+    """All problems of a cube: its metadata and coordinates, then tile by tile; empty where sound.
 
     Every shard present is read, checksummed and decoded. `variables` gives objects with a
     `valid_range` by name, which values must keep; coverages and fractions must be in 0..1. With the
     `ledger` of the stage, tiles not marked are unfinished, and shards that are missing, or other
     than what was recorded, are found too: without it a lost shard looks like one without values.
     """
-    store = read_store(path)
+    problems = [
+        Problem(one.kind, "", one.variable, f"{one.file}: {one.detail}", one.file)
+        for one in metadata_damage(path)
+    ]
+    store = bare_store(Path(path))
+    if store is None:
+        if not problems:
+            read_store(path)  # says what else it is
+        return problems
     recorded = ledger.summaries() if ledger is not None else {}
     chosen = tile_grid(store.grid, store.tile) if tiles is None else tiles
-    problems: list[Problem] = []
     for tile in chosen:
         if ledger is not None and tile.name not in recorded:
             problems.append(Problem("unfinished", tile.name, "", "not marked in the ledger"))
@@ -70,6 +80,19 @@ def repair(ledger: Ledger, problems: Sequence[Problem]) -> list[str]:
     for name in names:
         ledger.forget(name)
     return names
+
+
+def remove_damaged(path: Path, problems: Sequence[Problem]) -> list[str]:
+    """Remove damaged metadata and coordinates, which `create_cube` writes again; gives the files.
+
+    Where an array's metadata and the root's copy of them differ, either may be wrong: both go.
+    """
+    files = {problem.file for problem in problems if problem.file}
+    if any(one.kind == "changed" and one.file.endswith(ROOT) for one in problems):
+        files.add(ROOT)
+    for file in files:
+        (path / file).unlink(missing_ok=True)
+    return sorted(files)
 
 
 def _valid_range(name: str, variables: Mapping[str, Any]) -> tuple[float, float]:

@@ -6,6 +6,8 @@ quicker, keeps nothing in memory, and names the tile where bytes are corrupt.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -16,7 +18,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from pipeline.shards import ShardError, ShardLayout, read_chunks, shard_file
-from stefaland.errors import bad_input
+from stefaland.errors import InputError, bad_input
 
 
 class ShardedArray(BackendArray):
@@ -47,6 +49,39 @@ class ShardedArray(BackendArray):
             else:
                 after.append(0)
         return read_box(self.path, self.layout, spans)[tuple(after)]
+
+
+class GuardedArray(BackendArray):
+    """A variable of a Zarr store; bytes that cannot be read are an `InputError` of `where`."""
+
+    def __init__(self, stored: xr.Variable, where: str) -> None:
+        self.stored = stored
+        self.where = where
+        self.shape = stored.shape
+        self.dtype = stored.dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self._read
+        )
+
+    def _read(self, key: tuple[int | slice, ...]) -> Any:
+        with readable(self.where):
+            return self.stored[key].values
+
+
+@contextmanager
+def readable(where: str) -> Iterator[None]:
+    """Turn what a Zarr reader raises of damaged bytes into an `InputError` that names `where`."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+        raise bad_input(
+            where, f"bytes that cannot be read ({error})", "the store as it was written",
+            "Remove the store, and run the stage that writes it with --restart.",
+        ) from None  # fmt: skip
 
 
 def read_box(path: Path, layout: ShardLayout, spans: list[tuple[int, int]]) -> np.ndarray:
@@ -112,3 +147,9 @@ def lazy_variable(variable: xr.Variable, path: Path, layout: ShardLayout) -> xr.
     values = indexing.LazilyIndexedArray(ShardedArray(path, layout))
     encoding = {**variable.encoding, "shards": layout.shard, "chunks": layout.chunk}
     return xr.Variable(variable.dims, values, variable.attrs, encoding)
+
+
+def guarded_variable(variable: xr.Variable, path: Path) -> xr.Variable:
+    """`variable`, as Zarr reads it from `path`, with errors that name the array."""
+    values = indexing.LazilyIndexedArray(GuardedArray(variable, str(path)))
+    return xr.Variable(variable.dims, values, variable.attrs, variable.encoding)

@@ -63,6 +63,11 @@ class ShardLayout:
         meta = json.loads((array / "zarr.json").read_text())
         if [codec["name"] for codec in meta["codecs"]] != ["sharding_indexed"]:
             raise ShardError(f"{array} has no shards")
+        return cls.of(meta)
+
+    @classmethod
+    def of(cls, meta: Mapping[str, Any]) -> ShardLayout:
+        """The layout that an array's metadata declare."""
         sharding = meta["codecs"][0]["configuration"]
         codecs = [codec for codec in sharding["codecs"] if codec["name"] not in ("bytes", "crc32c")]
         return cls(

@@ -5,7 +5,7 @@ Upstream: `cube`, `locations`. Downstream: every reader, and the guards of `cube
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -14,37 +14,64 @@ import numpy as np
 import xarray as xr
 
 from pipeline.grid import TargetGrid
-from pipeline.reading import lazy_variable
+from pipeline.metadata import (
+    ROOT,
+    Damage,
+    arrays_of,
+    is_sharded,
+    metadata_damage,
+    root_metadata,
+)
+from pipeline.reading import guarded_variable, lazy_variable, readable
 from pipeline.shards import ShardLayout
 from pipeline.template import grid_of
 from pipeline.tiles import Tile, tile_grid
-from stefaland.errors import InputError, bad_input
+from stefaland.errors import Faults, InputError, bad_input
 
 
 def _no_store(path: Path) -> InputError:
     return bad_input(str(path), "no store", "a cube", "Run the stage that writes it first.")
 
 
+def refuse_damaged(path: Path, damage: Sequence[Damage]) -> None:
+    """`InputError` with every damaged file of a store's metadata and coordinates, if any."""
+    root = root_metadata(path)
+    of_places = not isinstance(root, Damage) and "cube" not in root["attributes"]
+    cure = f"`stefaland verify {path} --repair` has the next run write it again."
+    if of_places:
+        cure = "Remove the store, and run the stage that writes it with --restart."
+    faults = Faults()
+    for one in damage:
+        faults.add(str(path / one.file), one.detail, "the file as it was written", cure)
+    faults.raise_if_any()
+
+
 def open_cube(path: str | Path) -> xr.Dataset:
     """The cube, or store of locations, as a lazy Dataset without Dask; `spatial_ref` is a coord.
 
     A cube's values are read from its shards each time they are asked for, and checked.
+    `InputError` where there is none, or its metadata or coordinates are damaged.
     """
     path = Path(path)
-    if not (path / "zarr.json").is_file():
+    if not path.is_dir():
         raise _no_store(path)
-    # Not decode_coords="all": it takes the time axis's `climatology` flag for a variable's name.
-    ds = xr.open_zarr(path, chunks=None, mask_and_scale=False)
-    ds = ds.set_coords([name for name in ("spatial_ref",) if name in ds])
+    refuse_damaged(path, metadata_damage(path))
+    with readable(str(path)):
+        # Not decode_coords="all": it takes the time axis's `climatology` flag for a variable.
+        ds = xr.open_zarr(path, chunks=None, mask_and_scale=False)
+        text = [name for name, da in ds.coords.items() if da.dtype.kind == "T"]
+        # As plain NumPy text: few libraries know StringDType yet.
+        texts = {n: ds[n].copy(data=np.array(ds[n].values.tolist(), str)) for n in text}
+    ds = ds.set_coords([name for name in ("spatial_ref",) if name in ds]).assign_coords(texts)
+    if "cube" not in ds.attrs:
+        plain = [name for name in ds.variables if name not in (*ds.xindexes, *texts)]
+        ds = ds.assign({n: guarded_variable(ds[n].variable, path / str(n)) for n in plain})
     for name, da in ds.data_vars.items():
         if "cube" in ds.attrs:
             array = path / str(name)
             ds[name] = lazy_variable(da.variable, array, ShardLayout.read(array))
         if "grid_mapping" in ds[name].attrs:
             ds[name].encoding["grid_mapping"] = ds[name].attrs.pop("grid_mapping")
-    text = [name for name, da in ds.coords.items() if da.dtype.kind == "T"]
-    # As plain NumPy text: few libraries know StringDType yet.
-    ds = ds.assign_coords({n: ds[n].copy(data=np.array(ds[n].values.tolist(), str)) for n in text})
     if bands := ds.attrs.get("cube", {}).get("bands"):
         ds = ds.assign_coords(band=("band", np.array(bands, str)))
     ds.encoding["source"] = str(path)
@@ -84,10 +111,13 @@ class Store:
 def read_store(path: str | Path) -> Store:
     """The metadata of the cube at `path`, read once by each process; `InputError` for no cube."""
     path = Path(path)
+    if not path.is_dir():
+        raise _no_store(path)
     try:
-        stat = (path / "zarr.json").stat()
+        stat = (path / ROOT).stat()
     except OSError:
-        raise _no_store(path) from None
+        refuse_damaged(path, metadata_damage(path))
+        raise
     return _read_store(path, stat.st_ino, stat.st_mtime_ns)
 
 
@@ -100,6 +130,19 @@ def _read_store(path: Path, _inode: int, _modified: int) -> Store:
     time = ds["time"].values if "time" in ds.coords else None
     layouts = {str(name): ShardLayout.read(path / str(name)) for name in ds.data_vars}
     return Store(path, grid_of(ds.attrs), (rows, cols), time, layouts)
+
+
+def bare_store(path: Path) -> Store | None:
+    """The cube as its root's metadata alone describe it, without times; None where they do not."""
+    root = root_metadata(path)
+    if isinstance(root, Damage) or "cube" not in root["attributes"]:
+        return None
+    layouts = {n: ShardLayout.of(meta) for n, meta in arrays_of(root).items() if is_sharded(meta)}
+    try:
+        rows, cols = root["attributes"]["cube"]["tile"]
+        return Store(path, grid_of(root["attributes"]), (rows, cols), None, layouts)
+    except (KeyError, TypeError, ValueError, InputError):
+        return None
 
 
 def cube_tiles(path: str | Path) -> list[Tile]:

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -5,7 +6,7 @@ import pytest
 import zarr
 
 from pipeline.cube import create_cube, open_cube, verify_cube, write_tile
-from pipeline.integrity import repair
+from pipeline.integrity import remove_damaged, repair
 from pipeline.ledger import Ledger
 from stefaland.errors import InputError
 from tests.cubes import contents, field, fill_tile, make_cube
@@ -141,6 +142,63 @@ def test_repair_rewrites_only_the_tiles_named(sound):
             ledger.mark(tile.name, fill_tile(path, tile))
     assert contents(path) == before
     assert verify_cube(path, ledger=ledger) == []
+
+
+METADATA = ["time/c/0", "x/c/0", "y/c/0", "spatial_ref/c", "y/zarr.json", "rain/zarr.json",
+            "zarr.json"]  # fmt: skip
+
+
+@pytest.mark.parametrize("harm", ["lost", "cut", "flipped"])
+@pytest.mark.parametrize("name", METADATA)
+def test_harmed_metadata_and_coordinates_are_found_refused_and_written_again(sound, name, harm):
+    path, ledger, made = sound
+    before, file = contents(path), path / name
+    if harm == "flipped":
+        if name.endswith("json"):
+            # Still JSON: what a flipped bit in a number or word leaves.
+            content = file.read_bytes()
+            file.write_bytes(content.replace(b"4", b"5").replace(b"default", b"defaulu"))
+        else:
+            _flip(file, 0)
+    elif harm == "cut":
+        file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    else:
+        file.unlink()
+    problems = verify_cube(path, ledger=ledger)
+    assert problems
+    assert problems[0].kind == {"lost": "hole", "cut": "corrupt"}.get(harm, problems[0].kind)
+    if harm != "flipped":
+        assert [problem.file for problem in problems] == [name]
+    with pytest.raises(InputError, match=r"verify .* --repair") as caught:
+        open_cube(path)
+    if harm != "flipped":
+        assert caught.value.faults[0].where == str(file)
+    if harm != "lost":
+        with pytest.raises(InputError, match=r"verify .* --repair"):
+            create_cube(path, made, {"title": "test"})
+    assert remove_damaged(path, problems)
+    create_cube(path, made, {"title": "test"})
+    assert contents(path) == before
+    assert verify_cube(path, ledger=ledger) == []
+
+
+def test_another_grids_coordinates_and_times_that_do_not_ascend_are_found(sound):
+    path, *_ = sound
+    for name, change in (("x", lambda v: v + 1), ("time", lambda v: v[::-1])):
+        array = zarr.open_array(path / name, mode="r+")
+        array[...] = change(array[...])
+    found = {p.variable: str(p) for p in verify_cube(path)}
+    assert "x/c/0: values that are not of the store's grid" in found["x"]
+    assert "times that do not ascend" in found["time"]
+
+
+def test_a_lost_variable_is_not_made_anew(sound):
+    path, _, made = sound
+    fewer = replace(made, variables={n: v for n, v in made.variables.items() if n != "rain"})
+    other = path.parent / "b.zarr"
+    create_cube(other, fewer, {"title": "test"})
+    with pytest.raises(InputError, match="differs in rain"):
+        create_cube(other, made, {"title": "test"})
 
 
 def test_tiles_may_be_checked_alone(sound):

@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pytest
 import xarray as xr
@@ -76,3 +78,21 @@ def test_all_faults_are_reported_together(tmp_path):
     assert "coordinate lat" in str(raised.value)
     assert "('cell', 'time')" in str(raised.value)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["streamflow/c/0/0", "lat/c/0", "time/c/0", "zarr.json"])
+def test_a_harmed_store_is_told_and_not_read(tmp_path, name):
+    path = tmp_path / "a.zarr"
+    write_locations(path, _sites())
+    file = path / name
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(InputError, match=re.escape(str(path))):
+        open_cube(path).load()
+
+
+def test_lost_times_are_no_times_of_1970(tmp_path):
+    path = tmp_path / "a.zarr"
+    write_locations(path, _sites())
+    (path / "time/c/0").unlink()
+    with pytest.raises(InputError, match=r"time/c: found no values.*--restart"):
+        open_cube(path)

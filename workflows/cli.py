@@ -226,16 +226,19 @@ def status(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> Non
 @app.command()
 def verify(
     cube: Annotated[Path, typer.Argument(help="A cube below cubes/ or predictions/ of a run.")],
-    repair: Annotated[bool, typer.Option(help="Have the next run write bad tiles again.")] = False,
+    repair: Annotated[
+        bool, typer.Option(help="Have the next run write what is bad again.")
+    ] = False,
 ) -> None:
-    """Read and check every shard of a cube: holes, corrupt bytes, impossible values."""
+    """Check a cube's metadata, coordinates and every shard: holes, corrupt bytes, wrong values."""
     from workflows.verify import verify
 
-    problems, tiles = verify(cube, repair)
+    problems, names = verify(cube, repair)
     for problem in problems:
         print(problem)
-    if tiles:
-        print(f"{len(tiles)} tiles will be written again by the next run: {', '.join(tiles)}")
+    if names:
+        print(f"{len(names)} tiles or files will be written again by the next run: "
+              f"{', '.join(names)}")  # fmt: skip
     if problems:
         raise typer.Exit(1)
     print(f"{cube}: sound")

@@ -1,6 +1,7 @@
 """stefaland verify runs/quickstart/cubes/global.zarr --repair
 
-Every shard of a cube read and checked; with --repair the next run writes the bad tiles again.
+A cube's metadata, coordinates and every shard checked; with --repair the next run writes what is
+bad again.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from pipeline.catalog import read_variables
-from pipeline.integrity import Problem, repair, verify_cube
+from pipeline.integrity import Problem, remove_damaged, repair, verify_cube
 from pipeline.ledger import Ledger
 from stefaland.errors import bad_input
 
@@ -28,7 +29,7 @@ def ledger_of(cube: Path) -> Ledger:
 
 
 def verify(cube: Path, mend: bool = False) -> tuple[list[Problem], list[str]]:
-    """Problems of a cube, and the tiles that the next run will write again (with `mend`).
+    """Problems of a cube, and the tiles and files that the next run writes again (with `mend`).
 
     Values must lie in the ranges of `variables.yml`. `InputError` where it is no cube of a run.
     """
@@ -37,7 +38,7 @@ def verify(cube: Path, mend: bool = False) -> tuple[list[Problem], list[str]]:
     problems = verify_cube(cube, read_variables(), ledger)
     if not (mend and problems):
         return problems, []
-    names = repair(ledger, problems)
+    names = repair(ledger, problems) + remove_damaged(cube, problems)
     # The stage would be skipped as finished otherwise.
     stage = STAGES[cube.parent.name]
     (cube.parent.parent / ".stages" / f"{stage}.finished.json").unlink(missing_ok=True)
