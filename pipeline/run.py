@@ -8,9 +8,10 @@ from __future__ import annotations
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from pipeline.atomic import UnwritableError
@@ -19,7 +20,7 @@ from pipeline.on_cluster import outcomes_on_cluster, peak_of_workers
 from pipeline.overlap import Flow, outcomes_overlapped
 from pipeline.progress import stage_bar
 from pipeline.tasks import Outcome, T, Work, outcomes_here
-from stefaland.errors import Fault, InputError, bad_input
+from stefaland.errors import Fault, InputError, bad_input, few
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -108,7 +109,8 @@ class _Book:
         self.ledger = ledger
         self.done: list[str] = []
         self.failed: dict[str, str] = {}
-        self.faults: dict[Fault, None] = {}
+        self.causes: dict[tuple[str, ...], tuple[Fault, list[str]]] = {}
+        """The first fault of each cause, and the items that have it."""
         self.unwritable: tuple[Fault, ...] = ()
         self.peak_memory = 0
 
@@ -123,7 +125,20 @@ class _Book:
             self.unwritable = outcome.faults
             return
         self.ledger.failed(name, outcome.error, outcome.trace)
-        self.faults |= dict.fromkeys(outcome.faults or (self._fault(name, outcome),))
+        self._note_causes(name, outcome)
+
+    def _note_causes(self, name: str, outcome: Outcome) -> None:
+        """Count the item where others failed alike: the same place and demand, or the same error.
+
+        Values found differ from tile to tile even where one setting is wrong for all.
+        """
+        faults = outcome.faults or (self._fault(name, outcome),)
+        alike: Counter[tuple[str, ...]] = Counter()
+        for fault in faults:
+            key = (fault.where, fault.expected, fault.cure) if outcome.faults else (outcome.error,)
+            alike[key] += 1
+            cause = (*key, str(alike[key]))
+            self.causes.setdefault(cause, (fault, []))[1].append(name)
 
     def _fault(self, name: str, outcome: Outcome) -> Fault:
         record = self.ledger.path / f"{name}.failed.json"
@@ -136,8 +151,18 @@ class _Book:
         return bool(self.unwritable) or (len(self.failed) >= GIVE_UP_AFTER and not self.done)
 
     def error(self) -> InputError:
-        """All failures in one error."""
-        return UnwritableError(self.unwritable) if self.unwritable else StageError(self.faults)
+        """All failures in one error, each cause once."""
+        if self.unwritable:
+            return UnwritableError(self.unwritable)
+        return StageError(_of_all(fault, names) for fault, names in self.causes.values())
+
+
+def _of_all(fault: Fault, names: Sequence[str]) -> Fault:
+    """A cause's first fault, with how many items have it and which."""
+    if len(names) == 1:
+        return fault
+    count, which = few(names).split(" ", 1)
+    return replace(fault, found=f"{fault.found}; {count} tiles failed so {which}")
 
 
 @contextmanager

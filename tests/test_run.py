@@ -14,7 +14,7 @@ from pipeline.atomic import UnwritableError, writing
 from pipeline.ledger import Ledger
 from pipeline.overlap import AHEAD, Flow
 from pipeline.run import StageError, part_of, run_stage
-from stefaland.errors import bad_input
+from stefaland.errors import Fault, InputError, bad_input
 
 
 @dataclass(frozen=True)
@@ -78,11 +78,11 @@ def test_passing_faults_are_retried(ledger, folder):
 def test_a_failing_item_does_not_lose_the_others(ledger, folder):
     with pytest.raises(StageError) as raised:
         run_stage("regrid", jobs(7), partial(stumble, folder, 9), ledger, retries=1)
-    assert len(raised.value.faults) == 3
+    assert len(raised.value.faults) == 1
     text = str(raised.value)
-    assert "stage regrid, t003" in text
-    assert "the network sneezed" in text
-    assert "t003.failed.json" in text
+    assert "stage regrid, t000" in text
+    assert "the network sneezed; 3 tiles failed so (t000, t003, t006)" in text
+    assert "t000.failed.json" in text
     assert ledger.names_done() == {"t001", "t002", "t004", "t005"}
     assert "Traceback" in ledger.failures()["t003"]["traceback"]
     assert "stumble" in ledger.failures()["t003"]["traceback"]
@@ -107,6 +107,31 @@ def test_bad_input_is_not_retried_and_said_once(ledger, folder):
         run_stage("test", jobs(3), partial(_bad, folder), ledger)
     assert _tries(folder) == {"t000": 1, "t001": 1, "t002": 1}
     assert [fault.where for fault in raised.value.faults] == ["dem.tif"]
+
+
+def _impossible(job):
+    number = int(job.name[1:])
+    if number == 4:
+        raise RuntimeError("another cause")
+    if number != 1:
+        raise InputError(
+            [Fault("pr.nc: rain", f"values from -{number} to 9", "0 to 500", "Check units."),
+             Fault("pr.nc: rain", f"{number} gaps", "0 to 500", "Check units."),
+             Fault("ta.nc: warmth", "nothing", "values")][: 2 + (number == 7)]
+        )  # fmt: skip
+    return {}
+
+
+def test_tiles_that_fail_of_one_cause_are_told_together(ledger):
+    with pytest.raises(StageError) as raised:
+        run_stage("regrid", jobs(10), _impossible, ledger, retries=0)
+    names = "(t000, t002, t003, t005, t006 and 3 more)"
+    assert [(fault.where, fault.found) for fault in raised.value.faults] == [
+        ("pr.nc: rain", f"values from -0 to 9; 8 tiles failed so {names}"),
+        ("pr.nc: rain", f"0 gaps; 8 tiles failed so {names}"),
+        ("stage regrid, t004", "RuntimeError: another cause"),
+        ("ta.nc: warmth", "nothing"),
+    ]
 
 
 def _full(folder, job):
