@@ -1,34 +1,27 @@
 """check_opened(): what a source's files say against what its catalog entry says.
 
-Upstream: `openers`. Downstream: `sources.check_source`, before any regridding. Metadata, the last
-value of each variable and a sample are read; every fault found is reported.
+Upstream: `openers`. Downstream: `sources.check_source`, before any regridding. Metadata are read
+here, values by `value_checks`; every fault found is reported.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import product
 
 import numpy as np
 import pyproj
 import xarray as xr
-from xarray.core import indexing
 
 from pipeline.axes import same_crs
-from pipeline.canonical import decoding_of, in_order, plan_of
+from pipeline.canonical import decoding_of, plan_of
 from pipeline.catalog import Source, Variable
 from pipeline.crs import declared_crs
-from pipeline.decoded import Decoded, Decoding
 from pipeline.layout import Layout, cell_size, is_geographic_crs, layout
 from pipeline.packing import meant_type, stored_value
 from pipeline.times import TimePlan
 from pipeline.units import linear_conversion
 from stefaland.errors import Faults, InputError
-
-SAMPLE = 256
-"""Rows and columns of a sampled block."""
-SAMPLED_BLOCKS = 9
 
 
 @dataclass(frozen=True)
@@ -43,6 +36,8 @@ class SourceInfo:
     times: tuple[np.datetime64, np.datetime64] | None = None
     crs: str = "EPSG:4326"
     """Of the bounds."""
+    checked: float = 0.0
+    """Share of the values that was looked at."""
 
 
 def check_opened(
@@ -52,7 +47,6 @@ def check_opened(
 
     What `variables` does not have is compared as far as the file alone allows.
     """
-    before = len(faults.faults)
     where = f'source "{source.name}", {source.files[0]}'
     places = None if source.is_table else layout(ds, source)
     if places is not None:
@@ -66,8 +60,6 @@ def check_opened(
         plan = plan_of(ds, source, places)
     except InputError as error:
         faults.faults += error.faults
-    if len(faults.faults) == before:
-        _check_values(ds, source, variables, places, plan, faults)
     return _info(source, ds, places, plan)
 
 
@@ -184,63 +176,6 @@ def _check_nodata(
             where, f"nodata {float(declared):g} in the file", f"{nodata:g} as in the entry",
             "Correct `nodata`, or say `wrong_in_file: [nodata]` where the file is wrong.",
         )  # fmt: skip
-
-
-def _check_values(
-    ds: xr.Dataset,
-    source: Source,
-    variables: Mapping[str, Variable],
-    places: Layout | None,
-    plan: TimePlan | None,
-    faults: Faults,
-) -> None:
-    """The last value of each variable can be read, samples are in range and not all missing."""
-    for name, entry in source.variables.items():
-        if name not in variables:
-            continue
-        try:
-            stored = in_order(ds[entry.name], places, source)
-            own = plan if "time" in stored.dims else None
-            decoding = decoding_of(ds[entry.name], source, name, variables[name])
-            decoded = Decoded(stored, decoding, own)
-            _last_values(stored, decoding)
-            if not _has_values(xr.Variable(stored.dims, indexing.LazilyIndexedArray(decoded))):
-                faults.add(decoding.where, "no value at all", "a variable with values",
-                           "Check the file, and nodata and the classes of the entry.")  # fmt: skip
-        except InputError as error:
-            faults.faults += error.faults
-
-
-def _last_values(stored: xr.Variable, decoding: Decoding) -> None:
-    """Read what a truncated file lacks first: the end of each of its files."""
-    data = stored._data
-    pieces = getattr(getattr(data, "array", None), "pieces", None) or [stored]
-    for piece in pieces:
-        Decoded(piece, decoding, None)._stored(
-            tuple(slice(max(0, size - 1), size) for size in piece.shape)
-        )
-
-
-def _has_values(variable: xr.Variable) -> bool:
-    """Whether any value is there: a spread sample first, then, if that is empty, all blocks."""
-    blocks = _blocks(variable)
-    spread = sorted({int(i) for i in np.linspace(0, len(blocks) - 1, SAMPLED_BLOCKS)})
-    seen = [bool(np.isfinite(variable[blocks[i]].values).any()) for i in spread]
-    if any(seen):
-        return True
-    return any(bool(np.isfinite(variable[block].values).any()) for block in blocks)
-
-
-def _blocks(variable: xr.Variable) -> list[tuple[slice, ...]]:
-    """Blocks of a few steps and at most `SAMPLE` rows and columns, all over the variable."""
-    sizes = [SAMPLE] * variable.ndim
-    if variable.dims[0] == "time":
-        sizes[0] = 4
-    starts = [range(0, n, size) for n, size in zip(variable.shape, sizes, strict=True)]
-    return [
-        tuple(slice(a, a + size) for a, size in zip(corner, sizes, strict=True))
-        for corner in product(*starts)
-    ]
 
 
 def _info(

@@ -7,6 +7,7 @@ one opener per driver, `source_checks` compares what they open with the entry.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from pipeline.layout import is_geographic_crs, layout
 from pipeline.openers import INSTALL, OPENERS
 from pipeline.source_checks import SourceInfo, check_opened
 from pipeline.tidy import tidied
+from pipeline.value_checks import check_values
 from stefaland.errors import Faults, InputError, few, nearest_name
 
 __all__ = [
@@ -92,12 +94,16 @@ def _tell_missing(source: Source, missing: Sequence[Path], faults: Faults) -> No
 
 
 def check_source(
-    source: Source, faults: Faults, variables: Mapping[str, Variable] | None = None
+    source: Source,
+    faults: Faults,
+    variables: Mapping[str, Variable] | None = None,
+    windows: Callable[[str], Sequence[Window]] | None = None,
 ) -> SourceInfo | None:
-    """Compare the files with the entry, reading metadata and a few values; adds all faults found.
+    """Compare the files with the entry, reading metadata and values; adds all faults found.
 
-    `variables` are the canonical ones, by default those of the packaged `variables.yml`. Gives
-    None where the files cannot be opened or the driver has no grid.
+    `variables` are the canonical ones, by default those of the packaged `variables.yml`. Values
+    are looked at in the `windows` of the source's CRS, by default everywhere: all in small sources,
+    a sample in large ones. Gives None where the files cannot be opened or the driver has no grid.
     """
     if not check_files(source, faults) or source.driver not in OPENERS:
         return None
@@ -110,10 +116,26 @@ def check_source(
                 nearest_name(name, known),
             )  # fmt: skip
     try:
-        return check_opened(tidied(OPENERS[source.driver](source), source), source, known, faults)
+        ds, before = tidied(OPENERS[source.driver](source), source), len(faults.faults)
+        info = check_opened(ds, source, known, faults)
+        if len(faults.faults) > before:
+            return info
+        chosen = [] if windows is None or source.is_table else _outermost(windows(info.crs))
+        parts = [cropped(ds, source, window, None) for window in chosen] or [ds]
+        return replace(info, checked=check_values(ds, parts, source, known, faults))
     except InputError as error:
         faults.faults += error.faults
         return None
+
+
+def _outermost(windows: Sequence[Window]) -> list[Window]:
+    """The windows that lie in no other, each once."""
+
+    def within(a: Window, b: Window) -> bool:
+        return b[0] <= a[0] and b[1] <= a[1] and b[2] >= a[2] and b[3] >= a[3]
+
+    unique = list(dict.fromkeys(windows))
+    return [a for a in unique if not any(a != b and within(a, b) for b in unique)]
 
 
 def nearest_cells(source: Source, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:

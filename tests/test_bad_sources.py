@@ -10,9 +10,12 @@ import pytest
 import rasterio
 import xarray as xr
 
+from pipeline import value_checks
 from pipeline.catalog import Source, Variable, read_catalog
+from pipeline.decoded import Decoding
 from pipeline.sources import check_source
 from stefaland.errors import Faults, InputError
+from workflows.check import looked_at
 
 VARIABLES = {
     "rain": Variable(long_name="rain", units="mm/day", valid_range=(0, 500)),
@@ -248,6 +251,58 @@ def test_values_outside_the_physical_range(tmp_path: Path) -> None:
     text = refused(tmp_path, field(value=20.0))
     assert "found values from -253.15 to -253.15 degC; expected -90 to 60" in text
     assert "Check units, scale, offset and nodata" in text
+
+
+def long_series(tmp_path: Path) -> Path:
+    ds = field(pd.date_range("2001-01-01", periods=320))
+    ds["v"][201, 3, 3] = -50.0
+    path = tmp_path / "long.nc"
+    ds.to_netcdf(path)
+    return path
+
+
+def test_one_impossible_value_anywhere_in_a_small_source_is_found(tmp_path: Path) -> None:
+    text = faults_of(entry(long_series(tmp_path)))
+    assert "warmth: found values from -323.15 to 16.85" in text
+
+
+def test_values_beyond_the_windows_are_not_looked_at(tmp_path: Path) -> None:
+    path, faults = long_series(tmp_path), Faults()
+    west = (-8.0, 44.0, -6.5, 51.0)
+    info = check_source(entry(path), faults, VARIABLES, lambda crs: [west, west])
+    assert not faults.faults
+    assert info is not None
+    assert info.checked == 1.0
+    check_source(entry(path), faults, VARIABLES, lambda crs: [west, (-8.0, 46.0, -4.0, 51.0)])
+    assert "values from -323.15" in str(faults.faults[0])
+
+
+def test_of_a_large_source_a_sample_is_looked_at_and_its_share_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(value_checks, "WHOLE_BYTES", 1000)
+    times = pd.date_range("2001-01-01", periods=320)
+    ds = field(times)
+    ds.to_netcdf(tmp_path / "a.nc")
+    info = check_source(entry(tmp_path / "a.nc"), Faults(), VARIABLES)
+    assert info is not None
+    assert info.checked == pytest.approx(value_checks.SAMPLED_BLOCKS * 4 / 320)
+    assert looked_at({"pr": 1.0, "dem": info.checked}) == (
+        "all values of 1 sources looked at, a sample of dem (20 %)"
+    )
+    ds["v"][:160] = -50.0
+    ds.to_netcdf(tmp_path / "b.nc")
+    assert "values from -323.15" in faults_of(entry(tmp_path / "b.nc"))
+
+
+def test_a_sample_is_spread_over_time_and_space() -> None:
+    stored = xr.Variable(("time", "y", "x"), np.zeros((400, 2000, 3000), np.uint8))
+    series = value_checks._Series(stored, Decoding("v"), stored, 1)
+    blocks = list(value_checks._sample(series))
+    assert len(blocks) == value_checks.SAMPLED_BLOCKS
+    for axis, size in enumerate(stored.shape):
+        starts = np.array([block[axis].start for block in blocks]) / size
+        assert {int(4 * start) for start in starts} == {0, 1, 2, 3}
 
 
 def test_files_of_one_series_on_different_grids(tmp_path: Path) -> None:

@@ -7,20 +7,21 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pipeline.basins import check_locations_source
 from pipeline.grid import TargetGrid
 from pipeline.legend import read_legend
-from pipeline.sources import SourceInfo, check_source
+from pipeline.sources import SourceInfo, Window, check_source
 from pipeline.window import source_window
 from stefaland.adapters import ADAPTERS
 from stefaland.config import model_preset
 from stefaland.errors import Faults, InputError, nearest_name
 from stefaland.rivals import BASELINES
-from workflows.context import Run, catalog_path
+from workflows.context import CONSOLE, Run, catalog_path
 from workflows.regrid import used_sources
 
 LEAST_DISK = 2 * 2**30
@@ -39,10 +40,27 @@ def outputs(run: Run) -> list[Path]:
 def main(run: Run) -> dict[str, Any]:
     """Check catalog, sources, variables, grids, models and folders; one `InputError` for all."""
     faults = Faults()
-    for check in (_grids, _sources, _names, _models, _legends, _aggregates, _folder):
+    shares: dict[str, float] = {}
+    for check in (
+        _grids,
+        partial(_sources, shares=shares),
+        _names,
+        _models,
+        _legends,
+        _aggregates,
+        _folder,
+    ):
         _collected(check, run, faults)
     faults.raise_if_any()
+    CONSOLE.print(f"    check  {looked_at(shares)}")
     return {"sources": len(used_sources(run))}
+
+
+def looked_at(shares: Mapping[str, float]) -> str:
+    """What was read of the values of each source, given as shares, in one line."""
+    large = [f"{name} ({100 * share:.2g} %)" for name, share in shares.items() if share < 1]
+    text = f"all values of {len(shares) - len(large)} sources looked at"
+    return f"{text}, a sample of {', '.join(large)}" if large else text
 
 
 def _collected(check: Callable[[Run, Faults], None], run: Run, faults: Faults) -> None:
@@ -56,7 +74,7 @@ def _grids(run: Run, faults: Faults) -> None:
     assert run.grids
 
 
-def _sources(run: Run, faults: Faults) -> None:
+def _sources(run: Run, faults: Faults, shares: dict[str, float]) -> None:
     grids = {
         cube: run.grid(cube)
         for cube, spec in run.config.cubes.items()
@@ -78,7 +96,9 @@ def _sources(run: Run, faults: Faults) -> None:
         if source.driver in ("units", "basins"):
             check_locations_source(source, run.variables, faults)
             continue
-        info = check_source(source, faults)
+        info = check_source(source, faults, windows=partial(_windows, grids))
+        if info is not None:
+            shares[source.name] = info.checked
         for cube, grid in grids.items():
             if info is not None and source.driver != "vector" and not _overlaps(grid, info):
                 faults.add(
@@ -88,6 +108,11 @@ def _sources(run: Run, faults: Faults) -> None:
                     "a grid that the source covers at least in part",
                     "Choose another grid or another source.",
                 )
+
+
+def _windows(grids: Mapping[str, TargetGrid], crs: str) -> list[Window]:
+    """What of a source in `crs` the grids need."""
+    return [source_window(grid, crs) for grid in grids.values()]
 
 
 def _overlaps(grid: TargetGrid, info: SourceInfo) -> bool:
