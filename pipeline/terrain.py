@@ -6,13 +6,28 @@ doi:10.1109/PROC.1981.11918) with the length of a degree at each latitude on the
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import pyproj
 import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
 
 from pipeline.crs import crs_of, is_rotated
 from stefaland.errors import bad_input
 
+BLOCK_CELLS = 1 << 18
+"""Cells derived at once: few enough for all steps on the way to stay in the cache."""
+ABOUT = {
+    "slope": ("degree", "steepest slope"),
+    "aspect_sine": ("1", "sine of the direction that the slope faces"),
+    "aspect_cosine": ("1", "cosine of the direction that the slope faces"),
+    "curvature": ("m-1", "Laplacian of elevation"),
+}
+"""Units and long name of what is derived."""
 _A, _E2 = 6378137.0, 0.0066943799901413165  # WGS 84: semi-major axis (m), eccentricity squared
 
 
@@ -23,7 +38,8 @@ def terrain(elevation: xr.DataArray) -> xr.Dataset:
     that the slope faces, clockwise from true north; both parts are 0 where it is flat. Curvature
     is the Laplacian: positive in valleys, negative on ridges. Cells without elevation are NaN;
     missing neighbours and the border are extrapolated through the cell, columns go round where
-    the grid does. `InputError` where units are no metres or rows not north-up.
+    the grid does. Lazy where `elevation` is. `InputError` where units are no metres or rows not
+    north-up.
     """
     if str(elevation.attrs.get("units", "m")) not in {"m", "metre", "metres", "meter", "meters"}:
         raise bad_input(
@@ -35,33 +51,89 @@ def terrain(elevation: xr.DataArray) -> xr.Dataset:
             str(elevation.name), "rows south-up or a single row or column", "a north-up grid",
             "Canonicalise it first",
         )  # fmt: skip
-    dx, dy, periodic = _spacing(da)
-    east, north, curvature = _derivatives(da.values.astype(float), dx, dy, periodic)
-    steepness = np.hypot(east, north)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        sine = np.where(steepness > 0, -east / steepness, 0 * steepness)
-        cosine = np.where(steepness > 0, -north / steepness, 0 * steepness)
-    turn = _convergence(da)
-    sine, cosine = (
-        sine * np.cos(turn) - cosine * np.sin(turn),
-        (cosine * np.cos(turn) + sine * np.sin(turn)),
-    )
-    about = {
-        "slope": (np.rad2deg(np.arctan(steepness)), "degree", "steepest slope"),
-        "aspect_sine": (sine, "1", "sine of the direction that the slope faces"),
-        "aspect_cosine": (cosine, "1", "cosine of the direction that the slope faces"),
-        "curvature": (curvature, "m-1", "Laplacian of elevation"),
-    }
+    surface = _Surface(da.variable, *_spacing(da), _Convergence(da))
+    if da.variable._in_memory:
+        arrays: Mapping[str, Any] = surface.derive(ABOUT, slice(0, da.shape[0]))
+    else:
+        lazy = {name: _Lazy(surface, name) for name in ABOUT}
+        arrays = {name: indexing.LazilyIndexedArray(array) for name, array in lazy.items()}
     mapping = {k: v for k, v in elevation.attrs.items() if k == "grid_mapping"}
-    return xr.Dataset(
-        {
-            name: xr.DataArray(
-                values.astype(np.float32), da.coords, da.dims,
-                attrs={"units": units, "long_name": text, **mapping},
-            )
-            for name, (values, units, text) in about.items()
+    variables = {
+        name: xr.Variable(da.dims, arrays[name], {"units": units, "long_name": text, **mapping})
+        for name, (units, text) in ABOUT.items()
+    }
+    return xr.Dataset(variables, da.coords)
+
+
+@dataclass(frozen=True, eq=False)
+class _Surface:
+    """Elevation, dims (y, x), with cell widths and heights, each dims (y, 1)."""
+
+    elevation: xr.Variable
+    dx: np.ndarray
+    dy: np.ndarray
+    is_periodic: bool
+    convergence: _Convergence
+
+    def derive(self, names: Iterable[str], rows: slice) -> dict[str, np.ndarray]:
+        """What is derived of some rows, by name, float32; read at once and done a few at a time.
+
+        In float64 all that a cell needs on the way takes some 20 times its elevation.
+        """
+        (height, width), (start, stop) = self.elevation.shape, (rows.start, rows.stop)
+        read = slice(max(0, start - 1), min(height, stop + 1))
+        values = self.elevation[read].values
+        out = {name: np.empty((stop - start, width), np.float32) for name in names}
+        step = max(1, BLOCK_CELLS // width)
+        for first in range(start, stop, step):
+            own = slice(first, min(first + step, stop))
+            z = np.full((own.stop - own.start + 2, width), np.nan)
+            low, high = max(read.start, own.start - 1), min(read.stop, own.stop + 1)
+            z[low - own.start + 1 : high - own.start + 1] = values[
+                low - read.start : high - read.start
+            ]
+            derived = self._derived(z, own)
+            for name, array in out.items():
+                array[own.start - start : own.stop - start] = derived[name]
+        return out
+
+    def _derived(self, z: np.ndarray, rows: slice) -> dict[str, np.ndarray]:
+        """All that is derived of `rows`; `z` has a row more on either side, NaN off the grid."""
+        east, north, curvature = _derivatives(z, self.dx[rows], self.dy[rows], self.is_periodic)
+        steepness = np.hypot(east, north)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            sine = np.where(steepness > 0, -east / steepness, 0 * steepness)
+            cosine = np.where(steepness > 0, -north / steepness, 0 * steepness)
+        turn = self.convergence.of(rows)
+        return {
+            "slope": np.rad2deg(np.arctan(steepness)),
+            "aspect_sine": sine * np.cos(turn) - cosine * np.sin(turn),
+            "aspect_cosine": cosine * np.cos(turn) + sine * np.sin(turn),
+            "curvature": curvature,
         }
-    )  # fmt: skip
+
+
+class _Lazy(BackendArray):
+    """One derived variable of an elevation that is too large to be held."""
+
+    def __init__(self, surface: _Surface, name: str) -> None:
+        self.surface = surface
+        self.name = name
+        self.shape = surface.elevation.shape
+        self.dtype = np.dtype(np.float32)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self._read
+        )
+
+    def _read(self, key: tuple[int | slice, ...]) -> np.ndarray:
+        wanted = np.arange(self.shape[0])[key[0]]
+        if not wanted.size:
+            return np.empty(self.shape, np.float32)[:0][:, key[1]]
+        rows = slice(int(wanted.min()), int(wanted.max()) + 1)
+        values = self.surface.derive([self.name], rows)[self.name]
+        return values[wanted - rows.start][..., key[1]]
 
 
 def _spacing(da: xr.DataArray) -> tuple[np.ndarray, np.ndarray, bool]:
@@ -83,10 +155,14 @@ def _spacing(da: xr.DataArray) -> tuple[np.ndarray, np.ndarray, bool]:
 def _derivatives(
     z: np.ndarray, dx: np.ndarray, dy: np.ndarray, periodic: bool
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Gradient to the east and to the north (m/m) and Laplacian (1/m); each dims (y, x)."""
-    padded = np.pad(z, 1, constant_values=np.nan)
+    """Gradient to the east and to the north (m/m) and Laplacian (1/m); each dims (y, x).
+
+    `z` has a row more on either side.
+    """
+    padded = np.pad(z, ((0, 0), (1, 1)), constant_values=np.nan)
     if periodic:
-        padded[1:-1, 0], padded[1:-1, -1] = z[:, -1], z[:, 0]
+        padded[:, 0], padded[:, -1] = z[:, -1], z[:, 0]
+    z = z[1:-1]
 
     def neighbour(row: int, col: int) -> np.ndarray:
         """The neighbour, mirrored through the cell from the opposite one where it is missing."""
@@ -116,16 +192,24 @@ def _derivatives(
     return east + missing, north + missing, curvature
 
 
-def _convergence(da: xr.DataArray) -> np.ndarray | float:
-    """Direction of true north on the grid, radians clockwise from grid north; dims (y, x)."""
-    crs = crs_of(da)
-    geographic = pyproj.CRS.from_user_input(crs).is_geographic
-    if geographic and not is_rotated(crs):
-        return 0.0
-    x, y = np.meshgrid(da["x"].values.astype(float), da["y"].values.astype(float))
-    to_lonlat = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-    lon, lat = to_lonlat.transform(x, y)
-    step = np.where(np.asarray(lat) > 0, -1e-4, 1e-4)  # away from the pole
-    x1, y1 = to_lonlat.transform(lon, lat + step, direction="INVERSE")
-    east = (x1 - x) * (np.cos(np.deg2rad(y)) if geographic else 1.0)
-    return np.arctan2(east * np.sign(step), (y1 - y) * np.sign(step))
+class _Convergence:
+    """Direction of true north on a grid, radians clockwise from grid north."""
+
+    def __init__(self, da: xr.DataArray) -> None:
+        crs = crs_of(da)
+        self.x, self.y = (da[name].values.astype(float) for name in ("x", "y"))
+        self.is_geographic = pyproj.CRS.from_user_input(crs).is_geographic
+        self.to_lonlat = None
+        if not self.is_geographic or is_rotated(crs):
+            self.to_lonlat = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+
+    def of(self, rows: slice) -> np.ndarray | float:
+        """Dims (y, x) of some rows; 0 in true degrees."""
+        if self.to_lonlat is None:
+            return 0.0
+        x, y = np.meshgrid(self.x, self.y[rows])
+        lon, lat = self.to_lonlat.transform(x, y)
+        step = np.where(np.asarray(lat) > 0, -1e-4, 1e-4)  # away from the pole
+        x1, y1 = self.to_lonlat.transform(lon, lat + step, direction="INVERSE")
+        east = (x1 - x) * (np.cos(np.deg2rad(y)) if self.is_geographic else 1.0)
+        return np.arctan2(east * np.sign(step), (y1 - y) * np.sign(step))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pyproj
 import pytest
@@ -78,6 +80,27 @@ def test_columns_go_round_on_a_global_grid() -> None:
     slope = terrain(elevation(globe, z)).slope.values
     rolled = terrain(elevation(globe, np.roll(z, 11, axis=1))).slope.values
     np.testing.assert_allclose(np.roll(slope, 11, axis=1), rolled, rtol=1e-5, atol=1e-7)
+
+
+@pytest.mark.parametrize("grid", [DEGREES, ALBERS], ids=["degrees", "albers"])
+def test_blocks_and_lazy_elevation_change_no_bit(
+    grid: TargetGrid, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    z = rng.random(grid.shape, np.float32) * 1000
+    z[rng.random(grid.shape) < 0.1] = np.nan
+    whole = terrain(elevation(grid, z))
+    monkeypatch.setattr("pipeline.terrain.BLOCK_CELLS", 5 * grid.shape[1])
+    xr.testing.assert_identical(terrain(elevation(grid, z)), whole)
+    elevation(grid, z).to_netcdf(tmp_path / "z.nc")
+    with xr.open_dataset(tmp_path / "z.nc", decode_coords="all", cache=False) as ds:
+        lazy = terrain(ds["z"])
+        assert not lazy["slope"].variable._in_memory
+        for rows, cols in ((slice(3, 17), slice(2, 9)), (slice(20, 4, -3), 5), (0, slice(None))):
+            for name in whole.data_vars:
+                found = lazy[name][rows, cols].values
+                np.testing.assert_array_equal(found, whole[name].values[rows, cols])
+        xr.testing.assert_equal(lazy.load(), whole)
 
 
 def test_attributes_and_refusals() -> None:
