@@ -22,10 +22,15 @@ from pipeline.store import read_store
 from pipeline.template import CubeTemplate, cube_template, write_template
 from stefaland.errors import Faults
 
-PROCESS_BYTES = 400 * 2**20
-"""A worker before it has read anything: Python, NumPy, xarray, GDAL, compiled kernels."""
+PROCESS_BYTES = 640 * 2**20
+"""Before anything is read, as measured: Python, xarray, GDAL, PyTorch, compiled kernels. Workers of
+a cluster, which need no PyTorch, have 410 MiB."""
 SOURCE_COPIES = 3
 """A source window is held as stored, as canonical float32, and as weights' input, for a moment."""
+TERRAIN_COPIES = 4
+"""Slope, aspect (sine and cosine) and curvature on the elevation's own grid."""
+MATRIX_BYTES = 192 * 2**20
+"""Sparse matrices of a warp, and what they are made of; strips keep them to so much."""
 LARGEST_BLOCK = 2**28
 """Of a source's window in memory at once; larger ones are read in blocks."""
 HALO_SHARE = 1.2
@@ -78,13 +83,16 @@ def plan_cube(
     window_bytes: int | None = None,
     tile_seconds: float | None = None,
     held_bytes: int | None = None,
+    terrain_bytes: int = 0,
+    has_matrices: bool = False,
 ) -> Plan:
-    """The cost of filling `template` from sources of `source_bytes` (float32, on its extent).
+    """The cost of filling `template` from sources of `source_bytes` on its extent.
 
     `land_share` is the share of tiles that have values: others are neither stored nor encoded.
     `window_bytes` (of the largest source's window of a tile) and `tile_seconds` (to regrid a tile)
     replace what is otherwise guessed from `source_bytes`; `held_bytes` is what a tile's values
-    take at once, by default all of them.
+    take at once, by default all of them; `terrain_bytes` is the window of an elevation of which
+    terrain is derived, and `has_matrices` says that a source is regridded by sparse matrices.
     """
     rates = rates or Rates()
     tiles = math.prod(template.counts)
@@ -99,6 +107,7 @@ def plan_cube(
         source_tile = min(window_bytes, LARGEST_BLOCK)
     if held_bytes is None:
         held_bytes = sum(shard_bytes(template, key, whole=True) for key in sizes)
+    besides = TERRAIN_COPIES * min(terrain_bytes, LARGEST_BLOCK) + MATRIX_BYTES * has_matrices
     largest = max(shard_bytes(template, key) for key in sizes)
     work = source_bytes / rates.read + (source_bytes + values) / rates.compute
     if tile_seconds is not None:
@@ -110,7 +119,7 @@ def plan_cube(
         bytes_read=source_bytes,
         bytes_values=values,
         bytes_stored=stored,
-        memory=PROCESS_BYTES + SOURCE_COPIES * source_tile + held_bytes + largest,
+        memory=PROCESS_BYTES + SOURCE_COPIES * source_tile + besides + held_bytes + largest,
         shards=shards,
         largest_shard=largest,
         inodes=math.ceil(shards * land_share) + _other_inodes(template, tiles),
@@ -246,7 +255,7 @@ def show_seconds(seconds: float) -> str:
 def plan_table(plans: Sequence[Plan], title: str = "") -> Table:
     """One row a cube, for the terminal."""
     table = Table(
-        "cube", "tiles", "tasks", "reads", "values", "stores", "files", "largest file",
+        "cube", "tiles", "tasks", "reads about", "values", "stores", "files", "largest file",
         "memory a worker", "about", title=title,
     )  # fmt: skip
     for plan in plans:

@@ -27,12 +27,8 @@ from pipeline.value_checks import check_values
 from stefaland.errors import Faults, InputError, few, nearest_name
 
 __all__ = [
-    "SourceInfo",
-    "Window",
-    "check_files",
-    "check_source",
-    "nearest_cells",
-    "open_source",
+    "SourceInfo", "Window", "check_files", "check_source", "nearest_cells", "open_source",
+    "read_bytes",
 ]  # fmt: skip
 
 MOST_TOLD = 12
@@ -136,6 +132,34 @@ def _outermost(windows: Sequence[Window]) -> list[Window]:
 
     unique = list(dict.fromkeys(windows))
     return [a for a in unique if not any(a != b and within(a, b) for b in unique)]
+
+
+def read_bytes(
+    source: Source, window: Window | Callable[[str], Window], counts: tuple[int, int]
+) -> int:
+    """About how many bytes of files `counts` (rows, cols) of tiles read that fill `window`.
+
+    The share of its files that a source's window covers. A chunk that several tiles meet counts
+    for each, for each decodes it; archives and tables are read whole, once.
+    """
+    size = sum(_bytes_on_disk(path) for path in source.opened.values())
+    if source.is_table or source.driver == "npz":
+        return size
+    whole = open_source(source)
+    ds, places = cropped(whole, source, window, None), layout(whole, source)
+    da = whole[next(iter(source.variables.values())).name]
+    share = 1.0
+    for dim, tiles in zip((places.y, places.x), counts, strict=True):
+        chunk = da.encoding.get("preferred_chunks", {}).get(dim, 1)
+        read = min(whole.sizes[dim], ds.sizes[dim] / tiles + chunk - 1)
+        share *= tiles * read / whole.sizes[dim]
+    return round(size * share)
+
+
+def _bytes_on_disk(path: Path) -> int:
+    """A file's size, or that of all files of a Zarr store."""
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def nearest_cells(source: Source, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:

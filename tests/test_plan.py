@@ -72,6 +72,15 @@ def test_memory_grows_with_the_tile_and_workers_share_the_time():
     )
 
 
+def test_terrain_takes_memory_of_its_elevation_up_to_a_block():
+    plain, small, large = (
+        plan_cube("a", template(), window_bytes=size, terrain_bytes=size * with_terrain).memory
+        for size, with_terrain in ((10**8, 0), (10**8, 1), (10**10, 1))
+    )
+    assert small == plain + 4 * 10**8
+    assert large == PROCESS_BYTES + 7 * 2**28 + plain - PROCESS_BYTES - 3 * 10**8
+
+
 def test_a_plan_over_memory_names_a_tile_that_fits():
     made = cube_template(GLOBAL, DAYS, DAILY, (240, 360))
     plan = plan_cube("global", made, source_bytes=10**11)

@@ -15,7 +15,7 @@ from pipeline.canonical import canonicalise, month_axis
 from pipeline.catalog import Source, Variable, read_catalog, read_variables
 from pipeline.grid import TargetGrid
 from pipeline.regrid import regrid
-from pipeline.sources import check_source, open_source
+from pipeline.sources import check_source, open_source, read_bytes
 from pipeline.units import convert, linear_conversion
 from stefaland.errors import Faults, InputError
 
@@ -280,3 +280,29 @@ def test_the_shipped_variables_have_units_that_parse() -> None:
         assert linear_conversion(variable.units, variable.units) == (1.0, 0.0), name
         if variable.valid_range:
             assert variable.valid_range[0] < variable.valid_range[1]
+
+
+@pytest.mark.parametrize("form", ["netcdf", "zarr"])
+def test_files_are_counted_by_the_windows_that_tiles_read(tmp_path: Path, form: str) -> None:
+    path = tmp_path / "a"
+    values = np.random.default_rng(0).random((2, 40, 80))
+    ds = xr.Dataset(
+        {"v": (("time", "lat", "lon"), values, {"units": "K"})},
+        {"lat": np.arange(19.75, -20, -1.0), "lon": np.arange(-39.5, 40)},
+    )
+    if form == "zarr":
+        ds.to_zarr(path, encoding={"v": {"chunks": (2, 40, 20)}}, consolidated=False)
+        size = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    else:
+        ds.to_netcdf(path, encoding={"v": {"chunksizes": (2, 40, 20)}})
+        size = path.stat().st_size
+    source = Source.model_validate(
+        {"name": "s", "uri": str(path), "driver": form, "method": "mean",
+         "variables": {"air_temperature": {"name": "v"}}}
+    )  # fmt: skip
+    everything, west = (-40.0, -19.75, 40.0, 20.25), (-40.0, -19.75, -20.0, 20.25)
+    assert read_bytes(source, everything, (1, 1)) == size
+    # Tiles that halve a chunk decode it twice; more rows of tiles each need its whole height.
+    assert 0.25 * size < read_bytes(source, west, (1, 1)) < 0.6 * size
+    assert read_bytes(source, everything, (2, 1)) == 2 * size
+    assert size < read_bytes(source, everything, (1, 4)) < 2 * size

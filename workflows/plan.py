@@ -9,12 +9,16 @@ import shutil
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.table import Table
 
+from pipeline.catalog import Source
 from pipeline.cluster import worker_count, worker_memory
+from pipeline.engine import Separable
 from pipeline.plan import Plan, check_plans, plan_cube, plan_table, probe
-from pipeline.sources import open_source
+from pipeline.regrid import operator_for
+from pipeline.sources import open_source, read_bytes
 from pipeline.template import CubeTemplate, cube_template
 from pipeline.tiles import Tile
 from pipeline.window import source_window
@@ -22,10 +26,18 @@ from stefaland.errors import InputError
 from workflows import check
 from workflows.context import CONSOLE, Run
 from workflows.predict import template_variables
-from workflows.regrid import regrid_task, used_sources
-from workflows.regrid_tile import RegridTask, filled_window, held_bytes, template_of
+from workflows.regrid import regrid_task
+from workflows.regrid_tile import (
+    RegridTask,
+    canonical_source,
+    filled_window,
+    held_bytes,
+    middle_cell,
+    template_of,
+)
 from workflows.stages import NEEDS, stage_module, stage_state
 
+SPARSE_METHODS = {"std", "mode", "fractions"}
 PIECE = 4
 """A quarter of a tile's rows and columns tells how long the whole takes."""
 
@@ -35,7 +47,6 @@ def cube_plans(run: Run) -> list[tuple[Plan, CubeTemplate]]:
 
     Times and memory follow from the windows and the regridding of a part of the middle tile.
     """
-    size = sum(f.stat().st_size for s in used_sources(run) for f in s.files if f.is_file())
     workers = worker_count(run.config.cluster)
     plans = []
     rates = None
@@ -43,26 +54,18 @@ def cube_plans(run: Run) -> list[tuple[Plan, CubeTemplate]]:
         if not spec.grid:
             continue
         task = regrid_task(run, cube)
-        window = seconds = held = None
+        seconds, size = None, 0
+        needs: dict[str, Any] = {}
         if spec.points_from:
             names = {str(run.config.inputs.target): template_variables(run)["quality_flag"]}
             template = cube_template(run.grid(cube), None, names, spec.tile)
         else:
             template = template_of(task, spec.tile, spec.time_shard)
-            window, seconds = window_bytes(task, template), tile_seconds(task, template)
-            held = held_bytes(task, template)
+            seconds, size = tile_seconds(task, template), files_bytes(task, template)
+            needs = memory_needs(task, template)
         # One cube's chunks tell the machine's rates; measuring takes less than a second.
         rates = rates or probe(template, _existing(run.folder))
-        plan = plan_cube(
-            cube,
-            template,
-            size,
-            workers,
-            rates,
-            window_bytes=window,
-            tile_seconds=seconds,
-            held_bytes=held,
-        )
+        plan = plan_cube(cube, template, size, workers, rates, tile_seconds=seconds, **needs)
         plans.append((plan, template))
     return plans
 
@@ -71,15 +74,41 @@ def _middle(template: CubeTemplate) -> Tile:
     return template.tiles[len(template.tiles) // 2]
 
 
-def window_bytes(task: RegridTask, template: CubeTemplate) -> int:
-    """Decoded bytes of the largest source's window of the middle tile."""
+def memory_needs(task: RegridTask, template: CubeTemplate) -> dict[str, Any]:
+    """What a tile takes, as `plan_cube` wants to know it: bytes of the largest window, of the
+    elevation's where terrain is derived, and of the values held; whether sources are warped.
+    """
+    windows = window_bytes(task, template)
+    return {
+        "window_bytes": max(windows.values(), default=0),
+        "terrain_bytes": windows.get(task.terrain_from or "", 0),
+        "held_bytes": held_bytes(task, template),
+        "has_matrices": any(_has_matrices(task, source) for source in task.sources),
+    }
+
+
+def _has_matrices(task: RegridTask, source: Source) -> bool:
+    """Whether a source's grid and method need sparse matrices."""
+    cell = middle_cell(task.grid)
+    operator = operator_for(canonical_source(task, source, cell), cell, source.method)
+    return source.method in SPARSE_METHODS or not isinstance(operator, Separable)
+
+
+def window_bytes(task: RegridTask, template: CubeTemplate) -> dict[str, int]:
+    """Decoded bytes of each source's window of the middle tile, by name."""
     tile = _middle(template)
     grid = task.grid.window(tile.rows, tile.cols)
-    sizes = []
+    sizes = {}
     for source in task.sources:
         ds = open_source(source, partial(source_window, grid))
-        sizes.append(sum(4 * ds[entry.name].size for entry in source.variables.values()))
-    return max(sizes, default=0)
+        sizes[source.name] = sum(4 * ds[entry.name].size for entry in source.variables.values())
+    return sizes
+
+
+def files_bytes(task: RegridTask, template: CubeTemplate) -> int:
+    """About how many bytes of source files all tiles read."""
+    window = partial(source_window, task.grid)
+    return sum(read_bytes(source, window, template.counts) for source in task.sources)
 
 
 def tile_seconds(task: RegridTask, template: CubeTemplate) -> float:
