@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ from workflows.regrid_tile import (
     middle_cell,
     template_of,
 )
-from workflows.stages import NEEDS, stage_module, stage_state
+from workflows.stages import NEEDS, stage_module, stage_state, stages_after
 
 SPARSE_METHODS = {"std", "mode", "fractions"}
 PIECE = 4
@@ -134,6 +135,19 @@ def _existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.resolve().parents) if path.is_dir())
 
 
+def planned_states(run: Run, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Each stage with what would become of it; those after one that would run would too."""
+    again: set[str] = set()
+    states = []
+    for name in names:
+        skipped = run.resume and name not in again and stage_state(run, name).is_finished
+        if name != "check" and not skipped:
+            again.update(stages_after(name))
+        words = "finished, skipped" if skipped else "would run"
+        states.append((name, "always runs" if name == "check" else words))
+    return states
+
+
 def print_plan(run: Run, first: str, last: str) -> None:
     """Print stages and cubes of a run; `InputError` where a plan does not fit this machine."""
     for name in (first, last):
@@ -141,11 +155,7 @@ def print_plan(run: Run, first: str, last: str) -> None:
     check.main(run)
     names = list(NEEDS)
     table = Table("stage", "state", title=f"{run.config.name}: what would run")
-    for name in names[names.index(first) : names.index(last) + 1]:
-        if name == "check":
-            state = "always runs"
-        else:
-            state = "finished, skipped" if stage_state(run, name).is_finished else "would run"
+    for name, state in planned_states(run, names[names.index(first) : names.index(last) + 1]):
         table.add_row(name, state)
     CONSOLE.print(table)
     plans = cube_plans(run)

@@ -43,7 +43,7 @@ class StageModule(Protocol):
         """The settings that decide the stage's result, as plain values."""
 
     def outputs(self, run: Run) -> list[Path]:
-        """What the stage writes, removed when its settings change."""
+        """What the stage writes below the run's folder, removed when its settings change."""
 
     def main(self, run: Run) -> dict[str, Any]:
         """Run the stage; gives figures for the marker and the report."""
@@ -75,12 +75,35 @@ def stage_state(run: Run, name: str) -> StageState:
     return StageState(run.folder, name, stage_fingerprint(run, name))
 
 
+def stages_after(name: str) -> list[str]:
+    """The stages that need a stage, directly or not, in order."""
+    after: list[str] = []
+    for later, needs in NEEDS.items():
+        if {name, *after} & set(needs):
+            after.append(later)
+    return after
+
+
+def _withdraw_after(run: Run, name: str, resumes: bool) -> None:
+    """Have the stages after one run again: what they wrote was made from its former outputs."""
+    again = [
+        later
+        for later in stages_after(name)
+        if StageState(run.folder, later, "").withdraw(resumable=resumes)
+    ]
+    if again:
+        CONSOLE.print(f"{name:>9}  runs again, so these must too: {', '.join(again)}")
+
+
 def _require(run: Run, name: str) -> None:
     for need in NEEDS[name]:
-        if not stage_state(run, need).is_finished:
+        state = stage_state(run, need)
+        if not state.is_finished:
+            lost = ", ".join(str(path.relative_to(run.folder)) for path in state.lost())
+            why = f"whose {lost} is gone" if lost else "not finished under these settings"
             raise bad_input(
                 f"stage {name} of {run.config.name}",
-                f"stage {need} not finished under these settings",
+                f"stage {need} {why}",
                 f"{need} to be finished first",
                 f"Run `stefaland run CONFIG --until {name}`.",
             )
@@ -127,7 +150,7 @@ def _run_stage(run: Run, name: str, begin: Callable[[bool], bool] = bool) -> Non
     require_inside(run.folder, module.outputs(run))
     with turn(run.folder):
         # Were two parts to find other settings' outputs, one would remove what the other made.
-        state.start(module.outputs(run), run.resume)
+        _withdraw_after(run, name, state.start(module.outputs(run), run.resume))
     begin(True)
     CONSOLE.print(f"{name:>9}  ...")
     with Monitor() as monitor:
@@ -138,7 +161,7 @@ def _run_stage(run: Run, name: str, begin: Callable[[bool], bool] = bool) -> Non
             "after the last part, run the stage once more without --part to end it"
         )
         return
-    state.finish(monitor.seconds, monitor.peak_bytes, result)
+    state.finish(monitor.seconds, monitor.peak_bytes, result, module.outputs(run))
     CONSOLE.print(f"{name:>9}  {monitor.seconds:.1f} s, {monitor.peak_bytes / 2**30:.2f} GiB")
 
 

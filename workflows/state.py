@@ -40,8 +40,9 @@ def read_json(path: Path) -> Any:
 class StageState:
     """Markers of one stage of a run: `started` names the settings in progress, `finished` is last.
 
-    A stage whose started fingerprint differs from the present one begins from nothing: its
-    outputs are removed, so results of two settings never mix.
+    A stage whose started fingerprint differs from the present one, or that lost an output it had
+    when it finished, begins from nothing: its outputs are removed, so results of two settings
+    never mix, and no tile that is gone is taken as done.
     """
 
     def __init__(self, folder: Path, stage: str, fingerprint: str) -> None:
@@ -58,25 +59,49 @@ class StageState:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the stage ended under the same settings."""
-        return self._matches("finished")
+        """Whether the stage ended under the same settings and what it wrote is still there."""
+        return self._matches("finished") and not self.lost()
+
+    def lost(self) -> list[Path]:
+        """What the stage had written when it finished and is there no more."""
+        paths = [self.folder.parent / name for name in self.record().get("outputs", [])]
+        return [path for path in paths if not path.exists()]
 
     def record(self) -> dict[str, Any]:
         """Seconds, peak memory and result of the finished stage; empty where there is none."""
         return read_json(self._marker("finished")) if self._marker("finished").exists() else {}
 
-    def start(self, outputs: list[Path], resume: bool) -> None:
-        """Say that the stage runs; remove `outputs` of other settings, or all without `resume`."""
-        if not (resume and self._matches("started")):
-            self._marker("finished").unlink(missing_ok=True)
-            self._marker("started").unlink(missing_ok=True)
-            for path in outputs:
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-            write_json(self._marker("started"), {"fingerprint": self.fingerprint})
+    def start(self, outputs: list[Path], resume: bool) -> bool:
+        """Say that the stage runs; gives whether it resumes.
 
-    def finish(self, seconds: float, peak_bytes: int, result: dict[str, Any]) -> None:
-        """Say that the stage is finished."""
+        Removes `outputs` of other settings, or all without `resume` or where some were lost.
+        """
+        if resume and self._matches("started") and not self.lost():
+            return True
+        self.withdraw()
+        for path in outputs:
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+        write_json(self._marker("started"), {"fingerprint": self.fingerprint})
+        return False
+
+    def withdraw(self, resumable: bool = False) -> bool:
+        """Say that the stage is not finished, whatever its settings; gives whether it was.
+
+        Its next run begins from nothing, unless it is `resumable`.
+        """
+        was_finished = self._marker("finished").exists()
+        self._marker("finished").unlink(missing_ok=True)
+        if not resumable:
+            self._marker("started").unlink(missing_ok=True)
+        return was_finished
+
+    def finish(
+        self, seconds: float, peak_bytes: int, result: dict[str, Any], outputs: Iterable[Path] = ()
+    ) -> None:
+        """Say that the stage is finished, and which of its `outputs` it wrote."""
+        home = self.folder.parent
         record = {
+            "outputs": [str(path.relative_to(home)) for path in outputs if path.exists()],
             "fingerprint": self.fingerprint,
             "seconds": round(seconds, 2),
             "peak_bytes": peak_bytes,

@@ -20,7 +20,7 @@ from pipeline.store import cube_tiles
 from stefaland.errors import InputError, bad_input
 from workflows.context import CONSOLE
 from workflows.stages import NEEDS
-from workflows.state import read_json
+from workflows.state import StageState, read_json
 from workflows.submit import job_states
 
 STORES = {"regrid": "cubes/{}.zarr", "predict": "predictions/{}.zarr"}
@@ -48,7 +48,8 @@ def stages(folder: Path) -> dict[str, dict[str, Any]]:
             folder / ".stages" / f"{name}.{kind}.json" for kind in ("started", "finished")
         )
         if finished.is_file():
-            found[name] = {"state": "finished", **read_json(finished)}
+            state = "output gone" if StageState(folder, name, "").lost() else "finished"
+            found[name] = {"state": state, **read_json(finished)}
         elif started.is_file():
             found[name] = {"state": "begun"}
         else:

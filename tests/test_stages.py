@@ -1,0 +1,121 @@
+"""What makes a stage run again: its settings, its outputs, and what it was made from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from stefaland.errors import InputError
+from workflows import stages, status
+from workflows.context import Run
+from workflows.plan import planned_states
+
+NEEDS = {"mosaic": (), "publish": ("mosaic",), "score": ("publish",), "report": ("score",)}
+
+
+@dataclass
+class FakeStage:
+    """Writes one file; `score` writes it into the folder of `publish`, as the real one does."""
+
+    name: str
+    setting: str = "a"
+    ran: list[str] = field(default_factory=list)
+
+    def depends(self, run: Run) -> Any:
+        return self.setting
+
+    def outputs(self, run: Run) -> list[Path]:
+        return [run.folder / "maps" / "sites" if self.name == "score" else self._own(run)]
+
+    def _own(self, run: Run) -> Path:
+        return run.folder / ("maps" if self.name == "publish" else self.name)
+
+    def main(self, run: Run) -> dict[str, Any]:
+        self.ran.append(self.name)
+        (path,) = self.outputs(run)
+        if self.name == "publish":
+            path = path / "map"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("made")
+        return {}
+
+
+@pytest.fixture
+def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeStage]:
+    ran: list[str] = []
+    made = {name: FakeStage(name, ran=ran) for name in NEEDS}
+    for name in NEEDS:
+        monkeypatch.setitem(stages.NEEDS, name, NEEDS[name])
+    for name in set(stages.NEEDS) - set(NEEDS):
+        monkeypatch.delitem(stages.NEEDS, name)
+    monkeypatch.setattr(stages, "stage_module", made.get)
+    return made
+
+
+def run_all(
+    folder: Path, fakes: dict[str, FakeStage], *names: str, resume: bool = True
+) -> list[str]:
+    """Run these stages, or all; gives those that were not skipped."""
+    fakes["mosaic"].ran.clear()
+    for name in names or NEEDS:
+        stages.run_stage_by_name(a_run(folder, resume), name)
+    return list(fakes["mosaic"].ran)
+
+
+def a_run(folder: Path, resume: bool = True) -> Run:
+    config = SimpleNamespace(name="test")
+    return cast(
+        Run, SimpleNamespace(folder=folder, resume=resume, part=(1, 1), config=config)
+    )  # fmt: skip
+
+
+def test_a_restarted_stage_makes_those_after_it_run_again(
+    tmp_path: Path, fakes: dict[str, FakeStage], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_all(tmp_path, fakes) == list(NEEDS)
+    assert run_all(tmp_path, fakes) == []
+    assert run_all(tmp_path, fakes, "publish", resume=False) == ["publish"]
+    assert "so these must too: score, report" in capsys.readouterr().err
+    assert not (tmp_path / "maps" / "sites").exists()
+    assert run_all(tmp_path, fakes) == ["score", "report"]
+    assert (tmp_path / "maps" / "sites").exists()
+
+
+def test_settings_that_change_and_change_back_make_those_after_run_again(
+    tmp_path: Path, fakes: dict[str, FakeStage]
+) -> None:
+    run_all(tmp_path, fakes)
+    fakes["publish"].setting = "b"
+    assert run_all(tmp_path, fakes, "publish") == ["publish"]
+    fakes["publish"].setting = "a"
+    assert run_all(tmp_path, fakes) == ["publish", "score", "report"]
+
+
+def test_a_stage_whose_output_is_gone_is_not_finished(
+    tmp_path: Path, fakes: dict[str, FakeStage]
+) -> None:
+    run_all(tmp_path, fakes)
+    (tmp_path / "maps" / "sites").unlink()
+    with pytest.raises(InputError, match=r"stage score whose maps/sites is gone"):
+        run_all(tmp_path, fakes, "report")
+    states = [state for _, state in planned_states(a_run(tmp_path), list(NEEDS))]
+    assert status.stages(tmp_path)["score"]["state"] == "output gone"
+    assert status.stages(tmp_path)["report"]["state"] == "finished"
+    assert states == ["finished, skipped", "finished, skipped", "would run", "would run"]
+    assert run_all(tmp_path, fakes) == ["score", "report"]
+    (tmp_path / "mosaic").unlink()
+    assert run_all(tmp_path, fakes) == list(NEEDS)
+
+
+def test_a_stage_mended_in_part_leaves_those_after_it_what_they_have(
+    tmp_path: Path, fakes: dict[str, FakeStage]
+) -> None:
+    run_all(tmp_path, fakes)
+    (tmp_path / ".stages" / "mosaic.finished.json").unlink()
+    (tmp_path / "maps" / "kept").write_text("")
+    assert run_all(tmp_path, fakes) == list(NEEDS)
+    assert (tmp_path / "maps" / "kept").exists()
