@@ -18,6 +18,7 @@ import xarray as xr
 
 from pipeline.periods import climatology_note, interval_text, time_bounds
 
+_ROWS = 512  # read at once
 _SEASONS = {12: "DJF", 3: "MAM", 6: "JJA", 9: "SON"}
 
 
@@ -61,6 +62,28 @@ class BandStatistics:
             "VALID_PERCENT": 100.0 * self.count / cells,
         }
         return {f"STATISTICS_{name}": repr(value) for name, value in numbers.items()}
+
+
+def valued_steps(da: xr.DataArray) -> slice:
+    """The steps of a map, dims (time, y, x) or (y, x), from the first to the last with any value.
+
+    A model's warm-up, and periods that lie wholly in it, have none. All steps where none has any.
+    """
+    if da.ndim == 2:
+        return slice(None)
+    steps = range(da.shape[0])
+    first = next((i for i in steps if _has_value(da[i])), None)
+    if first is None:
+        return slice(None)
+    last = next(i for i in reversed(steps) if _has_value(da[i]))
+    return slice(first, last + 1)
+
+
+def _has_value(da: xr.DataArray) -> bool:
+    """Whether any cell is valid, dims (y, x); reads no further than the first that is."""
+    return any(
+        not np.isnan(da[top : top + _ROWS].values).all() for top in range(0, da.shape[0], _ROWS)
+    )
 
 
 def names_of_bands(da: xr.DataArray) -> list[str]:

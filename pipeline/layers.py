@@ -6,7 +6,7 @@ Upstream: the published files. Downstream: `qgis` writes them as a project.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from pipeline.legend import Legend
 from pipeline.sites import Geometry
 
 MAX_DATES = 62
-"""Of a longer series, only the first date of each month becomes a layer."""
+"""Of a longer series, one date of each month becomes a layer, shown for the whole month."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +56,34 @@ class LayerGroup:
 
 
 def date_layers(path: str | Path, legend: Legend, visible: bool = True) -> list[RasterLayer]:
-    """A layer for each band of a COG, named and dated by its tags."""
+    """A layer for each band of a COG, named and dated by its tags.
+
+    Of a long series, each month's first band that has values stands for the month: at any time a
+    map is shown, and the project stays light.
+    """
     path = Path(path)
     with rasterio.open(path) as raster:
         names = [name or f"band {i}" for i, name in enumerate(raster.descriptions, start=1)]
-        texts = [raster.tags(number).get("time") for number in raster.indexes]
+        tags = [raster.tags(number) for number in raster.indexes]
+    texts = [tag.get("time") for tag in tags]
     if len(names) == 1 or None in texts:
         return [
             RasterLayer(name, path, legend, band, visible=visible and band == 1)
             for band, name in enumerate(names, start=1)
         ]
     times = np.array(texts, "datetime64[s]")
+    chosen = np.arange(times.size)
     begins, ends = periods(times)
-    months = times.astype("datetime64[M]")
-    long = len(names) > MAX_DATES
+    if times.size > MAX_DATES:
+        has_values = np.array(["STATISTICS_MINIMUM" in tag for tag in tags])
+        chosen = np.flatnonzero(has_values) if has_values.any() else chosen
+        months, first = np.unique(times[chosen].astype("datetime64[M]"), return_index=True)
+        chosen = chosen[first]
+        begins[chosen] = months.astype("datetime64[s]")
+        ends[chosen] = (months + 1).astype("datetime64[s]") - np.timedelta64(1, "s")
     return [
-        RasterLayer(name, path, legend, i + 1, begins[i], ends[i], visible)
-        for i, name in enumerate(names)
-        if not long or i == 0 or months[i] != months[i - 1]
+        RasterLayer(names[i], path, legend, i + 1, begins[i], ends[i], visible)
+        for i in chosen.tolist()
     ]
 
 
@@ -100,12 +110,18 @@ def map_group(
 ) -> LayerGroup:
     """One product: the dates of its first map shown; the others (title, COG, legend) switched off.
 
-    All are there, each in a group of its own.
+    All are there, each in a group of its own; a map of one band is named after its title.
     """
-    groups = [
-        LayerGroup(title, tuple(date_layers(path, legend)), visible=i == 0, expanded=i == 0)
-        for i, (title, path, legend) in enumerate(maps)
-    ]
+    groups = []
+    for i, (title, path, legend) in enumerate(maps):
+        layers = date_layers(path, legend)
+        with rasterio.open(path) as raster:
+            count = raster.count
+        if count == 1:
+            layers = [replace(layers[0], name=title)]
+        elif len(layers) < count:
+            title = f"{title}: one date a month"
+        groups.append(LayerGroup(title, tuple(layers), visible=i == 0, expanded=i == 0))
     return LayerGroup(name, tuple(groups), visible=visible)
 
 

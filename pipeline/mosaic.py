@@ -25,6 +25,7 @@ from pipeline.aggregate import (
     check_aggregate,
     percentile_bands,
 )
+from pipeline.bands import valued_steps
 from pipeline.cube import create_cube, write_tile
 from pipeline.grid import TargetGrid
 from pipeline.legend import NODATA_CODE
@@ -234,8 +235,13 @@ def reproject_map(
 
 
 def holes(prediction: str | Path, land_mask: np.ndarray, target: str) -> Holes:
-    """Count and list the land cells, dims (y, x), for which a prediction cube has no value."""
+    """Count and list the land cells, dims (y, x), for which a prediction cube lacks a value.
+
+    Steps before the first or after the last value anywhere (a model's warm-up) do not count.
+    """
     source, grid = open_cube(prediction), cube_grid(prediction)
+    if "time" in source[target].dims:
+        source = source.isel(time=valued_steps(source[target]))
     predicted = masked = missing = 0
     found: list[tuple[int, int]] = []
     for tile in cube_tiles(prediction):

@@ -142,4 +142,20 @@ def _ramp(legend: Legend, band: int) -> ET.Element:
     for stop in legend.stops:
         ET.SubElement(shader, "item", value=repr(stop.value), alpha="255", color=stop.colour,
                       label=stop.label)  # fmt: skip
+    shader.append(_bar(legend.units))
     return element
+
+
+def _bar(units: str) -> ET.Element:
+    """How QGIS shows the ramp: a bar with the units at its ends."""
+    suffix = "" if units in ("", "1") else f" {units}"
+    settings = ET.Element(
+        "rampLegendSettings", prefix="", suffix=suffix, minimumLabel="", maximumLabel="",
+        direction="0", orientation="2", useContinuousLegend="1",
+    )  # fmt: skip
+    number = ET.SubElement(settings, "numericFormat", id="basic")
+    options = {"decimals": ("int", "6"), "show_trailing_zeros": ("bool", "false")}
+    described = ET.SubElement(number, "Option", type="Map")
+    for name, (kind, value) in options.items():
+        ET.SubElement(described, "Option", name=name, type=kind, value=value)
+    return settings

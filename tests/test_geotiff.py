@@ -15,7 +15,7 @@ from rasterio.enums import ColorInterp
 from rio_cogeo.cogeo import cog_validate
 
 from pipeline import geotiff
-from pipeline.bands import BandStatistics, names_of_bands
+from pipeline.bands import BandStatistics, names_of_bands, valued_steps
 from pipeline.geotiff import block_size, cog_faults, write_cog
 from pipeline.grid import TargetGrid
 from pipeline.legend import named_legend
@@ -249,6 +249,16 @@ def test_block_size_bounds_a_tile_and_gives_small_maps_an_overview() -> None:
     assert block_size((144, 360), 12, 4) == 256
     assert block_size((104, 236), 12, 4) == 128
     assert block_size((3600, 7200), 365, 4) ** 2 * 365 * 4 <= 32 * 2**20
+
+
+def test_steps_with_values_are_those_from_the_first_to_the_last() -> None:
+    values = np.full((6, 600, 2), np.nan, np.float32)
+    values[2, 580, 1] = values[4, 0, 0] = 1.0
+    da = xr.DataArray(values, dims=("time", "y", "x"))
+    assert valued_steps(da) == slice(2, 5)
+    assert valued_steps(da[4:]) == slice(0, 1)
+    assert valued_steps(da[:2]) == slice(None)
+    assert valued_steps(da[4]) == slice(None)
 
 
 def test_names_of_bands() -> None:

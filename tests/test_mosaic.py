@@ -7,6 +7,7 @@ import pyproj
 import pytest
 import rasterio
 import xarray as xr
+import zarr
 from scipy.interpolate import interpn
 
 from pipeline.cf import open_map_zarr, write_map_zarr
@@ -187,6 +188,16 @@ def test_holes_are_counted_and_listed(prediction: Path, tmp_path: Path) -> None:
     row, col, lon, lat = found.cells[0]
     assert lost[row, col - 32]
     assert (lon, lat) == (GRID.x[col], GRID.y[row])
+
+
+def test_a_warm_up_without_any_value_is_no_hole(tmp_path: Path) -> None:
+    path, land = write_prediction(tmp_path / "p.zarr"), on_land(*GRID.lonlat())
+    wanted = holes(path, land, TARGET)
+    stored = zarr.open_group(path, mode="r+")[TARGET]
+    stored[:2] = np.nan
+    assert holes(path, land, TARGET) == wanted
+    stored[2, 26, 60] = np.nan
+    assert holes(path, land, TARGET).missing == 1
 
 
 def test_an_unknown_aggregate_is_told_before_anything_is_written(

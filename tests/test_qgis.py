@@ -119,17 +119,41 @@ def test_periods_of_days_seasons_and_years() -> None:
     assert spans("2001-05-03") == [("2001-05-03", "2001-05-03")]
 
 
-def test_a_long_series_shows_one_layer_a_month(tmp_path: Path) -> None:
+def long_series(folder: Path, first: int = 0) -> Path:
+    """Daily maps of four months, with values from day number `first` on."""
     time = np.arange("2001-01-01", "2001-05-01", dtype="datetime64[D]").astype("datetime64[ns]")
     assert time.size > MAX_DATES
-    da = xr.DataArray(
-        np.zeros((time.size, *GRID.shape), np.float32), dims=("time", "y", "x"),
-        coords={"time": time}, name="v",
-    )  # fmt: skip
-    path = write_cog(tmp_path / "v.tif", da, GRID)
-    layers = date_layers(path, named_legend(TARGET))
+    values = np.full((time.size, *GRID.shape), 0.3, np.float32)
+    values[:first] = np.nan
+    values[:, 40:] = np.nan  # as SEA has none
+    da = xr.DataArray(values, dims=("time", "y", "x"), coords={"time": time}, name="v")
+    return write_cog(folder / "maps" / "v.tif", da, GRID)
+
+
+def test_a_long_series_shows_a_layer_a_month_for_the_whole_month(tmp_path: Path) -> None:
+    layers = date_layers(long_series(tmp_path), named_legend(TARGET))
     assert [layer.name for layer in layers] == [f"2001-0{month}-01" for month in range(1, 5)]
     assert [layer.band for layer in layers] == [1, 32, 60, 91]
+    spans = [(str(layer.begin), str(layer.end)) for layer in layers]
+    assert spans[1] == ("2001-02-01T00:00:00", "2001-02-28T23:59:59")
+    assert spans[-1][1] == "2001-04-30T23:59:59"
+
+
+def test_a_month_is_shown_by_its_first_day_with_values(tmp_path: Path) -> None:
+    layers = date_layers(long_series(tmp_path, first=40), named_legend(TARGET))
+    assert [layer.name for layer in layers] == ["2001-02-10", "2001-03-01", "2001-04-01"]
+    assert str(layers[0].begin) == "2001-02-01T00:00:00"
+
+
+def test_headings_name_maps_of_one_band_and_tell_of_dates_left_out(tmp_path: Path) -> None:
+    legend = named_legend(TARGET)
+    one = write_cog(tmp_path / "maps" / "one.tif", field()[TARGET][0], GRID)
+    maps = [("Soil moisture (m3 m-3), a", long_series(tmp_path), legend), ("Mean, a", one, legend)]
+    group = map_group("a", maps)
+    assert [of.name for of in group.layers] == [
+        "Soil moisture (m3 m-3), a: one date a month", "Mean, a",
+    ]  # fmt: skip
+    assert [of.name for of in leaves([group])][-1] == "Mean, a"
 
 
 def test_ranges_of_scores_meet(project: Path) -> None:
@@ -209,6 +233,27 @@ def test_qgis_has_the_time_of_every_month(seen: dict[str, Any]) -> None:
     assert seen["step"][0] == 1
     february = next(layer for layer in seen["layers"] if layer["name"] == "February")
     assert february["time"] == ["2001-02-01T00:00:00Z", "2001-02-28T23:59:59Z"]
+
+
+@pytest.mark.qgis
+def test_qgis_shows_a_long_series_at_any_time(tmp_path: Path) -> None:
+    group = map_group("Daily", [("Moisture", long_series(tmp_path, 40), named_legend(TARGET))])
+    found = probe(write_project(tmp_path / "run.qgz", [group], title="Daily"))
+    assert found["time"] == ["2001-02-01T00:00:00Z", "2001-04-30T23:59:59Z"]
+    assert found["step"] == [1.0, 6]  # a month
+    assert [layer["time"][0][:10] for layer in found["layers"]] == [
+        "2001-02-01", "2001-03-01", "2001-04-01",
+    ]  # fmt: skip
+    at_last = [frame["colours"] for frame in found["frames"]]
+    assert len(at_last) == 3
+    colour = next(stop.colour for stop in named_legend(TARGET).stops if stop.value == 0.3)
+    assert all(colours[:3] == [colour] * 3 for colours in at_last)
+
+
+@pytest.mark.qgis
+def test_qgis_puts_the_units_beside_the_colours(seen: dict[str, Any]) -> None:
+    maps = [layer for layer in seen["layers"] if "suffix" in layer]
+    assert {layer["suffix"] for layer in maps} == {" m3 m-3"}
 
 
 @pytest.mark.qgis

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from pipeline.bands import valued_steps
 from pipeline.grid import TargetGrid
 from pipeline.legend import Legend, read_legend
 from pipeline.mosaic import FLAG, SPREAD, is_about_a_law
@@ -24,11 +25,26 @@ from workflows.predict import interval
 
 
 @dataclass(frozen=True)
+class Steps:
+    """The steps of a product that are published, the same ones for all its maps."""
+
+    run: Run
+    product: Product
+
+    @cached_property
+    def published(self) -> slice:
+        """Those from the first to the last at which the target has a value anywhere."""
+        store = open_cube(self.run.mosaic(self.product.suffix))
+        return valued_steps(store[self.run.config.inputs.targets[0]])
+
+
+@dataclass(frozen=True)
 class Layer:
     """One published map: a variable of a product's map store."""
 
     run: Run
     product: Product
+    steps: Steps
     variable: str
     name: str
     """File name without its ending."""
@@ -46,12 +62,24 @@ class Layer:
     @cached_property
     def da(self) -> xr.DataArray:
         """The map, lazy; dims (time, y, x) or (y, x)."""
+        da = self._stored
+        return da.isel(time=self.steps.published) if "time" in da.dims else da
+
+    @cached_property
+    def _stored(self) -> xr.DataArray:
         return open_cube(self.run.mosaic(self.product.suffix))[self.variable]
 
     @property
     def label(self) -> str:
         """What it shows."""
-        return str(self.da.attrs.get("long_name", self.variable))
+        return str(self._stored.attrs.get("long_name", self.variable))
+
+    @property
+    def heading(self) -> str:
+        """What it shows with its units, and where; classes have none."""
+        units = str(self._stored.attrs.get("units", ""))
+        of = "" if self.legend.kind == "categorical" or units in ("", "1") else f" ({units})"
+        return f"{self.label[:1].upper()}{self.label[1:]}{of}, {self.product.suffix}"
 
     @property
     def title(self) -> str:
@@ -83,7 +111,8 @@ def layers(run: Run, product: Product) -> list[Layer]:
     if set(FRACTIONS) <= set(targets):
         found.insert(0, (CLASS, f"{CLASS}_{suffix}", "usda_texture"))
     found.append((FLAG, f"{run.config.inputs.target}_{suffix}_quality", FLAG))
+    steps = Steps(run, product)
     return [
-        Layer(run, product, variable, file, read_legend(catalog_path(f"legends/{name}.yml")))
+        Layer(run, product, steps, variable, file, read_legend(catalog_path(f"legends/{name}.yml")))
         for variable, file, name in found
     ]

@@ -181,7 +181,7 @@ def write_run_project(run: Run, of_product: dict[str, list[Layer]], *above: Laye
     """Write the run's QGIS project: every product, below the groups `above`."""
     groups: list[LayerGroup] = []
     for suffix, of in of_product.items():
-        maps = [(layer.label, layer.path("tif"), layer.legend) for layer in of]
+        maps = [(layer.heading, layer.path("tif"), layer.legend) for layer in of]
         groups.append(map_group(suffix, maps, visible=not groups))
     return write_project(
         run.maps / f"{run.config.name}.qgz", [*above, *groups], title=run.config.title

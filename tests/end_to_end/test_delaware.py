@@ -51,11 +51,14 @@ def test_no_unit_upstream_of_a_test_basin_trains(run_folder: Path) -> None:
 
 def test_the_map_is_daily_and_in_place(run_folder: Path) -> None:
     with rasterio.open(run_folder / "maps" / "streamflow_delaware.tif") as raster:
-        assert raster.count == 731
-        assert raster.descriptions[0] == "1979-01-01"
+        # The 30 days of warm-up have no value and are not published.
+        assert raster.count == 731 - 30
+        assert raster.descriptions[0] == "1979-01-31"
         assert raster.units[0] == "mm/day"
-        last = raster.read(731, masked=True)
-    assert last.count() > 350
+        first, last = raster.read(1, masked=True), raster.read(raster.count, masked=True)
+    assert first.count() == last.count() > 350
+    holes = json.loads((run_folder / ".stages" / "mosaic.finished.json").read_text())
+    assert holes["result"]["holes"]["delaware"]["missing"] == 0
     assert 0 <= last.min() <= last.max() < 1000
 
 

@@ -13,12 +13,14 @@ from qgis.core import (
     QgsCoordinateReferenceSystem,
     QgsCoordinateTransform,
     QgsDateTimeRange,
+    QgsInterval,
     QgsLayerTreeGroup,
     QgsMapRendererCustomPainterJob,
     QgsMapSettings,
     QgsPointXY,
     QgsProject,
     QgsRectangle,
+    QgsTemporalNavigationObject,
 )
 from qgis.PyQt.QtCore import QSize, Qt
 from qgis.PyQt.QtGui import QColor, QImage, QPainter
@@ -45,6 +47,9 @@ def layer_info(node):
     if hasattr(layer, "bandCount"):
         info["band"] = layer.renderer().usesBands()[0]
         info["renderer"] = layer.renderer().type()
+        if hasattr(layer.renderer(), "shader"):
+            bar = layer.renderer().shader().rasterShaderFunction().legendSettings()
+            info["suffix"] = bar.suffix() if bar.useContinuousLegend() else "no bar"
         info["nodata"] = str(layer.dataProvider().sourceNoDataValue(1))
     else:
         info["features"] = layer.featureCount()
@@ -87,6 +92,24 @@ def colours(project, settings, image, places):
     return found
 
 
+def frames(project, picture, places):
+    """The colours at the places at each step of the temporal controller; at most 24 steps."""
+    whole, step = project.timeSettings().temporalRange(), project.timeSettings()
+    if whole.begin().isNull():
+        return []
+    controller = QgsTemporalNavigationObject()
+    controller.setNavigationMode(QgsTemporalNavigationObject.Animated)
+    controller.setTemporalExtents(whole)
+    controller.setFrameDuration(QgsInterval(step.timeStep(), step.timeStepUnit()))
+    found = []
+    for number in range(min(24, controller.totalFrameCount())):
+        span = controller.dateTimeRangeForFrameNumber(number)
+        settings, image = draw(project, picture, span)
+        drawn = colours(project, settings, image, places)
+        found.append({"begin": text(span.begin()), "colours": drawn})
+    return found
+
+
 def main(path, picture, places):
     app = QgsApplication([], False)
     app.initQgis()
@@ -113,6 +136,7 @@ def main(path, picture, places):
         "controller": project.readNumEntry("TemporalControllerWidget", "/NavigationMode")[0],
         "extent": project.viewSettings().defaultViewExtent().toString(3),
         "colours": colours(project, settings, image, places),
+        "frames": frames(project, f"{picture}.frame.png", places),
     }
     assert isinstance(settings.extent(), QgsRectangle)
     print(json.dumps(result))
