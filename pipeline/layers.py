@@ -126,11 +126,13 @@ def map_group(
 
 
 def leaves(
-    groups: Sequence[RasterLayer | SiteLayer | LayerGroup],
+    groups: Sequence[RasterLayer | SiteLayer | LayerGroup], shown: bool = False
 ) -> Iterator[RasterLayer | SiteLayer]:
-    """The layers of groups within groups, in their order."""
+    """The layers of groups within groups, in their order; of those `shown` only, if so wished."""
     for item in groups:
+        if shown and not item.visible:
+            continue
         if isinstance(item, LayerGroup):
-            yield from leaves(item.layers)
+            yield from leaves(item.layers, shown)
         else:
             yield item

@@ -2,7 +2,7 @@
 
 Upstream: `layers`, `style`, `sites`. Bands with dates become one layer each with a fixed time
 range, because QGIS before 3.38 knows time only by layer; the temporal controller is set to the
-whole series. Paths are relative to the project.
+series shown first. Paths are relative to the project.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hashlib
 import re
 import xml.etree.ElementTree as ET
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -159,9 +159,8 @@ def _project(
     for layer in layers:
         described.append(_layer_element(path, layer))
         ET.SubElement(order, "layer", id=_id(layer))
-    dated = [
-        layer for layer in layers if isinstance(layer, RasterLayer) and layer.begin is not None
-    ]
+    # At every step of the time controller there is a map: its range is that of the maps shown.
+    dated = _dated(leaves(groups, shown=True)) or _dated(layers)
     root.append(_properties_element(bool(dated)))
     view = ET.SubElement(root, "ProjectViewSettings", UseProjectScales="0", rotation="0")
     box = dict(zip(("xmin", "ymin", "xmax", "ymax"), map(repr, extent), strict=True))
@@ -169,6 +168,10 @@ def _project(
     if dated:
         root.append(_time_element(dated))
     return root
+
+
+def _dated(layers: Iterable[RasterLayer | SiteLayer]) -> list[RasterLayer]:
+    return [layer for layer in layers if isinstance(layer, RasterLayer) and layer.begin is not None]
 
 
 def _units(crs: str) -> str:
@@ -265,7 +268,7 @@ def _properties_element(is_dated: bool) -> ET.Element:
 
 
 def _time_element(dated: Sequence[RasterLayer]) -> ET.Element:
-    """The range of all dated layers, and a step of the shortest one."""
+    """The range of dated layers, and a step of the shortest one."""
     begins = np.array([layer.begin for layer in dated], "datetime64[s]")
     ends = np.array([layer.end for layer in dated], "datetime64[s]")
     shortest = int((ends - begins).min().astype(int) + 1) / 86400

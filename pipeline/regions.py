@@ -1,10 +1,12 @@
-"""region_labels(): the polygon that each place lies in, or the nearest one off every shore.
+"""Polygons that places lie in, or the nearest off every shore, and polygons of sites by their ids.
 
-Upstream: a vector source of the catalog. Downstream: folds that hold out whole regions.
+Upstream: a vector source of the catalog. Downstream: folds that hold out whole regions, basins with
+scores.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,7 +16,7 @@ import pyogrio
 
 from pipeline.catalog import Source
 from pipeline.sources import check_files
-from stefaland.errors import Faults, bad_input, nearest_name
+from stefaland.errors import Faults, bad_input, few, nearest_name
 
 
 def read_polygons(source: Source) -> geopandas.GeoDataFrame:
@@ -33,11 +35,8 @@ def _read(path: Path) -> geopandas.GeoDataFrame:
         raise bad_input(str(path), str(error), "a file of polygons") from None
 
 
-def region_labels(lon: np.ndarray, lat: np.ndarray, source: Source, column: str) -> np.ndarray:
-    """[N] text: `column` of the polygon that holds each place, else of the nearest polygon.
-
-    `InputError` for an unknown column.
-    """
+def polygons_with(source: Source, column: str) -> geopandas.GeoDataFrame:
+    """The source's polygons in EPSG:4326; `InputError` where they have no such column."""
     frame = read_polygons(source)
     if column not in frame:
         known = [str(name) for name in frame.columns]
@@ -45,6 +44,38 @@ def region_labels(lon: np.ndarray, lat: np.ndarray, source: Source, column: str)
             f'source "{source.name}", {source.files[0]}', f"columns {', '.join(known)}",
             f'a column "{column}"', nearest_name(column, known),
         )  # fmt: skip
+    return frame
+
+
+def polygons_of(source: Source, column: str, ids: Sequence[str]) -> geopandas.GeoSeries:
+    """[N] the polygon of each id, by `column`, in EPSG:4326; leading zeros do not matter.
+
+    `InputError` naming the ids without one.
+    """
+    frame = polygons_with(source, column)
+    shapes = frame.geometry.groupby(frame[column].map(_key).to_numpy()).agg(
+        lambda parts: parts.union_all()
+    )
+    without = [name for name in ids if _key(name) not in shapes.index]
+    if without:
+        raise bad_input(
+            f'source "{source.name}", {source.files[0]}: {column}',
+            f"sites without a polygon, {few(without)}", "one of every scored site",
+        )  # fmt: skip
+    return geopandas.GeoSeries(shapes.loc[[_key(name) for name in ids]].to_list(), crs=frame.crs)
+
+
+def _key(name: object) -> str:
+    text = str(name).strip().removesuffix(".0")  # a whole number of a DBF may be read as a float
+    return text.lstrip("0") or "0" if text.isdigit() else text
+
+
+def region_labels(lon: np.ndarray, lat: np.ndarray, source: Source, column: str) -> np.ndarray:
+    """[N] text: `column` of the polygon that holds each place, else of the nearest polygon.
+
+    `InputError` for an unknown column.
+    """
+    frame = polygons_with(source, column)
     index = frame.sindex
     points = geopandas.points_from_xy(lon, lat)
     labels = np.full(len(points), "", dtype=object)

@@ -1,4 +1,4 @@
-"""Stations and basins with their scores as a GeoPackage; their QGIS symbols.
+"""Stations and basins with their scores as a GeoPackage that carries its QGIS styles.
 
 Upstream: scores by site. Downstream: `qgis` puts the layers on top of the maps.
 """
@@ -15,9 +15,11 @@ import numpy as np
 
 from pipeline.atomic import make_folder
 from pipeline.legend import Legend, Stop
+from pipeline.style import QGIS_VERSION, xml_bytes
 from stefaland.errors import bad_input
 
 if TYPE_CHECKING:
+    import pandas as pd
     from geopandas import GeoDataFrame
 
 Geometry = Literal["point", "polygon"]
@@ -34,10 +36,15 @@ def sites_frame(
     return geopandas.GeoDataFrame(dict(columns), geometry=points, crs="EPSG:4326")
 
 
-def write_sites(path: str | Path, layers: Mapping[str, GeoDataFrame]) -> Path:
+def write_sites(
+    path: str | Path,
+    layers: Mapping[str, GeoDataFrame],
+    styles: Mapping[str, ET.Element] | None = None,
+) -> Path:
     """Write each frame as a layer of one GeoPackage, whole or not at all; equal for equal frames.
 
-    `InputError` where a frame is empty or has no CRS.
+    `styles` has the renderer (`renderer_element`) in which QGIS opens a layer. `InputError` where a
+    frame is empty or has no CRS.
     """
     import pyogrio
 
@@ -54,11 +61,33 @@ def write_sites(path: str | Path, layers: Mapping[str, GeoDataFrame]) -> Path:
     try:
         for number, (name, frame) in enumerate(layers.items()):
             frame.to_file(partial, layer=name, driver="GPKG", mode="a" if number else "w")
+        if styles:
+            pyogrio.write_dataframe(
+                _style_table(styles), partial, layer="layer_styles", driver="GPKG", append=True,
+                layer_options={"FID": "id"},
+            )  # fmt: skip
         os.replace(partial, path)
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})
         partial.unlink(missing_ok=True)
     return path
+
+
+def _style_table(styles: Mapping[str, ET.Element]) -> pd.DataFrame:
+    """The table in which QGIS keeps the styles of a GeoPackage's layers."""
+    import pandas as pd
+
+    rows = []
+    for name, renderer in styles.items():
+        root = ET.Element("qgis", version=QGIS_VERSION, styleCategories="Symbology")
+        root.append(renderer)
+        rows.append({
+            "f_table_catalog": "", "f_table_schema": "", "f_table_name": name,
+            "f_geometry_column": "geom", "styleName": name, "styleQML": xml_bytes(root).decode(),
+            "styleSLD": "", "useAsDefault": True, "description": "", "owner": "", "ui": "",
+            "update_time": pd.Timestamp("2000-01-01"),
+        })  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 def renderer_element(geometry: Geometry, legend: Legend | None, column: str | None) -> ET.Element:
@@ -105,7 +134,7 @@ def _symbol(name: str, geometry: Geometry, stop: Stop | None) -> ET.Element:
 def _marker(colour: str) -> dict[str, Any]:
     return {
         "name": "circle", "color": colour, "outline_color": _LINE, "outline_style": "solid",
-        "outline_width": "0.2", "outline_width_unit": "MM", "size": "2.4", "size_unit": "MM",
+        "outline_width": "0.1", "outline_width_unit": "MM", "size": "1.2", "size_unit": "MM",
     }  # fmt: skip
 
 

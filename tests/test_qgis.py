@@ -68,7 +68,8 @@ def publish(folder: Path) -> Path:
     table = sites_frame(
         np.array([-100.0, -90.0]), np.array([45.0, 45.0]), {"NSE": np.array([0.9, -3.0])}
     )
-    sites = write_sites(maps / "sites.gpkg", {"stations": table})
+    style = renderer_element("point", named_legend("score"), "NSE")
+    sites = write_sites(maps / "sites.gpkg", {"stations": table}, {"stations": style})
     stations = SiteLayer("Stations: NSE", sites, "stations", "point", named_legend("score"), "NSE")
     return write_project(folder / "run.qgz", [LayerGroup("Stations", (stations,)), *groups],
                          title="A run")  # fmt: skip
@@ -166,6 +167,27 @@ def test_ranges_of_scores_meet(project: Path) -> None:
     assert renderer_element("polygon", None, None).get("type") == "singleSymbol"
 
 
+@pytest.mark.qgis
+def test_qgis_opens_a_geopackage_of_scores_in_its_style(project: Path) -> None:
+    if not has_qgis():
+        pytest.skip(f"{PYTHON} has no QGIS: scripts/install_qgis.sh")
+    script = f"""
+import os
+from qgis.core import QgsApplication, QgsVectorLayer
+app = QgsApplication([], False)
+app.initQgis()
+layer = QgsVectorLayer({str(project.parent / "maps" / "sites.gpkg")!r} + "|layername=stations", "s")
+renderer = layer.renderer()
+print("found", renderer.type(), renderer.classAttribute(), len(renderer.ranges()), flush=True)
+os._exit(0)
+"""
+    done = subprocess.run(
+        [PYTHON, "-c", script], capture_output=True, text=True, timeout=120,
+        env={**os.environ, "QT_QPA_PLATFORM": "offscreen"},
+    )  # fmt: skip
+    assert "found graduatedSymbol NSE 6" in done.stdout, done.stderr[-2000:]
+
+
 def test_faults(tmp_path: Path) -> None:
     layer = RasterLayer("a", tmp_path / "none.tif", named_legend(TARGET))
     with pytest.raises(InputError, match="no file"):
@@ -248,6 +270,21 @@ def test_qgis_shows_a_long_series_at_any_time(tmp_path: Path) -> None:
     assert len(at_last) == 3
     colour = next(stop.colour for stop in named_legend(TARGET).stops if stop.value == 0.3)
     assert all(colours[:3] == [colour] * 3 for colours in at_last)
+
+
+def test_the_time_controller_has_the_range_of_what_is_shown(tmp_path: Path) -> None:
+    legend, daily = named_legend(TARGET), long_series(tmp_path, 40)
+    year = field()[TARGET].isel(time=slice(0, 2))
+    year = year.assign_coords(time=np.array(["2000-01-01", "2001-01-01"], "datetime64[ns]"))
+    yearly = write_cog(tmp_path / "maps" / "year.tif", year, GRID)
+    first = map_group("daily", [("Moisture", daily, legend)])
+    second = map_group("annual", [("Mean", yearly, legend)], visible=False)
+    root = read_project(write_project(tmp_path / "run.qgz", [first, second], title="t"))
+    time = root.find("ProjectTimeSettings")
+    assert time is not None
+    assert time.get("timeStepUnit") == "mon"
+    assert time.findtext("TemporalRange/start") == "2001-02-01T00:00:00Z"
+    assert time.findtext("TemporalRange/end") == "2001-04-30T23:59:59Z"
 
 
 @pytest.mark.qgis

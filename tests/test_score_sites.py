@@ -1,11 +1,23 @@
-"""Where the scored sites lie."""
+"""Where the scored sites lie, and the layers of their scores."""
 
 from __future__ import annotations
 
-import numpy as np
-import xarray as xr
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
-from workflows.score_sites import mean_place, places_of
+import geopandas
+import numpy as np
+import pytest
+import xarray as xr
+from shapely.geometry import box
+
+from pipeline.catalog import Source
+from pipeline.locations import write_locations
+from pipeline.qgis import read_project
+from stefaland.errors import InputError
+from workflows.context import Run
+from workflows.score_sites import mean_place, places_of, write_scored_sites
 
 
 def test_the_mean_across_the_antimeridian_is_not_on_the_other_side() -> None:
@@ -25,3 +37,74 @@ def test_a_site_lies_amid_its_cells() -> None:
     lon, lat = places_of(table, np.array([7, 3]))
     np.testing.assert_allclose(lon, [-50, 11])
     np.testing.assert_allclose(lat, [40, 0], atol=1e-12)
+
+
+@pytest.fixture
+def basins_run(tmp_path: Path) -> Run:
+    """A run of three gauged basins, of which a vector file has the polygons."""
+    boxes = [box(10 + i, 40, 11 + i, 41) for i in (2, 0, 1)]
+    shapes = geopandas.GeoDataFrame({"gauge": ["103", "00101", "102"]}, geometry=boxes, crs=4326)
+    shapes.to_file(tmp_path / "basins.gpkg")
+    ds = xr.Dataset(
+        {"v": ("cell", np.zeros(3, np.float32))},
+        {
+            "cell": [0, 1, 2], "site": ("cell", ["101", "102", "103"]),
+            "lat": ("cell", [40.5] * 3), "lon": ("cell", [10.5, 11.5, 12.5]),
+        },
+    )  # fmt: skip
+    write_locations(tmp_path / "cube.zarr", ds)
+    source = Source(name="shapes", title="t", uri=str(tmp_path / "basins.gpkg"), driver="vector",
+                    licence="none")  # fmt: skip
+    basins = SimpleNamespace(source="shapes", column="gauge")
+    config = SimpleNamespace(
+        name="test", title="Test", inputs=SimpleNamespace(target="streamflow"),
+        publish=SimpleNamespace(basins=basins, products=()),
+        finetune=SimpleNamespace(cube="basins"),
+    )  # fmt: skip
+    return cast(Run, SimpleNamespace(
+        config=config, maps=tmp_path / "maps", catalog={"shapes": source},
+        cube=lambda name: tmp_path / "cube.zarr",
+    ))  # fmt: skip
+
+
+def scored() -> tuple[xr.Dataset, xr.Dataset]:
+    """Held-out series of three sites by two models, and the table of where they lie."""
+    observed = np.tile(np.arange(4.0), (3, 1))
+    predicted = np.stack([observed, observed + np.array([[0.0], [1.0], [2.0]])])
+    heldout = xr.Dataset(
+        {
+            "observed": (("site", "time"), observed),
+            "predicted": (("model", "site", "time"), predicted),
+        },
+        {
+            "model": ["ridge", "stefaland"], "site": [0, 1, 2],
+            "fold": ("site", ["a", "a", "b"]), "region": ("site", ["r", "s", "t"]),
+        },
+    )  # fmt: skip
+    places = {"lon": ("cell", [10.5, 11.5, 12.5]), "lat": ("cell", [40.5] * 3)}
+    return heldout, xr.Dataset(coords={"cell": [0, 1, 2], "site": ("cell", [0, 1, 2]), **places})
+
+
+def test_basins_have_the_scores_of_their_gauges(basins_run: Run) -> None:
+    path = write_scored_sites(basins_run, *scored())
+    basins = geopandas.read_file(path, layer="basins")
+    sites = geopandas.read_file(path, layer="sites")
+    np.testing.assert_allclose(basins["RMSE"], [0, 1, 2])
+    np.testing.assert_allclose(basins["NSE"], sites["NSE"])
+    assert basins.geometry.contains(sites.geometry).all()
+    styles = geopandas.read_file(path, layer="layer_styles")
+    assert list(styles["f_table_name"]) == ["sites", "basins"]
+    assert styles["styleQML"].str.contains('attr="NSE"').all()
+    root = read_project(basins_run.maps / "test.qgz")
+    shown = {of.get("name"): of.get("checked") for of in root.iter("layer-tree-layer")}
+    # The basins would hide the map; three gauges do not.
+    assert shown == {
+        "Held-out sites: NSE": "Qt::Checked", "Held-out basins: NSE": "Qt::Unchecked",
+    }  # fmt: skip
+
+
+def test_a_gauge_without_a_polygon_is_named(basins_run: Run) -> None:
+    shapes = geopandas.read_file(basins_run.catalog["shapes"].uri)
+    shapes.iloc[:2].to_file(basins_run.catalog["shapes"].uri)
+    with pytest.raises(InputError, match=r"sites without a polygon, 1 \(102\)"):
+        write_scored_sites(basins_run, *scored())

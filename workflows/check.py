@@ -15,6 +15,7 @@ from typing import Any
 from pipeline.basins import check_locations_source
 from pipeline.grid import TargetGrid
 from pipeline.legend import read_legend
+from pipeline.regions import polygons_with
 from pipeline.sources import SourceInfo, Window, check_source
 from pipeline.window import source_window
 from stefaland.adapters import ADAPTERS
@@ -41,15 +42,8 @@ def main(run: Run) -> dict[str, Any]:
     """Check catalog, sources, variables, grids, models and folders; one `InputError` for all."""
     faults = Faults()
     shares: dict[str, float] = {}
-    for check in (
-        _grids,
-        partial(_sources, shares=shares),
-        _names,
-        _models,
-        _legends,
-        _aggregates,
-        _folder,
-    ):
+    sources = partial(_sources, shares=shares)
+    for check in (_grids, sources, _names, _models, _legends, _basins, _aggregates, _folder):
         _collected(check, run, faults)
     faults.raise_if_any()
     CONSOLE.print(f"    check  {looked_at(shares)}")
@@ -199,6 +193,12 @@ def _legends(run: Run, faults: Faults) -> None:
                     "publish.products", f"an anomaly, and no legend {name}", "a diverging legend",
                     "Name one as `legend` of the product, such as soil_moisture_anomaly.",
                 )  # fmt: skip
+
+
+def _basins(run: Run, faults: Faults) -> None:
+    basins = run.config.publish.basins
+    if basins is not None:
+        polygons_with(run.catalog[basins.source], basins.column)
 
 
 def _aggregates(run: Run, faults: Faults) -> None:

@@ -163,13 +163,21 @@ class Product(Frozen):
         return self
 
 
+class Basins(Frozen):
+    """Polygons of the scored sites: a vector source, and its column with the sites' ids."""
+
+    source: str
+    column: str
+
+
 class PublishSettings(Frozen):
-    """Maps, their legends, and the outlines drawn on previews."""
+    """Maps, their legends, the outlines drawn on previews, and the basins that get scores."""
 
     products: tuple[Product, ...] = ()
     legend: str | None = None
     spread_legend: str | None = None
     outlines: str | None = None
+    basins: Basins | None = None
 
     @model_validator(mode="after")
     def _each_map_once(self) -> PublishSettings:

@@ -27,12 +27,12 @@ from stefaland.metrics import (
     summarise,
 )  # fmt: skip
 from stefaland.quantiles import NAMES, quantile_crps
-from workflows.cells import target_table
+from workflows.cells import cell_index, target_table
 from workflows.context import Run
 from workflows.folds import fold_names
 from workflows.regrid import source_entries
 from workflows.score_places import place_card
-from workflows.score_sites import sites_path, write_scored_sites
+from workflows.score_sites import sites_path, write_scored_places, write_scored_sites
 from workflows.site_targets import match_summary
 from workflows.state import write_json
 
@@ -105,6 +105,7 @@ def _score_places(run: Run) -> dict[str, Any]:
     table, card = place_card(run, models(run))
     _write_heldout(run, table)
     write_json(run.folder / "scorecard.json", finite(card))
+    write_scored_places(run, table, cell_index(run, run.config.finetune.cube))
     return {"best": card["ranking"][0], "sites": card["sites"]}
 
 

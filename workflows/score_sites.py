@@ -1,4 +1,4 @@
-"""The scored sites as points with each model's scores: a GeoPackage, on top of the QGIS project.
+"""The scored sites and their basins with each model's scores: a GeoPackage, and layers in QGIS.
 
 Upstream: the held-out table of score.py and the published maps. Downstream: QGIS.
 """
@@ -6,6 +6,7 @@ Upstream: the held-out table of score.py and the published maps. Downstream: QGI
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import xarray as xr
@@ -13,14 +14,23 @@ import xarray as xr
 from pipeline.layers import LayerGroup, SiteLayer
 from pipeline.legend import read_legend
 from pipeline.qgis import verify_project
-from pipeline.sites import sites_frame, write_sites
+from pipeline.regions import polygons_of
+from pipeline.sites import Geometry, renderer_element, sites_frame, write_sites
+from pipeline.store import open_cube
+from pipeline.texture import CLASSES, FRACTIONS, usda_class
 from stefaland.errors import InputError
 from stefaland.metrics import accumulate, finish
+from workflows.config import Basins
 from workflows.context import Run, catalog_path
 from workflows.map_layers import layers
 from workflows.publish import write_run_project
 
-TABLE = "sites"
+if TYPE_CHECKING:
+    from geopandas import GeoDataFrame, GeoSeries
+
+SITES, BASINS = "sites", "basins"
+SHOWN = 200
+"""Of more sites the layer is off when the project opens: they would hide the map."""
 SCORES = ("NSE", "KGE", "RMSE", "bias")
 
 
@@ -54,13 +64,7 @@ def write_scored_sites(run: Run, heldout: xr.Dataset, table: xr.Dataset) -> Path
     `heldout` is that of score.py, `table` has the cells' `site`, `lon` and `lat`. StefaLand's
     scores are in the columns NSE, KGE, RMSE and bias, another model's NSE in `<model>_NSE`.
     """
-    sites = heldout["site"].values
-    columns: dict[str, np.ndarray] = {
-        "site": sites.astype(np.int64),
-        "fold": heldout["fold"].values.astype(str),
-        "region": heldout["region"].values.astype(str),
-        "observed_mean": heldout["observed"].mean("time").values,
-    }
+    columns = _about(heldout) | {"observed_mean": heldout["observed"].mean("time").values}
     for model in map(str, heldout["model"].values):
         predicted = heldout["predicted"].sel(model=model).values
         scores = finish(accumulate(heldout["observed"].values, predicted))
@@ -68,13 +72,76 @@ def write_scored_sites(run: Run, heldout: xr.Dataset, table: xr.Dataset) -> Path
             columns |= {name: scores[name] for name in SCORES}
         else:
             columns[f"{model}_NSE"] = scores["NSE"]
-    path = write_sites(sites_path(run), {TABLE: sites_frame(*places_of(table, sites), columns)})
-    legend = read_legend(catalog_path("legends/score.yml"))
-    layer = SiteLayer("Held-out sites: NSE", path, TABLE, "point", legend, "NSE")
+    places = places_of(table, heldout["site"].values)
+    return _written(run, sites_frame(*places, columns), "NSE", "score")
+
+
+def write_scored_places(run: Run, heldout: xr.Dataset, table: xr.Dataset) -> Path:
+    """As `write_scored_sites`, of targets that are one value a place (that of score_places.py).
+
+    Has each part observed and as StefaLand predicts it, of soil texture the class of both, and
+    the root mean square error over the parts: StefaLand's in RMSE, another's in `<model>_RMSE`.
+    """
+    columns = _about(heldout)
+    own = heldout.sel(model="stefaland")
+    for kind in ("observed", "predicted"):
+        shares = {str(part): own[kind].sel(part=part).values for part in own["part"].values}
+        columns |= {f"{part}_{kind}": values for part, values in shares.items()}
+        if set(FRACTIONS) == set(shares):
+            codes = usda_class(*(shares[part] for part in FRACTIONS))
+            columns[f"class_{kind}"] = np.array([CLASSES[code - 1] for code in codes])
+    for model in map(str, heldout["model"].values):
+        gap = heldout["predicted"].sel(model=model).values - heldout["observed"].values
+        columns["RMSE" if model == "stefaland" else f"{model}_RMSE"] = np.sqrt((gap**2).mean(-1))
+    # Each cell of a place is scored by itself, also where several share a site.
+    places = places_of(table.assign_coords(site=table["cell"]), heldout["site"].values)
+    return _written(run, sites_frame(*places, columns), "RMSE", "site_error")
+
+
+def _about(heldout: xr.Dataset) -> dict[str, np.ndarray]:
+    return {
+        "site": heldout["site"].values.astype(np.int64),
+        "fold": heldout["fold"].values.astype(str),
+        "region": heldout["region"].values.astype(str),
+    }
+
+
+def _written(run: Run, sites: GeoDataFrame, column: str, legend_name: str) -> Path:
+    """Write the frame, and its basins where the config names polygons, coloured by a column."""
+    legend = read_legend(catalog_path(f"legends/{legend_name}.yml"))
+    frames: dict[str, GeoDataFrame] = {SITES: sites}
+    geometries: dict[str, Geometry] = {SITES: "point", BASINS: "polygon"}
+    basins = run.config.publish.basins
+    if basins is not None:
+        polygons = _polygons(run, basins, sites["site"].to_numpy())
+        frames[BASINS] = sites.set_geometry(polygons)
+    styles = {name: renderer_element(geometries[name], legend, column) for name in frames}
+    path = write_sites(sites_path(run), frames, styles)
+    scores = LayerGroup(
+        "Scores",
+        tuple(
+            SiteLayer(
+                f"Held-out {name}: {column}", path, name, geometries[name], legend, column,
+                visible=name == SITES and len(frame) <= SHOWN,
+            )
+            for name, frame in frames.items()
+        ),
+        expanded=False,
+    )  # fmt: skip
     products = {product.suffix: layers(run, product) for product in run.config.publish.products}
-    faults = verify_project(
-        write_run_project(run, products, LayerGroup("Scores", (layer,), expanded=False))
-    )
+    faults = verify_project(write_run_project(run, products, scores))
     if faults:
         raise InputError(faults)
     return path
+
+
+def _polygons(run: Run, basins: Basins, sites: np.ndarray) -> GeoSeries:
+    """The basin of each site, by the name that the site's source gives it."""
+    store = open_cube(run.cube(run.config.finetune.cube))
+    names = dict(zip(sites.tolist(), map(str, sites), strict=True))
+    if "cell" in store.dims and "site" in store.coords:
+        cells, texts = store["cell"].values, store["site"].values
+        names |= dict(zip(cells.tolist(), map(str, texts), strict=True))
+    return polygons_of(
+        run.catalog[basins.source], basins.column, [names[i] for i in sites.tolist()]
+    )

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from pathlib import Path
+from typing import Any
 
+import geopandas
 import numpy as np
 import pyproj
 import pytest
@@ -49,6 +52,7 @@ def test_texture_from_config_to_report(tmp_path: Path) -> None:
     assert "24 sites were left out" in page
     assert "sand" in page
     check_texture_maps(tmp_path / "conus_texture" / "maps")
+    check_texture_sites(tmp_path / "conus_texture" / "maps", card)
     settings = (*SMALL, "inputs.exclude_impossible=false", "name=refused")
     refused = stefaland(tmp_path, "conus_texture", settings, "run", "--until", "stats")
     assert refused.returncode == 2
@@ -69,6 +73,21 @@ def test_a_sweep_of_texture_tells_pooled_errors_by_seed(tmp_path: Path) -> None:
     assert all(0.02 < value < 0.3 for value in own["seeds"].values())
     assert own["ensemble"] <= max(own["seeds"].values())
     assert told["variants"]["climatology"]["minus_first"]["difference"] != 0
+
+
+def check_texture_sites(maps: Path, card: dict[str, Any]) -> None:
+    """The held-out pixels are points with their shares, classes and errors, on the project."""
+    frame = geopandas.read_file(maps / "soil_texture_sites.gpkg", layer="sites")
+    assert len(frame) == card["sites"]
+    assert set(frame["class_observed"]) == set(card["models"]["stefaland"]["classes"])
+    gap = [frame[f"{name}_predicted"] - frame[f"{name}_observed"] for name in FRACTIONS]
+    np.testing.assert_allclose(frame["RMSE"], np.sqrt(np.mean(np.square(gap), 0)), rtol=1e-5)
+    pooled = card["models"]["ridge"]["pooled"]["RMSE"]
+    assert np.sqrt((frame["ridge_RMSE"] ** 2).mean()) == pytest.approx(pooled, rel=1e-5)
+    assert frame.geometry.x.between(-125, -66).all()
+    assert frame.geometry.y.between(24, 50).all()
+    text = zipfile.ZipFile(maps / "conus_texture.qgz").read("conus_texture.qgs").decode()
+    assert "./soil_texture_sites.gpkg|layername=sites" in text
 
 
 def check_texture_maps(maps: Path) -> None:

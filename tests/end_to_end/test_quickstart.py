@@ -250,7 +250,7 @@ def test_embeddings_of_every_land_cell(run_folder: Path) -> None:
 
 
 def test_held_out_sites_are_on_the_project_with_their_scores(run_folder: Path) -> None:
-    frame = geopandas.read_file(run_folder / "maps" / "soil_moisture_sites.gpkg")
+    frame = geopandas.read_file(run_folder / "maps" / "soil_moisture_sites.gpkg", layer="sites")
     card = json.loads((run_folder / "scorecard.json").read_text())
     assert len(frame) == card["sites"]
     assert frame.crs.to_epsg() == 4326
@@ -259,6 +259,10 @@ def test_held_out_sites_are_on_the_project_with_their_scores(run_folder: Path) -
     with zipfile.ZipFile(run_folder / "maps" / "quickstart.qgz") as project:
         text = project.read("quickstart.qgs").decode()
     assert "./soil_moisture_sites.gpkg" in text
+    # So many sites would hide the map.
+    (layer,) = re.findall(r'<layer-tree-layer[^>]*name="Held-out sites: NSE"[^>]*>', text)
+    assert 'checked="Qt::Unchecked"' in layer
+    assert "(m3 m-3), conus" in text
     africa = frame[frame["region"] == "Africa"].geometry
     assert africa.x.between(-26, 58).all()
     assert africa.y.between(-36, 38).all()
