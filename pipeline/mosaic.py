@@ -2,7 +2,7 @@
 
 Upstream: prediction cubes (`cube`). Downstream: `geotiff`, `cf`, `preview`. A map store is a cube
 again, filled tile by tile with bounded memory; tile sizes change no bit of it. Nothing is filled
-in: land without a value is counted, listed and stays empty.
+in: land without a value stays empty, and `holes` counts and lists it.
 """
 
 from __future__ import annotations
@@ -25,7 +25,6 @@ from pipeline.aggregate import (
     check_aggregate,
     percentile_bands,
 )
-from pipeline.bands import valued_steps
 from pipeline.cube import create_cube, write_tile
 from pipeline.grid import TargetGrid
 from pipeline.legend import NODATA_CODE
@@ -42,7 +41,6 @@ MASKED = 3
 """The flag of land that is left out of the prediction on purpose."""
 _TILE_BYTES = 48 * 2**20  # of one variable's tile over all times
 _COARSER = 1.5  # target cells this many times as wide average the source instead of sampling it
-_LISTED = 1000
 
 
 @dataclass(frozen=True)
@@ -56,25 +54,6 @@ class MapTask:
     min_valid_share: float = MIN_VALID_SHARE
     coarser: bool = False
     """Whether the map's cells are so much wider than the prediction's that they average them."""
-
-
-@dataclass(frozen=True)
-class Holes:
-    """Land cells of a prediction: how many, how many with a value, masked, and missing.
-
-    `cells` lists (row, column, longitude, latitude) of the first missing ones.
-    """
-
-    land: int
-    predicted: int
-    masked: int
-    missing: int
-    cells: tuple[tuple[int, int, float, float], ...]
-
-    def summary(self) -> dict[str, Any]:
-        """The counts and the first ten missing cells, as plain values."""
-        counts = {name: getattr(self, name) for name in ("land", "predicted", "masked", "missing")}
-        return {**counts, "first_missing": [list(cell) for cell in self.cells[:10]]}
 
 
 def mosaic(
@@ -232,43 +211,6 @@ def reproject_map(
         found = regrid(ds[fields], target_grid, method, least, require_overlap=False)
         result |= {name: found[name].astype("float32") for name in fields}
     return _limited_by_flag(_with_attrs(result, ds))
-
-
-def holes(prediction: str | Path, land_mask: np.ndarray, target: str) -> Holes:
-    """Count and list the land cells, dims (y, x), for which a prediction cube lacks a value.
-
-    Steps before the first or after the last value anywhere (a model's warm-up) do not count.
-    """
-    source, grid = open_cube(prediction), cube_grid(prediction)
-    if "time" in source[target].dims:
-        source = source.isel(time=valued_steps(source[target]))
-    predicted = masked = missing = 0
-    found: list[tuple[int, int]] = []
-    for tile in cube_tiles(prediction):
-        land = land_mask[tile.rows, tile.cols]
-        if not land.any():
-            continue
-        part = source[target].isel(y=tile.rows, x=tile.cols).values
-        valid = ~np.isnan(part).any(axis=0) if part.ndim == 3 else ~np.isnan(part)
-        flags = source[FLAG].isel(y=tile.rows, x=tile.cols).values if FLAG in source else None
-        left_out = np.zeros_like(valid) if flags is None else (flags == MASKED) & ~valid
-        empty = land & ~valid & ~left_out
-        predicted += int((land & valid).sum())
-        masked += int((land & left_out).sum())
-        missing += int(empty.sum())
-        for row, col in np.argwhere(empty)[: _LISTED - len(found)]:
-            found.append((int(row) + tile.rows.start, int(col) + tile.cols.start))
-    return Holes(int(land_mask.sum()), predicted, masked, missing, _located(grid, found))
-
-
-def _located(
-    grid: TargetGrid, cells: list[tuple[int, int]]
-) -> tuple[tuple[int, int, float, float], ...]:
-    located = []
-    for row, col in cells:
-        lon, lat = grid.window(slice(row, row + 1), slice(col, col + 1)).lonlat()
-        located.append((row, col, round(float(lon[0, 0]), 6), round(float(lat[0, 0]), 6)))
-    return tuple(located)
 
 
 def _root_attrs(source: xr.Dataset) -> dict[str, Any]:

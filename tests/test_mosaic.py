@@ -13,12 +13,12 @@ from scipy.interpolate import interpn
 from pipeline.cf import open_map_zarr, write_map_zarr
 from pipeline.geotiff import write_cog
 from pipeline.grid import TargetGrid
+from pipeline.holes import holes, land_on
 from pipeline.layers import date_layers
 from pipeline.legend import named_legend
 from pipeline.mosaic import (
     aggregated,
     create_map,
-    holes,
     is_coarser,
     mosaic,
     place_tile,
@@ -198,6 +198,38 @@ def test_a_warm_up_without_any_value_is_no_hole(tmp_path: Path) -> None:
     assert holes(path, land, TARGET) == wanted
     stored[2, 26, 60] = np.nan
     assert holes(path, land, TARGET).missing == 1
+
+
+def test_a_time_without_values_is_no_hole_but_a_gap_in_one_month_is(tmp_path: Path) -> None:
+    path = write_prediction(tmp_path / "p.zarr")
+    land = on_land(*GRID.lonlat())
+    group = zarr.open_group(str(path), mode="r+")
+    group[TARGET][0] = np.nan
+    assert holes(path, land, TARGET).missing == 0
+    row, col = np.argwhere(land & (field()["quality_flag"].values == 0))[0]
+    group[TARGET][3, row, col] = np.nan
+    found = holes(path, land, TARGET)
+    assert (found.missing, found.flagged) == (1, 0)
+    assert found.cells[0][:2] == (row, col)
+    group[TARGET][:, row, col] = np.nan
+    # Its flag still says that it was predicted.
+    assert (holes(path, land, TARGET).missing, holes(path, land, TARGET).flagged) == (1, 1)
+    assert holes(path, land, "quality_flag").missing == 0
+    group[TARGET][...] = np.nan
+    assert holes(path, land, TARGET).predicted == 0
+
+
+@pytest.mark.parametrize("grid", [GRID, ALBERS, EASE, COARSE], ids=lambda grid: grid.name)
+def test_land_on_another_grid_is_where_its_flags_are(
+    prediction: Path, tmp_path: Path, grid: TargetGrid
+) -> None:
+    mosaic(prediction, grid, tmp_path / "m.zarr")
+    land = field()["quality_flag"].values != 255
+    warped = land_on(land, open_cube(prediction), grid, cube_tiles(tmp_path / "m.zarr"))
+    ds = loaded(tmp_path / "m.zarr")
+    np.testing.assert_array_equal(warped, ds["quality_flag"].values != 255)
+    assert warped.any()
+    assert holes(tmp_path / "m.zarr", warped, TARGET).missing == 0
 
 
 def test_an_unknown_aggregate_is_told_before_anything_is_written(

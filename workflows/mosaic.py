@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.grid import TargetGrid
+from pipeline.holes import holes
 from pipeline.ledger import Ledger
-from pipeline.mosaic import create_map, holes, place_tile
+from pipeline.mosaic import create_map, place_tile
 from pipeline.run import run_stage
 from pipeline.store import cube_tiles, open_cube
 from workflows.cells import land_mask
