@@ -50,24 +50,35 @@ def write_map_zarr(
     path = Path(path)
     da = _only_variable(path.name, ds, grid)
     with new_folder(path) as folder:
-        levels = _levels(grid) if overviews else [grid]
-        places = [".", *(f"overviews/{2**i}" for i in range(1, len(levels)))]
-        described = {"multiscales": _multiscales(da, places)} if len(levels) > 1 else {}
-        store = folder
-        for level, (place, level_grid) in enumerate(zip(places, levels, strict=True)):
-            parent, store = store, folder / place
-            root = {
-                "Conventions": "CF-1.11",
-                **plain(attrs or {}),
-                **(described if not level else {}),
-            }
-            array = _create(store, da, level_grid, root)
-            if level == 0:
-                _copy(array, da)
-            else:
-                _halve(array, zarr.open_array(str(parent / str(da.name)), mode="r"))
-            _consolidate(store)
+        above: zarr.Array | None = None
+        for store in create_stores(folder, da, grid, attrs or {}, overviews):
+            array = zarr.open_array(str(store / str(da.name)), mode="r+")
+            for index, block in map_blocks(da, array.shape, above):
+                array[index] = block
+            above = array
     return path
+
+
+def create_stores(
+    folder: Path,
+    da: xr.DataArray,
+    grid: TargetGrid,
+    attrs: Mapping[str, Any],
+    overviews: bool = True,
+) -> list[Path]:
+    """Create the store of a map and those of its overviews, each with all but the map's values."""
+    levels = _levels(grid) if overviews else [grid]
+    places = [".", *(f"overviews/{2**i}" for i in range(1, len(levels)))]
+    described = {"multiscales": _multiscales(da, places)} if len(levels) > 1 else {}
+    for place, level_grid in zip(places, levels, strict=True):
+        root = {
+            "Conventions": "CF-1.11",
+            **plain(attrs),
+            **(described if place == "." else {}),
+        }
+        _create(folder / place, da, level_grid, root)
+        _consolidate(folder / place)
+    return [folder / place for place in places]
 
 
 def open_map_zarr(path: str | Path, level: int = 0) -> xr.DataArray:
@@ -141,10 +152,8 @@ def _multiscales(da: xr.DataArray, places: list[str]) -> list[dict[str, Any]]:
     ]
 
 
-def _create(
-    folder: Path, da: xr.DataArray, grid: TargetGrid, attrs: Mapping[str, Any]
-) -> zarr.Array:
-    """The store's metadata and coordinates; gives its empty array."""
+def _create(folder: Path, da: xr.DataArray, grid: TargetGrid, attrs: Mapping[str, Any]) -> None:
+    """Write a store's metadata and coordinates, and the metadata of its empty array."""
     group = zarr.create_group(str(folder), zarr_format=2, attributes=dict(attrs), overwrite=False)
     for name, coord in grid.coords().items():
         _add(group, name, np.asarray(coord.values), coord.dims, coord.attrs)
@@ -161,7 +170,7 @@ def _create(
     lead = da.shape[:-2]
     crs = pyproj.CRS.from_user_input(grid.crs)
     keep = {k: v for k, v in da.attrs.items() if k not in ("grid_mapping", "_FillValue")}
-    return group.create_array(
+    group.create_array(
         str(da.name),
         shape=(*lead, *grid.shape),
         chunks=(*(1 for _ in lead), *(min(CHUNK, n) for n in grid.shape)),
@@ -195,20 +204,23 @@ def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[int | slice, ...]]:
             yield (rows, slice(None)) if first is None else (first, rows, slice(None))
 
 
-def _copy(array: zarr.Array, da: xr.DataArray) -> None:
-    for index in _blocks(array.shape):
-        array[index] = np.asarray(da[index].values, dtype=array.dtype)
-
-
-def _halve(array: zarr.Array, parent: zarr.Array) -> None:
-    """Fill an overview from the array of twice its resolution."""
-    cols = array.shape[-1]
-    for index in _blocks(array.shape):
+def map_blocks(
+    da: xr.DataArray, shape: tuple[int, ...], above: zarr.Array | None = None
+) -> Iterator[tuple[tuple[int | slice, ...], np.ndarray]]:
+    """Index and values of each block of a store of this shape: the map's, or those of the level
+    `above`, of twice the resolution, halved.
+    """
+    cols = shape[-1]
+    for index in _blocks(shape):
+        if above is None:
+            kind = np.float32 if da.dtype.kind == "f" else np.uint8
+            yield index, np.asarray(da[index].values, dtype=kind)
+            continue
         strip = index[-2]
         assert isinstance(strip, slice)
-        above = slice(2 * strip.start, min(2 * strip.stop, parent.shape[-2]))
-        block = np.asarray(parent[(*index[:-2], above, slice(0, 2 * cols))])
-        array[index] = halved(block)[: strip.stop - strip.start, :cols]
+        rows = slice(2 * strip.start, min(2 * strip.stop, above.shape[-2]))
+        block = np.asarray(above[(*index[:-2], rows, slice(0, 2 * cols))])
+        yield index, halved(block)[: strip.stop - strip.start, :cols]
 
 
 def halved(block: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -65,36 +66,17 @@ def write_cog(
     tags. `da` may be lazy. `InputError` with all faults of the map.
     """
     path = Path(path)
-    bands = 1 if da.ndim == 2 else da.shape[0]
-    names = list(band_names) if band_names is not None else names_of_bands(da)
     dtype = "float32" if kind == "continuous" else "uint8"
     nodata = nodata if nodata is not None else (math.nan if dtype == "float32" else NODATA_CODE)
-    _check_map(path.name, da, grid, kind, names)
-    if not isinstance(da.variable._data, np.ndarray) and da.nbytes <= _LOADED_BYTES:
-        da = da.compute()
-    units = str(da.attrs.get("units", "")) if units is None else units
-    block = block_size(grid.shape, bands, np.dtype(dtype).itemsize)
-    profile = {
-        "driver": "GTiff", "dtype": dtype, "count": bands, "nodata": nodata,
-        "height": grid.shape[0], "width": grid.shape[1], "crs": grid.crs,
-        "transform": grid.transform, "tiled": True, "blockxsize": block, "blockysize": block,
-        "interleave": "band", "BIGTIFF": "IF_SAFER",
-    }  # fmt: skip
-    resampling = Resampling.average if kind == "continuous" else Resampling.mode
+    names = list(band_names) if band_names is not None else names_of_bands(da)
     workers = threads or len(os.sched_getaffinity(0))
-    with (
-        scratch_folder(path) as folder,
-        rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, GDAL_NUM_THREADS=workers),
-    ):
+    with scratch_folder(path) as folder, gdal_environment(workers):
         cog = folder / path.name
-        with rasterio.open(folder / "scratch.tif", "w+", **profile) as raster:
-            describe(raster, da, names, units, metadata or {})
-            if legend is not None and kind == "categorical" and bands == 1:
-                raster.write_colormap(1, legend.colour_table)
-            _stream(raster, da, block, path.name, workers)
-            _give_back()
-            raster.build_overviews(overview_factors(grid.shape, block), resampling)
-            _give_back()
+        with uncompressed(
+            folder / "scratch.tif", da, grid, kind=kind, names=names, units=units, nodata=nodata,
+            legend=legend, metadata=metadata, workers=workers, where=path.name,
+        ) as raster:  # fmt: skip
+            block = raster.block_shapes[0][0]
             options = {
                 "BLOCKSIZE": block,
                 "COMPRESS": "DEFLATE",
@@ -112,6 +94,55 @@ def write_cog(
             raise RuntimeError("written but not as meant:\n" + "\n".join(map(str, faults)))
         os.replace(cog, path)
     return path
+
+
+def gdal_environment(workers: int) -> rasterio.Env:
+    """GDAL's settings while maps are written: bounded memory, so many threads."""
+    return rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, GDAL_NUM_THREADS=workers)
+
+
+@contextmanager
+def uncompressed(
+    path: Path,
+    da: xr.DataArray,
+    grid: TargetGrid,
+    *,
+    kind: Kind,
+    names: Sequence[str],
+    units: str | None,
+    nodata: float,
+    legend: Legend | None,
+    metadata: Mapping[str, Any] | None,
+    workers: int,
+    where: str,
+) -> Iterator[Any]:
+    """The open raster with all that a COG of the map holds: tags, colours, values, overviews.
+
+    `where` is the file named in faults.
+    """
+    _check_map(where, da, grid, kind, names)
+    if not isinstance(da.variable._data, np.ndarray) and da.nbytes <= _LOADED_BYTES:
+        da = da.compute()
+    bands = len(names)
+    units = str(da.attrs.get("units", "")) if units is None else units
+    dtype = "float32" if kind == "continuous" else "uint8"
+    block = block_size(grid.shape, bands, np.dtype(dtype).itemsize)
+    profile = {
+        "driver": "GTiff", "dtype": dtype, "count": bands, "nodata": nodata,
+        "height": grid.shape[0], "width": grid.shape[1], "crs": grid.crs,
+        "transform": grid.transform, "tiled": True, "blockxsize": block, "blockysize": block,
+        "interleave": "band", "BIGTIFF": "IF_SAFER",
+    }  # fmt: skip
+    resampling = Resampling.average if kind == "continuous" else Resampling.mode
+    with rasterio.open(path, "w+", **profile) as raster:
+        describe(raster, da, names, units, metadata or {})
+        if legend is not None and kind == "categorical" and bands == 1:
+            raster.write_colormap(1, legend.colour_table)
+        _stream(raster, da, block, where, workers)
+        _give_back()
+        raster.build_overviews(overview_factors(grid.shape, block), resampling)
+        _give_back()
+        yield raster
 
 
 def _give_back() -> None:

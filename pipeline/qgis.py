@@ -11,6 +11,7 @@ import hashlib
 import re
 import xml.etree.ElementTree as ET
 import zipfile
+import zlib
 from collections.abc import Iterable, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -21,10 +22,11 @@ import pyproj
 import rasterio
 
 from pipeline.atomic import make_folder, write_bytes
+from pipeline.differences import difference_faults, xml_content
 from pipeline.layers import LayerGroup, RasterLayer, SiteLayer, date_layers, leaves, map_group
 from pipeline.sites import renderer_element
 from pipeline.style import QGIS_VERSION, pipe_element, xml_bytes
-from stefaland.errors import Fault, Faults, bad_input
+from stefaland.errors import Fault, Faults, InputError, bad_input
 
 __all__ = [
     "LayerGroup",
@@ -32,6 +34,7 @@ __all__ = [
     "SiteLayer",
     "date_layers",
     "map_group",
+    "project_element",
     "read_project",
     "verify_project",
     "write_project",
@@ -48,21 +51,10 @@ def write_project(
 ) -> Path:
     """Write a .qgz project, whole or not at all; the same bytes each time.
 
-    CRS and extent (west, south, east, north) are those of the first map where not given.
-    `InputError` where a file is missing or there is no layer.
+    Takes what `project_element` takes, and raises what it raises.
     """
     path = Path(path).with_suffix(".qgz")
-    layers = list(leaves(groups))
-    faults = Faults()
-    if not layers:
-        faults.add(path.name, "no layer", "at least one map")
-    for layer in {layer.path: layer for layer in layers}.values():
-        if not layer.path.exists():
-            faults.add(f"{path.name}: layer {layer.name}", f"no file {layer.path}", "a file")
-    faults.raise_if_any()
-    first = next((layer for layer in layers if isinstance(layer, RasterLayer)), layers[0])
-    geometry = _geometry(first)
-    root = _project(path, groups, title, crs or geometry[0], extent or geometry[1])
+    root = project_element(path, groups, title=title, crs=crs, extent=extent)
     buffer = BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr(
@@ -73,34 +65,49 @@ def write_project(
     return path
 
 
+def project_element(
+    path: Path,
+    groups: Sequence[LayerGroup],
+    *,
+    title: str,
+    crs: str | None = None,
+    extent: tuple[float, float, float, float] | None = None,
+) -> ET.Element:
+    """The document of a project at `path`.
+
+    CRS and extent (west, south, east, north) are those of the first map where not given.
+    `InputError` where a file is missing or there is no layer.
+    """
+    layers = list(leaves(groups))
+    faults = Faults()
+    if not layers:
+        faults.add(path.name, "no layer", "at least one map")
+    for layer in {layer.path: layer for layer in layers}.values():
+        if not layer.path.exists():
+            faults.add(f"{path.name}: layer {layer.name}", f"no file {layer.path}", "a file")
+    faults.raise_if_any()
+    first = next((layer for layer in layers if isinstance(layer, RasterLayer)), layers[0])
+    geometry = _geometry(first)
+    return _project(path, groups, title, crs or geometry[0], extent or geometry[1])
+
+
 def read_project(path: str | Path) -> ET.Element:
     """The XML of a .qgz project; `InputError` where it is none."""
     try:
         with zipfile.ZipFile(path) as archive:
             (name,) = [name for name in archive.namelist() if name.endswith(".qgs")]
             return ET.fromstring(archive.read(name))
-    except (OSError, ValueError, zipfile.BadZipFile, ET.ParseError) as error:
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, ET.ParseError) as error:
         raise bad_input(str(path), str(error), "a QGIS project") from None
 
 
-def verify_project(path: str | Path) -> list[Fault]:
-    """What is wrong with a project on disk: layers without a file or entry, absolute paths."""
-    path, faults = Path(path), Faults()
-    root = read_project(path)
-    sources = {
-        str(layer.findtext("id")): str(layer.findtext("datasource"))
-        for layer in root.iterfind("projectlayers/maplayer")
-    }
-    listed = [str(layer.get("id")) for layer in root.iter("layer-tree-layer")]
-    if sorted(listed) != sorted(sources):
-        faults.add(
-            f"{path.name}: layers", f"{len(listed)} in the tree", f"{len(sources)} described"
-        )
-    for name, source in sources.items():
-        file = source.split("|")[0]
-        if not file.startswith("./") or not (path.parent / file).exists():
-            faults.add(f"{path.name}: {name}", f"source {file}", "a relative path of a file")
-    return faults.faults
+def verify_project(path: str | Path, expected: ET.Element) -> list[Fault]:
+    """What of a project on disk is not as in `expected`, which `project_element` makes."""
+    try:
+        found = read_project(path)
+    except InputError as error:
+        return list(error.faults)
+    return difference_faults(Path(path).name, xml_content(found), xml_content(expected))
 
 
 def _id(layer: RasterLayer | SiteLayer) -> str:
@@ -110,13 +117,18 @@ def _id(layer: RasterLayer | SiteLayer) -> str:
 
 
 def _geometry(layer: RasterLayer | SiteLayer) -> tuple[str, tuple[float, float, float, float]]:
-    """CRS and bounds of a layer's file."""
-    if isinstance(layer, RasterLayer):
-        with rasterio.open(layer.path) as raster:
-            return raster.crs.to_string(), tuple(raster.bounds)
+    """CRS and bounds of a layer's file; `InputError` where it cannot be read."""
     import pyogrio
 
-    info = pyogrio.read_info(layer.path, layer=layer.table, force_total_bounds=True)
+    try:
+        if isinstance(layer, RasterLayer):
+            with rasterio.open(layer.path) as raster:
+                return raster.crs.to_string(), tuple(raster.bounds)
+        info = pyogrio.read_info(layer.path, layer=layer.table, force_total_bounds=True)
+    except (rasterio.errors.RasterioError, pyogrio.errors.DataSourceError,
+            pyogrio.errors.DataLayerError) as error:  # fmt: skip
+        expected = "a readable map" if isinstance(layer, RasterLayer) else f"table {layer.table}"
+        raise bad_input(str(layer.path), f"unreadable ({error})", expected) from None
     return str(info["crs"]), tuple(float(v) for v in info["total_bounds"])  # type: ignore[return-value]
 
 

@@ -6,8 +6,10 @@ Upstream: scores by site. Downstream: `qgis` puts the layers on top of the maps.
 from __future__ import annotations
 
 import os
+import sqlite3
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,7 +18,7 @@ import numpy as np
 from pipeline.atomic import make_folder
 from pipeline.legend import Legend, Stop
 from pipeline.style import QGIS_VERSION, xml_bytes
-from stefaland.errors import bad_input
+from stefaland.errors import Fault, bad_input, few
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -88,6 +90,28 @@ def _style_table(styles: Mapping[str, ET.Element]) -> pd.DataFrame:
             "update_time": pd.Timestamp("2000-01-01"),
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def verify_sites(path: str | Path) -> list[Fault]:
+    """What is wrong with a GeoPackage on disk: damaged pages, layers without features."""
+    import pyogrio
+
+    where = str(path)
+    try:
+        with closing(sqlite3.connect(f"{Path(path).resolve().as_uri()}?mode=ro", uri=True)) as file:
+            damage = [row[0] for row in file.execute("PRAGMA integrity_check")]
+        if damage != ["ok"]:
+            return [Fault(where, f"damaged ({few(damage)})", "a sound GeoPackage")]
+        counts = {
+            str(name): pyogrio.read_info(path, layer=name, force_feature_count=True)["features"]
+            for name, _ in pyogrio.list_layers(path)
+        }
+    except (sqlite3.Error, pyogrio.errors.DataSourceError) as error:
+        return [Fault(where, f"unreadable ({error})", "a GeoPackage")]
+    empty = [name for name, count in counts.items() if not count]
+    if empty or not counts:
+        return [Fault(where, f"no feature in layers {few(empty)}", "sites with their scores")]
+    return []
 
 
 def renderer_element(geometry: Geometry, legend: Legend | None, column: str | None) -> ET.Element:

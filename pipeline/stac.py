@@ -20,13 +20,14 @@ import pyproj
 import pystac
 import rasterio
 import xarray as xr
+from pystac.validation import validate_dict
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
 from pipeline.atomic import make_folder, write_bytes
 from pipeline.footprint import footprint, union_box
 from pipeline.grid import TargetGrid
 from pipeline.periods import time_coverage
-from stefaland.errors import Faults
+from stefaland.errors import Faults, bad_input
 
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 _NUMBERS = {"type": "array", "items": {"type": "number"}}
@@ -56,6 +57,7 @@ _PROJECTION_SCHEMA = {
     },
 }  # fmt: skip
 
+COLLECTION = "collection.json"
 COG = pystac.MediaType.COG
 ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
     ".tif": (str(COG), ("data",)),
@@ -88,7 +90,19 @@ def times_of(da: xr.DataArray | xr.Dataset) -> np.ndarray:
     return np.array(time_coverage(da["time"]))
 
 
-def write_collection(
+def write_collection(folder: str | Path, items: Sequence[StacItem], **about: Any) -> Path:
+    """Write `collection.json` and one `<item>.json` beside the maps; gives the collection's path.
+
+    Takes what `collection_documents` takes, and raises what it raises.
+    """
+    documents = collection_documents(folder, items, **about)
+    make_folder(Path(folder))
+    for name, document in documents.items():
+        _write(Path(folder) / name, document)
+    return Path(folder) / COLLECTION
+
+
+def collection_documents(
     folder: str | Path,
     items: Sequence[StacItem],
     *,
@@ -98,8 +112,8 @@ def write_collection(
     licence: str = "other",
     keywords: Iterable[str] = (),
     summaries: Mapping[str, Any] | None = None,
-) -> Path:
-    """Write `collection.json` and one `<item>.json` beside the maps; gives the collection's path.
+) -> dict[str, dict[str, Any]]:
+    """The JSON of each item of a collection of maps, and of the collection, by file name.
 
     Files must lie in `folder`: all links are relative to it. Nothing depends on the clock.
     `InputError` where there is no item, a file is missing or an item has no time; raises pystac's
@@ -125,36 +139,46 @@ def write_collection(
         summaries=pystac.Summaries(dict(summaries)) if summaries else None,
     )
     collection.add_items(made)
-    make_folder(folder)
-    root = folder / "collection.json"
+    root = folder / COLLECTION
     collection.set_self_href(str(root))
     for item in made:
         item.set_self_href(str(folder / f"{item.id}.json"))
         item.make_asset_hrefs_relative()
-    _validate(collection, made)
-    for item in made:
-        _write(folder / f"{item.id}.json", item.to_dict(include_self_link=False))
-    _write(root, collection.to_dict(include_self_link=False))
-    return root
+    validator = _validator()
+    for made_one in (collection, *made):
+        made_one.validate(validator)
+    documents = {f"{item.id}.json": item.to_dict(include_self_link=False) for item in made}
+    return {**documents, COLLECTION: collection.to_dict(include_self_link=False)}
 
 
 def validate_collection(path: str | Path) -> int:
     """Validate a collection and all its items as they lie on disk; gives the number of items.
 
-    Raises pystac's error where one is not valid; needs no network.
+    Raises pystac's error where one is not valid, `ValueError` where one is no JSON object; needs no
+    network.
     """
-    collection = pystac.Collection.from_file(str(path))
-    items = list(collection.get_items())
-    _validate(collection, items)
-    return len(items)
+    # The text itself: pystac's objects fill in what it lacks.
+    collection, validator = read_document(path), _validator()
+    validate_dict(collection, validator=validator)
+    links = [link for link in collection["links"] if link["rel"] == "item"]
+    for link in links:
+        validate_dict(read_document(Path(path).parent / link["href"]), validator=validator)
+    return len(links)
 
 
-def _validate(collection: pystac.Collection, items: Iterable[pystac.Item]) -> None:
+def read_document(path: str | Path) -> dict[str, Any]:
+    """A STAC file; `ValueError` where it is no JSON object."""
+    found = json.loads(Path(path).read_text(encoding="utf-8"))
+    if not isinstance(found, dict):
+        raise ValueError(f"{path}: a JSON {type(found).__name__}, not an object")
+    return found
+
+
+def _validator() -> JsonSchemaSTACValidator:
+    """That of pystac, which has the schema of the extension and fetches nothing."""
     validator = JsonSchemaSTACValidator()
     validator.schema_cache[PROJECTION] = _PROJECTION_SCHEMA
-    collection.validate(validator)
-    for item in items:
-        item.validate(validator)
+    return validator
 
 
 def _check_items(folder: Path, items: Sequence[StacItem]) -> None:
@@ -229,7 +253,11 @@ def _item(folder: Path, item: StacItem) -> pystac.Item:
 def _bands(path: Path) -> list[dict[str, Any]]:
     """Name, unit, type, nodata and statistics of each band, from the file's own tags."""
     described = []
-    with rasterio.open(path) as raster:
+    try:
+        opened = rasterio.open(path)
+    except rasterio.errors.RasterioError as error:
+        raise bad_input(str(path), f"unreadable ({error})", "a readable map") from None
+    with opened as raster:
         for number in raster.indexes:
             nodata = raster.nodatavals[number - 1]
             tags = raster.tags(number)

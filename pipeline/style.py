@@ -18,6 +18,8 @@ __all__ = [
     "pipe_element",
     "read_legend",
     "read_qml",
+    "read_xml",
+    "style_element",
     "write_qml",
     "xml_bytes",
 ]
@@ -45,9 +47,8 @@ def pipe_element(legend: Legend, band: int = 1) -> ET.Element:
     return pipe
 
 
-def write_qml(path: str | Path, legend: Legend, band: int = 1) -> Path:
-    """Write the style of `band` at `path` (with suffix .qml), whole or not at all."""
-    path = Path(path).with_suffix(".qml")
+def style_element(legend: Legend, band: int = 1) -> ET.Element:
+    """The document of a `.qml` that draws `band` with the legend."""
     root = ET.Element(
         "qgis",
         version=QGIS_VERSION,
@@ -58,18 +59,29 @@ def write_qml(path: str | Path, legend: Legend, band: int = 1) -> Path:
     )
     root.append(pipe_element(legend, band))
     ET.SubElement(root, "blendMode").text = "0"
+    return root
+
+
+def write_qml(path: str | Path, legend: Legend, band: int = 1) -> Path:
+    """Write the style of `band` at `path` (with suffix .qml), whole or not at all."""
+    path = Path(path).with_suffix(".qml")
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(xml_bytes(root))
+    partial.write_bytes(xml_bytes(style_element(legend, band)))
     os.replace(partial, path)
     return path
 
 
+def read_xml(path: str | Path, expected: str) -> ET.Element:
+    """The root of an XML file; `InputError` where it is none."""
+    try:
+        return ET.fromstring(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, ET.ParseError) as error:
+        raise bad_input(str(path), str(error), expected) from None
+
+
 def read_qml(path: str | Path) -> tuple[str, dict[float, tuple[str, str]]]:
     """Kind ("continuous" or "categorical") and (colour, label) by value of a style file."""
-    try:
-        root = ET.fromstring(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ET.ParseError) as error:
-        raise bad_input(str(path), str(error), "a QGIS style") from None
+    root = read_xml(path, "a QGIS style")
     renderer = root.find("pipe/rasterrenderer")
     kinds = {"singlebandpseudocolor": "continuous", "paletted": "categorical"}
     kind = kinds.get("" if renderer is None else renderer.get("type", ""))

@@ -274,26 +274,23 @@ def test_several_percentiles_are_bands_by_name_in_every_file(
     assert "time" not in ds.dims
     assert ds[TARGET].dims == ("band", "y", "x")
     assert ds[f"{TARGET}_spread"].dims == ("y", "x")
-    attrs = open_cube(tmp_path / "512.zarr")[TARGET].attrs
-    assert attrs["long_name"] == "soil moisture, percentiles 10, 50, 90 over time"
+    source = open_cube(tmp_path / "512.zarr")[TARGET]
+    assert source.attrs["long_name"] == "soil moisture, percentiles 10, 50, 90 over time"
     wanted = np.percentile(field()[TARGET].values, [10, 50, 90], axis=0)
     np.testing.assert_allclose(ds[TARGET].values, wanted, rtol=1e-6)
-    with rasterio.open(write_cog(tmp_path / "p.tif", ds[TARGET], GRID)) as raster:
+    with rasterio.open(write_cog(tmp_path / "p.tif", source, GRID)) as raster:
         assert raster.descriptions == ("p10", "p50", "p90")
         assert "time" not in raster.tags(1)
-    path = write_map_zarr(tmp_path / "p.zarr", ds[TARGET], GRID)
+    path = write_map_zarr(tmp_path / "p.zarr", source, GRID)
     assert open_map_zarr(path)["band"].values.tolist() == ["p10", "p50", "p90"]
     with rasterio.open(path) as raster:
         np.testing.assert_array_equal(raster.read(), ds[TARGET].values)
         np.testing.assert_allclose(raster.transform, GRID.transform, rtol=0, atol=1e-9)
-    legend, source = named_legend("soil_moisture"), open_cube(tmp_path / "512.zarr")[TARGET]
+    legend = named_legend("soil_moisture")
     names = ["p10", "p50", "p90"]
     write_qml(tmp_path / "p.qml", legend)
-    for ending, of_bands in (("tif", names), ("zarr", None)):
-        faults = verify_product(
-            tmp_path / f"p.{ending}", GRID, legend=legend, source=source, band_names=of_bands
-        )
-        assert faults == []
+    for ending in ("tif", "zarr"):
+        assert verify_product(tmp_path / f"p.{ending}", GRID, source, legend) == []
     layers = date_layers(tmp_path / "p.tif", legend)
     assert [(layer.name, layer.begin) for layer in layers] == [(name, None) for name in names]
     assert times_of(source).size == 0

@@ -23,8 +23,8 @@ from pipeline.qgis import (
     SiteLayer,
     date_layers,
     map_group,
+    project_element,
     read_project,
-    verify_project,
     write_project,
 )  # fmt: skip
 from pipeline.sites import renderer_element, sites_frame, write_sites
@@ -81,7 +81,6 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_project_describes_every_layer_once(project: Path) -> None:
-    assert verify_project(project) == []
     root = read_project(project)
     layers = root.findall("projectlayers/maplayer")
     assert len(layers) == 1 + 2 * (12 + 12 + 1)
@@ -203,14 +202,17 @@ def test_faults(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.gpkg"))
 
 
-def test_a_moved_or_missing_map_is_found(tmp_path: Path) -> None:
-    project = publish(tmp_path)
-    (tmp_path / "maps" / "sites.gpkg").unlink()
-    (fault,) = verify_project(project)
-    assert "sites.gpkg" in fault.found
-    (tmp_path / "x.qgz").write_text("no zip")
-    with pytest.raises(InputError, match="a QGIS project"):
-        verify_project(tmp_path / "x.qgz")
+def test_sites_that_are_missing_or_no_geopackage_are_told(tmp_path: Path) -> None:
+    publish(tmp_path)
+    sites = tmp_path / "maps" / "sites.gpkg"
+    groups = [LayerGroup("g", (SiteLayer("Stations", sites, "stations"),))]
+    assert project_element(tmp_path / "run.qgz", groups, title="t").tag == "qgis"
+    sites.write_bytes(b"garbage")
+    with pytest.raises(InputError, match=r"sites\.gpkg: found unreadable"):
+        project_element(tmp_path / "run.qgz", groups, title="t")
+    sites.unlink()
+    with pytest.raises(InputError, match=r"no file .*sites\.gpkg"):
+        project_element(tmp_path / "run.qgz", groups, title="t")
 
 
 def probe(project: Path) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def basins_run(tmp_path: Path) -> Run:
     config = SimpleNamespace(
         name="test", title="Test", inputs=SimpleNamespace(target="streamflow"),
         publish=SimpleNamespace(basins=basins, products=()),
-        finetune=SimpleNamespace(cube="basins"),
+        finetune=SimpleNamespace(task="regression", cube="basins"),
     )  # fmt: skip
     return cast(Run, SimpleNamespace(
         config=config, maps=tmp_path / "maps", catalog={"shapes": source},

@@ -10,7 +10,7 @@ import numpy as np
 import pystac
 import pytest
 import xarray as xr
-from pystac.errors import STACError, STACValidationError
+from pystac.errors import STACValidationError
 
 from pipeline.geotiff import write_cog
 from pipeline.grid import TargetGrid
@@ -135,7 +135,7 @@ def test_what_is_not_stac_is_found(tmp_path: Path) -> None:
     broken: dict[str, Any] = json.loads(item.read_text())
     del broken["properties"]["start_datetime"]
     item.write_text(json.dumps(broken))
-    with pytest.raises(STACError):
+    with pytest.raises(STACValidationError, match="start_datetime"):
         validate_collection(path)
 
 

@@ -6,6 +6,7 @@ Map stores → GeoTIFFs, styles, previews, Zarr, STAC and a QGIS project; each r
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,28 @@ import pyproj
 import rasterio
 
 from pipeline.cf import write_map_zarr
-from pipeline.geotiff import names_of_bands, write_cog
+from pipeline.differences import difference_faults
+from pipeline.geotiff import write_cog
+from pipeline.holes import Holes
 from pipeline.layers import LayerGroup, map_group
 from pipeline.periods import climatology_note
 from pipeline.preview import write_preview
 from pipeline.provenance import fingerprint, provenance
-from pipeline.qgis import verify_project, write_project
-from pipeline.stac import StacItem, times_of, write_collection
+from pipeline.qgis import project_element, verify_project, write_project
+from pipeline.sites import verify_sites
+from pipeline.stac import (
+    COLLECTION,
+    StacItem,
+    collection_documents,
+    times_of,
+    write_collection,
+)
 from pipeline.store import open_cube
 from pipeline.style import write_qml
 from pipeline.texture import FRACTIONS, texture_faults
-from pipeline.verify import verify_collection, verify_product
+from pipeline.verify import verify_collection, verify_picture, verify_product, verify_style
 from stefaland.errors import Fault, InputError, bad_input
+from workflows.completeness import caption, flag_faults, holes_of, warnings
 from workflows.config import Place
 from workflows.context import CONSOLE, Run, catalog_path
 from workflows.map_layers import Layer, layers
@@ -67,7 +78,9 @@ def _metadata(run: Run) -> dict[str, str]:
     }
 
 
-def write_layer(layer: Layer, metadata: dict[str, str], outlines: Path | None) -> list[Fault]:
+def write_layer(
+    layer: Layer, metadata: dict[str, str], title: str, outlines: Path | None
+) -> list[Fault]:
     """Write one map in all its forms; gives what reopening finds wrong."""
     da = layer.da
     write_cog(
@@ -76,20 +89,24 @@ def write_layer(layer: Layer, metadata: dict[str, str], outlines: Path | None) -
     )  # fmt: skip
     write_qml(layer.path("qml"), layer.legend)
     write_map_zarr(layer.path("zarr"), da, layer.grid, attrs=metadata)
-    write_preview(layer.path("png"), da, layer.legend, layer.title, outlines=outlines)
-    return verify_layer(layer)
+    write_preview(layer.path("png"), da, layer.legend, title, outlines=outlines)
+    return verify_layer(layer, metadata)
 
 
-def verify_layer(layer: Layer) -> list[Fault]:
+def verify_layer(layer: Layer, metadata: dict[str, str]) -> list[Fault]:
     """What is wrong with a published map, in all its forms, held against its store."""
-    da = layer.da
+    # Of provenance a file tells its own: versions and code may have changed since.
+    lasting = {key: metadata[key] for key in ("title", "stefaland_run")}
     faults = []
     for ending in ("tif", "zarr"):
         faults += verify_product(
-            layer.path(ending), layer.grid, legend=layer.legend, source=da,
-            band_names=names_of_bands(da) if ending == "tif" else None,
-        )  # fmt: skip
-    return faults
+            layer.path(ending), layer.grid, layer.da, layer.legend, metadata=lasting
+        )
+    return [
+        *faults,
+        *verify_style(layer.path("qml"), layer.legend),
+        *verify_picture(layer.path("png")),
+    ]
 
 
 def verify_texture(of: list[Layer]) -> list[Fault]:
@@ -101,22 +118,67 @@ def verify_texture(of: list[Layer]) -> list[Fault]:
 
 
 def verify_published(run: Run) -> int:
-    """Reopen everything that was published; gives the number of maps.
+    """Reopen everything that was published; gives the number of maps, and prints where land has no
+    value.
 
-    `InputError` with all faults: CRS and transform, nodata, values, overviews, class codes, styles,
-    STAC, the QGIS project.
+    `InputError` with all faults: CRS and transform, nodata, values, tags, overviews, class codes,
+    styles, pictures, STAC, sites, the QGIS project, holes that are not told.
     """
-    if not (run.maps / "collection.json").is_file():
+    from workflows.score_sites import scores_groups, sites_path
+
+    if not (run.maps / COLLECTION).is_file():
         raise bad_input(str(run.maps), "nothing published", "the publish stage to have run")
+    metadata = _metadata(run)
     products = {p.suffix: layers(run, p) for p in run.config.publish.products}
     chosen = [layer for of in products.values() for layer in of]
-    faults = [fault for layer in chosen for fault in verify_layer(layer)]
+    faults = [fault for layer in chosen for fault in verify_layer(layer, metadata)]
     faults += [fault for of in products.values() for fault in verify_texture(of)]
-    faults += verify_collection(run.maps / "collection.json")
-    faults += verify_project(run.maps / f"{run.config.name}.qgz")
+    faults += _verify_listings(run, products, scores_groups(run))
+    if sites_path(run).exists():
+        faults += verify_sites(sites_path(run))
+    found = holes_of(run, chosen)
+    faults += flag_faults(chosen, found)
+    faults += _verify_summary(run, products, found)
+    for line in warnings(chosen, found):
+        CONSOLE.print(line)
     if faults:
-        raise InputError(faults)
+        raise InputError(dict.fromkeys(faults))
     return len(chosen)
+
+
+def _verify_listings(
+    run: Run, of_product: dict[str, list[Layer]], above: Sequence[LayerGroup] = ()
+) -> list[Fault]:
+    """What of the STAC collection and the QGIS project is not what the maps call for."""
+    faults: list[Fault] = []
+    documents = None
+    try:
+        documents = collection_documents(run.maps, _stac(run, of_product), **_about(run))
+    except InputError as error:
+        faults += error.faults
+    faults += verify_collection(run.maps / COLLECTION, documents)
+    try:
+        project = project_element(
+            project_path(run), project_groups(of_product, *above), title=run.config.title
+        )
+    except InputError as error:
+        return [*faults, *error.faults]
+    except rasterio.errors.RasterioError as error:
+        return [*faults, Fault(project_path(run).name, f"maps that cannot be read ({error})",
+                               "a project of readable maps")]  # fmt: skip
+    return [*faults, *verify_project(project_path(run), project)]
+
+
+def _verify_summary(
+    run: Run, of_product: dict[str, list[Layer]], found: Mapping[str, Holes]
+) -> list[Fault]:
+    """What of published.json, which the report shows, is not so: captions, holes."""
+    path = run.maps / "published.json"
+    try:
+        stated = read_json(path)["maps"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [Fault(str(path), f"unreadable ({error})", "the list of published maps")]
+    return difference_faults(path.name, stated, _summary(of_product, found))
 
 
 def value_at(path: Path, lon: float, lat: float) -> float:
@@ -177,15 +239,30 @@ def _stac(run: Run, of_product: dict[str, list[Layer]]) -> list[StacItem]:
     return items
 
 
-def write_run_project(run: Run, of_product: dict[str, list[Layer]], *above: LayerGroup) -> Path:
-    """Write the run's QGIS project: every product, below the groups `above`."""
+def _about(run: Run) -> dict[str, Any]:
+    """What the STAC collection says of itself."""
+    title = run.config.title
+    return {"id": run.config.name, "title": title, "description": title}
+
+
+def project_path(run: Run) -> Path:
+    """The QGIS project beside the maps."""
+    return run.maps / f"{run.config.name}.qgz"
+
+
+def project_groups(of_product: dict[str, list[Layer]], *above: LayerGroup) -> list[LayerGroup]:
+    """The groups of the run's QGIS project: every product, below the groups `above`."""
     groups: list[LayerGroup] = []
     for suffix, of in of_product.items():
         maps = [(layer.heading, layer.path("tif"), layer.legend) for layer in of]
         groups.append(map_group(suffix, maps, visible=not groups))
-    return write_project(
-        run.maps / f"{run.config.name}.qgz", [*above, *groups], title=run.config.title
-    )
+    return [*above, *groups]
+
+
+def write_run_project(run: Run, of_product: dict[str, list[Layer]], *above: LayerGroup) -> Path:
+    """Write the run's QGIS project: every product, below the groups `above`."""
+    groups = project_groups(of_product, *above)
+    return write_project(project_path(run), groups, title=run.config.title)
 
 
 def main(run: Run) -> dict[str, Any]:
@@ -198,17 +275,19 @@ def main(run: Run) -> dict[str, Any]:
     metadata = _metadata(run)
     of_product = {product.suffix: layers(run, product) for product in settings.products}
     run.maps.mkdir(parents=True, exist_ok=True)
+    chosen = [layer for of in of_product.values() for layer in of]
+    found = holes_of(run, chosen)
     faults: list[Fault] = []
+    for layer in chosen:
+        faults += write_layer(layer, metadata, caption(layer, found[layer.name]), outlines)
     for of in of_product.values():
-        for layer in of:
-            faults += write_layer(layer, metadata, outlines)
         faults += verify_texture(of)
-    collection = write_collection(
-        run.maps, _stac(run, of_product), id=run.config.name, title=run.config.title,
-        description=run.config.title,
-    )  # fmt: skip
-    faults += verify_collection(collection)
-    faults += verify_project(write_run_project(run, of_product))
+    write_collection(run.maps, _stac(run, of_product), **_about(run))
+    write_run_project(run, of_product)
+    faults += _verify_listings(run, of_product)
+    faults += flag_faults(chosen, found)
+    for line in warnings(chosen, found):
+        CONSOLE.print(line)
     if faults:
         raise InputError(faults)
     places = [check_place(run, place) for place in run.config.places]
@@ -218,30 +297,23 @@ def main(run: Run) -> dict[str, Any]:
                 f"WARNING: {place['name']}: the map says {place['found']}, known to be "
                 f"{place['minimum']} to {place['maximum']}"
             )
-    _write_summary(run, of_product, places)
+    write_json(run.maps / "published.json", {"maps": _summary(of_product, found), "places": places})
     return {
-        "maps": sum(len(of) for of in of_product.values()),
+        "maps": len(chosen),
         "places_failed": [place["name"] for place in places if not place["passed"]],
     }
 
 
-def _write_summary(
-    run: Run, of_product: dict[str, list[Layer]], places: list[dict[str, Any]]
-) -> None:
-    """published.json: what the report shows."""
-    holes = read_json(run.folder / ".stages" / "mosaic.finished.json")["result"]["holes"]
-    maps = []
-    for suffix, of in of_product.items():
-        missing = holes[suffix]["missing"]
-        for layer in of:
-            caption = layer.title if layer.is_about_another or not missing else (
-                f"{layer.title}; {missing} land cells have no value"
-            )  # fmt: skip
-            maps.append(
-                {
-                    "file": layer.path("tif").name,
-                    "image": layer.path("png").name,
-                    "caption": caption,
-                }
-            )
-    write_json(run.maps / "published.json", {"maps": maps, "places": places})
+def _summary(
+    of_product: dict[str, list[Layer]], found: Mapping[str, Holes]
+) -> list[dict[str, str]]:
+    """The maps that the report shows, each with its caption."""
+    return [
+        {
+            "file": layer.path("tif").name,
+            "image": layer.path("png").name,
+            "caption": caption(layer, found[layer.name]),
+        }
+        for of in of_product.values()
+        for layer in of
+    ]

@@ -12,13 +12,11 @@ import numpy as np
 import xarray as xr
 
 from pipeline.layers import LayerGroup, SiteLayer
-from pipeline.legend import read_legend
-from pipeline.qgis import verify_project
+from pipeline.legend import Legend, read_legend
 from pipeline.regions import polygons_of
 from pipeline.sites import Geometry, renderer_element, sites_frame, write_sites
 from pipeline.store import open_cube
 from pipeline.texture import CLASSES, FRACTIONS, usda_class
-from stefaland.errors import InputError
 from stefaland.metrics import accumulate, finish
 from workflows.config import Basins
 from workflows.context import Run, catalog_path
@@ -29,6 +27,7 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame, GeoSeries
 
 SITES, BASINS = "sites", "basins"
+GEOMETRIES: dict[str, Geometry] = {SITES: "point", BASINS: "polygon"}
 SHOWN = 200
 """Of more sites the layer is off when the project opens: they would hide the map."""
 SCORES = ("NSE", "KGE", "RMSE", "bias")
@@ -59,7 +58,7 @@ def places_of(table: xr.Dataset, sites: np.ndarray) -> tuple[np.ndarray, np.ndar
 
 
 def write_scored_sites(run: Run, heldout: xr.Dataset, table: xr.Dataset) -> Path:
-    """Write the sites and put them on the run's QGIS project; `InputError` for a broken project.
+    """Write the sites and put them on the run's QGIS project.
 
     `heldout` is that of score.py, `table` has the cells' `site`, `lon` and `lat`. StefaLand's
     scores are in the columns NSE, KGE, RMSE and bias, another model's NSE in `<model>_NSE`.
@@ -73,7 +72,7 @@ def write_scored_sites(run: Run, heldout: xr.Dataset, table: xr.Dataset) -> Path
         else:
             columns[f"{model}_NSE"] = scores["NSE"]
     places = places_of(table, heldout["site"].values)
-    return _written(run, sites_frame(*places, columns), "NSE", "score")
+    return _written(run, sites_frame(*places, columns))
 
 
 def write_scored_places(run: Run, heldout: xr.Dataset, table: xr.Dataset) -> Path:
@@ -95,7 +94,7 @@ def write_scored_places(run: Run, heldout: xr.Dataset, table: xr.Dataset) -> Pat
         columns["RMSE" if model == "stefaland" else f"{model}_RMSE"] = np.sqrt((gap**2).mean(-1))
     # Each cell of a place is scored by itself, also where several share a site.
     places = places_of(table.assign_coords(site=table["cell"]), heldout["site"].values)
-    return _written(run, sites_frame(*places, columns), "RMSE", "site_error")
+    return _written(run, sites_frame(*places, columns))
 
 
 def _about(heldout: xr.Dataset) -> dict[str, np.ndarray]:
@@ -106,33 +105,48 @@ def _about(heldout: xr.Dataset) -> dict[str, np.ndarray]:
     }
 
 
-def _written(run: Run, sites: GeoDataFrame, column: str, legend_name: str) -> Path:
-    """Write the frame, and its basins where the config names polygons, coloured by a column."""
-    legend = read_legend(catalog_path(f"legends/{legend_name}.yml"))
+def _written(run: Run, sites: GeoDataFrame) -> Path:
+    """Write the frame, and its basins where the config names polygons, and show them in QGIS."""
     frames: dict[str, GeoDataFrame] = {SITES: sites}
-    geometries: dict[str, Geometry] = {SITES: "point", BASINS: "polygon"}
     basins = run.config.publish.basins
     if basins is not None:
         polygons = _polygons(run, basins, sites["site"].to_numpy())
         frames[BASINS] = sites.set_geometry(polygons)
-    styles = {name: renderer_element(geometries[name], legend, column) for name in frames}
+    legend, column = _coloured_by(run)
+    styles = {name: renderer_element(GEOMETRIES[name], legend, column) for name in frames}
     path = write_sites(sites_path(run), frames, styles)
-    scores = LayerGroup(
-        "Scores",
-        tuple(
-            SiteLayer(
-                f"Held-out {name}: {column}", path, name, geometries[name], legend, column,
-                visible=name == SITES and len(frame) <= SHOWN,
-            )
-            for name, frame in frames.items()
-        ),
-        expanded=False,
-    )  # fmt: skip
     products = {product.suffix: layers(run, product) for product in run.config.publish.products}
-    faults = verify_project(write_run_project(run, products, scores))
-    if faults:
-        raise InputError(faults)
+    write_run_project(run, products, *scores_groups(run, len(sites)))
     return path
+
+
+def _coloured_by(run: Run) -> tuple[Legend, str]:
+    """The legend and the column of the scores that sites and basins show."""
+    is_series = run.config.finetune.task == "regression"
+    name, column = ("score", "NSE") if is_series else ("site_error", "RMSE")
+    return read_legend(catalog_path(f"legends/{name}.yml")), column
+
+
+def scores_groups(run: Run, count: int | None = None) -> list[LayerGroup]:
+    """The group of the scored sites and basins in the QGIS project; none before there are any.
+
+    `count` is their number, by default that of the held-out table.
+    """
+    path = sites_path(run)
+    if not path.exists():
+        return []
+    if count is None:
+        count = xr.open_zarr(run.folder / "heldout.zarr", consolidated=False).sizes["site"]
+    legend, column = _coloured_by(run)
+    names = [SITES] if run.config.publish.basins is None else [SITES, BASINS]
+    shown = tuple(
+        SiteLayer(
+            f"Held-out {name}: {column}", path, name, GEOMETRIES[name], legend, column,
+            visible=name == SITES and count <= SHOWN,
+        )
+        for name in names
+    )  # fmt: skip
+    return [LayerGroup("Scores", shown, expanded=False)]
 
 
 def _polygons(run: Run, basins: Basins, sites: np.ndarray) -> GeoSeries:

@@ -17,6 +17,7 @@ import rasterio
 import rasterio.warp
 import torch
 import xarray as xr
+import zarr
 from rio_cogeo import cog_validate
 
 from pipeline.stac import validate_collection
@@ -24,6 +25,7 @@ from pipeline.store import open_cube
 from stefaland.errors import InputError
 from tests.conftest import REGISTRY
 from tests.end_to_end.small import QUICKSTART, stefaland
+from workflows import publish
 from workflows.cells import cell_data, cell_index, open_cells, sharded_cells, static_names
 from workflows.config import load_config
 from workflows.context import Run
@@ -292,11 +294,20 @@ def _damage(maps: Path, what: str) -> str:
         found["bbox"][0] = -20
         item.write_text(json.dumps(found))
         return item.name
+    if what == "sites":
+        sites = maps / "soil_moisture_sites.gpkg"
+        sites.write_bytes(b"garbage")
+        return sites.name
+    if what == "hole":
+        # The store of the map: publishing it again would publish the hole.
+        store = maps.parent / "mosaics" / "soil_moisture_conus.zarr"
+        zarr.open_group(str(store), mode="r+")["soil_moisture"][:, 8:12, 20:30] = np.nan
+        return "40 land cells flagged as predicted that have no value"
     (maps / "soil_moisture_global_spread.tif").unlink()
     return "soil_moisture_global_spread.tif"
 
 
-@pytest.mark.parametrize("what", ["value", "style", "zarr", "stac", "missing"])
+@pytest.mark.parametrize("what", ["value", "style", "zarr", "stac", "sites", "hole", "missing"])
 def test_verify_names_the_damaged_file(run_folder: Path, tmp_path: Path, what: str) -> None:
     for name in ("maps", "mosaics", "cubes"):
         shutil.copytree(run_folder / name, tmp_path / "quickstart" / name)
@@ -307,6 +318,31 @@ def test_verify_names_the_damaged_file(run_folder: Path, tmp_path: Path, what: s
     with pytest.raises(InputError) as raised:
         verify_published(run)
     assert name in str(raised.value)
+
+
+def test_holes_are_counted_and_shown(
+    run_folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("maps", "mosaics", "cubes", "predictions"):
+        shutil.copytree(run_folder / name, tmp_path / "quickstart" / name)
+    run = Run(load_config("quickstart", [*QUICKSTART, f"roots.runs={tmp_path}",
+                                         f"roots.data={REGISTRY}"]))  # fmt: skip
+    store = zarr.open_group(str(run.mosaic("conus")), mode="r+")
+    for name in ("soil_moisture", "soil_moisture_spread"):
+        store[name][:, 8:12, 20:30] = np.nan
+    store["quality_flag"][8:12, 20:30] = 255  # as of a tile that was never predicted
+    shutil.rmtree(run.maps)
+    publish.main(run)
+    maps = json.loads((run.maps / "published.json").read_text())["maps"]
+    captions = [item["caption"] for item in maps if item["file"] == "soil_moisture_conus.tif"]
+    assert captions == ["soil moisture of the top layer, conus; 40 land cells have no value"]
+    assert verify_published(run) == 15
+    text = " ".join(capsys.readouterr().err.split())
+    assert "WARNING: soil_moisture_conus: 40 of" in text
+    told = run.maps / "published.json"
+    told.write_text(told.read_text().replace("; 40 land cells have no value", ""))
+    with pytest.raises(InputError, match=r"published\.json: .*caption"):
+        verify_published(run)
 
 
 def test_publish_verify_on_the_command_line(run_folder: Path) -> None:
