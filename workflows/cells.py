@@ -28,6 +28,8 @@ from workflows.context import Run
 from workflows.stages import stage_fingerprint
 
 FILLED = "input_is_filled"
+SITES = "sites"
+"""What groups number where each site of a table is its own."""
 
 
 def static_names(run: Run, ds: xr.Dataset) -> tuple[str, ...]:
@@ -123,7 +125,7 @@ def land_cells(run: Run, cube: str, ds: xr.Dataset) -> np.ndarray:
 def cell_index(run: Run, cube: str) -> xr.Dataset:
     """The labelled coordinates of a cube's land cells, without values: small for any cube."""
     ds = open_cube(run.cube(cube))
-    return labelled(run, read_cells(ds, [], land_cells(run, cube, ds)))
+    return labelled(run, read_cells(ds, [], land_cells(run, cube, ds)), cube)
 
 
 def _source_cell(run: Run, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
@@ -138,18 +140,26 @@ def _source_cell(run: Run, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
     return nearest_cells(source, lon, lat)
 
 
-def labelled(run: Run, table: xr.Dataset) -> xr.Dataset:
-    """The table with coordinates `group` (never cut by a fold), `region` and `site` (scored)."""
+def labelled(run: Run, table: xr.Dataset, cube: str | None = None) -> xr.Dataset:
+    """The table of a cube (by default the finetuning one) with coordinates `group` (never cut by a
+    fold), `region` and `site` (scored).
+
+    The attribute `of` of `group` says what is numbered: between cubes groups are the same only
+    where it is the same.
+    """
+    cube = cube or run.config.finetune.cube
     lon, lat = table["lon"].values, table["lat"].values
     regions = run.config.folds.regions
     if "group" in table.coords:
-        group = table["group"].values
+        group, of = table["group"].values, "labels of the source"
         site = table["cell"].values
     elif run.config.cubes[run.config.finetune.cube].locations or run.config.inputs.target_sites:
         # Sites of a table, or the cells that sites lie in: each is observed by itself.
         group = site = table["cell"].values
+        of = SITES if run.config.cubes[cube].locations else f"cells of {cube}"
     else:
         group = site = _source_cell(run, lon, lat)
+        of = "source cells of the target"
     if regions.source:
         region = region_labels(lon, lat, run.catalog[regions.source], regions.column)
         region = _one_region_a_group(np.asarray(group), np.asarray(region))
@@ -158,7 +168,7 @@ def labelled(run: Run, table: xr.Dataset) -> xr.Dataset:
     else:
         region = np.asarray(group).astype(str)
     return table.assign_coords(
-        group=("cell", group), region=("cell", region.astype(str)), site=("cell", site)
+        group=("cell", group, {"of": of}), region=("cell", region.astype(str)), site=("cell", site)
     )
 
 
