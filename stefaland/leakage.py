@@ -1,17 +1,19 @@
 """What no fold may do: every leak from test to training that can be seen, as one `InputError`.
 
-Upstream: splits.py and the stages hand in what they made. Downstream: nothing trains on what fails
-here (spec §8).
+Upstream: splits.py, what trains, and the stages that read folds back. Downstream: nothing trains or
+is scored on what fails here (spec §8).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from stefaland.dataset import CellData, fit_normaliser
-from stefaland.errors import Faults
+from stefaland.errors import Faults, InputError
 from stefaland.fold import Fold, Locations, near
 from stefaland.normalise import Normaliser, Scaling
 
@@ -20,7 +22,7 @@ TOLERANCE = 1e-5
 
 
 def check_fold(fold: Fold, at: Locations, min_cells: int = 1) -> None:
-    """Raise `InputError` with every leak: shared cells, groups, buffer, days; and empty parts."""
+    """Raise `InputError` with every leak of `check_parts`, unknown cells, and parts too small."""
     faults = Faults()
     where = f"fold {fold.name}"
     for name in ("train", "validation", "test"):
@@ -28,10 +30,35 @@ def check_fold(fold: Fold, at: Locations, min_cells: int = 1) -> None:
         if count < (min_cells if name != "validation" else 1):
             need = f"at least {min_cells}" if name != "validation" else "at least 1"
             faults.add(f"{where}: {name}", f"{count} cells", need, "Use fewer or other folds.")
+    ids = np.concatenate([fold.train, fold.validation, fold.test])
+    unknown = ids[~np.isin(ids, at.cell)]
+    if len(unknown):
+        found = f"{len(unknown)} cells that do not exist ({shown(unknown)})"
+        faults.add(where, found, "cells of the table")
+    try:
+        check_parts(fold, at)
+    except InputError as error:
+        faults.faults += error.faults
+    faults.raise_if_any()
+
+
+def check_parts(fold: Fold, at: Locations) -> None:
+    """Raise `InputError` with every leak: cells, groups, buffers and days that parts share.
+
+    `at` may lack cells of the fold, such as its test cells where a table is for training alone.
+    """
+    faults = Faults()
+    where = f"fold {fold.name}"
     _check_periods(fold, where, faults)
     if fold.kind != "time":
         _check_space(fold, at, where, faults)
     faults.raise_if_any()
+
+
+def shown(ids: NDArray[Any]) -> str:
+    """The first few ids, for a message."""
+    first = ", ".join(str(one) for one in ids[:5])
+    return f"{first}, …" if len(ids) > 5 else first
 
 
 def _check_periods(fold: Fold, where: str, faults: Faults) -> None:
@@ -66,29 +93,32 @@ def _check_periods(fold: Fold, where: str, faults: Faults) -> None:
 
 
 def _check_space(fold: Fold, at: Locations, where: str, faults: Faults) -> None:
-    known = np.isin(np.concatenate([fold.train, fold.validation, fold.test]), at.cell)
-    if not known.all():
-        faults.add(where, f"{int((~known).sum())} cells that do not exist", "cells of the table")
     index = {
         name: np.isin(at.cell, getattr(fold, name)) for name in ("train", "validation", "test")
     }
     pairs = (("train", "test"), ("validation", "test"), ("train", "validation"))
     for one, other in pairs:
         a, b = index[one], index[other]
-        both = int((a & b).sum())
-        if both:
-            faults.add(f"{where}: {one} and {other}", f"{both} shared cells", "none")
+        both = np.intersect1d(getattr(fold, one), getattr(fold, other))
+        if len(both):
+            found = f"{len(both)} shared cells ({shown(both)})"
+            faults.add(f"{where}: {one} and {other}", found, "none")
         groups = np.intersect1d(at.groups[a], at.groups[b])
         if len(groups):
-            shown = ", ".join(str(g) for g in groups[:3])
-            faults.add(
-                f"{where}: {one} and {other}", f"{len(groups)} shared groups ({shown})", "none"
-            )
+            found = f"{len(groups)} shared groups ({shown(groups)})"
+            faults.add(f"{where}: {one} and {other}", found, "none")
         if other == "test" and fold.buffer_km > 0:
-            close = int(near(at.lonlat[a], at.lonlat[b], fold.buffer_km).sum())
-            if close:
-                found = f"{close} cells within {fold.buffer_km:g} km of a test cell"
-                faults.add(f"{where}: {one}", found, "none")
+            close = at.cell[a][near(at.lonlat[a], at.lonlat[b], fold.buffer_km)]
+            if len(close):
+                near_by = f"within {fold.buffer_km:g} km of a test cell"
+                faults.add(f"{where}: {one}", f"{len(close)} cells {near_by} ({shown(close)})",
+                           "none")  # fmt: skip
+
+
+def check_table(fold: Fold, data: CellData) -> None:
+    """`check_parts` with the places and groups of a cell table."""
+    places = data.lonlat.numpy().astype(np.float64)
+    check_parts(fold, Locations(data.cell.numpy(), places, data.group, data.region))
 
 
 def check_statistics(

@@ -13,9 +13,10 @@ from stefaland.errors import InputError
 from stefaland.fold import Fold
 from stefaland.normalise import fit_scaling
 from workflows import finetune, pretrain, regrid, score, stats
+from workflows.carried_folds import carried_fold
 from workflows.config import load_config
 from workflows.context import Run
-from workflows.folds import carried_fold, run_folds, with_target
+from workflows.folds import run_folds, with_target
 from workflows.report import held_out_sentence
 
 PERIODS = (

@@ -1,4 +1,8 @@
-"""Folds of a run: made on the target's cells, carried over to the cells that pretrain."""
+"""Folds of a run, made on the target's cells.
+
+Downstream: carried_folds.py carries them over to the cells that pretrain, checked_folds.py reads
+them back.
+"""
 
 from __future__ import annotations
 
@@ -40,12 +44,8 @@ def run_folds(run: Run, table: xr.Dataset) -> list[Fold]:
     """
     settings = run.config.folds
     periods = {f"{part}_period": period for part, period in settings.periods.items()}
-    warmup_days = 0
     if periods:
-        time = table["time"].values
-        _check_lengths(run, time)
-        longest = np.diff(time).max() / np.timedelta64(1, "D") if len(time) > 1 else 1.0
-        warmup_days = math.ceil(run.config.finetune.warmup_steps * longest)
+        _check_lengths(run, table["time"].values)
     return make_folds(
         settings.kind,
         locations(table),
@@ -56,9 +56,18 @@ def run_folds(run: Run, table: xr.Dataset) -> list[Fold]:
         block_deg=settings.block_deg,
         min_cells=settings.min_cells,
         regions=settings.regions.folds or None,
-        warmup_days=warmup_days,
+        warmup_days=warmup_days(run, table),
         **periods,
     )
+
+
+def warmup_days(run: Run, table: xr.Dataset) -> int:
+    """Days that a prediction reads before the test period; 0 where no period is held out."""
+    if not run.config.folds.periods:
+        return 0
+    time = table["time"].values
+    longest = np.diff(time).max() / np.timedelta64(1, "D") if len(time) > 1 else 1.0
+    return math.ceil(run.config.finetune.warmup_steps * longest)
 
 
 def _check_lengths(run: Run, time: np.ndarray) -> None:
@@ -84,30 +93,6 @@ def _check_lengths(run: Run, time: np.ndarray) -> None:
                 "Lengthen the period, or shorten pretrain.window and finetune.window.",
             )  # fmt: skip
     faults.raise_if_any()
-
-
-def carried_fold(fold: Fold, table: xr.Dataset, other: xr.Dataset) -> Fold:
-    """`fold`, made on `table`, for the cells of `other`: the same groups are held out.
-
-    Cells whose group is not in the fold train: they have no target that could leak. A fold of kind
-    `time` holds out days alone: every cell is in all of its parts.
-    """
-    group = np.asarray(other["group"].values)
-    cell = other["cell"].values.astype(np.int64)
-    if fold.kind == "time":
-        return replace(fold, train=cell, validation=cell, test=cell)
-
-    def of(ids: np.ndarray) -> np.ndarray:
-        chosen = np.isin(table["cell"].values, ids)
-        return np.isin(group, np.unique(np.asarray(table["group"].values)[chosen]))
-
-    test = of(fold.test)
-    dropped = of(fold.dropped) & ~test
-    validation = of(fold.validation) & ~test & ~dropped
-    train = ~(test | dropped | validation)
-    return replace(
-        fold, train=cell[train], validation=cell[validation], test=cell[test], dropped=cell[dropped]
-    )
 
 
 def with_target(fold: Fold, known: Mapping[str, np.ndarray]) -> Fold:

@@ -17,13 +17,15 @@ from pipeline.stats import Moments, accumulate, merge_all
 from pipeline.store import open_cube
 from stefaland.dataset import period_steps
 from stefaland.errors import Faults, bad_input
+from stefaland.leakage import check_parts
 from stefaland.normalise import Normaliser, find_transform
 from stefaland.splits import Fold
 from stefaland.tasks import TASKS, check_target, impossible_targets
 from workflows import site_targets
+from workflows.carried_folds import carried_fold
 from workflows.cells import cell_index, position_of, static_names, transforms
 from workflows.context import Run
-from workflows.folds import carried_fold, run_folds, with_target
+from workflows.folds import locations, run_folds, with_target
 from workflows.state import write_json
 
 WHOLE_TOLERANCE = 0.02
@@ -106,6 +108,7 @@ def main(run: Run) -> dict[str, Any]:
     result = {}
     for fold in run_folds(run, finetune_cells):
         wider = fold if same else carried_fold(fold, finetune_cells, pretrain_cells)
+        _check_pretraining(wider, pretrain_cells)
         narrow = with_target(fold, _observed(finetune_cube, finetune_cells, targets, fold, wrong))
         _check_sizes(narrow, config.folds.min_cells)
         early, late = (_during(cube, fold.train_period) for cube in (pretrain_cube, finetune_cube))
@@ -158,6 +161,17 @@ def _observed(
         seen[period] = index["cell"].values[known[place]]
     periods = {**fold.periods, "validation": fold.validation_period or fold.train_period}
     return {part: seen[period] for part, period in periods.items()}
+
+
+def _check_pretraining(fold: Fold, index: xr.Dataset) -> None:
+    """`InputError` for leaks among the cells that pretrain, and where none is left to train."""
+    if not len(fold.train):
+        raise bad_input(
+            f"fold {fold.name}: pretraining", "0 cells that share nothing with held-out cells",
+            "at least one", "Pretrain on a cube that is finer or reaches further, or use more "
+            "folds or a smaller buffer.",
+        )  # fmt: skip
+    check_parts(fold, locations(index))
 
 
 def _check_sizes(fold: Fold, least: int) -> None:
