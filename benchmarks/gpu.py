@@ -42,7 +42,7 @@ from stefaland.log import RunLog
 from stefaland.normalise import Normaliser, Scaling
 from stefaland.predict import Member
 from stefaland.sharded import ShardedCells
-from stefaland.splits import Locations, make_folds
+from stefaland.splits import Fold, Locations, make_folds
 from stefaland.train import pretrain
 from workflows.config import load_config
 from workflows.context import Run
@@ -113,12 +113,10 @@ class ProfiledLog(RunLog):
 
 
 def pretraining(
-    data: CellData | ShardedCells, normaliser: Normaliser, size: int, per_cell: int, compiled: bool
-) -> tuple[ProfiledLog, float]:
+    data: CellData | ShardedCells, fold: Fold, normaliser: Normaliser, size: int, per_cell: int,
+    compiled: bool,
+) -> tuple[ProfiledLog, float]:  # fmt: skip
     """Three epochs of pretraining, the last two watched; and the peak GiB of the device."""
-    cells = np.arange(len(data))
-    lonlat = np.stack([cells % 360 - 180.0, cells % 170 - 85.0], 1)
-    fold = make_folds("groups", Locations(cells, lonlat, cells), k=10, validation_share=0.05)[0]
     config = PretrainConfig(
         epochs=3, batch_size=size, windows_per_cell=per_cell, precision="bfloat16",
         compile=compiled, optimiser=OptimiserConfig(lr=1e-4),
@@ -139,10 +137,12 @@ def pretrain_table(path: Path, size: int, years: int) -> Table:
                   title=f"pretraining, bf16, batches of {size}")  # fmt: skip
     cells = np.arange(open_cube(path).sizes["y"] * open_cube(path).sizes["x"])
     resident = cell_table(open_cube(path), cells, FORCINGS, STATICS)
-    normaliser = fit_normaliser(resident, torch.arange(len(cells)))
+    lonlat = np.stack([cells % 360 - 180.0, cells % 170 - 85.0], 1)
+    fold = make_folds("groups", Locations(cells, lonlat, cells), k=10, validation_share=0.05)[0]
+    normaliser = fit_normaliser(resident, resident.rows(fold.train))
     for name, data in (("resident", resident), ("streamed", sharded(path, FORCINGS, STATICS))):
         for compiled in (False, True):
-            log, peak = pretraining(data, normaliser, size, years, compiled)
+            log, peak = pretraining(data, fold, normaliser, size, years, compiled)
             table.add_row(
                 name, "compiled" if compiled else "eager", f"{log.samples / log.found.wall:.0f}",
                 f"{log.found.idle:.1%}", f"{peak:.1f}",

@@ -195,13 +195,14 @@ def fit_normaliser(
     laws = transforms or {}
     when = data.steps(period)
     tables = (
-        (data.forcing_names, data.forcings[rows][:, when]),
-        (data.static_names, data.statics[rows]),
-        (data.target_names, None if data.target is None else data.target[rows][:, when]),
+        (data.forcing_names, data.forcings[:, when]),
+        (data.static_names, data.statics),
+        (data.target_names, None if data.target is None else data.target[:, when]),
     )
     scalings: dict[str, Scaling] = {}
     for known, values in tables:
         for i, name in enumerate(known):
             if values is not None and (names is None or name in names):
-                scalings[name] = fit_scaling(values[..., i], laws.get(name, "none"), name)
+                # One variable at a time: the rows of all would be a second table in memory.
+                scalings[name] = fit_scaling(values[..., i][rows], laws.get(name, "none"), name)
     return Normaliser(scalings)

@@ -22,7 +22,7 @@ from stefaland.dataset import CellData, fit_normaliser
 from stefaland.distributed import barrier, is_main, process_group
 from stefaland.errors import bad_input
 from stefaland.finetuned import FinetunedModel
-from stefaland.leakage import check_scaler, check_statistics
+from stefaland.leakage import check_scaler, check_statistics, check_table
 from stefaland.log import RunLog
 from stefaland.loop import fingerprint, fit
 from stefaland.mae import StefaLand
@@ -52,9 +52,10 @@ def train_network(
 ) -> dict[str, Any]:
     """Train a target network in place on the fold; gives what its `data.json` must hold.
 
-    Raises `InputError` before training where no training or validation cell has a target, and for
-    draws of MC dropout of a network without dropout.
+    Raises `InputError` before training for a fold that leaks, where no training or validation cell
+    has a target, and for draws of MC dropout of a network without dropout.
     """
+    check_table(fold, data)
     if config.mc_samples and not dropouts(model):
         raise bad_input(
             "finetune.mc_samples",

@@ -16,6 +16,7 @@ from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.dataset import CellData
 from stefaland.errors import bad_input, nearest_name
 from stefaland.finetune import finetune, load_member, target_scaling, train_baseline
+from stefaland.leakage import check_table
 from stefaland.log import RunLog
 from stefaland.lstm import LSTMConfig
 from stefaland.networks import Settings
@@ -121,10 +122,13 @@ BASELINES: dict[str, Callable[[Rivalry], Predictor]] = {
 
 
 def fit_baseline(name: str, given: Rivalry) -> Predictor:
-    """The named baseline, fitted on the fold's training cells; `InputError` for unknown names."""
+    """The named baseline, fitted on the fold's training cells; `InputError` for unknown names and
+    for a fold that leaks.
+    """
     if name not in BASELINES:
         raise bad_input(
             "baselines", f'"{name}"', f"one of {', '.join(BASELINES)}",
             nearest_name(name, BASELINES),
         )  # fmt: skip
+    check_table(given.fold, given.data)
     return BASELINES[name](given)

@@ -19,6 +19,7 @@ from stefaland.checkpoint import save_checkpoint
 from stefaland.config import MaskConfig, ModelConfig, PretrainConfig, TrainConfig
 from stefaland.dataset import CellData
 from stefaland.distributed import barrier, is_main, process_group, rank, sum_over_ranks, world_size
+from stefaland.leakage import check_statistics, check_table
 from stefaland.log import RunLog
 from stefaland.loop import FitResult, Source, fingerprint, fit
 from stefaland.losses import masked_loss
@@ -163,9 +164,13 @@ def pretrain(
     The fold's validation cells decide the best epoch; its test cells are not read. Resumes by
     itself from what an earlier call left in `folder`. `about` (grid, units, catalog entries) goes
     into the checkpoint's `data.json`. Raises `InputError` before training for variables or
-    statistics that are missing, an empty fold, a window longer than the data.
+    statistics that are missing, an empty fold, a window longer than the data; and of resident cells
+    for a fold that leaks and for statistics that are not those of its training part. Whoever hands
+    in shards has checked both: to read them for it would cost as much as an epoch.
     """
     folder = Path(folder)
+    if isinstance(data, CellData):
+        check_table(fold, data)
     used = data.subset(np.union1d(fold.train, fold.validation))
     used = used.selected(
         model_config.forcings, model_config.statics, tuple(model_config.categorical)
@@ -173,6 +178,8 @@ def pretrain(
     names = (*used.forcing_names, *used.static_names)
     normaliser.require(names, "pretraining")
     normaliser = normaliser.selected(names)
+    if isinstance(used, CellData) and len(fold.train):
+        check_statistics(used, fold, normaliser, names)
     with process_group(device) as place:
         windows = training_windows(
             used, normaliser, config.window, cyclic=config.cyclic, device=place

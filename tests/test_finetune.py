@@ -117,7 +117,8 @@ def test_no_baseline_sees_the_test_cells(name: str, tmp_path: Path) -> None:
     names = (*DATA.forcing_names, *DATA.static_names)
     normaliser = fit_normaliser(DATA, DATA.rows(FOLD.train), names=names)
     config = QUICK.model_copy(update={"epochs": 1})
-    leaky = replace(FOLD, train=np.append(FOLD.train, FOLD.test[:5]))
+    # What is not tested any more may train: so it is seen that these cells would change the fit.
+    leaky = replace(FOLD, train=np.append(FOLD.train, FOLD.test[:8]), test=FOLD.test[8:])
     outs = [
         fit_baseline(
             name, Rivalry(data, fold, config, model_config(), normaliser, tmp_path / str(i))
@@ -137,8 +138,11 @@ def test_finetuning_does_not_see_the_test_cells(pretrained: Path, tmp_path: Path
         for d, n in ((DATA, "clean"), (spoiled, "spoiled"))
     )
     assert weights(clean) == weights(same)
-    leaky = replace(FOLD, train=np.append(FOLD.train, FOLD.test[:5]))
-    leak = finetune(pretrained, spoiled, leaky, QUICK, tmp_path / "leak")
+    leaky = replace(FOLD, train=np.append(FOLD.train, FOLD.test[:8]))
+    with pytest.raises(InputError, match="train and test: found 8 shared cells"):
+        finetune(pretrained, spoiled, leaky, QUICK, tmp_path / "leak")
+    untested = replace(leaky, test=FOLD.test[8:])
+    leak = finetune(pretrained, spoiled, untested, QUICK, tmp_path / "leak")
     assert weights(leak) != weights(clean)
 
 

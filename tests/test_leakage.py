@@ -131,6 +131,37 @@ def test_statistics_of_the_test_part_are_found(leak: str, tmp_path: Path) -> Non
             fit_baseline(name, given)
 
 
+def test_pretraining_refuses_what_leaks(tmp_path: Path) -> None:
+    own = fit_normaliser(DATA, DATA.rows(FOLD.train))
+    everything = fit_normaliser(DATA, torch.arange(len(DATA)))
+    config = CONFIG.model_copy(update={"epochs": 1})
+    with pytest.raises(InputError, match="those of its training part") as caught:
+        pretrain(DATA, FOLD, model_config(), config, everything, tmp_path)
+    assert len(caught.value.faults) == len(DATA.forcing_names) + len(DATA.static_names)
+    leaky = replace(FOLD, validation=np.append(FOLD.validation, FOLD.test))
+    with pytest.raises(InputError, match=f"found {len(FOLD.test)} shared cells"):
+        pretrain(DATA, leaky, model_config(), config, own, tmp_path)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("task", ["probability", "composition"])
+def test_no_model_of_any_task_trains_on_test_cells(task: str, tmp_path: Path) -> None:
+    target = (DATA.target > DATA.target.nanmedian()).float()
+    data = replace(DATA, target=target)
+    if task == "composition":
+        data = replace(data, target=torch.cat([target, 1 - target], -1), target_names=("a", "b"))
+    inputs = fit_normaliser(DATA, DATA.rows(FOLD.train), names=NAMES[:-1])
+    leaky = replace(FOLD, train=np.append(FOLD.train, FOLD.test))
+    config = FinetuneConfig(window=12, cyclic=True, epochs=1, batch_size=64, task=task)
+    given = Rivalry(data, leaky, config, model_config(), inputs, tmp_path)
+    for name in ("climatology", "ridge", "gradient_boosting", "lstm", "patchtst", "scratch"):
+        with pytest.raises(InputError, match=f"found {len(FOLD.test)} shared cells"):
+            fit_baseline(name, given)
+    with pytest.raises(InputError, match=f"found {len(FOLD.test)} shared cells"):
+        finetune(None, data, leaky, config, tmp_path, model_config=model_config(),
+                 normaliser=inputs)  # fmt: skip
+
+
 def test_a_scaler_computed_again_is_found(tmp_path: Path) -> None:
     own = fit_normaliser(DATA, DATA.rows(FOLD.train))
     config = CONFIG.model_copy(update={"epochs": 1})

@@ -58,7 +58,7 @@ def run(
     folder: Path, data: CellData = DATA, fold: Fold = FOLD, config: PretrainConfig = CONFIG,
     **settings: object,
 ) -> Path:  # fmt: skip
-    normaliser = fit_normaliser(data, data.rows(FOLD.train))
+    normaliser = fit_normaliser(data, data.rows(fold.train))
     return pretrain(data, fold, model_config(**settings), config, normaliser, folder)
 
 
@@ -187,8 +187,11 @@ def test_test_cells_are_not_read_and_a_planted_leak_is_seen(tmp_path: Path) -> N
     forcings[DATA.rows(FOLD.test)] = 77.0
     spoiled = replace(DATA, forcings=forcings)
     assert weights(run(tmp_path / "spoiled", data=spoiled)) == weights(clean)
-    leaky = replace(FOLD, train=np.append(FOLD.train, FOLD.test[:5]))
-    assert weights(run(tmp_path / "leak", data=spoiled, fold=leaky)) != weights(clean)
+    leaky = replace(FOLD, train=np.append(FOLD.train, FOLD.test[:8]))
+    with pytest.raises(InputError, match="train and test: found 8 shared cells"):
+        run(tmp_path / "leak", data=spoiled, fold=leaky)
+    untested = replace(leaky, test=FOLD.test[8:])
+    assert weights(run(tmp_path / "leak", data=spoiled, fold=untested)) != weights(clean)
 
 
 def test_missing_values_train_without_nan(tmp_path: Path) -> None:

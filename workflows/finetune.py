@@ -30,6 +30,7 @@ from stefaland.splits import Fold
 from stefaland.tasks import possible_values
 from stefaland.visible import held_out_part
 from workflows.cells import cell_data, labelled, open_cells, static_names
+from workflows.checked_folds import check_encoders, check_folds, fold_identity
 from workflows.context import Run
 from workflows.device import best_device
 from workflows.folds import fold_names
@@ -115,7 +116,7 @@ def write_heldout(
         "lon": ("cell", data.lonlat[:, 0].numpy().astype(np.float64)),
         "lat": ("cell", data.lonlat[:, 1].numpy().astype(np.float64)),
     }
-    write_locations(path, xr.Dataset(series, coords))
+    write_locations(path, xr.Dataset(series, coords, {"fold": fold_identity(fold)}))
 
 
 def write_heldout_places(
@@ -135,7 +136,7 @@ def write_heldout_places(
         "lon": ("cell", data.lonlat[:, 0].numpy().astype(np.float64)),
         "lat": ("cell", data.lonlat[:, 1].numpy().astype(np.float64)),
     }
-    write_locations(path, xr.Dataset(series, coords))
+    write_locations(path, xr.Dataset(series, coords, {"fold": fold_identity(fold)}))
 
 
 def _place_values(
@@ -183,6 +184,8 @@ def train_and_predict(
 def main(run: Run) -> dict[str, Any]:
     """Train every model on every fold and predict what it did not see."""
     names = ["stefaland", *run.config.finetune.baselines]
+    check_folds(run)
+    check_encoders(run)
     data, config = training_data(run), training_settings(run)
     for fold_name in fold_names(run):
         for name in names:

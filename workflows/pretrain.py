@@ -28,6 +28,7 @@ from workflows.cells import (
     static_groups,
     static_names,
 )
+from workflows.checked_folds import check_folds, fold_identity
 from workflows.context import Run
 from workflows.device import best_device
 from workflows.folds import fold_names
@@ -93,25 +94,26 @@ def training_cells(run: Run) -> CellData | ShardedCells:
 
 def main(run: Run) -> dict[str, Any]:
     """Pretrain on every fold; gives each fold's held-out reconstruction."""
+    check_folds(run)
     data = training_cells(run)
     names = data.static_names
     model_config = network_settings(run, names)
     results = {}
     for name in fold_names(run):
-        folder = run.pretrained(name)
+        folder, fold = run.pretrained(name), Fold.load(run.fold(f"pretrain/{name}"))
         with RunLog(
             folder, title=f"pretrain {name}", tensorboard=run.config.pretrain.tensorboard
         ) as log:
             pretrain(
                 data,
-                Fold.load(run.fold(f"pretrain/{name}")),
+                fold,
                 model_config,
                 training_settings(run),
                 Normaliser.from_dict(read_json(run.stats(name))),
                 folder,
                 device=best_device(),
                 log=log,
-                about=about(run, names),
+                about={**about(run, names), "fold": fold_identity(fold)},
             )
         results[name] = read_json(folder / "data.json")["training"]["best"]
     return results

@@ -28,6 +28,7 @@ from stefaland.metrics import (
 )  # fmt: skip
 from stefaland.quantiles import NAMES, quantile_crps
 from workflows.cells import cell_index, target_table
+from workflows.checked_folds import check_folds, check_heldout
 from workflows.context import Run
 from workflows.folds import fold_names
 from workflows.regrid import source_entries
@@ -89,6 +90,10 @@ def heldout(
 
 def main(run: Run) -> dict[str, Any]:
     """Write the scorecard; gives the ranking."""
+    check_folds(run)
+    stores = [(fold, run.finetuned(model, fold) / "heldout.zarr")
+              for fold in fold_names(run) for model in models(run)]  # fmt: skip
+    check_heldout(run, stores)
     if run.config.finetune.task != "regression":
         return _score_places(run)
     target = target_table(run)

@@ -24,6 +24,7 @@ from stefaland.tasks import TASKS, check_target, impossible_targets
 from workflows import site_targets
 from workflows.carried_folds import carried_fold
 from workflows.cells import cell_index, position_of, static_names, transforms
+from workflows.checked_folds import write_statistics
 from workflows.context import Run
 from workflows.folds import locations, run_folds, with_target
 from workflows.state import write_json
@@ -118,7 +119,7 @@ def main(run: Run) -> dict[str, Any]:
             scaling = scaling.merged(own)
         wider.save(run.fold(f"pretrain/{fold.name}"))
         narrow.save(run.fold(fold.name))
-        write_json(run.stats(fold.name), scaling.to_dict())
+        write_statistics(run, narrow, wider, scaling)
         result[fold.name] = {
             part: len(getattr(narrow, part)) for part in ("train", "validation", "test", "dropped")
         }

@@ -25,6 +25,7 @@ from stefaland.errors import Faults, bad_input, nearest_name
 from stefaland.metrics import accumulate, finish, paired_difference
 from stefaland.rivals import BASELINES
 from workflows.cells import target_table
+from workflows.checked_folds import check_encoders, check_folds, check_heldout
 from workflows.context import CONSOLE, Run
 from workflows.finetune import train_and_predict, training_data, training_settings
 from workflows.folds import fold_names
@@ -118,11 +119,14 @@ def sweep(
         )  # fmt: skip
     todo = items(fold_names(run), models, adapters, seeds)
     with run_lock(run.folder, shared=run.part != (1, 1)):
+        check_folds(run)
+        check_encoders(run)
         data = training_data(run)
         ledger = Ledger(run.folder / "ledger" / "sweep", sweep_fingerprint(run))
         run_stage("sweep", todo, partial(train_item, run, data), ledger, part=run.part)
     if run.part != (1, 1):
         return None
+    check_heldout(run, [(item.fold, folder_of(run, item) / "heldout.zarr") for item in todo])
     scores = variant_scores(run, todo)
     write_json(run.folder / "sweep.json", finite(scores))
     _print(run, scores)
