@@ -12,8 +12,11 @@ import contextlib
 import importlib
 import importlib.util
 import io
+import re
 import tempfile
-from typing import Any
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
 
 import pandas as pd
 import xarray as xr
@@ -26,6 +29,15 @@ from stefaland.errors import Faults, bad_input, few
 
 UNITS = {"soil_moisture": "m3 m-3", "soil_temperature": "degC"}
 """Variables whose daily mean means something, and ISMN's units of them."""
+
+CODES = {"sm": "soil_moisture", "ts": "soil_temperature"}
+"""Variables as the names of the files spell them."""
+FILE_NAME = re.compile(r".+_([a-z]+)_(-?\d+\.\d+)_(-?\d+\.\d+)_.+\.stm")
+"""Variable and depths from a file's name: `<net>_<net>_<station>_sm_0.05_0.05_<sensor>_….stm`."""
+
+SKIPPED = "a file that is empty, cut off, no ISMN file, or of a sensor that another file has"
+ROWS = "a header and hourly values with two flags"
+CURE = "Fetch it again, or say `options: {unreadable: leave_out}`."
 
 GOOD = "G"
 """The quality flag of values that count."""
@@ -41,6 +53,12 @@ class IsmnOptions(Frozen):
     """Such as COSMOS/ARM-1, or a text file with one a line; by default all."""
     min_values: int = Field(1, ge=1, le=24)
     """Least number of good values of a sensor that make a day; most sensors have 24."""
+    unreadable: Literal["refuse", "leave_out"] = "refuse"
+    """What becomes of files of wanted sensors that are empty, cut off or no ISMN files."""
+
+    def reach(self, start: float, end: float) -> bool:
+        """Whether a sensor from `start` to `end` metres lies within the depths."""
+        return start >= self.depth[0] - 1e-9 and end <= self.depth[1] + 1e-9
 
     @model_validator(mode="after")
     def _downwards(self) -> IsmnOptions:
@@ -53,8 +71,9 @@ def open_ismn(source: Source) -> xr.Dataset:
     """Daily means (UTC) of the good values, over the sensors of a station within the depths.
 
     Stations are named network/station; those without a good value are left out and counted in the
-    attribute `left_out_stations`. Raises `InputError` with all of: the package missing, unknown
-    variables, networks and stations, no sensor in the depths, times given twice.
+    attribute `left_out_stations`, as are unreadable files (`left_out_files`) where the entry leaves
+    them out. Raises `InputError` with all of: the package missing, unknown variables, networks and
+    stations, unreadable files, no sensor in the depths, times given twice.
     """
     options, where = read_options(source, IsmnOptions), f'source "{source.name}", {source.uri}'
     wanted = [variable.name for variable in source.variables.values()]
@@ -66,6 +85,9 @@ def open_ismn(source: Source) -> xr.Dataset:
             )
     faults.raise_if_any()
     collection = _collection(source, options, where)
+    unread = faults if options.unreadable == "refuse" else Faults()
+    for path in _skipped_files(source.uri, collection, options, wanted):
+        unread.add(f"{where}: {path}", SKIPPED, ROWS, CURE)
     stations = {
         f"{net.name}/{one.name}": one for net in collection for one in net.stations.values()
     }
@@ -73,10 +95,13 @@ def open_ismn(source: Source) -> xr.Dataset:
     faults.raise_if_any()
     series = {}
     for site in sites:
-        columns = {name: _daily(stations[site], name, options, where) for name in wanted}
+        columns = {
+            name: _daily(stations[site], name, options, where, faults, unread) for name in wanted
+        }
         frame = pd.DataFrame({name: days for name, days in columns.items() if days is not None})
         if frame.notna().to_numpy().any():
             series[site] = frame.reindex(columns=wanted)
+    faults.raise_if_any()
     if not series:
         depths = sorted({str(s.depth) for one in stations.values() for s in one.sensors.values()})
         raise bad_input(where, f"no good value from {options.depth[0]:g} to {options.depth[1]:g} m",
@@ -87,7 +112,9 @@ def open_ismn(source: Source) -> xr.Dataset:
          "lon": [stations[site].lon for site in series]}, index=list(series),
     )  # fmt: skip
     ds = site_table(source, places, pd.DataFrame(index=places.index), series, UNITS)
-    return ds.assign_attrs(left_out_stations=len(sites) - len(series))
+    return ds.assign_attrs(
+        left_out_stations=len(sites) - len(series), left_out_files=len(unread.faults)
+    )
 
 
 def _collection(source: Source, options: IsmnOptions, where: str) -> list[Any]:
@@ -115,27 +142,63 @@ def _collection(source: Source, options: IsmnOptions, where: str) -> list[Any]:
     return [networks[name] for name in sorted(options.networks or networks)]
 
 
-def _daily(station: Any, name: str, options: IsmnOptions, where: str) -> pd.Series | None:
-    """Mean over the station's sensors of their daily means; None without such a sensor."""
-    first, last = options.depth
+def _skipped_files(
+    uri: str, networks: list[Any], options: IsmnOptions, wanted: list[str]
+) -> list[str]:
+    """Files of wanted sensors that no sensor stands for: the package skips what it cannot read."""
+    root = Path(uri)
+    if root.is_dir():
+        there = [path.relative_to(root).as_posix() for path in root.rglob("*.stm")]
+    else:
+        with zipfile.ZipFile(root) as archive:
+            there = [name for name in archive.namelist() if name.endswith(".stm")]
+    read = {
+        PurePosixPath(sensor.filehandler.file_path).as_posix()
+        for network in networks
+        for station in network.stations.values()
+        for sensor in station.sensors.values()
+    }
+    return [
+        path for path in sorted(there) if path not in read and _is_wanted(path, options, wanted)
+    ]
+
+
+def _is_wanted(path: str, options: IsmnOptions, wanted: list[str]) -> bool:
+    """Whether a file may be of a wanted sensor, as far as its folder and name tell."""
+    parts = PurePosixPath(path).parts
+    if options.networks and not set(options.networks) & set(parts[:-1]):
+        return False
+    told = FILE_NAME.fullmatch(parts[-1])
+    if told is None:
+        return True
+    name = CODES.get(told[1], told[1])
+    return name in wanted and options.reach(float(told[2]), float(told[3]))
+
+
+def _daily(
+    station: Any, name: str, options: IsmnOptions, where: str, faults: Faults, unread: Faults
+) -> pd.Series | None:
+    """Mean over the station's sensors of their daily means; None without such a sensor.
+
+    Adds a fault for times given twice, and to `unread` one for each file that cannot be read.
+    """
     means = []
     for key, sensor in station.sensors.items():
-        depth = sensor.depth
-        if sensor.variable != name or depth.start < first - 1e-9 or depth.end > last + 1e-9:
+        if sensor.variable != name or not options.reach(sensor.depth.start, sensor.depth.end):
             continue
+        at = f"{where}: {station.name}, {key}"
         try:
             data = sensor.read_data()
-            values = pd.to_numeric(data[name])
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise bad_input(
-                f"{where}: {station.name}, {key}", f"a file that cannot be read ({error})",
-                "hourly values with two flags", "Fetch it again: it may be truncated.",
-            ) from None  # fmt: skip
+            values, flags = pd.to_numeric(data[name]), data[f"{name}_flag"]
+            if data.index.hasnans or pd.isna(flags.iloc[-1]):
+                raise ValueError("a row that is cut off")
+        except (OSError, LookupError, TypeError, ValueError) as error:
+            unread.add(at, f"a file that cannot be read ({error})", ROWS, CURE)
+            continue
         if data.index.has_duplicates:
-            raise bad_input(f"{where}: {station.name}, {key}", "times given twice, "
-                            f"{few(data.index[data.index.duplicated()])}",
-                            "one row for each time")  # fmt: skip
-        good = values.where(data[f"{name}_flag"] == GOOD)
-        days = good.resample("1D")
+            repeated = data.index[data.index.duplicated()]
+            faults.add(at, f"times given twice, {few(repeated)}", "one row for each time")
+            continue
+        days = values.where(flags == GOOD).resample("1D")
         means.append(days.mean().where(days.count() >= options.min_values))
     return pd.concat(means, axis=1).mean(axis=1) if means else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -115,6 +116,71 @@ def test_percent_and_folders_without_stations(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     with pytest.raises(InputError, match="b: found"):
         read_locations_source(source(tmp_path / "b"), read_variables())
+
+
+NAMED = {
+    "": ("NET/A/NET_NET_A_sm_0.050000", "OTHER/C/OTHER_OTHER_C_sm"),
+    "cut off": ("A, Probe-1_soil_moisture", "C, Probe_soil_moisture"),
+}
+"""Where faults are: of files that the package skips, and of those it reads in part."""
+
+
+def spoil(path: Path, how: str) -> None:
+    text = path.read_text()
+    spoilt = {
+        "empty": b"",
+        "cut off": text[: text.index("/08/10 03")].encode(),
+        "binary": bytes(range(256)) * 5,
+        "header": text.splitlines(keepends=True)[0].encode(),
+    }
+    path.write_bytes(spoilt[how])
+
+
+@pytest.mark.usefixtures("package")
+@pytest.mark.parametrize("how", ["empty", "cut off", "binary", "header"])
+@pytest.mark.parametrize("zipped", [False, True])
+def test_files_that_the_package_skips_are_named_or_counted(
+    tmp_path: Path, how: str, zipped: bool
+) -> None:
+    root = written(tmp_path / "data")
+    for path in (*root.rglob("*Probe-1*.stm"), *root.rglob("*OTHER_C*.stm")):
+        spoil(path, how)
+    if zipped:
+        root = Path(shutil.make_archive(str(tmp_path / "data"), "zip", root))
+    with pytest.raises(InputError) as caught:
+        read_locations_source(source(root), read_variables())
+    assert len(caught.value.faults) == 2
+    for fault, name in zip(caught.value.faults, NAMED.get(how, NAMED[""]), strict=True):
+        assert name in fault.where
+        assert "unreadable: leave_out" in fault.cure
+    ds = read_locations_source(source(root, options={"unreadable": "leave_out"}), read_variables())
+    np.testing.assert_allclose(ds["soil_moisture"][0, 0], 0.2 + 0.0115, rtol=1e-5)
+    assert ds.attrs["left_out_files"] == 2
+
+
+@pytest.mark.usefixtures("package")
+def test_unreadable_files_of_other_sensors_do_not_matter(tmp_path: Path) -> None:
+    root = written(tmp_path)
+    (deep,) = root.rglob("*Probe-3*.stm")
+    deep.write_text("")
+    deep.with_name(deep.name.replace("_sm_0.50", "_p_0.00")).write_text("")
+    good = read_locations_source(source(root), read_variables())
+    assert good.attrs["left_out_files"] == 0
+    with pytest.raises(InputError, match="Probe-3"):
+        read_locations_source(source(root, options={"depth": [0.4, 0.6]}), read_variables())
+    for path in root.rglob("OTHER*.stm"):
+        path.write_text("")
+    only = source(root, options={"networks": ["NET"]})
+    assert read_locations_source(only, read_variables())["site"].values.tolist() == ["NET/A"]
+
+
+@pytest.mark.usefixtures("package")
+def test_a_second_file_of_a_sensor_is_told(tmp_path: Path) -> None:
+    (path,) = written(tmp_path).rglob("*Probe-1*.stm")
+    again = path.with_name(path.name.replace("20170811", "20170812"))
+    again.write_text(path.read_text())
+    with pytest.raises(InputError, match="of a sensor that another file has"):
+        read_locations_source(source(tmp_path), read_variables())
 
 
 def test_the_missing_package_and_unknown_variables_are_told(tmp_path: Path, monkeypatch) -> None:
