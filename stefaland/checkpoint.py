@@ -18,10 +18,11 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from stefaland.card import model_card
-from stefaland.config import FinetuneConfig, ModelConfig
+from stefaland.config import FinetuneConfig, ModelConfig, unfit_settings
 from stefaland.errors import Faults, bad_input
 from stefaland.finetuned import FinetunedModel
 from stefaland.mae import StefaLand
+from stefaland.normalise import Normaliser
 from stefaland.state import write_atomically
 
 FORMAT = 1
@@ -72,8 +73,7 @@ def load_checkpoint(folder: str | Path) -> tuple[StefaLand | FinetunedModel, dic
             "Run the stage that trains it; other formats come in by `stefaland import-reference`.",
         )  # fmt: skip
     try:
-        settings = json.loads((folder / CONFIG).read_text())
-        data = json.loads((folder / DATA).read_text())
+        settings, data = _read_object(folder / CONFIG), _read_object(folder / DATA)
         _check_format(folder, settings)
         model_config = ModelConfig.model_validate(settings["model"])
         model: StefaLand | FinetunedModel
@@ -83,12 +83,32 @@ def load_checkpoint(folder: str | Path) -> tuple[StefaLand | FinetunedModel, dic
         else:
             model = StefaLand(model_config)
         weights = load_file(folder / WEIGHTS)
-    except (OSError, ValueError, KeyError, ValidationError, SafetensorError) as error:
+    except ValidationError as error:
+        raise unfit_settings(str(folder / CONFIG), error) from None
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         found = f"{type(error).__name__}: {error}"
         raise bad_input(str(folder), found, "a StefaLand checkpoint") from None
     _check_weights(folder, model, weights)
     model.load_state_dict(weights)
     return model.eval(), data
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_text())
+    if not isinstance(found, dict):
+        raise bad_input(str(path), f"a {type(found).__name__}", "an object of settings by name")
+    return found
+
+
+def stored_normaliser(folder: str | Path, data: Mapping[str, Any]) -> Normaliser:
+    """The statistics that a checkpoint's `data.json` holds; `InputError` where it has none."""
+    where = str(Path(folder) / DATA)
+    if "normaliser" not in data:
+        raise bad_input(
+            where, "no training statistics", "a normaliser: mean and std of every variable",
+            "Import the checkpoint again with --statistics, or run the stage that trains it.",
+        )  # fmt: skip
+    return Normaliser.from_dict(data["normaliser"], f"{where}: normaliser")
 
 
 def _check_format(folder: Path, settings: Mapping[str, Any]) -> None:

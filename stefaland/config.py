@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from stefaland.errors import bad_input, nearest_name
+from stefaland.errors import Faults, InputError, bad_input, nearest_name
 from stefaland.tasks import HeadName, TaskName, disagreement, with_defaults
 
 
@@ -14,6 +14,22 @@ class Frozen(BaseModel):
     """Immutable settings; extra keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def unfit_settings(where: str, error: ValidationError) -> InputError:
+    """What pydantic found wrong with stored or given settings, one fault each."""
+    faults = Faults()
+    for item in error.errors():
+        keys = ".".join(str(part) for part in item["loc"])
+        place = f"{where}: {keys}" if keys else where
+        if item["type"] == "missing":
+            faults.add(place, "nothing", "a value for this key")
+        elif item["type"] == "value_error":
+            faults.add(place, str(item["ctx"]["error"]), "settings that agree")
+        else:
+            wanted = item["msg"].removeprefix("Input should be ")
+            faults.add(place, repr(item["input"])[:80], wanted)
+    return InputError(faults.faults)
 
 
 class ModelConfig(Frozen):
@@ -192,7 +208,7 @@ class FinetuneConfig(TrainConfig):
     """Draws of MC dropout behind the encoder at prediction; 0 predicts once, without dropout."""
     ensemble: int = Field(1, gt=0)
     """Networks a fold, of seeds one apart, that predict together."""
-    unfreeze: Literal["none", "all"] | int = "none"
+    unfreeze: Literal["none", "all"] | Annotated[int, Field(ge=0)] = "none"
     """`none`, `all`, or the number of last encoder layers that are trained too."""
 
     @model_validator(mode="before")

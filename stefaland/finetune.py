@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from stefaland.calibration import Calibration, calibrate, held_out, nothing_learnt
-from stefaland.checkpoint import load_checkpoint, save_checkpoint
-from stefaland.config import FinetuneConfig, ModelConfig
+from stefaland.checkpoint import load_checkpoint, save_checkpoint, stored_normaliser
+from stefaland.config import FinetuneConfig, ModelConfig, unfit_settings
 from stefaland.dataset import CellData, fit_normaliser
 from stefaland.distributed import barrier, is_main, process_group
 from stefaland.errors import bad_input
@@ -33,7 +34,7 @@ from stefaland.predict import Member
 from stefaland.splits import Fold
 from stefaland.stream import training_windows
 from stefaland.target import HeldOutLoss, TargetLoss, site_std, validation_draws
-from stefaland.tasks import TASKS
+from stefaland.tasks import TASKS, TaskName
 from stefaland.train import data_identity, summary, training_sampler, validation_rows
 from stefaland.visible import input_ranges, visible_part
 
@@ -184,7 +185,7 @@ def _start(
         encoder, stored = load_checkpoint(pretrained)
         if not isinstance(encoder, StefaLand):
             raise bad_input(str(pretrained), "a finetuned network", "a pretrained StefaLand")
-        own = Normaliser.from_dict(stored["normaliser"])
+        own = stored_normaliser(pretrained, stored)
         if normaliser is not None:
             check_scaler(normaliser, own, (*encoder.config.forcings, *encoder.config.statics))
         return encoder, encoder.config, own
@@ -234,10 +235,26 @@ def train_baseline(
     return folder
 
 
+class _Stored(BaseModel):
+    """What a member needs of a checkpoint's `data.json`; older ones lack what has a default."""
+
+    targets: tuple[str, ...]
+    window: int
+    warmup_steps: int
+    cyclic: bool
+    ranges: dict[str, tuple[float, float]]
+    spread_factor: tuple[float, ...] | None = None
+    quantile_shift: tuple[tuple[float, ...], ...] | None = None
+    temperature: float | None = None
+    mc_samples: int = 0
+    task: TaskName = "regression"
+
+
 def load_member(folder: str | Path, device: torch.device | str = "cpu") -> Member:
     """A finetuned network or a baseline network, ready for `predict_cells`.
 
-    Raises `InputError` for a folder that holds neither, or a network without a target.
+    Raises `InputError` for a folder that holds neither, a network without a target, or a
+    `data.json` without what prediction needs.
     """
     model: nn.Module
     settings: Settings | ModelConfig
@@ -251,11 +268,14 @@ def load_member(folder: str | Path, device: torch.device | str = "cpu") -> Membe
             raise bad_input(str(folder), "a network without a target", "a finetuned network")
         model, settings = finetuned, finetuned.model_config
         categorical = tuple(settings.categorical)
+    try:
+        known = _Stored.model_validate(stored)
+    except ValidationError as error:
+        raise unfit_settings(str(Path(folder) / "data.json"), error) from None
+    normaliser = stored_normaliser(folder, stored)
+    normaliser.require((*settings.forcings, *settings.statics, *known.targets), str(folder))
     return Member(
-        model.to(device).eval(), Normaliser.from_dict(stored["normaliser"]),
-        tuple(settings.forcings), tuple(settings.statics), tuple(stored["targets"]),
-        stored["window"], stored["warmup_steps"], stored["cyclic"], categorical,
-        Calibration.from_dict(stored),
-        {name: (low, high) for name, (low, high) in stored["ranges"].items()},
-        stored.get("mc_samples", 0), stored.get("task", "regression"),
+        model.to(device).eval(), normaliser, tuple(settings.forcings), tuple(settings.statics),
+        known.targets, known.window, known.warmup_steps, known.cyclic, categorical,
+        Calibration.from_dict(stored), known.ranges, known.mc_samples, known.task,
     )  # fmt: skip

@@ -7,14 +7,14 @@ equal to 1e-5 (tests).
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from stefaland.checkpoint import save_checkpoint
 from stefaland.config import ModelConfig
-from stefaland.errors import Faults
+from stefaland.errors import Faults, InputError, nearest_name
 from stefaland.mae import StefaLand
 from stefaland.normalise import Normaliser
 from stefaland.reference import Reader, read_reference, reference_config, translate
@@ -53,12 +53,13 @@ def load_reference(path: str | Path, **settings: Any) -> tuple[StefaLand, Import
     reader = Reader(str(path), read_reference(path))
     config = reference_config(reader, settings)
     model = StefaLand(config)
-    tensors = translate(reader, config)
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    tensors = translate(reader, config, shapes)
     faults = Faults()
-    for name, wanted in model.state_dict().items():
+    for name, wanted in shapes.items():
         found = tuple(tensors[name].shape) if name in tensors else "no tensor"
-        if found != tuple(wanted.shape):
-            faults.add(f"{path}: {name}", str(found), str(tuple(wanted.shape)))
+        if found != wanted:
+            faults.add(f"{path}: {name}", str(found), str(wanted))
     faults.raise_if_any()
     model.load_state_dict(tensors)
     unmapped = tuple(name for name in reader.tensors if name not in reader.used)
@@ -75,6 +76,21 @@ def _notes(config: ModelConfig) -> tuple[str, ...]:
             "over rows stands for it (set reference_static_mask to keep the rows)"
         )
     return heads, masks
+
+
+def _normaliser(statistics: Any, names: Sequence[str]) -> Normaliser:
+    """The statistics of `names`; `InputError` with all that are missing or no statistics."""
+    faults, known = Faults(), Normaliser({})
+    try:
+        known = Normaliser.from_dict(statistics, "statistics")
+    except InputError as error:
+        faults.faults += error.faults
+    for name in names:
+        if isinstance(statistics, Mapping) and name not in statistics:
+            faults.add(f"statistics: {name}", "no training statistics", "mean and std",
+                       nearest_name(name, statistics))  # fmt: skip
+    faults.raise_if_any()
+    return known.selected(names)
 
 
 def import_reference(
@@ -100,7 +116,7 @@ def import_reference(
     }
     notes = report.notes
     if statistics is not None:
-        data["normaliser"] = Normaliser.from_dict(statistics).selected(names).to_dict()
+        data["normaliser"] = _normaliser(statistics, names).to_dict()
     else:
         notes = (*notes, "no statistics given: finetuning needs the training means and spreads")
     if units is not None:

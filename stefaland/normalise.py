@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -143,6 +143,31 @@ def fit_scaling(values: Any, transform: str = "none", name: str = "variable") ->
     return make_scaling(transformed.size, mean, m2, low, high, transform)
 
 
+def _check_scaling(where: str, given: Any, faults: Faults) -> None:
+    """Add what is wrong with one variable's stored statistics."""
+    if not isinstance(given, Mapping):
+        faults.add(where, repr(given)[:80], "{mean, std, transform}")
+        return
+    known = [field.name for field in fields(Scaling)]
+    for key in given:
+        if key not in known:
+            hint = nearest_name(str(key), known)
+            faults.add(where, f'an unknown key "{key}"', f"of {', '.join(known)}", hint)
+    for key, least in (("mean", -math.inf), ("std", 0.0)):
+        value = given.get(key)
+        if not (isinstance(value, int | float) and least < value < math.inf):
+            found = repr(value)[:80] if key in given else "nothing"
+            faults.add(f"{where}: {key}", found, "a number above 0" if key == "std" else "a number")
+    for key in ("minimum", "maximum"):
+        if not isinstance(given.get(key), int | float | None):
+            faults.add(f"{where}: {key}", repr(given[key])[:80], "a number or nothing")
+    transform = given.get("transform", "none")
+    if not isinstance(transform, str) or transform not in TRANSFORMS:
+        hint = nearest_name(str(transform), TRANSFORMS)
+        faults.add(f"{where}: transform", repr(transform)[:80],
+                   f"one of {', '.join(TRANSFORMS)}", hint)  # fmt: skip
+
+
 @dataclass(frozen=True)
 class Normaliser:
     """The scalings of all variables by name: forcings, statics and target."""
@@ -170,8 +195,18 @@ class Normaliser:
         return cls(scalings)
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Mapping[str, Any]]) -> Normaliser:
-        """What `to_dict` gave."""
+    def from_dict(cls, stored: Any, where: str = "normaliser") -> Normaliser:
+        """What `to_dict` gave, or `{variable: {mean, std, transform}}` of another maker.
+
+        Raises `InputError` with all that is no statistic.
+        """
+        faults = Faults()
+        if not isinstance(stored, Mapping):
+            faults.add(where, type(stored).__name__, "{variable: {mean, std, transform}}")
+            stored = {}
+        for name, scaling in stored.items():
+            _check_scaling(f"{where}: {name}", scaling, faults)
+        faults.raise_if_any()
         return cls({name: Scaling(**scaling) for name, scaling in stored.items()})
 
     def to_dict(self) -> dict[str, dict[str, Any]]:

@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from pydantic import ValidationError
 
 from stefaland.adapters import ADAPTERS
 from stefaland.checkpoint import check_compatible, load_checkpoint, save_checkpoint
 from stefaland.config import FinetuneConfig
 from stefaland.errors import InputError
+from stefaland.finetune import finetune, load_member
 from stefaland.finetuned import FinetunedModel
 from stefaland.mae import StefaLand
+from stefaland.splits import Fold
 from tests.networks import (
     FORCINGS,
     STATICS,
@@ -24,6 +27,7 @@ from tests.networks import (
     small_batch,
     small_config,
 )
+from tests.synthetic import daily_cells
 
 GOLDEN = Path(__file__).parent / "golden" / "checkpoint_1"
 DATA = {"forcings": list(FORCINGS), "statics": list(STATICS), "units": {"rain": "mm/day"}}
@@ -107,6 +111,51 @@ def test_what_is_no_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:
     edit(folder / "config.json", colour="blue")
     with pytest.raises(InputError, match="colour"):
         load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("file", ["config.json", "data.json"])
+def test_files_that_hold_no_object_are_refused(folder: Path, file: str) -> None:
+    (folder / file).write_text("[1]")
+    with pytest.raises(InputError, match=rf"{file}: found a list; expected an object"):
+        load_checkpoint(folder)
+
+
+def with_data(folder: Path, model: StefaLand | FinetunedModel, **data: object) -> Path:
+    """A checkpoint whose data.json holds statistics of all inputs and what is given."""
+    scalings = {name: {"mean": 0.0, "std": 1.0} for name in (*FORCINGS, *STATICS, "flow")}
+    return save_checkpoint(folder, model, {**DATA, "normaliser": scalings, **data})
+
+
+def test_all_that_a_member_needs_is_told_together(tmp_path: Path) -> None:
+    model = FinetunedModel(small_config(), FinetuneConfig())
+    whole = {"targets": ["flow"], "window": 12, "warmup_steps": 0, "cyclic": True,
+             "ranges": {"rain": [0, 1]}}  # fmt: skip
+    assert load_member(with_data(tmp_path / "whole", model, **whole)).window == 12
+    part = {"cyclic": True, "warmup_steps": 0, "ranges": {"rain": [0]}}
+    with pytest.raises(InputError) as caught:
+        load_member(with_data(tmp_path / "part", model, **part))
+    told = [fault.where.split("data.json: ")[1] for fault in caught.value.faults]
+    assert told == ["targets", "window", "ranges.rain.1"]
+    with pytest.raises(InputError, match="flux: found no training statistics"):
+        load_member(with_data(tmp_path / "flux", model, **{**whole, "targets": ["flux"]}))
+
+
+def test_statistics_that_are_missing_or_none_are_refused(folder: Path, tmp_path: Path) -> None:
+    cells = daily_cells(20, 30)
+    fold = Fold("f", "groups", cells.cell[:10].numpy(), cells.cell[10:15].numpy(),
+                cells.cell[15:].numpy())  # fmt: skip
+    with pytest.raises(InputError, match=r"no training statistics.*again with --statistics"):
+        finetune(folder, cells, fold, FinetuneConfig(), tmp_path / "out")
+    broken = with_data(tmp_path / "broken", StefaLand(small_config()))
+    (broken / "data.json").write_text(json.dumps({"normaliser": {"rain": 3}}))
+    with pytest.raises(InputError, match=r"normaliser: rain: found 3; expected \{mean, std"):
+        finetune(broken, cells, fold, FinetuneConfig(), tmp_path / "out")
+
+
+@pytest.mark.parametrize("unfreeze", [-1, "some"])
+def test_impossible_numbers_of_layers_are_refused(unfreeze: object) -> None:
+    with pytest.raises(ValidationError, match="unfreeze"):
+        FinetuneConfig(unfreeze=unfreeze)
 
 
 def test_later_formats_are_refused(folder: Path) -> None:

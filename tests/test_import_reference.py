@@ -16,6 +16,7 @@ from stefaland.errors import InputError
 from stefaland.import_reference import import_reference, load_reference
 from stefaland.losses import masked_loss
 from stefaland.reference import read_reference
+from tests.published import published_tensors, small_reference
 from workflows.cli import app
 
 REFERENCE = Path(__file__).resolve().parents[2] / "shared" / "reference"
@@ -200,6 +201,98 @@ def test_all_missing_tensors_are_named(vectors: Vectors, tmp_path: Path) -> None
     with pytest.raises(InputError) as caught:
         load_reference(tmp_path / "holes.pt")
     assert len(caught.value.faults) == 3
+
+
+FORCINGS, STATICS = ("rain", "heat", "light"), ("clay", "height")
+
+
+def written(path: Path, **changes: torch.Tensor | None) -> Path:
+    """A published checkpoint with some tensors changed or (None) left out."""
+    tensors = published_tensors(small_reference(FORCINGS, STATICS))
+    for name, value in changes.items():
+        assert name in tensors
+        tensors[name] = value
+    torch.save({"model_state_dict": {k: v for k, v in tensors.items() if v is not None}}, path)
+    return path
+
+
+def test_a_network_of_ours_comes_back_from_the_published_form(tmp_path: Path) -> None:
+    model, report = load_reference(written(tmp_path / "a.pt"))
+    assert not report.unmapped
+    wanted = small_reference(FORCINGS, STATICS)
+    for name, value in model.state_dict().items():
+        if name != "tokens.statics.mask_vector":
+            assert torch.equal(value, wanted.state_dict()[name]), name
+
+
+def test_all_missing_and_misshapen_tensors_are_told_together(tmp_path: Path) -> None:
+    changes = {
+        "time_series_embedding.embeddings1.heat.weight": torch.ones(7, 1),
+        "time_series_embedding.embeddings1.rain.bias": torch.ones(5),
+        "time_series_projection.embeddings2.rain.weight": None,
+        "static_projection.numerical_embeddings1.clay.weight": torch.ones(3),
+        "static_embedding.masked_values": torch.ones(4, 3),
+        "encoder.transformer_encoder.layers.1.linear2.weight": torch.ones(2, 2),
+        "decoder_norm.weight": None,
+        "decoder.weight_ih_l0": torch.ones(1),
+    }
+    with pytest.raises(InputError) as caught:
+        load_reference(written(tmp_path / "a.pt", **changes))
+    assert {fault.where.split(": ")[1] for fault in caught.value.faults} == set(changes)
+    told = {fault.where.split(": ")[1]: fault for fault in caught.value.faults}
+    shape = told["time_series_embedding.embeddings1.heat.weight"]
+    assert (shape.found, shape.expected) == ("shape (7, 1)", "(6, 1)")
+    assert told["decoder_norm.weight"].found == "no such tensor"
+    assert told["static_embedding.masked_values"].expected == "(any, 2)"
+
+
+@pytest.mark.parametrize(
+    "name", ["time_series_embedding.masked_values", "positional_encoding.position_embedding"]
+)
+def test_tables_that_tell_sizes_have_two_dims(tmp_path: Path, name: str) -> None:
+    with pytest.raises(InputError, match=r"found shape \(3,\); expected \(any, any\)"):
+        load_reference(written(tmp_path / "a.pt", **{name: torch.ones(3)}))
+
+
+def test_a_variable_without_its_first_weight_is_not_forgotten(tmp_path: Path) -> None:
+    name = "time_series_embedding.embeddings1.heat.weight"
+    with pytest.raises(InputError, match=f"{name}: found no such tensor"):
+        load_reference(written(tmp_path / "a.pt", **{name: None}))
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
+    changes = {"encoder_norm.bias": torch.full((16,), torch.nan)}
+    with pytest.raises(InputError, match=r"not finite in tensors, 1 \(encoder_norm\.bias\)"):
+        load_reference(written(tmp_path / "a.pt", **changes))
+
+
+def test_impossible_settings_are_told_in_our_words(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as caught:
+        load_reference(written(tmp_path / "a.pt"), n_heads=7)
+    (fault,) = caught.value.faults
+    assert fault.found == "d_model 16 is not a multiple of n_heads 7"
+    assert "pydantic" not in str(caught.value)
+
+
+def test_all_that_is_wrong_with_statistics_is_told_together(tmp_path: Path) -> None:
+    statistics = {
+        "rain": 3,
+        "heat": {"mean": 0},
+        "light": {"mean": "x", "std": 0, "transform": "log10"},
+        "clay": {"mean": 0, "std": 1, "spread": 2},
+    }
+    arguments = ["import-reference", str(written(tmp_path / "a.pt")), str(tmp_path / "ours"),
+                 "--statistics", str(tmp_path / "statistics.json")]  # fmt: skip
+    (tmp_path / "statistics.json").write_text(json.dumps(statistics))
+    done = CliRunner().invoke(app, arguments)
+    assert isinstance(done.exception, InputError)
+    told = [(f.where.removeprefix("statistics: "), f.found) for f in done.exception.faults]
+    assert told == [
+        ("rain", "3"), ("heat: std", "nothing"), ("light: mean", "'x'"), ("light: std", "0"),
+        ("light: transform", "'log10'"), ("clay", 'an unknown key "spread"'),
+        ("height", "no training statistics"),
+    ]  # fmt: skip
+    assert not (tmp_path / "ours").exists()
 
 
 class Evil:

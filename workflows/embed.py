@@ -21,7 +21,7 @@ from pipeline.run import run_stage
 from pipeline.store import open_cube
 from pipeline.template import cube_template
 from pipeline.tiles import Tile, land_cells
-from stefaland.checkpoint import check_compatible, load_checkpoint
+from stefaland.checkpoint import check_compatible, load_checkpoint, stored_normaliser
 from stefaland.errors import bad_input
 from stefaland.mae import StefaLand
 from stefaland.normalise import Normaliser
@@ -45,9 +45,7 @@ def embed(run: Run, fold: str | None = None, checkpoint: Path | None = None) -> 
     if not isinstance(model, StefaLand):
         raise bad_input(str(folder), "a finetuned model", "a pretrained checkpoint",
                         "Give a folder below pretrained/.")  # fmt: skip
-    if "normaliser" not in data:
-        raise bad_input(str(folder / "data.json"), "no training statistics", "a normaliser",
-                        "Import the checkpoint again with --statistics.")  # fmt: skip
+    stored_normaliser(folder, data)
     return [_embed_cube(run, cube, model, data, folder) for cube in run.config.predict.cubes]
 
 
@@ -71,7 +69,7 @@ def _embed_cube(
     )
     create_cube(path, template, about)
     ledger = Ledger(run.ledger("embed", f"{folder.name}-{cube}"), fingerprint([data, cube]))
-    step = partial(_embed_tile, run, cube, model, Normaliser.from_dict(data["normaliser"]),
+    step = partial(_embed_tile, run, cube, model, stored_normaliser(folder, data),
                    land_mask(run, source), path)  # fmt: skip
     run_stage(f"embed {cube}", template.tiles, step, ledger, part=run.part)
     if len(ledger.names_done()) < len(template.tiles):
