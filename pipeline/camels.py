@@ -86,7 +86,7 @@ def open_camels(source: Source) -> xr.Dataset:
             frames.append(frame)
             units |= said
         if FLOW in wanted:
-            frames.append(_depth(flow_files[site], float(area[site]), options.flags, source))
+            frames.append(_depth(flow_files[site], site, float(area[site]), options.flags, source))
         series[site] = pd.concat(frames, axis=1)
     return site_table(source, places, attributes[statics], series, units)
 
@@ -157,7 +157,9 @@ def _forcing(path: Path, names: list[str], source: Source) -> tuple[pd.DataFrame
     return by_time(chosen, days, where), {n: HEADER_UNITS.get(u, u) for n, u in said.items()}
 
 
-def _depth(path: Path, area_km2: float, flags: tuple[str, ...], source: Source) -> pd.DataFrame:
+def _depth(
+    path: Path, gauge: str, area_km2: float, flags: tuple[str, ...], source: Source
+) -> pd.DataFrame:
     """Discharge over the area by day, mm/day; NaN where missing or flagged otherwise."""
     where = f'source "{source.name}", {path}'
     try:
@@ -168,6 +170,10 @@ def _depth(path: Path, area_km2: float, flags: tuple[str, ...], source: Source) 
         raise bad_input(where, f"a file that cannot be read ({error})",
                         "rows of gauge, year, month, day, ft3 s-1 and flag") from None  # fmt: skip
     flow = by_time(frame[["flow"]], days, where)["flow"]
+    others = frame["gauge"][frame["gauge"] != gauge].unique()
+    if others.size:
+        raise bad_input(where, f"discharge of other gauges, {few(others)}", f"{gauge} in every row",
+                        "Fetch it again: files may have been swapped.")  # fmt: skip
     counts = frame["flag"].isin(flags).to_numpy() & (flow.to_numpy() != -999.0)
     # ft3 s-1 → m3/day, over m2, in mm.
     depth = flow.where(counts) * (CUBIC_FOOT_M3 * SECONDS_A_DAY * 1000.0 / (area_km2 * 1e6))

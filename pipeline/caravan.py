@@ -17,6 +17,7 @@ from pipeline.site_table import (
     by_time,
     check_columns,
     chosen_sites,
+    parsed_dates,
     read_attributes,
     read_options,
     site_table,
@@ -107,12 +108,12 @@ def _read_series(
     where, faults = f'source "{source.name}", {path}', Faults()
     try:
         if path.suffix == ".csv":
-            table = pd.read_csv(path, parse_dates=["date"])
-            check_columns(names, table.columns, where, faults)
+            table = pd.read_csv(path)
+            check_columns(["date", *names], table.columns, where, faults)
             faults.raise_if_any()
-            return by_time(table[names], table["date"], where), {}
+            return by_time(table[names], parsed_dates(table["date"], where), where), {}
         with xr.open_dataset(path) as ds:
-            check_columns(names, ds.data_vars, where, faults)
+            check_columns(["date", *names], ds.variables, where, faults)
             faults.raise_if_any()
             units = {name: str(ds[name].attrs.get("units", "")) for name in names}
             table = ds[names].reset_coords(drop=True).to_dataframe().reset_index()
@@ -121,6 +122,6 @@ def _read_series(
             where, f"a file that cannot be read ({error})", "a series of Caravan by `date`",
             "Fetch it again: it may be truncated.",
         ) from None  # fmt: skip
-    return by_time(table[names], table["date"], where), {
+    return by_time(table[names], parsed_dates(table["date"], where), where), {
         name: text for name, text in units.items() if text
     }

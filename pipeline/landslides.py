@@ -97,7 +97,8 @@ def _read(source: Source, where: str) -> pd.DataFrame:
 def _dates(
     column: pd.Series, options: LandslideOptions, where: str, faults: Faults
 ) -> pd.Series:  # fmt: skip
-    dates = pd.to_datetime(column, format="mixed", errors="coerce")
+    # Zones may differ from event to event, and be told of some alone; without one it is UTC.
+    dates = pd.to_datetime(column, format="mixed", errors="coerce", utc=True).dt.tz_localize(None)
     unread = dates.isna() & column.notna()
     if unread.any():
         faults.add(f"{where}: {column.name}", f'"{column[unread].iloc[0]}" at events, '

@@ -95,12 +95,25 @@ def read_attributes(path: Path, key: str, faults: Faults, sep: str = ",") -> pd.
 
 
 def by_time(frame: pd.DataFrame, times: pd.Series, where: str) -> pd.DataFrame:
-    """The columns as float64 by time; `InputError` for text, and for times given twice."""
+    """The columns as float64 by time; `InputError` for no row, text, and times given twice."""
+    if frame.empty:
+        raise bad_input(where, "no row of values", "a row for each time",
+                        "Fetch it again: it may be truncated.")  # fmt: skip
     repeated = times.duplicated()
     if repeated.any():
         raise bad_input(where, f"times given twice, {few(times[repeated].unique())}",
                         "one row for each time")  # fmt: skip
     return numeric(frame, where).set_axis(pd.DatetimeIndex(times))
+
+
+def parsed_dates(column: pd.Series, where: str) -> pd.Series:
+    """Days and times of a column; `InputError` where some are none."""
+    dates = pd.to_datetime(column, errors="coerce")
+    if dates.isna().any():
+        example = str(column[dates.isna()].iloc[0])
+        raise bad_input(where, f'{int(dates.isna().sum())} rows without a date, as "{example}"',
+                        "a date in every row", "Fetch it again: it may be truncated.")  # fmt: skip
+    return dates
 
 
 def numeric(frame: pd.DataFrame, where: str) -> pd.DataFrame:
@@ -137,6 +150,7 @@ def site_table(
     where = f'source "{source.name}", {source.uri}'
     series = series or {}
     names = places.index.astype(str).to_numpy(str)
+    places = numeric(places, where)
     _check(places, names, where)
     arrays = {str(name): ("cell", values) for name, values in numeric(statics, where).items()}
     coords = {

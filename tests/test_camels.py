@@ -120,16 +120,23 @@ def test_missing_and_repeated_gauge_files_are_told_together(tmp_path: Path) -> N
          "a file that cannot be read"),
         ("usgs_streamflow/01/01022500_streamflow_qc.txt", "01 03", "01 01",
          r"01022500_streamflow_qc\.txt: found times given twice, 1 \(1980-01-01"),
+        ("usgs_streamflow/01/01022500_streamflow_qc.txt", "01022500 1980 01 02",
+         "02046000 1980 01 02",
+         r"discharge of other gauges, 1 \(02046000\); expected 01022500 in every row"),
+        ("usgs_streamflow/01/01022500_streamflow_qc.txt", None, "", "no row of values"),
+        ("basin_mean_forcing/daymet/01/01022500_lump_cida_forcing_leap.txt", None,
+         "a\nb\nc\n" + HEADER, "no row of values"),
         ("usgs_streamflow/01/01022500_streamflow_qc.txt", "300.00", "Ice",
          'text in 1 rows, as "Ice'),
     ],
 )  # fmt: skip
 def test_bad_files_get_one_clear_error(
-    tmp_path: Path, file: str, old: str, new: str, message: str
+    tmp_path: Path, file: str, old: str | None, new: str, message: str
 ) -> None:
     path = written(tmp_path) / file
-    assert old in path.read_text()
-    path.write_text(path.read_text().replace(old, new))
+    text = path.read_text()
+    assert old is None or old in text
+    path.write_text(new if old is None else text.replace(old, new))
     with pytest.raises(InputError, match=message):
         read_locations_source(source(tmp_path), read_variables())
 

@@ -175,3 +175,31 @@ def test_units_of_the_files_are_compared_with_the_entry(tmp_path: Path) -> None:
     faults = Faults()
     check_source(source(root), faults, read_variables())
     assert [f.found for f in faults.faults] == ['units "K" in the file']
+
+
+@pytest.mark.parametrize(
+    ("form", "text", "message"),
+    [
+        ("netcdf", None, 'a column "date"'),
+        ("csv", "", "no row of values; expected a row for each time"),
+        ("csv", "2000-01-01,1,2,3\nxx,1,2,3\n", '1 rows without a date, as "xx"'),
+    ],
+)
+def test_series_without_dates_or_rows_are_refused(
+    tmp_path: Path, form: str, text: str | None, message: str
+) -> None:
+    root = written(tmp_path, form)
+    path = root / f"timeseries/{form}/lamah/lamah_7.{'csv' if form == 'csv' else 'nc'}"
+    if text is None:
+        frame("lamah_7").reset_index(drop=True).to_xarray().to_netcdf(path)
+    else:
+        path.write_text(path.read_text().splitlines(keepends=True)[0] + text)
+    with pytest.raises(InputError, match=rf"lamah_7.*{message}"):
+        read_locations_source(source(root, options={"form": form}), read_variables())
+
+
+def test_places_that_are_text_are_refused(tmp_path: Path) -> None:
+    table = written(tmp_path) / "attributes/lamah/attributes_other_lamah.csv"
+    table.write_text(table.read_text().replace("44.0", "north"))
+    with pytest.raises(InputError, match='lat: found text in 1 rows, as "north"'):
+        read_locations_source(source(tmp_path), read_variables())

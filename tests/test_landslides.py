@@ -109,3 +109,19 @@ def test_faults_are_told_together_and_triggers_must_exist(tmp_path: Path) -> Non
     entry = source(written(tmp_path), options={"triggers": ["monsoon"]})
     with pytest.raises(InputError, match="no site"):
         read_locations_source(entry, read_variables())
+
+
+def test_dates_with_time_zones_become_utc(tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    head = "event_id,event_date,location_accuracy,landslide_trigger,longitude,latitude\n"
+    dates = (
+        "2008-01-01T00:30:00+01:00",
+        "2008-01-01T22:00:00-05:00",
+        "2008-01-01",
+        "2008-01-01T00:00:00Z",
+    )
+    path.write_text(head + "".join(f"{i},{day},exact,rain,{i},2\n" for i, day in enumerate(dates)))
+    found = read_locations_source(source(path), read_variables())["event_date"].values
+    assert np.datetime_as_string(found, "m").tolist() == [
+        "2007-12-31T23:30", "2008-01-02T03:00", "2008-01-01T00:00", "2008-01-01T00:00",
+    ]  # fmt: skip
