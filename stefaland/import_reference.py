@@ -93,6 +93,19 @@ def _normaliser(statistics: Any, names: Sequence[str]) -> Normaliser:
     return known.selected(names)
 
 
+def _units(units: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
+    """The units of `names`; `InputError` with all that are missing, unknown or no text."""
+    faults = Faults()
+    for name in dict.fromkeys([*names, *units]):
+        if name not in names:
+            hint = nearest_name(name, names)
+            faults.add(f"units: {name}", "an unknown variable", "one of the checkpoint's", hint)
+        elif not isinstance(units.get(name), str):
+            faults.add(f"units: {name}", repr(units.get(name))[:80], 'a unit such as "mm/day"')
+    faults.raise_if_any()
+    return dict(units)
+
+
 def import_reference(
     path: str | Path,
     folder: str | Path,
@@ -120,6 +133,6 @@ def import_reference(
     else:
         notes = (*notes, "no statistics given: finetuning needs the training means and spreads")
     if units is not None:
-        data["units"] = dict(units)
+        data["units"] = _units(units, names)
     save_checkpoint(folder, model, data)
     return ImportReport(report.config, report.mapped, report.unmapped, notes)

@@ -23,6 +23,7 @@ from stefaland.config import model_preset
 from stefaland.errors import Faults, InputError, nearest_name
 from stefaland.rivals import BASELINES
 from workflows.context import CONSOLE, Run, catalog_path
+from workflows.given_encoder import check_given
 from workflows.regrid import used_sources
 
 LEAST_DISK = 2 * 2**30
@@ -43,7 +44,9 @@ def main(run: Run) -> dict[str, Any]:
     faults = Faults()
     shares: dict[str, float] = {}
     sources = partial(_sources, shares=shares)
-    for check in (_grids, sources, _names, _models, _legends, _basins, _aggregates, _folder):
+    for check in (
+        _grids, sources, _names, _models, check_given, _legends, _basins, _aggregates, _folder
+    ):  # fmt: skip
         _collected(check, run, faults)
     faults.raise_if_any()
     CONSOLE.print(f"    check  {looked_at(shares)}")

@@ -272,11 +272,14 @@ def import_reference(
     forcings: Annotated[str | None, typer.Option(help="Names in training order, a,b,c.")] = None,
     statics: Annotated[str | None, typer.Option(help="Names in training order, a,b,c.")] = None,
     heads: Annotated[int | None, typer.Option(help="Attention heads; tensors do not tell.")] = None,
+    units: Annotated[
+        Path | None, typer.Option(help="JSON: {variable: unit} of the statistics.")
+    ] = None,
 ) -> None:
     """Bring a checkpoint of the published code into ours; say what did not map."""
     from workflows.importing import import_checkpoint
 
-    print(import_checkpoint(checkpoint, folder, statistics, forcings, statics, heads))
+    print(import_checkpoint(checkpoint, folder, statistics, forcings, statics, heads, units))
 
 
 Catalogs = Annotated[list[str], typer.Argument(help="Catalog files, or names of packaged ones.")]

@@ -109,6 +109,10 @@ class PretrainSettings(PretrainConfig):
     """Pretraining and the cube it reads."""
 
     cube: str
+    from_checkpoint: Path | None = None
+    """Folder of a pretrained checkpoint, imported or another run's (or of one for each fold, such
+    as runs/NAME/pretrained), whose weights and scaler stand for pretraining on every fold. Its
+    pretraining may have seen what is held out here."""
     resident: bool | None = None
     """Training cells in memory (true) or read shard by shard (false); by default as they fit."""
     tensorboard: bool = False

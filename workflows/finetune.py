@@ -34,6 +34,7 @@ from workflows.checked_folds import check_encoders, check_folds, fold_identity
 from workflows.context import Run
 from workflows.device import best_device
 from workflows.folds import fold_names
+from workflows.given_encoder import encoder_settings
 from workflows.pretrain import about, network_settings
 from workflows.state import read_json
 
@@ -56,13 +57,18 @@ def train_one(name: str, run: Run, given: Rivalry) -> Predictor:
     """One model of a name: StefaLand on its pretrained encoder, or a baseline."""
     if name != "stefaland":
         return fit_baseline(name, given)
+    normaliser = given.normaliser
+    if run.config.pretrain.from_checkpoint is not None:
+        # The inputs' scaler comes with the encoder, and is not this run's own.
+        targets = set(given.data.target_names) & set(normaliser.scalings)
+        normaliser = normaliser.selected(sorted(targets))
     folder = finetune(
         run.pretrained(given.fold.name),
         given.data,
         given.fold,
         given.config,
         given.folder,
-        normaliser=given.normaliser,
+        normaliser=normaliser,
         device=given.device,
         log=given.log,
         about=about(run, given.data.static_names),
@@ -173,7 +179,11 @@ def train_and_predict(
     """Train the named model on a fold, in `folder`, and write what it predicts of the test."""
     fold = Fold.load(run.fold(fold_name))
     normaliser = Normaliser.from_dict(read_json(run.stats(fold_name)))
-    model_config = network_settings(run, data.static_names)
+    model_config = (
+        encoder_settings(run, fold_name)
+        if run.config.pretrain.from_checkpoint is not None
+        else network_settings(run, data.static_names)
+    )
     with RunLog(folder, title=title) as log:
         given = Rivalry(data, fold, config, model_config, normaliser, folder, best_device(), log)
         predictor = train(name, run, given)

@@ -20,6 +20,7 @@ def import_checkpoint(
     forcings: str | None = None,
     statics: str | None = None,
     heads: int | None = None,
+    units: Path | None = None,
 ) -> ImportReport:
     """Write the published checkpoint as a folder of ours; `InputError` for unreadable files."""
     if folder.exists():
@@ -30,15 +31,16 @@ def import_checkpoint(
             settings[key] = tuple(name.strip() for name in text.split(","))
     if heads is not None:
         settings["n_heads"] = heads
-    known = None if statistics is None else _statistics(statistics)
-    return import_reference(checkpoint, folder, statistics=known, **settings)
+    known = None if statistics is None else _object(statistics, "{mean, std, transform}")
+    told = None if units is None else _object(units, "unit")
+    return import_reference(checkpoint, folder, statistics=known, units=told, **settings)
 
 
-def _statistics(path: Path) -> dict[str, Any]:
+def _object(path: Path, value: str) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise bad_input(str(path), f"a file that cannot be read ({error})", "JSON") from None
     if not isinstance(found, dict):
-        raise bad_input(str(path), type(found).__name__, "{variable: {mean, std, transform}}")
+        raise bad_input(str(path), type(found).__name__, f"{{variable: {value}}}")
     return found

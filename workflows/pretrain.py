@@ -1,6 +1,7 @@
 """stefaland pretrain workflows/configs/quickstart.yml
 
-The masked autoencoder, pretrained once a fold on cells that are not held out.
+The masked autoencoder, pretrained once a fold on cells that are not held out, or taken over from
+elsewhere (given_encoder.py).
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from workflows.checked_folds import check_folds, fold_identity
 from workflows.context import Run
 from workflows.device import best_device
 from workflows.folds import fold_names
+from workflows.given_encoder import identity, take_over
 from workflows.regrid import source_entries
 from workflows.state import read_json
 
@@ -41,11 +43,15 @@ MEMORY_SHARE = 0.4
 
 def depends(run: Run) -> Any:
     """Network and training settings; not the device."""
-    return {
+    settings = {
         "model": run.config.model.model_dump(mode="json"),
-        "pretrain": run.config.pretrain.model_dump(mode="json", exclude={"tensorboard"}),
+        "pretrain": run.config.pretrain.model_dump(
+            mode="json", exclude={"tensorboard", "from_checkpoint"}
+        ),
         "seed": run.config.seed,
     }
+    given = identity(run)
+    return settings if given is None else {**settings, "from_checkpoint": given}
 
 
 def outputs(run: Run) -> list[Path]:
@@ -55,7 +61,9 @@ def outputs(run: Run) -> list[Path]:
 
 def training_settings(run: Run) -> PretrainConfig:
     """The config's pretraining section, with the run's seed."""
-    settings = run.config.pretrain.model_dump(exclude={"cube", "resident", "tensorboard"})
+    settings = run.config.pretrain.model_dump(
+        exclude={"cube", "from_checkpoint", "resident", "tensorboard"}
+    )
     return PretrainConfig(**{**settings, "seed": run.config.seed})
 
 
@@ -93,8 +101,16 @@ def training_cells(run: Run) -> CellData | ShardedCells:
 
 
 def main(run: Run) -> dict[str, Any]:
-    """Pretrain on every fold; gives each fold's held-out reconstruction."""
+    """Pretrain on every fold, or take the given encoder over; gives each fold's held-out
+    reconstruction, or where its encoder is from.
+    """
     check_folds(run)
+    if run.config.pretrain.from_checkpoint is not None:
+        statics = static_names(run, open_cube(run.cube(run.config.pretrain.cube)))
+        return {
+            name: take_over(run, name, statics, Normaliser.from_dict(read_json(run.stats(name))))
+            for name in fold_names(run)
+        }
     data = training_cells(run)
     names = data.static_names
     model_config = network_settings(run, names)

@@ -184,6 +184,7 @@ def _caveats(run: Run, card: Mapping[str, Any]) -> list[str]:
         *unpredicted_sentence(card),
         *([MAPS_CAVEAT] if run.config.publish.products else []),
         *([PERSISTENCE_CAVEAT] if "persistence" in run.config.finetune.baselines else []),
+        *card.get("caveats", []),
         *run.config.caveats,
     ]
 

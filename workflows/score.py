@@ -31,6 +31,7 @@ from workflows.cells import cell_index, target_table
 from workflows.checked_folds import check_folds, check_heldout
 from workflows.context import Run
 from workflows.folds import fold_names
+from workflows.given_encoder import caveats, identity
 from workflows.regrid import source_entries
 from workflows.score_places import place_card
 from workflows.score_sites import sites_path, write_scored_places, write_scored_sites
@@ -100,7 +101,7 @@ def main(run: Run) -> dict[str, Any]:
     table = heldout(run, target)
     card = scorecard(run, table)
     _write_heldout(run, table)
-    write_json(run.folder / "scorecard.json", finite(card))
+    write_json(run.folder / "scorecard.json", finite(card | _caveats(run)))
     write_scored_sites(run, predicted_by_all(table)[0], target)
     return {"best": card["ranking"][0], "sites": card["sites"]}
 
@@ -109,9 +110,17 @@ def _score_places(run: Run) -> dict[str, Any]:
     """The scorecard of targets that are one value a place."""
     table, card = place_card(run, models(run))
     _write_heldout(run, table)
-    write_json(run.folder / "scorecard.json", finite(card))
+    write_json(run.folder / "scorecard.json", finite(card | _caveats(run)))
     write_scored_places(run, table, cell_index(run, run.config.finetune.cube))
     return {"best": card["ranking"][0], "sites": card["sites"]}
+
+
+def _caveats(run: Run) -> dict[str, Any]:
+    """What a scorecard adds where the encoder was not pretrained by this run."""
+    given = run.config.pretrain.from_checkpoint
+    if given is None:
+        return {}
+    return {"caveats": caveats(run), "encoder": {"folder": str(given), "sha256": identity(run)}}
 
 
 def _write_heldout(run: Run, table: xr.Dataset) -> None:
