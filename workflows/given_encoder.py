@@ -64,6 +64,13 @@ def check_given(run: Run, faults: Faults) -> None:
     given = run.config.pretrain.from_checkpoint
     if given is None:
         return
+    own = (run.folder / "pretrained").resolve()
+    if own in (given.resolve(), *given.resolve().parents):
+        # The stage clears its folder before it reads what is given.
+        faults.add("pretrain.from_checkpoint", f"{given}, which this run writes itself",
+                   "a folder outside this run", "Name the run otherwise, or copy the folder.",
+                   )  # fmt: skip
+        return
     folders = [given] if (given / CONFIG).is_file() else [
         path.parent for path in sorted(given.glob(f"*/{CONFIG}"))
     ]  # fmt: skip
