@@ -17,7 +17,7 @@ from stefaland.config import ModelConfig
 from stefaland.errors import Faults, InputError, nearest_name
 from stefaland.mae import StefaLand
 from stefaland.normalise import Normaliser
-from stefaland.reference import Reader, read_reference, reference_config, translate
+from stefaland.reference import Reader, read_reference, reference_config, tensor_shapes, translate
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,9 @@ def load_reference(path: str | Path, **settings: Any) -> tuple[StefaLand, Import
     reader = Reader(str(path), read_reference(path))
     config = reference_config(reader, settings)
     model = StefaLand(config)
-    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    tensors = translate(reader, config, shapes)
+    tensors = translate(reader, config)
     faults = Faults()
-    for name, wanted in shapes.items():
+    for name, wanted in tensor_shapes(config).items():
         found = tuple(tensors[name].shape) if name in tensors else "no tensor"
         if found != wanted:
             faults.add(f"{path}: {name}", str(found), str(wanted))

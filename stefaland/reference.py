@@ -19,6 +19,7 @@ from torch.nn import functional as F
 from stefaland.config import ModelConfig, unfit_settings
 from stefaland.embed import REFERENCE_ROWS
 from stefaland.errors import Faults, bad_input, few
+from stefaland.mae import StefaLand
 
 Shapes = Mapping[str, tuple[int, ...]]
 """Of our tensors by name."""
@@ -240,11 +241,18 @@ def mask_vectors(table: Tensor, embedding: Mapping[str, Tensor]) -> Tensor:
     return torch.einsum("se,sed->sd", inner, embedding["weight_out"]) + embedding["bias_out"]
 
 
-def translate(reader: Reader, config: ModelConfig, shapes: Shapes) -> dict[str, Tensor]:
-    """The published tensors under our names, of which `shapes` tells the sizes.
+def tensor_shapes(config: ModelConfig) -> Shapes:
+    """Shapes of our tensors by name."""
+    with torch.device("meta"):
+        return {name: tuple(v.shape) for name, v in StefaLand(config).state_dict().items()}
+
+
+def translate(reader: Reader, config: ModelConfig) -> dict[str, Tensor]:
+    """The published tensors under our names.
 
     Raises `InputError` with all that are missing, of another shape, or not finite.
     """
+    shapes = tensor_shapes(config)
     ours = {
         **_embedding(reader, f"{SERIES}.embeddings1", f"{SERIES}.embeddings2",
                      config.forcings, "tokens.forcings", shapes),
