@@ -91,8 +91,10 @@ def take_over(run: Run, fold: str, statics: Sequence[str], own: Normaliser) -> d
     folder = given_checkpoint(run, fold)
     model, data = _open(run, folder, statics, own)
     origin = {"folder": str(folder), "source": data.get("source"), "run": data.get("run")}
+    # What another run held out says nothing of this one's folds.
+    kept = {key: value for key, value in data.items() if key != "fold"}
     if is_main():
-        save_checkpoint(run.pretrained(fold), model, {**data, "taken_from": origin})
+        save_checkpoint(run.pretrained(fold), model, {**kept, "taken_from": origin})
     barrier()
     return {"taken_from": origin}
 
