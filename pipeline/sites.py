@@ -92,6 +92,16 @@ def _style_table(styles: Mapping[str, ET.Element]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def site_count(path: str | Path, layer: str) -> int | None:
+    """Features of a layer; None where the file cannot be read, of which `verify_sites` tells."""
+    import pyogrio
+
+    try:
+        return int(pyogrio.read_info(path, layer=layer, force_feature_count=True)["features"])
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError):
+        return None
+
+
 def verify_sites(path: str | Path) -> list[Fault]:
     """What is wrong with a GeoPackage on disk: damaged pages, layers without features."""
     import pyogrio

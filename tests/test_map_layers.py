@@ -13,7 +13,7 @@ from pipeline.cube import create_cube, write_tile
 from pipeline.store import cube_tiles
 from pipeline.template import cube_template
 from tests.maps import GRID, MONTHS, TARGET, field, months
-from workflows.config import Product
+from workflows.config import Product, PublishSettings
 from workflows.context import Run
 from workflows.map_layers import layers
 
@@ -34,7 +34,7 @@ def run(tmp_path: Path) -> Run:
     for each in cube_tiles(store):
         part = ds.isel(y=each.rows, x=each.cols).drop_vars("spatial_ref")
         write_tile(store, each, part)
-    settings = SimpleNamespace(legend="soil_moisture", spread_legend="soil_moisture_spread")
+    settings = PublishSettings(legend="soil_moisture", spread_legend="soil_moisture_spread")
     config = SimpleNamespace(
         inputs=SimpleNamespace(targets=[TARGET], target=TARGET), publish=settings,
         finetune=SimpleNamespace(head="gaussian"),

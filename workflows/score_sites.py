@@ -14,7 +14,7 @@ import xarray as xr
 from pipeline.layers import LayerGroup, SiteLayer
 from pipeline.legend import Legend, read_legend
 from pipeline.regions import polygons_of
-from pipeline.sites import Geometry, renderer_element, sites_frame, write_sites
+from pipeline.sites import Geometry, renderer_element, site_count, sites_frame, write_sites
 from pipeline.store import open_cube
 from pipeline.texture import CLASSES, FRACTIONS, usda_class
 from stefaland.metrics import accumulate, finish
@@ -116,7 +116,7 @@ def _written(run: Run, sites: GeoDataFrame) -> Path:
     styles = {name: renderer_element(GEOMETRIES[name], legend, column) for name in frames}
     path = write_sites(sites_path(run), frames, styles)
     products = {product.suffix: layers(run, product) for product in run.config.publish.products}
-    write_run_project(run, products, *scores_groups(run, len(sites)))
+    write_run_project(run, products, *scores_groups(run))
     return path
 
 
@@ -127,22 +127,18 @@ def _coloured_by(run: Run) -> tuple[Legend, str]:
     return read_legend(catalog_path(f"legends/{name}.yml")), column
 
 
-def scores_groups(run: Run, count: int | None = None) -> list[LayerGroup]:
-    """The group of the scored sites and basins in the QGIS project; none before there are any.
-
-    `count` is their number, by default that of the held-out table.
-    """
+def scores_groups(run: Run) -> list[LayerGroup]:
+    """The group of the scored sites and basins in the QGIS project; none before there are any."""
     path = sites_path(run)
     if not path.exists():
         return []
-    if count is None:
-        count = xr.open_zarr(run.folder / "heldout.zarr", consolidated=False).sizes["site"]
+    count = site_count(path, SITES)
     legend, column = _coloured_by(run)
     names = [SITES] if run.config.publish.basins is None else [SITES, BASINS]
     shown = tuple(
         SiteLayer(
             f"Held-out {name}: {column}", path, name, GEOMETRIES[name], legend, column,
-            visible=name == SITES and count <= SHOWN,
+            visible=name == SITES and count is not None and count <= SHOWN,
         )
         for name in names
     )  # fmt: skip
