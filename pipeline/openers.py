@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import rasterio
 import xarray as xr
 
 from pipeline.camels import open_camels
@@ -139,6 +140,13 @@ def _zarr(source: Source, path: Path) -> xr.Dataset:
     return _chosen(unpacked(ds, nodata, f'source "{source.name}", {path}'), source, path)
 
 
+def _raster(source: Source, path: Path) -> xr.Dataset:
+    try:
+        return read_raster(source, path)
+    except rasterio.RasterioIOError as error:
+        raise unreadable(source, path, error) from None
+
+
 def _open_npz(source: Source) -> xr.Dataset:
     lat, lon = (_npz_axis(source, which) for which in ("lat", "lon"))
     arrays = {}
@@ -235,7 +243,7 @@ READERS: dict[str, Callable[[Source, Path], xr.Dataset]] = {
     "netcdf": _netcdf,
     "grib": _netcdf,
     "zarr": _zarr,
-    "raster": read_raster,
+    "raster": _raster,
 }
 """Reader of one file of each driver whose files join to a series."""
 OPENERS: dict[str, Callable[[Source], xr.Dataset]] = {

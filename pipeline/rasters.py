@@ -49,19 +49,13 @@ def _packing(ds: xr.Dataset) -> list[tuple[str, ...]]:
 def read_raster(source: Source, path: Path) -> xr.Dataset:
     """The entry's bands, dims (y, x), as stored; NaN where a mask inside the file marks them."""
     where = f'source "{source.name}", {path}'
-    try:
-        stat = path.stat()
-        declared = _declared(path, (stat.st_mtime_ns, stat.st_size))
-        is_masked = any(band.is_masked for band in declared) and not source.mistrusts("nodata")
-        with warnings.catch_warnings():
-            # What it says of bands that differ is told of each band here.
-            warnings.filterwarnings("ignore", message="(Scales|Offsets) differ across bands")
-            da = rioxarray.open_rasterio(path, cache=False, masked=is_masked)
-    except rasterio.RasterioIOError as error:
-        raise bad_input(
-            where, f"a file that cannot be read ({error})", "a whole raster file",
-            "Fetch it again: it may be truncated.",
-        ) from None  # fmt: skip
+    stat = path.stat()
+    declared = _declared(path, (stat.st_mtime_ns, stat.st_size))
+    is_masked = any(band.is_masked for band in declared) and not source.mistrusts("nodata")
+    with warnings.catch_warnings():
+        # What it says of bands that differ is told of each band here.
+        warnings.filterwarnings("ignore", message="(Scales|Offsets) differ across bands")
+        da = rioxarray.open_rasterio(path, cache=False, masked=is_masked)
     assert isinstance(da, xr.DataArray)
     bands = {}
     for variable in source.variables.values():

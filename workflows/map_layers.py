@@ -14,7 +14,7 @@ import xarray as xr
 from pipeline.bands import valued_steps
 from pipeline.grid import TargetGrid
 from pipeline.legend import Legend, read_legend
-from pipeline.mosaic import FLAG, SPREAD, is_about_a_law
+from pipeline.mosaic import FLAG, SPREAD
 from pipeline.store import open_cube
 from pipeline.texture import CLASS, FRACTIONS
 from stefaland.quantiles import NAMES
@@ -85,11 +85,6 @@ class Layer:
     def title(self) -> str:
         """What it shows, and where."""
         return f"{self.label}, {self.product.suffix}"
-
-    @property
-    def is_about_another(self) -> bool:
-        """Whether it says how good another map is."""
-        return self.variable == FLAG or is_about_a_law(self.variable)
 
 
 def layers(run: Run, product: Product) -> list[Layer]:

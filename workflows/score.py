@@ -99,10 +99,11 @@ def main(run: Run) -> dict[str, Any]:
         return _score_places(run)
     target = target_table(run)
     table = heldout(run, target)
-    card = scorecard(run, table)
+    common, left_out = predicted_by_all(table)
+    card = scorecard(run, common, left_out)
     _write_heldout(run, table)
     write_json(run.folder / "scorecard.json", finite(card | _caveats(run)))
-    write_scored_sites(run, predicted_by_all(table)[0], target)
+    write_scored_sites(run, common, target)
     return {"best": card["ranking"][0], "sites": card["sites"]}
 
 
@@ -214,10 +215,12 @@ def ranked(run: Run, scores: dict[str, Any]) -> list[str]:
     )
 
 
-def scorecard(run: Run, table: xr.Dataset) -> dict[str, Any]:
-    """The scores of all models on held-out sites, their ranking, and paired differences."""
+def scorecard(run: Run, table: xr.Dataset, not_predicted: int) -> dict[str, Any]:
+    """The scores of all models on held-out sites, their ranking, and paired differences.
+
+    `table` and `not_predicted` are what `predicted_by_all` gives.
+    """
     daily = table.sizes["time"] > 60
-    table, not_predicted = predicted_by_all(table)
     scores = {model: model_scores(table, model, daily) for model in models(run)}
     metric = run.config.score.metric if run.config.score.over == "sites" else "RMSE"
     sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
