@@ -50,7 +50,8 @@ def holes(store: str | Path, land_mask: np.ndarray, variable: str) -> Holes:
     A cell counts where it lacks any of the times (or bands) that have values elsewhere: a time
     without values, such as the warm-up of a network, is no hole of each cell.
     """
-    source, grid = open_cube(store), cube_grid(store)
+    source = open_cube(store)
+    grid = cube_grid(source)
     tiles = [tile for tile in cube_tiles(store) if land_mask[tile.rows, tile.cols].any()]
     used = _times_used(source[variable], tiles)
     predicted = masked = missing = flagged = 0
