@@ -45,11 +45,6 @@ class Axis:
         """Number of cells."""
         return self.centre.size
 
-    def key(self) -> bytes:
-        """Bytes that identify the axis, for caching."""
-        flags = np.array([self.period, self.latitude, self.reverse], np.int64)
-        return b"".join(a.tobytes() for a in (self.lower, self.upper, self.centre, flags))
-
 
 def source_axes(x: np.ndarray, y: np.ndarray, geographic: bool) -> tuple[Axis, Axis]:
     """Axes (y, x) of a rectilinear source from its centres; either row order, any longitude frame.

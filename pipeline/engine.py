@@ -7,9 +7,11 @@ windows and puts results together. `pipeline.kernels` is imported at first use: 
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import cached_property, lru_cache
 from itertools import pairwise, product
 from typing import Any, Protocol
 
@@ -110,7 +112,7 @@ class Separable:
         """The matrix of some target rows, on the window of the source that it needs."""
         from pipeline import kernels
 
-        part, window = Separable(self.y.part(rows), self.x).within()
+        part, window = self.part(rows).within
         y, x = part.y, part.x
         begin = np.empty(y.start.size * x.start.size + 1, np.int64)
         kernels.outer_count(y.weight, x.weight, begin)
@@ -118,6 +120,11 @@ class Separable:
         kernels.outer_fill(y.index, y.weight, x.index, x.weight, x.size, begin, index, weight)
         return Sparse(begin, index, weight, x.size), window
 
+    def part(self, rows: slice) -> Separable:
+        """The operator of some of the target rows."""
+        return self if rows == slice(0, self.shape[0]) else Separable(self.y.part(rows), self.x)
+
+    @cached_property
     def within(self) -> tuple[Separable, Window]:
         """The same operator on the smallest window of the source that it needs."""
         met = self.y.weight > 0
@@ -172,16 +179,12 @@ def apply_bands(
     from pipeline import separable_kernels as kernels
 
     values = values if _has_whole_rows(values) else np.ascontiguousarray(values)
+    kernel: Callable[..., None] = kernels.rows_first
     if kind == "point":
-        kernel: Callable[..., None] = kernels.columns_first
+        kernel = kernels.columns_first
         if values.shape[2] < 2:  # a column that is read beside the only one, and weighs nothing
             values = np.concatenate([values, np.full_like(values, np.nan)], axis=2)
-        down = _bands(operator.y, 2, values.dtype)
-        across: tuple[Any, ...] = _beside(operator.x, values)
-    else:
-        kernel = kernels.rows_first
-        down = _bands(operator.y, -(-operator.y.weight.shape[0] // 3) * 3, values.dtype)
-        across = _strided(operator.x, values.dtype)
+    down, across = _tables(operator, kind, values.dtype)
     # Sums in float32 miss a coverage such as 0.3 by their rounding.
     enough = values.dtype.type(least * (1 - 8 * np.finfo(values.dtype).eps))
     source = (*_flat(values), values.shape[2])
@@ -194,6 +197,15 @@ def apply_bands(
     step = max(1, min(_BLOCK // (n_rows * n_cols), n_times // (4 * threads)))
     height = n_rows if n_times >= 4 * threads else max(8, n_rows // (4 * threads))
     run_all(work, product(_alike(n_times, step, threads), _slices(n_rows, height)), threads)
+
+
+@lru_cache(maxsize=64)
+def _tables(operator: Separable, kind: str, dtype: np.dtype) -> tuple[tuple, tuple]:
+    """What the kernel of `kind` needs to know of both axes."""
+    if kind == "point":
+        return _bands(operator.y, 2, dtype), _beside(operator.x, dtype)
+    down = _bands(operator.y, -(-operator.y.weight.shape[0] // 3) * 3, dtype)
+    return down, _strided(operator.x, dtype)
 
 
 def _has_whole_rows(values: np.ndarray) -> bool:
@@ -232,10 +244,10 @@ def _strided(axis: AxisWeights, dtype: np.dtype) -> tuple[int, np.ndarray, np.nd
     return stride, index.astype(np.uint32), rounded(weight, dtype)
 
 
-def _beside(axis: AxisWeights, values: np.ndarray) -> tuple[np.ndarray, ...]:
+def _beside(axis: AxisWeights, dtype: np.dtype) -> tuple[np.ndarray, ...]:
     """Left columns, seam columns with their right ones, weights (2, target) and right shares."""
-    index, weight = _bands(axis, 2, values.dtype)
-    last = values.shape[2] - 1
+    index, weight = _bands(axis, 2, dtype)
+    last = max(axis.size, 2) - 1
     joined = (index[0] < last) & ((index[1] == index[0] + 1) | (weight[1] == 0))
     seam = np.flatnonzero(~joined)
     left = np.where(joined, index[0], 0).astype(np.uint32)
@@ -276,8 +288,18 @@ def run_all(work: Callable[[Any], None], pieces: Iterable[Any], threads: int) ->
         for piece in pieces:
             work(piece)
         return
+    waiting = deque(pieces)
+
+    def work_off(_: int) -> None:
+        while True:
+            try:
+                piece = waiting.popleft()
+            except IndexError:
+                return
+            work(piece)
+
     with ThreadPoolExecutor(threads) as pool:
-        for _ in pool.map(work, pieces):
+        for _ in pool.map(work_off, range(threads)):
             pass
 
 

@@ -1,6 +1,6 @@
-"""Two machine instructions that Numba has no word for: fetching ahead, and copying in pairs.
+"""Machine instructions that Numba has no word for: fetching ahead, pairs, storing past the caches.
 
-Called from `separable_kernels`. LLVM has both on every processor; neither changes a result.
+Called from `separable_kernels`. LLVM has them on every processor; none changes a result.
 """
 
 from __future__ import annotations
@@ -60,7 +60,10 @@ def copy_pair(typing_context, row, index, into, at):  # type: ignore[no-untyped-
 
 @intrinsic
 def stream(typing_context, values, count, into, at):  # type: ignore[no-untyped-def]
-    """`into[at:at + count] = values[:count]` past the caches: memory is not read to be written."""
+    """Stores `values[:count]` at `into[at:]` past the caches: memory is not read to be written.
+
+    Returns how many it stored: all up to the last whole cache line of `into`. A `fence` follows.
+    """
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         _, count, _, at = arguments
@@ -95,8 +98,17 @@ def stream(typing_context, values, count, into, at):  # type: ignore[no-untyped-
                 builder.bitcast(target, line), align=_LINE,
             )  # fmt: skip
             store.set_metadata("nontemporal", flag)
-        copy(builder.add(before, builder.mul(lines, ir.Constant(whole, lanes))), count)
-        builder.fence("seq_cst")  # other threads see what this one stored so
+        return builder.add(before, builder.mul(lines, ir.Constant(whole, lanes)))
+
+    return types.int64(values, types.int64, into, types.int64), generate
+
+
+@intrinsic
+def fence(typing_context):  # type: ignore[no-untyped-def]
+    """Lets other threads see, before anything that follows, what this one has streamed."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        builder.fence("seq_cst")
         return context.get_dummy_value()
 
-    return types.void(values, types.int64, into, types.int64), generate
+    return types.void(), generate

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -106,13 +107,23 @@ def operator_for(ds: xr.Dataset, target_grid: TargetGrid, method: str) -> Operat
     """The engine's operator from the grid of `ds` to the target grid, for `method`."""
     kind = method if method in {"bilinear", "nearest"} else "area"
     if "y" in ds.coords and "x" in ds.coords and ds["y"].ndim == ds["x"].ndim == 1:
-        axes = common_axes(ds["x"].values, ds["y"].values, crs_of(ds), target_grid)
-        if axes is not None:
-            (y, x), (target_y, target_x) = axes
-            return Separable(axis_weights(y, target_y, kind), axis_weights(x, target_x, kind))
+        x, y = (ds[d].values.astype(float).tobytes() for d in ("x", "y"))
+        separable = _separable(x, y, crs_of(ds), target_grid, kind)
+        if separable is not None:
+            return separable
     from pipeline import warp
 
     return warp.warp_operator(ds, target_grid, kind)
+
+
+@lru_cache(maxsize=64)
+def _separable(x: bytes, y: bytes, crs: str, grid: TargetGrid, kind: str) -> Separable | None:
+    """The separable operator, if any, kept for the other variables and times of a tile."""
+    axes = common_axes(np.frombuffer(x), np.frombuffer(y), crs, grid)
+    if axes is None:
+        return None
+    (own_y, own_x), (target_y, target_x) = axes
+    return Separable(axis_weights(own_y, target_y, kind), axis_weights(own_x, target_x, kind))
 
 
 def _floats(values: np.ndarray) -> np.ndarray:
@@ -175,8 +186,7 @@ def _means(
         return
     kind = "point" if job.method in {"bilinear", "nearest"} else "area"
     for times, rows in _lazy_blocks(da, job.operator):
-        part = Separable(job.operator.y.part(rows), job.operator.x)
-        operator, window = part.within()
+        operator, window = job.operator.part(rows).within
         values = of(read_window(da, times, window))
         whole = rows == slice(0, out.shape[1])
         into = [a[times] if whole else np.empty_like(a[times, rows]) for a in (out, coverage)]
@@ -286,13 +296,13 @@ def _lazy_blocks(da: xr.DataArray, operator: Separable) -> Iterator[tuple[slice,
     if da.variable._in_memory:
         yield slice(0, math.prod(da.shape[:-2])), rows
         return
-    _, window = operator.within()
+    _, window = operator.within
     heavy = window.height * window.width * da.dtype.itemsize
     count = -(-heavy // _BLOCK_BYTES)
     step = max(1, -(-operator.shape[0] // count))
     for first in range(0, operator.shape[0], step):
         strip = slice(first, min(first + step, operator.shape[0]))
-        _, window = Separable(operator.y.part(strip), operator.x).within()
+        _, window = operator.part(strip).within
         for times in _time_blocks(da, window):
             yield times, strip
 

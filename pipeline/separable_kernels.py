@@ -14,19 +14,34 @@ from __future__ import annotations
 import numpy as np
 from numba import uint64
 
+from pipeline.cache_lines import AT_ONCE, LINE, fetch, on_a_line, send
 from pipeline.compiled import compiled
-from pipeline.intrinsics import copy_pair, prefetch, stream
+from pipeline.intrinsics import copy_pair, fence
 
 _ONE, _TWO = uint64(1), uint64(2)
-_LINE = 64  # bytes of a cache line
-_AT_ONCE = 1 << 14  # cells that are kept in a cache before they go to memory together
+_PIECE = 256  # columns of a row for which the next rows are asked together
 
 
 @compiled
-def _fetch(flat, begin, count):  # type: ignore[no-untyped-def]
-    # Rows are shorter than the pages at which the processor's own fetching ahead begins anew.
-    for j in range(0, count, _LINE // flat.itemsize):
-        prefetch(flat, begin + j)
+def _ahead(rows, weights, k, i, last):  # type: ignore[no-untyped-def]
+    """Source rows of the three bands that come after bands k..k + 2 of target row i; -1 for none.
+
+    None is also what weighs nothing or is at hand already.
+    """
+    next_k, next_i = k + 3, i
+    if next_k == rows.shape[0] or not weights[next_k, i] > 0:
+        next_k, next_i = 0, i + 1
+    found = (-1, -1, -1)
+    if next_i < last:
+        a, b, c = rows[k, i], rows[k + 1, i], rows[k + 2, i]
+        x, y, z = rows[next_k, next_i], rows[next_k + 1, next_i], rows[next_k + 2, next_i]
+        u, v, w = weights[next_k, next_i], weights[next_k + 1, next_i], weights[next_k + 2, next_i]
+        found = (
+            x if u > 0 and x != a and x != b and x != c else -1,
+            y if v > 0 and y != a and y != b and y != c else -1,
+            z if w > 0 and z != a and z != b and z != c else -1,
+        )
+    return found
 
 
 @compiled
@@ -39,67 +54,96 @@ def _of_three(x, y, z, a, b, c, zero):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _three_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight):  # type: ignore[no-untyped-def]
+def _three_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight, first, stop):  # type: ignore[no-untyped-def]
     a, b, c = uint64(ra), uint64(rb), uint64(rc)
-    for i in range(mean.size):
+    for i in range(first, stop):
         j = uint64(i)
         x, y, z = flat[a + j], flat[b + j], flat[c + j]
-        mean[i], weight[i] = _of_three(
+        mean[j], weight[j] = _of_three(
             x if x == x else zero, y if y == y else zero, z if z == z else zero,
             wa if x == x else zero, wb if y == y else zero, wc if z == z else zero, zero,
         )  # fmt: skip
 
 
 @compiled
-def _three_more_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight):  # type: ignore[no-untyped-def]
+def _three_more_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight, first, stop):  # type: ignore[no-untyped-def]
     a, b, c = uint64(ra), uint64(rb), uint64(rc)
-    for i in range(mean.size):
+    for i in range(first, stop):
         j = uint64(i)
         x, y, z = flat[a + j], flat[b + j], flat[c + j]
         more, d = _of_three(
             x if x == x else zero, y if y == y else zero, z if z == z else zero,
             wa if x == x else zero, wb if y == y else zero, wc if z == z else zero, zero,
         )  # fmt: skip
-        both = weight[i] + d
-        mean[i] = mean[i] + d / both * (more - mean[i]) if both > zero else zero
-        weight[i] = both
+        both = weight[j] + d
+        mean[j] = mean[j] + d / both * (more - mean[j]) if both > zero else zero
+        weight[j] = both
 
 
 @compiled
-def _three_columns(means, weights, at, k, shares, zero, most, least, mean, weight):  # type: ignore[no-untyped-def]
-    a, b, c = uint64(at[k]), uint64(at[k + 1]), uint64(at[k + 2])
-    n = uint64(mean.size)
-    for i in range(mean.size):
+def _merge_rows(flat, begin, step, rows, wy, k, i, last, zero, mean, weight):  # type: ignore[no-untyped-def]
+    """Merges bands k..k + 2 of target row i, and asks memory for the rows that come after them.
+
+    It asks a piece at a time: many requests at once wait for each other, and the sums with them.
+    """
+    wa, wb, wc = wy[k, i], wy[k + 1, i], wy[k + 2, i]
+    if k > 0 and not wa + wb + wc > zero:
+        return
+    ra, rb, rc = (
+        begin + rows[k, i] * step,
+        begin + rows[k + 1, i] * step,
+        begin + rows[k + 2, i] * step,
+    )
+    ahead = _ahead(rows, wy, k, i, last)
+    for c in range(0, mean.size, _PIECE):
+        stop = min(c + _PIECE, mean.size)
+        for row in ahead:
+            if row >= 0:
+                fetch(flat, begin + row * step + c, stop - c)
+        if k == 0:
+            _three_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight, c, stop)
+        else:
+            _three_more_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight, c, stop)
+
+
+@compiled
+def _three_columns(means, weights, at, shares, width, zero, most, least, mean, m, weight, w):  # type: ignore[no-untyped-def]
+    a, b, c = uint64(at[0]), uint64(at[1]), uint64(at[2])
+    n, m, w = uint64(width), uint64(m), uint64(w)
+    for i in range(width):
         j = uint64(i)
         found, d = _of_three(
             means[a + j], means[b + j], means[c + j], shares[j] * weights[a + j],
             shares[n + j] * weights[b + j], shares[n + n + j] * weights[c + j], zero,
         )  # fmt: skip
-        weight[i] = d if d < most else most
-        mean[i] = found if d >= least else mean.dtype.type(np.nan)
+        weight[w + j] = d if d < most else most
+        mean[m + j] = found if d >= least else mean.dtype.type(np.nan)
 
 
 @compiled
 def _three_more_columns(means, weights, at, k, shares, zero, mean, weight):  # type: ignore[no-untyped-def]
     a, b, c = uint64(at[k]), uint64(at[k + 1]), uint64(at[k + 2])
     n = uint64(mean.size)
+    o, p, q = uint64(k) * n, uint64(k + 1) * n, uint64(k + 2) * n
     for i in range(mean.size):
         j = uint64(i)
         more, d = _of_three(
-            means[a + j], means[b + j], means[c + j], shares[j] * weights[a + j],
-            shares[n + j] * weights[b + j], shares[n + n + j] * weights[c + j], zero,
+            means[a + j], means[b + j], means[c + j], shares[o + j] * weights[a + j],
+            shares[p + j] * weights[b + j], shares[q + j] * weights[c + j], zero,
         )  # fmt: skip
-        both = weight[i] + d
-        mean[i] = mean[i] + d / both * (more - mean[i]) if both > zero else zero
-        weight[i] = both
+        both = weight[j] + d
+        mean[j] = mean[j] + d / both * (more - mean[j]) if both > zero else zero
+        weight[j] = both
 
 
 @compiled
-def _finish(mean, weight, least, one, out, coverage):  # type: ignore[no-untyped-def]
-    for j in range(out.size):
+def _finish(mean, weight, least, one, out, n, coverage, m):  # type: ignore[no-untyped-def]
+    n, m = uint64(n), uint64(m)
+    for i in range(mean.size):
+        j = uint64(i)
         d = weight[j]
-        coverage[j] = d if d < one else one
-        out[j] = mean[j] if d >= least else out.dtype.type(np.nan)
+        coverage[m + j] = d if d < one else one
+        out[n + j] = mean[j] if d >= least else out.dtype.type(np.nan)
 
 
 @compiled
@@ -152,31 +196,23 @@ def rows_first(source, down, across, least, times, part, out, coverage):  # type
     stride, columns, wx = across
     zero, one, infinite = wx.dtype.type(0), wx.dtype.type(1), wx.dtype.type(np.inf)
     width, bands = out.shape[2], wx.shape[0]
-    mean, weight = np.empty(size, wx.dtype), np.empty(size, wx.dtype)
-    total, share = np.empty(width, wx.dtype), np.empty(width, wx.dtype)
+    mean, weight = on_a_line(size, wx), on_a_line(size, wx)
+    total, share = on_a_line(width, wx), on_a_line(width, wx)
     # Band k of all target cells lies in one piece, from at[k] on.
     length = width + (bands - 1) // stride if stride else width
-    means = np.empty(length * (stride if stride else bands), wx.dtype)
-    weights = np.empty(means.size, wx.dtype)
+    means = on_a_line(length * (stride if stride else bands), wx)
+    weights = on_a_line(means.size, wx)
     at = np.arange(bands) * length
     if stride:
         at = np.arange(bands) % stride * length + np.arange(bands) // stride
-    shares = wx.ravel()
+    shares, all_out, all_coverage = wx.ravel(), out.ravel(), coverage.ravel()
+    done, covered = on_a_line(AT_ONCE + width, out), on_a_line(AT_ONCE + width, coverage)
     for t in range(times[0], times[1]):
-        begin = t * strides[0]
+        begin, n, m = t * strides[0], 0, 0
+        to = to_covered = (t * out.shape[1] + part[0]) * width
         for i in range(part[0], part[1]):
-            for k in range(rows.shape[0]):
-                if i + 2 < part[1] and wy[k, i + 2] > zero:
-                    _fetch(flat, begin + rows[k, i + 2] * strides[1], size)
             for k in range(0, rows.shape[0], 3):
-                wa, wb, wc = wy[k, i], wy[k + 1, i], wy[k + 2, i]
-                ra = begin + rows[k, i] * strides[1]
-                rb = begin + rows[k + 1, i] * strides[1]
-                rc = begin + rows[k + 2, i] * strides[1]
-                if k == 0:
-                    _three_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight)
-                elif wa + wb + wc > zero:
-                    _three_more_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight)
+                _merge_rows(flat, begin, strides[1], rows, wy, k, i, part[1], zero, mean, weight)
             if stride:
                 _deal_round(mean, columns[0, 0], stride, means, length)
                 _deal_round(weight, columns[0, 0], stride, weights, length)
@@ -185,13 +221,19 @@ def rows_first(source, down, across, least, times, part, out, coverage):  # type
                 _taken(weight, columns, weights)
             if bands == 3:
                 _three_columns(
-                    means, weights, at, 0, shares, zero, one, least, out[t, i], coverage[t, i]
+                    means, weights, at, shares, width, zero, one, least, done, n, covered, m
                 )
-                continue
-            _three_columns(means, weights, at, 0, shares, zero, infinite, -infinite, total, share)
-            for k in range(3, bands, 3):
-                _three_more_columns(means, weights, at, k, shares[k * width :], zero, total, share)
-            _finish(total, share, least, one, out[t, i], coverage[t, i])
+            else:
+                _three_columns(
+                    means, weights, at, shares, width, zero, infinite, -infinite, total, 0, share, 0
+                )
+                for k in range(3, bands, 3):
+                    _three_more_columns(means, weights, at, k, shares, zero, total, share)
+                _finish(total, share, least, one, done, n, covered, m)
+            last = i + 1 == part[1]
+            n, to = send(done, n + width, all_out, to, last)
+            m, to_covered = send(covered, m + width, all_coverage, to_covered, last)
+    fence()
 
 
 @compiled
@@ -217,15 +259,15 @@ def _between_columns(pairs, wx, share, zero, mean, weight, at):  # type: ignore[
 
 
 @compiled
-def _between_rows(mean, weight, above, below, wa, wb, least, one, out, coverage):  # type: ignore[no-untyped-def]
-    a, b = uint64(above), uint64(below)
-    for i in range(out.size):
+def _between_rows(mean, weight, above, below, wa, wb, width, least, one, out, n, coverage, m):  # type: ignore[no-untyped-def]
+    a, b, n, m = uint64(above), uint64(below), uint64(n), uint64(m)
+    for i in range(width):
         j = uint64(i)
         heavy = wb * weight[b + j]
         d = wa * weight[a + j] + heavy
-        coverage[i] = d if d < one else one
+        coverage[m + j] = d if d < one else one
         between = mean[a + j] + heavy / d * (mean[b + j] - mean[a + j])
-        out[i] = between if d >= least else out.dtype.type(np.nan)
+        out[n + j] = between if d >= least else out.dtype.type(np.nan)
 
 
 @compiled
@@ -242,15 +284,17 @@ def columns_first(source, down, across, least, times, part, out, coverage):  # t
     left, seam, right, wx, share = across
     zero, one = wx.dtype.type(0), wx.dtype.type(1)
     width = out.shape[2]
-    mean, weight = np.empty(2 * width, wx.dtype), np.empty(2 * width, wx.dtype)
-    pairs, shares = np.empty(2 * width, wx.dtype), wx.ravel()
+    pitch = -(-width // LINE) * LINE  # each of the two rows begins on a line
+    mean, weight = on_a_line(2 * pitch, wx), on_a_line(2 * pitch, wx)
+    pairs, shares = on_a_line(2 * width, wx), wx.ravel()
     west, count = int(left.min()), int(left.max()) - int(left.min()) + 2
     onwards = strides[1] if rows[0, part[1] - 1] >= rows[0, part[0]] else -strides[1]
     held = np.empty(2, np.int64)
-    height, n = max(1, _AT_ONCE // width), 0
-    done, covered = np.empty((height, width), out.dtype), np.empty((height, width), coverage.dtype)
+    all_out, all_coverage = out.ravel(), coverage.ravel()
+    done, covered = on_a_line(AT_ONCE + width, out), on_a_line(AT_ONCE + width, coverage)
     for t in range(times[0], times[1]):
-        held[:] = -1
+        held[:], n, m = -1, 0, 0
+        to = to_covered = (t * out.shape[1] + part[0]) * width
         for i in range(part[0], part[1]):
             # The row that the next target row shares stays in its place: nothing is copied.
             a = 1 if held[1] == rows[0, i] else 0
@@ -259,17 +303,15 @@ def columns_first(source, down, across, least, times, part, out, coverage):  # t
                 place, row = (a, rows[0, i]) if k == 0 else (b, rows[1, i])
                 if held[place] != row:
                     begin = t * strides[0] + row * strides[1]
-                    _fetch(flat, begin + onwards + west, count)
+                    fetch(flat, begin + onwards + west, count)
                     _copy_pairs(flat, begin, size - 1, left, seam, right, pairs)
-                    _between_columns(pairs, shares, share, zero, mean, weight, place * width)
+                    _between_columns(pairs, shares, share, zero, mean, weight, place * pitch)
                     held[place] = row
             _between_rows(
-                mean, weight, a * width, b * width, wy[0, i], wy[1, i], least, one,
-                done[n], covered[n],
+                mean, weight, a * pitch, b * pitch, wy[0, i], wy[1, i], width, least, one,
+                done, n, covered, m,
             )  # fmt: skip
-            n += 1
-            if n == height or i + 1 == part[1]:
-                to = (t * out.shape[1] + i + 1 - n) * width
-                stream(done.ravel(), n * width, out.ravel(), to)
-                stream(covered.ravel(), n * width, coverage.ravel(), to)
-                n = 0
+            last = i + 1 == part[1]
+            n, to = send(done, n + width, all_out, to, last)
+            m, to_covered = send(covered, m + width, all_coverage, to_covered, last)
+    fence()

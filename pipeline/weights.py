@@ -7,7 +7,6 @@ positions of the two cells alone, never on the window, so any tiling gives the s
 from __future__ import annotations
 
 from dataclasses import dataclass
-from threading import Lock
 
 import numpy as np
 
@@ -46,29 +45,14 @@ class AxisWeights:
 
 
 def axis_weights(source: Axis, target: Axis, method: str) -> AxisWeights:
-    """Weights of `method` ("area", "bilinear" or "nearest") along one axis; cached by axes."""
-    key = (method, source.key(), target.key())
-    with _lock:
-        found = _cache.get(key)
-    if found is None:
-        make = {"area": _area, "bilinear": _bilinear, "nearest": _nearest}[method]
-        found = make(source, target)
-        with _lock:
-            _cache[key] = found
-            if len(_cache) > _CACHE_SIZE:
-                _cache.pop(next(iter(_cache)))
-    return found
+    """Weights of `method` ("area", "bilinear" or "nearest") along one axis."""
+    return {"area": _area, "bilinear": _bilinear, "nearest": _nearest}[method](source, target)
 
 
 def point_weights(source: Axis, position: np.ndarray, method: str) -> AxisWeights:
     """Weights ("bilinear" or "nearest") of the source cells round lattice positions."""
     points = Axis(position, position, position, source.period, source.latitude)
     return (_bilinear if method == "bilinear" else _nearest)(source, points)
-
-
-_cache: dict[tuple[str, bytes, bytes], AxisWeights] = {}
-_lock = Lock()
-_CACHE_SIZE = 64
 
 
 def _turned(source: Axis, position: np.ndarray, first: np.int64) -> np.ndarray:

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
+from pipeline.cache_lines import AT_ONCE, LINE, send
 from pipeline.engine import Separable, apply_bands, rounded
-from pipeline.intrinsics import copy_pair, stream
+from pipeline.intrinsics import copy_pair, fence, stream
 from pipeline.weights import AxisWeights
 
 few = settings(max_examples=40, deadline=None)
@@ -187,7 +188,14 @@ def test_rounded_weights_keep_their_sum_and_lose_none(bands: int, total: float, 
 
 @njit
 def _streamed(values, count, into, at):  # type: ignore[no-untyped-def]
-    stream(values, count, into, at)
+    sent = stream(values, count, into, at)
+    fence()
+    return sent
+
+
+@njit
+def _sent(values, count, into, at, everything):  # type: ignore[no-untyped-def]
+    return send(values, count, into, at, everything)
 
 
 @njit
@@ -196,15 +204,50 @@ def _paired(row, index, into, at):  # type: ignore[no-untyped-def]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_streaming_copies_what_it_is_told_at_any_address(dtype: type) -> None:
+def test_streaming_stores_up_to_the_last_whole_line_at_any_address(dtype: type) -> None:
     values = np.arange(200, dtype=dtype)
     for at in range(18):
         for count in (0, 1, 7, 16, 33, 100, 200):
             into = np.full(300, -1, dtype)
-            _streamed(values, count, into, at)
+            sent = _streamed(values, count, into, at)
             expected = np.full(300, -1, dtype)
-            expected[at : at + count] = values[:count]
+            expected[at : at + sent] = values[:sent]
             np.testing.assert_array_equal(into, expected)
+            end = into.ctypes.data + (at + sent) * into.itemsize
+            assert sent == count or (end % LINE == 0 and count - sent < LINE // into.itemsize)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_much_is_sent_in_whole_lines_and_the_rest_comes_to_the_front(dtype: type) -> None:
+    for at in range(18):
+        values, into = np.arange(AT_ONCE + 100, dtype=dtype), np.full(AT_ONCE + 200, -1, dtype)
+        assert _sent(values, AT_ONCE - 1, into, at, False) == (AT_ONCE - 1, at)
+        assert (into == -1).all()
+        count, to = _sent(values, AT_ONCE + 100, into, at, False)
+        assert count < LINE // into.itemsize
+        assert count + to == at + AT_ONCE + 100
+        np.testing.assert_array_equal(into[at:to], np.arange(to - at))
+        np.testing.assert_array_equal(values[:count], np.arange(to - at, AT_ONCE + 100))
+        assert _sent(values, count, into, to, True) == (0, to + count)
+        np.testing.assert_array_equal(into[at : to + count], np.arange(AT_ONCE + 100))
+        assert (into[:at] == -1).all()
+        assert (into[to + count :] == -1).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("kind", "bands"), [("area", 3), ("area", 8), ("point", 2)])
+def test_results_of_many_rows_go_to_memory_in_parts(kind: str, bands: int, dtype: type) -> None:
+    """133 columns begin anywhere in a cache line; a step has several times what is sent at once."""
+    random = np.random.default_rng(0)
+    weight = random.random((2, bands, 133)) + 0.01
+    weight /= weight.sum(axis=1, keepdims=True)
+    down, across = (AxisWeights(2 * np.arange(133), w, 300) for w in weight)
+    assert 4 * AT_ONCE < 133 * 133
+    operator, values = Separable(down, across), field((9, 300, 300), dtype, 0)
+    agree(operator, kind, values)
+    alone, together = (applied(operator, kind, values, threads) for threads in (1, 3))
+    np.testing.assert_array_equal(alone[0], together[0])
+    np.testing.assert_array_equal(alone[1], together[1])
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

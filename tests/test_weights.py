@@ -84,7 +84,7 @@ def test_windows_hold_what_the_weights_need() -> None:
     for target in (grid(-11, 30, 11, 50, 1), grid(100, -90, 120, -80, 5), grid(-180, 0, 180, 8, 8)):
         (y, x), (target_y, target_x) = common_axes(lon, lat, "EPSG:4326", target)
         whole = Separable(axis_weights(y, target_y, "area"), axis_weights(x, target_x, "area"))
-        part, window = whole.within()
+        part, window = whole.within
         cols = np.arange(lon.size)[window.cols]
         expected = dense(whole.x, lon.size)
         np.testing.assert_array_equal(dense(part.x, cols.size), expected[:, cols])

@@ -1,0 +1,50 @@
+"""Scratch on whole cache lines, rows asked for before they are read, results past the caches.
+
+Called from `separable_kernels`, whose loops are as fast as memory lets them be.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from pipeline.compiled import compiled
+from pipeline.intrinsics import prefetch, stream
+
+LINE = 64
+"""Bytes of a cache line."""
+AT_ONCE = 1 << 12
+"""Cells that are kept in a cache before they go to memory together."""
+
+
+@compiled
+def fetch(flat, begin, count):  # type: ignore[no-untyped-def]
+    """Asks for `flat[begin : begin + count]`, which is read a little later."""
+    # Rows are shorter than the pages at which the processor's own fetching ahead begins anew.
+    for j in range(0, count, LINE // flat.itemsize):
+        prefetch(flat, begin + j)
+
+
+@compiled
+def on_a_line(count, like):  # type: ignore[no-untyped-def]
+    """Room for `count` numbers as in `like`, from the beginning of a cache line on."""
+    room = np.empty(count + LINE // like.itemsize, like.dtype)
+    skipped = (-room.ctypes.data % LINE) // like.itemsize
+    return room[skipped : skipped + count]
+
+
+@compiled
+def send(values, count, into, at, everything):  # type: ignore[no-untyped-def]
+    """Moves `values[:count]` to `into[at:]` once it is much; what stays comes to the front.
+
+    Returns how many stay and where they belong. Whole cache lines go, unless `everything` must: a
+    line that goes in two parts is read from memory in between.
+    """
+    if count < AT_ONCE and not everything:
+        return count, at
+    sent = stream(values, count, into, at)
+    for j in range(sent, count):
+        if everything:
+            into[at + j] = values[j]
+        else:
+            values[j - sent] = values[j]
+    return (0, at + count) if everything else (count - sent, at + sent)
