@@ -20,15 +20,15 @@ AT_ONCE = 1 << 12
 def fetch(flat, begin, count):  # type: ignore[no-untyped-def]
     """Asks for `flat[begin : begin + count]`, which is read a little later."""
     # Rows are shorter than the pages at which the processor's own fetching ahead begins anew.
-    for j in range(0, count, LINE // flat.itemsize):
-        prefetch(flat, begin + j)
+    line = LINE // flat.itemsize
+    for k in range((count + line - 1) // line):
+        prefetch(flat, begin + k * line)
 
 
-@compiled
-def on_a_line(count, like):  # type: ignore[no-untyped-def]
-    """Room for `count` numbers as in `like`, from the beginning of a cache line on."""
-    room = np.empty(count + LINE // like.itemsize, like.dtype)
-    skipped = (-room.ctypes.data % LINE) // like.itemsize
+def on_a_line(count: int, dtype: np.dtype) -> np.ndarray:
+    """Room for `count` numbers, from the beginning of a cache line on."""
+    room = np.empty(count + LINE // dtype.itemsize, dtype)
+    skipped = -room.ctypes.data % LINE // dtype.itemsize
     return room[skipped : skipped + count]
 
 

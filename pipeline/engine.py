@@ -11,17 +11,17 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import pairwise, product
 from typing import Any, Protocol
 
 import numpy as np
 
+from pipeline.kernel_tables import kernel_tables
 from pipeline.weights import AxisWeights
 
 _STRIP = 2_000_000  # entries of a sparse matrix held at once by a thread
 _BLOCK = 1 << 21  # target cells of one piece of work
-_STEPS = 1 << 24  # parts of 1 that float32 tells apart below 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -179,33 +179,25 @@ def apply_bands(
     from pipeline import separable_kernels as kernels
 
     values = values if _has_whole_rows(values) else np.ascontiguousarray(values)
-    kernel: Callable[..., None] = kernels.rows_first
+    kernel, scratch_for = kernels.rows_first, kernels.rows_scratch
     if kind == "point":
-        kernel = kernels.columns_first
+        kernel, scratch_for = kernels.columns_first, kernels.columns_scratch
         if values.shape[2] < 2:  # a column that is read beside the only one, and weighs nothing
             values = np.concatenate([values, np.full_like(values, np.nan)], axis=2)
-    down, across = _tables(operator, kind, values.dtype)
+    down, across = kernel_tables(operator.y, operator.x, kind, values.dtype)
     # Sums in float32 miss a coverage such as 0.3 by their rounding.
     enough = values.dtype.type(least * (1 - 8 * np.finfo(values.dtype).eps))
     source = (*_flat(values), values.shape[2])
 
     def work(piece: tuple[slice, slice]) -> None:
         times, part = ((piece[i].start, piece[i].stop) for i in (0, 1))
-        kernel(source, down, across, enough, times, part, out, coverage)
+        scratch = scratch_for(values.shape[2], across, out)
+        kernel(source, down, across, scratch, enough, times, part, out, coverage)
 
     n_times, n_rows, n_cols = out.shape
     step = max(1, min(_BLOCK // (n_rows * n_cols), n_times // (4 * threads)))
     height = n_rows if n_times >= 4 * threads else max(8, n_rows // (4 * threads))
     run_all(work, product(_alike(n_times, step, threads), _slices(n_rows, height)), threads)
-
-
-@lru_cache(maxsize=64)
-def _tables(operator: Separable, kind: str, dtype: np.dtype) -> tuple[tuple, tuple]:
-    """What the kernel of `kind` needs to know of both axes."""
-    if kind == "point":
-        return _bands(operator.y, 2, dtype), _beside(operator.x, dtype)
-    down = _bands(operator.y, -(-operator.y.weight.shape[0] // 3) * 3, dtype)
-    return down, _strided(operator.x, dtype)
 
 
 def _has_whole_rows(values: np.ndarray) -> bool:
@@ -220,53 +212,6 @@ def _flat(values: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     length = 1 + sum((n - 1) * step for n, step in zip(values.shape, steps, strict=True))
     flat = np.lib.stride_tricks.as_strided(values, (length,), (values.itemsize,), writeable=False)
     return flat, (steps[0], steps[1])
-
-
-def _bands(axis: AxisWeights, count: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Source cells and weights, both (count, target); what a target does not use weighs 0."""
-    missing = max(0, count - axis.weight.shape[0])
-    index = np.pad(axis.index, ((0, missing), (0, 0)), mode="edge")
-    index = np.where(np.arange(index.shape[0])[:, None] < axis.weight.shape[0], index, index[0])
-    return index, rounded(np.pad(axis.weight, ((0, missing), (0, 0))), dtype)
-
-
-def _strided(axis: AxisWeights, dtype: np.dtype) -> tuple[int, np.ndarray, np.ndarray]:
-    """Step from band to band (0 where it varies), columns and weights, both (K, target)."""
-    met = np.flatnonzero((axis.weight > 0).any(axis=0))
-    start, stride = axis.start, 0
-    if met.size > 1:
-        step = int((start[met[1]] - start[met[0]]) // (met[1] - met[0])) % axis.size
-        regular = start[met[0]] + step * (np.arange(start.size) - met[0])
-        if step and ((regular - start)[met] % axis.size == 0).all():
-            start, stride = regular, step
-    weight = np.pad(axis.weight, ((0, -axis.weight.shape[0] % 3), (0, 0)))
-    index = (start + np.arange(weight.shape[0])[:, None]) % axis.size
-    return stride, index.astype(np.uint32), rounded(weight, dtype)
-
-
-def _beside(axis: AxisWeights, dtype: np.dtype) -> tuple[np.ndarray, ...]:
-    """Left columns, seam columns with their right ones, weights (2, target) and right shares."""
-    index, weight = _bands(axis, 2, dtype)
-    last = max(axis.size, 2) - 1
-    joined = (index[0] < last) & ((index[1] == index[0] + 1) | (weight[1] == 0))
-    seam = np.flatnonzero(~joined)
-    left = np.where(joined, index[0], 0).astype(np.uint32)
-    total = weight.sum(axis=0)
-    share = np.divide(weight[1], total, out=np.zeros_like(total), where=total > 0)
-    return left, seam.astype(np.uint32), index[1, seam].astype(np.uint32), weight, share
-
-
-def rounded(weight: np.ndarray, dtype: np.dtype) -> np.ndarray:
-    """Weights (K, target) of `dtype`; those of float32 are multiples of 2^-24 and keep their sum.
-
-    So weights that sum to 1 do so exactly in any order, and none of several becomes 0.
-    """
-    if dtype != np.float32 or not weight.size:
-        return np.ascontiguousarray(weight, dtype)
-    steps = np.where(weight > 0, np.maximum(np.rint(weight * _STEPS), 1), 0)
-    whole = np.rint(weight.sum(axis=0) * _STEPS)
-    steps[weight.argmax(axis=0), np.arange(weight.shape[1])] += whole - steps.sum(axis=0)
-    return (steps / _STEPS).astype(np.float32)
 
 
 def apply_sparse(

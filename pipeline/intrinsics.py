@@ -1,4 +1,4 @@
-"""Machine instructions that Numba has no word for: fetching ahead, pairs, storing past the caches.
+"""What Numba has no word for: fetching ahead, pairs, storing past the caches, borrowed arrays.
 
 Called from `separable_kernels`. LLVM has them on every processor; none changes a result.
 """
@@ -21,6 +21,28 @@ def _element(context: Any, builder: Any, array_type: Any, array: Any, index: Any
     """Pointer to one element of a contiguous array."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.gep(data, [index])
+
+
+def _without_owner(context: Any, builder: Any, kind: Any, value: Any) -> Any:
+    if isinstance(kind, types.Array):
+        array = context.make_array(kind)(context, builder, value)
+        array.meminfo = cgutils.get_null_value(array.meminfo.type)
+        array.parent = cgutils.get_null_value(array.parent.type)
+        return array._getvalue()
+    for i, item in enumerate(getattr(kind, "types", ())):  # of a tuple
+        part = _without_owner(context, builder, item, builder.extract_value(value, i))
+        value = builder.insert_value(value, part, i)
+    return value
+
+
+@intrinsic
+def borrowed(typing_context, value):  # type: ignore[no-untyped-def]
+    """The same array, or tuple of arrays, uncounted: the caller must own it until all is done."""
+
+    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+        return _without_owner(context, builder, signature.args[0], arguments[0])
+
+    return value(value), generate
 
 
 @intrinsic

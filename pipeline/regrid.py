@@ -18,11 +18,11 @@ import xarray as xr
 
 from pipeline import categories, memory
 from pipeline.axes import common_axes
+from pipeline.blocks import blocks, read_window, time_blocks
 from pipeline.crs import crs_of
 from pipeline.engine import (
     Operator,
     Separable,
-    Window,
     apply_bands,
     apply_sparse,
     default_threads,
@@ -42,7 +42,6 @@ METHODS = {
 }  # fmt: skip
 """Methods and the CF cell method that each leaves behind."""
 
-_BLOCK_BYTES = 1 << 28  # of lazy source data read at once
 _SMALLEST = 1e-12  # coverage below this is none
 
 
@@ -185,7 +184,7 @@ def _means(
         _sparse(da, job, out, coverage, of)
         return
     kind = "point" if job.method in {"bilinear", "nearest"} else "area"
-    for times, rows in _lazy_blocks(da, job.operator):
+    for times, rows in blocks(da, job.operator):
         operator, window = job.operator.part(rows).within
         values = of(read_window(da, times, window))
         whole = rows == slice(0, out.shape[1])
@@ -206,7 +205,7 @@ def _sparse(
     def work(rows: slice) -> None:
         matrix, window = job.operator.matrix(rows)
         first = rows.start * out.shape[2]
-        for times in _time_blocks(da, window):
+        for times in time_blocks(da, window):
             values = of(read_window(da, times, window))
             apply_sparse(kernel, matrix, values, job.least, first, out[times], coverage[times])
 
@@ -222,7 +221,7 @@ def _classes(
 
     def work(rows: slice) -> None:
         matrix, window = job.operator.matrix(rows)
-        for times in _time_blocks(da, window):
+        for times in time_blocks(da, window):
             values = read_window(da, times, window)
             codes, known = categories.class_index(values, classes, name)
             shape = (codes.shape[0], rows.stop - rows.start, out.shape[3])
@@ -255,63 +254,3 @@ def _circular(
     angle[angle >= out.dtype.type(turn)] = 0
     angle[np.hypot(sine, cosine) < 1e-9] = np.nan
     out[:] = angle
-
-
-def read_window(da: xr.DataArray, times: slice, window: Window) -> np.ndarray:
-    """The window of `da` (..., y, x) as an array (t, y, x); `times` counts over leading dims.
-
-    A lazy variable is indexed before its dims change: to stack or expand them would read it whole.
-    """
-    variable = da.variable
-    cols = window.cols
-    if isinstance(cols, slice) or variable._in_memory:
-        return _read(variable, times, window.rows, cols)
-    pieces = []
-    for run in np.split(cols, np.flatnonzero(np.abs(np.diff(cols)) != 1) + 1):
-        low, high = int(run.min()), int(run.max()) + 1
-        piece = _read(variable, times, window.rows, slice(low, high))
-        pieces.append(piece if run[0] == low else piece[..., ::-1])
-    return np.concatenate(pieces, axis=-1)
-
-
-def _read(variable: xr.Variable, times: slice, rows: slice, cols: slice | np.ndarray) -> np.ndarray:
-    """Values (t, y, x) of `variable` (..., y, x); `times` counts over its leading dims."""
-    lead = variable.shape[:-2]
-    if len(lead) == 1:
-        return _values(variable[times, rows, cols])
-    if not lead:
-        return _values(variable[rows, cols])[None][times]
-    places = [np.unravel_index(i, lead) for i in range(math.prod(lead))[times]]
-    return np.stack([_values(variable[(*map(int, place), rows, cols)]) for place in places])
-
-
-def _values(variable: xr.Variable) -> np.ndarray:
-    """The values; Dask arrays in this very thread, for this may be a task of its own."""
-    return np.asarray(variable.compute(scheduler="synchronous").values)
-
-
-def _lazy_blocks(da: xr.DataArray, operator: Separable) -> Iterator[tuple[slice, slice]]:
-    """Times and target rows that are done at once: everything, or bounded blocks if lazy."""
-    rows = slice(0, operator.shape[0])
-    if da.variable._in_memory:
-        yield slice(0, math.prod(da.shape[:-2])), rows
-        return
-    _, window = operator.within
-    heavy = window.height * window.width * da.dtype.itemsize
-    count = -(-heavy // _BLOCK_BYTES)
-    step = max(1, -(-operator.shape[0] // count))
-    for first in range(0, operator.shape[0], step):
-        strip = slice(first, min(first + step, operator.shape[0]))
-        _, window = operator.part(strip).within
-        for times in _time_blocks(da, window):
-            yield times, strip
-
-
-def _time_blocks(da: xr.DataArray, window: Window) -> Iterator[slice]:
-    """Slices over the leading dims whose windows fit a block, whole source chunks if possible."""
-    count = math.prod(da.shape[:-2])
-    fit = max(1, _BLOCK_BYTES // (window.height * window.width * da.dtype.itemsize))
-    chunks = da.encoding.get("preferred_chunks", {}).get(da.dims[0], 1) if da.ndim == 3 else 1
-    step = max(1, fit // chunks * chunks if fit >= chunks else fit)
-    for first in range(0, count, step):
-        yield slice(first, min(first + step, count))

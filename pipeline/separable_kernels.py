@@ -6,7 +6,8 @@ float32 is enough for float32 data. Source cells are taken by threes from the fi
 target cell meets, so windows, blocks and threads change no bit.
 
 A source is `flat`, the memory from its first cell on, with the strides of time and rows in cells:
-windows of larger arrays need not be copied.
+windows of larger arrays need not be copied. All arrays are borrowed from the caller: to count their
+users Numba has instructions that wait for every streamed store.
 """
 
 from __future__ import annotations
@@ -16,32 +17,10 @@ from numba import uint64
 
 from pipeline.cache_lines import AT_ONCE, LINE, fetch, on_a_line, send
 from pipeline.compiled import compiled
-from pipeline.intrinsics import copy_pair, fence
+from pipeline.intrinsics import borrowed, copy_pair, fence
 
 _ONE, _TWO = uint64(1), uint64(2)
 _PIECE = 256  # columns of a row for which the next rows are asked together
-
-
-@compiled
-def _ahead(rows, weights, k, i, last):  # type: ignore[no-untyped-def]
-    """Source rows of the three bands that come after bands k..k + 2 of target row i; -1 for none.
-
-    None is also what weighs nothing or is at hand already.
-    """
-    next_k, next_i = k + 3, i
-    if next_k == rows.shape[0] or not weights[next_k, i] > 0:
-        next_k, next_i = 0, i + 1
-    found = (-1, -1, -1)
-    if next_i < last:
-        a, b, c = rows[k, i], rows[k + 1, i], rows[k + 2, i]
-        x, y, z = rows[next_k, next_i], rows[next_k + 1, next_i], rows[next_k + 2, next_i]
-        u, v, w = weights[next_k, next_i], weights[next_k + 1, next_i], weights[next_k + 2, next_i]
-        found = (
-            x if u > 0 and x != a and x != b and x != c else -1,
-            y if v > 0 and y != a and y != b and y != c else -1,
-            z if w > 0 and z != a and z != b and z != c else -1,
-        )
-    return found
 
 
 @compiled
@@ -81,8 +60,8 @@ def _three_more_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight, first, st
 
 
 @compiled
-def _merge_rows(flat, begin, step, rows, wy, k, i, last, zero, mean, weight):  # type: ignore[no-untyped-def]
-    """Merges bands k..k + 2 of target row i, and asks memory for the rows that come after them.
+def _merge_rows(flat, begin, step, rows, wy, ahead, k, i, zero, mean, weight):  # type: ignore[no-untyped-def]
+    """Merges bands k..k + 2 of target row i, and asks memory for the rows that come `ahead`.
 
     It asks a piece at a time: many requests at once wait for each other, and the sums with them.
     """
@@ -94,12 +73,11 @@ def _merge_rows(flat, begin, step, rows, wy, k, i, last, zero, mean, weight):  #
         begin + rows[k + 1, i] * step,
         begin + rows[k + 2, i] * step,
     )
-    ahead = _ahead(rows, wy, k, i, last)
     for c in range(0, mean.size, _PIECE):
         stop = min(c + _PIECE, mean.size)
-        for row in ahead:
-            if row >= 0:
-                fetch(flat, begin + row * step + c, stop - c)
+        for band in range(k, k + 3):
+            if ahead[band, i] >= 0:
+                fetch(flat, begin + ahead[band, i] * step + c, stop - c)
         if k == 0:
             _three_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight, c, stop)
         else:
@@ -181,38 +159,47 @@ def _taken(row, columns, into):  # type: ignore[no-untyped-def]
             into[uint64(k * columns.shape[1] + j)] = row[uint64(columns[k, j])]
 
 
+def rows_scratch(size: int, across: tuple, out: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What `rows_first` writes on, one for each thread; `size` is the source's row."""
+    stride, _, wx = across
+    bands, width = wx.shape
+    # Band k of all target cells lies in one piece, from at[k] on.
+    at = np.arange(bands) * width
+    cells = bands * width
+    if stride:
+        length = width + (bands - 1) // stride
+        at = np.arange(bands) % stride * length + np.arange(bands) // stride
+        cells = stride * length
+    counts = (size, size, cells, cells, width, width, AT_ONCE + width)
+    rows = (on_a_line(count, out.dtype) for count in counts)
+    return at, *rows, on_a_line(AT_ONCE + width, np.dtype(np.float32))
+
+
 @compiled
-def rows_first(source, down, across, least, times, part, out, coverage):  # type: ignore[no-untyped-def]
+def rows_first(source, down, across, scratch, least, times, part, out, coverage):  # type: ignore[no-untyped-def]
     """Weighted means, rows before columns: for cells coarser than the source.
 
-    `source`: its memory, strides of (time, row) and cells of a row. `down`: source rows int64 and
-    their weights (a multiple of three, Y). `across`: step from one target cell's columns to the
-    next one's, 0 where it varies; source columns uint32 and weights (a multiple of three, X),
-    neighbours that go round at the end. `least` is the smallest coverage that counts. Writes
-    `times` and the target rows `part` (first, stop) of `out` and `coverage` (t, Y, X).
+    `source`: its memory, strides of (time, row) and cells of a row. `down`: source rows int64,
+    their weights, and rows to ask for meanwhile or -1 (a multiple of three, Y). `across`: step from
+    one target cell's columns to the next one's, 0 where it varies; source columns uint32 and
+    weights (a multiple of three, X), neighbours that go round at the end. `least` is the smallest
+    coverage that counts. Writes `times` and the target rows `part` (first, stop) of `out` and
+    `coverage` (t, Y, X).
     """
-    flat, strides, size = source
-    rows, wy = down
-    stride, columns, wx = across
+    flat, strides, _ = borrowed(source)
+    rows, wy, ahead = borrowed(down)
+    stride, columns, wx = borrowed(across)
+    at, mean, weight, means, weights, total, share, done, covered = borrowed(scratch)
     zero, one, infinite = wx.dtype.type(0), wx.dtype.type(1), wx.dtype.type(np.inf)
-    width, bands = out.shape[2], wx.shape[0]
-    mean, weight = on_a_line(size, wx), on_a_line(size, wx)
-    total, share = on_a_line(width, wx), on_a_line(width, wx)
-    # Band k of all target cells lies in one piece, from at[k] on.
-    length = width + (bands - 1) // stride if stride else width
-    means = on_a_line(length * (stride if stride else bands), wx)
-    weights = on_a_line(means.size, wx)
-    at = np.arange(bands) * length
-    if stride:
-        at = np.arange(bands) % stride * length + np.arange(bands) // stride
-    shares, all_out, all_coverage = wx.ravel(), out.ravel(), coverage.ravel()
-    done, covered = on_a_line(AT_ONCE + width, out), on_a_line(AT_ONCE + width, coverage)
+    width, bands, height = out.shape[2], wx.shape[0], out.shape[1]
+    shares, all_out, all_coverage = wx.ravel(), borrowed(out).ravel(), borrowed(coverage).ravel()
+    length = means.size // stride if stride else width
     for t in range(times[0], times[1]):
         begin, n, m = t * strides[0], 0, 0
-        to = to_covered = (t * out.shape[1] + part[0]) * width
+        to = to_covered = (t * height + part[0]) * width
         for i in range(part[0], part[1]):
             for k in range(0, rows.shape[0], 3):
-                _merge_rows(flat, begin, strides[1], rows, wy, k, i, part[1], zero, mean, weight)
+                _merge_rows(flat, begin, strides[1], rows, wy, ahead, k, i, zero, mean, weight)
             if stride:
                 _deal_round(mean, columns[0, 0], stride, means, length)
                 _deal_round(weight, columns[0, 0], stride, weights, length)
@@ -270,8 +257,16 @@ def _between_rows(mean, weight, above, below, wa, wb, width, least, one, out, n,
         out[n + j] = between if d >= least else out.dtype.type(np.nan)
 
 
+def columns_scratch(size: int, across: tuple, out: np.ndarray) -> tuple[np.ndarray, ...]:
+    """What `columns_first` writes on, one for each thread."""
+    width = out.shape[2]
+    pitch = -(-width // LINE) * LINE  # each of two rows begins on a line
+    rows = (on_a_line(n, out.dtype) for n in (2 * pitch, 2 * pitch, 2 * width, AT_ONCE + width))
+    return np.empty(2, np.int64), *rows, on_a_line(AT_ONCE + width, np.dtype(np.float32))
+
+
 @compiled
-def columns_first(source, down, across, least, times, part, out, coverage):  # type: ignore[no-untyped-def]
+def columns_first(source, down, across, scratch, least, times, part, out, coverage):  # type: ignore[no-untyped-def]
     """Weighted means of 2 x 2 source cells, columns before rows: for cells finer than the source.
 
     As `rows_first`, but with two rows, and `across`: the left column of each target cell (the
@@ -279,22 +274,18 @@ def columns_first(source, down, across, least, times, part, out, coverage):  # t
     (2, X), and the right one's part of their sum. A source row is interpolated once for all the
     target rows between it and the next.
     """
-    flat, strides, size = source
-    rows, wy = down
-    left, seam, right, wx, share = across
+    flat, strides, size = borrowed(source)
+    rows, wy = borrowed(down)
+    left, seam, right, wx, share = borrowed(across)
+    held, mean, weight, pairs, done, covered = borrowed(scratch)
     zero, one = wx.dtype.type(0), wx.dtype.type(1)
-    width = out.shape[2]
-    pitch = -(-width // LINE) * LINE  # each of the two rows begins on a line
-    mean, weight = on_a_line(2 * pitch, wx), on_a_line(2 * pitch, wx)
-    pairs, shares = on_a_line(2 * width, wx), wx.ravel()
+    width, height, pitch = out.shape[2], out.shape[1], mean.size // 2
     west, count = int(left.min()), int(left.max()) - int(left.min()) + 2
     onwards = strides[1] if rows[0, part[1] - 1] >= rows[0, part[0]] else -strides[1]
-    held = np.empty(2, np.int64)
-    all_out, all_coverage = out.ravel(), coverage.ravel()
-    done, covered = on_a_line(AT_ONCE + width, out), on_a_line(AT_ONCE + width, coverage)
+    shares, all_out, all_coverage = wx.ravel(), borrowed(out).ravel(), borrowed(coverage).ravel()
     for t in range(times[0], times[1]):
         held[:], n, m = -1, 0, 0
-        to = to_covered = (t * out.shape[1] + part[0]) * width
+        to = to_covered = (t * height + part[0]) * width
         for i in range(part[0], part[1]):
             # The row that the next target row shares stays in its place: nothing is copied.
             a = 1 if held[1] == rows[0, i] else 0

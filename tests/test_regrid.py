@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 
 import pipeline.regrid as module
+from pipeline import blocks
 from pipeline.engine import Separable, default_threads
 from pipeline.grid import TargetGrid
 from pipeline.regrid import METHODS, operator_for, regrid, source_window
@@ -55,7 +56,7 @@ def test_a_file_is_read_in_blocks_and_never_whole(
         return values
 
     monkeypatch.setattr(module, "read_window", watched)
-    monkeypatch.setattr(module, "_BLOCK_BYTES", 100_000)
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", 100_000)
     for method, target in (("mean", grid(-180, -90, 180, 90, 4)), ("bilinear", CONUS),
                            ("std", CONUS), ("mean", ALBERS)):  # fmt: skip
         with xr.open_dataset(tmp_path / "v.nc", engine="netcdf4") as lazy:

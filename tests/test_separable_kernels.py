@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from numba import njit
 
 from pipeline.cache_lines import AT_ONCE, LINE, send
-from pipeline.engine import Separable, apply_bands, rounded
+from pipeline.engine import Separable, apply_bands
 from pipeline.intrinsics import copy_pair, fence, stream
+from pipeline.kernel_tables import rounded, rows_ahead
 from pipeline.weights import AxisWeights
 
 few = settings(max_examples=40, deadline=None)
@@ -184,6 +185,16 @@ def test_rounded_weights_keep_their_sum_and_lose_none(bands: int, total: float, 
             running = np.float32(running + value)
         assert running == np.float32(np.rint(total * 2**24) / 2**24)
     np.testing.assert_array_equal(rounded(weight, np.dtype(float)), weight)
+
+
+def test_rows_are_asked_for_once_before_they_are_read() -> None:
+    """Two target cells of four and one of three source rows; the fourth row is the next's first."""
+    rows = np.array([[0, 3, 6], [1, 4, 7], [2, 5, 8], [3, 6, 6], [0, 3, 6], [0, 3, 6]])
+    weight = np.array([[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 0], [0, 0, 0], [0, 0, 0]])
+    asked = rows_ahead(rows, weight)
+    np.testing.assert_array_equal(asked[:, 0], [3, -1, -1, -1, 4, 5])
+    np.testing.assert_array_equal(asked[:, 1], [6, -1, -1, -1, 7, 8])
+    np.testing.assert_array_equal(asked[:, 2], [-1] * 6)
 
 
 @njit

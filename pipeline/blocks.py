@@ -1,0 +1,76 @@
+"""Reading what is lazy in blocks and never whole: windows of rows and columns, slices of time.
+
+Upstream: `canonical`. Downstream: `regrid`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+import xarray as xr
+
+from pipeline.engine import Separable, Window
+
+_BLOCK_BYTES = 1 << 28  # of lazy source data read at once
+
+
+def read_window(da: xr.DataArray, times: slice, window: Window) -> np.ndarray:
+    """The window of `da` (..., y, x) as an array (t, y, x); `times` counts over leading dims.
+
+    A lazy variable is indexed before its dims change: to stack or expand them would read it whole.
+    """
+    variable = da.variable
+    cols = window.cols
+    if isinstance(cols, slice) or variable._in_memory:
+        return _read(variable, times, window.rows, cols)
+    pieces = []
+    for run in np.split(cols, np.flatnonzero(np.abs(np.diff(cols)) != 1) + 1):
+        low, high = int(run.min()), int(run.max()) + 1
+        piece = _read(variable, times, window.rows, slice(low, high))
+        pieces.append(piece if run[0] == low else piece[..., ::-1])
+    return np.concatenate(pieces, axis=-1)
+
+
+def _read(variable: xr.Variable, times: slice, rows: slice, cols: slice | np.ndarray) -> np.ndarray:
+    """Values (t, y, x) of `variable` (..., y, x); `times` counts over its leading dims."""
+    lead = variable.shape[:-2]
+    if len(lead) == 1:
+        return _values(variable[times, rows, cols])
+    if not lead:
+        return _values(variable[rows, cols])[None][times]
+    places = [np.unravel_index(i, lead) for i in range(math.prod(lead))[times]]
+    return np.stack([_values(variable[(*map(int, place), rows, cols)]) for place in places])
+
+
+def _values(variable: xr.Variable) -> np.ndarray:
+    """The values; Dask arrays in this very thread, for this may be a task of its own."""
+    return np.asarray(variable.compute(scheduler="synchronous").values)
+
+
+def blocks(da: xr.DataArray, operator: Separable) -> Iterator[tuple[slice, slice]]:
+    """Times and target rows that are done at once: everything, or bounded blocks if lazy."""
+    rows = slice(0, operator.shape[0])
+    if da.variable._in_memory:
+        yield slice(0, math.prod(da.shape[:-2])), rows
+        return
+    _, window = operator.within
+    heavy = window.height * window.width * da.dtype.itemsize
+    count = -(-heavy // _BLOCK_BYTES)
+    step = max(1, -(-operator.shape[0] // count))
+    for first in range(0, operator.shape[0], step):
+        strip = slice(first, min(first + step, operator.shape[0]))
+        _, window = operator.part(strip).within
+        for times in time_blocks(da, window):
+            yield times, strip
+
+
+def time_blocks(da: xr.DataArray, window: Window) -> Iterator[slice]:
+    """Slices over the leading dims whose windows fit a block, whole source chunks if possible."""
+    count = math.prod(da.shape[:-2])
+    fit = max(1, _BLOCK_BYTES // (window.height * window.width * da.dtype.itemsize))
+    chunks = da.encoding.get("preferred_chunks", {}).get(da.dims[0], 1) if da.ndim == 3 else 1
+    step = max(1, fit // chunks * chunks if fit >= chunks else fit)
+    for first in range(0, count, step):
+        yield slice(first, min(first + step, count))
