@@ -12,8 +12,8 @@ from pipeline.intrinsics import prefetch, stream
 
 LINE = 64
 """Bytes of a cache line."""
-AT_ONCE = 1 << 12
-"""Cells that are kept in a cache before they go to memory together."""
+AT_ONCE = 1 << 9
+"""Cells, besides those of a row, that may wait in a cache to go to memory together."""
 
 
 @compiled
@@ -33,13 +33,13 @@ def on_a_line(count: int, dtype: np.dtype) -> np.ndarray:
 
 
 @compiled
-def send(values, count, into, at, everything):  # type: ignore[no-untyped-def]
-    """Moves `values[:count]` to `into[at:]` once it is much; what stays comes to the front.
+def send(values, count, into, at, width, everything):  # type: ignore[no-untyped-def]
+    """Moves `values[:count]` to `into[at:]` once no other `width` fits; the rest comes forward.
 
     Returns how many stay and where they belong. Whole cache lines go, unless `everything` must: a
     line that goes in two parts is read from memory in between.
     """
-    if count < AT_ONCE and not everything:
+    if count + width <= values.size and not everything:
         return count, at
     sent = stream(values, count, into, at)
     for j in range(sent, count):

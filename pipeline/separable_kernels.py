@@ -218,8 +218,8 @@ def rows_first(source, down, across, scratch, least, times, part, out, coverage)
                     _three_more_columns(means, weights, at, k, shares, zero, total, share)
                 _finish(total, share, least, one, done, n, covered, m)
             last = i + 1 == part[1]
-            n, to = send(done, n + width, all_out, to, last)
-            m, to_covered = send(covered, m + width, all_coverage, to_covered, last)
+            n, to = send(done, n + width, all_out, to, width, last)
+            m, to_covered = send(covered, m + width, all_coverage, to_covered, width, last)
     fence()
 
 
@@ -303,6 +303,6 @@ def columns_first(source, down, across, scratch, least, times, part, out, covera
                 done, n, covered, m,
             )  # fmt: skip
             last = i + 1 == part[1]
-            n, to = send(done, n + width, all_out, to, last)
-            m, to_covered = send(covered, m + width, all_coverage, to_covered, last)
+            n, to = send(done, n + width, all_out, to, width, last)
+            m, to_covered = send(covered, m + width, all_coverage, to_covered, width, last)
     fence()

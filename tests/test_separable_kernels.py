@@ -205,8 +205,8 @@ def _streamed(values, count, into, at):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _sent(values, count, into, at, everything):  # type: ignore[no-untyped-def]
-    return send(values, count, into, at, everything)
+def _sent(values, count, into, at, width, everything):  # type: ignore[no-untyped-def]
+    return send(values, count, into, at, width, everything)
 
 
 @njit
@@ -231,16 +231,16 @@ def test_streaming_stores_up_to_the_last_whole_line_at_any_address(dtype: type) 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_much_is_sent_in_whole_lines_and_the_rest_comes_to_the_front(dtype: type) -> None:
     for at in range(18):
-        values, into = np.arange(AT_ONCE + 100, dtype=dtype), np.full(AT_ONCE + 200, -1, dtype)
-        assert _sent(values, AT_ONCE - 1, into, at, False) == (AT_ONCE - 1, at)
+        values, into = np.arange(1000, dtype=dtype), np.full(1100, -1, dtype)
+        assert _sent(values, 900, into, at, 100, False) == (900, at)
         assert (into == -1).all()
-        count, to = _sent(values, AT_ONCE + 100, into, at, False)
+        count, to = _sent(values, 950, into, at, 100, False)
         assert count < LINE // into.itemsize
-        assert count + to == at + AT_ONCE + 100
+        assert count + to == at + 950
         np.testing.assert_array_equal(into[at:to], np.arange(to - at))
-        np.testing.assert_array_equal(values[:count], np.arange(to - at, AT_ONCE + 100))
-        assert _sent(values, count, into, to, True) == (0, to + count)
-        np.testing.assert_array_equal(into[at : to + count], np.arange(AT_ONCE + 100))
+        np.testing.assert_array_equal(values[:count], np.arange(to - at, 950))
+        assert _sent(values, count, into, to, 100, True) == (0, to + count)
+        np.testing.assert_array_equal(into[at : to + count], np.arange(950))
         assert (into[:at] == -1).all()
         assert (into[to + count :] == -1).all()
 
