@@ -160,7 +160,7 @@ def _taken(row, columns, into):  # type: ignore[no-untyped-def]
 
 
 def rows_scratch(size: int, across: tuple, out: np.ndarray) -> tuple[np.ndarray, ...]:
-    """What `rows_first` writes on, one for each thread; `size` is the source's row."""
+    """What one call of `rows_first` writes on; `size` is the length of a source row."""
     stride, _, wx = across
     bands, width = wx.shape
     # Band k of all target cells lies in one piece, from at[k] on.
@@ -258,7 +258,7 @@ def _between_rows(mean, weight, above, below, wa, wb, width, least, one, out, n,
 
 
 def columns_scratch(size: int, across: tuple, out: np.ndarray) -> tuple[np.ndarray, ...]:
-    """What `columns_first` writes on, one for each thread."""
+    """What one call of `columns_first` writes on."""
     width = out.shape[2]
     pitch = -(-width // LINE) * LINE  # each of two rows begins on a line
     rows = (on_a_line(n, out.dtype) for n in (2 * pitch, 2 * pitch, 2 * width, AT_ONCE + width))
