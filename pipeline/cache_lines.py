@@ -8,10 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.compiled import compiled
-from pipeline.intrinsics import prefetch, stream
+from pipeline.intrinsics import LINE, prefetch, stream
 
-LINE = 64
-"""Bytes of a cache line."""
 AT_ONCE = 1 << 9
 """Cells, besides those of a row, that may wait in a cache to go to memory together."""
 

@@ -13,7 +13,8 @@ from numba.core import cgutils
 
 intrinsic: Any = extending.intrinsic  # its own type counts the typing context as an argument
 
-_LINE = 64  # bytes of a cache line
+LINE = 64
+"""Bytes of a cache line."""
 _READ, _INTO_L2, _DATA = 0, 2, 1  # arguments of llvm.prefetch
 
 
@@ -91,33 +92,30 @@ def stream(typing_context, values, count, into, at):  # type: ignore[no-untyped-
         _, count, _, at = arguments
         number = context.get_data_type(signature.args[0].dtype)
         size = context.get_abi_sizeof(number)
-        lanes = _LINE // size
+        lanes = LINE // size
         line = ir.VectorType(number, lanes).as_pointer()
         whole = count.type
 
         def element(which: int, index: Any) -> Any:
             return _element(context, builder, signature.args[which], arguments[which], index)
 
-        def copy(begin: Any, end: Any) -> None:
-            with cgutils.for_range(builder, builder.sub(end, begin)) as loop:
-                index = builder.add(begin, loop.index)
-                builder.store(builder.load(element(0, index)), element(2, builder.add(at, index)))
-
         address = builder.ptrtoint(element(2, at), whole)
         before = builder.lshr(
-            builder.and_(builder.neg(address), ir.Constant(whole, _LINE - 1)),
+            builder.and_(builder.neg(address), ir.Constant(whole, LINE - 1)),
             ir.Constant(whole, size.bit_length() - 1),
         )
         before = builder.select(builder.icmp_signed("<", before, count), before, count)
         lines = builder.udiv(builder.sub(count, before), ir.Constant(whole, lanes))
-        copy(ir.Constant(whole, 0), before)
+        with cgutils.for_range(builder, before) as loop:
+            value = builder.load(element(0, loop.index))
+            builder.store(value, element(2, builder.add(at, loop.index)))
         flag = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
         with cgutils.for_range(builder, lines) as loop:
             index = builder.add(before, builder.mul(loop.index, ir.Constant(whole, lanes)))
             source, target = element(0, index), element(2, builder.add(at, index))
             store = builder.store(
                 builder.load(builder.bitcast(source, line), align=size),
-                builder.bitcast(target, line), align=_LINE,
+                builder.bitcast(target, line), align=LINE,
             )  # fmt: skip
             store.set_metadata("nontemporal", flag)
         return builder.add(before, builder.mul(lines, ir.Constant(whole, lanes)))

@@ -8,9 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from pipeline.cache_lines import AT_ONCE, LINE, send
+from pipeline.cache_lines import AT_ONCE, send
 from pipeline.engine import Separable, apply_bands
-from pipeline.intrinsics import copy_pair, fence, stream
+from pipeline.intrinsics import LINE, copy_pair, fence, stream
 from pipeline.kernel_tables import rounded, rows_ahead
 from pipeline.weights import AxisWeights
 
