@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.table import Table
 from scipy.ndimage import gaussian_filter
 
-from pipeline.atomic import write_bytes
+from pipeline.core.files import write_bytes
 from pipeline.cube import create_cube, cube_template, open_cube, write_tile
 from pipeline.grid import TargetGrid
 from pipeline.reading import read_box

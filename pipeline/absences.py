@@ -11,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.spatial import cKDTree
 
+from pipeline.core.errors import bad_input
 from pipeline.crs import EARTH_RADIUS
 from pipeline.curvilinear import unit_vectors
 from pipeline.grid import TargetGrid
-from stefaland.errors import bad_input
 
 
 def draw_absences(

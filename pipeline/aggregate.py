@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pipeline.core.errors import bad_input, nearest_name
 from pipeline.periods import (
     PERIODS,
     Grouping,
@@ -24,7 +25,6 @@ from pipeline.periods import (
     time_coverage,
     without_gaps,
 )
-from stefaland.errors import bad_input, nearest_name
 
 AGGREGATES = ("none", "monthly", "seasonal", "annual", "mean", "climatology", "anomaly")
 """Names that `aggregate` takes, besides percentiles such as `p10` or `p10,p50,p90`."""

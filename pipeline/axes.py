@@ -14,9 +14,9 @@ from functools import lru_cache
 import numpy as np
 import pyproj
 
+from pipeline.core.errors import bad_input
 from pipeline.crs import is_rotated, parsed, unit_vectors, wrap_longitude
 from pipeline.grid import TargetGrid
-from stefaland.errors import bad_input
 
 PER_DEGREE = 10**11
 PER_UNIT = 10**6

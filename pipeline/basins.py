@@ -18,11 +18,11 @@ from pydantic import Field, model_validator
 
 from pipeline.canonical import canonicalise
 from pipeline.catalog import Source, Variable
+from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.settings import Frozen
+from pipeline.core.units import CUBIC_FOOT_M3, SECONDS_A_DAY, convert
 from pipeline.site_table import read_options
 from pipeline.sources import open_source
-from pipeline.units import CUBIC_FOOT_M3, SECONDS_A_DAY, convert
-from stefaland.config import Frozen
-from stefaland.errors import Faults, InputError, bad_input, nearest_name
 
 ACRE_KM2 = 0.0040468564224
 SQUARE_MILE_KM2 = 2.589988110336

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.compiled import compiled
+from pipeline.core.compiled import compiled
 from pipeline.intrinsics import LINE, prefetch, stream
 
 AT_ONCE = 1 << 9

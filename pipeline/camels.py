@@ -16,6 +16,9 @@ import pandas as pd
 import xarray as xr
 
 from pipeline.catalog import Source
+from pipeline.core.errors import Faults, bad_input, few
+from pipeline.core.settings import Frozen
+from pipeline.core.units import CUBIC_FOOT_M3, SECONDS_A_DAY
 from pipeline.site_table import (
     by_time,
     check_columns,
@@ -25,9 +28,6 @@ from pipeline.site_table import (
     read_options,
     site_table,
 )
-from pipeline.units import CUBIC_FOOT_M3, SECONDS_A_DAY
-from stefaland.config import Frozen
-from stefaland.errors import Faults, bad_input, few
 
 FLOW = "streamflow"
 """The variable made of the discharge files: depth over the basin, mm/day."""

@@ -14,12 +14,12 @@ import xarray as xr
 
 from pipeline.catalog import Source, SourceVariable, Variable
 from pipeline.cell_methods import method_of_time
+from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
 from pipeline.crs import spatial_ref_attrs, wrap_longitude
 from pipeline.decoded import Decoding, lazy
 from pipeline.layout import USUAL, Layout, is_geographic_crs, layout
 from pipeline.packing import UNPACKED
 from pipeline.times import TimePlan, month_plan, time_plan
-from stefaland.errors import Faults, InputError, bad_input, nearest_name
 
 LOAD_BYTES = 1 << 28
 """Variables up to this size are read and checked at once; larger ones as they are read."""

@@ -13,6 +13,8 @@ import pandas as pd
 import xarray as xr
 
 from pipeline.catalog import Source
+from pipeline.core.errors import Faults, bad_input, few
+from pipeline.core.settings import Frozen
 from pipeline.site_table import (
     by_time,
     check_columns,
@@ -22,8 +24,6 @@ from pipeline.site_table import (
     read_options,
     site_table,
 )
-from stefaland.config import Frozen
-from stefaland.errors import Faults, bad_input, few
 
 TABLES = ("other", "caravan", "hydroatlas")
 """Attribute files of a source dataset; `other` has the places of the gauges."""

@@ -16,12 +16,11 @@ import pyproj
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline.entries import read_entries
+from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.settings import Frozen, read_entries
 from pipeline.patterns import Step, pattern_keys, series_files
 from pipeline.ranges import numbered
 from pipeline.time_axis import TimeAxis
-from stefaland.config import Frozen
-from stefaland.errors import Faults, InputError, bad_input, nearest_name
 
 METHODS = (
     "conservative", "bilinear", "nearest", "mean", "std", "mode", "fractions", "circular_mean",

@@ -10,7 +10,7 @@ import re
 import numpy as np
 import xarray as xr
 
-from stefaland.errors import bad_input
+from pipeline.core.errors import bad_input
 
 _MOST_CLASSES = 4096
 _UNKNOWN = -2

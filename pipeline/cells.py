@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pipeline.core.errors import Faults, bad_input, nearest_name
 from pipeline.store import open_cube
 from pipeline.template import grid_of
-from stefaland.errors import Faults, bad_input, nearest_name
 
 
 def read_cells(

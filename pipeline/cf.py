@@ -19,12 +19,12 @@ import xarray as xr
 import zarr
 from numcodecs import Blosc
 
-from pipeline.atomic import new_folder
+from pipeline.core.errors import Faults
+from pipeline.core.files import new_folder
 from pipeline.grid import TargetGrid
 from pipeline.legend import NODATA_CODE
 from pipeline.periods import climatology_note
 from pipeline.template import encoded_time, plain
-from stefaland.errors import Faults
 
 CHUNK = 512
 SMALLEST = 256

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
+from pipeline.core.errors import bad_input
+from pipeline.core.settings import Frozen
 from pipeline.slurm import SlurmConfig, slurm_settings
-from stefaland.config import Frozen
-from stefaland.errors import bad_input
 
 if TYPE_CHECKING:
     from distributed import Client

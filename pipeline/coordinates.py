@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 
 from pipeline.catalog import Source
+from pipeline.core.errors import Faults
 from pipeline.layout import USUAL
-from stefaland.errors import Faults
 
 
 def plain_coordinates(ds: xr.Dataset, source: Source, where: str) -> xr.Dataset:

@@ -13,9 +13,9 @@ import xarray as xr
 
 from pipeline.axes import Axis, lattice, x_axis, y_axis
 from pipeline.catalog import Source
+from pipeline.core.errors import InputError
 from pipeline.crs import wrap_longitude
 from pipeline.layout import Layout, is_geographic_crs, layout
-from stefaland.errors import InputError
 
 Window = tuple[float, float, float, float]
 """west, south, east, north in the source's CRS (of a curvilinear source or a table: degrees)."""

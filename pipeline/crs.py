@@ -10,7 +10,7 @@ import numpy as np
 import pyproj
 import xarray as xr
 
-from stefaland.errors import bad_input
+from pipeline.core.errors import bad_input
 
 EARTH_RADIUS = 6371007.180918475
 """Radius in m of the sphere with the area of the WGS 84 ellipsoid."""

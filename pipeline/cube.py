@@ -19,7 +19,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.atomic import (
+from pipeline.core.errors import Faults, bad_input, nearest_name
+from pipeline.core.files import (
     FileSet,
     make_folder,
     new_folder,
@@ -41,7 +42,6 @@ from pipeline.store import (
 )
 from pipeline.template import CubeTemplate, CubeVariable, cube_template, write_template
 from pipeline.tiles import Tile
-from stefaland.errors import Faults, bad_input, nearest_name
 
 __all__ = [
     "CubeTemplate", "CubeVariable", "Problem", "create_cube", "cube_grid", "cube_template",

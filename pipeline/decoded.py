@@ -15,10 +15,10 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from pipeline.class_codes import places_of
+from pipeline.core.errors import InputError, bad_input, few
+from pipeline.core.units import convert
 from pipeline.packing import stored_value
 from pipeline.times import TimePlan
-from pipeline.units import convert
-from stefaland.errors import InputError, bad_input, few
 
 BLOCK_BYTES = 1 << 27
 """Of stored values read at once where days are made of shorter steps."""

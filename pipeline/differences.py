@@ -11,7 +11,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from stefaland.errors import Fault
+from pipeline.core.errors import Fault
 
 SHOWN = 4
 """Differences of one file that are named; the others are counted."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from stefaland.errors import bad_input
+from pipeline.core.errors import bad_input
 
 
 def fill_gaps(

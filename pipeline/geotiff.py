@@ -28,11 +28,11 @@ import xarray as xr
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
-from pipeline.atomic import scratch_folder
 from pipeline.bands import BandStatistics, describe, names_of_bands
+from pipeline.core.errors import Fault, Faults, bad_input
+from pipeline.core.files import scratch_folder
 from pipeline.grid import TargetGrid
 from pipeline.legend import NODATA_CODE, Legend
-from stefaland.errors import Fault, Faults, bad_input
 
 Kind = Literal["continuous", "categorical"]
 

@@ -19,8 +19,8 @@ import xarray as xr
 from affine import Affine
 from odc.geo.geobox import GeoBox
 
+from pipeline.core.errors import Faults, bad_input
 from pipeline.crs import EARTH_RADIUS, is_rotated, parsed, spatial_ref_attrs, wrap_longitude
-from stefaland.errors import Faults, bad_input
 
 _SNAP = 1e-6  # of a cell: how far given bounds may lie from a whole number of cells
 

@@ -10,9 +10,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.entries import read_entries
+from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.settings import read_entries
 from pipeline.grid import TargetGrid
-from stefaland.errors import Faults, InputError, bad_input, nearest_name
 
 _KEYS = {
     "crs", "bounds", "origin", "shape", "resolution", "window_of", "rows", "cols", "like", "comment"

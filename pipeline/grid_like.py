@@ -8,11 +8,11 @@ import numpy as np
 import pyproj
 import xarray as xr
 
+from pipeline.core.errors import bad_input
 from pipeline.crs import crs_of
 from pipeline.grid import TargetGrid
 from pipeline.spacing import edge_and_step
 from pipeline.tidy import unit_factor
-from stefaland.errors import bad_input
 
 _AXES = {"lat": "y", "latitude": "y", "lon": "x", "longitude": "x"}
 _EXPECTED = "a raster or NetCDF file with the wanted grid"

@@ -23,9 +23,9 @@ import xarray as xr
 from pydantic import Field, model_validator
 
 from pipeline.catalog import Source
+from pipeline.core.errors import Faults, bad_input, few
+from pipeline.core.settings import Frozen
 from pipeline.site_table import chosen_sites, read_options, site_table
-from stefaland.config import Frozen
-from stefaland.errors import Faults, bad_input, few
 
 UNITS = {"soil_moisture": "m3 m-3", "soil_temperature": "degC"}
 """Variables whose daily mean means something, and ISMN's units of them."""

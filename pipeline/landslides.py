@@ -18,9 +18,9 @@ import xarray as xr
 from pydantic import Field
 
 from pipeline.catalog import Source
+from pipeline.core.errors import Faults, bad_input, few, nearest_name
+from pipeline.core.settings import Frozen
 from pipeline.site_table import check_columns, numeric, read_options, site_table
-from stefaland.config import Frozen
-from stefaland.errors import Faults, bad_input, few, nearest_name
 
 EVENT = "event"
 """The variable that is 1 at every event; any other is a column of the inventory."""

@@ -14,8 +14,8 @@ import pyproj
 import xarray as xr
 
 from pipeline.catalog import Source
+from pipeline.core.errors import bad_input
 from pipeline.crs import declared_crs, is_rotated
-from stefaland.errors import bad_input
 
 USUAL = {
     "y": ("y", "lat", "latitude", "rlat", "nav_lat", "south_north", "YDim", "j"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic import make_folder, remove_stale_partials, write_bytes, writing
+from pipeline.core.files import make_folder, remove_stale_partials, write_bytes, writing
 
 
 @dataclass(frozen=True)

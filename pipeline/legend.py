@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import yaml
 from pydantic import Field, ValidationError, field_validator, model_validator
 
-from stefaland.config import Frozen
-from stefaland.errors import Faults, bad_input, nearest_name
+from pipeline.core.errors import Faults, bad_input, nearest_name
+from pipeline.core.settings import Frozen
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap, Normalize

@@ -15,9 +15,9 @@ import xarray as xr
 import zarr
 from zarr.codecs import Crc32cCodec
 
-from pipeline.atomic import new_folder, remove_stale_partials, writing
+from pipeline.core.errors import Faults
+from pipeline.core.files import new_folder, remove_stale_partials, writing
 from pipeline.template import compressor, encoded_time, plain
-from stefaland.errors import Faults
 
 CHUNK_BYTES = 1 << 20
 

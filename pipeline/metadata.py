@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.errors import InputError
 from pipeline.shards import checksum
 from pipeline.template import grid_of
-from stefaland.errors import InputError
 
 ROOT = "zarr.json"
 

@@ -14,9 +14,9 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from pipeline.core.errors import InputError, bad_input
 from pipeline.ledger import Ledger
 from pipeline.tasks import Outcome, T, Work, peak_memory, perform
-from stefaland.errors import InputError, bad_input
 
 if TYPE_CHECKING:
     from distributed import Client

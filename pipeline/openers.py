@@ -20,6 +20,7 @@ from pipeline.camels import open_camels
 from pipeline.caravan import open_caravan
 from pipeline.catalog import Source
 from pipeline.coordinates import plain_coordinates
+from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
 from pipeline.grib import read_grib
 from pipeline.ismn import open_ismn
 from pipeline.landslides import open_landslides
@@ -31,7 +32,6 @@ from pipeline.rasters import evenly_packed, read_raster
 from pipeline.series import joined
 from pipeline.station_series import open_stations
 from pipeline.tables import open_table
-from stefaland.errors import Faults, InputError, bad_input, nearest_name
 
 INSTALL = "Run `make data`, or set STEFALAND_DATA to the folder that holds it."
 OPEN_FILES = 512

@@ -16,11 +16,11 @@ from pathlib import Path
 import numpy as np
 from rich.table import Table
 
-from pipeline.atomic import write_bytes
+from pipeline.core.errors import Faults
+from pipeline.core.files import write_bytes
 from pipeline.shards import encode_shard
 from pipeline.store import read_store
 from pipeline.template import CubeTemplate, cube_template, write_template
-from stefaland.errors import Faults
 
 PROCESS_BYTES = 704 * 2**20
 """Before anything is read: 580 MiB of Python, xarray, GDAL and PyTorch as measured, 65 of compiled

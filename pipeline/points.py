@@ -12,11 +12,11 @@ import numpy as np
 import xarray as xr
 from scipy.spatial import cKDTree
 
+from pipeline.core.errors import Faults, bad_input
 from pipeline.crs import EARTH_RADIUS
 from pipeline.curvilinear import unit_vectors
 from pipeline.engine import Sparse, apply_sparse
 from pipeline.grid import TargetGrid
-from stefaland.errors import Faults, bad_input
 
 _SMALLEST = 1e-12
 

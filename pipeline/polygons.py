@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from pipeline.compiled import compiled
+from pipeline.core.compiled import compiled
 
 _POLE = 1.0 - 1e-14
 

@@ -15,10 +15,10 @@ import numpy as np
 import xarray as xr
 
 from pipeline.bands import names_of_bands
+from pipeline.core.errors import bad_input
 from pipeline.crs import crs_of
 from pipeline.grid import TargetGrid
 from pipeline.legend import NODATA_CODE, Legend
-from stefaland.errors import bad_input
 
 if TYPE_CHECKING:
     from geopandas import GeoSeries

@@ -13,10 +13,10 @@ import xarray as xr
 from pydantic import Field, model_validator
 
 from pipeline.catalog import Source
+from pipeline.core.errors import Faults, bad_input, few
+from pipeline.core.settings import Frozen
+from pipeline.core.units import linear_conversion
 from pipeline.site_table import check_columns, numeric, read_options, site_table
-from pipeline.units import linear_conversion
-from stefaland.config import Frozen
-from stefaland.errors import Faults, bad_input, few
 
 TEXTURE = ("sand", "silt", "clay")
 

@@ -21,12 +21,12 @@ import numpy as np
 import pyproj
 import rasterio
 
-from pipeline.atomic import make_folder, write_bytes
+from pipeline.core.errors import Fault, Faults, InputError, bad_input
+from pipeline.core.files import make_folder, write_bytes
 from pipeline.differences import difference_faults, xml_content
 from pipeline.layers import LayerGroup, RasterLayer, SiteLayer, date_layers, leaves, map_group
 from pipeline.sites import renderer_element
 from pipeline.style import QGIS_VERSION, pipe_element, xml_bytes
-from stefaland.errors import Fault, Faults, InputError, bad_input
 
 __all__ = [
     "LayerGroup",

@@ -9,7 +9,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from stefaland.errors import Faults
+from pipeline.core.errors import Faults
 
 _RANGE = re.compile(r"\[(\d+)-(\d+)\]")
 

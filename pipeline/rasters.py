@@ -20,8 +20,8 @@ import xarray as xr
 from rasterio.enums import MaskFlags
 
 from pipeline.catalog import Source
+from pipeline.core.errors import bad_input
 from pipeline.packing import nodata_of, unpacked
-from stefaland.errors import bad_input
 
 PACKING = ("_FillValue", "scale_factor", "add_offset")
 OF_BANDS = (*PACKING, "scales", "offsets", "units")

@@ -17,8 +17,8 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from pipeline.core.errors import InputError, bad_input
 from pipeline.shards import ShardError, ShardLayout, read_chunks, shard_file
-from stefaland.errors import InputError, bad_input
 
 
 class ShardedArray(BackendArray):

@@ -15,8 +15,8 @@ import numpy as np
 import pyogrio
 
 from pipeline.catalog import Source
+from pipeline.core.errors import Faults, bad_input, few, nearest_name
 from pipeline.sources import check_files
-from stefaland.errors import Faults, bad_input, few, nearest_name
 
 
 def read_polygons(source: Source) -> geopandas.GeoDataFrame:

@@ -19,6 +19,7 @@ import xarray as xr
 from pipeline import categories, memory
 from pipeline.axes import common_axes
 from pipeline.blocks import blocks, read_window, time_blocks
+from pipeline.core.errors import bad_input, nearest_name
 from pipeline.crs import crs_of
 from pipeline.engine import (
     Operator,
@@ -31,7 +32,6 @@ from pipeline.engine import (
 from pipeline.grid import TargetGrid
 from pipeline.weights import axis_weights
 from pipeline.window import source_window
-from stefaland.errors import bad_input, nearest_name
 
 __all__ = ["METHODS", "operator_for", "regrid", "source_window"]
 

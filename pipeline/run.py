@@ -14,13 +14,13 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from pipeline.atomic import UnwritableError
+from pipeline.core.errors import Fault, InputError, bad_input, few
+from pipeline.core.files import UnwritableError
 from pipeline.ledger import Ledger
 from pipeline.on_cluster import outcomes_on_cluster, peak_of_workers
 from pipeline.overlap import Flow, outcomes_overlapped
 from pipeline.progress import stage_bar
 from pipeline.tasks import Outcome, T, Work, outcomes_here
-from stefaland.errors import Fault, InputError, bad_input, few
 
 if TYPE_CHECKING:
     from distributed import Client

@@ -16,7 +16,7 @@ import numpy as np
 from numba import uint64
 
 from pipeline.cache_lines import AT_ONCE, fetch, on_a_line, send
-from pipeline.compiled import compiled
+from pipeline.core.compiled import compiled
 from pipeline.intrinsics import LINE, borrowed, copy_pair, fence
 
 _ONE, _TWO = uint64(1), uint64(2)

@@ -17,8 +17,8 @@ import xarray as xr
 
 from pipeline.catalog import Source
 from pipeline.cell_methods import method_of_time
-from pipeline.units import linear_conversion
-from stefaland.errors import Faults
+from pipeline.core.errors import Faults
+from pipeline.core.units import linear_conversion
 
 OWN_ENTRY = "Give the files that differ an entry of their own"
 

@@ -11,8 +11,8 @@ import pandas as pd
 import pyproj
 import xarray as xr
 
+from pipeline.core.errors import Faults, few
 from pipeline.grid import TargetGrid
-from stefaland.errors import Faults, few
 
 
 def match_sites(ds: xr.Dataset, grid: TargetGrid, name: str) -> pd.DataFrame:

@@ -16,8 +16,8 @@ import xarray as xr
 from pydantic import ValidationError
 
 from pipeline.catalog import Source, entry_faults
-from stefaland.config import Frozen
-from stefaland.errors import Faults, bad_input, few, nearest_name
+from pipeline.core.errors import Faults, bad_input, few, nearest_name
+from pipeline.core.settings import Frozen
 
 Options = TypeVar("Options", bound=Frozen)
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipeline.atomic import make_folder
+from pipeline.core.errors import Fault, bad_input, few
+from pipeline.core.files import make_folder
 from pipeline.legend import Legend, Stop
 from pipeline.style import QGIS_VERSION, xml_bytes
-from stefaland.errors import Fault, bad_input, few
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from stefaland.config import Frozen
+from pipeline.core.settings import Frozen
 
 WALLTIME = r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$"
 WARNING_SECONDS = 180

@@ -16,12 +16,12 @@ import xarray as xr
 from pipeline.axes import same_crs
 from pipeline.canonical import decoding_of, plan_of
 from pipeline.catalog import Source, Variable
+from pipeline.core.errors import Faults, InputError
+from pipeline.core.units import linear_conversion
 from pipeline.crs import declared_crs
 from pipeline.layout import Layout, cell_size, is_geographic_crs, layout
 from pipeline.packing import meant_type, stored_value
 from pipeline.times import TimePlan
-from pipeline.units import linear_conversion
-from stefaland.errors import Faults, InputError
 
 
 @dataclass(frozen=True)

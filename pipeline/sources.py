@@ -17,6 +17,7 @@ import xarray as xr
 from pipeline.axes import same_crs
 from pipeline.catalog import Source, Variable, read_variables
 from pipeline.classic_netcdf import missing_bytes
+from pipeline.core.errors import Faults, InputError, few, nearest_name
 from pipeline.crop import Window, cropped
 from pipeline.curvilinear import Locator
 from pipeline.layout import is_geographic_crs, layout
@@ -24,7 +25,6 @@ from pipeline.openers import INSTALL, OPENERS
 from pipeline.source_checks import SourceInfo, check_opened
 from pipeline.tidy import tidied
 from pipeline.value_checks import check_values
-from stefaland.errors import Faults, InputError, few, nearest_name
 
 __all__ = [
     "SourceInfo", "Window", "check_files", "check_source", "nearest_cells", "open_source",

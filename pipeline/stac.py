@@ -23,11 +23,11 @@ import xarray as xr
 from pystac.validation import validate_dict
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
-from pipeline.atomic import make_folder, write_bytes
+from pipeline.core.errors import Faults, bad_input
+from pipeline.core.files import make_folder, write_bytes
 from pipeline.footprint import footprint, union_box
 from pipeline.grid import TargetGrid
 from pipeline.periods import time_coverage
-from stefaland.errors import Faults, bad_input
 
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 _NUMBERS = {"type": "array", "items": {"type": "number"}}

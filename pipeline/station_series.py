@@ -9,8 +9,8 @@ import numpy as np
 import xarray as xr
 
 from pipeline.catalog import Source
+from pipeline.core.errors import Faults, bad_input, nearest_name
 from pipeline.packing import nodata_of, unpacked
-from stefaland.errors import Faults, bad_input, nearest_name
 
 
 def open_stations(source: Source) -> xr.Dataset:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
+from pipeline.core.errors import Faults, InputError, bad_input
 from pipeline.grid import TargetGrid
 from pipeline.metadata import (
     ROOT,
@@ -26,7 +27,6 @@ from pipeline.reading import guarded_variable, lazy_variable, readable
 from pipeline.shards import ShardLayout
 from pipeline.template import grid_of
 from pipeline.tiles import Tile, tile_grid
-from stefaland.errors import Faults, InputError, bad_input
 
 
 def _no_store(path: Path) -> InputError:

@@ -9,8 +9,8 @@ import os
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
+from pipeline.core.errors import bad_input
 from pipeline.legend import Legend, named_legend, read_legend
-from stefaland.errors import bad_input
 
 __all__ = [
     "Legend",

@@ -15,7 +15,7 @@ import pyarrow
 import xarray as xr
 
 from pipeline.catalog import Source
-from stefaland.errors import Faults, bad_input, nearest_name
+from pipeline.core.errors import Faults, bad_input, nearest_name
 
 
 def open_table(source: Source) -> xr.Dataset:

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from pipeline.atomic import UnwritableError
+from pipeline.core.errors import Fault, InputError
+from pipeline.core.files import UnwritableError
 from pipeline.ledger import Ledger
-from stefaland.errors import Fault, InputError
 
 if TYPE_CHECKING:
     pass

@@ -17,9 +17,9 @@ import xarray as xr
 import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
+from pipeline.core.errors import Faults, bad_input
 from pipeline.grid import TargetGrid
 from pipeline.tiles import Tile, tile_grid
-from stefaland.errors import Faults, bad_input
 
 TIME_CHUNK = 1024
 CHUNK_BYTES = 1 << 20

@@ -16,8 +16,8 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from pipeline.core.errors import bad_input
 from pipeline.crs import crs_of, is_rotated
-from stefaland.errors import bad_input
 
 BLOCK_CELLS = 1 << 18
 """Cells derived at once: few enough for all steps on the way to stay in the cache."""

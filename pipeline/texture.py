@@ -15,8 +15,8 @@ import numpy as np
 import rasterio
 import xarray as xr
 
+from pipeline.core.errors import Fault, Faults, bad_input
 from pipeline.legend import NODATA_CODE
-from stefaland.errors import Fault, Faults, bad_input
 
 FRACTIONS = ("sand", "silt", "clay")
 CLASSES = (

@@ -10,11 +10,11 @@ import numpy as np
 import xarray as xr
 
 from pipeline.catalog import Source
+from pipeline.core.errors import bad_input
+from pipeline.core.units import linear_conversion
 from pipeline.crs import parsed
 from pipeline.layout import is_geographic_crs, layout
 from pipeline.spacing import sharpened
-from pipeline.units import linear_conversion
-from stefaland.errors import bad_input
 
 _SAME = 1e-3  # of a column: how near the meridian a turn away is the same one
 

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from pipeline.core.errors import bad_input
 from pipeline.grid import TargetGrid
-from stefaland.errors import bad_input
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from stefaland.config import Frozen
+from pipeline.core.settings import Frozen
 
 
 class TimeAxis(Frozen):

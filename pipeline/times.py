@@ -13,9 +13,9 @@ import numpy as np
 import pandas as pd
 
 from pipeline.calendars import DAY, STANDARD, YEARS, own_months, own_seconds, standard_times, text
+from pipeline.core.errors import Faults, InputError, bad_input
 from pipeline.gaps import MONTH, MONTHS, absent_runs, described
 from pipeline.time_axis import TimeAxis
-from stefaland.errors import Faults, InputError, bad_input
 
 CLIMATOLOGY_YEAR = 2001
 """Nominal, without a leap day: the months of a climatology belong to no year."""

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from stefaland.errors import bad_input
+from pipeline.core.errors import bad_input
 
 LIMITS = ("valid_range", "valid_min", "valid_max")
 CURE = "Correct the file, or say `wrong_in_file: [nodata]` and give `nodata` in the entry."

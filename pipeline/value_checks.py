@@ -17,9 +17,9 @@ from xarray.core import indexing
 
 from pipeline.canonical import decoding_of, in_order, plan_of
 from pipeline.catalog import Source, Variable
+from pipeline.core.errors import Faults, InputError
 from pipeline.decoded import Decoded, Decoding
 from pipeline.layout import layout
-from stefaland.errors import Faults, InputError
 
 WHOLE_BYTES = 256 * 2**20
 """Sources up to this size, as float32, are read whole; takes seconds."""

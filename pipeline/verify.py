@@ -24,6 +24,7 @@ from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
 from pipeline.bands import names_of_bands
+from pipeline.core.errors import Fault, Faults, InputError
 from pipeline.differences import difference_faults, restricted, xml_content
 from pipeline.geotiff import cog_faults, gdal_environment, uncompressed
 from pipeline.grid import TargetGrid
@@ -31,7 +32,6 @@ from pipeline.legend import NODATA_CODE, Legend
 from pipeline.stac import read_document, validate_collection
 from pipeline.style import read_xml, style_element
 from pipeline.verify_zarr import zarr_faults
-from stefaland.errors import Fault, Faults, InputError
 
 _STRIP_BYTES = 32 * 2**20
 _ROUNDING = 1e-6  # of a value of an overview: another GDAL may add in another order

@@ -17,11 +17,11 @@ import xarray as xr
 import zarr
 
 from pipeline.cf import create_stores, map_blocks
+from pipeline.core.errors import Fault, Faults
 from pipeline.differences import difference_faults, restricted
 from pipeline.geotiff import grid_faults, same_value
 from pipeline.grid import TargetGrid
 from pipeline.legend import NODATA_CODE
-from stefaland.errors import Fault, Faults
 
 
 def zarr_faults(

@@ -17,12 +17,12 @@ import pyproj
 import xarray as xr
 
 from pipeline.axes import PER_DEGREE, PER_UNIT, Axis, source_axes
+from pipeline.core.errors import bad_input
 from pipeline.crs import EARTH_RADIUS, crs_of, unit_vectors
 from pipeline.curvilinear import Locator
 from pipeline.engine import Sparse, Window
 from pipeline.grid import TargetGrid
 from pipeline.weights import point_weights
-from stefaland.errors import bad_input
 
 _STRIP = 1 << 18  # target cells mapped at once
 _ENTRIES = 2_000_000  # of one strip's matrix, roughly

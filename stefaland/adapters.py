@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from pipeline.core.errors import bad_input, nearest_name
 from stefaland.encoder import Encoder, Layer
-from stefaland.errors import bad_input, nearest_name
 from stefaland.heads import beside
 
 ADAPTERS: dict[str, Callable[[int, int, int], nn.Module]] = {}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 import torch
 from torch import Tensor
 
-from stefaland.errors import Faults
+from pipeline.core.errors import Faults
 
 
 @dataclass(frozen=True)

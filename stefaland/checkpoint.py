@@ -17,13 +17,13 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from pipeline.core.errors import Faults, bad_input
+from pipeline.core.files import write_atomically
 from stefaland.card import model_card
 from stefaland.config import FinetuneConfig, ModelConfig, unfit_settings
-from stefaland.errors import Faults, bad_input
 from stefaland.finetuned import FinetunedModel
 from stefaland.mae import StefaLand
 from stefaland.normalise import Normaliser
-from stefaland.state import write_atomically
 
 FORMAT = 1
 WEIGHTS, CONFIG, DATA, CARD = "model.safetensors", "config.json", "data.json", "card.md"

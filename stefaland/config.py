@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from stefaland.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.settings import Frozen
 from stefaland.tasks import HeadName, TaskName, disagreement, with_defaults
-
-
-class Frozen(BaseModel):
-    """Immutable settings; extra keys are errors."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 def unfit_settings(where: str, error: ValidationError) -> InputError:

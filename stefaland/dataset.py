@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stefaland.errors import Faults, bad_input, nearest_name
+from pipeline.core.errors import Faults, bad_input, nearest_name
 from stefaland.normalise import Normaliser, Scaling, fit_scaling
 
 _PER_CELL = ("forcings", "statics", "categorical", "target", "cell", "lonlat", "filled")

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.core.errors import bad_input
 from stefaland.config import ModelConfig
 from stefaland.dropout import Dropout
-from stefaland.errors import bad_input
 
 INITIAL_RANGE = 0.02
 """Embeddings, heads and position tables start uniform in ± this (spec, details A.9)."""

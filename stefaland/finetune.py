@@ -16,12 +16,12 @@ import torch
 from pydantic import BaseModel, ValidationError
 from torch import nn
 
+from pipeline.core.errors import bad_input
 from stefaland.calibration import Calibration, calibrate, held_out, nothing_learnt
 from stefaland.checkpoint import load_checkpoint, save_checkpoint, stored_normaliser
 from stefaland.config import FinetuneConfig, ModelConfig, unfit_settings
 from stefaland.dataset import CellData, fit_normaliser
 from stefaland.distributed import barrier, is_main, process_group
-from stefaland.errors import bad_input
 from stefaland.finetuned import FinetunedModel
 from stefaland.leakage import check_scaler, check_statistics, check_table
 from stefaland.log import RunLog

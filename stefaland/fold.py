@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from stefaland.errors import bad_input
+from pipeline.core.errors import bad_input
 
 EARTH_RADIUS_KM = 6371.0088
 Kind = Literal["time", "groups", "regions", "blocks"]

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from stefaland.errors import bad_input
+from pipeline.core.errors import bad_input
 from stefaland.quantiles import LEVELS, MIDDLE, moments
 
 LEAST_SCALE = 1e-3

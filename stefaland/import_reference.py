@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.errors import Faults, InputError, nearest_name
 from stefaland.checkpoint import save_checkpoint
 from stefaland.config import ModelConfig
-from stefaland.errors import Faults, InputError, nearest_name
 from stefaland.mae import StefaLand
 from stefaland.normalise import Normaliser
 from stefaland.reference import Reader, read_reference, reference_config, tensor_shapes, translate

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.core.errors import bad_input
 from stefaland.calibration import tempered
 from stefaland.dataset import CellData
-from stefaland.errors import bad_input
 from stefaland.heads import Prediction
 from stefaland.mc_dropout import sampled
 from stefaland.quantiles import moments, shifted

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.core.errors import Faults, InputError
 from stefaland.dataset import CellData, fit_normaliser
-from stefaland.errors import Faults, InputError
 from stefaland.fold import Fold, Locations, near
 from stefaland.normalise import Normaliser, Scaling
 

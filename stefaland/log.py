@@ -22,8 +22,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from pipeline.core.errors import bad_input
 from stefaland.distributed import is_main
-from stefaland.errors import bad_input
 
 
 class RunLog:

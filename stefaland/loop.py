@@ -20,6 +20,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from pipeline.core.errors import bad_input
 from stefaland.batch import Batch
 from stefaland.config import TrainConfig
 from stefaland.distributed import (
@@ -30,7 +31,6 @@ from stefaland.distributed import (
     sum_over_ranks,
     world_size,
 )
-from stefaland.errors import bad_input
 from stefaland.log import RunLog
 from stefaland.loss_watch import LossWatch
 from stefaland.optim import learning_rate, make_optimiser

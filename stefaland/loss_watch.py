@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from stefaland.errors import bad_input
-from stefaland.state import write_atomically
+from pipeline.core.errors import bad_input
+from pipeline.core.files import write_atomically
 
 LAG = 16
 """Steps after which a GPU's loss is looked at."""

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.core.errors import bad_input, nearest_name
 from stefaland.batch import Batch
 from stefaland.distributed import mean_over_parts
-from stefaland.errors import bad_input, nearest_name
 from stefaland.heads import Prediction
 from stefaland.mae import Reconstruction
 from stefaland.quantiles import pinball

@@ -11,8 +11,8 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
+from pipeline.core.settings import Frozen
 from stefaland.batch import Batch
-from stefaland.config import Frozen
 from stefaland.heads import Prediction, make_head
 from stefaland.tasks import HeadName
 

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from pipeline.core.errors import Faults
 from stefaland.batch import Batch
 from stefaland.config import ModelConfig
 from stefaland.decoder import VariableHeads, make_decoder
 from stefaland.dropout import Dropout
 from stefaland.encoder import Encoder
-from stefaland.errors import Faults
 from stefaland.patches import PatchHead
 from stefaland.tokens import Tokens
 

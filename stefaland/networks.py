@@ -15,10 +15,10 @@ from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
-from stefaland.errors import bad_input
+from pipeline.core.errors import bad_input
+from pipeline.core.files import write_atomically
 from stefaland.lstm import LSTMConfig, LSTMNetwork
 from stefaland.patchtst import PatchTST, PatchTSTConfig
-from stefaland.state import write_atomically
 
 Settings = LSTMConfig | PatchTSTConfig
 Network = LSTMNetwork | PatchTST

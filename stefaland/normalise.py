@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from stefaland.errors import Faults, bad_input, nearest_name
+from pipeline.core.errors import Faults, bad_input, nearest_name
 
 CONSTANT_SHARE = 1e-6
 """A spread below this share of the mean's size is a constant: it is centred, not scaled."""

@@ -11,9 +11,9 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from pipeline.core.errors import bad_input
 from stefaland.config import ModelConfig
 from stefaland.embed import uniform_parameter
-from stefaland.errors import bad_input
 
 
 class Patching(Protocol):

@@ -14,8 +14,8 @@ import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
+from pipeline.core.settings import Frozen
 from stefaland.batch import Batch
-from stefaland.config import Frozen
 from stefaland.heads import Prediction, make_head
 from stefaland.patches import patch_days
 

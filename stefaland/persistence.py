@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from pipeline.core.errors import bad_input
 from stefaland.aggregates import Array
 from stefaland.dataset import CellData
-from stefaland.errors import bad_input
 from stefaland.splits import Fold
 from stefaland.visible import visible_part
 

@@ -17,9 +17,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from pipeline.core.errors import Faults, bad_input
 from stefaland.calibration import Calibration, nothing_learnt
 from stefaland.dataset import CellData
-from stefaland.errors import Faults, bad_input
 from stefaland.laws import Law, combine, member_law
 from stefaland.normalise import Normaliser
 from stefaland.passes import in_order, passes

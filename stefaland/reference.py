@@ -16,9 +16,9 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
+from pipeline.core.errors import Faults, bad_input, few
 from stefaland.config import ModelConfig, unfit_settings
 from stefaland.embed import REFERENCE_ROWS
-from stefaland.errors import Faults, bad_input, few
 from stefaland.mae import StefaLand
 
 Shapes = Mapping[str, tuple[int, ...]]

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
+from pipeline.core.errors import bad_input
 from stefaland.aggregates import Aggregates, Array, mean_and_std
 from stefaland.dataset import CellData
-from stefaland.errors import bad_input
 from stefaland.normalise import Normaliser, fit_scaling
 from stefaland.splits import Fold
 from stefaland.visible import training_part

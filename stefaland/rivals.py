@@ -11,10 +11,10 @@ from pathlib import Path
 
 import torch
 
+from pipeline.core.errors import bad_input, nearest_name
 from stefaland.baselines import Climatology, Predictor
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.dataset import CellData
-from stefaland.errors import bad_input, nearest_name
 from stefaland.finetune import finetune, load_member, target_scaling, train_baseline
 from stefaland.leakage import check_table
 from stefaland.log import RunLog

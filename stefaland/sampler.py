@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from stefaland.errors import bad_input
+from pipeline.core.errors import bad_input
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.core.errors import bad_input
 from stefaland.dataset import CellData
-from stefaland.errors import bad_input
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from stefaland.errors import Faults, InputError, bad_input, few, nearest_name
+from pipeline.core.errors import Faults, InputError, bad_input, few, nearest_name
 from stefaland.fold import Fold, Kind, Locations, Period, near, no_ids
 from stefaland.leakage import check_fold
 

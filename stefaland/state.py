@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from stefaland.errors import bad_input
+from pipeline.core.errors import bad_input
 
 STATE_FILE = "state.safetensors"
 Weights = dict[str, Tensor]
@@ -37,14 +37,6 @@ class Progress:
     samples: float = 0.0
     finished: bool = False
     history: list[dict[str, float]] = field(default_factory=list)
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)
 
 
 def save_state(

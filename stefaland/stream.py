@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.core.errors import bad_input
 from stefaland.batch import Batch
 from stefaland.dataset import CellData
-from stefaland.errors import bad_input
 from stefaland.normalise import Normaliser
 from stefaland.sampler import Draw
 from stefaland.sharded import ShardedCells

@@ -10,11 +10,11 @@ import math
 import torch
 from torch import Tensor, nn
 
+from pipeline.core.errors import bad_input
 from stefaland.batch import Batch
 from stefaland.config import FinetuneConfig
 from stefaland.dataset import CellData
 from stefaland.distributed import rank, sum_over_ranks, world_size
-from stefaland.errors import bad_input
 from stefaland.heads import Prediction
 from stefaland.loop import Source
 from stefaland.losses import finetune_loss

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from stefaland.errors import bad_input
+from pipeline.core.errors import bad_input
 
 TaskName = Literal["regression", "composition", "probability"]
 HeadName = Literal["gaussian", "point", "quantile", "composition", "probability"]

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pipeline.core.errors import bad_input
 from stefaland.batch import Batch
 from stefaland.config import ModelConfig
 from stefaland.dropout import Dropout
@@ -20,7 +21,6 @@ from stefaland.embed import (
     uniform_parameter,
     year_features,
 )
-from stefaland.errors import bad_input
 from stefaland.patches import PatchEmbedding, day_cover, patch_starts
 
 

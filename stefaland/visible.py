@@ -11,8 +11,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from pipeline.core.errors import bad_input
 from stefaland.dataset import CellData
-from stefaland.errors import bad_input
 from stefaland.splits import Fold
 
 

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.core.errors import Faults, bad_input
 from stefaland.batch import Batch
 from stefaland.dataset import CellData
-from stefaland.errors import Faults, bad_input
 from stefaland.normalise import TRANSFORMS, Normaliser
 from stefaland.sampler import Draw
 

@@ -7,9 +7,9 @@ from dataclasses import replace
 import pytest
 import torch
 
+from pipeline.core.errors import InputError
 from stefaland.adapters import ADAPTERS, MixtureOfExperts, make_adapter
 from stefaland.config import FinetuneConfig
-from stefaland.errors import InputError
 from stefaland.finetuned import FinetunedModel
 from stefaland.heads import DECODERS, make_head
 from stefaland.mae import StefaLand

@@ -14,7 +14,7 @@ from pipeline.aggregate import (
     step_days,
 )
 from pipeline.bands import names_of_bands
-from stefaland.errors import InputError
+from pipeline.core.errors import InputError
 from tests.maps import months
 
 DAYS = pd.date_range("2000-11-05", "2002-04-10").values.astype("datetime64[ns]")

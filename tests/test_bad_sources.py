@@ -12,9 +12,9 @@ import xarray as xr
 
 from pipeline import value_checks
 from pipeline.catalog import Source, Variable, read_catalog
+from pipeline.core.errors import Faults, InputError
 from pipeline.decoded import Decoding
 from pipeline.sources import check_source
-from stefaland.errors import Faults, InputError
 from workflows.check import looked_at
 
 VARIABLES = {

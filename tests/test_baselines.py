@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.core.errors import InputError
 from stefaland.aggregates import Aggregates, running_mean
 from stefaland.baselines import Climatology
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.dataset import CellData, fit_normaliser
-from stefaland.errors import InputError
 from stefaland.metrics import accumulate, finish, pool
 from stefaland.normalise import Normaliser
 from stefaland.regression import GradientBoosting, Ridge

@@ -20,7 +20,7 @@ from pipeline.basins import (
     upstream_units,
 )
 from pipeline.catalog import Catalog, Source, read_catalog, read_variables
-from stefaland.errors import Faults, InputError
+from pipeline.core.errors import Faults, InputError
 from stefaland.splits import Locations, make_folds
 from tests.conftest import REGISTRY, ROOT
 

@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.basins import read_locations_source
 from pipeline.catalog import Source, read_variables
+from pipeline.core.errors import Faults, InputError
 from pipeline.sources import check_source
-from stefaland.errors import Faults, InputError
 
 HUC = {"01022500": "01", "02046000": "02"}
 HEADER = "Year Mnth Day Hr\tdayl(s)\tprcp(mm/day)\tsrad(W/m2)\tswe(mm)\ttmax(C)\ttmin(C)\tvp(Pa)\n"

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from pipeline.canonical import canonicalise
 from pipeline.catalog import Source, Variable
+from pipeline.core.errors import Faults, InputError
 from pipeline.sources import check_source, open_source
-from stefaland.errors import Faults, InputError
 
 VARIABLES = {
     "rain": Variable(long_name="rain", units="mm/day", valid_range=(0, 500)),

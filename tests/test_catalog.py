@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from pipeline.catalog import Source, read_catalog, read_variables
-from stefaland.errors import InputError
+from pipeline.core.errors import InputError
 
 ENTRY = "{uri: x.nc, driver: netcdf, variables: {rain: {name: v}}}"
 

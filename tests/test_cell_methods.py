@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.canonical import canonicalise
 from pipeline.cell_methods import method_of_time
+from pipeline.core.errors import Faults
 from pipeline.sources import check_source, open_source
-from stefaland.errors import Faults
 from tests.test_bad_sources import VARIABLES, entry, field
 
 

@@ -5,8 +5,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.cells import any_valid, by_shard, read_cells
+from pipeline.core.errors import InputError
 from pipeline.cube import open_cube
-from stefaland.errors import InputError
 from tests.cubes import GRID, TIME, filled_cube, whole
 
 

@@ -11,10 +11,10 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from pipeline.core.errors import InputError
 from stefaland.adapters import ADAPTERS
 from stefaland.checkpoint import check_compatible, load_checkpoint, save_checkpoint
 from stefaland.config import FinetuneConfig
-from stefaland.errors import InputError
 from stefaland.finetune import finetune, load_member
 from stefaland.finetuned import FinetunedModel
 from stefaland.mae import StefaLand

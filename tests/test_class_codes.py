@@ -12,8 +12,8 @@ from pipeline import class_codes
 from pipeline.canonical import canonicalise
 from pipeline.catalog import Source
 from pipeline.class_codes import places_of
+from pipeline.core.errors import Faults
 from pipeline.sources import check_source, open_source
-from stefaland.errors import Faults
 from tests.test_bad_sources import VARIABLES
 
 CODES = {

@@ -20,10 +20,10 @@ from pipeline.cluster import (
     connect,
     slurm_settings,
 )
+from pipeline.core.errors import InputError
 from pipeline.ledger import Ledger
 from pipeline.on_cluster import WINDOW_PER_THREAD
 from pipeline.run import StageError, run_stage
-from stefaland.errors import InputError
 from tests.cubes import contents, fill_tile, filled_cube, make_cube
 from tests.test_run import Job, jobs, note, stumble
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from stefaland.errors import InputError
+from pipeline.core.errors import InputError
 from workflows.cli import main
 from workflows.compare import check_same, compare, open_side, write_comparison
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from stefaland.errors import InputError
+from pipeline.core.errors import InputError
 from workflows.config import FoldSettings, find_config, load_config, read_yaml
 from workflows.named_splits import named_split, named_splits
 

@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 import zarr
 
+from pipeline.core.errors import InputError
 from pipeline.cube import (
     create_cube,
     cube_grid,
@@ -14,7 +15,6 @@ from pipeline.cube import (
     write_tile,
 )
 from pipeline.tiles import tile_grid
-from stefaland.errors import InputError
 from tests.cubes import GRID, TIME, contents, field, fill_tile, filled_cube, make_cube, whole
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.core.errors import InputError
 from stefaland.batch import Batch
 from stefaland.dataset import CellData, fit_normaliser
-from stefaland.errors import InputError
 from stefaland.finetune import finetune, load_member
 from stefaland.import_reference import load_reference
 from stefaland.losses import masked_loss

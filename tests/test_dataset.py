@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.core.errors import InputError
 from stefaland.dataset import fit_normaliser
-from stefaland.errors import InputError
 from stefaland.normalise import Normaliser, Scaling
 from stefaland.sampler import Sampler
 from stefaland.windows import Windows, year_share

@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipeline.core.errors import InputError
 from stefaland.baselines import Climatology
 from stefaland.config import FinetuneConfig, OptimiserConfig
 from stefaland.dataset import CellData, fit_normaliser
-from stefaland.errors import InputError
 from stefaland.finetune import finetune, load_member
 from stefaland.metrics import accumulate, coverage, finish, pool
 from stefaland.predict import Member, predict_cells

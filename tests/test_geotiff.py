@@ -16,10 +16,10 @@ from rio_cogeo.cogeo import cog_validate
 
 from pipeline import geotiff
 from pipeline.bands import BandStatistics, names_of_bands, valued_steps
+from pipeline.core.errors import InputError
 from pipeline.geotiff import block_size, cog_faults, write_cog
 from pipeline.grid import TargetGrid
 from pipeline.legend import named_legend
-from stefaland.errors import InputError
 from tests.maps import ALBERS, GRID, NAMES, TARGET, field, gdalinfo, months, needs_gdalinfo
 
 LARGE = TargetGrid.from_bounds("large", "EPSG:4326", (-180, -60, 180, 84), 0.3)  # 480 x 1200
@@ -192,7 +192,8 @@ def test_nothing_is_left_when_writing_fails(
 
 def test_what_a_killed_writer_left_goes_with_the_next(tmp_path: Path) -> None:
     script = (
-        "import os, signal, sys; from pathlib import Path; from pipeline import atomic\n"
+        "import os, signal, sys; from pathlib import Path\n"
+        "from pipeline.core import files as atomic\n"
         "with atomic.scratch_folder(Path(sys.argv[1])) as folder:\n"
         "    (folder / 'scratch.tif').write_bytes(b'half')\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

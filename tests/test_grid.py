@@ -11,11 +11,11 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.core.errors import InputError
 from pipeline.crs import EARTH_RADIUS, crs_of, wrap_longitude
 from pipeline.grid import TargetGrid
 from pipeline.grid_catalog import read_grids
 from pipeline.spacing import sharpened
-from stefaland.errors import InputError
 
 CATALOG = Path(__file__).parents[1] / "catalogs" / "grids.yml"
 GLOBAL = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -90, 180, 90), 1.0)

@@ -11,10 +11,10 @@ import xarray as xr
 
 from pipeline.canonical import canonicalise
 from pipeline.catalog import Source, read_catalog, read_variables
+from pipeline.core.errors import Faults, InputError
 from pipeline.grid import TargetGrid
 from pipeline.regrid import regrid
 from pipeline.sources import check_source, open_source
-from stefaland.errors import Faults, InputError
 
 EXAMPLES = Path(__file__).parents[1] / "catalogs" / "examples.yml"
 LAT, LON = 90 - 0.125 - 0.25 * np.arange(720), -180 + 0.125 + 0.25 * np.arange(1440)

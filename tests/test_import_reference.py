@@ -10,9 +10,9 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+from pipeline.core.errors import InputError
 from stefaland.batch import Batch
 from stefaland.checkpoint import load_checkpoint
-from stefaland.errors import InputError
 from stefaland.import_reference import import_reference, load_reference
 from stefaland.losses import masked_loss
 from stefaland.reference import read_reference

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import zarr
 
+from pipeline.core.errors import InputError
 from pipeline.cube import create_cube, open_cube, verify_cube, write_tile
 from pipeline.integrity import remove_damaged, repair
 from pipeline.ledger import Ledger
-from stefaland.errors import InputError
 from tests.cubes import contents, field, fill_tile, make_cube
 
 

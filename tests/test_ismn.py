@@ -11,8 +11,8 @@ import pytest
 
 from pipeline.basins import read_locations_source
 from pipeline.catalog import Source, read_variables
+from pipeline.core.errors import Faults, InputError
 from pipeline.sources import check_source
-from stefaland.errors import Faults, InputError
 
 HOURS = 48
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.core.errors import InputError
 from stefaland.config import FinetuneConfig
 from stefaland.dataset import fit_normaliser
-from stefaland.errors import InputError
 from stefaland.finetune import finetune
 from stefaland.fold import Fold, Locations, near
 from stefaland.leakage import check_fold, check_scaler, check_statistics

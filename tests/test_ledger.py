@@ -5,7 +5,7 @@ import pickle
 import numpy as np
 import pytest
 
-from pipeline.atomic import UnwritableError
+from pipeline.core.files import UnwritableError
 from pipeline.ledger import Ledger
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.errors import InputError
 from pipeline.legend import Legend, named_legend, read_legend
 from pipeline.style import read_qml, write_qml
-from stefaland.errors import InputError
 
 NAMES = sorted(
     item.name.removesuffix(".yml")

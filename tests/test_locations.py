@@ -5,8 +5,8 @@ import pytest
 import xarray as xr
 
 from pipeline.cells import read_cells
+from pipeline.core.errors import InputError
 from pipeline.cube import open_cube, write_locations
-from stefaland.errors import InputError
 from tests.cubes import contents
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.core.errors import InputError
 from stefaland.card import model_card, table
-from stefaland.errors import InputError
 from stefaland.log import RunLog
 
 

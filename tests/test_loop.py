@@ -12,10 +12,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from pipeline.core.errors import InputError
 from stefaland.batch import Batch
 from stefaland.config import OptimiserConfig, TrainConfig
 from stefaland.dataset import fit_normaliser
-from stefaland.errors import InputError
 from stefaland.log import RunLog
 from stefaland.loop import FitResult, fit
 from stefaland.optim import learning_rate

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from stefaland.errors import InputError
+from pipeline.core.errors import InputError
 from stefaland.heads import Prediction
 from stefaland.losses import NSE_FLOOR, finetune_loss, masked_loss
 from stefaland.mae import Reconstruction

@@ -9,9 +9,9 @@ import torch
 from pydantic import ValidationError
 
 from benchmarks.plain_model import PlainStefaLand, plain_loss
+from pipeline.core.errors import InputError
 from stefaland.batch import Batch
 from stefaland.config import ModelConfig
-from stefaland.errors import InputError
 from stefaland.losses import masked_loss
 from stefaland.mae import Reconstruction, StefaLand
 from stefaland.reference import Reader, translate

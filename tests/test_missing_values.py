@@ -13,9 +13,9 @@ import xarray as xr
 
 from pipeline.canonical import canonicalise
 from pipeline.catalog import Source, Variable
+from pipeline.core.errors import Faults
 from pipeline.packing import stored_value
 from pipeline.sources import check_source, open_source
-from stefaland.errors import Faults
 
 VARIABLES = {
     "free": Variable(long_name="free", units="1"),

@@ -11,6 +11,7 @@ import zarr
 from scipy.interpolate import interpn
 
 from pipeline.cf import open_map_zarr, write_map_zarr
+from pipeline.core.errors import InputError
 from pipeline.geotiff import write_cog
 from pipeline.grid import TargetGrid
 from pipeline.holes import holes, land_on
@@ -28,7 +29,6 @@ from pipeline.stac import times_of
 from pipeline.store import cube_tiles, open_cube
 from pipeline.style import write_qml
 from pipeline.verify import verify_product
-from stefaland.errors import InputError
 from tests.maps import ALBERS, GRID, NAMES, TARGET, field, on_land, truth, write_prediction
 
 EASE = TargetGrid("ease", "EPSG:6933", -12061785.9, 6000000.0, 36032.2, 36032.2, (90, 160))

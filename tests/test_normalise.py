@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stefaland.errors import InputError
+from pipeline.core.errors import InputError
 from stefaland.normalise import Normaliser, Scaling, fit_scaling
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
+from pipeline.core.errors import InputError
 from stefaland.batch import Batch
-from stefaland.errors import InputError
 from stefaland.finetune import load_member
 from stefaland.lstm import LSTMConfig, LSTMNetwork
 from stefaland.networks import holds_network, load_network, save_network

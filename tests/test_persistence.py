@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.core.errors import InputError
 from stefaland.dataset import CellData
-from stefaland.errors import InputError
 from stefaland.persistence import Persistence
 from stefaland.splits import Fold, Locations, make_folds
 from stefaland.visible import held_out_part

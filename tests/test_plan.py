@@ -5,6 +5,7 @@ import pytest
 from rich.console import Console
 
 from pipeline.cluster import ClusterConfig, SlurmConfig, worker_count, worker_memory
+from pipeline.core.errors import InputError
 from pipeline.cube import cube_template
 from pipeline.grid import TargetGrid
 from pipeline.ledger import Ledger
@@ -18,7 +19,6 @@ from pipeline.plan import (
     show_bytes,
     show_seconds,
 )
-from stefaland.errors import InputError
 from tests.cubes import fill_tile, make_cube, template
 
 GLOBAL = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 84), 0.1)

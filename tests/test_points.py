@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from pipeline.core.errors import InputError
 from pipeline.crs import EARTH_RADIUS
 from pipeline.grid import TargetGrid
 from pipeline.points import regrid_points
 from pipeline.tiles import tile_grid
-from stefaland.errors import InputError
 
 GRID = TargetGrid.from_bounds("d", "EPSG:4326", (-76, 39, -74, 42), 0.25)
 

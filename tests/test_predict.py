@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from pipeline.core.errors import InputError
 from stefaland.batch import Batch
 from stefaland.calibration import Calibration
 from stefaland.config import FinetuneConfig, model_preset
 from stefaland.dataset import fit_normaliser
 from stefaland.ensemble import calibrated
-from stefaland.errors import InputError
 from stefaland.heads import Prediction
 from stefaland.laws import Law, combine, plan_windows
 from stefaland.normalise import Normaliser, Scaling

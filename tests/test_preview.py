@@ -9,10 +9,10 @@ import pytest
 import xarray as xr
 from shapely.geometry import box
 
+from pipeline.core.errors import InputError
 from pipeline.grid import TargetGrid
 from pipeline.legend import named_legend
 from pipeline.preview import read_outlines, reduced, write_preview
-from stefaland.errors import InputError
 from tests.maps import ALBERS, GRID, TARGET, field
 
 

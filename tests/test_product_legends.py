@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stefaland.errors import Faults, InputError
+from pipeline.core.errors import Faults, InputError
 from workflows.check import _legends
 from workflows.config import Product, PublishSettings
 from workflows.context import catalog_path

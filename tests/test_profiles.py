@@ -9,8 +9,8 @@ import pytest
 
 from pipeline.basins import read_locations_source
 from pipeline.catalog import Source, read_variables
+from pipeline.core.errors import Faults, InputError
 from pipeline.sources import check_source
-from stefaland.errors import Faults, InputError
 
 HEADER = "profile_id,profile_layer_id,latitude,longitude,upper_depth,lower_depth,sand,silt,clay\n"
 LAYERS = """71,1,10.5,20.25,0,10,60,30,10

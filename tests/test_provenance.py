@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.cluster import ClusterConfig
-from pipeline.provenance import file_stamp, fingerprint, provenance, versions
+from pipeline.core.provenance import file_stamp, fingerprint, provenance, versions
 from tests.cubes import GRID
 
 plain = st.recursive(
@@ -53,7 +53,7 @@ def test_the_same_in_another_process():
     here = fingerprint(Settings(Path("a/b"), frozenset({"x", "y", "z"})))
     code = (
         "from pathlib import Path; from dataclasses import make_dataclass as m;"
-        "from pipeline.provenance import fingerprint as f;"
+        "from pipeline.core.provenance import fingerprint as f;"
         "print(f(m('S', ['path', 'names'])(Path('a/b'), {'z', 'y', 'x'})))"
     )
     there = subprocess.run(

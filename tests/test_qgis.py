@@ -14,6 +14,7 @@ import pytest
 import rasterio
 import xarray as xr
 
+from pipeline.core.errors import InputError
 from pipeline.geotiff import write_cog
 from pipeline.layers import MAX_DATES, leaves, periods
 from pipeline.legend import named_legend
@@ -29,7 +30,6 @@ from pipeline.qgis import (
 )  # fmt: skip
 from pipeline.sites import renderer_element, sites_frame, write_sites
 from pipeline.texture import CLASS, texture
-from stefaland.errors import InputError
 from tests.maps import ALBERS, GRID, NAMES, TARGET, field
 
 PYTHON = os.environ.get("PYQGIS_PYTHON", "/usr/bin/python3")

@@ -10,9 +10,9 @@ import xarray as xr
 
 from pipeline.canonical import canonicalise
 from pipeline.catalog import Catalog, read_catalog, read_variables
+from pipeline.core.errors import Faults
 from pipeline.regions import region_labels
 from pipeline.sources import check_source, open_source
-from stefaland.errors import Faults
 from tests.conftest import REGISTRY, ROOT
 
 pytestmark = pytest.mark.registry

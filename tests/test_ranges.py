@@ -11,11 +11,11 @@ from rasterio.transform import from_bounds
 
 from pipeline.canonical import canonicalise
 from pipeline.catalog import read_catalog, read_variables
+from pipeline.core.errors import Faults, InputError
 from pipeline.grid import TargetGrid
 from pipeline.ranges import numbered
 from pipeline.regrid import regrid
 from pipeline.sources import check_source, open_source
-from stefaland.errors import Faults, InputError
 
 
 def test_numbers_run_along_with_leading_zeros() -> None:

@@ -11,8 +11,8 @@ import rasterio
 
 from pipeline.canonical import canonicalise
 from pipeline.catalog import Source, Variable
+from pipeline.core.errors import Faults
 from pipeline.sources import check_source, open_source
-from stefaland.errors import Faults
 
 VARIABLES = {
     name: Variable(long_name=name, units=units)

@@ -10,8 +10,8 @@ import pytest
 from shapely.geometry import box
 
 from pipeline.catalog import Source
+from pipeline.core.errors import InputError
 from pipeline.regions import read_polygons, region_labels
-from stefaland.errors import InputError
 
 
 def polygons(path: Path, crs: str = "EPSG:4326") -> Source:

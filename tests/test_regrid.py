@@ -10,10 +10,10 @@ import xarray as xr
 
 import pipeline.regrid as module
 from pipeline import blocks
+from pipeline.core.errors import InputError
 from pipeline.engine import Separable, default_threads
 from pipeline.grid import TargetGrid
 from pipeline.regrid import METHODS, operator_for, regrid, source_window
-from stefaland.errors import InputError
 from tests.gridded import globe, grid, source, with_gaps
 
 CONUS = grid(-125, 24, -66.5, 50, 0.5)
@@ -205,7 +205,7 @@ def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_loops_compile_without_a_folder_for_their_cache(monkeypatch: pytest.MonkeyPatch) -> None:
-    import pipeline.compiled as compiled
+    import pipeline.core.compiled as compiled
 
     given = []
 

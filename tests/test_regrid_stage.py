@@ -13,11 +13,11 @@ import xarray as xr
 
 import workflows.regrid_tile
 from pipeline.catalog import Source, Variable
+from pipeline.core.errors import InputError
 from pipeline.cube import create_cube
 from pipeline.grid import TargetGrid
 from pipeline.grid_catalog import read_grids
 from pipeline.store import open_cube
-from stefaland.errors import InputError
 from workflows.regrid_tile import RegridTask, held_bytes, regrid_source, regrid_tile, template_of
 
 GRID = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 60), 10.0)

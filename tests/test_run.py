@@ -10,11 +10,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.atomic import UnwritableError, writing
+from pipeline.core.errors import Fault, InputError, bad_input
+from pipeline.core.files import UnwritableError, writing
 from pipeline.ledger import Ledger
 from pipeline.overlap import AHEAD, Flow
 from pipeline.run import StageError, part_of, run_stage
-from stefaland.errors import Fault, InputError, bad_input
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from stefaland.errors import InputError
+from pipeline.core.errors import InputError
 from stefaland.sampler import Draw, Sampler
 
 

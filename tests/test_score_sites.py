@@ -13,9 +13,9 @@ import xarray as xr
 from shapely.geometry import box
 
 from pipeline.catalog import Source
+from pipeline.core.errors import InputError
 from pipeline.locations import write_locations
 from pipeline.qgis import read_project
-from stefaland.errors import InputError
 from workflows.context import Run
 from workflows.score_sites import mean_place, places_of, write_scored_sites
 

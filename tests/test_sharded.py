@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.core.errors import InputError
 from stefaland.checkpoint import load_checkpoint
 from stefaland.config import MaskConfig, PretrainConfig, model_preset
 from stefaland.dataset import CellData, fit_normaliser
-from stefaland.errors import InputError
 from stefaland.sharded import ShardedCells
 from stefaland.splits import Fold
 from stefaland.stream import StreamedWindows, training_windows

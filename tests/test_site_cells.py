@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 
 from pipeline.absences import draw_absences
+from pipeline.core.errors import InputError
 from pipeline.grid import TargetGrid
 from pipeline.site_cells import cell_means, match_sites, unmatched, unmatched_faults
-from stefaland.errors import InputError
 
 GRID = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 60), 2.0)
 

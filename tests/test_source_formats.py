@@ -14,11 +14,11 @@ import pipeline.canonical
 from pipeline.basins import read_locations_source
 from pipeline.canonical import canonicalise
 from pipeline.catalog import Source, Variable
+from pipeline.core.errors import Faults, InputError
 from pipeline.grid import TargetGrid
 from pipeline.points import regrid_points
 from pipeline.regrid import regrid
 from pipeline.sources import check_source, open_source
-from stefaland.errors import Faults, InputError
 
 VARIABLES = {
     "rain": Variable(long_name="rain", units="mm/day", valid_range=(0, 500)),

@@ -13,12 +13,12 @@ import xarray as xr
 from pipeline.axes import same_crs
 from pipeline.canonical import canonicalise
 from pipeline.catalog import Source, Variable
+from pipeline.core.errors import Faults, InputError
 from pipeline.grid import TargetGrid
 from pipeline.regrid import regrid
 from pipeline.sources import SourceInfo, check_source, nearest_cells, open_source
 from pipeline.terrain import terrain
 from pipeline.window import source_window
-from stefaland.errors import Faults, InputError
 from tests.gridded import grid
 
 VARIABLES = {"v": Variable(long_name="v", units="degree")}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from stefaland.errors import InputError
+from pipeline.core.errors import InputError
 from stefaland.splits import Fold, Locations, check_fold, make_folds, near
 from workflows.config import FoldSettings
 from workflows.folds import run_folds

@@ -12,13 +12,13 @@ import pytest
 import xarray as xr
 from pystac.errors import STACValidationError
 
+from pipeline.core.errors import InputError
 from pipeline.geotiff import write_cog
 from pipeline.grid import TargetGrid
 from pipeline.legend import named_legend
 from pipeline.stac import StacItem, times_of, validate_collection, write_collection
 from pipeline.style import write_qml
 from pipeline.verify import verify_collection
-from stefaland.errors import InputError
 from tests.maps import ALBERS, GRID, TARGET, field
 
 

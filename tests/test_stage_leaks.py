@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stefaland.errors import InputError
+from pipeline.core.errors import InputError
 from stefaland.fold import Fold, near
 from tests.conftest import REGISTRY
 from tests.stored import DAYS, run_of, write_grid_store, write_sites_store

@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from stefaland.errors import InputError
+from pipeline.core.errors import InputError
 from workflows import stages, status
 from workflows.context import Run
 from workflows.plan import planned_states

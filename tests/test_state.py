@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from stefaland.errors import InputError
-from workflows.state import StageState, read_json, run_lock, write_json
+from pipeline.core.errors import InputError
+from pipeline.core.files import read_json, write_json
+from workflows.state import StageState, run_lock
 
 
 def test_a_finished_stage_is_finished_only_under_its_fingerprint(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import xarray as xr
 
 from pipeline.basins import read_locations_source
 from pipeline.catalog import Source, read_variables
-from stefaland.errors import InputError
+from pipeline.core.errors import InputError
 
 
 def stations() -> xr.Dataset:

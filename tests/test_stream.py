@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from pipeline.core.errors import InputError
 from stefaland.batch import Batch
 from stefaland.dataset import CellData, fit_normaliser
-from stefaland.errors import InputError
 from stefaland.sampler import Sampler
 from stefaland.stream import ShardedWindows, StreamedWindows, training_windows
 from stefaland.windows import Windows

@@ -12,8 +12,8 @@ from hypothesis.extra import numpy as arrays
 from pydantic import ValidationError
 from scipy.stats import entropy
 
+from pipeline.core.errors import InputError
 from stefaland.config import FinetuneConfig
-from stefaland.errors import InputError
 from stefaland.heads import Prediction, make_head
 from stefaland.losses import finetune_loss
 from stefaland.tasks import check_target, impossible_targets, possible_values

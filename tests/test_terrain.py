@@ -9,9 +9,9 @@ import pyproj
 import pytest
 import xarray as xr
 
+from pipeline.core.errors import InputError
 from pipeline.grid import TargetGrid
 from pipeline.terrain import terrain
-from stefaland.errors import InputError
 
 ALBERS = TargetGrid.from_bounds(
     "a", "EPSG:5070", (1_000_000, 1_000_000, 1_040_000, 1_030_000), 1000

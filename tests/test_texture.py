@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from pipeline.core.errors import InputError
 from pipeline.cube import create_cube, write_tile
 from pipeline.geotiff import write_cog
 from pipeline.grid import TargetGrid
@@ -26,7 +27,6 @@ from pipeline.texture import (
     texture_faults,
     usda_class,
 )
-from stefaland.errors import InputError
 from tests.maps import ALBERS, GRID, on_land
 
 # Sand, silt, clay in percent at the middle of each class of the triangle.

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from stefaland.errors import InputError
+from pipeline.core.errors import InputError
 from stefaland.fold import Fold
 from stefaland.normalise import fit_scaling
 from workflows import finetune, pretrain, regrid, score, stats

@@ -9,9 +9,9 @@ import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pipeline.core.errors import InputError
 from pipeline.time_axis import TimeAxis
 from pipeline.times import TimePlan, time_plan
-from stefaland.errors import InputError
 
 FILL = {"gaps": "missing", "calendar": "convert"}
 

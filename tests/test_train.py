@@ -13,6 +13,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from pipeline.core.errors import InputError
 from stefaland.batch import Batch
 from stefaland.checkpoint import load_checkpoint
 from stefaland.config import (
@@ -24,7 +25,6 @@ from stefaland.config import (
     model_preset,
 )
 from stefaland.dataset import CellData, fit_normaliser
-from stefaland.errors import InputError
 from stefaland.finetune import finetune
 from stefaland.normalise import Normaliser
 from stefaland.sampler import Draw

@@ -14,11 +14,11 @@ from hypothesis.extra.numpy import arrays
 from scipy.special import ndtri
 from scipy.stats import norm
 
+from pipeline.core.errors import InputError
 from stefaland.adapters import make_adapter
 from stefaland.calibration import Calibration, Held, calibrate, tempered
 from stefaland.config import FinetuneConfig, model_preset
 from stefaland.dataset import fit_normaliser
-from stefaland.errors import InputError
 from stefaland.finetune import finetune, load_member
 from stefaland.heads import GaussianHead, Prediction, QuantileHead
 from stefaland.losses import finetune_loss

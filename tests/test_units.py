@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.units import DAYS_IN_MONTH, convert, linear_conversion
-from stefaland.errors import InputError
+from pipeline.core.errors import InputError
+from pipeline.core.units import DAYS_IN_MONTH, convert, linear_conversion
 
 TEMPERATURES = st.sampled_from(["K", "degC", "degF"])
 

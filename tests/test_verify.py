@@ -18,6 +18,7 @@ import zarr
 from rasterio.enums import Resampling
 
 from pipeline.cf import write_map_zarr
+from pipeline.core.errors import InputError
 from pipeline.geotiff import write_cog
 from pipeline.grid import TargetGrid
 from pipeline.layers import LayerGroup
@@ -28,7 +29,6 @@ from pipeline.sites import sites_frame, verify_sites, write_sites
 from pipeline.stac import StacItem, collection_documents, times_of, write_collection
 from pipeline.style import write_qml
 from pipeline.verify import verify_collection, verify_picture, verify_product, verify_style
-from stefaland.errors import InputError
 from tests.maps import ALBERS, GRID, TARGET, field
 
 LARGE = TargetGrid.from_bounds("large", "EPSG:4326", (-180, -60, 180, 84), 0.3)

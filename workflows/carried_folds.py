@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 import xarray as xr
 
+from pipeline.core.errors import bad_input
 from pipeline.grid import TargetGrid
 from pipeline.shared_ground import cells_over_cells, cells_over_places, places_in_cells
 from pipeline.template import grid_of
-from stefaland.errors import bad_input
 from stefaland.leakage import shown
 from stefaland.splits import Fold, near
 from workflows.cells import SITES

@@ -13,8 +13,8 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.catalog import Catalog, read_catalog
+from pipeline.core.errors import Faults
 from pipeline.sources import check_source
-from stefaland.errors import Faults
 from workflows.context import catalog_path
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.basins import check_locations_source
+from pipeline.core.errors import Faults, InputError, nearest_name
 from pipeline.grid import TargetGrid
 from pipeline.legend import read_legend
 from pipeline.regions import polygons_with
@@ -20,7 +21,6 @@ from pipeline.sources import SourceInfo, Window, check_source
 from pipeline.window import source_window
 from stefaland.adapters import ADAPTERS
 from stefaland.config import model_preset
-from stefaland.errors import Faults, InputError, nearest_name
 from stefaland.rivals import BASELINES
 from workflows.context import CONSOLE, Run, catalog_path
 from workflows.given_encoder import check_given

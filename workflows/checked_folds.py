@@ -14,9 +14,10 @@ from typing import Any
 
 import xarray as xr
 
-from pipeline.provenance import fingerprint
+from pipeline.core.errors import Fault, Faults, InputError
+from pipeline.core.files import read_json, write_json
+from pipeline.core.provenance import fingerprint
 from pipeline.store import open_cube
-from stefaland.errors import Fault, Faults, InputError
 from stefaland.leakage import check_fold, check_parts
 from stefaland.normalise import Normaliser
 from stefaland.splits import Fold
@@ -25,7 +26,6 @@ from workflows.cells import cell_index
 from workflows.context import Run
 from workflows.fold_config import PARTS
 from workflows.folds import fold_names, locations, warmup_days
-from workflows.state import read_json, write_json
 
 AGAIN = "Run `stefaland stats CONFIG --restart`, then the stages after it."
 

@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from stefaland.errors import InputError, bad_input
+from pipeline.core.errors import InputError, bad_input
 from workflows.config import load_config
 
 app = typer.Typer(

@@ -20,8 +20,8 @@ import xarray as xr
 from jinja2 import Environment, StrictUndefined
 from rich.table import Table
 
-from pipeline.atomic import new_folder
-from stefaland.errors import Faults, bad_input, nearest_name
+from pipeline.core.errors import Faults, bad_input, nearest_name
+from pipeline.core.files import new_folder, write_json
 from stefaland.metrics import (
     Array,
     accumulate,
@@ -33,7 +33,6 @@ from stefaland.metrics import (
 from stefaland.quantiles import quantile_crps
 from workflows.context import CONSOLE
 from workflows.score import finite, quantiles_of
-from workflows.state import write_json
 
 HIGHER = ("NSE", "KGE", "correlation")
 LOWER = ("RMSE", "ubRMSE", "CRPS")

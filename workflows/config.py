@@ -17,8 +17,9 @@ from pydantic import BaseModel, Field, ValidationError, field_validator, model_v
 
 from pipeline.aggregate import MIN_VALID_SHARE, check_aggregate
 from pipeline.cluster import ClusterConfig
-from stefaland.config import FinetuneConfig, Frozen, MaskConfig, OptimiserConfig, PretrainConfig
-from stefaland.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.settings import Frozen
+from stefaland.config import FinetuneConfig, MaskConfig, OptimiserConfig, PretrainConfig
 from workflows.fold_config import FoldSettings
 from workflows.named_splits import named_split
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from rich.console import Console
 
 from pipeline.catalog import Catalog, Variable, read_catalog, read_variables
+from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
 from pipeline.grid import TargetGrid
 from pipeline.grid_catalog import read_grids
-from stefaland.errors import Faults, InputError, bad_input, nearest_name
 from workflows.config import RunConfig
 
 # In a log there is no terminal to be as wide as.

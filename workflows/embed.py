@@ -13,16 +13,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pipeline.core.errors import bad_input
+from pipeline.core.provenance import fingerprint, provenance
 from pipeline.cube import create_cube, write_tile
 from pipeline.geotiff import write_cog
 from pipeline.ledger import Ledger
-from pipeline.provenance import fingerprint, provenance
 from pipeline.run import run_stage
 from pipeline.store import open_cube
 from pipeline.template import cube_template
 from pipeline.tiles import Tile, land_cells
 from stefaland.checkpoint import check_compatible, load_checkpoint, stored_normaliser
-from stefaland.errors import bad_input
 from stefaland.mae import StefaLand
 from stefaland.normalise import Normaliser
 from stefaland.represent import embed_cells, embedding_names

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pipeline.core.files import read_json
 from pipeline.locations import write_locations
 from stefaland.baselines import Predictor
 from stefaland.config import FinetuneConfig
@@ -36,7 +37,6 @@ from workflows.device import best_device
 from workflows.folds import fold_names
 from workflows.given_encoder import encoder_settings
 from workflows.pretrain import about, network_settings
-from workflows.state import read_json
 
 
 def train(name: str, run: Run, given: Rivalry) -> Predictor:

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from stefaland.config import Frozen
+from pipeline.core.settings import Frozen
 
 PARTS = ("train", "validation", "test")
 

@@ -13,8 +13,8 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
+from pipeline.core.errors import Faults, InputError, bad_input
 from stefaland.dataset import period_steps
-from stefaland.errors import Faults, InputError, bad_input
 from stefaland.splits import Fold, Locations, make_folds
 from workflows.context import Run
 

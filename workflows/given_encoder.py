@@ -15,7 +15,8 @@ from typing import Any
 
 import torch
 
-from pipeline.units import linear_conversion
+from pipeline.core.errors import Faults, InputError, bad_input
+from pipeline.core.units import linear_conversion
 from stefaland.batch import Batch
 from stefaland.checkpoint import (
     CONFIG,
@@ -27,7 +28,6 @@ from stefaland.checkpoint import (
 )
 from stefaland.config import ModelConfig
 from stefaland.distributed import barrier, is_main
-from stefaland.errors import Faults, InputError, bad_input
 from stefaland.mae import StefaLand
 from stefaland.normalise import Normaliser
 from workflows.context import Run

@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from stefaland.errors import bad_input
+from pipeline.core.errors import bad_input
 from stefaland.import_reference import ImportReport, import_reference
 
 

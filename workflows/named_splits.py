@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 import catalogs
-from stefaland.errors import bad_input, nearest_name
+from pipeline.core.errors import bad_input, nearest_name
 
 
 @cache

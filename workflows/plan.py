@@ -16,6 +16,7 @@ from rich.table import Table
 
 from pipeline.catalog import Source
 from pipeline.cluster import worker_count, worker_memory
+from pipeline.core.errors import InputError
 from pipeline.engine import Separable
 from pipeline.plan import Plan, check_plans, plan_cube, plan_table, probe
 from pipeline.regrid import operator_for
@@ -23,7 +24,6 @@ from pipeline.sources import open_source, read_bytes
 from pipeline.template import CubeTemplate, cube_template
 from pipeline.tiles import Tile
 from pipeline.window import source_window
-from stefaland.errors import InputError
 from workflows import check
 from workflows.context import CONSOLE, Run
 from workflows.predict import template_variables

@@ -15,16 +15,16 @@ import numpy as np
 import torch
 import xarray as xr
 
+from pipeline.core.errors import bad_input
+from pipeline.core.provenance import provenance
 from pipeline.cube import create_cube, write_tile
 from pipeline.ledger import Ledger
 from pipeline.overlap import Flow
-from pipeline.provenance import provenance
 from pipeline.run import run_stage
 from pipeline.store import open_cube
 from pipeline.template import cube_template
 from pipeline.tiles import Tile, land_cells
 from stefaland.dataset import CellData
-from stefaland.errors import bad_input
 from stefaland.predict import MASKED, Member, predict_tables
 from stefaland.quantiles import LEVELS, NAMES
 from workflows.cells import cell_data, land_mask, open_cells

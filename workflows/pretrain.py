@@ -11,7 +11,8 @@ from typing import Any
 
 import psutil
 
-from pipeline.provenance import provenance
+from pipeline.core.files import read_json
+from pipeline.core.provenance import provenance
 from pipeline.store import open_cube
 from stefaland.config import ModelConfig, PretrainConfig, model_preset
 from stefaland.dataset import CellData
@@ -35,7 +36,6 @@ from workflows.device import best_device
 from workflows.folds import fold_names
 from workflows.given_encoder import identity, take_over
 from workflows.regrid import source_entries
-from workflows.state import read_json
 
 MEMORY_SHARE = 0.4
 """Share of the free memory that training cells may take before they are streamed."""

@@ -15,13 +15,15 @@ import pyproj
 import rasterio
 
 from pipeline.cf import write_map_zarr
+from pipeline.core.errors import Fault, InputError, bad_input
+from pipeline.core.files import read_json, write_json
+from pipeline.core.provenance import fingerprint, provenance
 from pipeline.differences import difference_faults
 from pipeline.geotiff import write_cog
 from pipeline.holes import Holes
 from pipeline.layers import LayerGroup, map_group
 from pipeline.periods import climatology_note
 from pipeline.preview import write_preview
-from pipeline.provenance import fingerprint, provenance
 from pipeline.qgis import project_element, verify_project, write_project
 from pipeline.sites import verify_sites
 from pipeline.stac import (
@@ -35,12 +37,10 @@ from pipeline.store import open_cube
 from pipeline.style import write_qml
 from pipeline.texture import FRACTIONS, texture_faults
 from pipeline.verify import verify_collection, verify_picture, verify_product, verify_style
-from stefaland.errors import Fault, InputError, bad_input
 from workflows.completeness import caption, flag_faults, holes_of, warnings
 from workflows.config import Place
 from workflows.context import CONSOLE, Run, catalog_path
 from workflows.map_layers import Layer, layers
-from workflows.state import read_json, write_json
 
 
 def depends(run: Run) -> Any:

@@ -16,14 +16,14 @@ from distributed import Client
 from pipeline.basins import read_locations_source
 from pipeline.catalog import Source
 from pipeline.cluster import connect
+from pipeline.core.errors import Faults, bad_input
+from pipeline.core.provenance import file_stamp, provenance
 from pipeline.cube import create_cube
 from pipeline.ledger import Ledger
 from pipeline.locations import write_locations
-from pipeline.provenance import file_stamp, provenance
 from pipeline.run import run_stage
 from pipeline.store import open_cube
 from pipeline.template import CubeVariable
-from stefaland.errors import Faults, bad_input
 from workflows.context import Run
 from workflows.regrid_tile import RegridTask, regrid_tile, template_of
 from workflows.stages import stage_fingerprint

@@ -16,6 +16,7 @@ import xarray as xr
 
 from pipeline.canonical import canonicalise
 from pipeline.catalog import Source, Variable
+from pipeline.core.errors import Faults
 from pipeline.cube import merged_summary, write_tile
 from pipeline.fill import fill_gaps
 from pipeline.grid import TargetGrid
@@ -28,7 +29,6 @@ from pipeline.template import TIME_CHUNK, CubeTemplate, CubeVariable, cube_templ
 from pipeline.terrain import terrain
 from pipeline.tiles import Tile, padded_window
 from pipeline.window import source_window
-from stefaland.errors import Faults
 
 TERRAIN_MARGIN = 2.0
 SHARD_BYTES = 1 << 28

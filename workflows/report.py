@@ -17,13 +17,13 @@ import xarray as xr
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from pipeline.provenance import versions
+from pipeline.core.files import read_json
+from pipeline.core.provenance import versions
 from stefaland.metrics import accumulate, finish
 from workflows import plots
 from workflows.context import Run
 from workflows.fold_config import FoldSettings
 from workflows.score import LOWER_IS_BETTER, models, predicted_by_all
-from workflows.state import read_json
 from workflows.viewer import template, viewer
 
 POOLED = ("NSE", "RMSE", "ubRMSE", "bias", "correlation")

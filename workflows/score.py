@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.provenance import provenance
+from pipeline.core.files import write_json
+from pipeline.core.provenance import provenance
 from pipeline.store import open_cube
 from stefaland.metrics import (
     PairMoments,
@@ -36,7 +37,6 @@ from workflows.regrid import source_entries
 from workflows.score_places import place_card
 from workflows.score_sites import sites_path, write_scored_places, write_scored_sites
 from workflows.site_targets import match_summary
-from workflows.state import write_json
 
 LOWER_IS_BETTER = ("RMSE", "ubRMSE")
 

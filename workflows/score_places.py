@@ -21,7 +21,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from pipeline.provenance import provenance
+from pipeline.core.files import read_json
+from pipeline.core.provenance import provenance
 from pipeline.store import open_cube
 from pipeline.texture import CLASSES, FRACTIONS, usda_class
 from stefaland.losses import LEAST_SHARE
@@ -32,7 +33,6 @@ from workflows.finetune import UNCALIBRATED
 from workflows.folds import fold_names
 from workflows.regrid import source_entries
 from workflows.site_targets import match_summary
-from workflows.state import read_json
 from workflows.stats import excluded_path
 
 RANK = {"composition": "RMSE", "probability": "Brier"}

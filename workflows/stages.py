@@ -13,8 +13,8 @@ from typing import Any, Protocol, cast
 
 from rich.table import Table
 
-from pipeline.provenance import fingerprint
-from stefaland.errors import bad_input, nearest_name
+from pipeline.core.errors import bad_input, nearest_name
+from pipeline.core.provenance import fingerprint
 from workflows.context import CONSOLE, Run
 from workflows.monitor import Monitor
 from workflows.state import StageState, require_inside, run_lock, turn

@@ -6,7 +6,6 @@ Upstream: stages.py says what each stage depends on. Downstream: run.py skips wh
 from __future__ import annotations
 
 import fcntl
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator
@@ -14,27 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.atomic import writing
-from stefaland.errors import Faults, bad_input
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, whole or not at all; `InputError` where nothing can be written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-        os.replace(temporary, path)
-
-
-def read_json(path: Path) -> Any:
-    """The JSON value in `path`; `InputError` where it is not readable as JSON."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise bad_input(
-            str(path), str(error), "a JSON file", "Delete it and run the stage again."
-        ) from None
+from pipeline.core.errors import Faults, bad_input
+from pipeline.core.files import read_json, write_json
 
 
 class StageState:

@@ -13,10 +13,11 @@ import numpy as np
 import xarray as xr
 
 from pipeline.cells import any_valid, by_shard, read_cells
+from pipeline.core.errors import Faults, bad_input
+from pipeline.core.files import write_json
 from pipeline.stats import Moments, accumulate, merge_all
 from pipeline.store import open_cube
 from stefaland.dataset import period_steps
-from stefaland.errors import Faults, bad_input
 from stefaland.leakage import check_parts
 from stefaland.normalise import Normaliser, find_transform
 from stefaland.splits import Fold
@@ -27,7 +28,6 @@ from workflows.cells import cell_index, position_of, static_names, transforms
 from workflows.checked_folds import write_statistics
 from workflows.context import Run
 from workflows.folds import locations, run_folds, with_target
-from workflows.state import write_json
 
 WHOLE_TOLERANCE = 0.02
 """By which measured shares may miss 1: they are rounded."""

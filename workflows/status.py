@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from pipeline.core.errors import InputError, bad_input
+from pipeline.core.files import read_json
 from pipeline.ledger import Ledger
 from pipeline.store import cube_tiles
-from stefaland.errors import InputError, bad_input
 from workflows.context import CONSOLE
 from workflows.stages import NEEDS
-from workflows.state import StageState, read_json
+from workflows.state import StageState
 from workflows.submit import job_states
 
 STORES = {"regrid": "cubes/{}.zarr", "predict": "predictions/{}.zarr"}

@@ -18,11 +18,11 @@ from pathlib import Path
 
 import yaml
 
+from pipeline.core.errors import bad_input
+from pipeline.core.files import read_json, write_json
 from pipeline.slurm import JobConfig, JobName, sbatch_options
-from stefaland.errors import bad_input
 from workflows.context import CONSOLE, Run
 from workflows.stages import stage_module
-from workflows.state import read_json, write_json
 
 
 @dataclass(frozen=True)

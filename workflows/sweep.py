@@ -16,12 +16,13 @@ import numpy as np
 import xarray as xr
 from rich.table import Table
 
+from pipeline.core.errors import Faults, bad_input, nearest_name
+from pipeline.core.files import write_json
+from pipeline.core.provenance import fingerprint
 from pipeline.ledger import Ledger
-from pipeline.provenance import fingerprint
 from pipeline.run import run_stage
 from stefaland.adapters import ADAPTERS
 from stefaland.dataset import CellData
-from stefaland.errors import Faults, bad_input, nearest_name
 from stefaland.metrics import accumulate, finish, paired_difference
 from stefaland.rivals import BASELINES
 from workflows.cells import target_table
@@ -32,7 +33,7 @@ from workflows.folds import fold_names
 from workflows.score import LOWER_IS_BETTER, finite, heldout
 from workflows.score_places import RANK, heldout_places, scores_of
 from workflows.stages import stage_fingerprint, stage_state
-from workflows.state import run_lock, write_json
+from workflows.state import run_lock
 
 WITH_ADAPTER = ("stefaland", "scratch")
 WITHOUT_SEED = ("climatology", "ridge", "persistence")

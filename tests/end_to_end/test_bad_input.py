@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from pipeline.core.errors import InputError
 from pipeline.cube import create_cube, write_tile
 from pipeline.template import cube_template
 from stefaland.checkpoint import save_checkpoint
 from stefaland.config import FinetuneConfig, model_preset
-from stefaland.errors import InputError
 from stefaland.finetune import finetune
 from stefaland.mae import StefaLand
 from stefaland.splits import Fold

@@ -20,9 +20,9 @@ import xarray as xr
 import zarr
 from rio_cogeo import cog_validate
 
+from pipeline.core.errors import InputError
 from pipeline.stac import validate_collection
 from pipeline.store import open_cube
-from stefaland.errors import InputError
 from tests.conftest import REGISTRY
 from tests.end_to_end.small import QUICKSTART, stefaland
 from workflows import publish

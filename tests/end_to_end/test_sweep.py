@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from stefaland.errors import InputError
+from pipeline.core.errors import InputError
 from tests.conftest import ROOT
 from tests.end_to_end.small import DELAWARE, command, environment, stefaland
 from workflows.sweep import Item, check_names, items

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-import pipeline.atomic
+import pipeline.core.files
 from pipeline.tiles import Tile
 from tests.cubes import fill_tile
 
@@ -17,5 +17,5 @@ def _slow_fsync(_descriptor: int) -> None:
 
 
 def fill_slowly(path: Path, tile: Tile) -> dict[str, Any]:
-    pipeline.atomic.os.fsync = _slow_fsync
+    pipeline.core.files.os.fsync = _slow_fsync
     return fill_tile(path, tile)

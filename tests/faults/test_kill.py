@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import pipeline.atomic
+import pipeline.core.files
 import pipeline.cube
-from pipeline.atomic import UnwritableError, remove_stale_partials, write_bytes
+from pipeline.core.files import UnwritableError, remove_stale_partials, write_bytes
 from pipeline.cube import open_cube, verify_cube, write_locations
 from pipeline.ledger import Ledger
 from pipeline.run import run_stage
@@ -145,7 +145,7 @@ def test_a_full_disk_leaves_the_old_shard_and_says_what_to_do(tmp_path, monkeypa
     def full(*arguments):
         raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(pipeline.atomic.os, "fsync", full)
+    monkeypatch.setattr(pipeline.core.files.os, "fsync", full)
     ledger = Ledger(tmp_path.parent / "ledger", "f")
     with pytest.raises(UnwritableError, match=r"a\.zarr.*Free space"):
         run_stage("fill", made.tiles[5:7], partial(_write, tmp_path / "a.zarr", changed), ledger)
@@ -180,14 +180,14 @@ def test_an_interrupted_write_removes_its_partial(tmp_path, monkeypatch):
     def interrupted(*arguments):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(pipeline.atomic.os, "fsync", interrupted)
+    monkeypatch.setattr(pipeline.core.files.os, "fsync", interrupted)
     with pytest.raises(KeyboardInterrupt):
         write_bytes(tmp_path / "a", [b"1"])
     assert not list(tmp_path.iterdir())
 
 
 def test_partials_of_living_writers_are_left_alone(tmp_path):
-    living = pipeline.atomic._partial(tmp_path / "0")
+    living = pipeline.core.files._partial(tmp_path / "0")
     living.write_bytes(b"1")
     remove_stale_partials(tmp_path)
     assert living.exists()
@@ -198,7 +198,7 @@ def test_locations_killed_between_the_two_renames_are_written_again(tmp_path):
 
     write_locations(tmp_path / "u.zarr", _sites(20))
     expected = contents(tmp_path)
-    dead = pipeline.atomic._partial(tmp_path / "u.zarr")
+    dead = pipeline.core.files._partial(tmp_path / "u.zarr")
     dead = dead.with_name(dead.name.replace(f".{os.getpid()}.", ".999999999."))
     os.replace(tmp_path / "u.zarr", dead)
     write_locations(tmp_path / "u.zarr", _sites(20))

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.atomic import UnwritableError
+from pipeline.core.errors import InputError
+from pipeline.core.files import UnwritableError, write_json
 from pipeline.cube import verify_cube
 from pipeline.ledger import Ledger
 from pipeline.run import run_stage
-from stefaland.errors import InputError
 from tests.cubes import contents, fill_tile, filled_cube, make_cube
 from tests.end_to_end.small import QUICKSTART, digests, settings, stefaland
 from tests.faults.disks import remount, small_disk
@@ -22,7 +22,7 @@ from workflows import regrid
 from workflows.cli import main
 from workflows.config import load_config
 from workflows.context import Run
-from workflows.state import StageState, require_inside, write_json
+from workflows.state import StageState, require_inside
 from workflows.status import tiles
 
 

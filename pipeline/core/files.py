@@ -7,6 +7,7 @@ Downstream: every writer. A writer that dies leaves a hidden `.partial` beside i
 from __future__ import annotations
 
 import errno
+import json
 import os
 import shutil
 import socket
@@ -17,8 +18,9 @@ from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from types import TracebackType
+from typing import Any
 
-from stefaland.errors import Fault, InputError
+from pipeline.core.errors import Fault, InputError, bad_input
 
 STALE_SECONDS = 24 * 3600
 """Age at which another host's partial counts as left behind."""
@@ -196,3 +198,30 @@ def remove_stale_partials(folder: Path, pattern: str = "*") -> None:
                 shutil.rmtree(partial, ignore_errors=True)
             else:
                 partial.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as JSON, whole or not at all; `InputError` where nothing can be written."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
+        os.replace(temporary, path)
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`; `InputError` where it is not readable as JSON."""
+    try:
+        return json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise bad_input(
+            str(path), str(error), "a JSON file", "Delete it and run the stage again."
+        ) from None
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(text)
+    os.replace(temporary, path)

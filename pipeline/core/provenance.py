@@ -82,7 +82,7 @@ def versions() -> dict[str, str]:
 @cache
 def code_version() -> str:
     """The checkout's commit, with `+changes` where files differ from it; empty outside of one."""
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return ""
 

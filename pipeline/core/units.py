@@ -12,7 +12,7 @@ import cf_xarray.units
 import numpy as np
 import pint
 
-from stefaland.errors import bad_input
+from pipeline.core.errors import bad_input
 
 SECONDS_A_DAY = 86400.0
 CUBIC_FOOT_M3 = 0.028316846592

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict
 
-from stefaland.errors import Faults, bad_input
+from pipeline.core.errors import Faults, bad_input
 
 
 def read_entries(path: Path, what: str) -> dict[str, Any]:
@@ -31,3 +32,9 @@ def read_entries(path: Path, what: str) -> dict[str, Any]:
             faults.add(f"{path.name}: {name}", repr(entry)[:80], "a mapping of its settings")
     faults.raise_if_any()
     return {str(name): entry for name, entry in value.items()}
+
+
+class Frozen(BaseModel):
+    """Immutable settings; extra keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
