@@ -26,7 +26,7 @@ from scipy.ndimage import gaussian_filter
 
 from pipeline.core.files import write_bytes
 from pipeline.cube import create_cube, cube_template, open_cube, write_tile
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.reading import read_box
 from pipeline.shards import ShardLayout, encode_shard, shard_file
 

@@ -28,7 +28,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.batches import cell_table, make_cube, sharded
 from pipeline.cube import open_cube
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from stefaland.config import (
     FinetuneConfig,
     ModelConfig,

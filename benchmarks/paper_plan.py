@@ -12,7 +12,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.grid_catalog import read_grids
+from pipeline.grid.named_grids import read_grids
 from pipeline.plan import plan_cube, shard_bytes
 from pipeline.template import cube_template
 from workflows.context import catalog_path

@@ -27,7 +27,7 @@ import xarray as xr
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.grid import TargetGrid  # noqa: E402
+from pipeline.grid.target_grid import TargetGrid  # noqa: E402
 
 TARGETS = {
     "bilinear": TargetGrid.from_bounds("c", "EPSG:4326", (-125, 24, -66.5, 50), 0.1),

@@ -12,9 +12,9 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from pipeline.core.errors import bad_input
-from pipeline.crs import EARTH_RADIUS
-from pipeline.curvilinear import unit_vectors
-from pipeline.grid import TargetGrid
+from pipeline.grid.crs import EARTH_RADIUS
+from pipeline.grid.curvilinear import unit_vectors
+from pipeline.grid.target_grid import TargetGrid
 
 
 def draw_absences(

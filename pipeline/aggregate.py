@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import bad_input, nearest_name
-from pipeline.periods import (
+from pipeline.times.periods import (
     PERIODS,
     Grouping,
     grouping,

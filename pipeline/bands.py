@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.periods import climatology_note, interval_text, time_bounds
+from pipeline.times.periods import climatology_note, interval_text, time_bounds
 
 _ROWS = 512  # read at once
 _SEASONS = {12: "DJF", 3: "MAM", 6: "JJA", 9: "SON"}

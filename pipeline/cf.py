@@ -21,10 +21,10 @@ from numcodecs import Blosc
 
 from pipeline.core.errors import Faults
 from pipeline.core.files import new_folder
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.legend import NODATA_CODE
-from pipeline.periods import climatology_note
 from pipeline.template import encoded_time, plain
+from pipeline.times.periods import climatology_note
 
 CHUNK = 512
 SMALLEST = 256

@@ -28,6 +28,7 @@ from pipeline.core.files import (
     write_bytes,
     writing,
 )
+from pipeline.grid.tiles import Tile
 from pipeline.integrity import Problem, verify_cube
 from pipeline.locations import write_locations
 from pipeline.metadata import ROOT, Damage, arrays_of, metadata_damage, root_metadata
@@ -41,7 +42,6 @@ from pipeline.store import (
     refuse_damaged,
 )
 from pipeline.template import CubeTemplate, CubeVariable, cube_template, write_template
-from pipeline.tiles import Tile
 
 __all__ = [
     "CubeTemplate", "CubeVariable", "Problem", "create_cube", "cube_grid", "cube_template",

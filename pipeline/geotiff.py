@@ -31,7 +31,7 @@ from rasterio.windows import Window
 from pipeline.bands import BandStatistics, describe, names_of_bands
 from pipeline.core.errors import Fault, Faults, bad_input
 from pipeline.core.files import scratch_folder
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.legend import NODATA_CODE, Legend
 
 Kind = Literal["continuous", "categorical"]

@@ -26,13 +26,13 @@ from pipeline.aggregate import (
     percentile_bands,
 )
 from pipeline.cube import create_cube, write_tile
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.grid.tiles import Tile
 from pipeline.legend import NODATA_CODE
 from pipeline.regrid import regrid
 from pipeline.store import cube_grid, cube_tiles, open_cube
 from pipeline.template import CubeTemplate, cube_template
 from pipeline.texture import CLASS, CLASS_ATTRS, has_fractions, texture
-from pipeline.tiles import Tile
 
 FLAG = "quality_flag"
 SPREAD = "_spread"

@@ -13,10 +13,10 @@ import xarray as xr
 from scipy.spatial import cKDTree
 
 from pipeline.core.errors import Faults, bad_input
-from pipeline.crs import EARTH_RADIUS
-from pipeline.curvilinear import unit_vectors
 from pipeline.engine import Sparse, apply_sparse
-from pipeline.grid import TargetGrid
+from pipeline.grid.crs import EARTH_RADIUS
+from pipeline.grid.curvilinear import unit_vectors
+from pipeline.grid.target_grid import TargetGrid
 
 _SMALLEST = 1e-12
 

@@ -16,8 +16,8 @@ import xarray as xr
 
 from pipeline.bands import names_of_bands
 from pipeline.core.errors import bad_input
-from pipeline.crs import crs_of
-from pipeline.grid import TargetGrid
+from pipeline.grid.crs import crs_of
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.legend import NODATA_CODE, Legend
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import geopandas
 import numpy as np
 import pyogrio
 
-from pipeline.catalog import Source
+from pipeline.catalog.catalog import Source
 from pipeline.core.errors import Faults, bad_input, few, nearest_name
-from pipeline.sources import check_files
+from pipeline.sources.open import check_files
 
 
 def read_polygons(source: Source) -> geopandas.GeoDataFrame:

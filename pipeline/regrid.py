@@ -17,10 +17,8 @@ import numpy as np
 import xarray as xr
 
 from pipeline import categories, memory
-from pipeline.axes import common_axes
 from pipeline.blocks import blocks, read_window, time_blocks
 from pipeline.core.errors import bad_input, nearest_name
-from pipeline.crs import crs_of
 from pipeline.engine import (
     Operator,
     Separable,
@@ -29,9 +27,11 @@ from pipeline.engine import (
     default_threads,
     run_all,
 )  # fmt: skip
-from pipeline.grid import TargetGrid
+from pipeline.grid.axes import common_axes
+from pipeline.grid.crs import crs_of
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.grid.window import source_window
 from pipeline.weights import axis_weights
-from pipeline.window import source_window
 
 __all__ = ["METHODS", "operator_for", "regrid", "source_window"]
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyproj
 
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 
 CELLS_AT_ONCE = 1 << 18
 _INSET = 1e-6  # of a cell: cells that only touch share no ground

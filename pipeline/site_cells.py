@@ -12,7 +12,7 @@ import pyproj
 import xarray as xr
 
 from pipeline.core.errors import Faults, few
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 
 
 def match_sites(ds: xr.Dataset, grid: TargetGrid, name: str) -> pd.DataFrame:

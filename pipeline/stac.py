@@ -25,9 +25,9 @@ from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
 from pipeline.core.errors import Faults, bad_input
 from pipeline.core.files import make_folder, write_bytes
-from pipeline.footprint import footprint, union_box
-from pipeline.grid import TargetGrid
-from pipeline.periods import time_coverage
+from pipeline.grid.footprint import footprint, union_box
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.times.periods import time_coverage
 
 PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 _NUMBERS = {"type": "array", "items": {"type": "number"}}

@@ -14,7 +14,8 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import Faults, InputError, bad_input
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.grid.tiles import Tile, tile_grid
 from pipeline.metadata import (
     ROOT,
     Damage,
@@ -26,7 +27,6 @@ from pipeline.metadata import (
 from pipeline.reading import guarded_variable, lazy_variable, readable
 from pipeline.shards import ShardLayout
 from pipeline.template import grid_of
-from pipeline.tiles import Tile, tile_grid
 
 
 def _no_store(path: Path) -> InputError:

@@ -18,8 +18,8 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from pipeline.core.errors import Faults, bad_input
-from pipeline.grid import TargetGrid
-from pipeline.tiles import Tile, tile_grid
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.grid.tiles import Tile, tile_grid
 
 TIME_CHUNK = 1024
 CHUNK_BYTES = 1 << 20

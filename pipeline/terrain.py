@@ -17,7 +17,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from pipeline.core.errors import bad_input
-from pipeline.crs import crs_of, is_rotated
+from pipeline.grid.crs import crs_of, is_rotated
 
 BLOCK_CELLS = 1 << 18
 """Cells derived at once: few enough for all steps on the way to stay in the cache."""

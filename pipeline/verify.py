@@ -27,7 +27,7 @@ from pipeline.bands import names_of_bands
 from pipeline.core.errors import Fault, Faults, InputError
 from pipeline.differences import difference_faults, restricted, xml_content
 from pipeline.geotiff import cog_faults, gdal_environment, uncompressed
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.legend import NODATA_CODE, Legend
 from pipeline.stac import read_document, validate_collection
 from pipeline.style import read_xml, style_element

@@ -20,7 +20,7 @@ from pipeline.cf import create_stores, map_blocks
 from pipeline.core.errors import Fault, Faults
 from pipeline.differences import difference_faults, restricted
 from pipeline.geotiff import grid_faults, same_value
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.legend import NODATA_CODE
 
 

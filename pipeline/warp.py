@@ -16,12 +16,12 @@ import numpy as np
 import pyproj
 import xarray as xr
 
-from pipeline.axes import PER_DEGREE, PER_UNIT, Axis, source_axes
 from pipeline.core.errors import bad_input
-from pipeline.crs import EARTH_RADIUS, crs_of, unit_vectors
-from pipeline.curvilinear import Locator
 from pipeline.engine import Sparse, Window
-from pipeline.grid import TargetGrid
+from pipeline.grid.axes import PER_DEGREE, PER_UNIT, Axis, source_axes
+from pipeline.grid.crs import EARTH_RADIUS, crs_of, unit_vectors
+from pipeline.grid.curvilinear import Locator
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.weights import point_weights
 
 _STRIP = 1 << 18  # target cells mapped at once

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pipeline.axes import PER_DEGREE, Axis
+from pipeline.grid.axes import PER_DEGREE, Axis
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,8 +10,8 @@ import numpy as np
 import xarray as xr
 
 from pipeline.cube import CubeTemplate, create_cube, cube_template, write_tile
-from pipeline.grid import TargetGrid
-from pipeline.tiles import Tile
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.grid.tiles import Tile
 
 GRID = TargetGrid.from_bounds("test", "EPSG:4326", (-10, 0, 20, 25), 0.5)  # 50 rows, 60 columns
 TIME = np.arange("2000-01-01", "2000-02-10", dtype="datetime64[D]")

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 
 
 def source(

@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 from pipeline.cube import create_cube, write_tile
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.store import cube_tiles
 from pipeline.template import cube_template
 

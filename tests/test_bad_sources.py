@@ -10,11 +10,11 @@ import pytest
 import rasterio
 import xarray as xr
 
-from pipeline import value_checks
-from pipeline.catalog import Source, Variable, read_catalog
+from pipeline.catalog.catalog import Source, Variable, read_catalog
 from pipeline.core.errors import Faults, InputError
-from pipeline.decoded import Decoding
-from pipeline.sources import check_source
+from pipeline.sources import check_values as value_checks
+from pipeline.sources.decode import Decoding
+from pipeline.sources.open import check_source
 from workflows.check import looked_at
 
 VARIABLES = {

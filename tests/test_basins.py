@@ -12,15 +12,10 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.basins import (
-    area_means,
-    basin_groups,
-    check_locations_source,
-    read_locations_source,
-    upstream_units,
-)
-from pipeline.catalog import Catalog, Source, read_catalog, read_variables
+from pipeline.catalog.catalog import Catalog, Source, read_catalog, read_variables
 from pipeline.core.errors import Faults, InputError
+from pipeline.readers.nhm import area_means, basin_groups, upstream_units
+from pipeline.sources.locations import check_locations_source, read_locations_source
 from stefaland.splits import Locations, make_folds
 from tests.conftest import REGISTRY, ROOT
 

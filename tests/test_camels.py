@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.basins import read_locations_source
-from pipeline.catalog import Source, read_variables
+from pipeline.catalog.catalog import Source, read_variables
 from pipeline.core.errors import Faults, InputError
-from pipeline.sources import check_source
+from pipeline.sources.locations import read_locations_source
+from pipeline.sources.open import check_source
 
 HUC = {"01022500": "01", "02046000": "02"}
 HEADER = "Year Mnth Day Hr\tdayl(s)\tprcp(mm/day)\tsrad(W/m2)\tswe(mm)\ttmax(C)\ttmin(C)\tvp(Pa)\n"

@@ -12,10 +12,10 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.canonical import canonicalise
-from pipeline.catalog import Source, Variable
+from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import Faults, InputError
-from pipeline.sources import check_source, open_source
+from pipeline.sources.canonical import canonicalise
+from pipeline.sources.open import check_source, open_source
 
 VARIABLES = {
     "rain": Variable(long_name="rain", units="mm/day", valid_range=(0, 500)),

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.basins import read_locations_source
-from pipeline.catalog import Source, read_variables
+from pipeline.catalog.catalog import Source, read_variables
 from pipeline.core.errors import Faults, InputError
-from pipeline.sources import check_source
+from pipeline.sources.locations import read_locations_source
+from pipeline.sources.open import check_source
 
 DAYS = {"camels_01022500": pd.date_range("2000-01-01", periods=4),
         "camels_01031500": pd.date_range("2000-01-02", periods=4),

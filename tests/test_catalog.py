@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.catalog import Source, read_catalog, read_variables
+from pipeline.catalog.catalog import Source, read_catalog, read_variables
 from pipeline.core.errors import InputError
 
 ENTRY = "{uri: x.nc, driver: netcdf, variables: {rain: {name: v}}}"

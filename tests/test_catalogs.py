@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.catalog import read_catalog, read_variables
-from pipeline.grid_catalog import read_grids
+from pipeline.catalog.catalog import read_catalog, read_variables
+from pipeline.grid.named_grids import read_grids
 from pipeline.legend import read_legend
 from workflows.config import load_config
 from workflows.context import Run

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.canonical import canonicalise
-from pipeline.cell_methods import method_of_time
 from pipeline.core.errors import Faults
-from pipeline.sources import check_source, open_source
+from pipeline.sources.canonical import canonicalise
+from pipeline.sources.open import check_source, open_source
+from pipeline.times.cell_methods import method_of_time
 from tests.test_bad_sources import VARIABLES, entry, field
 
 

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import rasterio
 
-from pipeline import class_codes
-from pipeline.canonical import canonicalise
-from pipeline.catalog import Source
-from pipeline.class_codes import places_of
+from pipeline.catalog.catalog import Source
 from pipeline.core.errors import Faults
-from pipeline.sources import check_source, open_source
+from pipeline.sources import decode as class_codes
+from pipeline.sources.canonical import canonicalise
+from pipeline.sources.decode import places_of
+from pipeline.sources.open import check_source, open_source
 from tests.test_bad_sources import VARIABLES
 
 CODES = {

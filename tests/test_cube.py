@@ -14,7 +14,7 @@ from pipeline.cube import (
     open_cube,
     write_tile,
 )
-from pipeline.tiles import tile_grid
+from pipeline.grid.tiles import tile_grid
 from tests.cubes import GRID, TIME, contents, field, fill_tile, filled_cube, make_cube, whole
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pipeline.curvilinear import Locator, unit_vectors
-from pipeline.grid import TargetGrid
+from pipeline.grid.curvilinear import Locator, unit_vectors
+from pipeline.grid.target_grid import TargetGrid
 
 
 @pytest.mark.parametrize(

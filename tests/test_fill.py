@@ -11,8 +11,8 @@ from scipy.ndimage import distance_transform_edt
 
 from pipeline.core.errors import InputError
 from pipeline.fill import fill_gaps
-from pipeline.grid import TargetGrid
-from pipeline.tiles import padded_window, tile_grid
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.grid.tiles import padded_window, tile_grid
 
 GRID = TargetGrid.from_bounds("g", "EPSG:4326", (0, 0, 20, 15), 1.0)
 

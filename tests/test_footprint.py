@@ -5,8 +5,8 @@ import pytest
 import shapely
 from shapely.geometry import shape
 
-from pipeline.footprint import footprint, union_box
-from pipeline.grid import TargetGrid
+from pipeline.grid.footprint import footprint, union_box
+from pipeline.grid.target_grid import TargetGrid
 from tests.maps import ALBERS
 
 WORLD = (-180, -60, 180, 84)

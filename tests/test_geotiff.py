@@ -18,7 +18,7 @@ from pipeline import geotiff
 from pipeline.bands import BandStatistics, names_of_bands, valued_steps
 from pipeline.core.errors import InputError
 from pipeline.geotiff import block_size, cog_faults, write_cog
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.legend import named_legend
 from tests.maps import ALBERS, GRID, NAMES, TARGET, field, gdalinfo, months, needs_gdalinfo
 

@@ -12,10 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import InputError
-from pipeline.crs import EARTH_RADIUS, crs_of, wrap_longitude
-from pipeline.grid import TargetGrid
-from pipeline.grid_catalog import read_grids
-from pipeline.spacing import sharpened
+from pipeline.grid.crs import EARTH_RADIUS, crs_of, wrap_longitude
+from pipeline.grid.named_grids import read_grids
+from pipeline.grid.spacing import sharpened
+from pipeline.grid.target_grid import TargetGrid
 
 CATALOG = Path(__file__).parents[1] / "catalogs" / "grids.yml"
 GLOBAL = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -90, 180, 90), 1.0)

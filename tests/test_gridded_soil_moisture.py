@@ -9,12 +9,12 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline.canonical import canonicalise
-from pipeline.catalog import Source, read_catalog, read_variables
+from pipeline.catalog.catalog import Source, read_catalog, read_variables
 from pipeline.core.errors import Faults, InputError
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.regrid import regrid
-from pipeline.sources import check_source, open_source
+from pipeline.sources.canonical import canonicalise
+from pipeline.sources.open import check_source, open_source
 
 EXAMPLES = Path(__file__).parents[1] / "catalogs" / "examples.yml"
 LAT, LON = 90 - 0.125 - 0.25 * np.arange(720), -180 + 0.125 + 0.25 * np.arange(1440)

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.basins import read_locations_source
-from pipeline.catalog import Source, read_variables
+from pipeline.catalog.catalog import Source, read_variables
 from pipeline.core.errors import Faults, InputError
-from pipeline.sources import check_source
+from pipeline.sources.locations import read_locations_source
+from pipeline.sources.open import check_source
 
 HOURS = 48
 

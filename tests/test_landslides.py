@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline.basins import read_locations_source
-from pipeline.catalog import Source, read_variables
+from pipeline.catalog.catalog import Source, read_variables
 from pipeline.core.errors import Faults, InputError
 from pipeline.locations import write_locations
-from pipeline.sources import check_source
+from pipeline.sources.locations import read_locations_source
+from pipeline.sources.open import check_source
 
 CSV = """source_name,event_id,event_date,event_title,location_accuracy,landslide_trigger,\
 fatality_count,longitude,latitude

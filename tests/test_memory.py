@@ -8,7 +8,7 @@ import pytest
 import xarray as xr
 
 from pipeline import memory
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.regrid import regrid
 
 SHAPE = (5, 1024, 1024)

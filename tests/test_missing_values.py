@@ -11,11 +11,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline.canonical import canonicalise
-from pipeline.catalog import Source, Variable
+from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import Faults
-from pipeline.packing import stored_value
-from pipeline.sources import check_source, open_source
+from pipeline.readers.packing import stored_value
+from pipeline.sources.canonical import canonicalise
+from pipeline.sources.open import check_source, open_source
 
 VARIABLES = {
     "free": Variable(long_name="free", units="1"),

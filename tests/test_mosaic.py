@@ -13,7 +13,7 @@ from scipy.interpolate import interpn
 from pipeline.cf import open_map_zarr, write_map_zarr
 from pipeline.core.errors import InputError
 from pipeline.geotiff import write_cog
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.holes import holes, land_on
 from pipeline.layers import date_layers
 from pipeline.legend import named_legend

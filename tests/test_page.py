@@ -15,7 +15,7 @@ import rasterio
 import xarray as xr
 
 from pipeline.geotiff import write_cog
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.legend import named_legend
 from pipeline.pagemap import LEVELS, overview_factor, pack, page_product, pixel_lines, quantised
 from tests.maps import ALBERS, GRID, NAMES, TARGET, field, on_land, truth

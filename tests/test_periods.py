@@ -7,7 +7,7 @@ import xarray as xr
 
 from pipeline.aggregate import aggregated_time
 from pipeline.bands import describe, names_of_bands
-from pipeline.periods import (
+from pipeline.times.periods import (
     climatology_note,
     climatology_year,
     month_step,

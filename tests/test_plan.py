@@ -7,7 +7,7 @@ from rich.console import Console
 from pipeline.cluster import ClusterConfig, SlurmConfig, worker_count, worker_memory
 from pipeline.core.errors import InputError
 from pipeline.cube import cube_template
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.ledger import Ledger
 from pipeline.plan import (
     PROCESS_BYTES,

@@ -7,10 +7,10 @@ import pytest
 import xarray as xr
 
 from pipeline.core.errors import InputError
-from pipeline.crs import EARTH_RADIUS
-from pipeline.grid import TargetGrid
+from pipeline.grid.crs import EARTH_RADIUS
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.grid.tiles import tile_grid
 from pipeline.points import regrid_points
-from pipeline.tiles import tile_grid
 
 GRID = TargetGrid.from_bounds("d", "EPSG:4326", (-76, 39, -74, 42), 0.25)
 

@@ -10,7 +10,7 @@ import xarray as xr
 from shapely.geometry import box
 
 from pipeline.core.errors import InputError
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.legend import named_legend
 from pipeline.preview import read_outlines, reduced, write_preview
 from tests.maps import ALBERS, GRID, TARGET, field

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline.catalog import TimeAxis
+from pipeline.catalog.catalog import TimeAxis
 from pipeline.cube import create_cube
 from pipeline.mosaic import create_map
 from pipeline.template import cube_template

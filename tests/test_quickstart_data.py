@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.canonical import canonicalise
-from pipeline.catalog import Catalog, read_catalog, read_variables
+from pipeline.catalog.catalog import Catalog, read_catalog, read_variables
 from pipeline.core.errors import Faults
 from pipeline.regions import region_labels
-from pipeline.sources import check_source, open_source
+from pipeline.sources.canonical import canonicalise
+from pipeline.sources.open import check_source, open_source
 from tests.conftest import REGISTRY, ROOT
 
 pytestmark = pytest.mark.registry

@@ -9,13 +9,13 @@ import pytest
 import rasterio
 from rasterio.transform import from_bounds
 
-from pipeline.canonical import canonicalise
-from pipeline.catalog import read_catalog, read_variables
+from pipeline.catalog.catalog import read_catalog, read_variables
+from pipeline.catalog.numbered import numbered
 from pipeline.core.errors import Faults, InputError
-from pipeline.grid import TargetGrid
-from pipeline.ranges import numbered
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.regrid import regrid
-from pipeline.sources import check_source, open_source
+from pipeline.sources.canonical import canonicalise
+from pipeline.sources.open import check_source, open_source
 
 
 def test_numbers_run_along_with_leading_zeros() -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import rasterio
 
-from pipeline.canonical import canonicalise
-from pipeline.catalog import Source, Variable
+from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import Faults
-from pipeline.sources import check_source, open_source
+from pipeline.sources.canonical import canonicalise
+from pipeline.sources.open import check_source, open_source
 
 VARIABLES = {
     name: Variable(long_name=name, units=units)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from shapely.geometry import box
 
-from pipeline.catalog import Source
+from pipeline.catalog.catalog import Source
 from pipeline.core.errors import InputError
 from pipeline.regions import read_polygons, region_labels
 

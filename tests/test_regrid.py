@@ -12,7 +12,7 @@ import pipeline.regrid as module
 from pipeline import blocks
 from pipeline.core.errors import InputError
 from pipeline.engine import Separable, default_threads
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.regrid import METHODS, operator_for, regrid, source_window
 from tests.gridded import globe, grid, source, with_gaps
 

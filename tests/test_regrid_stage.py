@@ -12,11 +12,11 @@ import pytest
 import xarray as xr
 
 import workflows.regrid_tile
-from pipeline.catalog import Source, Variable
+from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import InputError
 from pipeline.cube import create_cube
-from pipeline.grid import TargetGrid
-from pipeline.grid_catalog import read_grids
+from pipeline.grid.named_grids import read_grids
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.store import open_cube
 from workflows.regrid_tile import RegridTask, held_bytes, regrid_source, regrid_tile, template_of
 

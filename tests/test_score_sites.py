@@ -12,7 +12,7 @@ import pytest
 import xarray as xr
 from shapely.geometry import box
 
-from pipeline.catalog import Source
+from pipeline.catalog.catalog import Source
 from pipeline.core.errors import InputError
 from pipeline.locations import write_locations
 from pipeline.qgis import read_project

@@ -11,9 +11,9 @@ import pytest
 import rasterio
 import xarray as xr
 
-from pipeline.canonical import canonicalise
-from pipeline.catalog import Source
-from pipeline.sources import open_source
+from pipeline.catalog.catalog import Source
+from pipeline.sources.canonical import canonicalise
+from pipeline.sources.open import open_source
 from tests.test_bad_sources import VARIABLES, entry, faults_of, field
 
 YEARS = {"years": [2001, 2003]}

@@ -7,7 +7,7 @@ import shapely
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.shared_ground import cells_over_cells, cells_over_places, places_in_cells
 
 FINE = TargetGrid.from_bounds("fine", "EPSG:4326", (-125, 24, -65, 50), 1)

@@ -8,7 +8,7 @@ import xarray as xr
 
 from pipeline.absences import draw_absences
 from pipeline.core.errors import InputError
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.site_cells import cell_means, match_sites, unmatched, unmatched_faults
 
 GRID = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 60), 2.0)

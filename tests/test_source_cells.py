@@ -9,8 +9,8 @@ import pyproj
 import pytest
 import xarray as xr
 
-from pipeline.catalog import Source
-from pipeline.sources import nearest_cells
+from pipeline.catalog.catalog import Source
+from pipeline.sources.open import nearest_cells
 
 ROWS, COLS = 12, 16
 

@@ -10,15 +10,15 @@ import pytest
 import rasterio
 import xarray as xr
 
-import pipeline.canonical
-from pipeline.basins import read_locations_source
-from pipeline.canonical import canonicalise
-from pipeline.catalog import Source, Variable
+import pipeline.sources.canonical
+from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import Faults, InputError
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.points import regrid_points
 from pipeline.regrid import regrid
-from pipeline.sources import check_source, open_source
+from pipeline.sources.canonical import canonicalise
+from pipeline.sources.locations import read_locations_source
+from pipeline.sources.open import check_source, open_source
 
 VARIABLES = {
     "rain": Variable(long_name="rain", units="mm/day", valid_range=(0, 500)),
@@ -149,7 +149,7 @@ def test_files_of_days_are_a_series_and_missing_ones_are_gaps(tmp_path: Path, fo
 def test_a_series_of_days_is_opened_once_a_process(tmp_path: Path, monkeypatch) -> None:
     source = daily_files(tmp_path, "netcdf of one time", pd.date_range("2000-01-01", periods=9))
     first = open_source(source)
-    monkeypatch.setattr("pipeline.openers._chosen", lambda *args: 1 / 0)
+    monkeypatch.setattr("pipeline.readers.netcdf._chosen", lambda *args: 1 / 0)
     xr.testing.assert_identical(open_source(source), first)
     (tmp_path / "v_20000109.nc").unlink()
     with pytest.raises(ZeroDivisionError):
@@ -272,8 +272,8 @@ def test_blocks_change_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     series(hours, cell_methods="time: mean").to_netcdf(tmp_path / "a.nc")
     source = entry(tmp_path / "a.nc", "netcdf", time={"daily": True})
     whole = canonical(source)["warmth"]
-    monkeypatch.setattr(pipeline.canonical, "LOAD_BYTES", 0)
-    monkeypatch.setattr("pipeline.decoded.BLOCK_BYTES", 1)
+    monkeypatch.setattr(pipeline.sources.canonical, "LOAD_BYTES", 0)
+    monkeypatch.setattr("pipeline.sources.decode.BLOCK_BYTES", 1)
     lazy = canonicalise(open_source(source), source, VARIABLES)["warmth"]
     assert not lazy.variable._in_memory
     np.testing.assert_array_equal(lazy[1:4, ::2, 3].values, whole[1:4, ::2, 3].values)

@@ -11,13 +11,13 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.canonical import canonicalise, month_axis
-from pipeline.catalog import Source, Variable, read_catalog, read_variables
+from pipeline.catalog.catalog import Source, Variable, read_catalog, read_variables
 from pipeline.core.errors import Faults, InputError
 from pipeline.core.units import convert, linear_conversion
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.regrid import regrid
-from pipeline.sources import check_source, open_source, read_bytes
+from pipeline.sources.canonical import canonicalise, month_axis
+from pipeline.sources.open import check_source, open_source, read_bytes
 
 VARIABLES = {
     "rain": Variable(long_name="rain", units="mm/day", valid_range=(0, 500)),

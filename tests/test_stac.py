@@ -14,7 +14,7 @@ from pystac.errors import STACValidationError
 
 from pipeline.core.errors import InputError
 from pipeline.geotiff import write_cog
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.legend import named_legend
 from pipeline.stac import StacItem, times_of, validate_collection, write_collection
 from pipeline.style import write_qml

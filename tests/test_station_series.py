@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.basins import read_locations_source
-from pipeline.catalog import Source, read_variables
+from pipeline.catalog.catalog import Source, read_variables
 from pipeline.core.errors import InputError
+from pipeline.sources.locations import read_locations_source
 
 
 def stations() -> xr.Dataset:

@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 from pipeline.core.errors import InputError
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.terrain import terrain
 
 ALBERS = TargetGrid.from_bounds(

@@ -12,7 +12,7 @@ from hypothesis.extra.numpy import arrays
 from pipeline.core.errors import InputError
 from pipeline.cube import create_cube, write_tile
 from pipeline.geotiff import write_cog
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.legend import named_legend
 from pipeline.mosaic import mosaic
 from pipeline.store import cube_tiles, open_cube

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import InputError
-from pipeline.grid import TargetGrid
-from pipeline.tiles import land_cells, padded_window, tile_grid
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.grid.tiles import land_cells, padded_window, tile_grid
 
 GRID = TargetGrid.from_bounds("g", "EPSG:4326", (-10, 0, 13, 17), 1.0)
 GLOBE = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 84), 4.0)

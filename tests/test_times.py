@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import InputError
-from pipeline.time_axis import TimeAxis
-from pipeline.times import TimePlan, time_plan
+from pipeline.times.axis import TimeAxis
+from pipeline.times.plan import TimePlan, time_plan
 
 FILL = {"gaps": "missing", "calendar": "convert"}
 

@@ -20,7 +20,7 @@ from rasterio.enums import Resampling
 from pipeline.cf import write_map_zarr
 from pipeline.core.errors import InputError
 from pipeline.geotiff import write_cog
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.layers import LayerGroup
 from pipeline.legend import named_legend
 from pipeline.preview import write_preview

@@ -12,9 +12,9 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.catalog import Catalog, read_catalog
+from pipeline.catalog.catalog import Catalog, read_catalog
 from pipeline.core.errors import Faults
-from pipeline.sources import check_source
+from pipeline.sources.open import check_source
 from workflows.context import catalog_path
 
 

@@ -12,13 +12,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.basins import check_locations_source
 from pipeline.core.errors import Faults, InputError, nearest_name
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.grid.window import source_window
 from pipeline.legend import read_legend
 from pipeline.regions import polygons_with
-from pipeline.sources import SourceInfo, Window, check_source
-from pipeline.window import source_window
+from pipeline.sources.locations import check_locations_source
+from pipeline.sources.open import SourceInfo, Window, check_source
 from stefaland.adapters import ADAPTERS
 from stefaland.config import model_preset
 from stefaland.rivals import BASELINES

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from pipeline.catalog import Catalog, Variable, read_catalog, read_variables
+from pipeline.catalog.catalog import Catalog, Variable, read_catalog, read_variables
 from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
-from pipeline.grid import TargetGrid
-from pipeline.grid_catalog import read_grids
+from pipeline.grid.named_grids import read_grids
+from pipeline.grid.target_grid import TargetGrid
 from workflows.config import RunConfig
 
 # In a log there is no terminal to be as wide as.

@@ -12,7 +12,7 @@ from pathlib import Path
 import xarray as xr
 
 from pipeline.bands import valued_steps
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.legend import Legend, read_legend
 from pipeline.mosaic import FLAG, SPREAD
 from pipeline.store import open_cube

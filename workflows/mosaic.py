@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.holes import holes
 from pipeline.ledger import Ledger
 from pipeline.mosaic import create_map, place_tile

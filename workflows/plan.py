@@ -14,16 +14,16 @@ from typing import Any
 
 from rich.table import Table
 
-from pipeline.catalog import Source
+from pipeline.catalog.catalog import Source
 from pipeline.cluster import worker_count, worker_memory
 from pipeline.core.errors import InputError
 from pipeline.engine import Separable
+from pipeline.grid.tiles import Tile
+from pipeline.grid.window import source_window
 from pipeline.plan import Plan, check_plans, plan_cube, plan_table, probe
 from pipeline.regrid import operator_for
-from pipeline.sources import open_source, read_bytes
+from pipeline.sources.open import open_source, read_bytes
 from pipeline.template import CubeTemplate, cube_template
-from pipeline.tiles import Tile
-from pipeline.window import source_window
 from workflows import check
 from workflows.context import CONSOLE, Run
 from workflows.predict import template_variables

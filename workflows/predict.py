@@ -18,12 +18,12 @@ import xarray as xr
 from pipeline.core.errors import bad_input
 from pipeline.core.provenance import provenance
 from pipeline.cube import create_cube, write_tile
+from pipeline.grid.tiles import Tile, land_cells
 from pipeline.ledger import Ledger
 from pipeline.overlap import Flow
 from pipeline.run import run_stage
 from pipeline.store import open_cube
 from pipeline.template import cube_template
-from pipeline.tiles import Tile, land_cells
 from stefaland.dataset import CellData
 from stefaland.predict import MASKED, Member, predict_tables
 from stefaland.quantiles import LEVELS, NAMES

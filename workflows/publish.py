@@ -22,7 +22,6 @@ from pipeline.differences import difference_faults
 from pipeline.geotiff import write_cog
 from pipeline.holes import Holes
 from pipeline.layers import LayerGroup, map_group
-from pipeline.periods import climatology_note
 from pipeline.preview import write_preview
 from pipeline.qgis import project_element, verify_project, write_project
 from pipeline.sites import verify_sites
@@ -36,6 +35,7 @@ from pipeline.stac import (
 from pipeline.store import open_cube
 from pipeline.style import write_qml
 from pipeline.texture import FRACTIONS, texture_faults
+from pipeline.times.periods import climatology_note
 from pipeline.verify import verify_collection, verify_picture, verify_product, verify_style
 from workflows.completeness import caption, flag_faults, holes_of, warnings
 from workflows.config import Place

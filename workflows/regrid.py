@@ -13,8 +13,7 @@ from typing import Any
 
 from distributed import Client
 
-from pipeline.basins import read_locations_source
-from pipeline.catalog import Source
+from pipeline.catalog.catalog import Source
 from pipeline.cluster import connect
 from pipeline.core.errors import Faults, bad_input
 from pipeline.core.provenance import file_stamp, provenance
@@ -22,6 +21,7 @@ from pipeline.cube import create_cube
 from pipeline.ledger import Ledger
 from pipeline.locations import write_locations
 from pipeline.run import run_stage
+from pipeline.sources.locations import read_locations_source
 from pipeline.store import open_cube
 from pipeline.template import CubeVariable
 from workflows.context import Run

@@ -14,21 +14,21 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.canonical import canonicalise
-from pipeline.catalog import Source, Variable
+from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import Faults
 from pipeline.cube import merged_summary, write_tile
 from pipeline.fill import fill_gaps
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.grid.tiles import Tile, padded_window
+from pipeline.grid.window import source_window
 from pipeline.plan import shard_bytes
 from pipeline.points import regrid_points
 from pipeline.regrid import regrid
-from pipeline.sources import open_source
+from pipeline.sources.canonical import canonicalise
+from pipeline.sources.open import open_source
 from pipeline.store import open_cube, read_store
 from pipeline.template import TIME_CHUNK, CubeTemplate, CubeVariable, cube_template
 from pipeline.terrain import terrain
-from pipeline.tiles import Tile, padded_window
-from pipeline.window import source_window
 
 TERRAIN_MARGIN = 2.0
 SHARD_BYTES = 1 << 28

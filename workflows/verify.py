@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.catalog import read_variables
+from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import bad_input
 from pipeline.integrity import Problem, remove_damaged, repair, verify_cube
 from pipeline.ledger import Ledger

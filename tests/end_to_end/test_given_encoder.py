@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.catalog import read_variables
+from pipeline.catalog.catalog import read_variables
 from stefaland.checkpoint import load_checkpoint
 from stefaland.finetune import load_member
 from tests.end_to_end.small import QUICKSTART, settings, stefaland

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pipeline.core.files
-from pipeline.tiles import Tile
+from pipeline.grid.tiles import Tile
 from tests.cubes import fill_tile
 
 

@@ -7,7 +7,7 @@ import pyproj
 import pytest
 from shapely import STRtree, area, intersection, polygons
 
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.regrid import regrid
 from tests.gridded import grid, source
 

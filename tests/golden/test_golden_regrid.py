@@ -10,7 +10,7 @@ from scipy.interpolate import RegularGridInterpolator
 from shapely import STRtree, area, box, intersection, polygons
 
 from pipeline.engine import Separable
-from pipeline.grid import TargetGrid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.regrid import operator_for, regrid
 from tests.gridded import brute_conservative, globe, grid, source, with_gaps
 
@@ -156,7 +156,7 @@ def test_warped_bilinear_is_scipys_at_the_points_that_proj_gives() -> None:
 
 @pytest.mark.parametrize("crs", ["EPSG:6933", "EPSG:3395"])
 def test_a_cylindrical_grid_needs_no_warp_and_agrees_with_it(crs: str) -> None:
-    from pipeline.axes import source_axes
+    from pipeline.grid.axes import source_axes
     from pipeline.warp import Warp
 
     ds = globe(1.0)

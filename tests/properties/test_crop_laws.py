@@ -8,11 +8,11 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.canonical import canonicalise
-from pipeline.catalog import Source, Variable
-from pipeline.crop import cropped
-from pipeline.grid import TargetGrid
+from pipeline.catalog.catalog import Source, Variable
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.regrid import regrid, source_window
+from pipeline.sources.canonical import canonicalise
+from pipeline.sources.crop import cropped
 from tests.gridded import grid
 from tests.properties.test_regrid_laws import same_bits
 

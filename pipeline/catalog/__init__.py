@@ -1,0 +1,1 @@
+"""The catalog: what data there are, as typed entries."""

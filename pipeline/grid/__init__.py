@@ -1,0 +1,1 @@
+"""Target grids, their CRS and axes, tiles and windows."""

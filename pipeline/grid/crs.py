@@ -1,0 +1,124 @@
+"""CRS of a Dataset and its CF description; longitudes. Used by `grid` and everything after it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyproj
+import xarray as xr
+
+from pipeline.core.errors import bad_input
+from pipeline.core.units import linear_conversion
+
+EARTH_RADIUS = 6371007.180918475
+"""Radius in m of the sphere with the area of the WGS 84 ellipsoid."""
+
+
+def wrap_longitude(lon: Any) -> np.ndarray:
+    """Longitudes in [-180, 180); values already inside keep their bits."""
+    lon = np.asarray(lon, float)
+    return np.where((lon >= -180) & (lon < 180), lon, np.mod(lon + 180, 360) - 180)
+
+
+def unit_vectors(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
+    """Points on the unit sphere; dims (..., 3)."""
+    lon, lat = np.deg2rad(lon), np.deg2rad(lat)
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
+
+
+@lru_cache
+def parsed(crs: str) -> pyproj.CRS:
+    """The CRS of a text, parsed once: PROJ takes a millisecond for each."""
+    return pyproj.CRS.from_user_input(crs)
+
+
+@lru_cache
+def is_rotated(crs: str) -> bool:
+    """Whether the degrees of a CRS are not true latitudes and longitudes (a rotated pole)."""
+    return bool(parsed(crs).is_geographic and parsed(crs).is_derived)
+
+
+def spatial_ref_attrs(crs: str) -> dict[str, Any]:
+    """Attributes of a CF grid-mapping variable that GDAL, rioxarray and CF readers understand."""
+    return dict(_grid_mapping(crs))
+
+
+@lru_cache
+def _grid_mapping(crs: str) -> dict[str, Any]:
+    attrs = dict(parsed(crs).to_cf())
+    attrs["spatial_ref"] = attrs["crs_wkt"]
+    return attrs
+
+
+def crs_of(ds: xr.Dataset | xr.DataArray) -> str:
+    """The CRS of a Dataset: its grid mapping, else its `crs` attribute, else EPSG:4326.
+
+    `InputError` where neither is given and the coordinates cannot be degrees.
+    """
+    text = ds.attrs.get("crs")
+    crs = declared_crs(ds) or (parsed(text) if text else None)
+    if crs is not None:
+        authority = crs.to_authority(min_confidence=100)
+        return ":".join(authority) if authority else crs.to_wkt()
+    if "x" in ds.coords and "y" in ds.coords:
+        x, y = ds["x"].values, ds["y"].values
+        if np.abs(y).max() > 90.5 or np.abs(x).max() > 361:
+            raise bad_input(
+                "spatial_ref",
+                "no CRS and coordinates that are no degrees",
+                "a declared CRS",
+                "Name it in the catalog entry: `crs: EPSG:5070`",
+            )
+    return "EPSG:4326"
+
+
+def declared_crs(ds: xr.Dataset | xr.DataArray) -> pyproj.CRS | None:
+    """The CRS of the grid mapping that the variables name, else of `spatial_ref`, else None."""
+    arrays = ds.data_vars.values() if isinstance(ds, xr.Dataset) else [ds]
+    named = [{**da.encoding, **da.attrs}.get("grid_mapping", "") for da in arrays]
+    known = {**ds.coords, **(ds.data_vars if isinstance(ds, xr.Dataset) else {})}
+    for text in [*named, "spatial_ref"]:
+        # CF's extended form, "crs: lat lon", says for which coordinates.
+        name = str(text).split(":")[0]
+        found = _of_mapping(known[name].attrs) if name in known else None
+        if found is not None:
+            return found
+    return None
+
+
+def _of_mapping(attrs: Mapping[str, Any]) -> pyproj.CRS | None:
+    """The CRS of a grid mapping's attributes; None where they do not make one."""
+    text = attrs.get("crs_wkt") or attrs.get("spatial_ref")
+    try:
+        if text:
+            return parsed(str(text))
+        if attrs.get("grid_mapping_name") == "latitude_longitude":
+            return parsed("EPSG:4326")  # on whatever datum, which rarely has a name
+        return pyproj.CRS.from_cf(dict(attrs))
+    except (pyproj.exceptions.CRSError, KeyError, ValueError, TypeError):
+        return None
+
+
+def unit_factor(units: object, crs: str) -> float:
+    """What coordinates in `units` (kilometres) are times for the units of a projected CRS."""
+    if not units or is_geographic_crs(crs):
+        return 1.0
+    try:
+        metres, _ = linear_conversion(str(units), "m")
+    except ValueError:
+        return 1.0
+    factor = metres / parsed(crs).axis_info[0].unit_conversion_factor
+    # Metres and feet of survey and international standard go by one name.
+    return 1.0 if abs(factor - 1) < _SAME_UNIT else factor
+
+
+_SAME_UNIT = 1e-4
+
+
+@lru_cache(maxsize=256)
+def is_geographic_crs(crs: str) -> bool:
+    """Whether the coordinates of a CRS are degrees."""
+    return bool(pyproj.CRS.from_user_input(crs).is_geographic)

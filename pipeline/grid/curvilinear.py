@@ -1,0 +1,122 @@
+"""Where points lie on a curvilinear source: 2-D longitudes and latitudes to fractional indices.
+
+Used by `warp`, which then works on the source's indices as on any other axes. The index is the
+inverse of the bilinear patch between four cell centres, found in a plane tangent to the sphere, so
+poles and the antimeridian are no special places. Columns do not go round.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from pipeline.grid.crs import unit_vectors
+
+_MOVES, _NEWTON = 8, 4
+
+
+@dataclass(frozen=True, eq=False)
+class Locator:
+    """Finds (column, row) of points among cell centres `lon`, `lat`; dims (y, x), degrees."""
+
+    lon: np.ndarray
+    lat: np.ndarray
+
+    @cached_property
+    def centres(self) -> np.ndarray:
+        """Unit vectors of the centres; dims (y, x, 3)."""
+        return unit_vectors(self.lon, self.lat)
+
+    @cached_property
+    def _tree(self) -> tuple[cKDTree, np.ndarray]:
+        known = np.flatnonzero(np.isfinite(self.lon.ravel()) & np.isfinite(self.lat.ravel()))
+        return cKDTree(self.centres.reshape(-1, 3)[known]), known
+
+    def locate(self, lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Fractional (column, row) of each point, 0 at the first centre; linear beyond the rim.
+
+        NaN where a point is not finite, or next to centres that are missing.
+        """
+        finite = np.isfinite(lon) & np.isfinite(lat)
+        point = unit_vectors(np.where(finite, lon, 0.0), np.where(finite, lat, 0.0))
+        tree, known = self._tree
+        row, col = np.divmod(known[tree.query(point)[1]], self.lon.shape[1])
+        for _ in range(_MOVES):
+            down, right = self._step(point, row, col)
+            next_row = np.clip(np.rint(np.nan_to_num(row + down)), 0, self.lon.shape[0] - 1)
+            next_col = np.clip(np.rint(np.nan_to_num(col + right)), 0, self.lon.shape[1] - 1)
+            if (next_row == row).all() and (next_col == col).all():
+                break
+            row, col = next_row.astype(np.int64), next_col.astype(np.int64)
+        down, right = self._step(point, row, col)
+        x, y = self._refined(point, row + down, col + right)
+        return np.where(finite, x, np.nan), np.where(finite, y, np.nan)
+
+    def cell_area(self) -> np.ndarray:
+        """Areas of the cells relative to one another; dims (y, x)."""
+        along_y, along_x = (np.gradient(self.centres, axis=axis) for axis in (0, 1))
+        return np.linalg.norm(np.cross(along_y, along_x), axis=-1)
+
+    def _step(
+        self, point: np.ndarray, row: np.ndarray, col: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Offset in rows and columns from a centre to the point, by the local derivatives."""
+        last_row, last_col = self.lon.shape[0] - 1, self.lon.shape[1] - 1
+        plane = _Plane(self.centres[row, col])
+        above, below = np.maximum(row - 1, 0), np.minimum(row + 1, last_row)
+        before, after = np.maximum(col - 1, 0), np.minimum(col + 1, last_col)
+        per_row = (plane(self.centres[below, col]) - plane(self.centres[above, col])) / (
+            below - above
+        )[:, None]
+        per_col = (plane(self.centres[row, after]) - plane(self.centres[row, before])) / (
+            after - before
+        )[:, None]
+        return _solve(per_row, per_col, plane(point))
+
+    def _refined(
+        self, point: np.ndarray, row: np.ndarray, col: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """(column, row) by Newton's method in the patch that holds the first guess."""
+        top = np.clip(np.floor(np.nan_to_num(row)), 0, self.lon.shape[0] - 2).astype(np.int64)
+        left = np.clip(np.floor(np.nan_to_num(col)), 0, self.lon.shape[1] - 2).astype(np.int64)
+        plane = _Plane(self.centres[top, left])
+        aim = plane(point)
+        b, c, d = (plane(self.centres[top + i, left + j]) for i, j in ((0, 1), (1, 0), (1, 1)))
+        twist = d - b - c
+        v, u = row - top, col - left
+        for _ in range(_NEWTON):
+            u1, v1 = u[:, None], v[:, None]
+            rest = aim - (u1 * b + v1 * c + u1 * v1 * twist)
+            dv, du = _solve(c + u1 * twist, b + v1 * twist, rest)
+            v, u = v + dv, u + du
+        return left + u, top + v
+
+
+class _Plane:
+    """Gnomonic coordinates (east, north) about centres; dims (point, 2)."""
+
+    def __init__(self, centre: np.ndarray) -> None:
+        self.centre = centre
+        east = np.stack([-centre[:, 1], centre[:, 0], np.zeros(len(centre))], axis=-1)
+        at_pole = np.linalg.norm(east, axis=-1) < 1e-12
+        east[at_pole] = (1.0, 0.0, 0.0)
+        self.east = east / np.linalg.norm(east, axis=-1, keepdims=True)
+        self.north = np.cross(centre, self.east)
+
+    def __call__(self, vectors: np.ndarray) -> np.ndarray:
+        height = np.maximum((vectors * self.centre).sum(axis=-1), 1e-3)
+        east, north = (vectors * self.east).sum(axis=-1), (vectors * self.north).sum(axis=-1)
+        return np.stack([east, north], axis=-1) / height[:, None]
+
+
+def _solve(first: np.ndarray, second: np.ndarray, aim: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Factors of two plane vectors that sum to `aim`; NaN where they are parallel."""
+    determinant = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return (
+            (aim[:, 0] * second[:, 1] - aim[:, 1] * second[:, 0]) / determinant,
+            (first[:, 0] * aim[:, 1] - first[:, 1] * aim[:, 0]) / determinant,
+        )

@@ -1,0 +1,72 @@
+"""read_grids(): the named target grids of a YAML file.
+
+Upstream: `catalogs/grids.yml` or your own. Downstream: a run's cubes and products.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.settings import read_entries
+from pipeline.grid.target_grid import TargetGrid
+
+_KEYS = {
+    "crs", "bounds", "origin", "shape", "resolution", "window_of", "rows", "cols", "like", "comment"
+}  # fmt: skip
+
+
+def read_grids(path: str | Path) -> dict[str, TargetGrid]:
+    """All grids of a YAML catalog by name; every fault of the file is reported together."""
+    grids: dict[str, TargetGrid] = {}
+    faults = Faults()
+    for name, entry in read_entries(Path(path), "grids").items():
+        try:
+            grids[name] = _grid_of_entry(name, entry, grids, Path(path).name)
+        except InputError as error:
+            faults.faults.extend(error.faults)
+    faults.raise_if_any()
+    return grids
+
+
+def _number(value: Any) -> float:
+    """A YAML number, or a fraction such as `1/24`."""
+    numerator, _, denominator = str(value).partition("/")
+    return float(numerator) / float(denominator or 1)
+
+
+def _grid_of_entry(
+    name: str, entry: Mapping[str, Any], known: Mapping[str, TargetGrid], file: str
+) -> TargetGrid:
+    where = f'{file}: grid "{name}"'
+    for key in entry:
+        if key not in _KEYS:
+            raise bad_input(where, f'key "{key}"', "a known key", nearest_name(str(key), _KEYS))
+    try:
+        if "like" in entry:
+            return TargetGrid.like(Path(str(entry["like"])).expanduser(), name)
+        if "window_of" in entry:
+            parent = known[entry["window_of"]]
+            window = parent.window(slice(*entry["rows"]), slice(*entry["cols"]))
+            return replace(window, name=name)
+        given = entry["resolution"]
+        resolution = (
+            tuple(map(_number, given)) if isinstance(given, list) else (_number(given),) * 2
+        )
+        if "bounds" in entry:
+            bounds = tuple(map(_number, entry["bounds"]))
+            return TargetGrid.from_bounds(name, entry["crs"], bounds, resolution)  # type: ignore[arg-type]
+        west, north = map(_number, entry["origin"])
+        rows, cols = map(int, entry["shape"])
+        dx, dy = resolution
+        return TargetGrid(name, entry["crs"], west, north, dx, dy, (rows, cols))
+    except (KeyError, TypeError, ValueError, ZeroDivisionError, IndexError) as error:
+        raise bad_input(
+            where,
+            f"an incomplete or unreadable entry ({type(error).__name__}: {error})",
+            "crs, resolution and either bounds or origin + shape; or window_of, rows and cols;"
+            " or like, a file with the wanted grid",
+        ) from error

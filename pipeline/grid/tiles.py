@@ -1,0 +1,87 @@
+"""Tiles: the rectangles of a grid that are worked on, stored and resumed one at a time.
+
+Upstream: `grid`. Downstream: `run`, `cube` and `regrid` by way of `grid.window(tile.rows, ...)`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from pipeline.core.errors import bad_input
+from pipeline.grid.target_grid import TargetGrid
+
+
+@dataclass(frozen=True)
+class Tile:
+    """One rectangle of a grid; `row` and `col` count tiles, not cells."""
+
+    index: int
+    rows: slice
+    cols: slice
+    row: int
+    col: int
+
+    @property
+    def name(self) -> str:
+        """Short unique name such as `r000_c003`; sorts like the index."""
+        return f"r{self.row:03d}_c{self.col:03d}"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Cells, (y, x)."""
+        return self.rows.stop - self.rows.start, self.cols.stop - self.cols.start
+
+
+def padded_window(grid: TargetGrid, tile: Tile, halo: int) -> tuple[TargetGrid, Tile]:
+    """The grid of a tile and `halo` cells round it, and where the tile lies in that.
+
+    Rows end at the grid's edge; columns go on across the seam of a grid that goes round.
+    """
+    top = max(0, tile.rows.start - halo)
+    bottom = min(grid.shape[0], tile.rows.stop + halo)
+    left, right = tile.cols.start - halo, tile.cols.stop + halo
+    if grid.is_periodic:
+        spare = (grid.shape[1] - tile.shape[1]) // 2
+        left = max(left, tile.cols.start - spare)
+        right = min(right, tile.cols.stop + spare)
+    else:
+        left, right = max(0, left), min(grid.shape[1], right)
+    offset = grid.offset[0] + top, grid.offset[1] + left
+    window = replace(grid, shape=(bottom - top, right - left), offset=offset)
+    rows = slice(tile.rows.start - top, tile.rows.stop - top)
+    cols = slice(tile.cols.start - left, tile.cols.stop - left)
+    return window, replace(tile, rows=rows, cols=cols)
+
+
+def tile_grid(grid: TargetGrid, size: tuple[int, int] | int) -> list[Tile]:
+    """Tiles of `size` (rows, cols) that cover the grid once, row by row; the last may be less."""
+    height, width = (size, size) if isinstance(size, int) else size
+    if height < 1 or width < 1:
+        raise bad_input("tile", f"size {size}", "a positive size")
+    n_rows, n_cols = grid.shape
+    corners = [
+        (row, col, top, left)
+        for row, top in enumerate(range(0, n_rows, height))
+        for col, left in enumerate(range(0, n_cols, width))
+    ]
+    return [
+        Tile(
+            index,
+            slice(top, min(top + height, n_rows)),
+            slice(left, min(left + width, n_cols)),
+            row,
+            col,
+        )
+        for index, (row, col, top, left) in enumerate(corners)
+    ]
+
+
+def land_cells(mask: np.ndarray, tile: Tile) -> np.ndarray:
+    """Row-major flat indices into the grid of the tile's cells where `mask` (y, x) is True."""
+    own = mask[tile.rows, tile.cols]
+    if own.shape != tile.shape:
+        raise bad_input(f"land mask of tile {tile.name}", f"shape {mask.shape}", "the grid's shape")
+    rows, cols = np.nonzero(own)
+    return (rows + tile.rows.start) * mask.shape[1] + cols + tile.cols.start

@@ -1,0 +1,1 @@
+"""One file per data format or published data set."""

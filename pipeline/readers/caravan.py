@@ -1,0 +1,127 @@
+"""Caravan and its extensions: a folder of series by basin and tables of attributes.
+
+Upstream: catalog entries with the driver `caravan`, whose `uri` is the dataset's root. Downstream:
+canonical.py. Layout: Kratzert et al. 2023, doi 10.1038/s41597-023-01975-w.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+import pandas as pd
+import xarray as xr
+
+from pipeline.catalog.catalog import Source
+from pipeline.core.errors import Faults, bad_input, few
+from pipeline.core.settings import Frozen
+from pipeline.readers.site_table import (
+    by_time,
+    check_columns,
+    chosen_sites,
+    parsed_dates,
+    read_attributes,
+    read_options,
+    site_table,
+)
+
+TABLES = ("other", "caravan", "hydroatlas")
+"""Attribute files of a source dataset; `other` has the places of the gauges."""
+
+
+class CaravanOptions(Frozen):
+    """Which basins, and which of the two forms of the series."""
+
+    datasets: tuple[str, ...] = ()
+    """Source datasets (camels, camelsgb, hysets, …); by default every folder of attributes/."""
+    sites: tuple[str, ...] | str = ()
+    """Gauge ids such as camels_01022500, or a text file with one a line; by default all."""
+    form: Literal["netcdf", "csv"] = "netcdf"
+
+
+def open_caravan(source: Source) -> xr.Dataset:
+    """Basins as (time, cell) series and (cell,) attributes under Caravan's names, as stored.
+
+    A variable that is a column of an attribute table is static; the others are read from
+    `timeseries/<form>/<dataset>/<gauge_id>.<ending>`. Raises `InputError` with all of: missing
+    tables and series, unknown columns, gauges given twice.
+    """
+    options = read_options(source, CaravanOptions)
+    root, where = Path(source.uri), f'source "{source.name}", {source.uri}'
+    faults = Faults()
+    attributes = _attributes(root, options.datasets, where, faults)
+    faults.raise_if_any()
+    wanted = [variable.name for variable in source.variables.values()]
+    statics = [name for name in wanted if name in attributes]
+    dynamic = [name for name in wanted if name not in attributes]
+    sites = chosen_sites(attributes.index.tolist(), options.sites, where, faults)
+    faults.raise_if_any()
+    attributes = attributes.loc[sites]
+    ending = {"netcdf": "nc", "csv": "csv"}[options.form]
+    folder = root / "timeseries" / options.form
+    files = {
+        site: folder / str(attributes.at[site, "dataset"]) / f"{site}.{ending}" for site in sites
+    }
+    missing = [site for site, path in files.items() if dynamic and not path.is_file()]
+    if missing:
+        faults.add(f"{where}: timeseries/{options.form}", f"no file of basins, {few(missing)}",
+                   f"one of each basin, as {files[missing[0]].relative_to(root)}",
+                   "Fetch them, or name the basins to use under `options: {sites: [...]}`.",
+                   )  # fmt: skip
+    faults.raise_if_any()
+    places = attributes[["gauge_lat", "gauge_lon"]].set_axis(["lat", "lon"], axis=1)
+    if not dynamic:
+        return site_table(source, places, attributes[statics])
+    series, units = {}, dict[str, str]()
+    for site, path in files.items():
+        series[site], said = _read_series(path, dynamic, source)
+        units |= said
+    return site_table(source, places, attributes[statics], series, units)
+
+
+def _attributes(root: Path, datasets: tuple[str, ...], where: str, faults: Faults) -> pd.DataFrame:
+    """All attributes by gauge id, and `dataset`, the folder that each comes from."""
+    folder = root / "attributes"
+    there = (
+        sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
+    )
+    if not there:
+        faults.add(where, "no folder in attributes/", "the root of a Caravan dataset")
+    check_columns(datasets, there, f"{where}: datasets", faults)
+    frames = []
+    for name in [name for name in (datasets or there) if name in there]:
+        tables = {t: folder / name / f"attributes_{t}_{name}.csv" for t in TABLES}
+        if not tables["other"].is_file():
+            faults.add(f"{where}, {tables['other'].name}", "no such file", "the gauges' places")
+            continue
+        parts = [read_attributes(p, "gauge_id", faults) for p in tables.values() if p.is_file()]
+        frame = pd.concat(parts, axis=1).reindex(parts[0].index)
+        check_columns(("gauge_lat", "gauge_lon"), frame.columns, str(tables["other"]), faults)
+        frames.append(frame.loc[:, ~frame.columns.duplicated()].assign(dataset=name))
+    return pd.concat(frames) if frames else pd.DataFrame()
+
+
+def _read_series(
+    path: Path, names: list[str], source: Source
+) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The wanted columns by date, and the units that the file declares."""
+    where, faults = f'source "{source.name}", {path}', Faults()
+    try:
+        if path.suffix == ".csv":
+            table = pd.read_csv(path)
+            check_columns(["date", *names], table.columns, where, faults)
+            faults.raise_if_any()
+            return by_time(table[names], parsed_dates(table["date"], where), where), {}
+        with xr.open_dataset(path) as ds:
+            check_columns(["date", *names], ds.variables, where, faults)
+            faults.raise_if_any()
+            units = {name: str(ds[name].attrs.get("units", "")) for name in names}
+            table = ds[names].reset_coords(drop=True).to_dataframe().reset_index()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise bad_input(
+            where, f"a file that cannot be read ({error})", "a series of Caravan by `date`",
+            "Fetch it again: it may be truncated.",
+        ) from None  # fmt: skip
+    return by_time(table[names], parsed_dates(table["date"], where), where), {
+        name: text for name, text in units.items() if text
+    }

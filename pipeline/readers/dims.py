@@ -1,0 +1,144 @@
+"""Which dimensions of an opened source are y, x and time, and whether it is curvilinear.
+
+Upstream: openers.py. Downstream: sources.py crops along these axes, canonical.py renames them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import numpy as np
+import xarray as xr
+
+from pipeline.catalog.catalog import Source
+from pipeline.core.errors import bad_input
+from pipeline.grid.crs import declared_crs, is_geographic_crs, is_rotated
+
+USUAL = {
+    "y": ("y", "lat", "latitude", "rlat", "nav_lat", "south_north", "YDim", "j"),
+    "x": ("x", "lon", "longitude", "rlon", "nav_lon", "west_east", "XDim", "i"),
+    "time": ("time", "valid_time", "day", "date", "t", "Time"),
+}
+STANDARD = {
+    "y": ("latitude", "projection_y_coordinate", "grid_latitude"),
+    "x": ("longitude", "projection_x_coordinate", "grid_longitude"),
+    "time": ("time",),
+}
+ROTATED = ("rlat", "rlon")
+CURVILINEAR = {"lat": ("latitude", "degrees_north"), "lon": ("longitude", "degrees_east")}
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Names in the file; `lat` and `lon` are 2-D variables of a curvilinear grid, else None."""
+
+    y: str
+    x: str
+    time: str | None
+    lat: str | None = None
+    lon: str | None = None
+    crs: str = "EPSG:4326"
+    """Of the 1-D axes, or that of `lat` and `lon`."""
+
+    @property
+    def is_curvilinear(self) -> bool:
+        """Whether places come of 2-D latitudes and longitudes."""
+        return self.lat is not None
+
+
+def layout(ds: xr.Dataset, source: Source) -> Layout:
+    """The axes as the entry names them, else by CF attributes, else by usual names.
+
+    Degrees about a rotated pole are never true ones: 2-D latitudes and longitudes count where there
+    are any and the entry's `crs` is no rotated one, else the file's grid mapping.
+    `InputError` where an axis cannot be found or has no coordinates.
+    """
+    dims = list(dict.fromkeys(dim for da in ds.data_vars.values() for dim in map(str, da.dims)))
+    time = _axis(ds, source, "time", dims)
+    y, x = (_axis(ds, source, axis, dims) for axis in ("y", "x"))
+    where = f'source "{source.name}", {source.files[0]}'
+    if y is None or x is None:
+        absent = "y" if y is None else "x"
+        raise bad_input(
+            where, f"dimensions {', '.join(dims) or 'none'}", f"one for {absent}",
+            f"Name it in the entry: `dims: {{{absent}: …}}`.",
+        )  # fmt: skip
+    lat, lon = (_field(ds, getattr(source, name), name, {y, x}) for name in ("lat", "lon"))
+    one_dimensional = all(name in ds.coords and ds[name].ndim == 1 for name in (y, x))
+    rotated = _rotated(ds, source, y, x) and not is_rotated(source.crs)
+    if lat and lon and (source.lat or not one_dimensional or rotated):
+        return Layout(y, x, time, lat, lon)
+    if not one_dimensional:
+        absent = y if y not in ds.coords or ds[y].ndim != 1 else x
+        raise bad_input(
+            where, f'no coordinate "{absent}" and no 2-D latitudes and longitudes',
+            "the places of the cells", "Name them in the entry: `lat: …, lon: …`.",
+        )  # fmt: skip
+    crs = _rotated_crs(ds, where, y, x) if rotated else source.crs
+    return Layout(y, x, time, crs=crs)
+
+
+def _rotated(ds: xr.Dataset, source: Source, y: str, x: str) -> bool:
+    """Whether the file's axes are degrees about a rotated pole, by their names or the mapping."""
+    if source.mistrusts("crs") or not is_geographic_crs(source.crs):
+        return False
+    for name in (y, x):
+        attrs = ds[name].attrs if name in ds.coords else {}
+        standard = attrs.get("standard_name", "grid_latitude" if name in ROTATED else "")
+        if standard in ("grid_latitude", "grid_longitude"):
+            return True
+    declared = declared_crs(ds)
+    return declared is not None and is_rotated(declared.to_wkt())
+
+
+def _rotated_crs(ds: xr.Dataset, where: str, y: str, x: str) -> str:
+    """The CRS of the file's grid mapping; `InputError` where that has no rotated pole."""
+    declared = declared_crs(ds)
+    if declared is None or not is_rotated(declared.to_wkt()):
+        raise bad_input(
+            f"{where}: {y}, {x}", "degrees about a rotated pole, and no grid mapping that says it",
+            "2-D true latitudes and longitudes, or the CRS",
+            "Name the CRS in the entry (`crs:`, as WKT) or the fields (`lat: …, lon: …`); if these"
+            " are true degrees, say `wrong_in_file: [crs]`.",
+        )  # fmt: skip
+    return declared.to_wkt()
+
+
+def _axis(ds: xr.Dataset, source: Source, axis: str, dims: list[str]) -> str | None:
+    named = source.dims.get(axis)  # type: ignore[call-overload]
+    if named is not None:
+        if named not in dims and axis != "time":
+            raise bad_input(
+                f'source "{source.name}", {source.files[0]}', f"dimensions {', '.join(dims)}",
+                f'"{named}" as {axis}', "Correct `dims` of the entry.",
+            )  # fmt: skip
+        return named if named in dims else None
+    for dim in dims:
+        attrs = ds[dim].attrs if dim in ds.coords else {}
+        if attrs.get("standard_name") in STANDARD[axis] or attrs.get("axis") == _letter(axis):
+            return dim
+    return next((name for name in USUAL[axis] if name in dims), None)
+
+
+def _letter(axis: str) -> str:
+    return {"y": "Y", "x": "X", "time": "T"}[axis]
+
+
+def _field(ds: xr.Dataset, named: str | None, which: str, plane: set[str]) -> str | None:
+    """The 2-D latitudes or longitudes."""
+    if named is not None:
+        return named if named in ds.variables and set(ds[named].dims) == plane else None
+    names: Iterable[str] = map(str, ds.variables)
+    standard, units = CURVILINEAR[which]
+    for name in names:
+        da = ds[name]
+        known = da.attrs.get("standard_name") == standard or da.attrs.get("units") == units
+        if set(da.dims) == plane and (known or name.lower() in (which, standard, f"nav_{which}")):
+            return name
+    return None
+
+
+def cell_size(values: np.ndarray) -> float:
+    """What neighbouring centres are mostly apart."""
+    return float(np.median(np.abs(np.diff(values)))) if values.size > 1 else 0.0

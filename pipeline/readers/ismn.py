@@ -1,0 +1,204 @@
+"""International Soil Moisture Network: sensors at stations as daily means, dims (time, cell).
+
+Upstream: catalog entries with the driver `ismn`, whose `uri` is the extracted download (or its
+zip). Downstream: canonical.py. Read by the network's own package `ismn`, the extra `ismn`. ISMN:
+Dorigo et al. 2021, doi 10.5194/hess-25-5749-2021; flags: Dorigo et al. 2013, doi
+10.2136/vzj2012.0097.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.util
+import io
+import re
+import tempfile
+import zipfile
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+import pandas as pd
+import xarray as xr
+from pydantic import Field, model_validator
+
+from pipeline.catalog.catalog import Source
+from pipeline.core.errors import Faults, bad_input, few
+from pipeline.core.settings import Frozen
+from pipeline.readers.site_table import chosen_sites, read_options, site_table
+
+UNITS = {"soil_moisture": "m3 m-3", "soil_temperature": "degC"}
+"""Variables whose daily mean means something, and ISMN's units of them."""
+
+CODES = {"sm": "soil_moisture", "ts": "soil_temperature"}
+"""Variables as the names of the files spell them."""
+FILE_NAME = re.compile(r".+_([a-z]+)_(-?\d+\.\d+)_(-?\d+\.\d+)_.+\.stm")
+"""Variable and depths from a file's name: `<net>_<net>_<station>_sm_0.05_0.05_<sensor>_….stm`."""
+
+SKIPPED = "a file that is empty, cut off, no ISMN file, or of a sensor that another file has"
+ROWS = "a header and hourly values with two flags"
+CURE = "Fetch it again, or say `options: {unreadable: leave_out}`."
+
+GOOD = "G"
+"""The quality flag of values that count."""
+
+
+class IsmnOptions(Frozen):
+    """Which sensors count, and when a day has a mean."""
+
+    depth: tuple[float, float] = (0.0, 0.05)
+    """Metres; sensors that measure within it, ends included."""
+    networks: tuple[str, ...] = ()
+    sites: tuple[str, ...] | str = ()
+    """Such as COSMOS/ARM-1, or a text file with one a line; by default all."""
+    min_values: int = Field(1, ge=1, le=24)
+    """Least number of good values of a sensor that make a day; most sensors have 24."""
+    unreadable: Literal["refuse", "leave_out"] = "refuse"
+    """What becomes of files of wanted sensors that are empty, cut off or no ISMN files."""
+
+    def reach(self, start: float, end: float) -> bool:
+        """Whether a sensor from `start` to `end` metres lies within the depths."""
+        return start >= self.depth[0] - 1e-9 and end <= self.depth[1] + 1e-9
+
+    @model_validator(mode="after")
+    def _downwards(self) -> IsmnOptions:
+        if not 0 <= self.depth[0] <= self.depth[1]:
+            raise ValueError(f"depth from {self.depth[0]:g} to {self.depth[1]:g}: not downwards")
+        return self
+
+
+def open_ismn(source: Source) -> xr.Dataset:
+    """Daily means (UTC) of the good values, over the sensors of a station within the depths.
+
+    Stations are named network/station; those without a good value are left out and counted in the
+    attribute `left_out_stations`, as are unreadable files (`left_out_files`) where the entry leaves
+    them out. Raises `InputError` with all of: the package missing, unknown variables, networks and
+    stations, unreadable files, no sensor in the depths, times given twice.
+    """
+    options, where = read_options(source, IsmnOptions), f'source "{source.name}", {source.uri}'
+    wanted = [variable.name for variable in source.variables.values()]
+    faults = Faults()
+    for name in wanted:
+        if name not in UNITS:
+            faults.add(
+                f"{where}: {name}", "no variable of daily means", f"one of {', '.join(UNITS)}"
+            )
+    faults.raise_if_any()
+    collection = _collection(source, options, where)
+    unread = faults if options.unreadable == "refuse" else Faults()
+    for path in _skipped_files(source.uri, collection, options, wanted):
+        unread.add(f"{where}: {path}", SKIPPED, ROWS, CURE)
+    stations = {
+        f"{net.name}/{one.name}": one for net in collection for one in net.stations.values()
+    }
+    sites = chosen_sites(sorted(stations), options.sites, where, faults)
+    faults.raise_if_any()
+    series = {}
+    for site in sites:
+        columns = {
+            name: _daily(stations[site], name, options, where, faults, unread) for name in wanted
+        }
+        frame = pd.DataFrame({name: days for name, days in columns.items() if days is not None})
+        if frame.notna().to_numpy().any():
+            series[site] = frame.reindex(columns=wanted)
+    faults.raise_if_any()
+    if not series:
+        depths = sorted({str(s.depth) for one in stations.values() for s in one.sensors.values()})
+        raise bad_input(where, f"no good value from {options.depth[0]:g} to {options.depth[1]:g} m",
+                        f"a depth with sensors, as {few(depths)}",
+                        "Change `options: {depth: [...]}`.")  # fmt: skip
+    places = pd.DataFrame(
+        {"lat": [stations[site].lat for site in series],
+         "lon": [stations[site].lon for site in series]}, index=list(series),
+    )  # fmt: skip
+    ds = site_table(source, places, pd.DataFrame(index=places.index), series, UNITS)
+    return ds.assign_attrs(
+        left_out_stations=len(sites) - len(series), left_out_files=len(unread.faults)
+    )
+
+
+def _collection(source: Source, options: IsmnOptions, where: str) -> list[Any]:
+    """The networks that the package finds."""
+    if importlib.util.find_spec("ismn") is None:
+        raise bad_input(where, "no reader of ISMN", "the package ismn",
+                        "Run `pip install 'stefaland[ismn]'`.")  # fmt: skip
+    interface = importlib.import_module("ismn.interface")
+    # The package would write its index into the data, which may be read-only, and talks.
+    silent = io.StringIO()
+    with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(silent), \
+            contextlib.redirect_stderr(silent):  # fmt: skip
+        try:
+            data = interface.ISMN_Interface(source.uri, meta_path=folder, temp_root=folder)
+        except Exception as error:  # the package raises what its parts raise
+            raise bad_input(
+                where, f"a folder that cannot be read ({type(error).__name__}: {error})",
+                "a download of ISMN: network folders of station folders",
+            ) from None  # fmt: skip
+    networks = dict(data.networks)
+    unknown = sorted(set(options.networks) - set(networks))
+    if unknown:
+        raise bad_input(f"{where}: networks", f"unknown networks, {few(unknown)}",
+                        f"some of {', '.join(sorted(networks))}")  # fmt: skip
+    return [networks[name] for name in sorted(options.networks or networks)]
+
+
+def _skipped_files(
+    uri: str, networks: list[Any], options: IsmnOptions, wanted: list[str]
+) -> list[str]:
+    """Files of wanted sensors that no sensor stands for: the package skips what it cannot read."""
+    root = Path(uri)
+    if root.is_dir():
+        there = [path.relative_to(root).as_posix() for path in root.rglob("*.stm")]
+    else:
+        with zipfile.ZipFile(root) as archive:
+            there = [name for name in archive.namelist() if name.endswith(".stm")]
+    read = {
+        PurePosixPath(sensor.filehandler.file_path).as_posix()
+        for network in networks
+        for station in network.stations.values()
+        for sensor in station.sensors.values()
+    }
+    return [
+        path for path in sorted(there) if path not in read and _is_wanted(path, options, wanted)
+    ]
+
+
+def _is_wanted(path: str, options: IsmnOptions, wanted: list[str]) -> bool:
+    """Whether a file may be of a wanted sensor, as far as its folder and name tell."""
+    parts = PurePosixPath(path).parts
+    if options.networks and not set(options.networks) & set(parts[:-1]):
+        return False
+    told = FILE_NAME.fullmatch(parts[-1])
+    if told is None:
+        return True
+    name = CODES.get(told[1], told[1])
+    return name in wanted and options.reach(float(told[2]), float(told[3]))
+
+
+def _daily(
+    station: Any, name: str, options: IsmnOptions, where: str, faults: Faults, unread: Faults
+) -> pd.Series | None:
+    """Mean over the station's sensors of their daily means; None without such a sensor.
+
+    Adds a fault for times given twice, and to `unread` one for each file that cannot be read.
+    """
+    means = []
+    for key, sensor in station.sensors.items():
+        if sensor.variable != name or not options.reach(sensor.depth.start, sensor.depth.end):
+            continue
+        at = f"{where}: {station.name}, {key}"
+        try:
+            data = sensor.read_data()
+            values, flags = pd.to_numeric(data[name]), data[f"{name}_flag"]
+            if data.index.hasnans or pd.isna(flags.iloc[-1]):
+                raise ValueError("a row that is cut off")
+        except (OSError, LookupError, TypeError, ValueError) as error:
+            unread.add(at, f"a file that cannot be read ({error})", ROWS, CURE)
+            continue
+        if data.index.has_duplicates:
+            repeated = data.index[data.index.duplicated()]
+            faults.add(at, f"times given twice, {few(repeated)}", "one row for each time")
+            continue
+        days = values.where(flags == GOOD).resample("1D")
+        means.append(days.mean().where(days.count() >= options.min_values))
+    return pd.concat(means, axis=1).mean(axis=1) if means else None

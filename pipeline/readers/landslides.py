@@ -1,0 +1,138 @@
+"""Landslide inventories: events with a place known well enough, dims (cell,).
+
+Upstream: catalog entries with the driver `landslides`: a CSV or GeoPackage with a row for each
+event, as NASA's COOLR and its Global Landslide Catalog (Kirschbaum et al. 2015, doi
+10.1016/j.geomorph.2015.03.016). Downstream: canonical.py. An inventory has no places without
+landslides: those are for the task to draw.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from pydantic import Field
+
+from pipeline.catalog.catalog import Source
+from pipeline.core.errors import Faults, bad_input, few, nearest_name
+from pipeline.core.settings import Frozen
+from pipeline.readers.site_table import check_columns, numeric, read_options, site_table
+
+EVENT = "event"
+"""The variable that is 1 at every event; any other is a column of the inventory."""
+
+
+class LandslideOptions(Frozen):
+    """Which events count. Columns are those of COOLR's CSV by default."""
+
+    max_accuracy_km: float = Field(5.0, ge=0)
+    """Events whose place is known less well, or not how well, are left out."""
+    triggers: tuple[str, ...] = ()
+    """Such as downpour, rain and continuous_rain; by default all."""
+    undated: Literal["refuse", "leave_out"] = "refuse"
+    accuracy_column: str = "location_accuracy"
+    trigger_column: str = "landslide_trigger"
+
+
+def open_landslides(source: Source) -> xr.Dataset:
+    """Events as (cell,): `event` is 1, other variables are columns; coordinate `event_date`.
+
+    `cell` of the entry names the column of ids, `dims.time` that of dates; the
+    places of a GeoPackage are its points. What the options leave out is counted in the
+    attributes `left_out_*`. Raises `InputError` with all of: unknown columns, accuracies and
+    triggers, events given twice, no date, places that are no degrees.
+    """
+    options = read_options(source, LandslideOptions)
+    where = f'source "{source.name}", {source.uri}'
+    table, faults = _read(source, where), Faults()
+    date = source.dims.get("time", "event_date")
+    columns = [str(v.name) for v in source.variables.values() if v.name != EVENT]
+    needed = [str(source.cell), date, options.accuracy_column, options.trigger_column, *columns]
+    check_columns([*needed, str(source.lat), str(source.lon)], table.columns, where, faults)
+    faults.raise_if_any()
+    table = table.set_index(table[str(source.cell)].astype(str))
+    repeated = table.index[table.index.duplicated()].unique()
+    if len(repeated):
+        faults.add(where, f"events given twice, {few(repeated)}", "each event once")
+    dates = _dates(table[date], options, where, faults)
+    accuracy = _accuracy_km(table[options.accuracy_column], where, faults)
+    triggered = _triggered(table[options.trigger_column], options, where, faults)
+    faults.raise_if_any()
+    close = (accuracy <= options.max_accuracy_km).to_numpy()
+    dated = dates.notna().to_numpy()
+    kept = close & triggered & dated
+    places = numeric(table[[str(source.lat), str(source.lon)]], where)[kept]
+    values = numeric(table[columns], where)[kept].assign(**{EVENT: 1.0})
+    ds = site_table(source, places.set_axis(["lat", "lon"], axis=1), values, units={EVENT: "1"})
+    left_out = {"inaccurate": ~close, "other_trigger": ~triggered, "undated": ~dated}
+    return ds.assign_coords(
+        event_date=("cell", dates[kept].to_numpy("datetime64[ns]"))
+    ).assign_attrs({f"left_out_{why}": int(which.sum()) for why, which in left_out.items()})
+
+
+def _read(source: Source, where: str) -> pd.DataFrame:
+    """The rows; of a GeoPackage with its points as the entry's columns of lat and lon."""
+    path = Path(source.uri)
+    try:
+        if path.suffix == ".csv":
+            return pd.read_csv(path, dtype={str(source.cell): str}, low_memory=False)
+        import geopandas
+
+        frame = geopandas.read_file(path)
+    except (OSError, ValueError, RuntimeError) as error:
+        raise bad_input(where, f"a file that cannot be read ({error})",
+                        "a CSV or GeoPackage of events") from None  # fmt: skip
+    if frame.crs is None or not (frame.geom_type == "Point").all():
+        found = "no CRS" if frame.crs is None else "geometries that are no points"
+        raise bad_input(where, found, "points with a CRS, one for each event")
+    points = frame.geometry.to_crs("EPSG:4326")
+    given = pd.DataFrame(frame.drop(columns=frame.geometry.name))
+    return given.assign(**{str(source.lat): points.y, str(source.lon): points.x})
+
+
+def _dates(
+    column: pd.Series, options: LandslideOptions, where: str, faults: Faults
+) -> pd.Series:  # fmt: skip
+    # Zones may differ from event to event, and be told of some alone; without one it is UTC.
+    dates = pd.to_datetime(column, format="mixed", errors="coerce", utc=True).dt.tz_localize(None)
+    unread = dates.isna() & column.notna()
+    if unread.any():
+        faults.add(f"{where}: {column.name}", f'"{column[unread].iloc[0]}" at events, '
+                   f"{few(column.index[unread])}", "dates")  # fmt: skip
+    if options.undated == "refuse" and column.isna().any():
+        faults.add(
+            f"{where}: {column.name}", f"no date of events, {few(column.index[column.isna()])}",
+            "dates", "Say `options: {undated: leave_out}`.",
+        )  # fmt: skip
+    return dates
+
+
+def _accuracy_km(column: pd.Series, where: str, faults: Faults) -> pd.Series:
+    """Kilometres of "exact", "5km" and the like; NaN where unknown or empty."""
+    text = column.astype("string").str.strip().str.lower().fillna("unknown")
+    spelt = text.unique().tolist()
+    known = {"exact": 0.0, "unknown": np.nan}
+    known |= {s: float(m[1]) for s in spelt if (m := re.fullmatch(r"(\d+(?:\.\d+)?) ?km", s))}
+    strange = [s for s in spelt if s not in known]
+    if strange:
+        faults.add(f"{where}: {column.name}", f"accuracies {few(strange)}",
+                   'exact, unknown, or kilometres such as "5km"')  # fmt: skip
+    return text.map(known).astype(float)
+
+
+def _triggered(
+    column: pd.Series, options: LandslideOptions, where: str, faults: Faults
+) -> np.ndarray:
+    there = column.astype("string").fillna("unknown")
+    known = sorted(there.unique())
+    for name in options.triggers:
+        if name not in known:
+            faults.add(f"{where}: {column.name}", f"triggers {', '.join(known)}", f'"{name}"',
+                       nearest_name(name, known))  # fmt: skip
+    if not options.triggers:
+        return np.ones(len(there), bool)
+    return np.asarray(there.isin(options.triggers).to_numpy(bool))

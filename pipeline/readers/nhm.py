@@ -1,0 +1,372 @@
+"""Hydrologic units and gauged basins as tables of locations: dims (time, cell) and (cell,).
+
+Upstream: catalog entries with the drivers `units` and `basins`, whose options name the files.
+Downstream: `locations`. A basin is every unit that drains to its gauge; gauges whose basins share
+a unit share a `group`, which no fold may cut.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from pydantic import Field, model_validator
+
+from pipeline.catalog.catalog import Source, Variable
+from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.settings import Frozen
+from pipeline.core.units import CUBIC_FOOT_M3, SECONDS_A_DAY, convert
+from pipeline.readers.site_table import read_options
+
+ACRE_KM2 = 0.0040468564224
+SQUARE_MILE_KM2 = 2.589988110336
+
+
+class UnitsOptions(Frozen):
+    """Files of a network of units and gauges (names below the source's `uri`), and thresholds."""
+
+    forcings: dict[str, str]
+    """Canonical forcing → file whose only variable has dims (time, unit)."""
+    units: dict[str, str]
+    """Canonical forcing → its units, where the file's spelling is its own."""
+    attributes: tuple[str, ...]
+    """Files with the units' parameters."""
+    channel: str
+    """File with `hru_segment`, the segment (from 1) that each unit drains to; 0 is none."""
+    segments: str
+    """File with `tosegment` (from 1; 0 leaves the network) and the gauges' segments."""
+    observations: str
+    min_acres: float = Field(500.0, ge=0)
+    """Smaller units are slivers: they count in basin means but are no locations."""
+    area_tolerance: float = Field(0.1, gt=0)
+    """Largest relative difference between a gauge's drainage area and that of its units."""
+    max_units: int = Field(150, gt=0)
+    """Basins of more units span several sub-basins and would tie all folds together."""
+
+    @model_validator(mode="after")
+    def _every_forcing_has_units(self) -> UnitsOptions:
+        missing = sorted(set(self.forcings) - set(self.units))
+        if missing:
+            raise ValueError(f"no units for {', '.join(missing)}: every forcing needs its own")
+        return self
+
+
+@dataclass(frozen=True)
+class Network:
+    """Units with forcings and attributes, and which units drain to each gauge."""
+
+    units: xr.Dataset
+    """dims (time, cell) and (cell,), every unit."""
+    upstream: Mapping[str, np.ndarray]
+    """Gauge id → positions of the units above it."""
+    observations: xr.Dataset
+    """`discharge` (gauge, time) in ft3 s-1 and `drainage_area` in square miles."""
+
+
+def read_units_source(source: Source, variables: Mapping[str, Variable]) -> xr.Dataset:
+    """The units or basins of a `units` or `basins` entry, in canonical units, float32.
+
+    Coordinates: `cell` (int64), `lat`, `lon` and `group`. Attributes say what was left out and why.
+    Raises `InputError` with all faults of the files and values.
+    """
+    options = read_options(source, UnitsOptions)
+    network = read_network(source, options, variables)
+    groups = basin_groups(_kept(network, options)[0])
+    if source.driver == "units":
+        return _unit_table(network, options, groups)
+    return _basin_table(network, options, groups, source, variables)
+
+
+def check_files(source: Source) -> None:
+    """`InputError` with every file that the entry's options name and that is not there."""
+    options = read_options(source, UnitsOptions)
+    files = [*options.forcings.values(), *options.attributes]
+    files += [options.channel, options.segments, options.observations]
+    missing = Faults()
+    for name in dict.fromkeys(files):
+        try:
+            _path(source, name)
+        except InputError as error:
+            missing.faults += error.faults
+    missing.raise_if_any()
+
+
+def _path(source: Source, name: str) -> Path:
+    path = Path(source.uri) / name
+    if not path.is_file():
+        raise bad_input(
+            f'source "{source.name}", {path}', "no such file", "the data of the catalog entry",
+            "Run `make data`, or set STEFALAND_DATA to the folder that holds it.",
+        )  # fmt: skip
+    return path
+
+
+def _open(source: Source, name: str, *wanted: str) -> xr.Dataset:
+    path = _path(source, name)
+    try:
+        with xr.open_dataset(path) as file:
+            ds = file.load()
+    except (OSError, ValueError) as error:
+        raise bad_input(
+            f'source "{source.name}", {path}', f"a file that cannot be read ({error})",
+            "a whole NetCDF file", "Fetch it again: it may be truncated.",
+        ) from None  # fmt: skip
+    missing = [variable for variable in wanted if variable not in ds.variables]
+    if missing:
+        raise bad_input(
+            f'source "{source.name}", {path}', f"no {', '.join(missing)}", "a file with it",
+            nearest_name(missing[0], map(str, ds.variables)),
+        )  # fmt: skip
+    return ds
+
+
+def _field(source: Source, files: Mapping[str, xr.Dataset], name: str) -> np.ndarray:
+    """A parameter from whichever attribute file has it."""
+    for ds in files.values():
+        if name in ds:
+            return np.asarray(ds[name].values)
+    known = sorted({str(key) for ds in files.values() for key in ds.variables})
+    raise bad_input(
+        f'source "{source.name}"', f'no parameter "{name}" in {", ".join(files)}',
+        "one of the files with it", nearest_name(name, known),
+    )  # fmt: skip
+
+
+def read_network(
+    source: Source, options: UnitsOptions, variables: Mapping[str, Variable]
+) -> Network:
+    """Read all files of a network; forcings and attributes in canonical units."""
+    files = {name: _open(source, name) for name in options.attributes}
+    faults = Faults()
+    arrays: dict[str, Any] = {}
+    time = None
+    for name, file in options.forcings.items():
+        ds = _open(source, file)
+        tables = [str(v) for v in ds.data_vars if ds[v].ndim == 2 and "time" in ds[v].dims]
+        if not tables:
+            found = ", ".join(map(str, ds.data_vars)) or "nothing"
+            faults.add(f'source "{source.name}", {file}', found, "a variable of (time, unit)")
+            continue
+        da = ds[tables[0]].transpose("time", ...)
+        time = da["time"].values if time is None else time
+        if not np.array_equal(time, da["time"].values):
+            faults.add(f'source "{source.name}", {file}', "another time axis", "one for all files")
+            continue
+        where = f'source "{source.name}", {file}: {name}'
+        values = da.values.astype(np.float32)
+        arrays[name] = (
+            ("time", "cell"), convert(values, options.units[name], variables[name].units, where)
+        )  # fmt: skip
+    faults.raise_if_any()
+    attributes = _attributes(lambda name: _field(source, files, name))
+    arrays |= {name: ("cell", values.astype(np.float32)) for name, values in attributes.items()}
+    units = xr.Dataset(
+        arrays,
+        coords={
+            "time": np.asarray(time).astype("datetime64[ns]"),
+            "cell": _field(source, files, "nhm_id").astype(np.int64),
+            "lat": ("cell", _field(source, files, "hru_lat").astype(np.float64)),
+            "lon": ("cell", _field(source, files, "hru_lon").astype(np.float64)),
+        },
+    )
+    _checked(units, source, variables)
+    channel = _open(source, options.channel, "hru_segment")
+    segments = _open(source, options.segments, "tosegment", "poi_gage_id", "poi_gage_segment")
+    gauges = [str(name).strip() for name in segments["poi_gage_id"].values]
+    upstream = upstream_units(
+        segments["tosegment"].values,
+        channel["hru_segment"].values,
+        dict(zip(gauges, segments["poi_gage_segment"].values.tolist(), strict=True)),
+    )
+    wanted = ("discharge", "drainage_area", "poi_id", "time", "latitude", "longitude")
+    observations = _open(source, options.observations, *wanted)
+    observations["discharge"] = observations["discharge"].transpose("poi_id", "time")
+    return Network(units, upstream, observations)
+
+
+def _attributes(field: Any) -> dict[str, np.ndarray]:
+    """Static attributes of every unit by canonical name, in canonical units.
+
+    PRMS: soil_type 1 sand, 2 loam, 3 clay; cov_type 0 bare, 1 grass, 2 shrub, 3 and 4 trees
+    (Markstrom et al. 2015, doi 10.3133/tm6B7).
+    """
+    aspect = np.deg2rad(field("hru_aspect").astype(float))
+    soil, cover = field("soil_type"), field("cov_type")
+    return {
+        "elevation": field("hru_elev"),
+        "slope": np.rad2deg(np.arctan(field("hru_slope"))),
+        "aspect_sine": np.sin(aspect),
+        "aspect_cosine": np.cos(aspect),
+        "area": field("hru_area") * ACRE_KM2,
+        "soil_water_capacity": field("soil_moist_max") * 25.4,
+        "sandy_soil": soil == 1,
+        "loamy_soil": soil == 2,
+        "impervious_fraction": field("hru_percent_imperv"),
+        "depression_fraction": field("dprst_frac"),
+        "cover_density_summer": field("covden_sum"),
+        "cover_density_winter": field("covden_win"),
+        "cover_bare": cover == 0,
+        "cover_grass": cover == 1,
+        "cover_shrub": cover == 2,
+        "cover_trees": cover >= 3,
+    }
+
+
+def _checked(ds: xr.Dataset, source: Source, variables: Mapping[str, Variable]) -> None:
+    faults = Faults()
+    for name in map(str, ds.data_vars):
+        if name not in variables:
+            hint = nearest_name(name, variables)
+            faults.add(f'source "{source.name}": {name}', "no canonical variable", "one", hint)
+            continue
+        variable, values = variables[name], ds[name].values
+        ds[name].attrs = {"units": variable.units, "long_name": variable.long_name}
+        if not np.isfinite(values).any():
+            faults.add(f'source "{source.name}": {name}', "no value at all", "values")
+        elif variable.valid_range is not None:
+            low, high = variable.valid_range
+            least, most = float(np.nanmin(values)), float(np.nanmax(values))
+            if least < low or most > high:
+                faults.add(
+                    f'source "{source.name}": {name}',
+                    f"values from {least:g} to {most:g} {variable.units}", f"{low:g} to {high:g}",
+                    "Check the units of the entry.",
+                )  # fmt: skip
+    faults.raise_if_any()
+
+
+def upstream_units(
+    to_segment: np.ndarray, unit_segment: np.ndarray, gauges: Mapping[str, int]
+) -> dict[str, np.ndarray]:
+    """Gauge → positions of the units that drain to its segment; they count from 1, 0 is none."""
+    above: dict[int, list[int]] = {}
+    for segment, downstream in enumerate(np.asarray(to_segment).tolist(), start=1):
+        above.setdefault(int(downstream), []).append(segment)
+    result = {}
+    for gauge, outlet in gauges.items():
+        reached: set[int] = set()
+        waiting = [int(outlet)]
+        while waiting:
+            segment = waiting.pop()
+            if segment not in reached:
+                reached.add(segment)
+                waiting += above.get(segment, [])
+        result[gauge] = np.flatnonzero(np.isin(unit_segment, sorted(reached)))
+    return result
+
+
+def basin_groups(upstream: Mapping[str, np.ndarray]) -> dict[str, str]:
+    """Gauge → the gauge of the largest basin among those it shares units with, directly or not."""
+    by_size = sorted(upstream, key=lambda gauge: (-len(upstream[gauge]), gauge))
+    owner: dict[int, str] = {}
+    group: dict[str, str] = {}
+    for gauge in by_size:
+        found = {group[owner[unit]] for unit in upstream[gauge].tolist() if unit in owner}
+        name = min(found, key=by_size.index) if found else gauge
+        for other, label in group.items():
+            if label in found:
+                group[other] = name
+        group[gauge] = name
+        owner |= dict.fromkeys(upstream[gauge].tolist(), gauge)
+    return group
+
+
+def _kept(network: Network, options: UnitsOptions) -> tuple[dict[str, np.ndarray], dict[str, str]]:
+    """Gauges that become basins with their units, and the reason each other was left out."""
+    area = network.units["area"].values.astype(float)
+    kept, left_out = {}, {}
+    ids = [str(name).strip() for name in network.observations["poi_id"].values]
+    for place, gauge in enumerate(ids):
+        discharge = network.observations["discharge"].values[place]
+        units = network.upstream.get(gauge, np.zeros(0, int))
+        stated = float(network.observations["drainage_area"].values[place]) * SQUARE_MILE_KM2
+        ratio = area[units].sum() / stated if stated > 0 else np.nan
+        if not np.isfinite(discharge).all():
+            left_out[gauge] = "discharge has gaps"
+        elif not units.size:
+            left_out[gauge] = "no unit drains to it"
+        elif not abs(ratio - 1) <= options.area_tolerance:
+            left_out[gauge] = f"its units have {ratio:.2f} times its drainage area"
+        elif units.size > options.max_units:
+            left_out[gauge] = f"it spans {units.size} units of several sub-basins"
+        else:
+            kept[gauge] = units
+    return kept, left_out
+
+
+def _unit_table(network: Network, options: UnitsOptions, groups: Mapping[str, str]) -> xr.Dataset:
+    kept, _ = _kept(network, options)
+    cells = network.units["cell"].values
+    group = np.array([f"unit {cell}" for cell in cells], dtype=object)
+    for gauge, units in kept.items():
+        group[units] = groups[gauge]
+    large = network.units["area"].values >= options.min_acres * ACRE_KM2
+    table = network.units.assign_coords(group=("cell", group.astype(str))).isel(cell=large)
+    return table.assign_attrs(left_out_slivers=int((~large).sum()))
+
+
+def area_means(units: xr.Dataset, upstream: Sequence[np.ndarray]) -> dict[str, Any]:
+    """Area-weighted means over the units of each basin, dims (time, cell) and (cell,); float32.
+
+    NaN where no unit has a value; `area` is the sum.
+    """
+    weight = np.zeros((units.sizes["cell"], len(upstream)))
+    area = units["area"].values.astype(float)
+    for basin, members in enumerate(upstream):
+        weight[members, basin] = area[members]
+    means: dict[str, Any] = {"area": ("cell", weight.sum(0).astype(np.float32))}
+    for name, da in units.data_vars.items():
+        if name == "area":
+            continue
+        values = da.transpose(..., "cell").values.astype(float)
+        valid = np.isfinite(values)
+        total = valid.astype(float) @ weight
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.where(total > 0, (np.where(valid, values, 0.0) @ weight) / total, np.nan)
+        means[str(name)] = (da.transpose(..., "cell").dims, mean.astype(np.float32))
+    return means
+
+
+def _basin_table(
+    network: Network,
+    options: UnitsOptions,
+    groups: Mapping[str, str],
+    source: Source,
+    variables: Mapping[str, Variable],
+) -> xr.Dataset:
+    kept, left_out = _kept(network, options)
+    if not kept:
+        raise bad_input(f'source "{source.name}"', "no usable gauge", "at least one", str(left_out))
+    ids = [str(name).strip() for name in network.observations["poi_id"].values]
+    places = [ids.index(gauge) for gauge in kept]
+    gauges = network.observations.isel(poi_id=places)
+    area_m2 = gauges["drainage_area"].values.astype(float) * SQUARE_MILE_KM2 * 1e6
+    flow = gauges["discharge"].transpose("time", "poi_id").values.astype(float)
+    # Depth over the basin: ft3 s-1 → m3/day, over m2, in mm.
+    depth = flow * CUBIC_FOOT_M3 * SECONDS_A_DAY / area_m2 * 1000.0
+    times = gauges["time"].values.astype("datetime64[ns]")
+    if not np.array_equal(times, network.units["time"].values):
+        raise bad_input(
+            f'source "{source.name}", {options.observations}', f"times from {times[0]}",
+            f"those of the forcings, from {network.units['time'].values[0]}",
+        )  # fmt: skip
+    table = xr.Dataset(
+        {
+            **area_means(network.units, list(kept.values())),
+            "streamflow": (("time", "cell"), depth.astype(np.float32)),
+        },
+        coords={
+            "time": times,
+            "cell": np.array([int(gauge) for gauge in kept], dtype=np.int64),
+            "lat": ("cell", gauges["latitude"].values.astype(np.float64)),
+            "lon": ("cell", gauges["longitude"].values.astype(np.float64)),
+            "group": ("cell", np.array([groups[gauge] for gauge in kept], dtype=str)),
+        },
+        attrs={"left_out_gauges": dict(sorted(left_out.items()))},
+    )
+    _checked(table, source, variables)
+    return table

@@ -1,0 +1,228 @@
+"""Many files as one lazy series in time; each is opened when its steps are read.
+
+Upstream: openers.py, which opens the files. Downstream: canonical.py reads what a tile needs.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyproj
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from pipeline.catalog.catalog import Source
+from pipeline.core.errors import Faults
+from pipeline.core.units import linear_conversion
+from pipeline.readers.packing import UNPACKED
+from pipeline.times.cell_methods import method_of_time
+
+OWN_ENTRY = "Give the files that differ an entry of their own"
+
+
+def check_alike(datasets: Sequence[xr.Dataset], time: str, source: Source) -> None:
+    """Raises `InputError` with all that differs: grids, CRS, dimensions, units, cell methods."""
+    faults = Faults()
+    _check_grids(datasets, time, source, faults)
+    if not source.mistrusts("crs"):
+        texts = [_crs_text(ds) for ds in datasets]
+        _check(texts, _same_crs(source.driver), source, "crs", f"{OWN_ENTRY}.", faults)
+    for name, entry in source.variables.items():
+        own = [ds.variables[entry.name] for ds in datasets]
+        dims = [", ".join(map(str, da.dims)) for da in own]
+        _check(dims, _same_dims, source, f"{name}: dimensions", f"{OWN_ENTRY}.", faults)
+        if not source.classes and not source.mistrusts("units"):
+            texts = [str(da.attrs.get("units", "")) for da in own]
+            if entry.units:
+                # What says nothing is as the entry says.
+                texts = [text or next(filter(None, texts), "") for text in texts]
+            cure = f"{OWN_ENTRY}, or say `wrong_in_file: [units]` where only the text is wrong."
+            _check(texts, _same_units, source, f"{name}: units", cure, faults)
+        if source.time.daily and not entry.cell_method:
+            methods = [str(da.attrs.get("cell_methods", "")) for da in own]
+            cure = "Give the variable a `cell_method` in the catalog."
+            _check(methods, _same_method(time), source, f"{name}: cell_methods", cure, faults)
+    faults.raise_if_any()
+
+
+def _check_grids(
+    datasets: Sequence[xr.Dataset], time: str, source: Source, faults: Faults
+) -> None:  # fmt: skip
+    first, paths = datasets[0], _paths(source)
+    for ds, path in zip(datasets[1:], paths[1:], strict=True):
+        for name in map(str, first.dims):
+            if name != time and not _same_axis(first, ds, name):
+                faults.add(
+                    f'source "{source.name}", {path}',
+                    f'another "{name}" than in {paths[0]}', "files on one grid",
+                    "Give what is on another grid an entry of its own.",
+                )  # fmt: skip
+        if faults.faults:
+            return
+
+
+def _same_axis(first: xr.Dataset, other: xr.Dataset, dim: str) -> bool:
+    if first.sizes[dim] != other.sizes.get(dim):
+        return False
+    if dim not in first.coords or dim not in other.coords:
+        return True
+    return bool(np.array_equal(first[dim].values, other[dim].values))
+
+
+def _check(
+    texts: Sequence[str], same: Callable[[str, str], bool], source: Source, what: str, cure: str,
+    faults: Faults,
+) -> None:  # fmt: skip
+    """Add one fault with the first file whose text means something else than the first's."""
+    alike = {text: same(texts[0], text) for text in set(texts) - {texts[0]}}
+    paths = _paths(source)
+    differ = [path for path, text in zip(paths, texts, strict=True)
+              if not alike.get(text, True)]  # fmt: skip
+    if not differ:
+        return
+    found = texts[paths.index(differ[0])]
+    more = f" and in {len(differ) - 1} more files" if len(differ) > 1 else ""
+    faults.add(
+        f'source "{source.name}", {differ[0]}: {what}', f'"{_short(found)}"{more}',
+        f'"{_short(texts[0])}" as in {paths[0]}', cure,
+    )  # fmt: skip
+
+
+def _paths(source: Source) -> list[Path]:
+    return list(source.opened.values())
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+def _same_dims(first: str, other: str) -> bool:
+    return set(first.split(", ")) == set(other.split(", "))
+
+
+def _same_units(first: str, other: str) -> bool:
+    try:
+        factor, offset = linear_conversion(first, other)
+    except ValueError:
+        return False
+    return bool(np.isclose(factor, 1.0, rtol=1e-6)) and abs(offset) <= 1e-9
+
+
+def _same_method(time: str) -> Callable[[str, str], bool]:
+    axes = ("time", time)
+    return lambda first, other: method_of_time(first, axes) == method_of_time(other, axes)
+
+
+def _crs_text(ds: xr.Dataset) -> str:
+    """The CRS of a file as WKT; empty where it names none that pyproj understands."""
+    for name in ds.coords:
+        attrs = ds.variables[name].attrs
+        if wkt := attrs.get("crs_wkt") or attrs.get("spatial_ref"):
+            return str(wkt)
+        if "grid_mapping_name" in attrs:
+            plain = {key: np.asarray(value).tolist() for key, value in attrs.items()}
+            return _wkt(json.dumps(plain, sort_keys=True, default=str))
+    return ""
+
+
+@lru_cache(maxsize=64)
+def _wkt(grid_mapping: str) -> str:
+    """Of the attributes as JSON; remembered, as the files of a series mostly share them."""
+    try:
+        return str(pyproj.CRS.from_cf(json.loads(grid_mapping)).to_wkt())
+    except (pyproj.exceptions.CRSError, KeyError):
+        return ""
+
+
+def _same_crs(driver: str) -> Callable[[str, str], bool]:
+    def same(first: str, other: str) -> bool:
+        if not (first and other):
+            return driver != "raster"
+        try:
+            one, two = pyproj.CRS.from_user_input(first), pyproj.CRS.from_user_input(other)
+        except pyproj.exceptions.CRSError:
+            return False
+        # Grid mappings of plain latitudes and longitudes rarely name a datum.
+        plain = driver != "raster" and one.is_geographic and two.is_geographic
+        return plain or one.equals(two, ignore_axis_order=True)
+
+    return same
+
+
+class Joined(BackendArray):
+    """Variables one after another along the first axis; those without it are one step each."""
+
+    def __init__(self, pieces: Sequence[xr.Variable], steps: Sequence[int], dtype: Any) -> None:
+        self.pieces = list(pieces)
+        self.begin = np.concatenate([[0], np.cumsum(steps)]).astype(int)
+        ndim = max(piece.ndim for piece in pieces)
+        has_time = pieces[0].dims[0] == "time"
+        self.shape = (int(self.begin[-1]), *pieces[0].shape[int(has_time) :])
+        self.stacked = not has_time
+        assert len(self.shape) == ndim + int(self.stacked)
+        self.dtype = np.dtype(dtype)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self._read
+        )
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        time, rest = key[0], key[1:]
+        wanted = range(self.shape[0])[time] if isinstance(time, slice) else range(time, time + 1)
+        if not len(wanted):
+            return np.empty((0, *self.pieces[0].shape[1:]), self.dtype)[(slice(None), *rest)]
+        low, high = min(wanted), max(wanted) + 1
+        parts = []
+        for place in range(
+            int(np.searchsorted(self.begin, low, "right")) - 1,
+            int(np.searchsorted(self.begin, high, "left")),
+        ):
+            begin, end = self.begin[place], self.begin[place + 1]
+            own = slice(int(max(low, begin) - begin), int(min(high, end) - begin))
+            piece = self.pieces[place]
+            values = piece[rest].values[None] if self.stacked else piece[(own, *rest)].values
+            parts.append(np.asarray(values, self.dtype))
+        box = np.concatenate(parts)
+        if not isinstance(time, slice):
+            return box[0]
+        return box[:: time.step] if (time.step or 1) > 0 else box[::-1][:: -time.step]
+
+
+def joined(datasets: Sequence[xr.Dataset], time: str, source: Source) -> xr.Dataset:
+    """The datasets of a source's files as one along `time`, in the order given; lazy.
+
+    Datasets without that dimension are one step each, and the result has no coordinate of times.
+    `InputError` for files whose grid, CRS, dimensions, units or cell methods differ.
+    """
+    check_alike(datasets, time, source)
+    first = datasets[0]
+    arrays = {}
+    for name, da in first.data_vars.items():
+        dims = (time, *(dim for dim in da.dims if dim != time))
+        own = [ds[name].variable for ds in datasets]
+        pieces = [v.transpose(*[d for d in dims if d in v.dims]) for v in own]
+        if time != "time":
+            pieces = [_renamed(piece, time) for piece in pieces]
+        steps = [ds.sizes.get(time, 1) for ds in datasets]
+        dtype = np.result_type(*(piece.dtype for piece in pieces))
+        data = indexing.LazilyIndexedArray(Joined(pieces, steps, dtype))
+        encoding = {UNPACKED: True} if UNPACKED in da.encoding else {}
+        arrays[name] = xr.Variable(dims, data, da.attrs, encoding)
+    coords = {name: c for name, c in first.coords.items() if time not in c.dims}
+    if time in first.coords:
+        values = np.concatenate([np.atleast_1d(ds[time].values) for ds in datasets])
+        coords[time] = xr.Variable(time, values, first[time].attrs)
+    return xr.Dataset(arrays, coords=coords, attrs=first.attrs)
+
+
+def _renamed(piece: xr.Variable, time: str) -> xr.Variable:
+    """The variable with its time axis called `time`; lazy."""
+    dims = ["time" if dim == time else dim for dim in piece.dims]
+    return xr.Variable(dims, piece._data, piece.attrs, piece.encoding, fastpath=True)

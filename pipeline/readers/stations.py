@@ -1,0 +1,104 @@
+"""NetCDF files of series at stations (CF discrete sampling geometries) as Datasets of locations.
+
+Upstream: catalog entries with the driver `stations`. Downstream: canonical.py, as for `table`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import xarray as xr
+
+from pipeline.catalog.catalog import Source
+from pipeline.core.errors import Faults, bad_input, nearest_name
+from pipeline.readers.packing import nodata_of, unpacked
+
+
+def open_stations(source: Source) -> xr.Dataset:
+    """Variables with dims (time, cell) or (cell,), as stored; CF section 9, the orthogonal form.
+
+    The station dim is that of `lat` and `lon`. Coordinates: `cell` (int64, the file's own numbers
+    under the entry's `cell`, else 0, 1, …), `site` (names), `lat`, `lon`, and `time`. Raises
+    `InputError` with all of: missing variables, other dims, places that are no degrees, stations
+    given twice.
+    """
+    path = source.files[0]
+    where, nodata = f'source "{source.name}", {path}', nodata_of(source)
+    try:
+        with xr.open_dataset(path, mask_and_scale=dict.fromkeys(nodata, False)) as file:
+            ds = unpacked(file, nodata, where).load()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise bad_input(
+            where, f"a file that cannot be read ({error})", "a whole NetCDF file",
+            "Fetch it again: it may be truncated.",
+        ) from None  # fmt: skip
+    lat, lon, time = str(source.lat), str(source.lon), source.dims.get("time", "time")
+    _check_names(ds, source, where)
+    (station,) = ds[lat].dims if ds[lat].ndim == 1 else (None,)
+    _check_dims(ds, source, where, station, time)
+    names = ds[source.cell].values.astype(str) if source.cell else _places(ds[lat], ds[lon])
+    _check_stations(ds[lat].values, ds[lon].values, names, where)
+    arrays = {}
+    for variable in source.variables.values():
+        da = ds[variable.name]
+        arrays[variable.name] = da.transpose(*(d for d in (time, station) if d in da.dims))
+    numbers = names.astype(np.int64) if source.cell and _are_integers(names) else None
+    result = xr.Dataset({name: da.drop_vars(list(da.coords)) for name, da in arrays.items()})
+    result = result.rename({str(station): "cell"} | ({time: "time"} if time in result.dims else {}))
+    result = result.assign_coords(
+        cell=np.arange(names.size, dtype=np.int64) if numbers is None else numbers,
+        site=("cell", names),
+        lat=("cell", ds[lat].values.astype(float)),
+        lon=("cell", ds[lon].values.astype(float)),
+    )
+    return result.assign_coords(time=ds[time].values) if "time" in result.dims else result
+
+
+def _are_integers(names: np.ndarray) -> bool:
+    return all(name.lstrip("-").isdigit() for name in names)
+
+
+def _places(lat: xr.DataArray, lon: xr.DataArray) -> np.ndarray:
+    return np.array([f"{a:g},{b:g}" for a, b in zip(lat.values, lon.values, strict=True)])
+
+
+def _check_names(ds: xr.Dataset, source: Source, where: str) -> None:
+    faults = Faults()
+    wanted = [source.lat, source.lon, source.cell] + [v.name for v in source.variables.values()]
+    known = [str(name) for name in ds.variables]
+    for name in dict.fromkeys(name for name in wanted if name):
+        if name not in known:
+            faults.add(where, f"variables {', '.join(known)}", f'a variable "{name}"',
+                       nearest_name(str(name), known))  # fmt: skip
+    faults.raise_if_any()
+
+
+def _check_dims(ds: xr.Dataset, source: Source, where: str, station: object, time: str) -> None:
+    faults = Faults()
+    for name in (str(source.lat), str(source.lon)):
+        if ds[name].dims != (station,):
+            faults.add(f"{where}: {name}", f"dims {ds[name].dims}", "one dim, that of the stations")
+    for variable in source.variables.values():
+        dims = set(ds[variable.name].dims)
+        if dims not in ({station}, {station, time}):
+            faults.add(
+                f"{where}: {variable.name}", f"dims {ds[variable.name].dims}",
+                f"({station},) or ({time}, {station})", "Name the axis of times under `dims`.",
+            )  # fmt: skip
+    faults.raise_if_any()
+
+
+def _check_stations(lat: np.ndarray, lon: np.ndarray, names: np.ndarray, where: str) -> None:
+    faults = Faults()
+    for name, values, most in (("latitude", lat, 90.0), ("longitude", lon, 360.0)):
+        bad = names[~(np.abs(values) <= most)]
+        if bad.size:
+            faults.add(f"{where}: {name}", f"no degrees at {_few(bad)}", f"-{most:g} to {most:g}")
+    unique, counts = np.unique(names, return_counts=True)
+    if (counts > 1).any():
+        faults.add(where, f"stations given twice: {_few(unique[counts > 1])}", "each once")
+    faults.raise_if_any()
+
+
+def _few(names: np.ndarray) -> str:
+    more = f" and {names.size - 5} more" if names.size > 5 else ""
+    return f"{', '.join(names[:5])}{more}"

@@ -1,0 +1,1 @@
+"""A catalog entry as a canonical xarray object."""

@@ -1,0 +1,231 @@
+"""canonicalise(): any source in one form: canonical names and units, (time, y, x), north-up, NaN.
+
+Upstream: sources.py. Downstream: regrid.py. Values are checked as they are read; nothing
+interpolates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pipeline.catalog.catalog import Source, SourceVariable, Variable
+from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.grid.crs import is_geographic_crs, spatial_ref_attrs, wrap_longitude
+from pipeline.readers.dims import USUAL, Layout, layout
+from pipeline.readers.packing import UNPACKED
+from pipeline.sources.decode import Decoding, lazy
+from pipeline.times.cell_methods import method_of_time
+from pipeline.times.plan import TimePlan, month_plan, time_plan
+
+LOAD_BYTES = 1 << 28
+"""Variables up to this size are read and checked at once; larger ones as they are read."""
+
+
+def month_axis() -> xr.DataArray:
+    """The middles of twelve months of a nominal year; the attribute `climatology` says so."""
+    return _time_coordinate(month_plan(), "months")
+
+
+def canonicalise(ds: xr.Dataset, source: Source, variables: Mapping[str, Variable]) -> xr.Dataset:
+    """The source's variables by canonical name, dims (time?, y, x), float32, missing NaN.
+
+    Rows run north to south, longitudes −180..180 ascending; `y` and `x` are float64 and
+    `spatial_ref` holds the CRS. A curvilinear source has 2-D `lat` and `lon` instead, a table dims
+    (time?, cell) with `lat` and `lon` of each cell. Classes become 0, 1, … with `flag_values` and
+    `flag_meanings`. Variables above 256 MiB stay lazy and are checked block by block.
+    Raises `InputError` with every variable that has wrong units or values out of its range, and
+    for a time axis with faults.
+    """
+    faults = Faults()
+    places = None if source.is_table else layout(ds, source)
+    plan = plan_of(ds, source, places)
+    arrays: dict[str, xr.Variable] = {}
+    for name, entry in source.variables.items():
+        variable = _known(name, source, variables, faults)
+        if variable is None:
+            continue
+        try:
+            stored = in_order(ds[entry.name], places, source)
+            own = plan if "time" in stored.dims else None
+            decoded = lazy(stored, decoding_of(ds[entry.name], source, name, variable), own)
+            decoded.attrs = _attrs(variable, source)
+            arrays[name] = decoded.load() if decoded.nbytes <= LOAD_BYTES else decoded
+        except InputError as error:
+            faults.faults += error.faults
+    faults.raise_if_any()
+    result = xr.Dataset(arrays)
+    if plan is not None and "time" in result.dims:
+        result = result.assign_coords(time=_time_coordinate(plan, source.time.kind))
+    if places is None:
+        of_cells = {str(name): c for name, c in ds.coords.items() if c.dims == ("cell",)}
+        return result.assign_coords(of_cells).assign_attrs(ds.attrs)
+    if places.is_curvilinear:
+        return _curvilinear(result, ds, places)
+    x, y = (ds[name].values.astype(np.float64) for name in (places.x, places.y))
+    return _north_up(result.assign_coords(y=y, x=x), source, places.crs)
+
+
+def plan_of(ds: xr.Dataset, source: Source, places: Layout | None) -> TimePlan | None:
+    """Canonical times of an opened source, None without a time axis; `InputError` for faults."""
+    time = "time" if places is None else places.time
+    where = f'source "{source.name}", {source.files[0]}: {time}'
+    if time is None or time not in ds.dims:
+        if source.time.kind == "months":
+            raise bad_input(where, "no time steps", "12, a climatology of months")
+        return None
+    if source.time.kind == "months":
+        if ds.sizes[time] != 12:
+            raise bad_input(where, f"{ds.sizes[time]} time steps", "12, a climatology of months")
+        return month_plan()
+    if time not in ds.coords:
+        if ds.sizes[time] == 1 and not source.time.daily:
+            return TimePlan(np.array(["NaT"], "datetime64[ns]"), np.zeros(1, int), np.ones(1, int))
+        raise bad_input(
+            where, "no times", "a coordinate of times",
+            "Name it under `dims`, or say `time: {kind: months}` for a climatology.",
+        )  # fmt: skip
+    return time_plan(ds[time].values, source.time, where)
+
+
+def _time_coordinate(plan: TimePlan, kind: str) -> xr.DataArray:
+    attrs = {"standard_name": "time", "axis": "T"}
+    if kind == "months":
+        attrs["climatology"] = "months"
+    return xr.DataArray(plan.values, dims="time", attrs=attrs)
+
+
+def _known(
+    name: str, source: Source, variables: Mapping[str, Variable], faults: Faults
+) -> Variable | None:
+    if name not in variables:
+        faults.add(
+            f'source "{source.name}": {name}', "no canonical variable of this name",
+            "a name from variables.yml", nearest_name(name, variables),
+        )  # fmt: skip
+    return variables.get(name)
+
+
+def in_order(da: xr.DataArray, places: Layout | None, source: Source) -> xr.Variable:
+    """The stored variable with dims (time?, y, x) or (time?, cell); lazy as it was."""
+    variable = da.variable
+    if places is None:
+        return variable
+    names = {places.y: "y", places.x: "x"}
+    if places.time:
+        names[places.time] = "time"
+    extra = [dim for dim in variable.dims if dim not in names]
+    if any(da.sizes[dim] > 1 for dim in extra):
+        raise bad_input(
+            f'source "{source.name}", {source.files[0]}: {da.name}',
+            f"dimensions {', '.join(map(str, da.dims))}", "time, y and x",
+            "Name them under `dims`.",
+        )  # fmt: skip
+    variable = variable.isel(dict.fromkeys(extra, 0))
+    wanted = [dim for dim in (places.time, places.y, places.x) if dim in variable.dims]
+    variable = variable.transpose(*wanted)
+    dims = [names[str(dim)] for dim in variable.dims]
+    return xr.Variable(dims, variable._data, variable.attrs, variable.encoding, fastpath=True)
+
+
+def decoding_of(
+    da: xr.DataArray, source: Source, name: str, variable: Variable
+) -> Decoding:  # fmt: skip
+    """How the stored numbers of a variable become canonical values."""
+    entry = source.variables[name]
+    where = f'source "{source.name}", {source.files[0]}: {name}'
+    if source.classes:
+        codes = {code: i for i, group in enumerate(source.classes.values()) for code in group}
+        return Decoding(where, _nodata(da, entry, source), codes=codes)
+    # rioxarray leaves what a TIFF declares in the attributes; xarray has applied it elsewhere.
+    attrs = da.attrs if source.driver == "raster" else {}
+    scale, offset = float(attrs.get("scale_factor", 1.0)), float(attrs.get("add_offset", 0.0))
+    return Decoding(
+        where,
+        _nodata(da, entry, source),
+        entry.above_is_missing,
+        scale * entry.scale,
+        offset * entry.scale + entry.offset,
+        entry.units or str(da.attrs.get("units", "")),
+        variable.units,
+        variable.valid_range,
+        _cell_method(da, source, name, where) if source.time.daily else None,
+        source.time.min_share,
+        sites=tuple(da["site"].values.tolist()) if "site" in da.coords else (),
+    )
+
+
+def _nodata(da: xr.DataArray, entry: SourceVariable, source: Source) -> tuple[float, ...]:
+    """Stored values that are missing: what the entry says or, failing that, the file."""
+    if UNPACKED in da.encoding and not source.classes:
+        return ()
+    if entry.nodata is not None:
+        return (entry.nodata,)
+    if source.mistrusts("nodata"):
+        return ()
+    declared = [da.attrs[key] for key in ("_FillValue", "missing_value") if key in da.attrs]
+    return tuple(float(value) for value in np.ravel(declared) if np.isfinite(float(value)))
+
+
+def _cell_method(da: xr.DataArray, source: Source, name: str, where: str) -> str:
+    """How days are made: as the entry says, else the file's `cell_methods` of time."""
+    entry = source.variables[name]
+    if entry.cell_method:
+        return entry.cell_method
+    text = str(da.attrs.get("cell_methods", ""))
+    found = method_of_time(text, {*USUAL["time"], source.dims.get("time", "time")})
+    if found is None:
+        raise bad_input(
+            where, f'cell_methods "{text}"' if text else "no cell_methods in the file",
+            "sum, mean, minimum or maximum of time, to make days",
+            "Give the variable a `cell_method` in the catalog.",
+        )  # fmt: skip
+    return found
+
+
+def _attrs(variable: Variable, source: Source) -> dict[str, Any]:
+    attrs: dict[str, Any] = {"long_name": variable.long_name, "units": variable.units}
+    if variable.standard_name:
+        attrs["standard_name"] = variable.standard_name
+    if source.classes:
+        attrs["flag_values"] = list(range(len(source.classes)))
+        attrs["flag_meanings"] = " ".join(source.classes)
+    return attrs
+
+
+def _curvilinear(result: xr.Dataset, ds: xr.Dataset, places: Layout) -> xr.Dataset:
+    """2-D `lat` and `lon` (−180..180) as coordinates; there is no `y` and `x` to sort by."""
+    fields = {}
+    for name in ("lat", "lon"):
+        da = ds[getattr(places, name)].transpose(places.y, places.x)
+        values = da.values.astype(np.float64)
+        fields[name] = (("y", "x"), wrap_longitude(values) if name == "lon" else values)
+    return result.assign_coords(fields)
+
+
+def _north_up(ds: xr.Dataset, source: Source, crs: str) -> xr.Dataset:
+    y, x = ds["y"].values, ds["x"].values
+    where = f'source "{source.name}", {source.files[0]}'
+    if is_geographic_crs(crs):
+        x = np.asarray(wrap_longitude(x), dtype=np.float64)
+    order = np.argsort(x, kind="stable")
+    if (np.diff(x[order]) <= 0).any():
+        raise bad_input(
+            f"{where}: x", "the same longitude twice", "every meridian once",
+            "Drop the repeated columns with `trim`.",
+        )  # fmt: skip
+    steps = np.diff(y)
+    if y.size > 1 and not ((steps > 0).all() or (steps < 0).all()):
+        raise bad_input(
+            f"{where}: y", "rows out of order or repeated",
+            "rows from north to south or south to north", "Drop repeated rows with `trim`.",
+        )  # fmt: skip
+    ds = ds.assign_coords(x=x)
+    if (order != np.arange(x.size)).any():
+        ds = ds.isel(x=order)
+    if y.size > 1 and steps[0] > 0:
+        ds = ds.isel(y=slice(None, None, -1))
+    return ds.assign_coords(spatial_ref=xr.Variable((), 0, spatial_ref_attrs(crs)))

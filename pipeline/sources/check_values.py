@@ -1,0 +1,150 @@
+"""check_values(): what a source's values say before any regridding: readable, there, in range.
+
+Upstream: `sources`, which opens a source and crops it to what the grids need. Small sources are
+read whole; of larger ones a sample, spread over time and space.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from math import ceil, prod
+
+import numpy as np
+import xarray as xr
+from xarray.core import indexing
+
+from pipeline.catalog.catalog import Source, Variable
+from pipeline.core.errors import Faults, InputError
+from pipeline.readers.dims import layout
+from pipeline.sources.canonical import decoding_of, in_order, plan_of
+from pipeline.sources.decode import Decoded, Decoding
+
+WHOLE_BYTES = 256 * 2**20
+"""Sources up to this size, as float32, are read whole; takes seconds."""
+SLAB_BYTES = 64 * 2**20
+"""Of stored values read at once."""
+BLOCK = 256
+"""Rows and columns of a sampled block, of up to four steps."""
+SAMPLED_BLOCKS = 16
+
+
+@dataclass(frozen=True)
+class _Series:
+    """One variable's stored numbers as canonical values; both lazy."""
+
+    stored: xr.Variable
+    decoding: Decoding
+    values: xr.Variable
+    chunk: int
+    """Canonical steps (or rows) whose stored numbers are read together."""
+
+    @property
+    def bytes(self) -> int:
+        """Of the stored numbers, as float32."""
+        return 4 * self.stored.size
+
+
+def check_values(
+    ds: xr.Dataset,
+    parts: Sequence[xr.Dataset],
+    source: Source,
+    variables: Mapping[str, Variable],
+    faults: Faults,
+) -> float:
+    """The share of the values in `parts` that was read; adds a fault for each variable at fault.
+
+    `ds` is the whole source, whose last values must be readable and of which each variable must
+    have some; `parts` are what of it the grids need, whose values must be in range.
+    """
+    names = [name for name in source.variables if name in variables]
+    size = read = 0
+    for name in names:
+        try:
+            series = [_series(part, source, name, variables[name]) for part in parts]
+            total = len(names) * sum(one.bytes for one in series)
+            blocks = _slabs if total <= WHOLE_BYTES else _sample
+            _last_values(_series(ds, source, name, variables[name]))
+            has_values = False
+            for one in series:
+                size += one.values.size
+                for block in blocks(one):
+                    values = one.values[block].values
+                    read += values.size
+                    has_values |= bool(np.isfinite(values).any())
+            if not (has_values or _has_values(_series(ds, source, name, variables[name]))):
+                faults.add(series[0].decoding.where, "no value at all", "a variable with values",
+                           "Check the file, and nodata and the classes of the entry.")  # fmt: skip
+        except InputError as error:
+            faults.faults += error.faults
+    return min(1.0, read / size) if size else 1.0
+
+
+def _series(ds: xr.Dataset, source: Source, name: str, variable: Variable) -> _Series:
+    places = None if source.is_table else layout(ds, source)
+    da = ds[source.variables[name].name]
+    stored = in_order(da, places, source)
+    plan = plan_of(ds, source, places) if "time" in stored.dims else None
+    decoding = decoding_of(da, source, name, variable)
+    decoded = Decoded(stored, decoding, plan)
+    first = None if places is None else places.y if plan is None else places.time
+    chunks = da.encoding.get("preferred_chunks", {})
+    chunk = chunks.get(first, 1) // (1 if plan is None else plan.expected)
+    values = xr.Variable(stored.dims, indexing.LazilyIndexedArray(decoded))
+    return _Series(stored, decoding, values, max(1, chunk))
+
+
+def _last_values(series: _Series) -> None:
+    """Read what a truncated file lacks first: the end of each of its files."""
+    data = series.stored._data
+    pieces = getattr(getattr(data, "array", None), "pieces", None) or [series.stored]
+    for piece in pieces:
+        Decoded(piece, series.decoding, None)._stored(
+            tuple(slice(max(0, size - 1), size) for size in piece.shape)
+        )
+
+
+def _has_values(series: _Series) -> bool:
+    """Whether any value is there, block by block until one is seen."""
+    corners = product(*map(range, _counts(series.values)))
+    return any(
+        bool(np.isfinite(series.values[_block(series.values, place)].values).any())
+        for place in corners
+    )
+
+
+def _slabs(series: _Series) -> Iterator[tuple[slice, ...]]:
+    """The whole variable, some steps (or rows) at a time, in whole chunks of its file."""
+    length = series.values.shape[0]
+    fit = max(1, SLAB_BYTES * length // max(1, series.bytes))
+    step = max(series.chunk, fit // series.chunk * series.chunk)
+    for first in range(0, length, step):
+        yield (slice(first, first + step),)
+
+
+def _sample(series: _Series) -> Iterator[tuple[slice, ...]]:
+    """Blocks spread evenly along every axis, and independently: a Kronecker sequence."""
+    counts = _counts(series.values)
+    shares = [(5**0.5 - 1) / 2, 2**0.5 - 1, 3**0.5 - 1][: len(counts)]
+    seen = set()
+    for i in range(min(SAMPLED_BLOCKS, prod(counts))):
+        place = tuple(int((i * s) % 1.0 * n) for s, n in zip(shares, counts, strict=True))
+        if place not in seen:
+            seen.add(place)
+            yield _block(series.values, place)
+
+
+def _sizes(variable: xr.Variable) -> list[int]:
+    return [4 if dim == "time" else BLOCK for dim in variable.dims]
+
+
+def _counts(variable: xr.Variable) -> list[int]:
+    """Blocks along each axis."""
+    return [ceil(n / size) for n, size in zip(variable.shape, _sizes(variable), strict=True)]
+
+
+def _block(variable: xr.Variable, place: Sequence[int]) -> tuple[slice, ...]:
+    """The block at `place`, counted in blocks."""
+    starts = zip(place, _sizes(variable), strict=True)
+    return tuple(slice(i * size, (i + 1) * size) for i, size in starts)

@@ -1,0 +1,261 @@
+"""A source's stored numbers as canonical values, decoded block by block when they are read.
+
+Upstream: the variable as found and its entry. Downstream: `canonical`. Nothing is held: a class map
+or a series of hours far larger than memory goes through in blocks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from pipeline.core.errors import InputError, bad_input, few
+from pipeline.core.units import convert
+from pipeline.readers.packing import stored_value
+from pipeline.times.plan import TimePlan
+
+PIECE = 1 << 15
+"""Codes looked up at once: their 8-byte indices stay in the cache."""
+LookUp = Callable[[np.ndarray, np.ndarray], None]
+
+
+def places_of(raw: np.ndarray, classes: Mapping[Any, int]) -> np.ndarray:
+    """float32 place of each code's class, NaN for codes of none; dims as in `raw`.
+
+    `classes` has codes in the type of `raw`.
+    """
+    raw = np.ascontiguousarray(raw)
+    out = np.empty(raw.shape, np.float32)
+    if raw.dtype.kind in "iu" and raw.dtype.itemsize <= 2:
+        look_up = _by_table(raw.dtype, classes)
+    elif all(0 <= code < 1 << 16 for code in classes):
+        look_up = _by_small_table(classes)
+    else:
+        look_up = _by_search(raw.dtype, classes)
+    flat, into = raw.reshape(-1), out.reshape(-1)
+    for begin in range(0, flat.size, PIECE):
+        part = slice(begin, begin + PIECE)
+        look_up(flat[part], into[part])
+    return out
+
+
+def _by_table(dtype: np.dtype[Any], classes: Mapping[Any, int]) -> LookUp:
+    """For 8 and 16 bits: a place for every number that there is, signed ones by their bits."""
+    unsigned = np.dtype(f"u{dtype.itemsize}")
+    table = np.full(1 << 8 * dtype.itemsize, np.nan, np.float32)
+    for code, place in classes.items():
+        table[np.asarray(code, dtype).view(unsigned)] = place
+
+    def look_up(codes: np.ndarray, out: np.ndarray) -> None:
+        native = codes.astype(dtype.newbyteorder("="), copy=False)
+        np.take(table, native.view(unsigned), out=out, mode="clip")
+
+    return look_up
+
+
+def _by_small_table(classes: Mapping[Any, int]) -> LookUp:
+    """For wider types with codes of 16 bits: the same table, where the number survives it."""
+    narrow = np.dtype(np.uint16)
+    by_table = _by_table(narrow, {int(code): place for code, place in classes.items()})
+
+    def look_up(values: np.ndarray, out: np.ndarray) -> None:
+        with np.errstate(invalid="ignore"):
+            codes = values.astype(narrow)
+        by_table(codes, out)
+        out[codes != values] = np.nan
+
+    return look_up
+
+
+def _by_search(dtype: np.dtype[Any], classes: Mapping[Any, int]) -> LookUp:
+    """For other types: the next known code, where it is the same."""
+    codes = np.array(sorted(classes), dtype)
+    # One more place, that of what lies behind all codes.
+    places = np.array([*(classes[code] for code in codes), np.nan], np.float32)
+
+    def look_up(values: np.ndarray, out: np.ndarray) -> None:
+        at = np.searchsorted(codes, values)
+        is_known = np.zeros(values.shape, bool)
+        if codes.size:
+            is_known = codes[np.minimum(at, codes.size - 1)] == values
+        np.copyto(out, np.where(is_known, places[at], np.float32(np.nan)))
+
+    return look_up
+
+
+BLOCK_BYTES = 1 << 27
+"""Of stored values read at once where days are made of shorter steps."""
+
+
+@dataclass(frozen=True)
+class Decoding:
+    """Stored numbers → float32 in canonical units; messages name `where`."""
+
+    where: str
+    nodata: tuple[float, ...] = ()
+    above_is_missing: float | None = None
+    scale: float = 1.0
+    offset: float = 0.0
+    units: str = "1"
+    canonical_units: str = "1"
+    valid_range: tuple[float, float] | None = None
+    cell_method: str | None = None
+    min_share: float = 1.0
+    codes: dict[int, int] | None = None
+    """Of a class map: the file's code → place of its class."""
+    sites: tuple[str, ...] = ()
+    """Names along the last axis, for messages."""
+
+    def values(self, raw: np.ndarray) -> np.ndarray:
+        """float32, NaN where missing, in the file's units; or places of classes."""
+        if self.codes is not None:
+            return places_of(raw, self._classes(raw.dtype))
+        marked = [raw == value for value in self.nodata if not np.isnan(value)]
+        if self.above_is_missing is not None:
+            marked.append(raw > self.above_is_missing)
+        # NaN stays NaN: where nothing else is missing, float32 is taken as it was read.
+        values = raw.astype(np.float32, copy=bool(marked))
+        for missing in marked:
+            values[missing] = np.nan
+        if (self.scale, self.offset) != (1.0, 0.0):
+            values = values * np.float32(self.scale) + np.float32(self.offset)
+        return values
+
+    def _classes(self, dtype: np.dtype[Any]) -> dict[Any, int]:
+        """Place of the class of each code that the type of the data can hold and is not missing."""
+        held = ((stored_value(code, dtype), place) for code, place in (self.codes or {}).items())
+        missing = {stored_value(value, dtype) for value in self.nodata}
+        return {code: place for code, place in held if code is not None and code not in missing}
+
+    def finish(self, values: np.ndarray, months: np.ndarray | None) -> np.ndarray:
+        """In canonical units, checked; float32."""
+        if self.codes is not None:
+            return values
+        units = f"{self.units}/day" if self.cell_method == "sum" else self.units
+        values = convert(values, units, self.canonical_units, self.where, months)
+        self._check_range(values)
+        return values.astype(np.float32, copy=False)
+
+    def _outside(self, values: np.ndarray) -> str:
+        """The sites with impossible values; nothing for grids and parts of them."""
+        if self.valid_range is None or len(self.sites) != values.shape[-1]:
+            return ""
+        low, high = self.valid_range
+        bad = ((values < low) | (values > high)).reshape(-1, len(self.sites))
+        names = few(self.sites[place] for place in np.flatnonzero(bad.any(0)))
+        return f", {int(bad.sum())} of them outside at sites, {names}"
+
+    def _check_range(self, values: np.ndarray) -> None:
+        if self.valid_range is None or not values.size:
+            return
+        low, high = self.valid_range
+        least, most = np.fmin.reduce(values, None), np.fmax.reduce(values, None)
+        if least < low or most > high:
+            raise bad_input(
+                self.where,
+                f"values from {least:g} to {most:g} {self.canonical_units}{self._outside(values)}",
+                f"{low:g} to {high:g}", "Check units, scale, offset and nodata of the entry.",
+            )  # fmt: skip
+
+
+class Decoded(BackendArray):
+    """A stored variable (time?, y, x) or (time?, cell) as canonical values on a plan's times."""
+
+    def __init__(self, stored: xr.Variable, decoding: Decoding, plan: TimePlan | None) -> None:
+        self.stored = stored
+        self.decoding = decoding
+        self.plan = plan
+        lead = () if plan is None else plan.values.shape
+        self.shape = (*lead, *(stored.shape if plan is None else stored.shape[1:]))
+        self.dtype = np.dtype(np.float32)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self._read
+        )
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        if self.plan is None:
+            return self.decoding.finish(self._stored(key), None)
+        time, rest = key[0], key[1:]
+        if not isinstance(time, slice):
+            return self._times(np.array([time]), rest)[0]
+        return self._times(np.arange(self.shape[0])[time], rest)
+
+    def _stored(self, key: tuple[Any, ...]) -> np.ndarray:
+        try:
+            raw = np.asarray(self.stored[key].values)
+        except InputError:
+            raise
+        except (OSError, RuntimeError, ValueError, IndexError) as error:
+            raise bad_input(
+                self.decoding.where, f"bytes that cannot be read ({error})", "a whole file",
+                "Fetch it again: it may be truncated.",
+            ) from None  # fmt: skip
+        return self.decoding.values(raw)
+
+    def _times(self, wanted: np.ndarray, rest: tuple[Any, ...]) -> np.ndarray:
+        """Canonical steps `wanted`, in that order."""
+        assert self.plan is not None
+        months = self.plan.months[wanted]
+        if not wanted.size or self.plan.is_identity:
+            return self.decoding.finish(
+                self._stored((_as_slice(self.plan.first[wanted]), *rest)), months
+            )
+        lead = self.stored[(slice(0, 1), *rest)].shape[1:]
+        out = np.full((wanted.size, *lead), np.nan, np.float32)
+        size = self.plan.expected * max(1, int(np.prod(lead))) * 8
+        step = max(1, BLOCK_BYTES // size)
+        for begin in range(0, wanted.size, step):
+            part = slice(begin, begin + step)
+            self._fill(out[part], wanted[part], rest)
+        return self.decoding.finish(out, months)
+
+    def _fill(self, out: np.ndarray, wanted: np.ndarray, rest: tuple[Any, ...]) -> None:
+        assert self.plan is not None
+        first, count = self.plan.first[wanted], self.plan.count[wanted]
+        there = np.flatnonzero(count)
+        if not there.size:
+            return
+        low, high = int(first[there].min()), int((first + count)[there].max())
+        values = self._stored((slice(low, high), *rest))
+        for place in there:
+            own = values[first[place] - low : first[place] - low + count[place]]
+            out[place] = own[0] if self.plan.expected == 1 else self._day(own)
+
+    def _day(self, steps: np.ndarray) -> np.ndarray:
+        """One day of its steps; NaN where too few are valid."""
+        assert self.plan is not None
+        method, expected = self.decoding.cell_method, self.plan.expected
+        valid = np.isfinite(steps)
+        seen = valid.sum(0)
+        if method in ("minimum", "maximum"):
+            day = (np.fmin if method == "minimum" else np.fmax).reduce(steps, 0)
+        else:
+            total = np.where(valid, steps, 0.0).sum(0, dtype=np.float64)
+            share = 1.0 if method == "mean" else float(expected)
+            day = total / np.maximum(seen, 1) * share
+        enough = seen >= max(1.0, self.decoding.min_share * expected - 1e-9)
+        return np.where(enough, day, np.nan)
+
+
+def _as_slice(wanted: np.ndarray) -> slice:
+    """Evenly spaced positions as a slice."""
+    if not wanted.size:
+        return slice(0, 0)
+    step = int(wanted[1] - wanted[0]) if wanted.size > 1 else 1
+    stop = int(wanted[-1]) + (1 if step > 0 else -1)
+    return slice(int(wanted[0]), stop if stop >= 0 else None, step)
+
+
+def lazy(stored: xr.Variable, decoding: Decoding, plan: TimePlan | None) -> xr.Variable:
+    """`stored` as canonical values that are read when they are asked for."""
+    data = indexing.LazilyIndexedArray(Decoded(stored, decoding, plan))
+    chunks = stored.encoding.get("preferred_chunks")
+    return xr.Variable(stored.dims, data, {}, {"preferred_chunks": chunks} if chunks else {})

@@ -1,0 +1,186 @@
+"""open_source(): a catalog entry's files as a lazy Dataset, as found, cropped to a window.
+
+Upstream: catalog.py. Downstream: canonical.py, which renames, rescales and checks. `openers` has
+one opener per driver, `source_checks` compares what they open with the entry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pyproj
+import xarray as xr
+
+from pipeline.catalog.catalog import Source, Variable, read_variables
+from pipeline.core.errors import Faults, InputError, few, nearest_name
+from pipeline.grid.axes import same_crs
+from pipeline.grid.crs import is_geographic_crs
+from pipeline.grid.curvilinear import Locator
+from pipeline.readers.dims import layout
+from pipeline.readers.netcdf import INSTALL, OPENERS
+from pipeline.readers.truncated import missing_bytes
+from pipeline.sources.check_metadata import SourceInfo, check_opened
+from pipeline.sources.check_values import check_values
+from pipeline.sources.crop import Window, cropped
+from pipeline.sources.tidy import tidied
+
+__all__ = [
+    "SourceInfo", "Window", "check_files", "check_source", "nearest_cells", "open_source",
+    "read_bytes",
+]  # fmt: skip
+
+MOST_TOLD = 12
+"""Missing files that are told one by one: a year of months."""
+
+
+def open_source(
+    source: Source,
+    window: Window | Callable[[str], Window] | None = None,
+    margin: float | None = None,
+) -> xr.Dataset:
+    """The source's variables under their file names, lazy where the format allows.
+
+    Dims as in the file; npz has (time, y, x), a table (time, cell). A `window`, or a function that
+    gives it for the CRS in which the source has its places, crops to the cells that overlap it and
+    `margin` cells more (by default what the source's method looks at; degrees for a table), to all
+    longitudes where that crosses the file's seam. Raises `InputError` for missing files and
+    variables.
+    """
+    faults = Faults()
+    check_files(source, faults)
+    faults.raise_if_any()
+    ds = tidied(OPENERS[source.driver](source), source)
+    return ds if window is None else cropped(ds, source, window, margin)
+
+
+def check_files(source: Source, faults: Faults) -> bool:
+    """Add a fault for each file that is missing, empty or cut short; tells if all are whole."""
+    bad = len(faults.faults)
+    there = {path: None for path in source.files if path.exists()}
+    if not (source.may_lack_files and there):
+        _tell_missing(source, [path for path in source.files if path not in there], faults)
+    for path in there:
+        where = f'source "{source.name}", {path}'
+        if path.is_file() and path.stat().st_size == 0:
+            faults.add(where, "an empty file", "the data of the catalog entry", INSTALL)
+        elif path.is_file() and (cut := missing_bytes(path)) is not None:
+            faults.add(
+                where, "the first {:,} bytes of a truncated file".format(*cut),
+                "the {1:,} bytes or more that its header declares".format(*cut),
+                "Fetch it again.",
+            )  # fmt: skip
+    return len(faults.faults) == bad
+
+
+def _tell_missing(source: Source, missing: Sequence[Path], faults: Faults) -> None:
+    """A fault for each missing file, or one for many of a series."""
+    if len(missing) > MOST_TOLD:
+        cure = "Fetch them, name in `time: {years, period}` what there is, or say `gaps: missing`."
+        faults.add(
+            f'source "{source.name}", {source.uri}',
+            f"no such files: {few(path.name for path in missing)}",
+            f"{len(source.files)} files, one a step", cure if source.time.years else INSTALL,
+        )  # fmt: skip
+        return
+    for path in missing:
+        where = f'source "{source.name}", {path}'
+        faults.add(where, "no such file", "the data of the catalog entry", INSTALL)
+
+
+def check_source(
+    source: Source,
+    faults: Faults,
+    variables: Mapping[str, Variable] | None = None,
+    windows: Callable[[str], Sequence[Window]] | None = None,
+) -> SourceInfo | None:
+    """Compare the files with the entry, reading metadata and values; adds all faults found.
+
+    `variables` are the canonical ones, by default those of the packaged `variables.yml`. Values
+    are looked at in the `windows` of the source's CRS, by default everywhere: all in small sources,
+    a sample in large ones. Gives None where the files cannot be opened or the driver has no grid.
+    """
+    if not check_files(source, faults) or source.driver not in OPENERS:
+        return None
+    known = read_variables() if variables is None else variables
+    for name in source.variables:
+        if variables is not None and name not in known:
+            faults.add(
+                f'source "{source.name}", {source.files[0]}: {name}',
+                "no canonical variable of this name", "a name from variables.yml",
+                nearest_name(name, known),
+            )  # fmt: skip
+    try:
+        ds, before = tidied(OPENERS[source.driver](source), source), len(faults.faults)
+        info = check_opened(ds, source, known, faults)
+        if len(faults.faults) > before:
+            return info
+        chosen = [] if windows is None or source.is_table else _outermost(windows(info.crs))
+        parts = [cropped(ds, source, window, None) for window in chosen] or [ds]
+        return replace(info, checked=check_values(ds, parts, source, known, faults))
+    except InputError as error:
+        faults.faults += error.faults
+        return None
+
+
+def _outermost(windows: Sequence[Window]) -> list[Window]:
+    """The windows that lie in no other, each once."""
+
+    def within(a: Window, b: Window) -> bool:
+        return b[0] <= a[0] and b[1] <= a[1] and b[2] >= a[2] and b[3] >= a[3]
+
+    unique = list(dict.fromkeys(windows))
+    return [a for a in unique if not any(a != b and within(a, b) for b in unique)]
+
+
+def read_bytes(
+    source: Source, window: Window | Callable[[str], Window], counts: tuple[int, int]
+) -> int:
+    """About how many bytes of files `counts` (rows, cols) of tiles read that fill `window`.
+
+    The share of its files that a source's window covers. A chunk that several tiles meet counts
+    for each, for each decodes it; archives and tables are read whole, once.
+    """
+    size = sum(_bytes_on_disk(path) for path in source.opened.values())
+    if source.is_table or source.driver == "npz":
+        return size
+    whole = open_source(source)
+    ds, places = cropped(whole, source, window, None), layout(whole, source)
+    da = whole[next(iter(source.variables.values())).name]
+    share = 1.0
+    for dim, tiles in zip((places.y, places.x), counts, strict=True):
+        chunk = da.encoding.get("preferred_chunks", {}).get(dim, 1)
+        read = min(whole.sizes[dim], ds.sizes[dim] / tiles + chunk - 1)
+        share *= tiles * read / whole.sizes[dim]
+    return round(size * share)
+
+
+def _bytes_on_disk(path: Path) -> int:
+    """A file's size, or that of all files of a Zarr store."""
+    files = [path] if path.is_file() else path.rglob("*")
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def nearest_cells(source: Source, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
+    """Which of the source's cells (counted row by row) is nearest to each place; dims (place,)."""
+    ds = open_source(source)
+    places = layout(ds, source)
+    if places.is_curvilinear:
+        fields = (ds[str(name)].transpose(places.y, places.x) for name in (places.lon, places.lat))
+        col, row = Locator(*(field.values.astype(np.float64) for field in fields)).locate(lon, lat)
+        rows, cols = ds.sizes[places.y], ds.sizes[places.x]
+        row, col = (
+            np.clip(np.rint(np.nan_to_num(v)), 0, size - 1).astype(int)
+            for v, size in ((row, rows), (col, cols))
+        )
+        return row * cols + col
+    if not same_crs("EPSG:4326", places.crs):
+        to_source = pyproj.Transformer.from_crs("EPSG:4326", places.crs, always_xy=True)
+        lon, lat = (np.asarray(v) for v in to_source.transform(lon, lat))
+    x, y = (ds[name].values.astype(np.float64) for name in (places.x, places.y))
+    across = lon[:, None] - x
+    if is_geographic_crs(places.crs):
+        across = (across + 180.0) % 360.0 - 180.0
+    return np.abs(lat[:, None] - y).argmin(1) * x.size + np.abs(across).argmin(1)

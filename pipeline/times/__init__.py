@@ -1,0 +1,1 @@
+"""Time axes: calendars, steps, gaps and how steps become days."""

@@ -1,0 +1,319 @@
+"""Time axes: calendars, order, gaps, and the steps of the files that make each canonical step.
+
+Upstream: the coordinate of an opened source. Downstream: `decoded` reads by the plan made here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import date
+
+import cftime
+import numpy as np
+import pandas as pd
+
+from pipeline.core.errors import Faults, InputError, bad_input
+from pipeline.times.axis import TimeAxis
+from pipeline.times.calendars import (
+    DAY,
+    STANDARD,
+    YEARS,
+    month_begins,
+    own_months,
+    own_seconds,
+    standard_times,
+    text,
+)
+
+MONTHS = {"monthly": 1, "yearly": 12}
+MONTH = 28 * DAY
+"""Seconds of the shortest month."""
+
+
+def absent_runs(
+    seconds: np.ndarray, calendar: str, step: str | float | None
+) -> list[np.ndarray]:  # fmt: skip
+    """Own seconds of the steps that should lie between neighbouring times [N]; one array a run.
+
+    Months are counted as months, anything else by the length that most steps have; a series of
+    which most steps have no common length has no gaps.
+    """
+    if step is None or seconds.size < 3:
+        return []
+    apart = np.diff(seconds)
+    length = int(np.median(apart))
+    if length >= MONTH:
+        months = own_months(seconds, calendar)
+        each = MONTHS.get(str(step), int(np.median(np.diff(months))))
+        # Periods such as 40 days are a month apart mostly: only seasons and the like count in it.
+        counted = step in MONTHS or each > 1
+        if counted and (np.diff(months) > 0).all() and not (np.diff(months) % each).any():
+            return _absent_months(seconds, months, calendar, each)
+    if 2 * np.count_nonzero(2 * np.abs(apart - length) <= length) <= apart.size:
+        return []
+    return [
+        seconds[place] + np.arange(length, apart[place] - length // 2, length)
+        for place in np.flatnonzero(2 * apart > 3 * length)
+    ]
+
+
+def _absent_months(
+    seconds: np.ndarray, months: np.ndarray, calendar: str, step: int
+) -> list[np.ndarray]:
+    """Stamped as far from the month's beginning as the first, or on its last day."""
+    offset = seconds[0] - month_begins(months[:1], calendar)[0]
+    runs = []
+    for place in np.flatnonzero(np.diff(months) > step):
+        absent = np.arange(months[place] + step, months[place + 1], step)
+        begins = month_begins(absent, calendar)
+        lengths = month_begins(absent + 1, calendar) - begins
+        runs.append(begins + np.minimum(offset, lengths - 1))
+    return runs
+
+
+def described(runs: Sequence[np.ndarray], calendar: str) -> str:
+    """How many steps are absent, and the first three runs of them."""
+    texts = [
+        text(run[0], calendar)
+        if run.size == 1
+        else f"{text(run[0], calendar)} to {text(run[-1], calendar)}"
+        for run in runs[:3]
+    ]
+    more = f" and {len(runs) - 3} more" if len(runs) > 3 else ""
+    count = sum(run.size for run in runs)
+    return f"{count} step{'s' if count > 1 else ''} without data: {', '.join(texts)}{more}"
+
+
+CLIMATOLOGY_YEAR = 2001
+"""Nominal, without a leap day: the months of a climatology belong to no year."""
+HOURS = {"hourly": 1.0, "3-hourly": 3.0, "6-hourly": 6.0, "daily": 24.0}
+
+
+@dataclass(frozen=True)
+class TimePlan:
+    """Canonical times [T] (datetime64[ns]) and which of the files' steps make each of them."""
+
+    values: np.ndarray
+    first: np.ndarray
+    """[T] position of the first step in the files."""
+    count: np.ndarray
+    """[T] number of steps: 1, those of a day, or 0 where no file has any."""
+    expected: int = 1
+    """Steps that make a whole canonical step."""
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether canonical steps are steps of the files, one by one without a gap."""
+        return self.expected == 1 and bool(
+            (self.count == 1).all() and (np.diff(self.first) == 1).all()
+        )
+
+    @property
+    def months(self) -> np.ndarray:
+        """[T] 1 to 12."""
+        return np.asarray(pd.DatetimeIndex(self.values).month)
+
+
+def month_plan() -> TimePlan:
+    """The middles of twelve months of a nominal year, made of twelve steps."""
+    first = pd.date_range(f"{CLIMATOLOGY_YEAR}-01-01", periods=12, freq="MS")
+    middle = first + pd.to_timedelta(first.days_in_month // 2, unit="D")
+    return TimePlan(
+        middle.values.astype("datetime64[ns]"), np.arange(12), np.ones(12, dtype=np.int64)
+    )
+
+
+def time_plan(times: np.ndarray, axis: TimeAxis, where: str) -> TimePlan:
+    """How canonical times come of a file's times [N] (datetime64 or cftime).
+
+    Days and longer steps are stamped with their day. Raises `InputError` with all of: a calendar
+    that is to be refused, times that are missing, repeated or out of order, a step unlike the
+    declared one, and gaps.
+    """
+    faults = Faults()
+    calendar = _calendar(times, axis, where)
+    seconds = own_seconds(times, calendar)
+    _check_order(seconds, calendar, where, faults)
+    faults.raise_if_any()
+    step = _step(seconds, calendar)
+    _check_step(step, axis, where, faults)
+    if axis.daily:
+        plan, runs = _days(seconds, calendar, step, axis, where)
+    else:
+        stamps = _stamps(seconds, step)
+        _check_order(stamps, calendar, where, faults)
+        faults.raise_if_any()
+        runs = absent_runs(stamps, calendar, step)
+        exact = calendar == STANDARD and stamps is seconds
+        values = times.astype("datetime64[ns]") if exact else _dated(stamps, calendar, step)
+        plan = TimePlan(values, np.arange(values.size), np.ones(values.size, dtype=np.int64))
+    if runs and axis.gaps == "refuse":
+        faults.add(
+            where, described(runs, calendar), "a time axis without gaps",
+            "Fetch what is missing, or say `time: {gaps: missing}` to have NaN there.",
+        )  # fmt: skip
+    faults.raise_if_any()
+    plan = _filled(plan, _every(plan.values, runs, calendar, "daily" if axis.daily else step))
+    return plan if axis.period is None else _within(plan, axis.period, where)
+
+
+def _within(plan: TimePlan, period: tuple[date, date], where: str) -> TimePlan:
+    """The steps of the days from the first of `period` to its last, all of which must be there."""
+    first, last = (np.datetime64(day, "D") for day in period)
+    days = plan.values.astype("datetime64[D]")
+    if first > last or days[0] > first or days[-1] < last:
+        raise bad_input(
+            where, f"times from {days[0]} to {days[-1]}", f"the period {first} to {last}",
+            "Change `time: {period: [...]}`.",
+        )  # fmt: skip
+    inside = (days >= first) & (days <= last)
+    return replace(
+        plan, values=plan.values[inside], first=plan.first[inside], count=plan.count[inside]
+    )
+
+
+def _calendar(times: np.ndarray, axis: TimeAxis, where: str) -> str:
+    """Calendar of the times; `InputError` where it or one of the times cannot be used."""
+    if np.issubdtype(times.dtype, np.datetime64):
+        if np.isnat(times).any():
+            raise bad_input(where, "times that are missing", "a time for every step")
+        return STANDARD
+    if times.dtype != object or not times.size or not isinstance(times[0], cftime.datetime):
+        raise bad_input(
+            where, f"times of type {times.dtype} without units", "CF times",
+            'Give the time variable units such as "days since 1980-01-01".',
+        )  # fmt: skip
+    if not all(isinstance(time, cftime.datetime) for time in times):
+        raise bad_input(where, "times that are missing", "a time for every step")
+    years = [time.year for time in times]
+    if min(years) < YEARS[0] or max(years) > YEARS[1]:
+        raise bad_input(
+            where, f"years {min(years)} to {max(years)}", f"{YEARS[0]} to {YEARS[1]}",
+            "Cut the files to these years.",
+        )  # fmt: skip
+    calendar = str(times[0].calendar)
+    if calendar not in ("noleap", "365_day", "360_day"):
+        raise bad_input(where, f'the calendar "{calendar}"', "standard, noleap or 360_day")
+    if axis.calendar == "refuse":
+        raise bad_input(
+            where, f'the calendar "{calendar}"', "the standard calendar",
+            "Say `time: {calendar: convert}`: days that this calendar lacks become missing.",
+        )  # fmt: skip
+    return calendar
+
+
+def _check_order(seconds: np.ndarray, calendar: str, where: str, faults: Faults) -> None:
+    values, counts = np.unique(seconds, return_counts=True)
+    if (counts > 1).any():
+        twice = values[counts > 1]
+        faults.add(
+            where, f"{twice.size} times more than once, the first {text(twice[0], calendar)}",
+            "every time once", "Drop the repeated steps, or the file that repeats them.",
+        )  # fmt: skip
+    back = np.flatnonzero(np.diff(seconds) < 0)
+    if back.size:
+        before, after = (text(seconds[back[0] + i], calendar) for i in (0, 1))
+        faults.add(
+            where, f"times out of order: {after} after {before}",
+            "times that ascend", "Sort the files by time.",
+        )  # fmt: skip
+
+
+def _step(seconds: np.ndarray, calendar: str) -> str | float | None:
+    """What most times are apart: "monthly", "yearly" or hours; None of fewer than two."""
+    if seconds.size < 2:
+        return None
+    hours = float(np.median(np.diff(seconds))) / 3600
+    if hours * 3600 < MONTH:
+        return "daily" if hours == 24.0 else hours
+    if np.gcd.reduce(np.diff(own_months(seconds, calendar))) % 12 == 0:
+        return "yearly"
+    return "monthly" if hours <= 31 * 24 else hours
+
+
+def _check_step(step: str | float | None, axis: TimeAxis, where: str, faults: Faults) -> None:
+    if axis.step is None or step is None:
+        return
+    wanted = HOURS.get(axis.step, axis.step)
+    found = HOURS.get(step, step) if isinstance(step, str) else step
+    if found != wanted:
+        text = f"{found:g} hours apart" if isinstance(found, float) else str(found)
+        faults.add(where, f"times {text}", f"{axis.step} times",
+                   "Correct `time.step` of the entry.")  # fmt: skip
+
+
+def _stamps(seconds: np.ndarray, step: str | float | None) -> np.ndarray:
+    """The beginning of its day for each step of days, months or years; else the times as given.
+
+    A day's values stamped at noon (Daymet) are those of the same day as others stamped at midnight.
+    """
+    if step is None or (not isinstance(step, str) and step % 24):
+        return seconds
+    days = seconds - seconds % DAY
+    if step != "daily" and np.unique(days).size < days.size:
+        return seconds
+    return days
+
+
+def _dated(seconds: np.ndarray, calendar: str, step: str | float | None) -> np.ndarray:
+    """Own seconds as standard times; whole months keep their month."""
+    is_long = step in MONTHS or (isinstance(step, float) and step * 3600 >= MONTH)
+    return standard_times(seconds, calendar, by_month=is_long)
+
+
+def _days(
+    seconds: np.ndarray, calendar: str, step: str | float | None, axis: TimeAxis, where: str
+) -> tuple[TimePlan, list[np.ndarray]]:
+    """Whole days of the steps that begin in them, and the runs of steps that days lack.
+
+    The begun days at either end are dropped. Days are those of the file's own calendar.
+    """
+    if not isinstance(step, float) or step >= 24 or 24 % step:
+        found = "one time" if step is None else f"times {step} apart"
+        raise bad_input(
+            where, found.replace("daily", "a day"), "steps of which a whole number makes a day",
+            "Leave `time.daily` out.",
+        )  # fmt: skip
+    shift = round(axis.day_starts * 3600) + (round(step * 3600) if axis.stamp == "end" else 0)
+    days, first, count = np.unique((seconds - shift) // DAY, return_index=True, return_counts=True)
+    expected = round(24 / step)
+    whole = np.flatnonzero(count == expected)
+    if not whole.size:
+        raise bad_input(where, "no whole day", f"{expected} steps a day")
+    kept = slice(int(whole[0]), int(whole[-1]) + 1)
+    enough = days[count >= axis.min_share * expected - 1e-9]
+    runs = [
+        run[~np.isin((run - shift) // DAY, enough)] for run in absent_runs(seconds, calendar, step)
+    ]
+    # Where stamps move by half a step, a day lacks one though no two times are two steps apart.
+    told = np.concatenate([enough, *((run - shift) // DAY for run in runs)])
+    runs += [np.array([day * DAY + shift]) for day in np.setdiff1d(days[kept], told)]
+    values = standard_times(days[kept] * DAY, calendar)
+    plan = TimePlan(values, first[kept], count[kept], expected)
+    return plan, [run for run in runs if run.size]
+
+
+def _every(
+    values: np.ndarray, runs: list[np.ndarray], calendar: str, step: str | float | None
+) -> np.ndarray:
+    """The times and those of absent steps, with the days that a foreign calendar lacks."""
+    if step == "daily" or (isinstance(step, float) and calendar != STANDARD):
+        hours = 24.0 if step == "daily" else float(step)
+        length = np.timedelta64(round(hours * 3600), "s")
+        every = np.arange(values[0], values[-1] + length, length).astype("datetime64[ns]")
+        if np.isin(values, every).all():
+            return every
+    absent = [_dated(run, calendar, step) for run in runs]
+    return np.union1d(values, np.concatenate([values[:0], *absent]))
+
+
+def _filled(plan: TimePlan, full: np.ndarray) -> TimePlan:
+    """The plan with steps of nothing where none of the files has any."""
+    place = np.searchsorted(full, plan.values)
+    first, count = np.zeros(full.size, dtype=np.int64), np.zeros(full.size, dtype=np.int64)
+    first[place], count[place] = plan.first, plan.count
+    return TimePlan(full, first, count, plan.expected)
+
+
+__all__ = ["CLIMATOLOGY_YEAR", "InputError", "TimePlan", "month_plan", "time_plan"]
