@@ -23,8 +23,8 @@ import xarray as xr
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.cells import by_shard, read_cells
-from pipeline.cube import create_cube, cube_template, open_cube, write_tile
+from pipeline.cube.cells import by_shard, read_cells
+from pipeline.cube.write import create_cube, cube_template, open_cube, write_tile
 from pipeline.grid.target_grid import TargetGrid
 from stefaland.dataset import CellData, fit_normaliser, interleaved
 from stefaland.normalise import Normaliser

@@ -25,10 +25,10 @@ from rich.table import Table
 from scipy.ndimage import gaussian_filter
 
 from pipeline.core.files import write_bytes
-from pipeline.cube import create_cube, cube_template, open_cube, write_tile
+from pipeline.cube.lazy import read_box
+from pipeline.cube.shards import ShardLayout, encode_shard, shard_file
+from pipeline.cube.write import create_cube, cube_template, open_cube, write_tile
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.reading import read_box
-from pipeline.shards import ShardLayout, encode_shard, shard_file
 
 
 def _blosc(cname: str, level: int, shuffle: str) -> str:

@@ -27,7 +27,7 @@ from rich.table import Table
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.batches import cell_table, make_cube, sharded
-from pipeline.cube import open_cube
+from pipeline.cube.write import open_cube
 from pipeline.grid.target_grid import TargetGrid
 from stefaland.config import (
     FinetuneConfig,

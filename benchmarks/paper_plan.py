@@ -12,9 +12,9 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.cube.cost import plan_cube, shard_bytes
+from pipeline.cube.template import cube_template
 from pipeline.grid.named_grids import read_grids
-from pipeline.plan import plan_cube, shard_bytes
-from pipeline.template import cube_template
 from workflows.context import catalog_path
 
 YEARS, VARIABLES, TILE = 40, 8, 128

@@ -21,7 +21,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.store import open_cube
+from pipeline.cube.open import open_cube
 from stefaland.laws import plan_windows
 from stefaland.predict import Member, pass_size
 from stefaland.windows import Windows

@@ -18,9 +18,9 @@ import psutil
 from rich.console import Console
 from rich.table import Table
 
-from pipeline.cluster import ClusterConfig, connect
-from pipeline.ledger import Ledger
-from pipeline.run import run_stage
+from pipeline.execution.cluster import ClusterConfig, connect
+from pipeline.execution.ledger import Ledger
+from pipeline.execution.run import run_stage
 
 
 @dataclass(frozen=True)

@@ -25,15 +25,15 @@ from rich.table import Table
 
 from benchmarks.regrid import field
 from pipeline.catalog.catalog import Source, Variable
-from pipeline.cube import create_cube, cube_template, write_tile
+from pipeline.cube.open import read_store
+from pipeline.cube.shards import encode_shard
+from pipeline.cube.write import create_cube, cube_template, write_tile
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import Tile, tile_grid
 from pipeline.grid.window import source_window
-from pipeline.regrid import regrid
-from pipeline.shards import encode_shard
+from pipeline.regrid.regrid import regrid
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import open_source
-from pipeline.store import read_store
 
 GRID = TargetGrid.from_bounds("global", "EPSG:4326", (-180, -90, 180, 90), 0.5)
 TILE = (180, 180)

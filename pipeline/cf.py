@@ -21,9 +21,9 @@ from numcodecs import Blosc
 
 from pipeline.core.errors import Faults
 from pipeline.core.files import new_folder
+from pipeline.cube.template import encoded_time, plain
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.legend import NODATA_CODE
-from pipeline.template import encoded_time, plain
 from pipeline.times.periods import climatology_note
 
 CHUNK = 512

@@ -25,13 +25,13 @@ from pipeline.aggregate import (
     check_aggregate,
     percentile_bands,
 )
-from pipeline.cube import create_cube, write_tile
+from pipeline.cube.open import cube_grid, cube_tiles, open_cube
+from pipeline.cube.template import CubeTemplate, cube_template
+from pipeline.cube.write import create_cube, write_tile
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import Tile
 from pipeline.legend import NODATA_CODE
-from pipeline.regrid import regrid
-from pipeline.store import cube_grid, cube_tiles, open_cube
-from pipeline.template import CubeTemplate, cube_template
+from pipeline.regrid.regrid import regrid
 from pipeline.texture import CLASS, CLASS_ATTRS, has_fractions, texture
 
 FLAG = "quality_flag"

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.cube import CubeTemplate, create_cube, cube_template, write_tile
+from pipeline.cube.write import CubeTemplate, create_cube, cube_template, write_tile
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import Tile
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.cube import create_cube, write_tile
+from pipeline.cube.open import cube_tiles
+from pipeline.cube.template import cube_template
+from pipeline.cube.write import create_cube, write_tile
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.store import cube_tiles
-from pipeline.template import cube_template
 
 GRID = TargetGrid.from_bounds("test", "EPSG:4326", (-125, 24, -66.5, 50), 0.5)  # 52 x 117
 ALBERS = TargetGrid.from_bounds("albers", "EPSG:5070", (-2400000, 250000, 2400000, 3250000), 50000)

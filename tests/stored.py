@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.cube import create_cube, cube_template, write_tile
-from pipeline.locations import write_locations
+from pipeline.cube.locations import write_locations
+from pipeline.cube.write import create_cube, cube_template, write_tile
 from workflows.config import load_config
 from workflows.context import Run
 

@@ -4,9 +4,9 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.cells import any_valid, by_shard, read_cells
 from pipeline.core.errors import InputError
-from pipeline.cube import open_cube
+from pipeline.cube.cells import any_valid, by_shard, read_cells
+from pipeline.cube.write import open_cube
 from tests.cubes import GRID, TIME, filled_cube, whole
 
 

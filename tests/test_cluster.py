@@ -13,17 +13,17 @@ import numpy as np
 import psutil
 import pytest
 
-from pipeline.cluster import (
+from pipeline.core.errors import InputError
+from pipeline.execution.cluster import (
     ClusterConfig,
     SlurmConfig,
     _slurm_cluster_class,
     connect,
     slurm_settings,
 )
-from pipeline.core.errors import InputError
-from pipeline.ledger import Ledger
-from pipeline.on_cluster import WINDOW_PER_THREAD
-from pipeline.run import StageError, run_stage
+from pipeline.execution.dask import WINDOW_PER_THREAD
+from pipeline.execution.ledger import Ledger
+from pipeline.execution.run import StageError, run_stage
 from tests.cubes import contents, fill_tile, filled_cube, make_cube
 from tests.test_run import Job, jobs, note, stumble
 
@@ -136,7 +136,7 @@ def test_an_existing_scheduler_is_used_and_left_alone(client):
     ],
 )
 def test_clusters_that_cannot_be_had(settings, where, monkeypatch):
-    monkeypatch.setattr("pipeline.cluster.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("pipeline.execution.cluster.CONNECT_SECONDS", 1)
     with pytest.raises(InputError) as raised, connect(ClusterConfig(**settings)):
         pass
     assert raised.value.faults[0].where == where

@@ -6,7 +6,7 @@ import xarray as xr
 import zarr
 
 from pipeline.core.errors import InputError
-from pipeline.cube import (
+from pipeline.cube.write import (
     create_cube,
     cube_grid,
     cube_template,

@@ -12,7 +12,7 @@ import xarray as xr
 from pipeline.catalog.catalog import Source, read_catalog, read_variables
 from pipeline.core.errors import Faults, InputError
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regrid import regrid
+from pipeline.regrid.regrid import regrid
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import check_source, open_source
 

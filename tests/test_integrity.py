@@ -6,9 +6,9 @@ import pytest
 import zarr
 
 from pipeline.core.errors import InputError
-from pipeline.cube import create_cube, open_cube, verify_cube, write_tile
-from pipeline.integrity import remove_damaged, repair
-from pipeline.ledger import Ledger
+from pipeline.cube.integrity import remove_damaged, repair
+from pipeline.cube.write import create_cube, open_cube, verify_cube, write_tile
+from pipeline.execution.ledger import Ledger
 from tests.cubes import contents, field, fill_tile, make_cube
 
 
@@ -116,7 +116,7 @@ def test_impossible_values_are_found(tmp_path):
 
 
 def test_coverage_must_be_a_share(tmp_path):
-    from pipeline.cube import cube_template
+    from pipeline.cube.write import cube_template
 
     base = make_cube(tmp_path / "unused.zarr")
     names = {"rain_coverage": {"dims": ("y", "x")}, "soil_fraction_sand": {"dims": ("y", "x")}}

@@ -12,7 +12,7 @@ import xarray as xr
 
 from pipeline.catalog.catalog import Source, read_variables
 from pipeline.core.errors import Faults, InputError
-from pipeline.locations import write_locations
+from pipeline.cube.locations import write_locations
 from pipeline.sources.locations import read_locations_source
 from pipeline.sources.open import check_source
 

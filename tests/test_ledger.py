@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.files import UnwritableError
-from pipeline.ledger import Ledger
+from pipeline.execution.ledger import Ledger
 
 
 def test_a_marked_item_is_done_under_its_fingerprint_only(tmp_path):

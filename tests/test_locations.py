@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.cells import read_cells
 from pipeline.core.errors import InputError
-from pipeline.cube import open_cube, write_locations
+from pipeline.cube.cells import read_cells
+from pipeline.cube.write import open_cube, write_locations
 from tests.cubes import contents
 
 

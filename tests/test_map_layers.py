@@ -9,9 +9,9 @@ from typing import cast
 import numpy as np
 import pytest
 
-from pipeline.cube import create_cube, write_tile
-from pipeline.store import cube_tiles
-from pipeline.template import cube_template
+from pipeline.cube.open import cube_tiles
+from pipeline.cube.template import cube_template
+from pipeline.cube.write import create_cube, write_tile
 from tests.maps import GRID, MONTHS, TARGET, field, months
 from workflows.config import Product, PublishSettings
 from workflows.context import Run

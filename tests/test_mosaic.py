@@ -12,6 +12,7 @@ from scipy.interpolate import interpn
 
 from pipeline.cf import open_map_zarr, write_map_zarr
 from pipeline.core.errors import InputError
+from pipeline.cube.open import cube_tiles, open_cube
 from pipeline.geotiff import write_cog
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.holes import holes, land_on
@@ -26,7 +27,6 @@ from pipeline.mosaic import (
     reproject_map,
 )
 from pipeline.stac import times_of
-from pipeline.store import cube_tiles, open_cube
 from pipeline.style import write_qml
 from pipeline.verify import verify_product
 from tests.maps import ALBERS, GRID, NAMES, TARGET, field, on_land, truth, write_prediction

@@ -4,12 +4,8 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipeline.cluster import ClusterConfig, SlurmConfig, worker_count, worker_memory
 from pipeline.core.errors import InputError
-from pipeline.cube import cube_template
-from pipeline.grid.target_grid import TargetGrid
-from pipeline.ledger import Ledger
-from pipeline.plan import (
+from pipeline.cube.cost import (
     PROCESS_BYTES,
     Rates,
     check_plans,
@@ -19,6 +15,10 @@ from pipeline.plan import (
     show_bytes,
     show_seconds,
 )
+from pipeline.cube.write import cube_template
+from pipeline.execution.cluster import ClusterConfig, SlurmConfig, worker_count, worker_memory
+from pipeline.execution.ledger import Ledger
+from pipeline.grid.target_grid import TargetGrid
 from tests.cubes import fill_tile, make_cube, template
 
 GLOBAL = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 84), 0.1)

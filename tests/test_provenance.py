@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.cluster import ClusterConfig
 from pipeline.core.provenance import file_stamp, fingerprint, provenance, versions
+from pipeline.execution.cluster import ClusterConfig
 from tests.cubes import GRID
 
 plain = st.recursive(

@@ -13,9 +13,9 @@ import pytest
 import xarray as xr
 
 from pipeline.catalog.catalog import TimeAxis
-from pipeline.cube import create_cube
+from pipeline.cube.template import cube_template
+from pipeline.cube.write import create_cube
 from pipeline.mosaic import create_map
-from pipeline.template import cube_template
 from tests.maps import GRID, months
 from workflows.predict import series_time
 from workflows.publish import covered_time

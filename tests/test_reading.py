@@ -8,10 +8,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from pipeline.cube import cube_template, open_cube
-from pipeline.reading import read_box
-from pipeline.shards import encode_shard
-from pipeline.store import read_store
+from pipeline.cube.lazy import read_box
+from pipeline.cube.open import read_store
+from pipeline.cube.shards import encode_shard
+from pipeline.cube.write import cube_template, open_cube
 from tests.cubes import GRID, TIME, filled_cube, make_cube, whole
 
 RAIN = whole()["rain"]
@@ -58,9 +58,10 @@ def test_zarr_reads_the_same(cube):
 
 def test_only_the_chunks_asked_for_are_decoded(cube, monkeypatch):
     decoded = []
-    original = __import__("pipeline.shards", fromlist=["x"]).decode_chunk
+    original = __import__("pipeline.cube.shards", fromlist=["x"]).decode_chunk
     monkeypatch.setattr(
-        "pipeline.shards.decode_chunk", lambda *args: decoded.append(args[2]) or original(*args)
+        "pipeline.cube.shards.decode_chunk",
+        lambda *args: decoded.append(args[2]) or original(*args),
     )
     open_cube(cube)["rain"].isel(time=slice(12, 24), y=31, x=47).load()
     assert len(decoded) == 1
@@ -89,7 +90,7 @@ def test_empty_boxes_are_empty(cube):
 )
 def test_a_shard_of_any_cut_is_read_back(tmp_path_factory, seed, shard, chunk, missing):
     """Written by us, read by us and by zarr-python, for chunks and edges of every size."""
-    from pipeline.cube import create_cube, write_tile
+    from pipeline.cube.write import create_cube, write_tile
 
     path = tmp_path_factory.mktemp("shard") / "a.zarr"
     rng = np.random.default_rng(seed)

@@ -14,10 +14,10 @@ import xarray as xr
 import workflows.regrid_tile
 from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import InputError
-from pipeline.cube import create_cube
+from pipeline.cube.open import open_cube
+from pipeline.cube.write import create_cube
 from pipeline.grid.named_grids import read_grids
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.store import open_cube
 from workflows.regrid_tile import RegridTask, held_bytes, regrid_source, regrid_tile, template_of
 
 GRID = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 60), 10.0)

@@ -12,9 +12,9 @@ import pytest
 
 from pipeline.core.errors import Fault, InputError, bad_input
 from pipeline.core.files import UnwritableError, writing
-from pipeline.ledger import Ledger
-from pipeline.overlap import AHEAD, Flow
-from pipeline.run import StageError, part_of, run_stage
+from pipeline.execution.ledger import Ledger
+from pipeline.execution.overlap import AHEAD, Flow
+from pipeline.execution.run import StageError, part_of, run_stage
 
 
 @dataclass(frozen=True)

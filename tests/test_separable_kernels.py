@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from pipeline.cache_lines import AT_ONCE, send
-from pipeline.engine import Separable, apply_bands
-from pipeline.intrinsics import LINE, copy_pair, fence, stream
-from pipeline.kernel_tables import rounded, rows_ahead
-from pipeline.weights import AxisWeights
+from pipeline.regrid.kernels.intrinsics import LINE, copy_pair, fence, stream
+from pipeline.regrid.kernels.streaming import AT_ONCE, send
+from pipeline.regrid.operators import Separable, apply_bands
+from pipeline.regrid.weights import AxisWeights, rounded, rows_ahead
 
 few = settings(max_examples=40, deadline=None)
 

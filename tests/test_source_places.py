@@ -15,10 +15,10 @@ from pipeline.core.errors import Faults, InputError
 from pipeline.grid.axes import same_crs
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window
-from pipeline.regrid import regrid
+from pipeline.regrid.regrid import regrid
+from pipeline.regrid.terrain import terrain
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import SourceInfo, check_source, nearest_cells, open_source
-from pipeline.terrain import terrain
 from tests.gridded import grid
 
 VARIABLES = {"v": Variable(long_name="v", units="degree")}

@@ -15,7 +15,7 @@ from pipeline.catalog.catalog import Source, Variable, read_catalog, read_variab
 from pipeline.core.errors import Faults, InputError
 from pipeline.core.units import convert, linear_conversion
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regrid import regrid
+from pipeline.regrid.regrid import regrid
 from pipeline.sources.canonical import canonicalise, month_axis
 from pipeline.sources.open import check_source, open_source, read_bytes
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.stats import Moments, accumulate, merge, merge_all
+from pipeline.cube.moments import Moments, accumulate, merge, merge_all
 
 
 def _reference(values):

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from pipeline.core.errors import InputError
-from pipeline.cube import create_cube, write_tile
+from pipeline.cube.open import cube_tiles, open_cube
+from pipeline.cube.template import cube_template
+from pipeline.cube.write import create_cube, write_tile
 from pipeline.geotiff import write_cog
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.legend import named_legend
 from pipeline.mosaic import mosaic
-from pipeline.store import cube_tiles, open_cube
-from pipeline.template import cube_template
 from pipeline.texture import (
     CLASS,
     CLASSES,

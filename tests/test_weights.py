@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.engine import Separable
 from pipeline.grid.axes import PER_DEGREE, common_axes, source_axes
-from pipeline.weights import axis_weights
+from pipeline.regrid.operators import Separable
+from pipeline.regrid.weights import axis_weights
 from tests.gridded import grid
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import bad_input
+from pipeline.cube.template import grid_of
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.shared_ground import cells_over_cells, cells_over_places, places_in_cells
-from pipeline.template import grid_of
 from stefaland.leakage import shown
 from stefaland.splits import Fold, near
 from workflows.cells import SITES

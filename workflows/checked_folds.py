@@ -17,7 +17,7 @@ import xarray as xr
 from pipeline.core.errors import Fault, Faults, InputError
 from pipeline.core.files import read_json, write_json
 from pipeline.core.provenance import fingerprint
-from pipeline.store import open_cube
+from pipeline.cube.open import open_cube
 from stefaland.leakage import check_fold, check_parts
 from stefaland.normalise import Normaliser
 from stefaland.splits import Fold

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from pipeline.core.errors import Fault
+from pipeline.cube.open import cube_tiles, open_cube
 from pipeline.holes import Holes, holes, land_on
 from pipeline.mosaic import FLAG
-from pipeline.store import cube_tiles, open_cube
 from workflows.cells import land_mask
 from workflows.context import Run
 from workflows.map_layers import Layer

@@ -15,13 +15,13 @@ import xarray as xr
 
 from pipeline.core.errors import bad_input
 from pipeline.core.provenance import fingerprint, provenance
-from pipeline.cube import create_cube, write_tile
+from pipeline.cube.open import open_cube
+from pipeline.cube.template import cube_template
+from pipeline.cube.write import create_cube, write_tile
+from pipeline.execution.ledger import Ledger
+from pipeline.execution.run import run_stage
 from pipeline.geotiff import write_cog
 from pipeline.grid.tiles import Tile, land_cells
-from pipeline.ledger import Ledger
-from pipeline.run import run_stage
-from pipeline.store import open_cube
-from pipeline.template import cube_template
 from stefaland.checkpoint import check_compatible, load_checkpoint, stored_normaliser
 from stefaland.mae import StefaLand
 from stefaland.normalise import Normaliser

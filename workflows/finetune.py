@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.files import read_json
-from pipeline.locations import write_locations
+from pipeline.cube.locations import write_locations
 from stefaland.baselines import Predictor
 from stefaland.config import FinetuneConfig
 from stefaland.dataset import CellData

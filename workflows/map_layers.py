@@ -12,10 +12,10 @@ from pathlib import Path
 import xarray as xr
 
 from pipeline.bands import valued_steps
+from pipeline.cube.open import open_cube
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.legend import Legend, read_legend
 from pipeline.mosaic import FLAG, SPREAD
-from pipeline.store import open_cube
 from pipeline.texture import CLASS, FRACTIONS
 from stefaland.quantiles import NAMES
 from workflows.config import Product

@@ -9,12 +9,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.cube.open import cube_tiles, open_cube
+from pipeline.execution.ledger import Ledger
+from pipeline.execution.run import run_stage
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.holes import holes
-from pipeline.ledger import Ledger
 from pipeline.mosaic import create_map, place_tile
-from pipeline.run import run_stage
-from pipeline.store import cube_tiles, open_cube
 from workflows.cells import land_mask
 from workflows.config import Product
 from workflows.context import Run

@@ -15,15 +15,15 @@ from typing import Any
 from rich.table import Table
 
 from pipeline.catalog.catalog import Source
-from pipeline.cluster import worker_count, worker_memory
 from pipeline.core.errors import InputError
-from pipeline.engine import Separable
+from pipeline.cube.cost import Plan, check_plans, plan_cube, plan_table, probe
+from pipeline.cube.template import CubeTemplate, cube_template
+from pipeline.execution.cluster import worker_count, worker_memory
 from pipeline.grid.tiles import Tile
 from pipeline.grid.window import source_window
-from pipeline.plan import Plan, check_plans, plan_cube, plan_table, probe
-from pipeline.regrid import operator_for
+from pipeline.regrid.operators import Separable
+from pipeline.regrid.regrid import operator_for
 from pipeline.sources.open import open_source, read_bytes
-from pipeline.template import CubeTemplate, cube_template
 from workflows import check
 from workflows.context import CONSOLE, Run
 from workflows.predict import template_variables

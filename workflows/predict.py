@@ -17,13 +17,13 @@ import xarray as xr
 
 from pipeline.core.errors import bad_input
 from pipeline.core.provenance import provenance
-from pipeline.cube import create_cube, write_tile
+from pipeline.cube.open import open_cube
+from pipeline.cube.template import cube_template
+from pipeline.cube.write import create_cube, write_tile
+from pipeline.execution.ledger import Ledger
+from pipeline.execution.overlap import Flow
+from pipeline.execution.run import run_stage
 from pipeline.grid.tiles import Tile, land_cells
-from pipeline.ledger import Ledger
-from pipeline.overlap import Flow
-from pipeline.run import run_stage
-from pipeline.store import open_cube
-from pipeline.template import cube_template
 from stefaland.dataset import CellData
 from stefaland.predict import MASKED, Member, predict_tables
 from stefaland.quantiles import LEVELS, NAMES

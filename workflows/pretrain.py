@@ -13,7 +13,7 @@ import psutil
 
 from pipeline.core.files import read_json
 from pipeline.core.provenance import provenance
-from pipeline.store import open_cube
+from pipeline.cube.open import open_cube
 from stefaland.config import ModelConfig, PretrainConfig, model_preset
 from stefaland.dataset import CellData
 from stefaland.log import RunLog

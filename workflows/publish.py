@@ -18,6 +18,7 @@ from pipeline.cf import write_map_zarr
 from pipeline.core.errors import Fault, InputError, bad_input
 from pipeline.core.files import read_json, write_json
 from pipeline.core.provenance import fingerprint, provenance
+from pipeline.cube.open import open_cube
 from pipeline.differences import difference_faults
 from pipeline.geotiff import write_cog
 from pipeline.holes import Holes
@@ -32,7 +33,6 @@ from pipeline.stac import (
     times_of,
     write_collection,
 )
-from pipeline.store import open_cube
 from pipeline.style import write_qml
 from pipeline.texture import FRACTIONS, texture_faults
 from pipeline.times.periods import climatology_note

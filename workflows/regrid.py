@@ -14,16 +14,16 @@ from typing import Any
 from distributed import Client
 
 from pipeline.catalog.catalog import Source
-from pipeline.cluster import connect
 from pipeline.core.errors import Faults, bad_input
 from pipeline.core.provenance import file_stamp, provenance
-from pipeline.cube import create_cube
-from pipeline.ledger import Ledger
-from pipeline.locations import write_locations
-from pipeline.run import run_stage
+from pipeline.cube.locations import write_locations
+from pipeline.cube.open import open_cube
+from pipeline.cube.template import CubeVariable
+from pipeline.cube.write import create_cube
+from pipeline.execution.cluster import connect
+from pipeline.execution.ledger import Ledger
+from pipeline.execution.run import run_stage
 from pipeline.sources.locations import read_locations_source
-from pipeline.store import open_cube
-from pipeline.template import CubeVariable
 from workflows.context import Run
 from workflows.regrid_tile import RegridTask, regrid_tile, template_of
 from workflows.stages import stage_fingerprint

@@ -16,19 +16,19 @@ import xarray as xr
 
 from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import Faults
-from pipeline.cube import merged_summary, write_tile
-from pipeline.fill import fill_gaps
+from pipeline.cube.cost import shard_bytes
+from pipeline.cube.open import open_cube, read_store
+from pipeline.cube.template import TIME_CHUNK, CubeTemplate, CubeVariable, cube_template
+from pipeline.cube.write import merged_summary, write_tile
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import Tile, padded_window
 from pipeline.grid.window import source_window
-from pipeline.plan import shard_bytes
-from pipeline.points import regrid_points
-from pipeline.regrid import regrid
+from pipeline.regrid.fill import fill_gaps
+from pipeline.regrid.points import regrid_points
+from pipeline.regrid.regrid import regrid
+from pipeline.regrid.terrain import terrain
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import open_source
-from pipeline.store import open_cube, read_store
-from pipeline.template import TIME_CHUNK, CubeTemplate, CubeVariable, cube_template
-from pipeline.terrain import terrain
 
 TERRAIN_MARGIN = 2.0
 SHARD_BYTES = 1 << 28

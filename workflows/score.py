@@ -15,7 +15,7 @@ import xarray as xr
 
 from pipeline.core.files import write_json
 from pipeline.core.provenance import provenance
-from pipeline.store import open_cube
+from pipeline.cube.open import open_cube
 from stefaland.metrics import (
     PairMoments,
     accumulate,

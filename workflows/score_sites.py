@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from pipeline.cube.open import open_cube
 from pipeline.layers import LayerGroup, SiteLayer
 from pipeline.legend import Legend, read_legend
 from pipeline.regions import polygons_of
 from pipeline.sites import Geometry, renderer_element, site_count, sites_frame, write_sites
-from pipeline.store import open_cube
 from pipeline.texture import CLASSES, FRACTIONS, usda_class
 from stefaland.metrics import accumulate, finish
 from workflows.config import Basins

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.cells import any_valid, by_shard, read_cells
 from pipeline.core.errors import Faults, bad_input
 from pipeline.core.files import write_json
-from pipeline.stats import Moments, accumulate, merge_all
-from pipeline.store import open_cube
+from pipeline.cube.cells import any_valid, by_shard, read_cells
+from pipeline.cube.moments import Moments, accumulate, merge_all
+from pipeline.cube.open import open_cube
 from stefaland.dataset import period_steps
 from stefaland.leakage import check_parts
 from stefaland.normalise import Normaliser, find_transform

@@ -17,8 +17,8 @@ from rich.table import Table
 
 from pipeline.core.errors import InputError, bad_input
 from pipeline.core.files import read_json
-from pipeline.ledger import Ledger
-from pipeline.store import cube_tiles
+from pipeline.cube.open import cube_tiles
+from pipeline.execution.ledger import Ledger
 from workflows.context import CONSOLE
 from workflows.stages import NEEDS
 from workflows.state import StageState

@@ -20,7 +20,7 @@ import yaml
 
 from pipeline.core.errors import bad_input
 from pipeline.core.files import read_json, write_json
-from pipeline.slurm import JobConfig, JobName, sbatch_options
+from pipeline.execution.slurm import JobConfig, JobName, sbatch_options
 from workflows.context import CONSOLE, Run
 from workflows.stages import stage_module
 

@@ -19,8 +19,8 @@ from rich.table import Table
 from pipeline.core.errors import Faults, bad_input, nearest_name
 from pipeline.core.files import write_json
 from pipeline.core.provenance import fingerprint
-from pipeline.ledger import Ledger
-from pipeline.run import run_stage
+from pipeline.execution.ledger import Ledger
+from pipeline.execution.run import run_stage
 from stefaland.adapters import ADAPTERS
 from stefaland.dataset import CellData
 from stefaland.metrics import accumulate, finish, paired_difference

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import bad_input
-from pipeline.integrity import Problem, remove_damaged, repair, verify_cube
-from pipeline.ledger import Ledger
+from pipeline.cube.integrity import Problem, remove_damaged, repair, verify_cube
+from pipeline.execution.ledger import Ledger
 
 STAGES = {"cubes": "regrid", "predictions": "predict"}
 

@@ -9,8 +9,8 @@ import pytest
 import xarray as xr
 
 from pipeline.core.errors import InputError
-from pipeline.cube import create_cube, write_tile
-from pipeline.template import cube_template
+from pipeline.cube.template import cube_template
+from pipeline.cube.write import create_cube, write_tile
 from stefaland.checkpoint import save_checkpoint
 from stefaland.config import FinetuneConfig, model_preset
 from stefaland.finetune import finetune

@@ -13,7 +13,7 @@ import pyproj
 import pytest
 from scipy.ndimage import minimum_filter
 
-from pipeline.store import open_cube
+from pipeline.cube.open import open_cube
 from pipeline.texture import CLASSES, FRACTIONS
 from stefaland.quantiles import NAMES
 from tests.conftest import SHARED

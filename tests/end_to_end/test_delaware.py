@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import rasterio
 
-from pipeline.store import open_cube
+from pipeline.cube.open import open_cube
 from tests.end_to_end.small import DELAWARE, stefaland
 
 pytestmark = [pytest.mark.registry, pytest.mark.timeout(900)]

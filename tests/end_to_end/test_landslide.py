@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.store import open_cube
+from pipeline.cube.open import open_cube
 from tests.conftest import REGISTRY
 from tests.end_to_end.small import stefaland
 

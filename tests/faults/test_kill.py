@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 import pipeline.core.files
-import pipeline.cube
+import pipeline.cube.write
 from pipeline.core.files import UnwritableError, remove_stale_partials, write_bytes
-from pipeline.cube import open_cube, verify_cube, write_locations
-from pipeline.ledger import Ledger
-from pipeline.run import run_stage
+from pipeline.cube.write import open_cube, verify_cube, write_locations
+from pipeline.execution.ledger import Ledger
+from pipeline.execution.run import run_stage
 from tests.cubes import contents, field, fill_tile, filled_cube, make_cube, whole
 from tests.faults.disks import remount, small_disk
 
@@ -111,14 +111,14 @@ def test_two_runs_on_one_folder_share_it(tmp_path):
 
 def test_two_runs_that_create_one_store_keep_the_first(tmp_path, monkeypatch):
     """The second finds no store, and by the time it has one to offer the first is filled."""
-    original = pipeline.cube.write_template
+    original = pipeline.cube.write.write_template
 
     def late(folder, template, attrs):
-        monkeypatch.setattr(pipeline.cube, "write_template", original)
+        monkeypatch.setattr(pipeline.cube.write, "write_template", original)
         filled_cube(tmp_path / "a.zarr")
         original(folder, template, attrs)
 
-    monkeypatch.setattr(pipeline.cube, "write_template", late)
+    monkeypatch.setattr(pipeline.cube.write, "write_template", late)
     make_cube(tmp_path / "a.zarr")
     filled_cube(tmp_path / "b.zarr")
     assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
@@ -153,7 +153,7 @@ def test_a_full_disk_leaves_the_old_shard_and_says_what_to_do(tmp_path, monkeypa
 
 
 def _write(path, ds, tile):
-    from pipeline.cube import write_tile
+    from pipeline.cube.write import write_tile
 
     return write_tile(path, tile, ds)
 

@@ -12,9 +12,9 @@ import pytest
 
 from pipeline.core.errors import InputError
 from pipeline.core.files import UnwritableError, write_json
-from pipeline.cube import verify_cube
-from pipeline.ledger import Ledger
-from pipeline.run import run_stage
+from pipeline.cube.write import verify_cube
+from pipeline.execution.ledger import Ledger
+from pipeline.execution.run import run_stage
 from tests.cubes import contents, fill_tile, filled_cube, make_cube
 from tests.end_to_end.small import QUICKSTART, digests, settings, stefaland
 from tests.faults.disks import remount, small_disk

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.ledger import Ledger
+from pipeline.execution.ledger import Ledger
 from tests.conftest import ROOT
 from tests.cubes import contents, filled_cube
 

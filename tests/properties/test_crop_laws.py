@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.catalog.catalog import Source, Variable
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regrid import regrid, source_window
+from pipeline.regrid.regrid import regrid, source_window
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.crop import cropped
 from tests.gridded import grid

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.cluster import ClusterConfig, connect
-from pipeline.ledger import Ledger
-from pipeline.run import run_stage
-from pipeline.slurm import SlurmConfig
+from pipeline.execution.cluster import ClusterConfig, connect
+from pipeline.execution.ledger import Ledger
+from pipeline.execution.run import run_stage
+from pipeline.execution.slurm import SlurmConfig
 from tests.conftest import ROOT
 from tests.cubes import contents, filled_cube, make_cube
 from tests.faults.slow import fill_slowly

@@ -1,7 +1,7 @@
 """Operators that take source windows to target cells: separable bands and sparse matrices.
 
 Upstream: `weights` (same CRS) or `warp` (another CRS). Downstream: `regrid`, which reads the
-windows and puts results together. `pipeline.kernels` is imported at first use: it compiles.
+windows and puts results together. `kernels.sparse` is imported at first use: it compiles.
 """
 
 from __future__ import annotations
@@ -17,8 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline.kernel_tables import kernel_tables
-from pipeline.weights import AxisWeights
+from pipeline.regrid.weights import AxisWeights, kernel_tables
 
 _STRIP = 2_000_000  # entries of a sparse matrix held at once by a thread
 _BLOCK = 1 << 21  # target cells of one piece of work
@@ -110,7 +109,7 @@ class Separable:
 
     def matrix(self, rows: slice) -> tuple[Sparse, Window]:
         """The matrix of some target rows, on the window of the source that it needs."""
-        from pipeline import kernels
+        from pipeline.regrid.kernels import sparse as kernels
 
         part, window = self.part(rows).within
         y, x = part.y, part.x
@@ -176,7 +175,7 @@ def apply_bands(
 
     `kind` "area" merges rows first (coarser targets), "point" columns first (finer targets).
     """
-    from pipeline import separable_kernels as kernels
+    from pipeline.regrid.kernels import separable as kernels
 
     values = values if _has_whole_rows(values) else np.ascontiguousarray(values)
     kernel, scratch_for = kernels.rows_first, kernels.rows_scratch

@@ -18,9 +18,9 @@ from rich.table import Table
 
 from pipeline.core.errors import Faults
 from pipeline.core.files import write_bytes
-from pipeline.shards import encode_shard
-from pipeline.store import read_store
-from pipeline.template import CubeTemplate, cube_template, write_template
+from pipeline.cube.open import read_store
+from pipeline.cube.shards import encode_shard
+from pipeline.cube.template import CubeTemplate, cube_template, write_template
 
 PROCESS_BYTES = 704 * 2**20
 """Before anything is read: 580 MiB of Python, xarray, GDAL and PyTorch as measured, 65 of compiled

@@ -15,8 +15,8 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import Faults, bad_input, nearest_name
-from pipeline.store import open_cube
-from pipeline.template import grid_of
+from pipeline.cube.open import open_cube
+from pipeline.cube.template import grid_of
 
 
 def read_cells(
@@ -148,7 +148,7 @@ def _lonlat(ds: xr.Dataset, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndar
 
 def _gather(da: xr.DataArray, rows: np.ndarray, cols: np.ndarray) -> xr.Variable:
     """Values at (rows, cols), dims (cell, time) or (cell,), a window of one shard at a time."""
-    from pipeline import kernels
+    from pipeline.regrid.kernels import sparse as kernels
 
     has_time = "time" in da.dims
     order = ("time", "y", "x") if has_time else ("y", "x")

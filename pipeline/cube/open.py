@@ -14,9 +14,8 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import Faults, InputError, bad_input
-from pipeline.grid.target_grid import TargetGrid
-from pipeline.grid.tiles import Tile, tile_grid
-from pipeline.metadata import (
+from pipeline.cube.lazy import guarded_variable, lazy_variable, readable
+from pipeline.cube.metadata import (
     ROOT,
     Damage,
     arrays_of,
@@ -24,9 +23,10 @@ from pipeline.metadata import (
     metadata_damage,
     root_metadata,
 )
-from pipeline.reading import guarded_variable, lazy_variable, readable
-from pipeline.shards import ShardLayout
-from pipeline.template import grid_of
+from pipeline.cube.shards import ShardLayout
+from pipeline.cube.template import grid_of
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.grid.tiles import Tile, tile_grid
 
 
 def _no_store(path: Path) -> InputError:

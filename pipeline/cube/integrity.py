@@ -15,11 +15,11 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from pipeline.cube.metadata import ROOT, metadata_damage
+from pipeline.cube.open import Store, bare_store, read_store
+from pipeline.cube.shards import ShardError, ShardLayout, digest, read_chunks, shard_file
+from pipeline.execution.ledger import Ledger
 from pipeline.grid.tiles import Tile, tile_grid
-from pipeline.ledger import Ledger
-from pipeline.metadata import ROOT, metadata_damage
-from pipeline.shards import ShardError, ShardLayout, digest, read_chunks, shard_file
-from pipeline.store import Store, bare_store, read_store
 
 
 @dataclass(frozen=True)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from pipeline.core.errors import InputError, bad_input
-from pipeline.ledger import Ledger
-from pipeline.tasks import Outcome, T, Work, peak_memory, perform
+from pipeline.execution.items import Outcome, T, Work, peak_memory, perform
+from pipeline.execution.ledger import Ledger
 
 if TYPE_CHECKING:
     from distributed import Client

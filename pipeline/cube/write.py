@@ -28,20 +28,13 @@ from pipeline.core.files import (
     write_bytes,
     writing,
 )
+from pipeline.cube.integrity import Problem, verify_cube
+from pipeline.cube.locations import write_locations
+from pipeline.cube.metadata import ROOT, Damage, arrays_of, metadata_damage, root_metadata
+from pipeline.cube.open import Store, cube_grid, cube_tiles, open_cube, read_store, refuse_damaged
+from pipeline.cube.shards import EncodedShard, digest, encode_shard, shard_file
+from pipeline.cube.template import CubeTemplate, CubeVariable, cube_template, write_template
 from pipeline.grid.tiles import Tile
-from pipeline.integrity import Problem, verify_cube
-from pipeline.locations import write_locations
-from pipeline.metadata import ROOT, Damage, arrays_of, metadata_damage, root_metadata
-from pipeline.shards import EncodedShard, digest, encode_shard, shard_file
-from pipeline.store import (
-    Store,
-    cube_grid,
-    cube_tiles,
-    open_cube,
-    read_store,
-    refuse_damaged,
-)
-from pipeline.template import CubeTemplate, CubeVariable, cube_template, write_template
 
 __all__ = [
     "CubeTemplate", "CubeVariable", "Problem", "create_cube", "cube_grid", "cube_template",

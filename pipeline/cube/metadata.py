@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import InputError
-from pipeline.shards import checksum
-from pipeline.template import grid_of
+from pipeline.cube.shards import checksum
+from pipeline.cube.template import grid_of
 
 ROOT = "zarr.json"
 

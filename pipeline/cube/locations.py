@@ -17,7 +17,7 @@ from zarr.codecs import Crc32cCodec
 
 from pipeline.core.errors import Faults
 from pipeline.core.files import new_folder, remove_stale_partials, writing
-from pipeline.template import compressor, encoded_time, plain
+from pipeline.cube.template import compressor, encoded_time, plain
 
 CHUNK_BYTES = 1 << 20
 

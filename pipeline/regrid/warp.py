@@ -3,7 +3,7 @@
 Each target cell is taken into the source's own cells by PROJ, as a point (bilinear, nearest) or as
 a polygon whose exact overlap with every source cell is the weight (everything else), so that cells
 side by side share their edges and nothing is counted twice or lost. Same contract as `weights`;
-`regrid` asks strip by strip. `pipeline.polygons` is imported at first use: it compiles.
+`regrid` asks strip by strip. `kernels.polygons` is imported at first use: it compiles.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ import pyproj
 import xarray as xr
 
 from pipeline.core.errors import bad_input
-from pipeline.engine import Sparse, Window
 from pipeline.grid.axes import PER_DEGREE, PER_UNIT, Axis, source_axes
 from pipeline.grid.crs import EARTH_RADIUS, crs_of, unit_vectors
 from pipeline.grid.curvilinear import Locator
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.weights import point_weights
+from pipeline.regrid.operators import Sparse, Window
+from pipeline.regrid.weights import point_weights
 
 _STRIP = 1 << 18  # target cells mapped at once
 _ENTRIES = 2_000_000  # of one strip's matrix, roughly
@@ -95,7 +95,7 @@ class Warp:
 
     def _areas(self, strip: TargetGrid) -> Sparse:
         """Weights by exact overlap of target polygons and source cells."""
-        from pipeline import polygons
+        from pipeline.regrid.kernels import polygons
 
         outline = _rings(strip)
         x, y = self.place(*outline)

@@ -17,7 +17,7 @@ from pydantic import Field, model_validator
 
 from pipeline.core.errors import bad_input
 from pipeline.core.settings import Frozen
-from pipeline.slurm import SlurmConfig, slurm_settings
+from pipeline.execution.slurm import SlurmConfig, slurm_settings
 
 if TYPE_CHECKING:
     from distributed import Client

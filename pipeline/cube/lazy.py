@@ -18,7 +18,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from pipeline.core.errors import InputError, bad_input
-from pipeline.shards import ShardError, ShardLayout, read_chunks, shard_file
+from pipeline.cube.shards import ShardError, ShardLayout, read_chunks, shard_file
 
 
 class ShardedArray(BackendArray):

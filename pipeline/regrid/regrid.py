@@ -16,22 +16,23 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline import categories, memory
-from pipeline.blocks import blocks, read_window, time_blocks
 from pipeline.core.errors import bad_input, nearest_name
-from pipeline.engine import (
+from pipeline.grid.axes import common_axes
+from pipeline.grid.crs import crs_of
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.grid.window import source_window
+from pipeline.regrid import buffers as memory
+from pipeline.regrid import classes as categories
+from pipeline.regrid.blocks import blocks, read_window, time_blocks
+from pipeline.regrid.operators import (  # fmt: skip
     Operator,
     Separable,
     apply_bands,
     apply_sparse,
     default_threads,
     run_all,
-)  # fmt: skip
-from pipeline.grid.axes import common_axes
-from pipeline.grid.crs import crs_of
-from pipeline.grid.target_grid import TargetGrid
-from pipeline.grid.window import source_window
-from pipeline.weights import axis_weights
+)
+from pipeline.regrid.weights import axis_weights
 
 __all__ = ["METHODS", "operator_for", "regrid", "source_window"]
 
@@ -110,7 +111,7 @@ def operator_for(ds: xr.Dataset, target_grid: TargetGrid, method: str) -> Operat
         separable = _separable(x, y, crs_of(ds), target_grid, kind)
         if separable is not None:
             return separable
-    from pipeline import warp
+    from pipeline.regrid import warp
 
     return warp.warp_operator(ds, target_grid, kind)
 
@@ -198,7 +199,7 @@ def _sparse(
     da: xr.DataArray, job: _Job, out: np.ndarray, coverage: np.ndarray, of: _Function = _floats
 ) -> None:
     """Means or standard deviations by strips of a sparse matrix."""
-    from pipeline import kernels
+    from pipeline.regrid.kernels import sparse as kernels
 
     kernel = kernels.sparse_std if job.method == "std" else kernels.sparse_mean
 
@@ -217,7 +218,7 @@ def _classes(
     out: np.ndarray, coverage: np.ndarray,
 ) -> None:  # fmt: skip
     """Shares of `classes` into `out` (class, t, Y, X), or the commonest code where None."""
-    from pipeline import kernels
+    from pipeline.regrid.kernels import sparse as kernels
 
     def work(rows: slice) -> None:
         matrix, window = job.operator.matrix(rows)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pipeline.core.errors import Fault, InputError
 from pipeline.core.files import UnwritableError
-from pipeline.ledger import Ledger
+from pipeline.execution.ledger import Ledger
 
 if TYPE_CHECKING:
     pass

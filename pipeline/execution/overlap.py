@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from pipeline.tasks import Outcome, T, Work, outcomes_here, perform
+from pipeline.execution.items import Outcome, T, Work, outcomes_here, perform
 
 AHEAD = 2
 """Items read before the device asks for them, and items computed that wait to be written; of each

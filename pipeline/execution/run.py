@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.core.errors import Fault, InputError, bad_input, few
 from pipeline.core.files import UnwritableError
-from pipeline.ledger import Ledger
-from pipeline.on_cluster import outcomes_on_cluster, peak_of_workers
-from pipeline.overlap import Flow, outcomes_overlapped
-from pipeline.progress import stage_bar
-from pipeline.tasks import Outcome, T, Work, outcomes_here
+from pipeline.execution.dask import outcomes_on_cluster, peak_of_workers
+from pipeline.execution.items import Outcome, T, Work, outcomes_here
+from pipeline.execution.ledger import Ledger
+from pipeline.execution.overlap import Flow, outcomes_overlapped
+from pipeline.execution.progress import stage_bar
 
 if TYPE_CHECKING:
     from distributed import Client

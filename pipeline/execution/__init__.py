@@ -1,0 +1,1 @@
+"""Tiles run here, by threads or on a cluster, and a ledger of those done."""

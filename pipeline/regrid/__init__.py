@@ -1,0 +1,1 @@
+"""Any source grid onto the target grid."""
