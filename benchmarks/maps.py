@@ -35,9 +35,9 @@ from rich.table import Table
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from pipeline.cf import open_map_zarr, write_map_zarr  # noqa: E402
-from pipeline.geotiff import write_cog  # noqa: E402
 from pipeline.grid.target_grid import TargetGrid  # noqa: E402
+from pipeline.publish.geotiff import write_cog  # noqa: E402
+from pipeline.publish.zarr import open_map_zarr, write_map_zarr  # noqa: E402
 
 MONTHS = 12
 CONTENDERS = ("write_cog, array", "write_cog, store", "GDAL COG driver", "rioxarray")

@@ -5,7 +5,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline.aggregate import (
+from pipeline.core.errors import InputError
+from pipeline.maps.aggregate import (
     AGGREGATES,
     aggregate,
     aggregate_attrs,
@@ -13,8 +14,7 @@ from pipeline.aggregate import (
     check_aggregate,
     step_days,
 )
-from pipeline.bands import names_of_bands
-from pipeline.core.errors import InputError
+from pipeline.publish.bands import names_of_bands
 from tests.maps import months
 
 DAYS = pd.date_range("2000-11-05", "2002-04-10").values.astype("datetime64[ns]")

@@ -8,7 +8,7 @@ import pytest
 
 from pipeline.catalog.catalog import read_catalog, read_variables
 from pipeline.grid.named_grids import read_grids
-from pipeline.legend import read_legend
+from pipeline.maps.legend import read_legend
 from workflows.config import load_config
 from workflows.context import Run
 from workflows.named_splits import named_splits

@@ -11,11 +11,11 @@ import zarr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.cf import halved, open_map_zarr, overview_levels, write_map_zarr
 from pipeline.core.errors import InputError
-from pipeline.geotiff import write_cog
 from pipeline.grid.crs import crs_of
 from pipeline.grid.target_grid import TargetGrid
+from pipeline.publish.geotiff import write_cog
+from pipeline.publish.zarr import halved, open_map_zarr, overview_levels, write_map_zarr
 from tests.maps import ALBERS, GRID, TARGET, field, gdalinfo, needs_gdalinfo
 
 WIDE = TargetGrid.from_bounds("wide", "EPSG:6933", (0, 0, 1210000, 603000), (1000, 1000))

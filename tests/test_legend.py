@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.core.errors import InputError
-from pipeline.legend import Legend, named_legend, read_legend
-from pipeline.style import read_qml, write_qml
+from pipeline.maps.legend import Legend, named_legend, read_legend
+from pipeline.publish.qml import read_qml, write_qml
 
 NAMES = sorted(
     item.name.removesuffix(".yml")

@@ -10,15 +10,12 @@ import xarray as xr
 import zarr
 from scipy.interpolate import interpn
 
-from pipeline.cf import open_map_zarr, write_map_zarr
 from pipeline.core.errors import InputError
 from pipeline.cube.open import cube_tiles, open_cube
-from pipeline.geotiff import write_cog
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.holes import holes, land_on
-from pipeline.layers import date_layers
-from pipeline.legend import named_legend
-from pipeline.mosaic import (
+from pipeline.maps.holes import holes, land_on
+from pipeline.maps.legend import named_legend
+from pipeline.maps.mosaic import (
     aggregated,
     create_map,
     is_coarser,
@@ -26,9 +23,12 @@ from pipeline.mosaic import (
     place_tile,
     reproject_map,
 )
-from pipeline.stac import times_of
-from pipeline.style import write_qml
-from pipeline.verify import verify_product
+from pipeline.publish.geotiff import write_cog
+from pipeline.publish.qgis_layers import date_layers
+from pipeline.publish.qml import write_qml
+from pipeline.publish.stac import times_of
+from pipeline.publish.verify import verify_product
+from pipeline.publish.zarr import open_map_zarr, write_map_zarr
 from tests.maps import ALBERS, GRID, NAMES, TARGET, field, on_land, truth, write_prediction
 
 EASE = TargetGrid("ease", "EPSG:6933", -12061785.9, 6000000.0, 36032.2, 36032.2, (90, 160))
@@ -160,7 +160,7 @@ def test_a_published_percentile_says_so_and_its_spread_is_a_mean(
 
 
 def test_months_keep_their_names(prediction: Path, tmp_path: Path) -> None:
-    from pipeline.bands import names_of_bands
+    from pipeline.publish.bands import names_of_bands
 
     mosaic(prediction, ALBERS, tmp_path / "m.zarr")
     assert names_of_bands(open_cube(tmp_path / "m.zarr")[TARGET]) == NAMES

@@ -14,10 +14,17 @@ import pytest
 import rasterio
 import xarray as xr
 
-from pipeline.geotiff import write_cog
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.legend import named_legend
-from pipeline.pagemap import LEVELS, overview_factor, pack, page_product, pixel_lines, quantised
+from pipeline.maps.legend import named_legend
+from pipeline.publish.geotiff import write_cog
+from pipeline.publish.webmap import (
+    LEVELS,
+    overview_factor,
+    pack,
+    page_product,
+    pixel_lines,
+    quantised,
+)
 from tests.maps import ALBERS, GRID, NAMES, TARGET, field, on_land, truth
 from workflows.viewer import viewer_html
 

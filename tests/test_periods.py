@@ -5,8 +5,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline.aggregate import aggregated_time
-from pipeline.bands import describe, names_of_bands
+from pipeline.maps.aggregate import aggregated_time
+from pipeline.publish.bands import describe, names_of_bands
 from pipeline.times.periods import (
     climatology_note,
     climatology_year,

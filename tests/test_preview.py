@@ -11,8 +11,8 @@ from shapely.geometry import box
 
 from pipeline.core.errors import InputError
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.legend import named_legend
-from pipeline.preview import read_outlines, reduced, write_preview
+from pipeline.maps.legend import named_legend
+from pipeline.publish.png import read_outlines, reduced, write_preview
 from tests.maps import ALBERS, GRID, TARGET, field
 
 

@@ -15,7 +15,7 @@ import xarray as xr
 from pipeline.catalog.catalog import TimeAxis
 from pipeline.cube.template import cube_template
 from pipeline.cube.write import create_cube
-from pipeline.mosaic import create_map
+from pipeline.maps.mosaic import create_map
 from tests.maps import GRID, months
 from workflows.predict import series_time
 from workflows.publish import covered_time

@@ -15,10 +15,11 @@ import rasterio
 import xarray as xr
 
 from pipeline.core.errors import InputError
-from pipeline.geotiff import write_cog
-from pipeline.layers import MAX_DATES, leaves, periods
-from pipeline.legend import named_legend
-from pipeline.qgis import (
+from pipeline.maps.legend import named_legend
+from pipeline.maps.texture import CLASS, texture
+from pipeline.publish.geopackage import renderer_element, sites_frame, write_sites
+from pipeline.publish.geotiff import write_cog
+from pipeline.publish.qgis import (  # fmt: skip
     LayerGroup,
     RasterLayer,
     SiteLayer,
@@ -27,9 +28,8 @@ from pipeline.qgis import (
     project_element,
     read_project,
     write_project,
-)  # fmt: skip
-from pipeline.sites import renderer_element, sites_frame, write_sites
-from pipeline.texture import CLASS, texture
+)
+from pipeline.publish.qgis_layers import MAX_DATES, leaves, periods
 from tests.maps import ALBERS, GRID, NAMES, TARGET, field
 
 PYTHON = os.environ.get("PYQGIS_PYTHON", "/usr/bin/python3")

@@ -10,7 +10,7 @@ import xarray as xr
 
 from pipeline.catalog.catalog import Catalog, read_catalog, read_variables
 from pipeline.core.errors import Faults
-from pipeline.regions import region_labels
+from pipeline.sites.regions import region_labels
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import check_source, open_source
 from tests.conftest import REGISTRY, ROOT

@@ -11,7 +11,7 @@ from shapely.geometry import box
 
 from pipeline.catalog.catalog import Source
 from pipeline.core.errors import InputError
-from pipeline.regions import read_polygons, region_labels
+from pipeline.sites.regions import read_polygons, region_labels
 
 
 def polygons(path: Path, crs: str = "EPSG:4326") -> Source:

@@ -15,7 +15,7 @@ from shapely.geometry import box
 from pipeline.catalog.catalog import Source
 from pipeline.core.errors import InputError
 from pipeline.cube.locations import write_locations
-from pipeline.qgis import read_project
+from pipeline.publish.qgis import read_project
 from workflows.context import Run
 from workflows.score_sites import mean_place, places_of, write_scored_sites
 

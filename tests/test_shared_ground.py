@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.shared_ground import cells_over_cells, cells_over_places, places_in_cells
+from pipeline.sites.shared_ground import cells_over_cells, cells_over_places, places_in_cells
 
 FINE = TargetGrid.from_bounds("fine", "EPSG:4326", (-125, 24, -65, 50), 1)
 COARSE = TargetGrid.from_bounds("coarse", "EPSG:4326", (-180, -60, 180, 85), 2.5)

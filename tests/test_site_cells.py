@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.absences import draw_absences
 from pipeline.core.errors import InputError
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.site_cells import cell_means, match_sites, unmatched, unmatched_faults
+from pipeline.sites.absences import draw_absences
+from pipeline.sites.match import cell_means, match_sites, unmatched, unmatched_faults
 
 GRID = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 60), 2.0)
 

@@ -13,12 +13,12 @@ import xarray as xr
 from pystac.errors import STACValidationError
 
 from pipeline.core.errors import InputError
-from pipeline.geotiff import write_cog
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.legend import named_legend
-from pipeline.stac import StacItem, times_of, validate_collection, write_collection
-from pipeline.style import write_qml
-from pipeline.verify import verify_collection
+from pipeline.maps.legend import named_legend
+from pipeline.publish.geotiff import write_cog
+from pipeline.publish.qml import write_qml
+from pipeline.publish.stac import StacItem, times_of, validate_collection, write_collection
+from pipeline.publish.verify import verify_collection
 from tests.maps import ALBERS, GRID, TARGET, field
 
 

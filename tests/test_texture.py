@@ -13,11 +13,10 @@ from pipeline.core.errors import InputError
 from pipeline.cube.open import cube_tiles, open_cube
 from pipeline.cube.template import cube_template
 from pipeline.cube.write import create_cube, write_tile
-from pipeline.geotiff import write_cog
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.legend import named_legend
-from pipeline.mosaic import mosaic
-from pipeline.texture import (
+from pipeline.maps.legend import named_legend
+from pipeline.maps.mosaic import mosaic
+from pipeline.maps.texture import (
     CLASS,
     CLASSES,
     FRACTIONS,
@@ -27,6 +26,7 @@ from pipeline.texture import (
     texture_faults,
     usda_class,
 )
+from pipeline.publish.geotiff import write_cog
 from tests.maps import ALBERS, GRID, on_land
 
 # Sand, silt, clay in percent at the middle of each class of the triangle.

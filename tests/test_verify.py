@@ -17,18 +17,18 @@ import xarray as xr
 import zarr
 from rasterio.enums import Resampling
 
-from pipeline.cf import write_map_zarr
 from pipeline.core.errors import InputError
-from pipeline.geotiff import write_cog
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.layers import LayerGroup
-from pipeline.legend import named_legend
-from pipeline.preview import write_preview
-from pipeline.qgis import map_group, project_element, verify_project, write_project
-from pipeline.sites import sites_frame, verify_sites, write_sites
-from pipeline.stac import StacItem, collection_documents, times_of, write_collection
-from pipeline.style import write_qml
-from pipeline.verify import verify_collection, verify_picture, verify_product, verify_style
+from pipeline.maps.legend import named_legend
+from pipeline.publish.geopackage import sites_frame, verify_sites, write_sites
+from pipeline.publish.geotiff import write_cog
+from pipeline.publish.png import write_preview
+from pipeline.publish.qgis import map_group, project_element, verify_project, write_project
+from pipeline.publish.qgis_layers import LayerGroup
+from pipeline.publish.qml import write_qml
+from pipeline.publish.stac import StacItem, collection_documents, times_of, write_collection
+from pipeline.publish.verify import verify_collection, verify_picture, verify_product, verify_style
+from pipeline.publish.zarr import write_map_zarr
 from tests.maps import ALBERS, GRID, TARGET, field
 
 LARGE = TargetGrid.from_bounds("large", "EPSG:4326", (-180, -60, 180, 84), 0.3)

@@ -14,7 +14,7 @@ import xarray as xr
 from pipeline.core.errors import bad_input
 from pipeline.cube.template import grid_of
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.shared_ground import cells_over_cells, cells_over_places, places_in_cells
+from pipeline.sites.shared_ground import cells_over_cells, cells_over_places, places_in_cells
 from stefaland.leakage import shown
 from stefaland.splits import Fold, near
 from workflows.cells import SITES

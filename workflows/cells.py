@@ -19,7 +19,7 @@ from pipeline.core.errors import Faults, bad_input, nearest_name
 from pipeline.core.provenance import fingerprint
 from pipeline.cube.cells import any_valid, by_shard, read_cells
 from pipeline.cube.open import open_cube
-from pipeline.regions import region_labels
+from pipeline.sites.regions import region_labels
 from pipeline.sources.open import nearest_cells
 from stefaland.dataset import CellData, interleaved
 from stefaland.sharded import ShardedCells

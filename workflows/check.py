@@ -15,8 +15,8 @@ from typing import Any
 from pipeline.core.errors import Faults, InputError, nearest_name
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window
-from pipeline.legend import read_legend
-from pipeline.regions import polygons_with
+from pipeline.maps.legend import read_legend
+from pipeline.sites.regions import polygons_with
 from pipeline.sources.locations import check_locations_source
 from pipeline.sources.open import SourceInfo, Window, check_source
 from stefaland.adapters import ADAPTERS

@@ -11,8 +11,8 @@ import numpy as np
 
 from pipeline.core.errors import Fault
 from pipeline.cube.open import cube_tiles, open_cube
-from pipeline.holes import Holes, holes, land_on
-from pipeline.mosaic import FLAG
+from pipeline.maps.holes import Holes, holes, land_on
+from pipeline.maps.mosaic import FLAG
 from workflows.cells import land_mask
 from workflows.context import Run
 from workflows.map_layers import Layer

@@ -15,10 +15,10 @@ from typing import Any, Literal, get_args
 import yaml
 from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
 
-from pipeline.aggregate import MIN_VALID_SHARE, check_aggregate
 from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
 from pipeline.core.settings import Frozen
 from pipeline.execution.cluster import ClusterConfig
+from pipeline.maps.aggregate import MIN_VALID_SHARE, check_aggregate
 from stefaland.config import FinetuneConfig, MaskConfig, OptimiserConfig, PretrainConfig
 from workflows.fold_config import FoldSettings
 from workflows.named_splits import named_split

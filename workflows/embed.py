@@ -20,8 +20,8 @@ from pipeline.cube.template import cube_template
 from pipeline.cube.write import create_cube, write_tile
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import run_stage
-from pipeline.geotiff import write_cog
 from pipeline.grid.tiles import Tile, land_cells
+from pipeline.publish.geotiff import write_cog
 from stefaland.checkpoint import check_compatible, load_checkpoint, stored_normaliser
 from stefaland.mae import StefaLand
 from stefaland.normalise import Normaliser

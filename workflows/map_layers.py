@@ -11,12 +11,12 @@ from pathlib import Path
 
 import xarray as xr
 
-from pipeline.bands import valued_steps
 from pipeline.cube.open import open_cube
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.legend import Legend, read_legend
-from pipeline.mosaic import FLAG, SPREAD
-from pipeline.texture import CLASS, FRACTIONS
+from pipeline.maps.legend import Legend, read_legend
+from pipeline.maps.mosaic import FLAG, SPREAD
+from pipeline.maps.texture import CLASS, FRACTIONS
+from pipeline.publish.bands import valued_steps
 from stefaland.quantiles import NAMES
 from workflows.config import Product
 from workflows.context import Run, catalog_path

@@ -13,8 +13,8 @@ from pipeline.cube.open import cube_tiles, open_cube
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import run_stage
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.holes import holes
-from pipeline.mosaic import create_map, place_tile
+from pipeline.maps.holes import holes
+from pipeline.maps.mosaic import create_map, place_tile
 from workflows.cells import land_mask
 from workflows.config import Product
 from workflows.context import Run

@@ -14,29 +14,29 @@ import numpy as np
 import pyproj
 import rasterio
 
-from pipeline.cf import write_map_zarr
 from pipeline.core.errors import Fault, InputError, bad_input
 from pipeline.core.files import read_json, write_json
 from pipeline.core.provenance import fingerprint, provenance
 from pipeline.cube.open import open_cube
-from pipeline.differences import difference_faults
-from pipeline.geotiff import write_cog
-from pipeline.holes import Holes
-from pipeline.layers import LayerGroup, map_group
-from pipeline.preview import write_preview
-from pipeline.qgis import project_element, verify_project, write_project
-from pipeline.sites import verify_sites
-from pipeline.stac import (
+from pipeline.maps.holes import Holes
+from pipeline.maps.texture import FRACTIONS, texture_faults
+from pipeline.publish.differences import difference_faults
+from pipeline.publish.geopackage import verify_sites
+from pipeline.publish.geotiff import write_cog
+from pipeline.publish.png import write_preview
+from pipeline.publish.qgis import project_element, verify_project, write_project
+from pipeline.publish.qgis_layers import LayerGroup, map_group
+from pipeline.publish.qml import write_qml
+from pipeline.publish.stac import (
     COLLECTION,
     StacItem,
     collection_documents,
     times_of,
     write_collection,
 )
-from pipeline.style import write_qml
-from pipeline.texture import FRACTIONS, texture_faults
+from pipeline.publish.verify import verify_collection, verify_picture, verify_product, verify_style
+from pipeline.publish.zarr import write_map_zarr
 from pipeline.times.periods import climatology_note
-from pipeline.verify import verify_collection, verify_picture, verify_product, verify_style
 from workflows.completeness import caption, flag_faults, holes_of, warnings
 from workflows.config import Place
 from workflows.context import CONSOLE, Run, catalog_path

@@ -24,7 +24,7 @@ from sklearn.metrics import (
 from pipeline.core.files import read_json
 from pipeline.core.provenance import provenance
 from pipeline.cube.open import open_cube
-from pipeline.texture import CLASSES, FRACTIONS, usda_class
+from pipeline.maps.texture import CLASSES, FRACTIONS, usda_class
 from stefaland.losses import LEAST_SHARE
 from stefaland.metrics import paired_difference
 from workflows.cells import labelled, open_cells

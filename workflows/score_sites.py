@@ -12,11 +12,17 @@ import numpy as np
 import xarray as xr
 
 from pipeline.cube.open import open_cube
-from pipeline.layers import LayerGroup, SiteLayer
-from pipeline.legend import Legend, read_legend
-from pipeline.regions import polygons_of
-from pipeline.sites import Geometry, renderer_element, site_count, sites_frame, write_sites
-from pipeline.texture import CLASSES, FRACTIONS, usda_class
+from pipeline.maps.legend import Legend, read_legend
+from pipeline.maps.texture import CLASSES, FRACTIONS, usda_class
+from pipeline.publish.geopackage import (
+    Geometry,
+    renderer_element,
+    site_count,
+    sites_frame,
+    write_sites,
+)
+from pipeline.publish.qgis_layers import LayerGroup, SiteLayer
+from pipeline.sites.regions import polygons_of
 from stefaland.metrics import accumulate, finish
 from workflows.config import Basins
 from workflows.context import Run, catalog_path

@@ -13,12 +13,12 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pipeline.absences import draw_absences
 from pipeline.core.errors import bad_input
 from pipeline.core.files import read_json, write_bytes, write_json
 from pipeline.cube.open import cube_tiles, open_cube
 from pipeline.cube.write import write_tile
-from pipeline.site_cells import cell_means, match_sites, unmatched, unmatched_faults
+from pipeline.sites.absences import draw_absences
+from pipeline.sites.match import cell_means, match_sites, unmatched, unmatched_faults
 from pipeline.sources.locations import read_locations_source
 from workflows.cells import land_mask
 from workflows.context import Run

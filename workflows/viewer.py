@@ -11,8 +11,8 @@ from importlib import resources
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.mosaic import SPREAD
-from pipeline.pagemap import page_product
+from pipeline.maps.mosaic import SPREAD
+from pipeline.publish.webmap import page_product
 from workflows.context import Run
 from workflows.map_layers import layers
 

@@ -14,7 +14,7 @@ import pytest
 from scipy.ndimage import minimum_filter
 
 from pipeline.cube.open import open_cube
-from pipeline.texture import CLASSES, FRACTIONS
+from pipeline.maps.texture import CLASSES, FRACTIONS
 from stefaland.quantiles import NAMES
 from tests.conftest import SHARED
 from tests.end_to_end.small import stefaland

@@ -22,7 +22,7 @@ from rio_cogeo import cog_validate
 
 from pipeline.core.errors import InputError
 from pipeline.cube.open import open_cube
-from pipeline.stac import validate_collection
+from pipeline.publish.stac import validate_collection
 from tests.conftest import REGISTRY
 from tests.end_to_end.small import QUICKSTART, stefaland
 from workflows import publish

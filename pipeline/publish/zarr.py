@@ -23,7 +23,7 @@ from pipeline.core.errors import Faults
 from pipeline.core.files import new_folder
 from pipeline.cube.template import encoded_time, plain
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.legend import NODATA_CODE
+from pipeline.maps.legend import NODATA_CODE
 from pipeline.times.periods import climatology_note
 
 CHUNK = 512

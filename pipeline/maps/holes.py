@@ -16,8 +16,8 @@ import xarray as xr
 from pipeline.cube.open import cube_grid, cube_tiles, open_cube
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import Tile
-from pipeline.legend import NODATA_CODE
-from pipeline.mosaic import FLAG, MASKED, is_coarser
+from pipeline.maps.legend import NODATA_CODE
+from pipeline.maps.mosaic import FLAG, MASKED, is_coarser
 from pipeline.regrid.regrid import regrid
 
 _LISTED = 1000

@@ -10,7 +10,7 @@ import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from pipeline.core.errors import bad_input
-from pipeline.legend import Legend, named_legend, read_legend
+from pipeline.maps.legend import Legend, named_legend, read_legend
 
 __all__ = [
     "Legend",

@@ -17,8 +17,8 @@ import numpy as np
 
 from pipeline.core.errors import Fault, bad_input, few
 from pipeline.core.files import make_folder
-from pipeline.legend import Legend, Stop
-from pipeline.style import QGIS_VERSION, xml_bytes
+from pipeline.maps.legend import Legend, Stop
+from pipeline.publish.qml import QGIS_VERSION, xml_bytes
 
 if TYPE_CHECKING:
     import pandas as pd

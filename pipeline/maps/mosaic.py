@@ -17,7 +17,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.aggregate import (
+from pipeline.cube.open import cube_grid, cube_tiles, open_cube
+from pipeline.cube.template import CubeTemplate, cube_template
+from pipeline.cube.write import create_cube, write_tile
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.grid.tiles import Tile
+from pipeline.maps.aggregate import (
     MIN_VALID_SHARE,
     aggregate,
     aggregate_attrs,
@@ -25,14 +30,9 @@ from pipeline.aggregate import (
     check_aggregate,
     percentile_bands,
 )
-from pipeline.cube.open import cube_grid, cube_tiles, open_cube
-from pipeline.cube.template import CubeTemplate, cube_template
-from pipeline.cube.write import create_cube, write_tile
-from pipeline.grid.target_grid import TargetGrid
-from pipeline.grid.tiles import Tile
-from pipeline.legend import NODATA_CODE
+from pipeline.maps.legend import NODATA_CODE
+from pipeline.maps.texture import CLASS, CLASS_ATTRS, has_fractions, texture
 from pipeline.regrid.regrid import regrid
-from pipeline.texture import CLASS, CLASS_ATTRS, has_fractions, texture
 
 FLAG = "quality_flag"
 SPREAD = "_spread"

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
-from pipeline.bands import names_of_bands
 from pipeline.core.errors import bad_input
 from pipeline.grid.crs import crs_of
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.legend import NODATA_CODE, Legend
+from pipeline.maps.legend import NODATA_CODE, Legend
+from pipeline.publish.bands import names_of_bands
 
 if TYPE_CHECKING:
     from geopandas import GeoSeries

@@ -28,11 +28,11 @@ import xarray as xr
 from rasterio.enums import Resampling
 from rasterio.windows import Window
 
-from pipeline.bands import BandStatistics, describe, names_of_bands
 from pipeline.core.errors import Fault, Faults, bad_input
 from pipeline.core.files import scratch_folder
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.legend import NODATA_CODE, Legend
+from pipeline.maps.legend import NODATA_CODE, Legend
+from pipeline.publish.bands import BandStatistics, describe, names_of_bands
 
 Kind = Literal["continuous", "categorical"]
 

@@ -16,7 +16,7 @@ import rasterio
 import xarray as xr
 
 from pipeline.core.errors import Fault, Faults, bad_input
-from pipeline.legend import NODATA_CODE
+from pipeline.maps.legend import NODATA_CODE
 
 FRACTIONS = ("sand", "silt", "clay")
 CLASSES = (

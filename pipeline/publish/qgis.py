@@ -23,10 +23,17 @@ import rasterio
 
 from pipeline.core.errors import Fault, Faults, InputError, bad_input
 from pipeline.core.files import make_folder, write_bytes
-from pipeline.differences import difference_faults, xml_content
-from pipeline.layers import LayerGroup, RasterLayer, SiteLayer, date_layers, leaves, map_group
-from pipeline.sites import renderer_element
-from pipeline.style import QGIS_VERSION, pipe_element, xml_bytes
+from pipeline.publish.differences import difference_faults, xml_content
+from pipeline.publish.geopackage import renderer_element
+from pipeline.publish.qgis_layers import (
+    LayerGroup,
+    RasterLayer,
+    SiteLayer,
+    date_layers,
+    leaves,
+    map_group,
+)
+from pipeline.publish.qml import QGIS_VERSION, pipe_element, xml_bytes
 
 __all__ = [
     "LayerGroup",

@@ -20,8 +20,8 @@ from affine import Affine
 from rasterio.crs import CRS
 from rasterio.enums import Resampling
 
-from pipeline.legend import Legend
-from pipeline.preview import read_outlines
+from pipeline.maps.legend import Legend
+from pipeline.publish.png import read_outlines
 
 LEVELS = 65534
 """Steps between a map's least and greatest value; 0 is missing, values are 1 to LEVELS + 1."""

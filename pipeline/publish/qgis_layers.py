@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import rasterio
 
-from pipeline.legend import Legend
-from pipeline.sites import Geometry
+from pipeline.maps.legend import Legend
+from pipeline.publish.geopackage import Geometry
 
 MAX_DATES = 62
 """Of a longer series, one date of each month becomes a layer, shown for the whole month."""

@@ -37,7 +37,7 @@ class BandStatistics:
 
         `ValueError` where one is infinite.
         """
-        from pipeline.moments import moments  # compiles
+        from pipeline.publish.moments import moments  # compiles
 
         count, mean, squares, minimum, maximum = moments(values, nodata)
         if not count:

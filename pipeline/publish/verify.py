@@ -23,15 +23,15 @@ from pystac.errors import STACValidationError
 from rasterio.windows import Window
 from rio_cogeo.cogeo import cog_validate
 
-from pipeline.bands import names_of_bands
 from pipeline.core.errors import Fault, Faults, InputError
-from pipeline.differences import difference_faults, restricted, xml_content
-from pipeline.geotiff import cog_faults, gdal_environment, uncompressed
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.legend import NODATA_CODE, Legend
-from pipeline.stac import read_document, validate_collection
-from pipeline.style import read_xml, style_element
-from pipeline.verify_zarr import zarr_faults
+from pipeline.maps.legend import NODATA_CODE, Legend
+from pipeline.publish.bands import names_of_bands
+from pipeline.publish.differences import difference_faults, restricted, xml_content
+from pipeline.publish.geotiff import cog_faults, gdal_environment, uncompressed
+from pipeline.publish.qml import read_xml, style_element
+from pipeline.publish.stac import read_document, validate_collection
+from pipeline.publish.verify_zarr import zarr_faults
 
 _STRIP_BYTES = 32 * 2**20
 _ROUNDING = 1e-6  # of a value of an overview: another GDAL may add in another order

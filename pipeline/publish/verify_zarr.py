@@ -16,12 +16,12 @@ import rasterio
 import xarray as xr
 import zarr
 
-from pipeline.cf import create_stores, map_blocks
 from pipeline.core.errors import Fault, Faults
-from pipeline.differences import difference_faults, restricted
-from pipeline.geotiff import grid_faults, same_value
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.legend import NODATA_CODE
+from pipeline.maps.legend import NODATA_CODE
+from pipeline.publish.differences import difference_faults, restricted
+from pipeline.publish.geotiff import grid_faults, same_value
+from pipeline.publish.zarr import create_stores, map_blocks
 
 
 def zarr_faults(

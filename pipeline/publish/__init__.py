@@ -1,0 +1,1 @@
+"""Maps as files: GeoTIFF, Zarr, styles, STAC and a QGIS project."""

@@ -1,0 +1,1 @@
+"""Stations, events and regions on a grid."""
