@@ -26,12 +26,12 @@ from rich.table import Table
 from pipeline.cube.cells import by_shard, read_cells
 from pipeline.cube.write import create_cube, cube_template, open_cube, write_tile
 from pipeline.grid.target_grid import TargetGrid
-from stefaland.dataset import CellData, fit_normaliser, interleaved
-from stefaland.normalise import Normaliser
-from stefaland.sampler import Sampler
-from stefaland.sharded import ShardedCells
-from stefaland.stream import SHARDS_MIXED, ShardedWindows
-from stefaland.windows import Windows
+from stefaland.data.cell_data import CellData, fit_normaliser, interleaved
+from stefaland.data.normalise import Normaliser
+from stefaland.data.sampler import Sampler
+from stefaland.data.sharded import ShardedCells
+from stefaland.data.stream import SHARDS_MIXED, ShardedWindows
+from stefaland.data.windows import Windows
 
 FORCINGS = tuple(f"forcing{i}" for i in range(6))
 STATICS = tuple(f"static{i}" for i in range(10))

@@ -36,14 +36,14 @@ from stefaland.config import (
     PretrainConfig,
     model_preset,
 )
-from stefaland.dataset import CellData, fit_normaliser
-from stefaland.finetuned import FinetunedModel
-from stefaland.log import RunLog
-from stefaland.normalise import Normaliser, Scaling
-from stefaland.predict import Member
-from stefaland.sharded import ShardedCells
-from stefaland.splits import Fold, Locations, make_folds
-from stefaland.train import pretrain
+from stefaland.data.cell_data import CellData, fit_normaliser
+from stefaland.data.normalise import Normaliser, Scaling
+from stefaland.data.sharded import ShardedCells
+from stefaland.folds.split import Fold, Locations, make_folds
+from stefaland.model.finetuned import FinetunedModel
+from stefaland.prediction.member import Member
+from stefaland.training.log import RunLog
+from stefaland.training.pretrain import pretrain
 from workflows.config import load_config
 from workflows.context import Run
 from workflows.device import best_device

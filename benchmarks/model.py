@@ -32,12 +32,12 @@ from benchmarks.plain_model import (
     plain_loss,
     plain_window_mask,
 )
-from stefaland.batch import Batch
+from stefaland.checkpoints.published import Reader, translate
 from stefaland.config import ModelConfig
-from stefaland.losses import masked_loss
-from stefaland.mae import StefaLand
-from stefaland.masking import group_mask, window_mask
-from stefaland.reference import Reader, translate
+from stefaland.data.batch import Batch
+from stefaland.model.losses import masked_loss
+from stefaland.model.mae import StefaLand
+from stefaland.model.masking import group_mask, window_mask
 
 FORCINGS = tuple(f"forcing{i}" for i in range(6))
 STATICS = tuple(f"static{i}" for i in range(26))

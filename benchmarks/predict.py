@@ -22,9 +22,10 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.cube.open import open_cube
-from stefaland.laws import plan_windows
-from stefaland.predict import Member, pass_size
-from stefaland.windows import Windows
+from stefaland.data.windows import Windows
+from stefaland.prediction.distribution import plan_windows
+from stefaland.prediction.member import Member
+from stefaland.prediction.predict import pass_size
 from workflows.cells import cell_data, land_mask, open_cells
 from workflows.config import load_config
 from workflows.context import Run

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from stefaland.batch import Batch
 from stefaland.config import ModelConfig
+from stefaland.data.batch import Batch
 
 FORCINGS = ("rain", "heat", "light")
 STATICS = ("clay", "sand", "height", "slope", "forest")

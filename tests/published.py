@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import torch
 
+from stefaland.checkpoints.published import LAYER_NAMES
 from stefaland.config import ModelConfig
-from stefaland.embed import REFERENCE_ROWS
-from stefaland.mae import StefaLand
-from stefaland.reference import LAYER_NAMES
+from stefaland.model.embedding import REFERENCE_ROWS
+from stefaland.model.mae import StefaLand
 
 PARTS = (
     ("tokens.forcings", "time_series_embedding.embeddings{}", "forcings"),

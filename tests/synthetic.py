@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from stefaland.dataset import CellData
+from stefaland.data.cell_data import CellData
 
 
 def daily_cells(n: int = 60, days: int = 200, seed: int = 0) -> CellData:

@@ -8,11 +8,11 @@ import pytest
 import torch
 
 from pipeline.core.errors import InputError
-from stefaland.adapters import ADAPTERS, MixtureOfExperts, make_adapter
 from stefaland.config import FinetuneConfig
-from stefaland.finetuned import FinetunedModel
-from stefaland.heads import DECODERS, make_head
-from stefaland.mae import StefaLand
+from stefaland.model.adapters import ADAPTERS, MixtureOfExperts, make_adapter
+from stefaland.model.finetuned import FinetunedModel
+from stefaland.model.heads import DECODERS, make_head
+from stefaland.model.mae import StefaLand
 from tests.networks import CLASSES, STATICS, STEPS, small_batch, small_config
 
 NAMES = {

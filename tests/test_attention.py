@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from stefaland import attention
-from stefaland.attention import attend, rotary_angles, rotate
-from stefaland.dropout import Dropout, draw_kept
+from stefaland.model import attention
+from stefaland.model.attention import attend, rotary_angles, rotate
+from stefaland.model.dropout import Dropout, draw_kept
 
 
 def inputs(size: int = 5) -> list[torch.Tensor]:

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from pipeline.core.errors import InputError
-from stefaland.aggregates import Aggregates, running_mean
-from stefaland.baselines import Climatology
+from stefaland.baselines.climatology import Climatology
+from stefaland.baselines.features import Aggregates, running_mean
+from stefaland.baselines.registry import Rivalry, fit_baseline
+from stefaland.baselines.regression import GradientBoosting, Ridge
 from stefaland.config import FinetuneConfig, ModelConfig
-from stefaland.dataset import CellData, fit_normaliser
+from stefaland.data.cell_data import CellData, fit_normaliser
+from stefaland.data.normalise import Normaliser
+from stefaland.folds.split import Fold, Locations, make_folds
+from stefaland.folds.visible import training_part
 from stefaland.metrics import accumulate, finish, pool
-from stefaland.normalise import Normaliser
-from stefaland.regression import GradientBoosting, Ridge
-from stefaland.rivals import Rivalry, fit_baseline
-from stefaland.splits import Fold, Locations, make_folds
-from stefaland.visible import training_part
 from tests.synthetic import daily_cells, monthly_cells
 
 

@@ -16,7 +16,7 @@ from pipeline.catalog.catalog import Catalog, Source, read_catalog, read_variabl
 from pipeline.core.errors import Faults, InputError
 from pipeline.readers.nhm import area_means, basin_groups, upstream_units
 from pipeline.sources.locations import check_locations_source, read_locations_source
-from stefaland.splits import Locations, make_folds
+from stefaland.folds.split import Locations, make_folds
 from tests.conftest import REGISTRY, ROOT
 
 # 1 → 2 → 4 → 0 and 3 → 4; 5 → 0

@@ -12,13 +12,14 @@ import torch
 from pydantic import ValidationError
 
 from pipeline.core.errors import InputError
-from stefaland.adapters import ADAPTERS
-from stefaland.checkpoint import check_compatible, load_checkpoint, save_checkpoint
+from stefaland.checkpoints.checkpoint import check_compatible, load_checkpoint, save_checkpoint
 from stefaland.config import FinetuneConfig
-from stefaland.finetune import finetune, load_member
-from stefaland.finetuned import FinetunedModel
-from stefaland.mae import StefaLand
-from stefaland.splits import Fold
+from stefaland.folds.split import Fold
+from stefaland.model.adapters import ADAPTERS
+from stefaland.model.finetuned import FinetunedModel
+from stefaland.model.mae import StefaLand
+from stefaland.prediction.member import load_member
+from stefaland.training.finetune import finetune
 from tests.networks import (
     FORCINGS,
     STATICS,
@@ -85,7 +86,7 @@ def test_a_failed_write_leaves_the_old_checkpoint(
     def fail(*_: object) -> None:
         raise OSError("disk full")
 
-    monkeypatch.setattr("stefaland.checkpoint.save_file", fail)
+    monkeypatch.setattr("stefaland.checkpoints.checkpoint.save_file", fail)
     with pytest.raises(OSError, match="disk full"):
         save_checkpoint(folder, StefaLand(small_config()), DATA)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before

@@ -13,15 +13,16 @@ import pytest
 import torch
 
 from pipeline.core.errors import InputError
-from stefaland.batch import Batch
-from stefaland.dataset import CellData, fit_normaliser
-from stefaland.finetune import finetune, load_member
-from stefaland.import_reference import load_reference
-from stefaland.losses import masked_loss
-from stefaland.mae import StefaLand
-from stefaland.masking import group_mask, window_mask
-from stefaland.predict import predict_cells, predict_tables
-from stefaland.train import pretrain
+from stefaland.checkpoints.import_published import load_reference
+from stefaland.data.batch import Batch
+from stefaland.data.cell_data import CellData, fit_normaliser
+from stefaland.model.losses import masked_loss
+from stefaland.model.mae import StefaLand
+from stefaland.model.masking import group_mask, window_mask
+from stefaland.prediction.member import load_member
+from stefaland.prediction.predict import predict_cells, predict_tables
+from stefaland.training.finetune import finetune
+from stefaland.training.pretrain import pretrain
 from tests.test_finetune import QUICK
 from tests.test_import_reference import FOLDERS, Vectors, needs_reference, shared
 from tests.test_train import CONFIG, DATA, FOLD, model_config, run

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from pipeline.core.errors import InputError
-from stefaland.dataset import fit_normaliser
-from stefaland.normalise import Normaliser, Scaling
-from stefaland.sampler import Sampler
-from stefaland.windows import Windows, year_share
+from stefaland.data.cell_data import fit_normaliser
+from stefaland.data.normalise import Normaliser, Scaling
+from stefaland.data.sampler import Sampler
+from stefaland.data.windows import Windows, year_share
 from tests.synthetic import daily_cells, monthly_cells
 
 DATA = daily_cells(10, 60)

@@ -12,14 +12,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from stefaland.batch import Batch
 from stefaland.config import OptimiserConfig, TrainConfig
-from stefaland.dataset import fit_normaliser
+from stefaland.data.batch import Batch
+from stefaland.data.cell_data import fit_normaliser
+from stefaland.data.sampler import Draw, Sampler
+from stefaland.data.windows import Windows
 from stefaland.distributed import is_main, process_group, rank, sum_over_ranks, world_size
-from stefaland.loop import fit
-from stefaland.losses import masked_mean
-from stefaland.sampler import Draw, Sampler
-from stefaland.windows import Windows
+from stefaland.model.losses import masked_mean
+from stefaland.training.loop import fit
 from tests.synthetic import daily_cells
 
 CONFIG = TrainConfig(window=10, epochs=3, batch_size=9, seed=5, optimiser=OptimiserConfig(lr=1e-2))

@@ -10,15 +10,15 @@ import torch
 from scipy.special import expit, ndtri
 from torch import nn
 
-from stefaland.batch import Batch
-from stefaland.calibration import nothing_learnt
-from stefaland.dataset import CellData
-from stefaland.ensemble import Ensemble, calibrated
-from stefaland.heads import Prediction
-from stefaland.normalise import Normaliser, Scaling
-from stefaland.predict import Member
-from stefaland.quantiles import LEVELS, MIDDLE
-from stefaland.splits import Fold
+from stefaland.data.batch import Batch
+from stefaland.data.cell_data import CellData
+from stefaland.data.normalise import Normaliser, Scaling
+from stefaland.folds.split import Fold
+from stefaland.model.heads import Prediction
+from stefaland.model.quantiles import LEVELS, MIDDLE
+from stefaland.prediction.calibration import nothing_learnt
+from stefaland.prediction.ensemble import Ensemble, calibrated
+from stefaland.prediction.member import Member
 from tests.synthetic import daily_cells
 
 CELLS = daily_cells(200, 50).cell.numpy()

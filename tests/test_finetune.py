@@ -8,15 +8,17 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import InputError
-from stefaland.baselines import Climatology
+from stefaland.baselines.climatology import Climatology
+from stefaland.baselines.registry import BASELINES, Rivalry, fit_baseline
 from stefaland.config import FinetuneConfig, OptimiserConfig
-from stefaland.dataset import CellData, fit_normaliser
-from stefaland.finetune import finetune, load_member
+from stefaland.data.cell_data import CellData, fit_normaliser
+from stefaland.folds.split import Fold, Locations, make_folds
 from stefaland.metrics import accumulate, coverage, finish, pool
-from stefaland.predict import Member, predict_cells
-from stefaland.rivals import BASELINES, Rivalry, fit_baseline
-from stefaland.splits import Fold, Locations, make_folds
-from stefaland.train import pretrain
+from stefaland.prediction.ensemble import Ensemble, load
+from stefaland.prediction.member import load_member
+from stefaland.prediction.predict import predict_cells
+from stefaland.training.finetune import finetune
+from stefaland.training.pretrain import pretrain
 from tests.synthetic import daily_cells
 from tests.test_train import CONFIG, DATA, FOLD, model_config
 
@@ -46,7 +48,7 @@ def weights(folder: Path) -> bytes:
 
 def test_finetuning_beats_the_mean_on_held_out_cells(pretrained: Path, tmp_path: Path) -> None:
     folder = finetune(pretrained, DATA, FOLD, LONG, tmp_path)
-    out = load_member(folder).predict(DATA.subset(FOLD.test))
+    out = load(folder).predict(DATA.subset(FOLD.test))
     mean = Climatology.fit(DATA, FOLD).predict(DATA.subset(FOLD.test))
     assert skill(out) > 0.8
     assert skill(out) > skill(mean) + 0.5
@@ -84,7 +86,7 @@ def test_frozen_encoder_stays_and_unfrozen_moves(pretrained: Path, tmp_path: Pat
 
 
 def load_member_encoder(folder: Path) -> dict[str, np.ndarray]:
-    from stefaland.checkpoint import load_checkpoint
+    from stefaland.checkpoints.checkpoint import load_checkpoint
 
     return {k: v.numpy() for k, v in load_checkpoint(folder)[0].state_dict().items()}
 
@@ -102,8 +104,7 @@ def test_heads_losses_and_adapters(
     pretrained: Path, tmp_path: Path, changes: dict[str, object]
 ) -> None:
     folder = finetune(pretrained, DATA, FOLD, QUICK.model_copy(update=changes), tmp_path)
-    member = load_member(folder)
-    out = member.predict(DATA.subset(FOLD.test))
+    out = load(folder).predict(DATA.subset(FOLD.test))
     assert np.isfinite(out["mean"]).all()
     assert np.isnan(out["spread"]).all() == ("head" in changes)
 
@@ -179,8 +180,8 @@ def test_lstm_learns_the_buckets(tmp_path: Path) -> None:
     )
     assert np.isnan(out["mean"][:, :40]).all()
     assert (out["mean"][:, 40:] >= 0).all()
-    assert isinstance(lstm, Member)
-    again = load_member(tmp_path).predict(held)
+    assert isinstance(lstm, Ensemble)
+    again = load(tmp_path).predict(held)
     np.testing.assert_array_equal(out["mean"], again["mean"])
 
 

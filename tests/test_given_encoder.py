@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import Faults
-from stefaland.checkpoint import save_checkpoint
+from stefaland.checkpoints.checkpoint import save_checkpoint
 from tests.published import small_reference
 from workflows.config import load_config
 from workflows.context import Run

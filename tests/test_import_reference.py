@@ -11,11 +11,11 @@ import torch
 from typer.testing import CliRunner
 
 from pipeline.core.errors import InputError
-from stefaland.batch import Batch
-from stefaland.checkpoint import load_checkpoint
-from stefaland.import_reference import import_reference, load_reference
-from stefaland.losses import masked_loss
-from stefaland.reference import read_reference
+from stefaland.checkpoints.checkpoint import load_checkpoint
+from stefaland.checkpoints.import_published import import_reference, load_reference
+from stefaland.checkpoints.published import read_reference
+from stefaland.data.batch import Batch
+from stefaland.model.losses import masked_loss
 from tests.published import published_tensors, small_reference
 from workflows.cli import app
 

@@ -10,16 +10,16 @@ import pytest
 import torch
 
 from pipeline.core.errors import InputError
+from stefaland.baselines.registry import Rivalry, fit_baseline
 from stefaland.config import FinetuneConfig
-from stefaland.dataset import fit_normaliser
-from stefaland.finetune import finetune
-from stefaland.fold import Fold, Locations, near
-from stefaland.leakage import check_fold, check_scaler, check_statistics
-from stefaland.normalise import Normaliser
-from stefaland.rivals import Rivalry, fit_baseline
-from stefaland.splits import make_folds
-from stefaland.train import pretrain
-from stefaland.visible import held_out_part
+from stefaland.data.cell_data import fit_normaliser
+from stefaland.data.normalise import Normaliser
+from stefaland.folds.fold import Fold, Locations, near
+from stefaland.folds.leakage import check_fold, check_scaler, check_statistics
+from stefaland.folds.split import make_folds
+from stefaland.folds.visible import held_out_part
+from stefaland.training.finetune import finetune
+from stefaland.training.pretrain import pretrain
 from tests.synthetic import daily_cells
 from tests.test_train import CONFIG, DATA, FOLD, model_config
 

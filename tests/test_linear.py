@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from stefaland import linear
-from stefaland.linear import Linear, affine
+from stefaland.model import linear
+from stefaland.model.linear import Linear, affine
 
 
 def layer() -> Linear:

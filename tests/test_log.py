@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import InputError
-from stefaland.card import model_card, table
-from stefaland.log import RunLog
+from stefaland.checkpoints.card import model_card, table
+from stefaland.training.log import RunLog
 
 
 def test_json_lines_carry_the_rate_and_the_title(tmp_path: Path) -> None:

@@ -13,15 +13,15 @@ import torch
 from torch import Tensor, nn
 
 from pipeline.core.errors import InputError
-from stefaland.batch import Batch
 from stefaland.config import OptimiserConfig, TrainConfig
-from stefaland.dataset import fit_normaliser
-from stefaland.log import RunLog
-from stefaland.loop import FitResult, fit
-from stefaland.optim import learning_rate
-from stefaland.sampler import Draw, Sampler
-from stefaland.signals import Interrupted
-from stefaland.windows import Windows
+from stefaland.data.batch import Batch
+from stefaland.data.cell_data import fit_normaliser
+from stefaland.data.sampler import Draw, Sampler
+from stefaland.data.windows import Windows
+from stefaland.training.log import RunLog
+from stefaland.training.loop import FitResult, fit
+from stefaland.training.optimiser import learning_rate
+from stefaland.training.signals import Interrupted
 from tests.synthetic import daily_cells
 
 DATA = daily_cells(24, 40)

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from pipeline.core.errors import InputError
-from stefaland.heads import Prediction
-from stefaland.losses import NSE_FLOOR, finetune_loss, masked_loss
-from stefaland.mae import Reconstruction
+from stefaland.model.heads import Prediction
+from stefaland.model.losses import NSE_FLOOR, finetune_loss, masked_loss
+from stefaland.model.mae import Reconstruction
 from tests.networks import CLASSES, STATICS, random_masks, small_batch
 
 

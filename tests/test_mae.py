@@ -10,11 +10,11 @@ from pydantic import ValidationError
 
 from benchmarks.plain_model import PlainStefaLand, plain_loss
 from pipeline.core.errors import InputError
-from stefaland.batch import Batch
+from stefaland.checkpoints.published import Reader, translate
 from stefaland.config import ModelConfig
-from stefaland.losses import masked_loss
-from stefaland.mae import Reconstruction, StefaLand
-from stefaland.reference import Reader, translate
+from stefaland.data.batch import Batch
+from stefaland.model.losses import masked_loss
+from stefaland.model.mae import Reconstruction, StefaLand
 from tests.networks import (
     CLASSES,
     FORCINGS,

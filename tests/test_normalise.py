@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import InputError
-from stefaland.normalise import Normaliser, Scaling, fit_scaling
+from stefaland.data.normalise import Normaliser, Scaling, fit_scaling
 
 
 @pytest.mark.parametrize("transform", ["none", "log"])

@@ -10,12 +10,12 @@ import torch
 from pydantic import ValidationError
 
 from pipeline.core.errors import InputError
-from stefaland.batch import Batch
-from stefaland.finetune import load_member
-from stefaland.lstm import LSTMConfig, LSTMNetwork
-from stefaland.networks import holds_network, load_network, save_network
-from stefaland.patchtst import PatchTST, PatchTSTConfig, _averaged
-from stefaland.rivals import fit_baseline
+from stefaland.baselines.registry import fit_baseline
+from stefaland.checkpoints.networks import holds_network, load_network, save_network
+from stefaland.data.batch import Batch
+from stefaland.model.lstm import LSTMConfig, LSTMNetwork
+from stefaland.model.patchtst import PatchTST, PatchTSTConfig, _averaged
+from stefaland.prediction.ensemble import load
 from tests.test_finetune import DAILY, daily_rivalry, skill
 
 FORCINGS, STATICS = ("rain", "heat", "light"), ("clay", "height")
@@ -88,7 +88,7 @@ def test_it_learns_the_buckets_and_comes_back_from_disk(tmp_path: Path) -> None:
     assert skill(out, DAILY, given.fold) > skill(mean, DAILY, given.fold) + 0.1
     assert np.isnan(out["mean"][:, :40]).all()
     assert (out["spread"][:, 40:] > 0).all()
-    np.testing.assert_array_equal(load_member(tmp_path).predict(held)["mean"], out["mean"])
+    np.testing.assert_array_equal(load(tmp_path).predict(held)["mean"], out["mean"])
 
 
 @pytest.mark.parametrize("kind", ["lstm", "patchtst"])

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from pipeline.core.errors import InputError
-from stefaland.dataset import CellData
-from stefaland.persistence import Persistence
-from stefaland.splits import Fold, Locations, make_folds
-from stefaland.visible import held_out_part
+from stefaland.baselines.persistence import Persistence
+from stefaland.data.cell_data import CellData
+from stefaland.folds.split import Fold, Locations, make_folds
+from stefaland.folds.visible import held_out_part
 from tests.synthetic import daily_cells
 from workflows.config import load_config
 

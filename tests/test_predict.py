@@ -11,17 +11,18 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pipeline.core.errors import InputError
-from stefaland.batch import Batch
-from stefaland.calibration import Calibration
+from stefaland.baselines.registry import Rivalry, fit_baseline
 from stefaland.config import FinetuneConfig, model_preset
-from stefaland.dataset import fit_normaliser
-from stefaland.ensemble import calibrated
-from stefaland.heads import Prediction
-from stefaland.laws import Law, combine, plan_windows
-from stefaland.normalise import Normaliser, Scaling
-from stefaland.predict import Member, pass_size, predict_cells, predict_tables
-from stefaland.rivals import Rivalry, fit_baseline
-from stefaland.splits import Fold
+from stefaland.data.batch import Batch
+from stefaland.data.cell_data import fit_normaliser
+from stefaland.data.normalise import Normaliser, Scaling
+from stefaland.folds.split import Fold
+from stefaland.model.heads import Prediction
+from stefaland.prediction.calibration import Calibration
+from stefaland.prediction.distribution import Law, combine, plan_windows
+from stefaland.prediction.ensemble import calibrated
+from stefaland.prediction.member import Member
+from stefaland.prediction.predict import pass_size, predict_cells, predict_tables
 from tests.synthetic import daily_cells, monthly_cells
 
 DATA = daily_cells(12, 50)

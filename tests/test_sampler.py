@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import InputError
-from stefaland.sampler import Draw, Sampler
+from stefaland.data.sampler import Draw, Sampler
 
 
 def flat(draws: list[Draw]) -> list[tuple[int, int]]:

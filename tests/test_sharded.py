@@ -10,14 +10,14 @@ import pytest
 import torch
 
 from pipeline.core.errors import InputError
-from stefaland.checkpoint import load_checkpoint
+from stefaland.checkpoints.checkpoint import load_checkpoint
 from stefaland.config import MaskConfig, PretrainConfig, model_preset
-from stefaland.dataset import CellData, fit_normaliser
-from stefaland.sharded import ShardedCells
-from stefaland.splits import Fold
-from stefaland.stream import StreamedWindows, training_windows
-from stefaland.train import data_identity, pretrain, training_sampler
-from stefaland.windows import Windows
+from stefaland.data.cell_data import CellData, fit_normaliser
+from stefaland.data.sharded import ShardedCells
+from stefaland.data.stream import StreamedWindows, training_windows
+from stefaland.data.windows import Windows
+from stefaland.folds.split import Fold
+from stefaland.training.pretrain import data_identity, pretrain, training_sampler
 from tests.synthetic import daily_cells
 
 DATA = daily_cells(40, 60)
@@ -88,8 +88,8 @@ def test_the_identity_changes_with_values_and_cells() -> None:
 def test_a_run_whose_disk_goes_away_resumes_to_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("stefaland.stream.SHARDS_HELD", 2)
-    monkeypatch.setattr("stefaland.train.SHARDS_MIXED", 1)
+    monkeypatch.setattr("stefaland.data.stream.SHARDS_HELD", 2)
+    monkeypatch.setattr("stefaland.training.pretrain.SHARDS_MIXED", 1)
     cells, reads = sharded()
     model = model_preset(
         "stefaland-tiny", forcings=DATA.forcing_names, statics=DATA.static_names

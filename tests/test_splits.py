@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 from pipeline.core.errors import InputError
-from stefaland.splits import Fold, Locations, check_fold, make_folds, near
+from stefaland.folds.split import Fold, Locations, check_fold, make_folds, near
 from workflows.config import FoldSettings
 from workflows.folds import run_folds
 

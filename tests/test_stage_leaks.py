@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from pipeline.core.errors import InputError
-from stefaland.fold import Fold, near
+from stefaland.folds.fold import Fold, near
 from tests.conftest import REGISTRY
 from tests.stored import DAYS, run_of, write_grid_store, write_sites_store
 from workflows import finetune, pretrain, score, stats

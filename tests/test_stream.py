@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from pipeline.core.errors import InputError
-from stefaland.batch import Batch
-from stefaland.dataset import CellData, fit_normaliser
-from stefaland.sampler import Sampler
-from stefaland.stream import ShardedWindows, StreamedWindows, training_windows
-from stefaland.windows import Windows
+from stefaland.data.batch import Batch
+from stefaland.data.cell_data import CellData, fit_normaliser
+from stefaland.data.sampler import Sampler
+from stefaland.data.stream import ShardedWindows, StreamedWindows, training_windows
+from stefaland.data.windows import Windows
 from tests.synthetic import daily_cells
 
 DATA = daily_cells(40, 60)

@@ -14,8 +14,8 @@ from scipy.stats import entropy
 
 from pipeline.core.errors import InputError
 from stefaland.config import FinetuneConfig
-from stefaland.heads import Prediction, make_head
-from stefaland.losses import finetune_loss
+from stefaland.model.heads import Prediction, make_head
+from stefaland.model.losses import finetune_loss
 from stefaland.tasks import check_target, impossible_targets, possible_values
 from workflows.cells import with_whole_targets
 from workflows.config import load_config

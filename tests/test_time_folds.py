@@ -10,8 +10,8 @@ import pytest
 import xarray as xr
 
 from pipeline.core.errors import InputError
-from stefaland.fold import Fold
-from stefaland.normalise import fit_scaling
+from stefaland.data.normalise import fit_scaling
+from stefaland.folds.fold import Fold
 from workflows import finetune, pretrain, regrid, score, stats
 from workflows.carried_folds import carried_fold
 from workflows.config import load_config

@@ -14,8 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from pipeline.core.errors import InputError
-from stefaland.batch import Batch
-from stefaland.checkpoint import load_checkpoint
+from stefaland.checkpoints.checkpoint import load_checkpoint
 from stefaland.config import (
     FinetuneConfig,
     MaskConfig,
@@ -24,14 +23,15 @@ from stefaland.config import (
     PretrainConfig,
     model_preset,
 )
-from stefaland.dataset import CellData, fit_normaliser
-from stefaland.finetune import finetune
-from stefaland.normalise import Normaliser
-from stefaland.sampler import Draw
-from stefaland.signals import Interrupted
-from stefaland.splits import Fold, Locations, make_folds
-from stefaland.train import pretrain, training_sampler, validation_rows
-from stefaland.windows import Windows
+from stefaland.data.batch import Batch
+from stefaland.data.cell_data import CellData, fit_normaliser
+from stefaland.data.normalise import Normaliser
+from stefaland.data.sampler import Draw
+from stefaland.data.windows import Windows
+from stefaland.folds.split import Fold, Locations, make_folds
+from stefaland.training.finetune import finetune
+from stefaland.training.pretrain import pretrain, training_sampler, validation_rows
+from stefaland.training.signals import Interrupted
 from tests.synthetic import monthly_cells
 from tests.test_distributed import run_ranks
 
@@ -102,7 +102,7 @@ def test_killed_and_resumed_writes_the_same_bytes(
 ) -> None:
     whole = run(tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr("stefaland.train.training_windows", Killing)
+        patch.setattr("stefaland.training.pretrain.training_windows", Killing)
         Killing.at, Killing.count = at, 0
         with pytest.raises(Interrupted):
             run(tmp_path / "cut")

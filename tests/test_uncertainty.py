@@ -15,17 +15,15 @@ from scipy.special import ndtri
 from scipy.stats import norm
 
 from pipeline.core.errors import InputError
-from stefaland.adapters import make_adapter
-from stefaland.calibration import Calibration, Held, calibrate, tempered
 from stefaland.config import FinetuneConfig, model_preset
-from stefaland.dataset import fit_normaliser
-from stefaland.finetune import finetune, load_member
-from stefaland.heads import GaussianHead, Prediction, QuantileHead
-from stefaland.losses import finetune_loss
-from stefaland.mc_dropout import dropouts, left_out, sampled
+from stefaland.data.cell_data import fit_normaliser
+from stefaland.folds.split import Fold
 from stefaland.metrics import Z_90, gaussian_crps
-from stefaland.predict import predict_cells
-from stefaland.quantiles import (
+from stefaland.model.adapters import make_adapter
+from stefaland.model.heads import GaussianHead, Prediction, QuantileHead
+from stefaland.model.losses import finetune_loss
+from stefaland.model.mc_dropout import dropouts, left_out, sampled
+from stefaland.model.quantiles import (
     LEVELS,
     MIDDLE,
     WEIGHTS,
@@ -35,7 +33,10 @@ from stefaland.quantiles import (
     quantile_crps,
     shifted,
 )
-from stefaland.splits import Fold
+from stefaland.prediction.calibration import Calibration, Held, calibrate, tempered
+from stefaland.prediction.member import load_member
+from stefaland.prediction.predict import predict_cells
+from stefaland.training.finetune import finetune
 from tests.synthetic import daily_cells
 
 SCORES = ndtri(LEVELS)

@@ -15,8 +15,8 @@ from pipeline.core.errors import bad_input
 from pipeline.cube.template import grid_of
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.sites.shared_ground import cells_over_cells, cells_over_places, places_in_cells
-from stefaland.leakage import shown
-from stefaland.splits import Fold, near
+from stefaland.folds.leakage import shown
+from stefaland.folds.split import Fold, near
 from workflows.cells import SITES
 
 SAME_PLACE_KM = 0.1

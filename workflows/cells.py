@@ -21,8 +21,8 @@ from pipeline.cube.cells import any_valid, by_shard, read_cells
 from pipeline.cube.open import open_cube
 from pipeline.sites.regions import region_labels
 from pipeline.sources.open import nearest_cells
-from stefaland.dataset import CellData, interleaved
-from stefaland.sharded import ShardedCells
+from stefaland.data.cell_data import CellData, interleaved
+from stefaland.data.sharded import ShardedCells
 from stefaland.tasks import possible_values
 from workflows.context import Run
 from workflows.stages import stage_fingerprint

@@ -19,9 +19,9 @@ from pipeline.maps.legend import read_legend
 from pipeline.sites.regions import polygons_with
 from pipeline.sources.locations import check_locations_source
 from pipeline.sources.open import SourceInfo, Window, check_source
-from stefaland.adapters import ADAPTERS
+from stefaland.baselines.registry import BASELINES
 from stefaland.config import model_preset
-from stefaland.rivals import BASELINES
+from stefaland.model.adapters import ADAPTERS
 from workflows.context import CONSOLE, Run, catalog_path
 from workflows.given_encoder import check_given
 from workflows.regrid import used_sources

@@ -18,9 +18,9 @@ from pipeline.core.errors import Fault, Faults, InputError
 from pipeline.core.files import read_json, write_json
 from pipeline.core.provenance import fingerprint
 from pipeline.cube.open import open_cube
-from stefaland.leakage import check_fold, check_parts
-from stefaland.normalise import Normaliser
-from stefaland.splits import Fold
+from stefaland.data.normalise import Normaliser
+from stefaland.folds.leakage import check_fold, check_parts
+from stefaland.folds.split import Fold
 from workflows.carried_folds import check_carried
 from workflows.cells import cell_index
 from workflows.context import Run

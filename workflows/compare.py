@@ -30,7 +30,7 @@ from stefaland.metrics import (
     gaussian_crps,
     paired_difference,
 )
-from stefaland.quantiles import quantile_crps
+from stefaland.model.quantiles import quantile_crps
 from workflows.context import CONSOLE
 from workflows.score import finite, quantiles_of
 

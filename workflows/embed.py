@@ -22,10 +22,10 @@ from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import run_stage
 from pipeline.grid.tiles import Tile, land_cells
 from pipeline.publish.geotiff import write_cog
-from stefaland.checkpoint import check_compatible, load_checkpoint, stored_normaliser
-from stefaland.mae import StefaLand
-from stefaland.normalise import Normaliser
-from stefaland.represent import embed_cells, embedding_names
+from stefaland.checkpoints.checkpoint import check_compatible, load_checkpoint, stored_normaliser
+from stefaland.data.normalise import Normaliser
+from stefaland.model.mae import StefaLand
+from stefaland.prediction.embed_cells import embed_cells, embedding_names
 from workflows.cells import cell_data, land_mask, open_cells, static_names
 from workflows.context import CONSOLE, Run
 from workflows.device import best_device

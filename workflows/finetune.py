@@ -16,20 +16,20 @@ import xarray as xr
 
 from pipeline.core.files import read_json
 from pipeline.cube.locations import write_locations
-from stefaland.baselines import Predictor
+from stefaland.baselines.climatology import Predictor
+from stefaland.baselines.registry import Rivalry, fit_baseline
 from stefaland.config import FinetuneConfig
-from stefaland.dataset import CellData
+from stefaland.data.cell_data import CellData
+from stefaland.data.normalise import Normaliser
 from stefaland.distributed import agreed, is_main
-from stefaland.ensemble import Ensemble, calibrated, member_folders
-from stefaland.finetune import finetune, load_member
-from stefaland.log import RunLog
-from stefaland.normalise import Normaliser
-from stefaland.predict import Member
-from stefaland.quantiles import NAMES
-from stefaland.rivals import Rivalry, fit_baseline
-from stefaland.splits import Fold
+from stefaland.folds.split import Fold
+from stefaland.folds.visible import held_out_part
+from stefaland.model.quantiles import NAMES
+from stefaland.prediction.ensemble import Ensemble, calibrated, load, member_folders
+from stefaland.prediction.member import Member
 from stefaland.tasks import possible_values
-from stefaland.visible import held_out_part
+from stefaland.training.finetune import finetune
+from stefaland.training.log import RunLog
 from workflows.cells import cell_data, labelled, open_cells, static_names
 from workflows.checked_folds import check_encoders, check_folds, fold_identity
 from workflows.context import Run
@@ -44,12 +44,12 @@ def train(name: str, run: Run, given: Rivalry) -> Predictor:
     count = given.config.ensemble
     if count == 1 or name not in NETWORKS:
         return train_one(name, run, given)
-    trained = []
+    trained: list[Member] = []
     for i, folder in enumerate(member_folders(given.folder, count)):
         config = given.config.model_copy(update={"seed": given.config.seed + i})
-        member = train_one(name, run, replace(given, config=config, folder=folder))
-        assert isinstance(member, Member)
-        trained.append(member)
+        one = train_one(name, run, replace(given, config=config, folder=folder))
+        assert isinstance(one, Ensemble)
+        trained.extend(one.members)
     return calibrated(trained, given.data, given.fold)
 
 
@@ -73,7 +73,7 @@ def train_one(name: str, run: Run, given: Rivalry) -> Predictor:
         log=given.log,
         about=about(run, given.data.static_names),
     )
-    return load_member(folder, given.device)
+    return load(folder, given.device)
 
 
 UNCALIBRATED = "_uncalibrated"
@@ -134,7 +134,7 @@ def write_heldout_places(
     """
     data, _ = held_out_part(data, fold, warmup)
     series = _place_values(data, predictor, task, warmup)
-    if isinstance(predictor, Member | Ensemble):
+    if isinstance(predictor, Ensemble):
         plain = _place_values(data, predictor.uncalibrated(), task, warmup)
         series |= {f"{name}{UNCALIBRATED}": values for name, values in plain.items()}
     coords = {

@@ -14,8 +14,8 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import Faults, InputError, bad_input
-from stefaland.dataset import period_steps
-from stefaland.splits import Fold, Locations, make_folds
+from stefaland.data.cell_data import period_steps
+from stefaland.folds.split import Fold, Locations, make_folds
 from workflows.context import Run
 
 

@@ -17,8 +17,7 @@ import torch
 
 from pipeline.core.errors import Faults, InputError, bad_input
 from pipeline.core.units import linear_conversion
-from stefaland.batch import Batch
-from stefaland.checkpoint import (
+from stefaland.checkpoints.checkpoint import (
     CONFIG,
     DATA,
     check_compatible,
@@ -27,9 +26,10 @@ from stefaland.checkpoint import (
     stored_normaliser,
 )
 from stefaland.config import ModelConfig
+from stefaland.data.batch import Batch
+from stefaland.data.normalise import Normaliser
 from stefaland.distributed import barrier, is_main
-from stefaland.mae import StefaLand
-from stefaland.normalise import Normaliser
+from stefaland.model.mae import StefaLand
 from workflows.context import Run
 
 FAR = 8.0

@@ -1,6 +1,6 @@
 """stefaland import-reference checkpoint.pt FOLDER
 
-Arguments of the command line → `stefaland.import_reference`.
+Arguments of the command line → `stefaland.checkpoints.import_published`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import bad_input
-from stefaland.import_reference import ImportReport, import_reference
+from stefaland.checkpoints.import_published import ImportReport, import_reference
 
 
 def import_checkpoint(

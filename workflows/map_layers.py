@@ -17,7 +17,7 @@ from pipeline.maps.legend import Legend, read_legend
 from pipeline.maps.mosaic import FLAG, SPREAD
 from pipeline.maps.texture import CLASS, FRACTIONS
 from pipeline.publish.bands import valued_steps
-from stefaland.quantiles import NAMES
+from stefaland.model.quantiles import NAMES
 from workflows.config import Product
 from workflows.context import Run, catalog_path
 from workflows.mosaic import product_grid

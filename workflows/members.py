@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from stefaland.ensemble import member_folders
-from stefaland.finetune import load_member
-from stefaland.predict import Member
+from stefaland.prediction.ensemble import member_folders
+from stefaland.prediction.member import Member, load_member
 from workflows.context import Run
 from workflows.device import best_device
 from workflows.folds import fold_names

@@ -24,9 +24,10 @@ from pipeline.execution.ledger import Ledger
 from pipeline.execution.overlap import Flow
 from pipeline.execution.run import run_stage
 from pipeline.grid.tiles import Tile, land_cells
-from stefaland.dataset import CellData
-from stefaland.predict import MASKED, Member, predict_tables
-from stefaland.quantiles import LEVELS, NAMES
+from stefaland.data.cell_data import CellData
+from stefaland.model.quantiles import LEVELS, NAMES
+from stefaland.prediction.member import Member
+from stefaland.prediction.predict import MASKED, predict_tables
 from workflows.cells import cell_data, land_mask, open_cells
 from workflows.context import Run
 from workflows.device import best_device

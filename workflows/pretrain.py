@@ -15,12 +15,12 @@ from pipeline.core.files import read_json
 from pipeline.core.provenance import provenance
 from pipeline.cube.open import open_cube
 from stefaland.config import ModelConfig, PretrainConfig, model_preset
-from stefaland.dataset import CellData
-from stefaland.log import RunLog
-from stefaland.normalise import Normaliser
-from stefaland.sharded import ShardedCells
-from stefaland.splits import Fold
-from stefaland.train import pretrain
+from stefaland.data.cell_data import CellData
+from stefaland.data.normalise import Normaliser
+from stefaland.data.sharded import ShardedCells
+from stefaland.folds.split import Fold
+from stefaland.training.log import RunLog
+from stefaland.training.pretrain import pretrain
 from workflows.cells import (
     cell_data,
     cell_index,

@@ -27,7 +27,7 @@ from stefaland.metrics import (
     pool,
     summarise,
 )  # fmt: skip
-from stefaland.quantiles import NAMES, quantile_crps
+from stefaland.model.quantiles import NAMES, quantile_crps
 from workflows.cells import cell_index, target_table
 from workflows.checked_folds import check_folds, check_heldout
 from workflows.context import Run

@@ -25,8 +25,8 @@ from pipeline.core.files import read_json
 from pipeline.core.provenance import provenance
 from pipeline.cube.open import open_cube
 from pipeline.maps.texture import CLASSES, FRACTIONS, usda_class
-from stefaland.losses import LEAST_SHARE
 from stefaland.metrics import paired_difference
+from stefaland.model.losses import LEAST_SHARE
 from workflows.cells import labelled, open_cells
 from workflows.context import Run
 from workflows.finetune import UNCALIBRATED

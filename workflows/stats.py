@@ -17,10 +17,10 @@ from pipeline.core.files import write_json
 from pipeline.cube.cells import any_valid, by_shard, read_cells
 from pipeline.cube.moments import Moments, accumulate, merge_all
 from pipeline.cube.open import open_cube
-from stefaland.dataset import period_steps
-from stefaland.leakage import check_parts
-from stefaland.normalise import Normaliser, find_transform
-from stefaland.splits import Fold
+from stefaland.data.cell_data import period_steps
+from stefaland.data.normalise import Normaliser, find_transform
+from stefaland.folds.leakage import check_parts
+from stefaland.folds.split import Fold
 from stefaland.tasks import TASKS, check_target, impossible_targets
 from workflows import site_targets
 from workflows.carried_folds import carried_fold

@@ -21,10 +21,10 @@ from pipeline.core.files import write_json
 from pipeline.core.provenance import fingerprint
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import run_stage
-from stefaland.adapters import ADAPTERS
-from stefaland.dataset import CellData
+from stefaland.baselines.registry import BASELINES
+from stefaland.data.cell_data import CellData
 from stefaland.metrics import accumulate, finish, paired_difference
-from stefaland.rivals import BASELINES
+from stefaland.model.adapters import ADAPTERS
 from workflows.cells import target_table
 from workflows.checked_folds import check_encoders, check_folds, check_heldout
 from workflows.context import CONSOLE, Run

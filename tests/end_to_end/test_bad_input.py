@@ -11,11 +11,11 @@ import xarray as xr
 from pipeline.core.errors import InputError
 from pipeline.cube.template import cube_template
 from pipeline.cube.write import create_cube, write_tile
-from stefaland.checkpoint import save_checkpoint
+from stefaland.checkpoints.checkpoint import save_checkpoint
 from stefaland.config import FinetuneConfig, model_preset
-from stefaland.finetune import finetune
-from stefaland.mae import StefaLand
-from stefaland.splits import Fold
+from stefaland.folds.split import Fold
+from stefaland.model.mae import StefaLand
+from stefaland.training.finetune import finetune
 from tests.end_to_end.small import QUICKSTART, settings
 from workflows import stats
 from workflows.cells import cell_data, open_cells

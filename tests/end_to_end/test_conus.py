@@ -15,7 +15,7 @@ from scipy.ndimage import minimum_filter
 
 from pipeline.cube.open import open_cube
 from pipeline.maps.texture import CLASSES, FRACTIONS
-from stefaland.quantiles import NAMES
+from stefaland.model.quantiles import NAMES
 from tests.conftest import SHARED
 from tests.end_to_end.small import stefaland
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pipeline.catalog.catalog import read_variables
-from stefaland.checkpoint import load_checkpoint
-from stefaland.finetune import load_member
+from stefaland.checkpoints.checkpoint import load_checkpoint
+from stefaland.prediction.member import load_member
 from tests.end_to_end.small import QUICKSTART, settings, stefaland
 from tests.published import published_tensors, small_reference
 from workflows.cli import main

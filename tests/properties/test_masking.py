@@ -9,9 +9,9 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from stefaland.batch import Batch
 from stefaland.config import MaskConfig, ModelConfig
-from stefaland.masking import group_mask, mask_units, window_mask
+from stefaland.data.batch import Batch
+from stefaland.model.masking import group_mask, mask_units, window_mask
 
 
 def runs_on_ring(row: torch.Tensor) -> list[int]:

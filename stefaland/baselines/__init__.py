@@ -1,0 +1,1 @@
+"""The models that ours is compared with."""

@@ -1,0 +1,232 @@
+"""Regressions of a day's target on that day's aggregates: ridge, and gradient-boosted trees.
+
+Upstream: aggregates.py. Downstream: rivals.py. Both are fitted on the training cells alone, choose
+by physical errors on the validation cells, and have the spread of their residuals there.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from sklearn.ensemble import HistGradientBoostingRegressor
+
+from pipeline.core.errors import bad_input
+from stefaland.baselines.features import Aggregates, Array, mean_and_std
+from stefaland.data.cell_data import CellData
+from stefaland.data.normalise import Normaliser, fit_scaling
+from stefaland.folds.split import Fold
+from stefaland.folds.visible import training_part
+
+PENALTIES = tuple(10.0**p for p in range(-6, 3))
+CHUNK = 256
+TREES, PATIENCE, LEARNING_RATE = 400, 20, 0.05
+MAX_ROWS = 200_000
+"""Cell-days that fit the trees: more are drawn at random, for memory's sake."""
+
+
+@dataclass(frozen=True)
+class Regression(ABC):
+    """A law from aggregates to the normalised target, with a Gaussian spread."""
+
+    features: Aggregates
+    """Their normaliser knows the target too."""
+    target_names: tuple[str, ...]
+    residual: Array
+    """[O] root mean square of the validation residuals, normalised."""
+
+    @abstractmethod
+    def normal(self, data: CellData) -> Array:
+        """[N, T, O] normalised predictions."""
+
+    def predict(self, data: CellData) -> dict[str, NDArray[np.float32]]:
+        """`mean` and `spread` [N, T, O] of every cell, in physical units."""
+        means, spreads = [], []
+        for part in chunks(data):
+            normal = torch.from_numpy(self.normal(part))
+            scale = torch.from_numpy(self.residual).expand_as(normal)
+            mean, spread = self.features.normaliser.moments(normal, scale, self.target_names)
+            with np.errstate(over="ignore"):
+                means.append(mean.numpy().astype(np.float32))
+                spreads.append(spread.numpy().astype(np.float32))
+        return {"mean": np.concatenate(means), "spread": np.concatenate(spreads)}
+
+    def judged(self, data: CellData) -> tuple[float, Self]:
+        """The physical error on these cells, and the model with the spread of its residuals."""
+        total, count = np.zeros(len(self.target_names)), np.zeros(len(self.target_names))
+        for part in chunks(data):
+            gap = self.normal(part) - normal_target(part, self.features.normaliser)
+            valid = np.isfinite(gap)
+            total += (np.where(valid, gap, 0.0) ** 2).sum((0, 1))
+            count += valid.sum((0, 1))
+        model = replace(self, residual=np.sqrt(total / np.maximum(count, 1.0)))
+        return model.physical_error(data), model
+
+    def physical_error(self, data: CellData) -> float:
+        """Root mean square error, each target in units of its own standard deviation."""
+        assert data.target is not None
+        truth = data.target.double().numpy()
+        truth = truth.reshape(-1, truth.shape[-1])
+        gap = self.predict(data)["mean"].reshape(truth.shape) - truth
+        error = float(np.sqrt(mean_and_std(gap**2, 0)[0] / mean_and_std(truth, 0)[1] ** 2).mean())
+        # A law in logarithms may run away on cells unlike the training cells.
+        return error if np.isfinite(error) else np.inf
+
+
+@dataclass(frozen=True)
+class Ridge(Regression):
+    """Ridge regression; a missing input counts as the training mean; penalty by validation."""
+
+    weights: Array
+    """[P + 1, O]; the last is the constant."""
+
+    @classmethod
+    def fit(
+        cls, data: CellData, fold: Fold, normaliser: Normaliser, *, cyclic: bool = False
+    ) -> Ridge:
+        """From the fold's training cells; `normaliser` must know inputs and target.
+
+        Where the target has a transform, the plain target is tried too: a linear law may suit
+        either. Raises `InputError` where no target is valid.
+        """
+        train, validation = _parts(data, fold)
+        judged = []
+        for scaling in _target_scalings(train, normaliser):
+            features = Aggregates.suited(train, scaling, cyclic)
+            gram, moment = _normal_equations(train, features)
+            for penalty in PENALTIES:
+                shrink = penalty * np.trace(gram) / len(gram) * np.eye(len(gram))
+                shrink[-1, -1] = 0.0
+                weights = np.linalg.lstsq(gram + shrink, moment, rcond=None)[0]
+                residual = np.zeros(weights.shape[1])
+                model = cls(features, data.target_names, residual, weights)
+                judged.append(model.judged(validation))
+        return min(judged, key=lambda pair: pair[0])[1]
+
+    def normal(self, data: CellData) -> Array:
+        """[N, T, O] normalised predictions."""
+        predicted: Array = self.features.filled(data) @ self.weights
+        return predicted
+
+
+@dataclass(frozen=True)
+class GradientBoosting(Regression):
+    """Gradient-boosted trees (Friedman 2001; scikit-learn's histogram method), one model a target.
+
+    A missing input is a branch of its own; trees are added until the validation loss stops falling.
+    """
+
+    trees: tuple[HistGradientBoostingRegressor, ...]
+
+    @classmethod
+    def fit(
+        cls, data: CellData, fold: Fold, normaliser: Normaliser, *, cyclic: bool = False,
+        seed: int = 0,
+    ) -> GradientBoosting:  # fmt: skip
+        """From the fold's training cells; `normaliser` must know inputs and target.
+
+        Where the target has a transform, the plain target is tried too. Raises `InputError` where
+        no target is valid.
+        """
+        train, validation = _parts(data, fold)
+        judged = []
+        for scaling in _target_scalings(train, normaliser):
+            features = Aggregates.suited(train, scaling, cyclic)
+            x, y = _samples(train, features, seed)
+            held = None
+            if validation is not train:
+                held = _samples(validation, features, seed)
+            trees = tuple(_boosted(x, y, held, column, seed) for column in range(y.shape[1]))
+            model = cls(features, data.target_names, np.zeros(y.shape[1]), trees)
+            judged.append(model.judged(validation))
+        return min(judged, key=lambda pair: pair[0])[1]
+
+    def normal(self, data: CellData) -> Array:
+        """[N, T, O] normalised predictions."""
+        x = self.features.of(data)
+        flat = x.reshape(-1, x.shape[-1])
+        predicted = [tree.predict(flat).reshape(x.shape[:2]) for tree in self.trees]
+        return np.stack(predicted, -1)
+
+
+def _boosted(
+    x: Array, y: Array, held: tuple[Array, Array] | None, column: int, seed: int
+) -> HistGradientBoostingRegressor:
+    """Trees for one column of the target; without held-out samples there is no early stopping."""
+    known = np.isfinite(y[:, column])
+    if not known.any():
+        raise bad_input("training fold", "no valid target", "at least one")
+    model = HistGradientBoostingRegressor(
+        max_iter=TREES, learning_rate=LEARNING_RATE, early_stopping=held is not None,
+        n_iter_no_change=PATIENCE, random_state=seed,
+    )  # fmt: skip
+    if held is None:
+        return model.fit(x[known], y[known, column])
+    late = np.isfinite(held[1][:, column])
+    return model.fit(
+        x[known], y[known, column], X_val=held[0][late], y_val=held[1][late, column]
+    )  # fmt: skip
+
+
+def _samples(data: CellData, features: Aggregates, seed: int) -> tuple[Array, Array]:
+    """[n, P] features and [n, O] targets of cell-days with a target, at most `MAX_ROWS`."""
+    assert data.target is not None
+    known = ~data.target.isnan().all(-1)
+    share = min(1.0, MAX_ROWS / max(int(known.sum()), 1))
+    rng = np.random.default_rng((seed, 0xB005))
+    xs, ys = [], []
+    for part in chunks(data):
+        target = normal_target(part, features.normaliser)
+        taken = np.isfinite(target).any(-1) & (rng.random(target.shape[:2]) < share)
+        xs.append(features.of(part)[taken])
+        ys.append(target[taken])
+    return np.concatenate(xs), np.concatenate(ys)
+
+
+def chunks(data: CellData) -> Sequence[CellData]:
+    """The table in parts whose aggregates fit in memory."""
+    size = max(1, CHUNK * 365 // max(len(data.time), 1))
+    return [data.take(rows) for rows in torch.arange(len(data)).split(size)]
+
+
+def normal_target(data: CellData, normaliser: Normaliser) -> Array:
+    """[N, T, O] the normalised target."""
+    assert data.target is not None
+    return normaliser.forward(data.target, data.target_names).double().numpy()
+
+
+def _parts(data: CellData, fold: Fold) -> tuple[CellData, CellData]:
+    """Training cells, and those that judge: the same where the fold has no validation cells."""
+    train, validation = training_part(data, fold)
+    return train, validation if len(validation) else train
+
+
+def _target_scalings(train: CellData, normaliser: Normaliser) -> list[Normaliser]:
+    """The given scaling of the targets, and the plain one where that has a transform."""
+    transformed = [n for n in train.target_names if normaliser.scalings[n].transform != "none"]
+    if not transformed or train.target is None:
+        return [normaliser]
+    plain = {
+        name: fit_scaling(train.target[..., train.target_names.index(name)], "none", name)
+        for name in transformed
+    }
+    return [normaliser, Normaliser(plain).merged(normaliser)]
+
+
+def _normal_equations(data: CellData, features: Aggregates) -> tuple[Array, Array]:
+    """X'X [P, P] and X'y [P, O], summed over chunks of cells and over valid targets."""
+    gram: Any = 0.0
+    moment: Any = 0.0
+    for part in chunks(data):
+        target = normal_target(part, features.normaliser)
+        valid = np.isfinite(target).all(-1)
+        x, y = features.filled(part)[valid], target[valid]
+        gram, moment = gram + x.T @ x, moment + x.T @ y
+    if not np.any(gram):
+        raise bad_input("training fold", "no valid target", "at least one")
+    return gram, moment

@@ -1,0 +1,1 @@
+"""Cells in memory or in shards, drawn as batches."""

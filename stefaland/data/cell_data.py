@@ -1,0 +1,208 @@
+"""Cell tables as tensors in physical units, by name and by cell id.
+
+Upstream: cubes read by the workflows into `CellData`. Downstream: windows.py normalises them, once,
+and gathers batches; a missing value is NaN before and after.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.core.errors import Faults, bad_input, nearest_name
+from stefaland.data.normalise import Normaliser, Scaling, fit_scaling
+
+_PER_CELL = ("forcings", "statics", "categorical", "target", "cell", "lonlat", "filled")
+_LABELS = ("group", "region")
+
+ROWS_BYTES = 1 << 20
+"""Of a table that is written at a time: they stay in a core's cache."""
+
+
+@dataclass(frozen=True)
+class CellData:
+    """N locations with T time steps in physical units; missing is NaN (categorical: -1)."""
+
+    forcings: Tensor
+    """[N, T, F] float32."""
+    statics: Tensor
+    """[N, S] float32."""
+    cell: Tensor
+    """[N] int64, unique."""
+    lonlat: Tensor
+    """[N, 2] degrees east and north."""
+    time: NDArray[np.datetime64]
+    """[T], evenly spaced."""
+    forcing_names: tuple[str, ...]
+    static_names: tuple[str, ...]
+    target: Tensor | None = None
+    """[N, T, O] float32."""
+    target_names: tuple[str, ...] = ()
+    categorical: Tensor | None = None
+    """[N, K] int64 class codes from 0."""
+    categorical_names: tuple[str, ...] = ()
+    group: NDArray[Any] | None = None
+    """[N] label of what neighbours share (source cell, basin); never cut by a fold."""
+    region: NDArray[Any] | None = None
+    """[N] label of the contiguous region."""
+    filled: Tensor | None = None
+    """[N] bool, True where an input was filled from its neighbours."""
+
+    def __post_init__(self) -> None:
+        faults = Faults()
+        n, t = len(self.cell), len(self.time)
+        shapes: dict[str, tuple[int, ...]] = {
+            "forcings": (n, t, len(self.forcing_names)),
+            "statics": (n, len(self.static_names)),
+            "lonlat": (n, 2),
+            "target": (n, t, len(self.target_names)),
+            "categorical": (n, len(self.categorical_names)),
+            "group": (n,),
+            "region": (n,),
+            "filled": (n,),
+        }
+        for name, shape in shapes.items():
+            value = getattr(self, name)
+            if value is not None and tuple(value.shape) != shape:
+                faults.add(f"cell table: {name}", f"shape {tuple(value.shape)}", f"{shape}")
+        if n != len(torch.unique(self.cell)):
+            faults.add("cell table: cell", f"{n} ids with repeats", "unique ids")
+        if t > 2:
+            _check_even(self.time, faults)
+        faults.raise_if_any()
+
+    def __len__(self) -> int:
+        return len(self.cell)
+
+    def rows(self, cells: NDArray[np.int64] | Tensor) -> Tensor:
+        """[n] int64 rows of these cell ids; `InputError` names those that are absent."""
+        wanted = np.asarray(cells, dtype=np.int64)
+        known = self.cell.numpy()
+        order = np.argsort(known, kind="stable")
+        place = np.searchsorted(known[order], wanted).clip(max=max(len(known) - 1, 0))
+        found = order[place] if len(known) else np.zeros(0, np.int64)
+        absent = wanted[known[found] != wanted] if len(known) else wanted
+        if len(absent):
+            shown = ", ".join(map(str, absent[:5]))
+            raise bad_input("cell table", f"no cells {shown} ({len(absent)} in all)", "known ids")
+        return torch.as_tensor(found, dtype=torch.int64)
+
+    def take(self, rows: Tensor | NDArray[np.int64]) -> CellData:
+        """The table of these rows alone."""
+        index = torch.as_tensor(np.asarray(rows), dtype=torch.int64)
+        taken: dict[str, Any] = {}
+        for name in (*_PER_CELL, *_LABELS):
+            value = getattr(self, name)
+            if value is not None:
+                taken[name] = value[index.numpy() if name in _LABELS else index]
+        return replace(self, **taken)
+
+    def subset(self, cells: NDArray[np.int64] | Tensor) -> CellData:
+        """The table of these cell ids, in their order."""
+        return self.take(self.rows(cells))
+
+    def selected(
+        self, forcings: Sequence[str], statics: Sequence[str], categorical: Sequence[str] = ()
+    ) -> CellData:
+        """The table with these variables in this order; `InputError` lists all that are absent."""
+        faults = Faults()
+        columns: list[list[int]] = []
+        for kind, wanted, known in (
+            ("forcing", forcings, self.forcing_names),
+            ("static", statics, self.static_names),
+            ("categorical", categorical, self.categorical_names),
+        ):
+            for name in wanted:
+                if name not in known:
+                    hint = nearest_name(name, known)
+                    faults.add(f"cell table: {kind} {name}", "no such variable", "its values", hint)
+            columns.append([known.index(name) for name in wanted if name in known])
+        faults.raise_if_any()
+        return replace(
+            self,
+            forcings=self.forcings[..., columns[0]],
+            forcing_names=tuple(forcings),
+            statics=self.statics[..., columns[1]],
+            static_names=tuple(statics),
+            categorical=self.categorical[..., columns[2]] if self.categorical is not None else None,
+            categorical_names=tuple(categorical),
+        )
+
+    def during(self, steps: slice) -> CellData:
+        """The table of these time steps alone."""
+        target = None if self.target is None else self.target[:, steps]
+        return replace(
+            self, forcings=self.forcings[:, steps], target=target, time=self.time[steps]
+        )  # fmt: skip
+
+    def steps(self, period: tuple[str, str] | None) -> slice:
+        """The time steps of an inclusive period of ISO dates; `InputError` where it is empty."""
+        return period_steps(self.time, period)
+
+
+def interleaved(columns: Sequence[NDArray[Any]]) -> Tensor:
+    """[..., V] float32 of V arrays [...], one a variable."""
+    whole = np.empty((*columns[0].shape, len(columns)), np.float32)
+    # Some rows of all variables at a time: each variable alone would go through all of the result.
+    step = max(1, ROWS_BYTES * len(columns[0]) // max(1, whole.nbytes))
+    for start in range(0, len(whole), step):
+        for i, column in enumerate(columns):
+            whole[start : start + step, ..., i] = column[start : start + step]
+    return torch.from_numpy(whole)
+
+
+def period_steps(time: NDArray[np.datetime64], period: tuple[str, str] | None) -> slice:
+    """The time steps within an inclusive period of ISO dates; None takes them all."""
+    if period is None:
+        return slice(0, len(time))
+    days = time.astype("datetime64[D]")
+    first, last = np.datetime64(period[0], "D"), np.datetime64(period[1], "D")
+    inside = np.flatnonzero((days >= first) & (days <= last))
+    if not len(inside):
+        span = f"{days[0]} to {days[-1]}" if len(days) else "no time"
+        raise bad_input("period", f"{period[0]} to {period[1]}", f"dates within {span}")
+    return slice(int(inside[0]), int(inside[-1]) + 1)
+
+
+def _check_even(time: NDArray[np.datetime64], faults: Faults) -> None:
+    """Equal steps, or months (28 to 31 days apart)."""
+    days = np.diff(time.astype("datetime64[s]")).astype(np.float64) / 86400.0
+    months = days.min() >= 27.0 and days.max() <= 32.0
+    if not months and (days.min() <= 0 or days.max() - days.min() > 1e-6):
+        where = int(np.argmax(np.abs(days - np.median(days))))
+        faults.add(
+            "cell table: time",
+            f"a step of {days[where]:g} days after {time[where]}",
+            "an even, increasing time axis",
+            "Fill the gap in the source with missing values.",
+        )
+
+
+def fit_normaliser(
+    data: CellData,
+    rows: Tensor,
+    period: tuple[str, str] | None = None,
+    transforms: dict[str, str] | None = None,
+    names: tuple[str, ...] | None = None,
+) -> Normaliser:
+    """The scalings of `names` (all by default) from training rows and period alone."""
+    laws = transforms or {}
+    when = data.steps(period)
+    tables = (
+        (data.forcing_names, data.forcings[:, when]),
+        (data.static_names, data.statics),
+        (data.target_names, None if data.target is None else data.target[:, when]),
+    )
+    scalings: dict[str, Scaling] = {}
+    for known, values in tables:
+        for i, name in enumerate(known):
+            if values is not None and (names is None or name in names):
+                # One variable at a time: the rows of all would be a second table in memory.
+                scalings[name] = fit_scaling(values[..., i][rows], laws.get(name, "none"), name)
+    return Normaliser(scalings)

@@ -1,0 +1,166 @@
+"""What no fold may do: every leak from test to training that can be seen, as one `InputError`.
+
+Upstream: splits.py, what trains, and the stages that read folds back. Downstream: nothing trains or
+is scored on what fails here (spec §8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import Faults, InputError
+from stefaland.data.cell_data import CellData, fit_normaliser
+from stefaland.data.normalise import Normaliser, Scaling
+from stefaland.folds.fold import Fold, Locations, near
+
+TOLERANCE = 1e-5
+"""Of statistics, in units of the standard deviation: rounding stays below it."""
+
+
+def check_fold(fold: Fold, at: Locations, min_cells: int = 1) -> None:
+    """Raise `InputError` with every leak of `check_parts`, unknown cells, and parts too small."""
+    faults = Faults()
+    where = f"fold {fold.name}"
+    for name in ("train", "validation", "test"):
+        count = len(getattr(fold, name))
+        if count < (min_cells if name != "validation" else 1):
+            need = f"at least {min_cells}" if name != "validation" else "at least 1"
+            faults.add(f"{where}: {name}", f"{count} cells", need, "Use fewer or other folds.")
+    ids = np.concatenate([fold.train, fold.validation, fold.test])
+    unknown = ids[~np.isin(ids, at.cell)]
+    if len(unknown):
+        found = f"{len(unknown)} cells that do not exist ({shown(unknown)})"
+        faults.add(where, found, "cells of the table")
+    try:
+        check_parts(fold, at)
+    except InputError as error:
+        faults.faults += error.faults
+    faults.raise_if_any()
+
+
+def check_parts(fold: Fold, at: Locations) -> None:
+    """Raise `InputError` with every leak: cells, groups, buffers and days that parts share.
+
+    `at` may lack cells of the fold, such as its test cells where a table is for training alone.
+    """
+    faults = Faults()
+    where = f"fold {fold.name}"
+    _check_periods(fold, where, faults)
+    if fold.kind != "time":
+        _check_space(fold, at, where, faults)
+    faults.raise_if_any()
+
+
+def shown(ids: NDArray[Any]) -> str:
+    """The first few ids, for a message."""
+    first = ", ".join(str(one) for one in ids[:5])
+    return f"{first}, …" if len(ids) > 5 else first
+
+
+def _check_periods(fold: Fold, where: str, faults: Faults) -> None:
+    """Days of windows that two parts share; a window of the test begins with its warm-up."""
+    spans = {}
+    for name, period in fold.periods.items():
+        if period is None:
+            if fold.kind == "time" and name != "validation":
+                faults.add(where, f"no {name} period", "two periods that do not overlap")
+            continue
+        first, last = np.array(period, "datetime64[D]")
+        if first > last:
+            faults.add(f"{where}: {name}", f"{period[0]} to {period[1]}", "the first day first")
+            continue
+        spans[name] = first, last
+    warmup = np.timedelta64(fold.warmup_days, "D")
+    for one, other in (("train", "test"), ("train", "validation"), ("validation", "test")):
+        if one not in spans or other not in spans:
+            continue
+        (first, last), (begin, end) = spans[one], spans[other]
+        read = begin - warmup if other == "test" else begin
+        if first <= end and begin <= last:
+            found = f"days in both ({first} to {last} and {begin} to {end})"
+            faults.add(f"{where}: {one} and {other}", found, "periods apart")
+        elif first <= end and read <= last:
+            faults.add(
+                f"{where}: {one} and {other}",
+                f"days in both: the test reads from {read} on, {fold.warmup_days} days of warm-up",
+                "windows apart",
+                f"Start test_period on {last + warmup + 1} or later, or lower warmup_steps.",
+            )
+
+
+def _check_space(fold: Fold, at: Locations, where: str, faults: Faults) -> None:
+    index = {
+        name: np.isin(at.cell, getattr(fold, name)) for name in ("train", "validation", "test")
+    }
+    pairs = (("train", "test"), ("validation", "test"), ("train", "validation"))
+    for one, other in pairs:
+        a, b = index[one], index[other]
+        both = np.intersect1d(getattr(fold, one), getattr(fold, other))
+        if len(both):
+            found = f"{len(both)} shared cells ({shown(both)})"
+            faults.add(f"{where}: {one} and {other}", found, "none")
+        groups = np.intersect1d(at.groups[a], at.groups[b])
+        if len(groups):
+            found = f"{len(groups)} shared groups ({shown(groups)})"
+            faults.add(f"{where}: {one} and {other}", found, "none")
+        if other == "test" and fold.buffer_km > 0:
+            close = at.cell[a][near(at.lonlat[a], at.lonlat[b], fold.buffer_km)]
+            if len(close):
+                near_by = f"within {fold.buffer_km:g} km of a test cell"
+                faults.add(f"{where}: {one}", f"{len(close)} cells {near_by} ({shown(close)})",
+                           "none")  # fmt: skip
+
+
+def check_table(fold: Fold, data: CellData) -> None:
+    """`check_parts` with the places and groups of a cell table."""
+    places = data.lonlat.numpy().astype(np.float64)
+    check_parts(fold, Locations(data.cell.numpy(), places, data.group, data.region))
+
+
+def check_statistics(
+    data: CellData, fold: Fold, normaliser: Normaliser, names: Iterable[str]
+) -> None:
+    """Raise `InputError` for scalings that are not those of the training cells and period alone.
+
+    They are computed again from `data`, each under its own transform.
+    """
+    wanted = tuple(names)
+    normaliser.require(wanted)
+    laws = {name: normaliser.scalings[name].transform for name in wanted}
+    own = fit_normaliser(data, data.rows(fold.train), fold.train_period, laws, wanted)
+    faults = Faults()
+    for name in wanted:
+        found, expected = normaliser.scalings[name], own.scalings[name]
+        if not _alike(found, expected):
+            faults.add(
+                f"fold {fold.name}: statistics of {name}",
+                f"mean {found.mean:.6g} and std {found.std:.6g}",
+                f"{expected.mean:.6g} and {expected.std:.6g}, those of its training part",
+                "Cells or days of another part are in them: run the stats stage again.",
+            )
+    faults.raise_if_any()
+
+
+def check_scaler(given: Normaliser, pretrained: Normaliser, names: Iterable[str]) -> None:
+    """Raise `InputError` for inputs whose scaling is not the pretrained encoder's own (spec §3)."""
+    faults = Faults()
+    known: Mapping[str, Scaling] = given.scalings
+    for name in names:
+        own = pretrained.scalings.get(name)
+        if name in known and own is not None and not _alike(known[name], own):
+            faults.add(
+                f"scaler of {name}",
+                f"mean {known[name].mean:.6g} and std {known[name].std:.6g}, computed again",
+                f"{own.mean:.6g} and {own.std:.6g}, those the encoder was pretrained with",
+                "Give the target's statistics alone.",
+            )
+    faults.raise_if_any()
+
+
+def _alike(one: Scaling, other: Scaling) -> bool:
+    gap = max(abs(one.mean - other.mean), abs(one.std - other.std))
+    return one.transform == other.transform and gap <= TOLERANCE * other.std

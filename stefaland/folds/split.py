@@ -1,0 +1,145 @@
+"""Folds made by kind: periods, random groups (PUB), whole regions (PUR), spatial blocks.
+
+Each is checked for leaks. Downstream: train.py, finetune.py, baselines.py and the scores take only
+their own part of a fold (spec §8).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.core.errors import Faults, InputError, bad_input, few, nearest_name
+from stefaland.folds.fold import Fold, Kind, Locations, Period, near, no_ids
+from stefaland.folds.leakage import check_fold
+
+
+def _validation(
+    train: NDArray[np.bool_], groups: NDArray[Any], share: float, rng: np.random.Generator
+) -> NDArray[np.bool_]:
+    """Whole groups drawn from the training side until they hold `share` of its cells."""
+    labels, place = np.unique(groups[train], return_inverse=True)
+    sizes = np.bincount(place, minlength=len(labels))
+    order = rng.permutation(len(labels))
+    filled = np.cumsum(sizes[order])
+    wanted = max(1, int(np.searchsorted(filled, share * train.sum()) + 1))
+    wanted = min(wanted, max(len(labels) - 1, 0))
+    return train & np.isin(groups, labels[order[:wanted]])
+
+
+def _balanced(labels: NDArray[Any], sizes: NDArray[np.int64], k: int) -> dict[Any, int]:
+    """Labels → one of k parts of about equal size: the largest first, into the emptiest part."""
+    load = np.zeros(k, dtype=np.int64)
+    part = {}
+    for i in np.argsort(-sizes, kind="stable"):
+        part[labels[i]] = int(np.argmin(load))
+        load[part[labels[i]]] += sizes[i]
+    return part
+
+
+def _parts(
+    kind: Kind, at: Locations, k: int, rng: np.random.Generator, block_deg: float,
+    regions: Mapping[str, Sequence[str]] | None,
+) -> dict[str, tuple[NDArray[np.bool_], tuple[str, ...]]]:  # fmt: skip
+    """Fold name → (test cells, held-out labels)."""
+    if kind == "regions":
+        if at.region is None:
+            raise bad_input("folds", "cells without region labels", "a region for every cell")
+        labels, counts = np.unique(at.region.astype(str), return_counts=True)
+        if regions:
+            _check_regions(regions, labels.tolist())
+            chosen = {name: tuple(members) for name, members in regions.items()}
+        else:
+            part = _balanced(labels, counts, min(k, len(labels)))
+            chosen = {
+                f"region{i}": tuple(str(x) for x in labels if part[x] == i)
+                for i in range(min(k, len(labels)))
+            }
+        return {n: (np.isin(at.region.astype(str), m), m) for n, m in chosen.items()}
+    if kind == "blocks":
+        block = np.floor(at.lonlat / block_deg).astype(np.int64)
+        keys = block[:, 0] * 1_000_000 + block[:, 1]
+    else:
+        keys = at.groups
+    labels, place = np.unique(keys, return_inverse=True)
+    if len(labels) < k:
+        raise bad_input("folds", f"{len(labels)} groups", f"at least k = {k}")
+    # Groups of one size are dealt at random; large ones first, so that folds are of like size.
+    order = rng.permutation(len(labels))
+    part = _balanced(np.arange(len(labels))[order], np.bincount(place)[order], k)
+    assigned = np.array([part[label] for label in range(len(labels))])
+    return {f"{kind[:-1]}{i}": (assigned[place] == i, ()) for i in range(k)}
+
+
+def _check_regions(regions: Mapping[str, Sequence[str]], known: Sequence[str]) -> None:
+    faults = Faults()
+    for fold, members in regions.items():
+        for name in members:
+            if name not in known:
+                faults.add(
+                    f"fold {fold}: region {name}", "no such label", f"one of {few(known)}",
+                    nearest_name(name, known),
+                )  # fmt: skip
+    faults.raise_if_any()
+
+
+def make_folds(
+    kind: Kind,
+    at: Locations,
+    *,
+    k: int = 5,
+    seed: int = 0,
+    validation_share: float = 0.1,
+    buffer_km: float = 0.0,
+    block_deg: float = 5.0,
+    min_cells: int = 1,
+    regions: Mapping[str, Sequence[str]] | None = None,
+    train_period: Period | None = None,
+    validation_period: Period | None = None,
+    test_period: Period | None = None,
+    warmup_days: int = 0,
+) -> list[Fold]:
+    """The folds of a kind, each checked: `time` (one; all cells, periods apart), `groups` (PUB:
+    random groups), `regions` (PUR: whole regions, by label), `blocks` (spatial blocks of degrees).
+
+    Periods may be combined with any kind (PUB in a later period). Cells within `buffer_km` of a
+    test cell, or in its group, train nothing. The test reads `warmup_days` before its period.
+    Raises `InputError` for folds with fewer than `min_cells` cells in a part, for unknown regions,
+    and for periods that share a day.
+    """
+    rng = np.random.default_rng((seed, 0xF01D))
+    periods = (train_period, validation_period, test_period)
+    if kind == "time":
+        everything = np.sort(at.cell)
+        fold = Fold(
+            "time", kind, everything, everything, everything, no_ids(), *periods,
+            warmup_days=warmup_days,
+        )  # fmt: skip
+        check_fold(fold, at, min_cells=min_cells)
+        return [fold]
+    folds = []
+    faults = Faults()
+    for name, (test, held_out) in _parts(kind, at, k, rng, block_deg, regions).items():
+        shared = np.isin(at.groups, np.unique(at.groups[test])) & ~test
+        close = near(at.lonlat, at.lonlat[test], buffer_km) & ~test
+        dropped = shared | close
+        train = ~test & ~dropped
+        validation = _validation(train, at.groups, validation_share, rng)
+        parts = (train & ~validation, validation, test, dropped)
+        ids = tuple(np.sort(at.cell[part]) for part in parts)
+        fold = Fold(
+            name, kind, ids[0], ids[1], ids[2], ids[3], *periods, buffer_km, held_out, warmup_days
+        )
+        try:
+            check_fold(fold, at, min_cells=min_cells)
+        except InputError as error:
+            faults.faults.extend(error.faults)
+        folds.append(fold)
+    faults.raise_if_any()
+    return folds
+
+
+__all__ = ["Fold", "Locations", "Period", "check_fold", "make_folds", "near"]

@@ -1,0 +1,1 @@
+"""The networks, their adapters, heads and losses."""

@@ -1,0 +1,218 @@
+"""Adapters on the encoder's features: they learn what the frozen encoder does not say.
+
+Upstream: finetuned.py gives features h [B, T, d], forcings x [B, T, F] and statics c [B, S], all
+without NaN. Downstream: the decoder over time (spec §8). An adapter with an `attach` method changes
+the encoder itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.utils import parametrize
+
+from pipeline.core.errors import bad_input, nearest_name
+from stefaland.model.encoder import Encoder, Layer
+from stefaland.model.heads import beside
+
+ADAPTERS: dict[str, Callable[[int, int, int], nn.Module]] = {}
+
+
+def register(name: str) -> Callable[[type[nn.Module]], type[nn.Module]]:
+    """Make an adapter known by `name`."""
+
+    def add(adapter: type[nn.Module]) -> type[nn.Module]:
+        ADAPTERS[name] = adapter
+        return adapter
+
+    return add
+
+
+def make_adapter(name: str, d_model: int, n_forcings: int, n_statics: int) -> nn.Module:
+    """The adapter of that name; `InputError` for an unknown one."""
+    if name not in ADAPTERS:
+        known = ", ".join(ADAPTERS)
+        raise bad_input(
+            "finetune.adapter", f'"{name}"', f"one of {known}", nearest_name(name, ADAPTERS)
+        )
+    return ADAPTERS[name](d_model, n_forcings, n_statics)
+
+
+@register("dual_residual")
+class DualResidual(nn.Module):
+    """The paper's: LN2(LN1(h + MLP[h, a_x, a_c]) + a_x + a_c) with a = ReLU(Linear)."""
+
+    def __init__(self, d_model: int, n_forcings: int, n_statics: int) -> None:
+        super().__init__()
+        self.series = nn.Linear(n_forcings, d_model)
+        self.statics = nn.Linear(n_statics, d_model)
+        self.mix = nn.Sequential(
+            nn.Linear(3 * d_model, 2 * d_model), nn.ReLU(), nn.Dropout(0.2),
+            nn.Linear(2 * d_model, d_model),
+        )  # fmt: skip
+        self.norm1, self.norm2 = nn.LayerNorm(d_model), nn.LayerNorm(d_model)
+        self.dropout = nn.Dropout(0.1)
+
+    def forward(self, h: Tensor, x: Tensor, c: Tensor) -> Tensor:
+        """[B, T, d]."""
+        series = self.dropout(F.relu(self.series(x)))
+        static = self.dropout(F.relu(self.statics(c)))[:, None].expand_as(series)
+        combined = self.mix(torch.cat([h, series, static], -1))
+        return self.norm2(self.norm1(h + combined) + series + static)
+
+
+@register("gated")
+class Gated(nn.Module):
+    """h + sigmoid(W[h, x, c]) · V[h, x, c]."""
+
+    def __init__(self, d_model: int, n_forcings: int, n_statics: int) -> None:
+        super().__init__()
+        wide = d_model + n_forcings + n_statics
+        self.gate, self.value = nn.Linear(wide, d_model), nn.Linear(wide, d_model)
+
+    def forward(self, h: Tensor, x: Tensor, c: Tensor) -> Tensor:
+        """[B, T, d]."""
+        inputs = torch.cat([h, beside(x, c)], -1)
+        return h + self.gate(inputs).sigmoid() * self.value(inputs)
+
+
+@register("bottleneck")
+class Bottleneck(nn.Module):
+    """h + up(ReLU(down[h, x, c])) through 64 features."""
+
+    width = 64
+
+    def __init__(self, d_model: int, n_forcings: int, n_statics: int) -> None:
+        super().__init__()
+        self.down = nn.Linear(d_model + n_forcings + n_statics, self.width)
+        self.up = nn.Linear(self.width, d_model)
+
+    def forward(self, h: Tensor, x: Tensor, c: Tensor) -> Tensor:
+        """[B, T, d]."""
+        return h + self.up(F.relu(self.down(torch.cat([h, beside(x, c)], -1))))
+
+
+@register("feed_forward")
+class FeedForward(Bottleneck):
+    """As the bottleneck, with 2d features."""
+
+    def __init__(self, d_model: int, n_forcings: int, n_statics: int) -> None:
+        self.width = 2 * d_model
+        super().__init__(d_model, n_forcings, n_statics)
+
+
+@register("none")
+class NoAdapter(nn.Module):
+    """h as it is: what the encoder says must do."""
+
+    def __init__(self, d_model: int, n_forcings: int, n_statics: int) -> None:
+        super().__init__()
+
+    def forward(self, h: Tensor, x: Tensor, c: Tensor) -> Tensor:
+        """[B, T, d]."""
+        return h
+
+
+@register("convolution")
+class Convolution(nn.Module):
+    """h + two convolutions of [h, x, c] over three time steps each, ReLU between."""
+
+    def __init__(self, d_model: int, n_forcings: int, n_statics: int) -> None:
+        super().__init__()
+        wide = d_model + n_forcings + n_statics
+        self.mix = nn.Sequential(
+            nn.Conv1d(wide, d_model, 3, padding=1), nn.ReLU(), nn.Dropout(0.1),
+            nn.Conv1d(d_model, d_model, 3, padding=1),
+        )  # fmt: skip
+
+    def forward(self, h: Tensor, x: Tensor, c: Tensor) -> Tensor:
+        """[B, T, d]."""
+        first, relu, dropout, second = self.mix
+        inputs = torch.cat([h, beside(x, c)], -1).transpose(1, 2)
+        # Features last, as everywhere: a draw of MC dropout leaves out features, not days.
+        inner = dropout(relu(first(inputs)).transpose(1, 2)).transpose(1, 2)
+        mixed: Tensor = second(inner).transpose(1, 2)
+        return h + mixed
+
+
+@register("attention")
+class InputAttention(nn.Module):
+    """LayerNorm(h + attention of h over the projected inputs of all days), four heads.
+
+    The encoder's features know where in the window a day lies, and the projected inputs get the
+    day's own features as their place.
+    """
+
+    heads = 4
+
+    def __init__(self, d_model: int, n_forcings: int, n_statics: int) -> None:
+        super().__init__()
+        self.inputs = nn.Linear(n_forcings + n_statics, d_model)
+        self.query, self.out = nn.Linear(d_model, d_model), nn.Linear(d_model, d_model)
+        self.key_value = nn.Linear(d_model, 2 * d_model)
+        self.norm = nn.LayerNorm(d_model)
+
+    def forward(self, h: Tensor, x: Tensor, c: Tensor) -> Tensor:
+        """[B, T, d]."""
+        q = self.query(h).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        key_value = self.key_value(F.relu(self.inputs(beside(x, c))) + h)
+        k, v = key_value.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+        adapted: Tensor = self.norm(h + self.out(mixed))
+        return adapted
+
+
+@register("mixture_of_experts")
+class MixtureOfExperts(nn.Module):
+    """h + the mean of four bottlenecks of [h, x, c], weighted by a softmax gate on each day."""
+
+    experts, width = 4, 64
+
+    def __init__(self, d_model: int, n_forcings: int, n_statics: int) -> None:
+        super().__init__()
+        wide = d_model + n_forcings + n_statics
+        self.gate = nn.Linear(wide, self.experts)
+        self.down = nn.Linear(wide, self.experts * self.width)
+        self.up = nn.Linear(self.experts * self.width, d_model, bias=False)
+        self.bias = nn.Parameter(torch.zeros(self.experts, d_model))
+
+    def forward(self, h: Tensor, x: Tensor, c: Tensor) -> Tensor:
+        """[B, T, d]."""
+        inputs = torch.cat([h, beside(x, c)], -1)
+        share = self.gate(inputs).softmax(-1)
+        inner = F.relu(self.down(inputs)).unflatten(-1, (self.experts, self.width))
+        # The gate may come before the linear way up: one product for all experts.
+        weighted = (inner * share[..., None]).flatten(-2)
+        mixed: Tensor = self.up(weighted) + share @ self.bias
+        return h + mixed
+
+
+class LowRank(nn.Module):
+    """A weight [out, in] plus a product of rank `rank` that starts at zero (Hu et al. 2022)."""
+
+    rank, alpha = 8, 16.0
+
+    def __init__(self, n_out: int, n_in: int) -> None:
+        super().__init__()
+        self.down = nn.Parameter(torch.empty(self.rank, n_in).normal_(std=n_in**-0.5))
+        self.up = nn.Parameter(torch.zeros(n_out, self.rank))
+
+    def forward(self, weight: Tensor) -> Tensor:
+        """The changed weight."""
+        return weight + self.up @ self.down * (self.alpha / self.rank)
+
+
+@register("lora")
+class Lora(NoAdapter):
+    """Low-rank changes of the encoder's own products; h passes as it is."""
+
+    def attach(self, encoder: Encoder) -> None:
+        """Add trained low-rank parts to every layer's weights; the weights stay frozen."""
+        for layer in encoder.stack.layers:
+            assert isinstance(layer, Layer)
+            for linear in (layer.qkv, layer.out, layer.up, layer.down):
+                part = LowRank(linear.out_features, linear.in_features)
+                parametrize.register_parametrization(linear, "weight", part.to(linear.weight))

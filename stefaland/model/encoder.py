@@ -1,0 +1,115 @@
+"""Transformer stack over day and static tokens, and what stands around it.
+
+Upstream: tokens.py. Downstream: decoder.py, and the adapters of finetuning (arXiv 2509.17942,
+App. A; eq. 9-12).
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from stefaland.config import ModelConfig
+from stefaland.model.attention import attend, rotary_angles, rotate
+from stefaland.model.dropout import Dropout
+from stefaland.model.linear import Linear
+
+Angles = tuple[Tensor, Tensor]
+ROWS_AT_ONCE = 4096
+"""Tokens that pass all layers together on a CPU where no gradients are kept: what lies between the
+layers stays in a cache and below the size from which the C library asks the system anew each time.
+"""
+
+
+class Layer(nn.Module):
+    """[B, N, d] → [B, N, d]: attention and feed-forward, each added to its input and normalised.
+
+    LayerNorm comes after each sum (the paper's), or before each part where `norm_first`. Starts as
+    `nn.TransformerEncoderLayer` does.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        d = config.d_model
+        self.n_heads, self.norm_first = config.n_heads, config.norm_first
+        self.activation = config.activation
+        self.qkv, self.out = Linear(d, 3 * d), Linear(d, d)
+        self.up, self.down = Linear(d, config.d_feedforward), Linear(config.d_feedforward, d)
+        self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
+        self.dropout = Dropout(config.dropout)
+        nn.init.xavier_uniform_(self.qkv.weight)
+        nn.init.zeros_(self.qkv.bias)
+        nn.init.zeros_(self.out.bias)
+
+    def forward(self, x: Tensor, angles: Angles | None = None) -> Tensor:
+        """`angles` turn queries and keys by their tokens' places."""
+        if self.norm_first:
+            x = x + self._attention(self.norm1(x), angles)
+            return x + self._feed_forward(self.norm2(x))
+        x = self.norm1(x + self._attention(x, angles))
+        return self.norm2(x + self._feed_forward(x))
+
+    @property
+    def _share(self) -> float:
+        return self.dropout.share if self.training else 0.0
+
+    def _attention(self, x: Tensor, angles: Angles | None) -> Tensor:
+        packed = self.qkv(x).unflatten(-1, (3, self.n_heads, -1))
+        q, k, v = packed.permute(2, 0, 3, 1, 4).unbind(0)
+        if angles is not None:
+            q, k = rotate(q, angles), rotate(k, angles)
+        mixed = attend(q, k, v, self._share).transpose(1, 2).flatten(2)
+        return self.dropout(self.out(mixed))
+
+    def _feed_forward(self, x: Tensor) -> Tensor:
+        if self.activation == "relu":
+            inner = self.up.relu(x, self._share)
+        else:
+            inner = self.dropout(F.gelu(self.up(x)))
+        return self.dropout(self.down(inner))
+
+
+class Stack(nn.Module):
+    """[B, N, d] × sqrt(d) → layers → LayerNorm → dropout; full attention, no mask."""
+
+    def __init__(self, config: ModelConfig, layers: int) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList(Layer(config) for _ in range(layers))
+        self.norm = nn.LayerNorm(config.d_model)
+        self.dropout = Dropout(config.dropout)
+        self.scale = math.sqrt(config.d_model)
+        self.rotary_width = (
+            config.d_model // config.n_heads if config.positions == "rotary" else None
+        )
+
+    def forward(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """Tokens of the same shape; `places` [N] are their places in time."""
+        angles = None if self.rotary_width is None else rotary_angles(places, self.rotary_width)
+        if torch.is_grad_enabled() or tokens.device.type != "cpu":
+            return self._through(tokens, angles)
+        samples = max(1, ROWS_AT_ONCE // max(1, tokens.shape[1]))
+        return torch.cat([self._through(part, angles) for part in tokens.split(samples)])
+
+    def _through(self, tokens: Tensor, angles: Angles | None) -> Tensor:
+        x = tokens * self.scale
+        for layer in self.layers:
+            x = layer(x, angles)
+        normed: Tensor = self.dropout(self.norm(x))
+        return normed
+
+
+class Encoder(nn.Module):
+    """[B, N, d] → [B, N, d]: the stack, then Linear(d→d); its output is the embedding."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.stack = Stack(config, config.n_encoder_layers)
+        self.out = Linear(config.d_model, config.d_model)
+
+    def forward(self, tokens: Tensor, places: Tensor) -> Tensor:
+        """Encoded tokens."""
+        encoded: Tensor = self.out(self.stack(tokens, places))
+        return encoded

@@ -1,0 +1,97 @@
+"""A pretrained encoder with adapter, decoder over time, and head: `Batch` → `Prediction`.
+
+Upstream: mae.py, adapters.py, heads.py. Downstream: finetune.py trains it, predict.py runs it.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from stefaland.config import FinetuneConfig, ModelConfig
+from stefaland.data.batch import Batch
+from stefaland.model.adapters import Lora, make_adapter
+from stefaland.model.heads import DECODERS, Prediction, make_head
+from stefaland.model.mae import StefaLand
+
+FEATURE_SCALE = 0.1
+"""Start of the learned scale of the encoder's features (spec §8)."""
+
+
+class FinetunedModel(nn.Module):
+    """The target network. `encoder` None starts from random weights.
+
+    Parameters of a frozen encoder have no gradient, and its dropout is off even in training.
+    """
+
+    def __init__(
+        self,
+        model_config: ModelConfig,
+        config: FinetuneConfig,
+        n_targets: int = 1,
+        encoder: StefaLand | None = None,
+    ) -> None:
+        super().__init__()
+        self.model_config, self.finetune_config, self.n_targets = model_config, config, n_targets
+        self.encoder = encoder if encoder is not None else StefaLand(model_config)
+        d, f = model_config.d_model, len(model_config.forcings)
+        s = len(model_config.statics) + sum(model_config.categorical.values())
+        self.norm = nn.LayerNorm(d)
+        self.scale = nn.Parameter(torch.tensor(FEATURE_SCALE))
+        self.adapter = make_adapter(config.adapter, d, f, s)
+        self.decoder = DECODERS[config.decoder](d, f, s)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = make_head(config.head, d, n_targets)
+        self._freeze()
+        if isinstance(self.adapter, Lora):
+            self.adapter.attach(self.encoder.encoder)
+
+    def _freeze(self) -> None:
+        unfreeze = self.finetune_config.unfreeze
+        self.encoder.requires_grad_(unfreeze == "all")
+        # The reconstruction part has no say in a target.
+        for part in ("decoder", "forcing_heads", "static_heads", "category_heads"):
+            getattr(self.encoder, part).requires_grad_(False)
+        if isinstance(unfreeze, int):
+            layers = self.encoder.encoder.stack.layers
+            for layer in list(layers)[max(0, len(layers) - unfreeze) :]:
+                layer.requires_grad_(True)
+            self.encoder.encoder.stack.norm.requires_grad_(True)
+            self.encoder.encoder.out.requires_grad_(True)
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether no parameter of the encoder is trained."""
+        return not any(p.requires_grad for p in self.encoder.parameters())
+
+    def train(self, mode: bool = True) -> FinetunedModel:
+        """Training mode, but a frozen encoder stays in evaluation mode."""
+        super().train(mode)
+        if self.is_frozen:
+            self.encoder.eval()
+        return self
+
+    def features(self, batch: Batch) -> Tensor:
+        """[B, T, d] day tokens of the encoder; without a graph where it is frozen."""
+        with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
+            return self.encoder.encode(batch)[:, : batch.forcings.shape[1]]
+
+    def forward(self, batch: Batch) -> Prediction:
+        """The normalised target [B, T, O]; raises `InputError` as the encoder does."""
+        h = self.norm(self.features(batch)) * self.scale
+        forcings, statics = batch.forcings.nan_to_num(0.0), self._statics(batch)
+        adapted = self.adapter(h, forcings, statics)
+        prediction: Prediction = self.head(self.dropout(self.decoder(adapted, forcings, statics)))
+        return prediction
+
+    def _statics(self, batch: Batch) -> Tensor:
+        """[B, S + classes] what adapter and decoder see of the statics.
+
+        A missing number counts as the training mean, a missing class as none of them.
+        """
+        parts = [batch.statics.nan_to_num(0.0)]
+        for k, classes in enumerate(self.model_config.categorical.values()):
+            assert batch.categorical is not None
+            codes = torch.arange(classes, device=batch.statics.device)
+            parts.append((batch.categorical[:, k, None] == codes).to(parts[0].dtype))
+        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]

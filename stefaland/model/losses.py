@@ -1,0 +1,168 @@
+"""Losses: masked reconstruction for pretraining, NaN-aware target losses for finetuning.
+
+Upstream: mae.py, heads.py. A missing value enters no loss (spec §6).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from pipeline.core.errors import bad_input, nearest_name
+from stefaland.data.batch import Batch
+from stefaland.distributed import mean_over_parts
+from stefaland.model.heads import Prediction
+from stefaland.model.mae import Reconstruction
+from stefaland.model.quantiles import pinball
+
+TargetLossFunction = Callable[[Prediction, Tensor, Tensor], Tensor]
+LEAST_SHARE = 1e-6
+"""Of a predicted share or chance, so that its logarithm stays finite."""
+NSE_FLOOR = 0.1
+"""Added to a site's standard deviation, so that dry sites do not rule the loss (Kratzert 2019)."""
+
+
+def masked_mean(errors: Tensor, counted: Tensor) -> Tensor:
+    """Mean of `errors` where `counted`; 0 where nothing is, with a gradient of 0.
+
+    Where ranks share a batch, theirs are parts whose average over ranks is the mean over the batch,
+    however unequally its missing values are spread.
+    """
+    total = torch.where(counted, errors, torch.zeros_like(errors)).sum()
+    count = mean_over_parts(counted.sum())
+    return total / torch.where(count > 0, count, torch.ones_like(count))
+
+
+def _reconstruction_error(guess: Tensor, values: Tensor, log_variance: Tensor | None) -> Tensor:
+    error = (guess - values.nan_to_num(0.0)).square()
+    if log_variance is None:
+        return error
+    return 0.5 * ((-log_variance).exp() * error + log_variance)
+
+
+def masked_loss(
+    reconstruction: Reconstruction,
+    batch: Batch,
+    forcing_mask: Tensor,
+    static_mask: Tensor,
+    static_weight: float = 0.5,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Mean squared error on hidden, observed values: forcings + `static_weight` · statics.
+
+    Categorical attributes add their cross-entropy to the statics' part. Gives the loss and its
+    parts `forcings` and `statics`.
+    """
+    forcings = masked_mean(
+        _reconstruction_error(
+            reconstruction.forcings, batch.forcings, reconstruction.forcing_log_variance
+        ),
+        forcing_mask & ~batch.forcings.isnan(),
+    )
+    numeric = static_mask[:, : batch.statics.shape[1]]
+    statics = masked_mean(
+        _reconstruction_error(
+            reconstruction.statics, batch.statics, reconstruction.static_log_variance
+        ),
+        numeric & ~batch.statics.isnan(),
+    )
+    if reconstruction.categorical and batch.categorical is not None:
+        hidden = static_mask[:, batch.statics.shape[1] :]
+        for k, scores in enumerate(reconstruction.categorical):
+            codes = batch.categorical[:, k]
+            entropy = F.cross_entropy(scores, codes.clamp(min=0), reduction="none")
+            statics = statics + masked_mean(entropy, hidden[:, k] & (codes >= 0))
+    return forcings + static_weight * statics, {"forcings": forcings, "statics": statics}
+
+
+def _square(prediction: Prediction, target: Tensor) -> tuple[Tensor, Tensor]:
+    valid = ~target.isnan()
+    return (prediction.mean - target.nan_to_num(0.0)).square(), valid
+
+
+def _mse(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
+    return masked_mean(*_square(prediction, target))
+
+
+def _rmse(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
+    part = masked_mean(*_square(prediction, target))
+    whole = (mean_over_parts(part.detach()) + 1e-12).sqrt()
+    # The root of the batch's mean is no mean of the parts' roots: each rank adds its derivative.
+    return whole + (part - part.detach()) / (2 * whole)
+
+
+def _nse(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
+    errors, valid = _square(prediction, target)
+    return masked_mean(errors / (site_std + NSE_FLOOR).square(), valid)
+
+
+def _gaussian(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
+    if prediction.scale is None:
+        raise bad_input("finetune.loss", "gaussian with a point head", "head: gaussian")
+    errors, valid = _square(prediction, target)
+    variance = prediction.scale.square()
+    return masked_mean(0.5 * (errors / variance + variance.log() + math.log(2 * math.pi)), valid)
+
+
+def _beta_gaussian(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
+    """The likelihood weighted by the predicted standard deviation (Seitzer et al. 2022, beta 0.5).
+
+    Without the weight a network raises its scale where it errs, and learns the mean there last.
+    """
+    if prediction.scale is None:
+        raise bad_input("finetune.loss", "beta_gaussian with a point head", "head: gaussian")
+    errors, valid = _square(prediction, target)
+    variance = prediction.scale.square()
+    likelihood = 0.5 * (errors / variance + variance.log() + math.log(2 * math.pi))
+    return masked_mean(likelihood * prediction.scale.detach(), valid)
+
+
+def _pinball(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
+    """Mean over the levels of the quantiles' loss."""
+    if prediction.quantiles is None:
+        raise bad_input("finetune.loss", "pinball without quantiles", "head: quantile")
+    loss = pinball(prediction.quantiles, target.nan_to_num(0.0))
+    return masked_mean(loss.mean(-1), ~target.isnan())
+
+
+def _composition(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
+    """Kullback-Leibler divergence of the predicted shares from the target's (Aitchison 1986 has
+    why squared errors of shares mislead); a whole with a missing share does not count.
+    """
+    valid = ~target.isnan().any(-1)
+    shares = target.nan_to_num(0.0)
+    log = prediction.mean.clamp(min=LEAST_SHARE).log()
+    divergence = (torch.xlogy(shares, shares) - shares * log).sum(-1)
+    return masked_mean(divergence, valid)
+
+
+def _binary(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
+    valid = ~target.isnan()
+    chance = prediction.mean.clamp(LEAST_SHARE, 1.0 - LEAST_SHARE)
+    entropy = F.binary_cross_entropy(chance, target.nan_to_num(0.0), reduction="none")
+    return masked_mean(entropy, valid)
+
+
+FINETUNE_LOSSES: dict[str, TargetLossFunction] = {
+    "mse": _mse,
+    "rmse": _rmse,
+    "nse": _nse,
+    "gaussian": _gaussian,
+    "beta_gaussian": _beta_gaussian,
+    "pinball": _pinball,
+    "composition": _composition,
+    "binary": _binary,
+}
+
+
+def finetune_loss(name: str) -> TargetLossFunction:
+    """The loss of (prediction, target [B, T, O], site_std [B, 1, O]); `InputError` if unknown."""
+    if name not in FINETUNE_LOSSES:
+        known = ", ".join(FINETUNE_LOSSES)
+        raise bad_input(
+            "finetune.loss", f'"{name}"', f"one of {known}", nearest_name(name, FINETUNE_LOSSES)
+        )
+    return FINETUNE_LOSSES[name]

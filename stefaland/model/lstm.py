@@ -1,0 +1,60 @@
+"""The field's standard baseline: one LSTM over forcings and statics (Kratzert et al. 2019).
+
+Trained by finetune.py's loop on the same fold, windows and loss; loaded by predict.py.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from pipeline.core.settings import Frozen
+from stefaland.data.batch import Batch
+from stefaland.model.heads import Prediction, make_head
+from stefaland.tasks import HeadName
+
+FORGET_BIAS = 3.0
+"""Initial bias of the forget gate, so that memories last from the first step on."""
+
+
+class LSTMConfig(Frozen):
+    """Variables and size of the LSTM baseline."""
+
+    forcings: tuple[str, ...]
+    statics: tuple[str, ...]
+    n_targets: int = Field(1, gt=0)
+    hidden: int = Field(64, gt=0)
+    dropout: float = Field(0.4, ge=0, lt=1)
+    head: HeadName = "gaussian"
+    cyclic: bool = False
+    """The window wraps: the LSTM goes round twice, so that its first step has a past too."""
+
+
+class LSTMNetwork(nn.Module):
+    """`Batch` → `Prediction` [B, T, O]; a missing input counts as the training mean."""
+
+    def __init__(self, config: LSTMConfig) -> None:
+        super().__init__()
+        self.config = config
+        n_inputs = len(config.forcings) + len(config.statics)
+        self.lstm = nn.LSTM(n_inputs, config.hidden, batch_first=True)
+        self.dropout = nn.Dropout(config.dropout)
+        self.head = make_head(config.head, config.hidden, config.n_targets)
+        bias = cast(Tensor, self.lstm.bias_hh_l0)
+        with torch.no_grad():
+            # PyTorch has two biases a gate; their sum is what counts. Gates: in, forget, cell, out.
+            bias[config.hidden : 2 * config.hidden] = FORGET_BIAS
+
+    def forward(self, batch: Batch) -> Prediction:
+        """Predictions of every time step from the steps before it."""
+        steps = batch.forcings.shape[1]
+        statics = batch.statics[:, None].expand(-1, steps, -1)
+        inputs = torch.cat([batch.forcings, statics], -1).nan_to_num(0.0)
+        if self.config.cyclic:
+            inputs = torch.cat([inputs, inputs], 1)
+        hidden: Tensor = self.lstm(inputs)[0][:, -steps:]
+        prediction: Prediction = self.head(self.dropout(hidden))
+        return prediction

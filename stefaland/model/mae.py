@@ -1,0 +1,120 @@
+"""StefaLand: the masked autoencoder of forcings and static attributes (arXiv 2509.17942, App. A).
+
+Upstream: `Batch` and the masks of masking.py. Downstream: losses.py in pretraining, finetuned.py.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.core.errors import Faults
+from stefaland.config import ModelConfig
+from stefaland.data.batch import Batch
+from stefaland.model.decoder import VariableHeads, make_decoder
+from stefaland.model.dropout import Dropout
+from stefaland.model.encoder import Encoder
+from stefaland.model.patches import PatchHead
+from stefaland.model.tokens import Tokens
+
+
+@dataclass(frozen=True)
+class Reconstruction:
+    """Normalised values of every variable, hidden or not."""
+
+    forcings: Tensor
+    """[B, T, F]."""
+    statics: Tensor
+    """[B, S]."""
+    categorical: tuple[Tensor, ...] = ()
+    """Class scores [B, n] of each categorical attribute."""
+    forcing_log_variance: Tensor | None = None
+    static_log_variance: Tensor | None = None
+
+
+class StefaLand(nn.Module):
+    """Encoder and decoder; `encode` gives the embedding that finetuning uses."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        outputs = 2 if config.noise_head else 1
+        self.tokens = Tokens(config)
+        self.encoder = Encoder(config)
+        self.decoder = make_decoder(config)
+        self.forcing_heads: PatchHead | VariableHeads = (
+            PatchHead(config, outputs)
+            if config.tokens == "patch"
+            else VariableHeads(len(config.forcings), config, outputs)
+        )
+        self.static_heads = VariableHeads(len(config.statics), config, outputs)
+        self.category_heads = nn.ModuleList(
+            nn.Sequential(
+                nn.Linear(config.d_model, config.d_embed), nn.GELU(), Dropout(config.dropout),
+                nn.Linear(config.d_embed, classes),
+            )
+            for classes in config.categorical.values()
+        )  # fmt: skip
+
+    def encode(
+        self, batch: Batch, forcing_mask: Tensor | None = None, static_mask: Tensor | None = None
+    ) -> Tensor:
+        """[B, T + G, d]: day tokens, then the static tokens; masks are True where hidden."""
+        encoded, _ = self._encode(batch, forcing_mask, static_mask)
+        return self.tokens.to_days(encoded, batch.forcings.shape[1])
+
+    def embed(self, batch: Batch) -> Tensor:
+        """[B, 2 d]: one vector a location, the mean over days beside that over static tokens."""
+        encoded, steps = self.encode(batch), batch.forcings.shape[1]
+        return torch.cat([encoded[:, :steps].mean(1), encoded[:, steps:].mean(1)], -1)
+
+    def forward(
+        self, batch: Batch, forcing_mask: Tensor | None = None, static_mask: Tensor | None = None
+    ) -> Reconstruction:
+        """Reconstruct all variables; `forcing_mask` [B, T, F] and `static_mask` [B, S + K]."""
+        decoded = self.decoder(*self._encode(batch, forcing_mask, static_mask))
+        n_static = self.tokens.statics.n_tokens
+        series, static = decoded[:, :-n_static], decoded[:, -n_static:]
+        if isinstance(self.forcing_heads, PatchHead):
+            forcings = self.forcing_heads(series, batch.forcings.shape[1])
+        else:
+            # Of all tokens: to leave out the last ones first would copy the others.
+            forcings = self.forcing_heads(decoded)[:, :-n_static]
+        own = static.index_select(1, self.tokens.statics.owner)
+        n_numeric = len(self.config.statics)
+        statics = self.static_heads.each(own[:, :n_numeric])
+        noisy = self.config.noise_head
+        return Reconstruction(
+            forcings[..., 0],
+            statics[..., 0],
+            tuple(head(own[:, n_numeric + k]) for k, head in enumerate(self.category_heads)),
+            forcings[..., 1] if noisy else None,
+            statics[..., 1] if noisy else None,
+        )
+
+    def _encode(
+        self, batch: Batch, forcing_mask: Tensor | None, static_mask: Tensor | None
+    ) -> tuple[Tensor, Tensor]:
+        """Encoded tokens [B, N, d] and their places in time [N]."""
+        self._check(batch, forcing_mask, static_mask)
+        places = self.tokens.places(batch.forcings.shape[1], batch.forcings.device)
+        return self.encoder(self.tokens(batch, forcing_mask, static_mask), places), places
+
+    def _check(self, batch: Batch, forcing_mask: Tensor | None, static_mask: Tensor | None) -> None:
+        n_forcings, n_statics = len(self.config.forcings), len(self.config.statics)
+        n_classes = len(self.config.categorical)
+        faults = Faults()
+        wanted: list[tuple[str, Tensor | None, tuple[int, ...]]] = [
+            ("Batch.forcings", batch.forcings, (*batch.forcings.shape[:2], n_forcings)),
+            ("Batch.statics", batch.statics, (len(batch), n_statics)),
+            ("forcing_mask", forcing_mask, (*batch.forcings.shape[:2], n_forcings)),
+            ("static_mask", static_mask, (len(batch), n_statics + n_classes)),
+        ]
+        if n_classes:
+            wanted.append(("Batch.categorical", batch.categorical, (len(batch), n_classes)))
+        for name, found, expected in wanted:
+            if found is not None and tuple(found.shape) != expected:
+                faults.add(name, f"shape {tuple(found.shape)}", f"{expected}")
+        faults.raise_if_any()

@@ -1,0 +1,60 @@
+"""embed_cells(): the encoder's representation of locations, for those who bring their own model.
+
+Upstream: a pretrained checkpoint, cell tables. Downstream: `stefaland embed`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from stefaland.data.cell_data import CellData
+from stefaland.data.normalise import Normaliser
+from stefaland.data.windows import Windows
+from stefaland.model.mae import StefaLand
+from stefaland.prediction.distribution import plan_windows
+
+
+def embedding_names(model: StefaLand) -> list[str]:
+    """Names of an embedding's 2 d numbers: those of the days, then those of the statics."""
+    d = model.config.d_model
+    return [f"{part}_{i:03d}" for part in ("days", "statics") for i in range(d)]
+
+
+def embed_cells(
+    model: StefaLand,
+    normaliser: Normaliser,
+    data: CellData,
+    window: int,
+    *,
+    cyclic: bool = False,
+    batch_size: int = 256,
+    device: torch.device | str = "cpu",
+) -> NDArray[np.float32]:
+    """[N, 2 d] float32: the mean over all days beside that over the static tokens.
+
+    Nothing is hidden from the encoder. Cells without any forcing are NaN. Raises `InputError` for
+    absent variables and for a window longer than the data.
+    """
+    inputs = data.selected(
+        model.config.forcings, model.config.statics, tuple(model.config.categorical)
+    )
+    out = np.full((len(data), 2 * model.config.d_model), np.nan, np.float32)
+    seen = ~inputs.forcings.isnan().flatten(1).all(1)
+    model = model.to(device).eval()
+    steps = len(data.time)
+    with torch.inference_mode():
+        for rows in torch.from_numpy(np.flatnonzero(seen.numpy())).split(batch_size):
+            windows = Windows(inputs.take(rows), normaliser, window, cyclic=cyclic, device=device)
+            every = torch.arange(len(rows), device=windows.device)
+            total = torch.zeros(len(rows), 2, model.config.d_model, device=windows.device)
+            for stretch in plan_windows(steps, window, 0, cyclic):
+                encoded = model.encode(
+                    windows.gather(every, torch.full_like(every, stretch.start))
+                ).float()
+                days = encoded[:, :window][:, stretch.keep]
+                total[:, 0] += days.sum(1)
+                total[:, 1] += encoded[:, window:].mean(1) * days.shape[1]
+            out[rows.numpy()] = (total / steps).flatten(1).cpu().numpy()
+    return out

@@ -1,0 +1,116 @@
+"""Networks of several seeds on one fold as one predictor, calibrated as a whole.
+
+Upstream: finetune.py. Downstream: the finetune stage's held-out predictions; maps take the members.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from stefaland.data.cell_data import CellData
+from stefaland.folds.fold import Fold
+from stefaland.model.quantiles import moments, shifted
+from stefaland.prediction.calibration import Calibration, Held, calibrate, tempered
+from stefaland.prediction.member import Member, load_member
+from stefaland.prediction.predict import predict_cells
+
+
+@dataclass(frozen=True)
+class Ensemble:
+    """Members of one fold, which predict as an equal mixture."""
+
+    members: tuple[Member, ...]
+    calibration: Calibration = field(default_factory=Calibration)
+    """What validation cells say of the mixture, on top of what they say of each member."""
+
+    def predict(self, data: CellData) -> dict[str, NDArray[np.float32]]:
+        """`mean` and `spread` [N, T, O] in physical units, as every baseline returns them, and of
+        quantile heads `quantiles` [N, T, O, Q].
+        """
+        predicted: dict[str, Any] = predict_cells(self.members, data, device=self._device())
+        found = {name: values for name, values in predicted.items() if name != "flag"}
+        return found | self._changes(found)
+
+    def uncalibrated(self) -> Ensemble:
+        """The same networks, with nothing learnt from validation cells."""
+        return Ensemble(tuple(member.uncalibrated() for member in self.members))
+
+    def normal(self, values: NDArray[Any]) -> Tensor:
+        """Normalised quantiles [..., O, Q] of physical ones."""
+        return self._along_targets(self.members[0].normaliser.forward, torch.from_numpy(values))
+
+    def _device(self) -> torch.device:
+        return next(self.members[0].model.parameters()).device
+
+    def _changes(self, found: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
+        learnt, task = self.calibration, self.members[0].task
+        if learnt.quantile_shift is not None:
+            moved = shifted(self.normal(found["quantiles"]), torch.tensor(learnt.quantile_shift))
+            physical = self._along_targets(self.members[0].normaliser.inverse, moved.float())
+            mean, spread = moments(physical)
+            return {"mean": mean.numpy(), "spread": spread.numpy(), "quantiles": physical.numpy()}
+        if learnt.spread_factor is not None:
+            return {"spread": found["spread"] * np.array(learnt.spread_factor, np.float32)}
+        if learnt.temperature is not None:
+            mean = tempered(task, found["mean"], learnt.temperature)
+            return {"mean": mean.astype(np.float32)}
+        return {}
+
+    def _along_targets(self, change: Callable[..., Tensor], values: Tensor) -> Tensor:
+        # One fold has one scaling of the target, whichever member is asked.
+        names = self.members[0].target_names
+        return change(values.movedim(-1, -2), names).movedim(-2, -1)
+
+
+def member_folders(folder: Path, count: int) -> list[Path]:
+    """Where the members of a fold's model are: the folder itself, or one below it for each."""
+    return [folder] if count == 1 else [folder / f"member{i}" for i in range(count)]
+
+
+def load(folder: str | Path, device: torch.device | str = "cpu") -> Ensemble:
+    """The finetuned or baseline network in `folder`, ready to predict; or the members below it.
+
+    Raises `InputError` for a folder that holds neither.
+    """
+    found = sorted(Path(folder).glob("member*"), key=lambda path: int(path.name[6:]))
+    return Ensemble(tuple(load_member(path, device) for path in found or [Path(folder)]))
+
+
+def calibrated(members: Sequence[Member], data: CellData, fold: Fold) -> Ensemble:
+    """The ensemble whose intervals hold their share of the fold's validation values, and whose
+    chances or shares are as sure as they are right there.
+
+    Members are calibrated one by one. What they disagree about comes on top of their spreads, and
+    a mean of chances is less sure than each of them (Ranjan and Gneiting 2010): the mixture needs
+    a calibration of its own. It stays as it is with too few validation values, and for members
+    without spreads.
+    """
+    ensemble = Ensemble(tuple(members))
+    if not len(fold.validation):
+        return ensemble
+    held = data.subset(fold.validation)
+    assert held.target is not None
+    when = held.steps(fold.validation_period or fold.train_period)
+    found = {name: _flat(values[:, when]) for name, values in ensemble.predict(held).items()}
+    target = _flat(held.target.numpy()[:, when])
+    quantiles, scale = None, None if np.isnan(found["spread"]).all() else found["spread"]
+    if "quantiles" in found:
+        # Shifts are normalised, as those of a member: no quantile leaves the transform's range.
+        quantiles = ensemble.normal(found["quantiles"]).numpy()
+        names = members[0].target_names
+        target = members[0].normaliser.forward(torch.from_numpy(target), names).numpy()
+    learnt = calibrate(Held(found["mean"], target, scale, quantiles), members[0].task)
+    return replace(ensemble, calibration=learnt)
+
+
+def _flat(values: NDArray[Any]) -> NDArray[Any]:
+    """[N, T, ...] → [N·T, ...] float64."""
+    return values.reshape(-1, *values.shape[2:]).astype(np.float64)

@@ -1,0 +1,217 @@
+"""Trained networks over cells: mean, spread and flag in physical units; an ensemble as one.
+
+Upstream: checkpoints of finetune.py, cell tables. Downstream: the predict and score stages write
+and judge what is returned here.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.core.errors import Faults, bad_input
+from stefaland.data.cell_data import CellData
+from stefaland.data.passes import in_order, passes
+from stefaland.model.quantiles import LEVELS
+from stefaland.prediction.distribution import Law, combine, member_law
+from stefaland.prediction.member import Member
+from stefaland.tasks import possible_values
+
+PREDICTED, OUTSIDE_RANGE, FILLED_INPUT, MASKED = 0, 1, 2, 3
+"""Quality flags; a cell gets the highest that applies."""
+CPU_STEPS = 6_000
+"""Cells times window of every pass on the CPU, about; see `pass_size`."""
+LEAST_ROWS = 32
+GPU_PASSES = 3
+"""Passes at work at a time on a GPU: while one computes, others are normalised and copied."""
+
+K = TypeVar("K")
+
+
+def predict_cells(
+    members: Sequence[Member],
+    data: CellData,
+    *,
+    batch_size: int = 1024,
+    device: torch.device | str = "cpu",
+    masked: Tensor | None = None,
+) -> dict[str, NDArray[Any]]:
+    """`mean` and `spread` [N, T, O] float32 in physical units, `flag` [N] uint8, and `quantiles`
+    [N, T, O, Q] where all members have them.
+
+    Members are combined as an equal mixture: mean of means; variance is the mean of variances plus
+    the variance of means; quantiles are averaged level by level (Lichtendahl et al. 2013). The
+    spread is NaN where a single network gives none. Cells without any
+    forcing, or `masked` [N], are NaN with flag 3. Raises `InputError` for absent variables, and for
+    members that disagree about the target. On the CPU a cell's bits do not depend on the cells it
+    comes with; `batch_size` is for other devices.
+    """
+    table = [(0, data, masked)]
+    found = predict_tables(members, table, batch_size=batch_size, device=device)
+    return next(predicted for _, predicted in found)
+
+
+def predict_tables(
+    members: Sequence[Member],
+    tables: Iterable[tuple[K, CellData, Tensor | None]],
+    *,
+    task: str = "regression",
+    batch_size: int = 1024,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+) -> Iterator[tuple[K, dict[str, NDArray[Any]]]]:
+    """Each table's key with what `predict_cells` says of its cells, in the order of the tables.
+
+    `tables` gives (key, cells, masked [N] or None). A pass holds cells of as many tables as it
+    takes to fill it, so a table is given back once the next ones have been read. Other tasks than
+    regression have one value a place: `mean` and `spread` are [N, O], of each member's mean over
+    time, so that the spread is what members disagree about. `dtype` bfloat16 runs the networks
+    under autocast.
+    """
+    _check_members(members)
+    place = torch.device(device)
+    for member in members:
+        member.model.to(place).eval()
+    size = pass_size(members) if place.type == "cpu" else batch_size
+    flagged = (_flagged(members, *table) for table in tables)
+    results: dict[int, dict[str, NDArray[Any]]] = {}
+    on_cpu = place.type == "cpu"
+    workers = torch.get_num_threads() if on_cpu else GPU_PASSES
+    run = partial(_of_pass if on_cpu else _on_own_stream, members, task, place, dtype)
+    for batch, values in in_order(passes(flagged, size, padded=on_cpu), run, workers):
+        for part in batch.parts:
+            number, n_cells = part.table.number, part.table.key[1]
+            if number not in results:
+                n_steps = len(part.table.data.time)
+                results[number] = _empty(members, n_steps, n_cells, task)
+            for name, whole in results[number].items():
+                whole[part.rows] = values[name][part.inside]
+        for table in batch.finished:
+            key, n_cells, flag = table.key
+            found = results.pop(table.number, None)
+            found = found or _empty(members, len(table.data.time), n_cells, task)
+            yield key, {**found, "flag": flag}
+
+
+def pass_size(members: Sequence[Member]) -> int:
+    """Cells of every pass on the CPU: a power of two, more of them the shorter the windows are.
+
+    Fixed for given members, because arrays of other shapes are rounded otherwise, and a map must
+    not depend on the tiles it was made in. For the same reason a pass has one thread, whose part of
+    an array is all of it: threads take passes, not parts of them.
+    """
+    longest = max(member.window for member in members)
+    return max(LEAST_ROWS, int(2 ** math.floor(math.log2(max(CPU_STEPS / longest, 1)))))
+
+
+def _flagged(
+    members: Sequence[Member], key: K, data: CellData, masked: Tensor | None
+) -> tuple[tuple[K, int, NDArray[np.uint8]], CellData, Tensor]:
+    """Key, cells and flags of a table, the table, and its rows to predict."""
+    for member in members:
+        names = member.forcing_names, member.static_names, member.categorical_names
+        data.take(torch.arange(0)).selected(*names)
+    flag = quality_flag(members, data, masked)
+    return (key, len(data), flag), data, torch.from_numpy(np.flatnonzero(flag != MASKED))
+
+
+def _empty(
+    members: Sequence[Member], n_steps: int, n_cells: int, task: str
+) -> dict[str, NDArray[Any]]:
+    """Missing values of n cells."""
+    steps = (n_steps,) if task == "regression" else ()
+    shape = (n_cells, *steps, len(members[0].target_names))
+    shapes = {"mean": shape, "spread": shape}
+    if all(member.calibration.quantile_shift is not None for member in members):
+        shapes["quantiles"] = (*shape, len(LEVELS))
+    return {name: np.full(size, np.nan, np.float32) for name, size in shapes.items()}
+
+
+def _of_pass(
+    members: Sequence[Member], task: str, device: torch.device, dtype: torch.dtype, data: CellData
+) -> dict[str, NDArray[np.float32]]:
+    """What the ensemble says of the cells of a pass."""
+    laws = [member_law(member, data, device, dtype) for member in members]
+    if task != "regression":
+        warmups = [0 if member.cyclic else member.warmup_steps for member in members]
+        # A cell without any prediction stays NaN.
+        laws = [
+            Law(law.mean[:, warmup:].double().nanmean(1))
+            for law, warmup in zip(laws, warmups, strict=True)
+        ]
+    combined = combine(laws)
+    return combined | {"mean": possible_values(task, combined["mean"])}
+
+
+def _on_own_stream(
+    members: Sequence[Member], task: str, device: torch.device, dtype: torch.dtype, data: CellData
+) -> dict[str, NDArray[np.float32]]:
+    """As `_of_pass`, beside the passes of other threads."""
+    with torch.cuda.stream(torch.cuda.Stream(device)):
+        return _of_pass(members, task, device, dtype, data)
+
+
+def _check_members(members: Sequence[Member]) -> None:
+    if not members:
+        raise bad_input("ensemble", "no member", "at least one")
+    faults = Faults()
+    for i, member in enumerate(members[1:], 1):
+        if member.target_names != members[0].target_names:
+            found = ", ".join(member.target_names)
+            faults.add(f"ensemble member {i}", found, ", ".join(members[0].target_names))
+    faults.raise_if_any()
+
+
+def quality_flag(
+    members: Sequence[Member], data: CellData, masked: Tensor | None = None
+) -> NDArray[np.uint8]:
+    """[N] uint8: 0 predicted, 1 an input outside every member's training range, 2 an input filled
+    from neighbours, 3 masked.
+    """
+    flag = np.full(len(data), PREDICTED, np.uint8)
+    ranged = [member for member in members if member.ranges]
+    if ranged and len(data):
+        extremes = _extremes(data)
+        outside = torch.stack([_outside(member, extremes) for member in ranged]).all(0)
+        flag[outside.numpy()] = OUTSIDE_RANGE
+    if data.filled is not None:
+        flag[data.filled.numpy()] = FILLED_INPUT
+    names = members[0].forcing_names
+    chosen = [i for i, name in enumerate(data.forcing_names) if name in names]
+    empty = data.forcings[..., chosen].isnan().flatten(1).all(1)
+    flag[(empty if masked is None else empty | masked).numpy()] = MASKED
+    return flag
+
+
+def _extremes(data: CellData) -> dict[str, tuple[Tensor, Tensor]]:
+    """Each input's least and greatest value [N] of each cell; where all are missing they lie in
+    every range.
+    """
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+    for names, steps in (
+        (data.forcing_names, data.forcings),
+        (data.static_names, data.statics[:, None]),
+    ):
+        # One by one: copies of a whole table would double its memory.
+        for name, values in zip(names, steps.unbind(-1), strict=True):
+            missing = values.isnan()
+            least = values.masked_fill(missing, math.inf).amin(1)
+            found[name] = least, values.masked_fill(missing, -math.inf).amax(1)
+    return found
+
+
+def _outside(member: Member, extremes: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
+    """[N] whether any input leaves the range of the member's training cells."""
+    outside = torch.zeros(len(next(iter(extremes.values()))[0]), dtype=torch.bool)
+    for name, (low, high) in (member.ranges or {}).items():
+        if name in extremes:
+            least, greatest = extremes[name]
+            outside |= (least < low) | (greatest > high)
+    return outside
