@@ -39,15 +39,15 @@ from stefaland.config import (
 from stefaland.data.cell_data import CellData, fit_normaliser
 from stefaland.data.normalise import Normaliser, Scaling
 from stefaland.data.sharded import ShardedCells
+from stefaland.distributed import best_device
 from stefaland.folds.split import Fold, Locations, make_folds
 from stefaland.model.finetuned import FinetunedModel
 from stefaland.prediction.member import Member
 from stefaland.training.log import RunLog
 from stefaland.training.pretrain import pretrain
-from workflows.config import load_config
-from workflows.context import Run
-from workflows.device import best_device
-from workflows.predict import predict_cube
+from workflows.config.load import load_config
+from workflows.run import Run
+from workflows.stages.predict import predict_cube
 
 CONFIG = load_config("conus_smap", ["roots.data=.", "cubes.conus.tile=[64,64]"])
 FORCINGS, STATICS = tuple(CONFIG.inputs.forcings), tuple(CONFIG.inputs.statics)
@@ -197,7 +197,7 @@ def predict_table(path: Path, side: int, years: int, size: int) -> Table:
             with (
                 tempfile.TemporaryDirectory() as folder,
                 # No stage has run before whose settings could be asked for.
-                patch("workflows.predict.stage_fingerprint", lambda run, name: "benchmark"),
+                patch("workflows.stages.predict.stage_fingerprint", lambda run, name: "benchmark"),
             ):
                 run = Synthetic(config, store=path, side=side, scratch=Path(folder))
                 with watched(found):

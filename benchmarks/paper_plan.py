@@ -15,7 +15,7 @@ from rich.table import Table
 from pipeline.cube.cost import plan_cube, shard_bytes
 from pipeline.cube.template import cube_template
 from pipeline.grid.named_grids import read_grids
-from workflows.context import catalog_path
+from workflows.run import catalog_path
 
 YEARS, VARIABLES, TILE = 40, 8, 128
 LAND_SHARE = 0.34

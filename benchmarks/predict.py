@@ -23,15 +23,15 @@ from rich.table import Table
 
 from pipeline.cube.open import open_cube
 from stefaland.data.windows import Windows
+from stefaland.distributed import best_device
 from stefaland.prediction.distribution import plan_windows
 from stefaland.prediction.member import Member
 from stefaland.prediction.predict import pass_size
-from workflows.cells import cell_data, land_mask, open_cells
-from workflows.config import load_config
-from workflows.context import Run
-from workflows.device import best_device
-from workflows.members import members
-from workflows.predict import predict_cube
+from workflows.config.load import load_config
+from workflows.inputs.cells import cell_data, land_mask, open_cells
+from workflows.inputs.members import members
+from workflows.run import Run
+from workflows.stages.predict import predict_cube
 
 
 @dataclass(frozen=True)

@@ -96,3 +96,10 @@ def agreed(value: bool) -> bool:
     said = torch.tensor(int(value), device=device)
     dist.broadcast(said, 0)
     return bool(said.item())
+
+
+def best_device() -> torch.device:
+    """`cuda:LOCAL_RANK` where there is a card, else `cpu`."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+    return torch.device("cpu")

@@ -11,8 +11,8 @@ import xarray as xr
 
 from pipeline.cube.locations import write_locations
 from pipeline.cube.write import create_cube, cube_template, write_tile
-from workflows.config import load_config
-from workflows.context import Run
+from workflows.config.load import load_config
+from workflows.run import Run
 
 TINY = (
     "model.settings={d_model: 16, d_embed: 8, d_feedforward: 16, n_heads: 2}",

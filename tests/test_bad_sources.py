@@ -15,7 +15,7 @@ from pipeline.core.errors import Faults, InputError
 from pipeline.sources import check_values as value_checks
 from pipeline.sources.decode import Decoding
 from pipeline.sources.open import check_source
-from workflows.check import looked_at
+from workflows.stages.check import looked_at
 
 VARIABLES = {
     "rain": Variable(long_name="rain", units="mm/day", valid_range=(0, 500)),

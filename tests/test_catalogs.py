@@ -9,9 +9,9 @@ import pytest
 from pipeline.catalog.catalog import read_catalog, read_variables
 from pipeline.grid.named_grids import read_grids
 from pipeline.maps.legend import read_legend
-from workflows.config import load_config
-from workflows.context import Run
-from workflows.named_splits import named_splits
+from workflows.config.load import load_config
+from workflows.config.named_splits import named_splits
+from workflows.run import Run
 
 CATALOGS = Path(__file__).parents[1] / "catalogs"
 

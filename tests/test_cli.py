@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from workflows.cli import main
-from workflows.stages import NEEDS, stage_module
+from workflows.fingerprints import NEEDS
+from workflows.stages.order import stage_module
 
 
 def run(*arguments: str) -> int:

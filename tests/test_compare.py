@@ -12,7 +12,7 @@ import xarray as xr
 
 from pipeline.core.errors import InputError
 from workflows.cli import main
-from workflows.compare import check_same, compare, open_side, write_comparison
+from workflows.commands.compare import check_same, compare, open_side, write_comparison
 
 TIME = pd.date_range("2001-01-01", "2002-12-31", name="time")
 SITES = 24

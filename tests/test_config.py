@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import InputError
-from workflows.config import FoldSettings, find_config, load_config, read_yaml
-from workflows.named_splits import named_split, named_splits
+from workflows.config.load import find_config, load_config, read_yaml
+from workflows.config.named_splits import named_split, named_splits
+from workflows.config.schema import FoldSettings
 
 CONFIGS = sorted((Path(__file__).parents[1] / "workflows" / "configs").glob("*.yml"))
 

@@ -10,9 +10,10 @@ import pytest
 from pipeline.core.errors import Faults
 from stefaland.checkpoints.checkpoint import save_checkpoint
 from tests.published import small_reference
-from workflows.config import load_config
-from workflows.context import Run
-from workflows.given_encoder import check_given, given_checkpoint, identity
+from workflows.config.load import load_config
+from workflows.fingerprints import given_encoder_digests
+from workflows.inputs.given_encoder import check_given, given_checkpoint
+from workflows.run import Run
 
 FORCINGS = ("precipitation", "air_temperature", "shortwave_radiation", "snow_amount")
 STATICS = ("elevation", "landcover_fraction_forest")
@@ -46,9 +47,9 @@ def test_one_checkpoint_stands_for_all_folds_or_each_has_its_own(tmp_path: Path)
     assert faults_of(each) == []
     assert given_checkpoint(each, "europe") == tmp_path / "each" / "europe"
     data = tmp_path / "each" / "asia" / "data.json"
-    before = identity(each)
+    before = given_encoder_digests(each)
     data.write_text(json.dumps({**json.loads(data.read_text()), "units": {"elevation": "km"}}))
-    assert identity(each) != before, "the stage runs again"
+    assert given_encoder_digests(each) != before, "the stage runs again"
     (fault,) = faults_of(each)
     assert 'asia/data.json: units of elevation: found "km"; expected "m"' in fault
 

@@ -13,9 +13,9 @@ from pipeline.cube.open import cube_tiles
 from pipeline.cube.template import cube_template
 from pipeline.cube.write import create_cube, write_tile
 from tests.maps import GRID, MONTHS, TARGET, field, months
-from workflows.config import Product, PublishSettings
-from workflows.context import Run
-from workflows.map_layers import layers
+from workflows.config.schema import Product, PublishSettings
+from workflows.products.map_layers import layers
+from workflows.run import Run
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import re
 import subprocess
 import tomllib
@@ -38,32 +37,6 @@ def test_constraints_pin_every_dependency_exactly() -> None:
     lines = (ROOT / "constraints.txt").read_text().split()
     pinned = {line.split("==")[0].lower().replace("_", "-") for line in lines if "==" in line}
     assert normal <= pinned
-
-
-def _imports(path: Path) -> set[str]:
-    """Top-level packages that a module imports, but for the ground on which all stand."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
-            names.add(node.module)
-    return {name.split(".")[0] for name in names if not name.startswith("pipeline.core")}
-
-
-@pytest.mark.parametrize(
-    ("package", "forbidden"),
-    [
-        ("stefaland", {"pipeline", "workflows", "dask", "distributed", "rasterio", "rioxarray",
-                       "zarr", "geopandas", "odc", "catalogs"}),
-        ("pipeline", {"stefaland", "workflows", "torch"}),
-    ],
-)  # fmt: skip
-def test_imports_go_one_way(package: str, forbidden: set[str]) -> None:
-    modules = sorted((ROOT / package).rglob("*.py"))
-    assert modules
-    wrong = {str(path): found for path in modules if (found := _imports(path) & forbidden)}
-    assert not wrong
 
 
 def test_every_packaged_file_beside_the_code_has_a_pattern() -> None:

@@ -26,7 +26,7 @@ from pipeline.publish.webmap import (
     quantised,
 )
 from tests.maps import ALBERS, GRID, NAMES, TARGET, field, on_land, truth
-from workflows.viewer import viewer_html
+from workflows.products.map_viewer import viewer_html
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
                 None)  # fmt: skip

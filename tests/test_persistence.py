@@ -14,7 +14,7 @@ from stefaland.data.cell_data import CellData
 from stefaland.folds.split import Fold, Locations, make_folds
 from stefaland.folds.visible import held_out_part
 from tests.synthetic import daily_cells
-from workflows.config import load_config
+from workflows.config.load import load_config
 
 DATA = daily_cells(12, 200)
 AT = Locations(DATA.cell.numpy(), DATA.lonlat.numpy(), DATA.group)

@@ -14,7 +14,7 @@ SIDE = 3000
 CODE = """
 import sys
 from pathlib import Path
-import workflows.check  # as in a run without a cluster
+import workflows.stages.check  # as in a run without a cluster
 from pipeline.catalog import Source, read_variables
 from pipeline.cube import create_cube
 from pipeline.grid import TargetGrid

@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from pipeline.core.errors import Faults, InputError
-from workflows.check import _legends
-from workflows.config import Product, PublishSettings
-from workflows.context import catalog_path
-from workflows.map_layers import layers
+from workflows.config.schema import Product, PublishSettings
+from workflows.products.map_layers import layers
+from workflows.run import catalog_path
+from workflows.stages.check import _legends
 
 
 def settings(legend: str, *products: Product) -> PublishSettings:

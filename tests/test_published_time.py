@@ -17,8 +17,8 @@ from pipeline.cube.template import cube_template
 from pipeline.cube.write import create_cube
 from pipeline.maps.mosaic import create_map
 from tests.maps import GRID, months
-from workflows.predict import series_time
-from workflows.publish import covered_time
+from workflows.stages.predict import series_time
+from workflows.stages.publish import covered_time
 
 DAYS = pd.date_range("2015-04-01", "2018-03-31").values.astype("datetime64[ns]")
 

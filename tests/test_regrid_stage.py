@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-import workflows.regrid_tile
+import pipeline.build
+from pipeline.build import RegridTask, held_bytes, regrid_source, regrid_tile, template_of
 from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import InputError
 from pipeline.cube.open import open_cube
 from pipeline.cube.write import create_cube
 from pipeline.grid.named_grids import read_grids
 from pipeline.grid.target_grid import TargetGrid
-from workflows.regrid_tile import RegridTask, held_bytes, regrid_source, regrid_tile, template_of
 
 GRID = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 60), 10.0)
 VARIABLES = {
@@ -167,9 +167,9 @@ def test_shards_in_time_change_no_value_and_are_filled_one_by_one(
         }
         assert [len(b[name]["shards"]) for name in ("rain", "land_fraction")] == [3, 1]
     steps = []
-    real = workflows.regrid_tile.regrid
+    real = pipeline.build.regrid
     monkeypatch.setattr(
-        workflows.regrid_tile, "regrid",
+        pipeline.build, "regrid",
         lambda ds, *a, **k: steps.append(ds.sizes.get("time", 0)) or real(ds, *a, **k),
     )  # fmt: skip
     own = replace(long_task, store=tmp_path / "cut.zarr")

@@ -16,8 +16,8 @@ from pipeline.catalog.catalog import Source
 from pipeline.core.errors import InputError
 from pipeline.cube.locations import write_locations
 from pipeline.publish.qgis import read_project
-from workflows.context import Run
-from workflows.score_sites import mean_place, places_of, write_scored_sites
+from workflows.products.scored_sites import mean_place, places_of, write_scored_sites
+from workflows.run import Run
 
 
 def test_the_mean_across_the_antimeridian_is_not_on_the_other_side() -> None:

@@ -10,8 +10,8 @@ import xarray as xr
 
 from pipeline.core.errors import InputError
 from stefaland.folds.split import Fold, Locations, check_fold, make_folds, near
-from workflows.config import FoldSettings
-from workflows.folds import run_folds
+from workflows.config.schema import FoldSettings
+from workflows.inputs.folds import run_folds
 
 RNG = np.random.default_rng(0)
 GROUP = np.arange(400) // 5

@@ -16,8 +16,8 @@ from pipeline.core.errors import InputError
 from stefaland.folds.fold import Fold, near
 from tests.conftest import REGISTRY
 from tests.stored import DAYS, run_of, write_grid_store, write_sites_store
-from workflows import finetune, pretrain, score, stats
-from workflows.context import Run
+from workflows.run import Run
+from workflows.stages import finetune, pretrain, score, stats
 
 BASINS, UNITS = 40, 90
 RNG = np.random.default_rng(1)

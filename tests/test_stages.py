@@ -10,9 +10,11 @@ from typing import Any, cast
 import pytest
 
 from pipeline.core.errors import InputError
-from workflows import stages, status
-from workflows.context import Run
-from workflows.plan import planned_states
+from workflows import fingerprints
+from workflows.commands import status
+from workflows.commands.plan import planned_states
+from workflows.run import Run
+from workflows.stages import order as stages
 
 NEEDS = {"mosaic": (), "publish": ("mosaic",), "score": ("publish",), "report": ("score",)}
 
@@ -24,9 +26,6 @@ class FakeStage:
     name: str
     setting: str = "a"
     ran: list[str] = field(default_factory=list)
-
-    def depends(self, run: Run) -> Any:
-        return self.setting
 
     def outputs(self, run: Run) -> list[Path]:
         return [run.folder / "maps" / "sites" if self.name == "score" else self._own(run)]
@@ -49,9 +48,10 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeStage]:
     ran: list[str] = []
     made = {name: FakeStage(name, ran=ran) for name in NEEDS}
     for name in NEEDS:
-        monkeypatch.setitem(stages.NEEDS, name, NEEDS[name])
-    for name in set(stages.NEEDS) - set(NEEDS):
-        monkeypatch.delitem(stages.NEEDS, name)
+        monkeypatch.setitem(fingerprints.NEEDS, name, NEEDS[name])
+        monkeypatch.setitem(fingerprints.DEPENDS, name, lambda run, stage=made[name]: stage.setting)
+    for name in set(fingerprints.NEEDS) - set(NEEDS):
+        monkeypatch.delitem(fingerprints.NEEDS, name)
     monkeypatch.setattr(stages, "stage_module", made.get)
     return made
 

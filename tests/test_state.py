@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json, write_json
-from workflows.state import StageState, run_lock
+from workflows.stages.markers import StageState, run_lock
 
 
 def test_a_finished_stage_is_finished_only_under_its_fingerprint(tmp_path: Path) -> None:

@@ -17,15 +17,15 @@ from stefaland.config import FinetuneConfig
 from stefaland.model.heads import Prediction, make_head
 from stefaland.model.losses import finetune_loss
 from stefaland.tasks import check_target, impossible_targets, possible_values
-from workflows.cells import with_whole_targets
-from workflows.config import load_config
-from workflows.context import Run
-from workflows.score_places import (
+from workflows.config.load import load_config
+from workflows.inputs.cells import with_whole_targets
+from workflows.products.place_scores import (
     calibration_effect,
     composition_scores,
     expected_calibration_error,
     probability_scores,
 )
+from workflows.run import Run
 
 VALUES = arrays.arrays(np.float64, (7, 3), elements=st.floats(-2, 2))
 

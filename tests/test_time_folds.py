@@ -12,12 +12,12 @@ import xarray as xr
 from pipeline.core.errors import InputError
 from stefaland.data.normalise import fit_scaling
 from stefaland.folds.fold import Fold
-from workflows import finetune, pretrain, regrid, score, stats
-from workflows.carried_folds import carried_fold
-from workflows.config import load_config
-from workflows.context import Run
-from workflows.folds import run_folds, with_target
-from workflows.report import held_out_sentence
+from workflows.config.load import load_config
+from workflows.inputs.carried_folds import carried_fold
+from workflows.inputs.folds import run_folds, with_target
+from workflows.run import Run
+from workflows.stages import finetune, pretrain, regrid, score, stats
+from workflows.stages.report import held_out_sentence
 
 PERIODS = (
     "folds.train_period=[1979-01-01, 1979-10-31]",

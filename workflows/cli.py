@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 from pipeline.core.errors import InputError, bad_input
-from workflows.config import load_config
+from workflows.config.load import load_config
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -72,9 +72,9 @@ def run(
     cluster: Cluster = None,
 ) -> None:
     """Run the stages of CONFIG in order; finished stages and tiles are skipped."""
-    from workflows.context import Run
-    from workflows.plan import print_plan
-    from workflows.stages import run_stages
+    from workflows.commands.plan import print_plan
+    from workflows.run import Run
+    from workflows.stages.order import run_stages
 
     loaded = Run(load_config(config, [*(settings or []), *_cluster(cluster)]), resume)
     if dry_run:
@@ -86,8 +86,8 @@ def run(
 @app.command()
 def plan(config: Config, settings: Settings = None, cluster: Cluster = None) -> None:
     """Say what a run would cost: tiles, bytes, memory, files, time; compute nothing."""
-    from workflows.context import Run
-    from workflows.plan import print_plan
+    from workflows.commands.plan import print_plan
+    from workflows.run import Run
 
     chosen = load_config(config, [*(settings or []), *_cluster(cluster)])
     print_plan(Run(chosen), "check", "report")
@@ -102,9 +102,9 @@ def _stage_command(name: str) -> Callable[..., None]:
         part: Part = "1/1",
         cluster: Cluster = None,
     ) -> None:
-        from workflows.context import Run
-        from workflows.plan import print_plan
-        from workflows.stages import run_stage_by_name
+        from workflows.commands.plan import print_plan
+        from workflows.run import Run
+        from workflows.stages.order import run_stage_by_name
 
         loaded = Run(
             load_config(config, [*(settings or []), *_cluster(cluster)]), resume, _part(part)
@@ -149,7 +149,7 @@ def score(
     cluster: Cluster = None,
 ) -> None:
     """Score all models on held-out locations, or compare two finished runs."""
-    from workflows.compare import print_comparison
+    from workflows.commands.compare import print_comparison
 
     if (config is None) == (compare is None):
         raise bad_input("score", "both or neither", "either a CONFIG or --compare RUN_A RUN_B")
@@ -170,8 +170,8 @@ def publish(
     cluster: Cluster = None,
 ) -> None:
     """Write GeoTIFFs, styles, previews, Zarr and STAC, and verify them."""
-    from workflows.context import Run
-    from workflows.publish import verify_published
+    from workflows.run import Run
+    from workflows.stages.publish import verify_published
 
     if verify:
         count = verify_published(Run(load_config(config, settings or [])))
@@ -192,8 +192,8 @@ def sweep(
     part: Part = "1/1",
 ) -> None:
     """Train folds x seeds x adapters (and baselines), shared by parts; compare their scores."""
-    from workflows.context import Run
-    from workflows.sweep import sweep
+    from workflows.commands.sweep import sweep
+    from workflows.run import Run
 
     loaded = Run(load_config(config, settings or []), part=_part(part))
     finetune = loaded.config.finetune
@@ -208,8 +208,8 @@ def sweep(
 @app.command()
 def submit(config: Config, settings: Settings = None, dry_run: DryRun = False) -> None:
     """Submit the whole run to SLURM as jobs that wait for each other; print their ids."""
-    from workflows.context import Run
-    from workflows.submit import submit
+    from workflows.commands.submit import submit
+    from workflows.run import Run
 
     for line in submit(Run(load_config(config, settings or [])), dry_run):
         print(line)
@@ -218,7 +218,7 @@ def submit(config: Config, settings: Settings = None, dry_run: DryRun = False) -
 @app.command()
 def status(folder: Annotated[Path, typer.Argument(help="A run folder.")]) -> None:
     """Where a run stands: stages, tiles done, failed and missing, rates, last errors."""
-    from workflows.status import print_status
+    from workflows.commands.status import print_status
 
     print_status(folder)
 
@@ -231,7 +231,7 @@ def verify(
     ] = False,
 ) -> None:
     """Check a cube's metadata, coordinates and every shard: holes, corrupt bytes, wrong values."""
-    from workflows.verify import verify
+    from workflows.commands.verify import verify
 
     problems, names = verify(cube, repair)
     for problem in problems:
@@ -255,8 +255,8 @@ def embed(
     part: Part = "1/1",
 ) -> None:
     """Write the encoder's representation of every land cell, as Zarr and as a COG."""
-    from workflows.context import Run
-    from workflows.embed import embed
+    from workflows.commands.embed import embed
+    from workflows.run import Run
 
     for path in embed(Run(load_config(config, settings or []), part=_part(part)), fold, checkpoint):
         print(path)
@@ -277,7 +277,7 @@ def import_reference(
     ] = None,
 ) -> None:
     """Bring a checkpoint of the published code into ours; say what did not map."""
-    from workflows.importing import import_checkpoint
+    from workflows.commands.import_reference import import_checkpoint
 
     print(import_checkpoint(checkpoint, folder, statistics, forcings, statics, heads, units))
 
@@ -290,7 +290,7 @@ DEFAULT_DATA = Path("data/registry")
 @catalog_app.command("list")
 def catalog_list(catalogs: Catalogs, data: Data = DEFAULT_DATA) -> None:
     """List the sources of catalogs: driver, variables, licence."""
-    from workflows.catalog import list_sources
+    from workflows.commands.catalog import list_sources
 
     list_sources(catalogs, data)
 
@@ -298,7 +298,7 @@ def catalog_list(catalogs: Catalogs, data: Data = DEFAULT_DATA) -> None:
 @catalog_app.command("show")
 def catalog_show(catalog: str, source: str, data: Data = DEFAULT_DATA) -> None:
     """Show one source's entry and what its files hold."""
-    from workflows.catalog import show_source
+    from workflows.commands.catalog import show_source
 
     show_source(catalog, source, data)
 
@@ -306,7 +306,7 @@ def catalog_show(catalog: str, source: str, data: Data = DEFAULT_DATA) -> None:
 @catalog_app.command("check")
 def catalog_check(catalogs: Catalogs, data: Data = DEFAULT_DATA) -> None:
     """Compare every source's files with its entry; all faults together."""
-    from workflows.catalog import check_sources
+    from workflows.commands.catalog import check_sources
 
     check_sources(catalogs, data)
 
@@ -314,7 +314,7 @@ def catalog_check(catalogs: Catalogs, data: Data = DEFAULT_DATA) -> None:
 @app.command()
 def doctor() -> None:
     """Versions, GDAL and PROJ, devices, memory and disk of this machine."""
-    from workflows.doctor import print_doctor
+    from workflows.commands.doctor import print_doctor
 
     print_doctor()
 

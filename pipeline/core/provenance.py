@@ -50,13 +50,14 @@ def _canonical(value: Any) -> Any:
     return str(value)
 
 
-def fingerprint(obj: Any) -> str:
+def fingerprint(obj: Any, separators: tuple[str, str] = (",", ":")) -> str:
     """Hash (16 hexadecimal digits) of settings: the same in every process and on every machine.
 
     Takes nested mappings, sequences, sets, dataclasses, pydantic models, arrays, paths and plain
-    values; the order of a mapping's keys does not matter.
+    values; the order of a mapping's keys does not matter. `separators` are those of the JSON text
+    that is hashed.
     """
-    text = json.dumps(_canonical(obj), sort_keys=True, separators=(",", ":"))
+    text = json.dumps(_canonical(obj), sort_keys=True, separators=separators)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

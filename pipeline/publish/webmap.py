@@ -1,7 +1,6 @@
 """Published maps packed for a web page: quantised cells of a COG's overview, outlines, legend.
 
-Upstream: `geotiff`. Downstream: the report's viewer (`workflows/templates/viewer.js`), which
-unpacks what `pack` packs.
+Upstream: `geotiff`. Downstream: the report's `viewer.js`, which unpacks what `pack` packs.
 """
 
 from __future__ import annotations

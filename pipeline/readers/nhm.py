@@ -7,7 +7,7 @@ a unit share a `group`, which no fold may cut.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
 from pipeline.core.settings import Frozen
 from pipeline.core.units import CUBIC_FOOT_M3, SECONDS_A_DAY, convert
+from pipeline.readers.drainage import area_means, basin_groups, upstream_units
 from pipeline.readers.site_table import read_options
 
 ACRE_KM2 = 0.0040468564224
@@ -239,42 +240,6 @@ def _checked(ds: xr.Dataset, source: Source, variables: Mapping[str, Variable]) 
     faults.raise_if_any()
 
 
-def upstream_units(
-    to_segment: np.ndarray, unit_segment: np.ndarray, gauges: Mapping[str, int]
-) -> dict[str, np.ndarray]:
-    """Gauge → positions of the units that drain to its segment; they count from 1, 0 is none."""
-    above: dict[int, list[int]] = {}
-    for segment, downstream in enumerate(np.asarray(to_segment).tolist(), start=1):
-        above.setdefault(int(downstream), []).append(segment)
-    result = {}
-    for gauge, outlet in gauges.items():
-        reached: set[int] = set()
-        waiting = [int(outlet)]
-        while waiting:
-            segment = waiting.pop()
-            if segment not in reached:
-                reached.add(segment)
-                waiting += above.get(segment, [])
-        result[gauge] = np.flatnonzero(np.isin(unit_segment, sorted(reached)))
-    return result
-
-
-def basin_groups(upstream: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Gauge → the gauge of the largest basin among those it shares units with, directly or not."""
-    by_size = sorted(upstream, key=lambda gauge: (-len(upstream[gauge]), gauge))
-    owner: dict[int, str] = {}
-    group: dict[str, str] = {}
-    for gauge in by_size:
-        found = {group[owner[unit]] for unit in upstream[gauge].tolist() if unit in owner}
-        name = min(found, key=by_size.index) if found else gauge
-        for other, label in group.items():
-            if label in found:
-                group[other] = name
-        group[gauge] = name
-        owner |= dict.fromkeys(upstream[gauge].tolist(), gauge)
-    return group
-
-
 def _kept(network: Network, options: UnitsOptions) -> tuple[dict[str, np.ndarray], dict[str, str]]:
     """Gauges that become basins with their units, and the reason each other was left out."""
     area = network.units["area"].values.astype(float)
@@ -307,28 +272,6 @@ def _unit_table(network: Network, options: UnitsOptions, groups: Mapping[str, st
     large = network.units["area"].values >= options.min_acres * ACRE_KM2
     table = network.units.assign_coords(group=("cell", group.astype(str))).isel(cell=large)
     return table.assign_attrs(left_out_slivers=int((~large).sum()))
-
-
-def area_means(units: xr.Dataset, upstream: Sequence[np.ndarray]) -> dict[str, Any]:
-    """Area-weighted means over the units of each basin, dims (time, cell) and (cell,); float32.
-
-    NaN where no unit has a value; `area` is the sum.
-    """
-    weight = np.zeros((units.sizes["cell"], len(upstream)))
-    area = units["area"].values.astype(float)
-    for basin, members in enumerate(upstream):
-        weight[members, basin] = area[members]
-    means: dict[str, Any] = {"area": ("cell", weight.sum(0).astype(np.float32))}
-    for name, da in units.data_vars.items():
-        if name == "area":
-            continue
-        values = da.transpose(..., "cell").values.astype(float)
-        valid = np.isfinite(values)
-        total = valid.astype(float) @ weight
-        with np.errstate(invalid="ignore", divide="ignore"):
-            mean = np.where(total > 0, (np.where(valid, values, 0.0) @ weight) / total, np.nan)
-        means[str(name)] = (da.transpose(..., "cell").dims, mean.astype(np.float32))
-    return means
 
 
 def _basin_table(

@@ -1,6 +1,6 @@
 """Cells without an event, drawn where an inventory gives presences alone.
 
-Upstream: events matched to cells (`site_cells`). Downstream: `workflows.site_targets`. Equal
+Upstream: events matched to cells (`site_cells`). Downstream: `workflows.inputs.site_targets`. Equal
 numbers of both, drawn at random outside the events' reach, is the practice of susceptibility
 studies (Petschko et al. 2014, doi 10.5194/nhess-14-95-2014); an absence is a place where nothing
 was reported, not one where nothing happened.

@@ -1,7 +1,7 @@
 """Sites matched to the cells of a grid: which cell, how far its centre is, how well they agree.
 
-Upstream: tables of sites (stations, profiles, events). Downstream: `workflows.site_targets` makes
-them the target of a cube; the match is kept beside the run.
+Upstream: tables of sites (stations, profiles, events). Downstream: `site_targets` makes them
+the target of a cube; the match is kept beside the run.
 """
 
 from __future__ import annotations

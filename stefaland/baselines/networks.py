@@ -18,7 +18,7 @@ from stefaland.distributed import barrier, is_main, process_group
 from stefaland.folds.split import Fold
 from stefaland.training.finetune import train_network
 from stefaland.training.log import RunLog
-from stefaland.training.loop import fingerprint
+from stefaland.training.state import training_identity
 
 
 def train_baseline(
@@ -42,7 +42,7 @@ def train_baseline(
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             model = make_network(settings)
-        identity = fingerprint(settings.model_dump(mode="json"))
+        identity = training_identity(settings.model_dump(mode="json"))
         stored = train_network(
             model, data, fold, config, normaliser, folder, device=place, log=log, identity=identity
         )

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, fields, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from pipeline.core.errors import Faults
+from stefaland.data.sampler import Draw
 
 
 @dataclass(frozen=True)
@@ -55,3 +58,12 @@ class Batch:
             if isinstance(value := getattr(self, field.name), Tensor)
         }
         return replace(self, **moved)
+
+
+class BatchSource(Protocol):
+    """Where batches come from: resident (`Windows`) or streamed."""
+
+    device: torch.device
+
+    def batches(self, draws: list[Draw]) -> Iterator[Batch]:
+        """This rank's part of each draw, on the device."""

@@ -16,13 +16,13 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
+from stefaland.data.batch import BatchSource
 from stefaland.data.normalise import Normaliser
 from stefaland.data.sampler import Draw
 from stefaland.metrics import Z_90
 from stefaland.model.losses import LEAST_SHARE
 from stefaland.model.mc_dropout import sampled
 from stefaland.model.quantiles import LEVELS, conformal_shift
-from stefaland.training.loop import Source
 
 MIN_CALIBRATION = 30
 """Valid validation values below which predictions stay as the network gives them."""
@@ -78,7 +78,7 @@ class Held:
 
 
 def held_out(
-    model: nn.Module, windows: Source, draws: list[Draw], warmup: int, samples: int,
+    model: nn.Module, windows: BatchSource, draws: list[Draw], warmup: int, samples: int,
     normaliser: Normaliser, names: Sequence[str],
 ) -> Held:  # fmt: skip
     """The network's predictions of the drawn windows, their warm-up left out."""

@@ -31,9 +31,10 @@ from stefaland.model.mc_dropout import dropouts
 from stefaland.prediction.calibration import Calibration, calibrate, held_out, nothing_learnt
 from stefaland.tasks import TASKS
 from stefaland.training.log import RunLog
-from stefaland.training.loop import fingerprint, fit
+from stefaland.training.loop import fit
 from stefaland.training.objective import HeldOutLoss, TargetLoss, site_std, validation_draws
 from stefaland.training.pretrain import data_identity, summary, training_sampler, validation_rows
+from stefaland.training.state import training_identity
 
 
 def train_network(
@@ -72,9 +73,9 @@ def train_network(
         step = config.window - config.warmup_steps
         draws = validation_draws(checked, *late, step, config.cyclic, config.batch_size)
         validate = HeldOutLoss(objective, windows, draws)
-    identity = fingerprint([identity, fold.to_dict(), normaliser.to_dict(), data_identity(used)])
+    parts = [identity, fold.to_dict(), normaliser.to_dict(), data_identity(used)]
     result = fit(model, windows, sampler, objective, validate, config, folder / "training",
-                 identity=identity, log=log)  # fmt: skip
+                 identity=training_identity(parts), log=log)  # fmt: skip
     return {
         "normaliser": normaliser.to_dict(),
         "forcings": list(data.forcing_names),
@@ -164,7 +165,9 @@ def finetune(
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             model = FinetunedModel(model_config, config, len(used.target_names), encoder)
-        identity = fingerprint([model_config.model_dump(mode="json"), weights_identity(encoder)])
+        identity = training_identity(
+            [model_config.model_dump(mode="json"), weights_identity(encoder)]
+        )
         stored = train_network(
             model, used, fold, config, both, folder, device=place, log=log, identity=identity
         )

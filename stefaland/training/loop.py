@@ -8,13 +8,12 @@ function of data, settings and seed: killed and resumed, it ends with the same b
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from pipeline.core.errors import bad_input
 from stefaland.config import TrainConfig
-from stefaland.data.batch import Batch
+from stefaland.data.batch import Batch, BatchSource
 from stefaland.data.sampler import Draw, Sampler
 from stefaland.distributed import (
     barrier,
@@ -43,16 +42,8 @@ from stefaland.training.state import (
     load_state,
     save_state,
     trained_weights,
+    training_identity,
 )
-
-
-class Source(Protocol):
-    """Where batches come from: resident (`Windows`) or streamed."""
-
-    device: torch.device
-
-    def batches(self, draws: list[Draw]) -> Iterator[Batch]:
-        """This rank's part of each draw, on the device."""
 
 
 class Objective(Protocol):
@@ -77,15 +68,9 @@ class FitResult:
     history: list[dict[str, float]]
 
 
-def fingerprint(settings: Any) -> str:
-    """A short stable hash of plain values."""
-    text = json.dumps(settings, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
 def fit(
     model: nn.Module,
-    source: Source,
+    source: BatchSource,
     sampler: Sampler,
     objective: Objective,
     validate: Callable[[nn.Module], dict[str, float]] | None,
@@ -113,7 +98,7 @@ class _Run:
     """State and steps of one `fit`."""
 
     def __init__(
-        self, model: nn.Module, source: Source, sampler: Sampler, objective: Objective,
+        self, model: nn.Module, source: BatchSource, sampler: Sampler, objective: Objective,
         validate: Callable[[nn.Module], dict[str, float]] | None, config: TrainConfig,
         folder: Path, identity: str, log: RunLog | None,
     ) -> None:  # fmt: skip
@@ -122,7 +107,7 @@ class _Run:
         self.folder, self.log = folder, log or RunLog(None)
         self.device = source.device
         self.optimiser = make_optimiser(model, config.optimiser)
-        self.identity = fingerprint([identity, config.model_dump(mode="json")])
+        self.identity = training_identity([identity, config.model_dump(mode="json")])
         self.progress = Progress()
         self.averaged: Weights | None = None
         self.best: Weights | None = None

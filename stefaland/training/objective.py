@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from pipeline.core.errors import bad_input
 from stefaland.config import FinetuneConfig
-from stefaland.data.batch import Batch
+from stefaland.data.batch import Batch, BatchSource
 from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser
 from stefaland.data.sampler import Draw
@@ -20,7 +20,6 @@ from stefaland.distributed import rank, sum_over_ranks, world_size
 from stefaland.folds.split import Fold
 from stefaland.model.heads import Prediction
 from stefaland.model.losses import finetune_loss
-from stefaland.training.loop import Source
 
 VALIDATION_WINDOWS = 2048
 
@@ -59,7 +58,7 @@ class TargetLoss:
 class HeldOutLoss:
     """Loss and normalised RMSE on fixed windows of the validation cells."""
 
-    def __init__(self, objective: TargetLoss, windows: Source, draws: list[Draw]) -> None:
+    def __init__(self, objective: TargetLoss, windows: BatchSource, draws: list[Draw]) -> None:
         self.objective, self.windows, self.draws = objective, windows, draws
 
     def __call__(self, model: nn.Module) -> dict[str, float]:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from stefaland.checkpoints.checkpoint import save_checkpoint
 from stefaland.config import MaskConfig, ModelConfig, PretrainConfig, TrainConfig
-from stefaland.data.batch import Batch
+from stefaland.data.batch import Batch, BatchSource
 from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser
 from stefaland.data.sampler import Draw, Sampler
@@ -29,7 +29,8 @@ from stefaland.model.losses import masked_loss
 from stefaland.model.mae import StefaLand
 from stefaland.model.masking import group_mask, window_mask
 from stefaland.training.log import RunLog
-from stefaland.training.loop import FitResult, Source, fingerprint, fit
+from stefaland.training.loop import FitResult, fit
+from stefaland.training.state import training_identity
 
 VALIDATION_SEED = 20_250_917
 VALIDATION_BATCH = 512
@@ -76,7 +77,9 @@ class ReconstructionError:
     statics: 0 is no better than the mean, 1 is perfect.
     """
 
-    def __init__(self, objective: MaskedReconstruction, windows: Source, draws: list[Draw]) -> None:
+    def __init__(
+        self, objective: MaskedReconstruction, windows: BatchSource, draws: list[Draw]
+    ) -> None:
         self.objective, self.windows, self.draws = objective, windows, draws
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
@@ -197,7 +200,7 @@ def pretrain(
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             model = StefaLand(model_config).to(place)
-        identity = fingerprint([model_config.model_dump(mode="json"), fold.to_dict(),
+        identity = training_identity([model_config.model_dump(mode="json"), fold.to_dict(),
                                 normaliser.to_dict(), data_identity(used)])  # fmt: skip
         result = fit(model, windows, sampler, objective, validate, config, folder / "training",
                      identity=identity, log=log)  # fmt: skip
@@ -225,10 +228,10 @@ def data_identity(data: CellData | ShardedCells) -> str:
     """A hash that changes with the cells, the time axis or the values."""
     if isinstance(data, ShardedCells):
         order = zlib.crc32(data.ids.tobytes())
-        return fingerprint([data.identity, order, len(data.shards), str(data.time[[0, -1]])])
+        return training_identity([data.identity, order, len(data.shards), str(data.time[[0, -1]])])
     parts: list[Any] = [str(data.time[0]), str(data.time[-1]), len(data)]
     for values in (data.cell, data.forcings, data.statics, data.categorical, data.target):
         if values is not None:
             # CRC of the bytes: a float sum would depend on the number of threads.
             parts.append(zlib.crc32(values.contiguous().numpy().tobytes()))
-    return fingerprint(parts)
+    return training_identity(parts)

@@ -20,9 +20,17 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.core.errors import bad_input
+from pipeline.core.provenance import fingerprint
 
 STATE_FILE = "state.safetensors"
+IDENTITY_SEPARATORS = (", ", ": ")
+"""The spelling whose hashes the states of version 0.2 carry: an unfinished training goes on."""
 Weights = dict[str, Tensor]
+
+
+def training_identity(settings: Any) -> str:
+    """The hash of all that decides a training: a state under another is not its own."""
+    return fingerprint(settings, IDENTITY_SEPARATORS)
 
 
 @dataclass
@@ -42,7 +50,7 @@ class Progress:
 def save_state(
     path: Path,
     progress: Progress,
-    fingerprint: str,
+    identity: str,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     averaged: Weights | None,
@@ -58,7 +66,7 @@ def save_state(
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     # One key: safetensors writes several in an order that differs from run to run.
-    about = json.dumps({"progress": asdict(progress), "fingerprint": fingerprint})
+    about = json.dumps({"progress": asdict(progress), "fingerprint": identity})
     save_file(ready, str(temporary), {"state": about})
     os.replace(temporary, path)
 
@@ -70,7 +78,7 @@ def trained_weights(model: nn.Module) -> Weights:
 
 
 def load_state(
-    path: Path, fingerprint: str, model: nn.Module, optimiser: torch.optim.Optimizer
+    path: Path, identity: str, model: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[Progress, Weights | None, Weights | None] | None:
     """Restore model and optimiser in place; gives (progress, averaged, best), None without a file.
 
@@ -85,7 +93,7 @@ def load_state(
             tensors = {name: store.get_tensor(name) for name in store.keys()}  # noqa: SIM118
     except (OSError, ValueError, SafetensorError) as error:
         raise bad_input(str(path), str(error), "the state of a training run", cure) from None
-    if about.get("fingerprint") != fingerprint:
+    if about.get("fingerprint") != identity:
         raise bad_input(str(path), "a run under other settings or data", "the same settings", cure)
     parts: dict[str, Weights] = {"model": {}, "averaged": {}, "best": {}, "optimiser": {}}
     for name, value in tensors.items():

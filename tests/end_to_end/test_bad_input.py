@@ -17,11 +17,11 @@ from stefaland.folds.split import Fold
 from stefaland.model.mae import StefaLand
 from stefaland.training.finetune import finetune
 from tests.end_to_end.small import QUICKSTART, settings
-from workflows import stats
-from workflows.cells import cell_data, open_cells
 from workflows.cli import main
-from workflows.config import load_config
-from workflows.context import Run
+from workflows.config.load import load_config
+from workflows.inputs.cells import cell_data, open_cells
+from workflows.run import Run
+from workflows.stages import stats
 
 pytestmark = pytest.mark.registry
 

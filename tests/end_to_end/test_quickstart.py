@@ -25,11 +25,11 @@ from pipeline.cube.open import open_cube
 from pipeline.publish.stac import validate_collection
 from tests.conftest import REGISTRY
 from tests.end_to_end.small import QUICKSTART, stefaland
-from workflows import publish
-from workflows.cells import cell_data, cell_index, open_cells, sharded_cells, static_names
-from workflows.config import load_config
-from workflows.context import Run
-from workflows.publish import verify_published
+from workflows.config.load import load_config
+from workflows.inputs.cells import cell_data, cell_index, open_cells, sharded_cells, static_names
+from workflows.run import Run
+from workflows.stages import publish
+from workflows.stages.publish import verify_published
 
 pytestmark = [pytest.mark.registry, pytest.mark.timeout(900)]
 STAGES = ("regrid", "stats", "pretrain", "finetune", "predict", "mosaic", "publish", "score",

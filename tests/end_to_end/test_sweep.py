@@ -13,7 +13,7 @@ import pytest
 from pipeline.core.errors import InputError
 from tests.conftest import ROOT
 from tests.end_to_end.small import DELAWARE, command, environment, stefaland
-from workflows.sweep import Item, check_names, items
+from workflows.commands.sweep import Item, check_names, items
 
 SETTINGS = (*DELAWARE, "finetune.baselines=[climatology]")
 OPTIONS = ("--seeds", "0,1", "--adapters", "dual_residual,bottleneck", "--models",

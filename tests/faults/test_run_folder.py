@@ -18,12 +18,12 @@ from pipeline.execution.run import run_stage
 from tests.cubes import contents, fill_tile, filled_cube, make_cube
 from tests.end_to_end.small import QUICKSTART, digests, settings, stefaland
 from tests.faults.disks import remount, small_disk
-from workflows import regrid
 from workflows.cli import main
-from workflows.config import load_config
-from workflows.context import Run
-from workflows.state import StageState, require_inside
-from workflows.status import tiles
+from workflows.commands.status import tiles
+from workflows.config.load import load_config
+from workflows.run import Run
+from workflows.stages import regrid
+from workflows.stages.markers import StageState, require_inside
 
 
 def test_a_link_out_of_the_run_folder_is_refused_and_its_files_stay(tmp_path: Path) -> None:

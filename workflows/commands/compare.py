@@ -1,0 +1,241 @@
+"""stefaland score --compare runs/a runs/b:lstm
+
+Two models on the same held-out sites → paired bootstrap intervals of the difference of scores, over
+all sites and by region and season, as JSON, Parquet and a page.
+
+Upstream: the `heldout.zarr` of score.py. A model is a run folder, or FOLDER:MODEL for a baseline.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib import metadata, resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jinja2 import Environment, StrictUndefined
+from rich.table import Table
+
+from pipeline.core.errors import Faults, bad_input, nearest_name
+from pipeline.core.files import new_folder, write_json
+from stefaland.metrics import (
+    Array,
+    accumulate,
+    finish,
+    flow_duration,
+    gaussian_crps,
+    paired_difference,
+)
+from stefaland.model.quantiles import quantile_crps
+from workflows.run import CONSOLE
+from workflows.stages.score import finite, quantiles_of
+
+HIGHER = ("NSE", "KGE", "correlation")
+LOWER = ("RMSE", "ubRMSE", "CRPS")
+NEAR_ZERO = ("bias", "FHV", "FLV")
+"""Signed errors in which neither side is better: their sizes are compared."""
+KNOWN = (*HIGHER, *LOWER, *NEAR_ZERO)
+DEFAULT = ("NSE", "KGE", "RMSE")
+MIN_SITES = 6
+"""Fewer sites cannot decide at 5 % even where all agree (sign test: 2 / 2**n)."""
+SHOWN = 3
+"""Labels named in a message."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One of the two that are compared."""
+
+    name: str
+    """Folder and model, as in the tables."""
+    folder: Path
+    table: xr.Dataset
+    """`observed`, `predicted`, `spread` (site, time), sites in order; `fold`, `region` (site)."""
+
+
+def open_side(text: str) -> Side:
+    """The held-out series of FOLDER or FOLDER:MODEL; `InputError` where there are none."""
+    folder, model = text, "stefaland"
+    if not Path(text).is_dir() and ":" in text:
+        folder, _, model = text.rpartition(":")
+    path = Path(folder) / "heldout.zarr"
+    if not path.is_dir():
+        raise bad_input(
+            f"--compare {text}", f"no {path}", "a run folder, or FOLDER:MODEL",
+            "Finish the run's score stage first.",
+        )  # fmt: skip
+    table = xr.open_zarr(path, consolidated=False).load()
+    known = table["model"].values.astype(str).tolist()
+    if model not in known:
+        raise bad_input(
+            f"--compare {text}", f'no model "{model}"', f"one of {', '.join(known)}",
+            nearest_name(model, known),
+        )  # fmt: skip
+    return Side(f"{Path(folder).name}:{model}", Path(folder), table.sel(model=model).sortby("site"))
+
+
+def _names(values: Any) -> str:
+    shown = ", ".join(str(value) for value in values[:SHOWN])
+    return shown + (", ..." if len(values) > SHOWN else "")
+
+
+def check_same(a: Side, b: Side) -> None:
+    """`InputError` with all that differs: sites, times, folds, regions, observations."""
+    faults = Faults()
+    where = f"--compare: {a.name} and {b.name}"
+    for dim in ("site", "time"):
+        for one, other in ((a, b), (b, a)):
+            extra = np.setdiff1d(one.table[dim].values, other.table[dim].values)
+            if len(extra):
+                found = f"{len(extra)} {dim}s only in {one.name} ({_names(extra)})"
+                faults.add(where, found, f"the same held-out {dim}s")
+    faults.raise_if_any()
+    for label in ("fold", "region"):
+        differ = a.table[label].values.astype(str) != b.table[label].values.astype(str)
+        if differ.any():
+            sites = a.table["site"].values[differ]
+            found = f"{len(sites)} sites in another {label} ({_names(sites)})"
+            faults.add(where, found, f"the same {label}s", "Give both runs the same folds section.")
+    one_obs, other_obs = a.table["observed"].values, b.table["observed"].values
+    differ = ~np.isclose(one_obs, other_obs, rtol=1e-5, atol=0, equal_nan=True).all(-1)
+    if differ.any():
+        sites = a.table["site"].values[differ]
+        found = f"other observations at {len(sites)} sites ({_names(sites)})"
+        faults.add(where, found, "the same target")
+    faults.raise_if_any()
+
+
+def check_scores(names: Sequence[str]) -> None:
+    """`InputError` with every unknown score."""
+    faults = Faults()
+    for name in names:
+        if name not in KNOWN:
+            hint = nearest_name(name, KNOWN)
+            faults.add("--scores", f'"{name}"', f"of {', '.join(KNOWN)}", hint)
+    faults.raise_if_any()
+
+
+def site_scores(observed: Array, table: xr.Dataset, names: Sequence[str]) -> dict[str, Array]:
+    """Score name → [site]; NaN where a score is not defined."""
+    predicted = table["predicted"].values
+    scores = finish(accumulate(observed, predicted))
+    if {"FHV", "FLV"} & set(names):
+        scores |= flow_duration(observed, predicted)
+    if "CRPS" in names:
+        quantiles = quantiles_of(table)
+        if quantiles is None:
+            crps = gaussian_crps(observed, predicted, table["spread"].values)
+        else:
+            crps = quantile_crps(observed, quantiles)
+        count = np.isfinite(crps).sum(-1)
+        total = np.nansum(crps, -1)
+        scores["CRPS"] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return {name: np.abs(scores[name]) if name in NEAR_ZERO else scores[name] for name in names}
+
+
+def _groups(a: Side) -> Iterator[tuple[str, str, Any, Any]]:
+    """(kind, label, sites, times) of every part that is compared, as masks."""
+    every_site = np.ones(a.table.sizes["site"], bool)
+    every_time = np.ones(a.table.sizes["time"], bool)
+    yield "all", "all", every_site, every_time
+    for kind in ("region", "fold"):
+        labels = a.table[kind].values.astype(str)
+        for label in np.unique(labels):
+            yield kind, label, labels == label, every_time
+    seasons = a.table["time"].dt.season.values
+    for label in ("DJF", "MAM", "JJA", "SON"):
+        yield "season", label, every_site, seasons == label
+
+
+def compare(a: Side, b: Side, names: Sequence[str] = DEFAULT, seed: int = 0) -> pd.DataFrame:
+    """One row a score and part: medians over sites, the median difference a − b with its 95 %
+    interval, the share of sites where `a` is better, and which is better beyond that interval.
+
+    Only values that both models predict count.
+    """
+    check_scores(names)
+    check_same(a, b)
+    both = np.isfinite(a.table["predicted"].values) & np.isfinite(b.table["predicted"].values)
+    observed = np.where(both, a.table["observed"].values, np.nan)
+    rows = []
+    for kind, label, sites, times in _groups(a):
+        truth = observed[sites][:, times]
+        of_a, of_b = (
+            site_scores(truth, side.table.isel(site=sites, time=times), names) for side in (a, b)
+        )
+        for name in names:
+            row = {"score": name, "by": kind, "label": label}
+            rows.append(row | _row(of_a[name], of_b[name], name in HIGHER, seed))
+    return pd.DataFrame(rows)
+
+
+def _row(a: Array, b: Array, higher: bool, seed: int) -> dict[str, Any]:
+    valid = np.isfinite(a) & np.isfinite(b)
+    a, b = a[valid], b[valid]
+    result = paired_difference(a, b, seed=seed)
+    better = "undecided" if len(a) >= MIN_SITES else "too few sites"
+    if len(a) >= MIN_SITES and (result["low"] > 0 or result["high"] < 0):
+        better = "a" if (result["low"] > 0) == higher else "b"
+    wins = (a > b) if higher else (a < b)
+    return {
+        "a": float(np.median(a)) if len(a) else np.nan,
+        "b": float(np.median(b)) if len(b) else np.nan,
+        **result,
+        "share": float(wins.mean()) if len(a) else np.nan,
+        "better": better,
+    }
+
+
+def write_comparison(folder: Path, a: Side, b: Side, rows: pd.DataFrame) -> list[Path]:
+    """comparison.json, comparison.parquet and comparison.html in `folder`, all or none."""
+    with new_folder(folder) as partial:
+        value = {"a": a.name, "b": b.name, "rows": rows.to_dict("records")}
+        write_json(partial / "comparison.json", finite(value))
+        rows.to_parquet(partial / "comparison.parquet", index=False)
+        (partial / "comparison.html").write_text(page(a, b, rows))
+    return [folder / f"comparison.{kind}" for kind in ("json", "parquet", "html")]
+
+
+def _cells(row: Any) -> list[str]:
+    numbers = (row.a, row.b, row.difference)
+    shown = [f"{x:.3f}" if np.isfinite(x) else "—" for x in numbers]
+    interval = f"{row.low:.3f} to {row.high:.3f}" if np.isfinite(row.low) else "—"
+    share = f"{row.share:.0%}" if np.isfinite(row.share) else "—"
+    return [row.score, row.by, row.label, *shown, interval, share, str(row.sites), row.better]
+
+
+HEADERS = (
+    "score", "by", "label", "a", "b", "a − b", "95 % interval", "a better at", "sites", "better"
+)  # fmt: skip
+
+
+def page(a: Side, b: Side, rows: pd.DataFrame) -> str:
+    """The comparison as one HTML page that needs no network."""
+    text = (resources.files("workflows.products") / "templates" / "comparison.html.j2").read_text()
+    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(text)
+    return template.render(
+        a=a.name, b=b.name, headers=HEADERS, version=metadata.version("stefaland"),
+        rows=[_cells(row) for row in rows.itertuples()],
+    )  # fmt: skip
+
+
+def print_comparison(
+    texts: tuple[str, str], names: Sequence[str], out: Path | None, seed: int
+) -> None:
+    """Compare two runs, print the table and write it to `out`, by default in the first's folder."""
+    a, b = (open_side(text) for text in texts)
+    rows = compare(a, b, names, seed)
+    shown = Table(title=f"a = {a.name}, b = {b.name}")
+    for header in HEADERS:
+        shown.add_column(header, no_wrap=header in ("95 % interval", "better"))
+    # Groups too small to decide anything are in the files.
+    for row in rows[rows["better"] != "too few sites"].itertuples():
+        shown.add_row(*_cells(row))
+    CONSOLE.print(shown)
+    default = f"compare_{a.name}_{b.name}".replace(":", "_")
+    for path in write_comparison(out or a.folder / default, a, b, rows):
+        CONSOLE.print(str(path), soft_wrap=True)

@@ -1,0 +1,170 @@
+"""stefaland plan workflows/configs/quickstart.yml
+
+What would run and what it costs: stages, tiles, bytes, memory; refused where it does not fit.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from pipeline.build import (
+    RegridTask,
+    canonical_source,
+    filled_window,
+    held_bytes,
+    middle_cell,
+    template_of,
+)
+from pipeline.catalog.catalog import Source
+from pipeline.core.errors import InputError
+from pipeline.cube.cost import Plan, check_plans, plan_cube, plan_table, probe
+from pipeline.cube.template import CubeTemplate, cube_template
+from pipeline.execution.cluster import worker_count, worker_memory
+from pipeline.grid.tiles import Tile
+from pipeline.grid.window import source_window
+from pipeline.regrid.operators import Separable
+from pipeline.regrid.regrid import operator_for
+from pipeline.sources.open import open_source, read_bytes
+from workflows.fingerprints import NEEDS, stages_after
+from workflows.run import CONSOLE, Run
+from workflows.stages import check
+from workflows.stages.order import stage_module, stage_state
+from workflows.stages.predict import template_variables
+from workflows.stages.regrid import regrid_task
+
+SPARSE_METHODS = {"std", "mode", "fractions"}
+PIECE = 4
+"""A quarter of a tile's rows and columns tells how long the whole takes."""
+
+
+def cube_plans(run: Run) -> list[tuple[Plan, CubeTemplate]]:
+    """The plan of every gridded cube that the regrid stage fills, with its template.
+
+    Times and memory follow from the windows and the regridding of a part of the middle tile.
+    """
+    workers = worker_count(run.config.cluster)
+    plans = []
+    rates = None
+    for cube, spec in run.config.cubes.items():
+        if not spec.grid:
+            continue
+        task = regrid_task(run, cube)
+        seconds, size = None, 0
+        needs: dict[str, Any] = {}
+        if spec.points_from:
+            names = {str(run.config.inputs.target): template_variables(run)["quality_flag"]}
+            template = cube_template(run.grid(cube), None, names, spec.tile)
+        else:
+            template = template_of(task, spec.tile, spec.time_shard)
+            seconds, size = tile_seconds(task, template), files_bytes(task, template)
+            needs = memory_needs(task, template)
+        # One cube's chunks tell the machine's rates; measuring takes less than a second.
+        rates = rates or probe(template, _existing(run.folder))
+        plan = plan_cube(cube, template, size, workers, rates, tile_seconds=seconds, **needs)
+        plans.append((plan, template))
+    return plans
+
+
+def _middle(template: CubeTemplate) -> Tile:
+    return template.tiles[len(template.tiles) // 2]
+
+
+def memory_needs(task: RegridTask, template: CubeTemplate) -> dict[str, Any]:
+    """What a tile takes, as `plan_cube` wants to know it: bytes of the largest window, of the
+    elevation's where terrain is derived, and of the values held; whether sources are warped.
+    """
+    windows = window_bytes(task, template)
+    return {
+        "window_bytes": max(windows.values(), default=0),
+        "terrain_bytes": windows.get(task.terrain_from or "", 0),
+        "held_bytes": held_bytes(task, template),
+        "has_matrices": any(_has_matrices(task, source) for source in task.sources),
+    }
+
+
+def _has_matrices(task: RegridTask, source: Source) -> bool:
+    """Whether a source's grid and method need sparse matrices."""
+    cell = middle_cell(task.grid)
+    operator = operator_for(canonical_source(task, source, cell), cell, source.method)
+    return source.method in SPARSE_METHODS or not isinstance(operator, Separable)
+
+
+def window_bytes(task: RegridTask, template: CubeTemplate) -> dict[str, int]:
+    """Decoded bytes of each source's window of the middle tile, by name."""
+    tile = _middle(template)
+    grid = task.grid.window(tile.rows, tile.cols)
+    sizes = {}
+    for source in task.sources:
+        ds = open_source(source, partial(source_window, grid))
+        sizes[source.name] = sum(4 * ds[entry.name].size for entry in source.variables.values())
+    return sizes
+
+
+def files_bytes(task: RegridTask, template: CubeTemplate) -> int:
+    """About how many bytes of source files all tiles read."""
+    window = partial(source_window, task.grid)
+    return sum(read_bytes(source, window, template.counts) for source in task.sources)
+
+
+def tile_seconds(task: RegridTask, template: CubeTemplate) -> float:
+    """Seconds to regrid a tile: what opening takes, and a piece of the middle tile scaled up."""
+    tile = _middle(template)
+    height, width = (max(1, size // PIECE) for size in tile.shape)
+
+    def took(rows: int, cols: int) -> float:
+        top, left = tile.rows.start, tile.cols.start
+        grid = task.grid.window(slice(top, top + rows), slice(left, left + cols))
+        began = time.perf_counter()
+        filled_window(task, grid)
+        return time.perf_counter() - began
+
+    took(height, width)  # compiles
+    opening, piece = took(1, 1), took(height, width)
+    share = tile.shape[0] * tile.shape[1] / (height * width)
+    return opening + max(0.0, piece - opening) * share
+
+
+def _existing(folder: Path) -> Path:
+    """The folder, or the nearest above it that is there."""
+    return next(path for path in (folder, *folder.resolve().parents) if path.is_dir())
+
+
+def planned_states(run: Run, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Each stage with what would become of it; those after one that would run would too."""
+    again: set[str] = set()
+    states = []
+    for name in names:
+        skipped = run.resume and name not in again and stage_state(run, name).is_finished
+        if name != "check" and not skipped:
+            again.update(stages_after(name))
+        words = "finished, skipped" if skipped else "would run"
+        states.append((name, "always runs" if name == "check" else words))
+    return states
+
+
+def print_plan(run: Run, first: str, last: str) -> None:
+    """Print stages and cubes of a run; `InputError` where a plan does not fit this machine."""
+    for name in (first, last):
+        stage_module(name)
+    check.main(run)
+    names = list(NEEDS)
+    table = Table("stage", "state", title=f"{run.config.name}: what would run")
+    for name, state in planned_states(run, names[names.index(first) : names.index(last) + 1]):
+        table.add_row(name, state)
+    CONSOLE.print(table)
+    plans = cube_plans(run)
+    CONSOLE.print(plan_table([plan for plan, _ in plans]))
+    try:
+        check_plans(
+            plans, worker_memory(run.config.cluster), shutil.disk_usage(_existing(run.folder)).free
+        )
+    except InputError:
+        CONSOLE.print("this plan does not fit here")
+        raise

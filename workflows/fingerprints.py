@@ -1,0 +1,179 @@
+"""What decides the result of each stage, and the fingerprint under which it is finished.
+
+A stage runs again where its own settings, those of a stage that it needs, or the version changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from importlib import metadata
+from typing import Any
+
+from pipeline.core.provenance import file_stamp, fingerprint
+from stefaland.checkpoints.checkpoint import CONFIG, DATA
+from workflows.run import Run, catalog_path, used_sources
+
+NEEDS: dict[str, tuple[str, ...]] = {
+    "check": (),
+    "regrid": (),
+    "stats": ("regrid",),
+    "pretrain": ("stats",),
+    "finetune": ("pretrain",),
+    "predict": ("finetune",),
+    "mosaic": ("predict",),
+    "publish": ("mosaic",),
+    "score": ("finetune", "publish"),
+    "report": ("publish", "score"),
+}
+
+
+def stages_after(name: str) -> list[str]:
+    """The stages that need a stage, directly or not, in order."""
+    after: list[str] = []
+    for later, needs in NEEDS.items():
+        if {name, *after} & set(needs):
+            after.append(later)
+    return after
+
+
+def stage_fingerprint(run: Run, name: str) -> str:
+    """Hash of a stage's settings, those of all it needs, and this package's version."""
+    return fingerprint(
+        {
+            "stage": name,
+            "version": metadata.version("stefaland"),
+            "settings": DEPENDS[name](run),
+            "needs": [stage_fingerprint(run, need) for need in NEEDS[name]],
+        }
+    )
+
+
+def _regrid(run: Run) -> Any:
+    """Cubes, sources, grids and the stamps (size, modification time) of the source files."""
+    sources = used_sources(run)
+    return {
+        "cubes": {name: spec.model_dump(mode="json") for name, spec in run.config.cubes.items()},
+        "grids": {name: grid.fingerprint for name, grid in run.grids.items()},
+        "terrain_from": run.config.inputs.terrain_from,
+        "fill": _fill_settings(run),
+        "sources": [source.model_dump(mode="json") for source in sources],
+        "files": {source.name: [file_stamp(f) for f in source.files] for source in sources},
+        "variables": {
+            name: variable.model_dump(mode="json")
+            for name, variable in run.variables.items()
+            if any(name in source.variables for source in sources)
+        },
+    }
+
+
+def _fill_settings(run: Run) -> list[Any]:
+    """What decides which gaps are filled; nothing where none are."""
+    inputs = run.config.inputs
+    if not inputs.fill_distance:
+        return []
+    return [inputs.fill_distance, inputs.land_fraction, inputs.min_land_fraction, inputs.target]
+
+
+def _stats(run: Run) -> Any:
+    """Inputs, folds, and the transforms of their variables."""
+    inputs, folds = run.config.inputs, run.config.folds
+    settings = folds.model_dump(mode="json")
+    settings = {name: value for name, value in settings.items() if value is not None}
+    if folds.periods:
+        settings["warmup_steps"] = run.config.finetune.warmup_steps
+    return {
+        "inputs": inputs.model_dump(mode="json"),
+        "folds": settings,
+        "cubes": [run.config.pretrain.cube, run.config.finetune.cube],
+        "variables": {
+            name: variable.model_dump(mode="json") for name, variable in run.variables.items()
+        },
+    }
+
+
+def _pretrain(run: Run) -> Any:
+    """Network and training settings; not the device."""
+    settings = {
+        "model": run.config.model.model_dump(mode="json"),
+        "pretrain": run.config.pretrain.model_dump(
+            mode="json", exclude={"tensorboard", "from_checkpoint"}
+        ),
+        "seed": run.config.seed,
+    }
+    given = given_encoder_digests(run)
+    return settings if given is None else {**settings, "from_checkpoint": given}
+
+
+def _finetune(run: Run) -> Any:
+    """Finetuning settings and baselines."""
+    return {"finetune": run.config.finetune.model_dump(mode="json"), "seed": run.config.seed}
+
+
+def _predict(run: Run) -> Any:
+    """Which cubes, how exactly; the batch size does not change the result."""
+    settings = run.config.predict
+    return {"cubes": settings.cubes, "precision": settings.precision}
+
+
+def _mosaic(run: Run) -> Any:
+    """The products and their grids."""
+    return {
+        "products": [product.model_dump(mode="json") for product in run.config.publish.products],
+        "grids": [run.product_grid(product).fingerprint for product in run.config.publish.products],
+    }
+
+
+def _publish(run: Run) -> Any:
+    """Products, legends and places."""
+    settings = run.config.publish
+    of_products = [
+        None if (name := settings.legend_of(product)) == settings.legend else name
+        for product in settings.products
+    ]
+    legends = (settings.legend, settings.spread_legend, "quality_flag", "usda_texture",
+               *of_products)  # fmt: skip
+    return {
+        "publish": settings.model_dump(mode="json"),
+        "places": [place.model_dump(mode="json") for place in run.config.places],
+        "legends": [catalog_path(f"legends/{name}.yml").read_text() for name in legends if name],
+        "title": run.config.title,
+    }
+
+
+def _score(run: Run) -> Any:
+    """How models are ranked."""
+    return run.config.score.model_dump(mode="json")
+
+
+def _report(run: Run) -> Any:
+    """The words of the report."""
+    return {"title": run.config.title, "examples": run.config.score.examples}
+
+
+def given_encoder_digests(run: Run) -> dict[str, str] | None:
+    """Hashes of the files that tell what is given; None where the run pretrains."""
+    given = run.config.pretrain.from_checkpoint
+    if given is None:
+        return None
+    found = [path for name in (CONFIG, DATA) for path in given.glob(f"*/{name}")]
+    found += [given / name for name in (CONFIG, DATA) if (given / name).is_file()]
+    return {
+        str(path.relative_to(given)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(found)
+    }
+
+
+DEPENDS: dict[str, Callable[[Run], Any]] = {
+    "check": lambda run: None,
+    "regrid": _regrid,
+    "stats": _stats,
+    "pretrain": _pretrain,
+    "finetune": _finetune,
+    "predict": _predict,
+    "mosaic": _mosaic,
+    "publish": _publish,
+    "score": _score,
+    "report": _report,
+}
+"""The settings that decide each stage's result, as plain values."""

@@ -1,0 +1,1 @@
+"""What stages read: cells, folds, site targets, a given encoder."""

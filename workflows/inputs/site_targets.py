@@ -1,0 +1,144 @@
+"""Sites as the target of a gridded cube: matched to cells, written into it, kept as a table.
+
+Part of `stats`, the first stage that needs a target. Stations and profiles give each cell the mean
+of its sites; of events a cell has 1, and where the config says so cells without are drawn as 0.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from pipeline.core.errors import bad_input
+from pipeline.core.files import read_json, write_bytes, write_json
+from pipeline.cube.open import cube_tiles, open_cube
+from pipeline.cube.write import write_tile
+from pipeline.sites.absences import draw_absences
+from pipeline.sites.match import cell_means, match_sites, unmatched, unmatched_faults
+from pipeline.sources.locations import read_locations_source
+from workflows.inputs.cells import land_mask
+from workflows.run import Run
+
+
+def sites_table(run: Run) -> Path:
+    """The match of sites and cells, a row a site."""
+    return run.folder / "sites" / "matched.parquet"
+
+
+def summary_path(run: Run) -> Path:
+    """What the scorecard says of the match."""
+    return run.folder / "sites" / "summary.json"
+
+
+def outputs(run: Run) -> list[Path]:
+    """The folder of both, where the run has sites as its target."""
+    return [run.folder / "sites"] if run.config.inputs.target_sites else []
+
+
+def match_summary(run: Run) -> dict[str, Any]:
+    """How sites were matched to cells; nothing where the run has none."""
+    return read_json(summary_path(run)) if run.config.inputs.target_sites else {}
+
+
+def write_site_targets(run: Run) -> None:
+    """Put the sites' values into the finetuning cube and write how they were matched.
+
+    Raises `InputError` with counts and ids of the sites that have no cell, unless
+    `inputs.exclude_unmatched` leaves them out, and where none is left.
+    """
+    inputs, cube = run.config.inputs, run.config.finetune.cube
+    if not inputs.target_sites:
+        return
+    source = run.catalog[inputs.target_sites]
+    sites = read_locations_source(source, run.variables)
+    grid, store = run.grid(cube), open_cube(run.cube(cube))
+    land = land_mask(run, store)
+    table = match_sites(sites, grid, inputs.targets[0])
+    without = unmatched(table, land)
+    if not inputs.exclude_unmatched:
+        where = f'source "{source.name}" on cube {cube}'
+        unmatched_faults(table, without, where).raise_if_any()
+    usable = ~np.logical_or.reduce(list(without.values()))
+    if not usable.any():
+        raise bad_input(f'source "{source.name}"', "no site in a cell of the cube", "at least one")
+    sites, table = sites.isel(cell=np.flatnonzero(usable)), table[usable]
+    left_out = {reason: int(which.sum()) for reason, which in without.items()}
+    fields = {name: cell_means(sites[name], table["cell"].to_numpy()) for name in inputs.targets}
+    absences = np.zeros(0, np.int64)
+    if inputs.absences is not None:
+        settings = inputs.absences
+        absences = draw_absences(
+            land, table["cell"].to_numpy(), grid, ratio=settings.ratio,
+            buffer_km=settings.buffer_km, reach_km=settings.reach_km, seed=run.config.seed,
+        )  # fmt: skip
+        fields = {name: _with_zeros(*of, absences) for name, of in fields.items()}
+    _write(run, cube, sites, fields)
+    summary = _summary(table, absences) | {"left_out": left_out}
+    sites_table(run).parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(sites_table(run), [table.to_parquet(index=False)])
+    write_json(summary_path(run), summary)
+
+
+def _with_zeros(
+    cells: np.ndarray, values: np.ndarray, absences: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    zeros = np.zeros((*values.shape[:-1], absences.size), np.float32)
+    return np.concatenate([cells, absences]), np.concatenate([values, zeros], -1)
+
+
+def _write(
+    run: Run, cube: str, sites: xr.Dataset, fields: dict[str, tuple[np.ndarray, np.ndarray]]
+) -> None:
+    """Write the fields, (flat cells, values [..., cell]), tile by tile into the cube."""
+    path, width = run.cube(cube), run.grid(cube).shape[1]
+    store = open_cube(path)
+    for tile in cube_tiles(path):
+        window = run.grid(cube).window(tile.rows, tile.cols)
+        made = {}
+        for name, (cells, values) in fields.items():
+            rows, cols = np.divmod(cells, width)
+            here = (rows >= tile.rows.start) & (rows < tile.rows.stop)
+            here &= (cols >= tile.cols.start) & (cols < tile.cols.stop)
+            da = store[name]
+            shape = (*da.shape[:-2], *window.shape)
+            field = np.full(shape, np.nan, np.float32)
+            place = (rows[here] - tile.rows.start, cols[here] - tile.cols.start)
+            if "time" in da.dims:
+                steps, own = _common_steps(store["time"].values, sites["time"].values, name)
+                field[steps[:, None], place[0], place[1]] = values[own][:, here]
+            else:
+                field[place] = values[here]
+            made[name] = xr.Variable(da.dims, field)
+        coords = {"y": window.y, "x": window.x, "time": store["time"].values}
+        write_tile(path, tile, xr.Dataset(made, coords))
+
+
+def _common_steps(cube: np.ndarray, sites: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Positions of the times that both have, in each; `InputError` where they share none."""
+    common, in_cube, in_sites = np.intersect1d(cube, sites, return_indices=True)
+    if not common.size:
+        raise bad_input(
+            f"inputs.target_sites: {name}", f"times from {sites[0]} to {sites[-1]}",
+            f"some of the cube's, {cube[0]} to {cube[-1]}",
+        )  # fmt: skip
+    return in_cube, in_sites
+
+
+def _summary(table: pd.DataFrame, absences: np.ndarray) -> dict[str, Any]:
+    several = table[table["sites_in_cell"] > 1]
+    spread = several.groupby("cell")["departure"].std() if len(several) else pd.Series(dtype=float)
+    return {
+        "sites": len(table),
+        "cells": int(table["cell"].nunique()),
+        "distance_km": {
+            "median": float(table["distance_km"].median()),
+            "largest": float(table["distance_km"].max()),
+        },
+        "cells_with_several_sites": int(several["cell"].nunique()),
+        "spread_within_cells": float(spread.median()) if len(spread) else None,
+        "absences": int(absences.size),
+    }

@@ -1,0 +1,1 @@
+"""What maps, scores and the page are made of."""

@@ -1,0 +1,73 @@
+"""Which land cells of the published maps have no value: counted, and said in each map's caption.
+
+Upstream: map stores of the mosaic stage. Downstream: publish.py.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import numpy as np
+
+from pipeline.core.errors import Fault
+from pipeline.cube.open import cube_tiles, open_cube
+from pipeline.maps.holes import Holes, holes, land_on
+from pipeline.maps.mosaic import FLAG
+from workflows.inputs.cells import land_mask
+from workflows.products.map_layers import Layer
+from workflows.run import Run
+
+
+def holes_of(run: Run, layers: Iterable[Layer]) -> dict[str, Holes]:
+    """Holes of each map by its name."""
+    found: dict[str, Holes] = {}
+    on_cube: dict[str, np.ndarray] = {}
+    on_grid: dict[tuple[str, str], np.ndarray] = {}
+    for layer in layers:
+        cube, store = layer.product.cube, run.mosaic(layer.product.suffix)
+        place = (cube, layer.grid.fingerprint)
+        if place not in on_grid:
+            source = open_cube(run.cube(cube))
+            if cube not in on_cube:
+                on_cube[cube] = land_mask(run, source)
+            on_grid[place] = land_on(on_cube[cube], source, layer.grid, cube_tiles(store))
+        found[layer.name] = holes(store, on_grid[place], layer.variable)
+    return found
+
+
+def caption(layer: Layer, found: Holes) -> str:
+    """The map's title, and how many land cells have no value, where there are any."""
+    if not found.missing:
+        return layer.title
+    return f"{layer.title}; {found.missing} land cells have no value"
+
+
+def warnings(layers: Sequence[Layer], found: Mapping[str, Holes]) -> list[str]:
+    """A line for each map with holes: how many cells, and where the first of them lie."""
+    lines = []
+    for layer in layers:
+        of = found[layer.name]
+        if of.missing:
+            places = "; ".join(f"{lat:g} N {lon:g} E" for _, _, lon, lat in of.cells[:3])
+            lines.append(
+                f"WARNING: {layer.name}: {of.missing} of {of.land} land cells have no value, "
+                f"the first at {places}"
+            )
+    return lines
+
+
+def flag_faults(layers: Sequence[Layer], found: Mapping[str, Holes]) -> list[Fault]:
+    """Maps without values where their quality flag says predicted.
+
+    An aggregate may lack the times that it needs where the prediction has values.
+    """
+    return [
+        Fault(
+            f"{layer.name}: {FLAG}",
+            f"{found[layer.name].flagged} land cells flagged as predicted that have no value",
+            "a value, or the flag of masked land",
+            "The map's store was damaged: run `stefaland mosaic CONFIG --restart`.",
+        )
+        for layer in layers
+        if layer.product.aggregate == "none" and found[layer.name].flagged
+    ]

@@ -1,0 +1,57 @@
+"""The maps of the report page: published GeoTIFFs packed into HTML with the script that draws them.
+
+Part of `report`; one file, no network.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib import resources
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+
+from pipeline.maps.mosaic import SPREAD
+from pipeline.publish.webmap import page_product
+from workflows.products.map_layers import layers
+from workflows.run import Run
+
+PAGE_CELLS = 4_000_000
+"""Cells of all maps and bands in the page: 8 MB before deflating, so never above 11 MB of text."""
+
+
+def template(name: str) -> str:
+    """The text of a file of `templates`."""
+    return (resources.files("workflows.products") / "templates" / name).read_text(encoding="utf-8")
+
+
+def viewer(run: Run) -> Markup:
+    """HTML of the interactive maps of all products of a run with published maps."""
+    settings = run.config.publish
+    outlines = run.catalog[settings.outlines].files[0] if settings.outlines else None
+    products = []
+    for product in settings.products:
+        of = layers(run, product)
+        maps = [(layer.path("tif"), layer.legend, layer.title) for layer in of]
+        number = {layer.variable: i for i, layer in enumerate(of)}
+        products.append(
+            page_product(
+                product.suffix, maps, PAGE_CELLS // len(settings.products),
+                spreads={
+                    i: number[f"{name}{SPREAD}"]
+                    for name, i in number.items() if f"{name}{SPREAD}" in number
+                },
+                outlines=outlines, outlines_of=of[0].da,
+            )
+        )  # fmt: skip
+    return viewer_html(products)
+
+
+def viewer_html(products: list[dict[str, object]]) -> Markup:
+    """The viewer's section with its data, style and script, for products of `page_product`."""
+    data = json.dumps(products, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
+    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(
+        template("viewer.html.j2")
+    )
+    style, script = Markup(template("viewer.css")), Markup(template("viewer.js"))
+    return Markup(page.render(css=style, script=script, data=Markup(data)))

@@ -1,0 +1,149 @@
+"""`Run`: a config with its catalogs read and its paths named; handed to every stage."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from pipeline.catalog.catalog import Catalog, Source, Variable, read_catalog, read_variables
+from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.grid.named_grids import read_grids
+from pipeline.grid.target_grid import TargetGrid
+from workflows.config.schema import Product, RunConfig
+
+# In a log there is no terminal to be as wide as.
+_WIDTH = None if sys.stderr.isatty() or "COLUMNS" in os.environ else 120
+CONSOLE = Console(stderr=True, highlight=False, width=_WIDTH)
+
+
+def catalog_path(name: str) -> Path:
+    """The catalog file `name`: as given, or from the packaged `catalogs/`."""
+    given = Path(name)
+    if given.is_file():
+        return given
+    packaged = Path(str(resources.files("catalogs")))
+    if (packaged / name).is_file():
+        return packaged / name
+    # Of a name such as legends/x.yml, those of that folder.
+    beside = (packaged / name).parent
+    names = sorted(str(item.relative_to(packaged)) for item in beside.glob("*.yml"))
+    raise bad_input(
+        name, "no such file", f"a catalog, or one of {', '.join(names)}", nearest_name(name, names)
+    )
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run: settings, whether to resume, which part of the tiles is this process's."""
+
+    config: RunConfig
+    resume: bool = True
+    part: tuple[int, int] = (1, 1)
+
+    @property
+    def folder(self) -> Path:
+        """The run folder."""
+        return self.config.folder
+
+    @cached_property
+    def variables(self) -> dict[str, Variable]:
+        """Canonical variables by name."""
+        return read_variables()
+
+    @cached_property
+    def catalog(self) -> Catalog:
+        """All sources of the config's catalogs."""
+        paths = [catalog_path(name) for name in self.config.catalogs]
+        return read_catalog(paths, {"data": self.config.roots.data})
+
+    @cached_property
+    def grids(self) -> dict[str, TargetGrid]:
+        """The target grids that the run uses, by name; `InputError` for an unknown one."""
+        known: dict[str, TargetGrid] = {}
+        for name in self.config.grids:
+            known |= read_grids(catalog_path(name))
+        used = {f"cubes.{name}.grid": c.grid for name, c in self.config.cubes.items() if c.grid}
+        for i, product in enumerate(self.config.publish.products):
+            if product.grid:
+                used[f"publish.products.{i}.grid"] = product.grid
+        faults = Faults()
+        for key, name in used.items():
+            if name not in known:
+                expected = f"one of {', '.join(sorted(known))}"
+                faults.add(key, f'"{name}"', expected, nearest_name(name, known))
+        faults.raise_if_any()
+        return {name: known[name] for name in used.values()}
+
+    def grid(self, cube: str) -> TargetGrid:
+        """The target grid of a gridded cube."""
+        name = self.config.cubes[cube].grid
+        if name is None:
+            raise InputError([])
+        return self.grids[name]
+
+    def product_grid(self, product: Product) -> TargetGrid:
+        """The grid that a product is published on."""
+        return self.grids[product.grid] if product.grid else self.grid(product.cube)
+
+    def cube(self, name: str) -> Path:
+        """Store of a cube's inputs."""
+        return self.folder / "cubes" / f"{name}.zarr"
+
+    def prediction(self, name: str) -> Path:
+        """Store of a cube's predictions."""
+        return self.folder / "predictions" / f"{name}.zarr"
+
+    def ledger(self, stage: str, name: str) -> Path:
+        """Folder of tile markers."""
+        return self.folder / "ledger" / f"{stage}-{name}"
+
+    def fold(self, name: str) -> Path:
+        """File of one fold: its training, validation and test cells."""
+        return self.folder / "folds" / f"{name}.json"
+
+    def stats(self, fold: str) -> Path:
+        """File of one fold's training statistics."""
+        return self.folder / "stats" / f"{fold}.json"
+
+    def pretrained(self, fold: str) -> Path:
+        """Checkpoint folder of the pretrained model of one fold."""
+        return self.folder / "pretrained" / fold
+
+    def finetuned(self, model: str, fold: str) -> Path:
+        """Checkpoint folder of a finetuned model or a baseline of one fold."""
+        return self.folder / "finetuned" / model / fold
+
+    def mosaic(self, suffix: str) -> Path:
+        """Map store of one product."""
+        return self.folder / "mosaics" / f"{self.config.inputs.target}_{suffix}.zarr"
+
+    @property
+    def maps(self) -> Path:
+        """Folder of published products."""
+        return self.folder / "maps"
+
+
+def used_sources(run: Run) -> list[Source]:
+    """Every catalog entry that the run reads into cubes."""
+    names = [*run.config.inputs.sources]
+    names += [spec.locations for spec in run.config.cubes.values() if spec.locations]
+    if run.config.inputs.target_sites:
+        names.append(run.config.inputs.target_sites)
+    return [run.catalog[name] for name in names]
+
+
+def source_entries(run: Run) -> dict[str, Any]:
+    """The catalog entries of `used_sources` as plain values, for provenance."""
+    return {source.name: source.model_dump(mode="json") for source in used_sources(run)}
+
+
+def excluded_path(run: Run) -> Path:
+    """Sites whose target cannot be, where they are left out."""
+    return run.folder / "excluded.json"

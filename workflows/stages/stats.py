@@ -1,0 +1,165 @@
+"""stefaland stats workflows/configs/quickstart.yml
+
+The folds, and per fold the training statistics that normalise: training cells alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from pipeline.core.errors import Faults, bad_input
+from pipeline.core.files import write_json
+from pipeline.cube.cells import any_valid, by_shard, read_cells
+from pipeline.cube.moments import Moments, accumulate, merge_all
+from pipeline.cube.open import open_cube
+from stefaland.data.cell_data import period_steps
+from stefaland.data.normalise import Normaliser, find_transform
+from stefaland.folds.leakage import check_parts
+from stefaland.folds.split import Fold
+from stefaland.tasks import TASKS, check_target, impossible_targets
+from workflows.inputs import site_targets
+from workflows.inputs.carried_folds import carried_fold
+from workflows.inputs.cells import cell_index, position_of, static_names, transforms
+from workflows.inputs.checked_folds import write_statistics
+from workflows.inputs.folds import locations, run_folds, with_target
+from workflows.run import Run, excluded_path
+
+WHOLE_TOLERANCE = 0.02
+"""By which measured shares may miss 1: they are rounded."""
+
+
+def outputs(run: Run) -> list[Path]:
+    """Folds and statistics, and the sites that were left out."""
+    return [run.folder / "folds", run.folder / "stats", excluded_path(run),
+            *site_targets.outputs(run)]  # fmt: skip
+
+
+def moments(
+    cube: xr.Dataset, index: xr.Dataset, name: str, cells: np.ndarray, transform: str
+) -> Moments:
+    """Moments of the transformed values of `cells`, one shard in memory at a time."""
+    chosen = index.isel(cell=np.flatnonzero(np.isin(index["cell"].values, cells)))
+    law = find_transform(transform)
+    parts = [accumulate(np.zeros(0))]
+    for shard in by_shard(cube, position_of(cube, chosen)):
+        values = read_cells(cube, [name], shard)[name].values
+        lowest = np.nanmin(values) if np.isfinite(values).any() else 0.0
+        if law.lowest is not None and lowest < law.lowest:
+            raise bad_input(
+                name, f"the value {lowest:g}", f"{law.lowest:g} or more, for its transform",
+                "Check the source's units and nodata.",
+            )  # fmt: skip
+        parts.append(accumulate(law.forward(values.astype(np.float64))))
+    return merge_all(parts)
+
+
+def fold_statistics(
+    cube: xr.Dataset,
+    index: xr.Dataset,
+    names: Sequence[str],
+    cells: np.ndarray,
+    laws: dict[str, str],
+) -> Normaliser:
+    """The scalings of `names` from training cells; `InputError` lists all without a value."""
+    return Normaliser.from_moments(
+        {name: moments(cube, index, name, cells, laws[name]).to_dict() for name in names}, laws
+    )
+
+
+def main(run: Run) -> dict[str, Any]:
+    """Match sites to cells, make the folds, check them, and write the statistics of each."""
+    config = run.config
+    site_targets.write_site_targets(run)
+    finetune_cube = open_cube(run.cube(config.finetune.cube))
+    finetune_cells = cell_index(run, config.finetune.cube)
+    same = config.pretrain.cube == config.finetune.cube
+    pretrain_cube = finetune_cube if same else open_cube(run.cube(config.pretrain.cube))
+    pretrain_cells = finetune_cells if same else cell_index(run, config.pretrain.cube)
+    inputs = [*config.inputs.forcings, *static_names(run, pretrain_cube)]
+    targets = config.inputs.targets
+    laws = transforms(run, [*inputs, *targets])
+    wrong = _impossible(run, finetune_cube)
+    result = {}
+    for fold in run_folds(run, finetune_cells):
+        wider = fold if same else carried_fold(fold, finetune_cells, pretrain_cells)
+        _check_pretraining(wider, pretrain_cells)
+        narrow = with_target(fold, _observed(finetune_cube, finetune_cells, targets, fold, wrong))
+        _check_sizes(narrow, config.folds.min_cells)
+        early, late = (_during(cube, fold.train_period) for cube in (pretrain_cube, finetune_cube))
+        scaling = fold_statistics(early, pretrain_cells, inputs, wider.train, laws)
+        if TASKS[config.finetune.task].is_scaled:
+            own = fold_statistics(late, finetune_cells, targets, narrow.train, laws)
+            scaling = scaling.merged(own)
+        wider.save(run.fold(f"pretrain/{fold.name}"))
+        narrow.save(run.fold(fold.name))
+        write_statistics(run, narrow, wider, scaling)
+        result[fold.name] = {
+            part: len(getattr(narrow, part)) for part in ("train", "validation", "test", "dropped")
+        }
+    return {"folds": result}
+
+
+def _impossible(run: Run, cube: xr.Dataset) -> np.ndarray:
+    """Where a target cannot be, dims flattened; `InputError` with the sites unless they are to be
+    left out.
+    """
+    task, targets = run.config.finetune.task, run.config.inputs.targets
+    if task == "regression":
+        return np.zeros(1, bool)
+    values = np.stack([cube[name].values.ravel() for name in targets], -1)
+    sites = cube["cell"].values if "cell" in cube.dims else np.arange(len(values))
+    wrong, expected = impossible_targets(task, values, WHOLE_TOLERANCE)
+    if not run.config.inputs.exclude_impossible:
+        check_target(task, values, targets, sites, WHOLE_TOLERANCE)
+    write_json(
+        excluded_path(run), {"expected": expected, "sites": [int(site) for site in sites[wrong]]}
+    )
+    return wrong
+
+
+def _during(cube: xr.Dataset, period: tuple[str, str] | None) -> xr.Dataset:
+    """The cube of a period alone."""
+    return cube if period is None else cube.isel(time=period_steps(cube["time"].values, period))
+
+
+def _observed(
+    cube: xr.Dataset, index: xr.Dataset, targets: Sequence[str], fold: Fold, wrong: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Ids of the cells with every target at some time of each part's period."""
+    place = position_of(cube, index)
+    seen: dict[Any, np.ndarray] = {}
+    for period in set(fold.periods.values()):
+        during = _during(cube, period)
+        known = np.logical_and.reduce([any_valid(during[name]).ravel() for name in targets])
+        known &= ~wrong
+        seen[period] = index["cell"].values[known[place]]
+    periods = {**fold.periods, "validation": fold.validation_period or fold.train_period}
+    return {part: seen[period] for part, period in periods.items()}
+
+
+def _check_pretraining(fold: Fold, index: xr.Dataset) -> None:
+    """`InputError` for leaks among the cells that pretrain, and where none is left to train."""
+    if not len(fold.train):
+        raise bad_input(
+            f"fold {fold.name}: pretraining", "0 cells that share nothing with held-out cells",
+            "at least one", "Pretrain on a cube that is finer or reaches further, or use more "
+            "folds or a smaller buffer.",
+        )  # fmt: skip
+    check_parts(fold, locations(index))
+
+
+def _check_sizes(fold: Fold, least: int) -> None:
+    faults = Faults()
+    for part, need in (("train", least), ("validation", 1), ("test", 1)):
+        count = len(getattr(fold, part))
+        if count < need:
+            faults.add(
+                f"fold {fold.name}: {part}", f"{count} cells with a target", f"at least {need}",
+                "Use other regions, fewer folds, or a target that covers them.",
+            )  # fmt: skip
+    faults.raise_if_any()
