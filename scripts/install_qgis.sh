@@ -1,5 +1,5 @@
 #!/bin/sh
-# Install headless QGIS and its Python bindings on Debian or Ubuntu, for tests/test_qgis.py.
+# Install headless QGIS and its Python bindings on Debian or Ubuntu, for tests/pipeline/publish/test_qgis.py.
 # Needs root. Everywhere else: install QGIS 3.22 or newer and let PYQGIS_PYTHON name its Python.
 set -eu
 export DEBIAN_FRONTEND=noninteractive

@@ -194,7 +194,7 @@ def test_partials_of_living_writers_are_left_alone(tmp_path):
 
 
 def test_locations_killed_between_the_two_renames_are_written_again(tmp_path):
-    from tests.test_locations import _sites
+    from tests.pipeline.cube.test_locations import _sites
 
     write_locations(tmp_path / "u.zarr", _sites(20))
     expected = contents(tmp_path)

@@ -1,0 +1,245 @@
+"""Stages on real local clusters: worker processes, deaths, and scripts without a main guard."""
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from pipeline.core.errors import InputError
+from pipeline.execution.cluster import (
+    ClusterConfig,
+    SlurmConfig,
+    _slurm_cluster_class,
+    connect,
+    slurm_settings,
+)
+from pipeline.execution.dask import WINDOW_PER_THREAD
+from pipeline.execution.ledger import Ledger
+from pipeline.execution.run import StageError, run_stage
+from tests.cubes import contents, fill_tile, filled_cube, make_cube
+from tests.pipeline.execution.test_run import Job, jobs, note, stumble
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(scope="module")
+def client():
+    with connect(ClusterConfig(workers=2, dashboard_port=0)) as client:
+        yield client
+
+
+def test_workers_are_processes_with_one_thread(client):
+    threads = client.nthreads()
+    assert sorted(threads.values()) == [1, 1]
+    pids = set(client.run(os.getpid).values())
+    assert len(pids) == 2
+    assert os.getpid() not in pids
+    assert client.dashboard_link.startswith("http://127.0.0.1:")
+
+
+def test_the_cluster_gives_the_bytes_that_one_process_gives(client, tmp_path):
+    made = make_cube(tmp_path / "a.zarr")
+    ledger = Ledger(tmp_path / "ledger", "f")
+    report = run_stage("fill", made.tiles, partial(fill_tile, tmp_path / "a.zarr"), ledger, client)
+    assert len(report.done) == len(made.tiles)
+    filled_cube(tmp_path / "b.zarr")
+    assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
+    assert ledger.summaries()["r001_c002"]["rain"]["valid"] == 40 * 20 * 16
+
+
+def test_the_scheduler_sees_one_task_a_tile_and_few_at_once(client, tmp_path):
+    def tasks(dask_scheduler):
+        return len(dask_scheduler.tasks)
+
+    (tmp_path / "n").mkdir()
+    seen = []
+
+    original = client.map
+    try:
+
+        def counting(task, items, **kwargs):
+            futures = original(task, items, **kwargs)
+            seen.append(client.run_on_scheduler(tasks))
+            return futures
+
+        client.map = counting
+        report = run_stage(
+            "t", jobs(60), partial(note, tmp_path / "n"), Ledger(tmp_path / "l", "f"), client
+        )
+    finally:
+        client.map = original
+    assert len(report.done) == 60
+    assert report.peak_memory > 10_000_000
+    assert max(seen) <= 2 * WINDOW_PER_THREAD
+    assert len(seen) >= 60 / (2 * WINDOW_PER_THREAD)
+
+
+def test_failures_are_retried_and_listed(client, tmp_path):
+    (tmp_path / "n").mkdir()
+    ledger = Ledger(tmp_path / "l", "f")
+    report = run_stage("t", jobs(7), partial(stumble, tmp_path / "n", 1), ledger, client)
+    assert len(report.done) == 7
+    with pytest.raises(StageError, match="network sneezed"):
+        run_stage(
+            "t", jobs(4), partial(stumble, tmp_path / "n", 99), Ledger(tmp_path / "l", "g"), client,
+            retries=1,
+        )  # fmt: skip
+    assert Ledger(tmp_path / "l", "g").names_done() == {"t001", "t002"}
+
+
+def test_steps_that_carry_arrays_are_refused(client, tmp_path):
+    with pytest.raises(ValueError, match="pass paths, not arrays"):
+        run_stage(
+            "t", jobs(2), partial(note, np.zeros(1_000_000)), Ledger(tmp_path / "l", "f"), client
+        )
+
+
+def _die_once(folder: Path, job: Job) -> dict[str, str]:
+    summary = note(folder, job)
+    if job.name == "t003" and len((folder / job.name).read_text()) == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return summary
+
+
+def test_a_worker_killed_in_a_tile_is_replaced(client, tmp_path):
+    (tmp_path / "n").mkdir()
+    ledger = Ledger(tmp_path / "l", "f")
+    report = run_stage("t", jobs(10), partial(_die_once, tmp_path / "n"), ledger, client)
+    assert len(report.done) == 10
+    assert len((tmp_path / "n/t003").read_text()) == 2
+
+
+def test_no_cluster_is_no_client():
+    with connect(ClusterConfig(kind="none")) as client:
+        assert client is None
+
+
+def test_an_existing_scheduler_is_used_and_left_alone(client):
+    with connect(ClusterConfig(kind="address", address=client.scheduler.address)) as other:
+        assert other.scheduler.address == client.scheduler.address
+    client.wait_for_workers(2, timeout=30)
+
+
+@pytest.mark.parametrize(
+    "settings, where",
+    [
+        ({"kind": "address", "address": "tcp://127.0.0.1:9"}, "cluster.address"),
+        ({"memory_per_worker": "lots"}, "cluster.memory_per_worker"),
+    ],
+)
+def test_clusters_that_cannot_be_had(settings, where, monkeypatch):
+    monkeypatch.setattr("pipeline.execution.cluster.CONNECT_SECONDS", 1)
+    with pytest.raises(InputError) as raised, connect(ClusterConfig(**settings)):
+        pass
+    assert raised.value.faults[0].where == where
+
+
+def test_slurm_where_there_is_none_says_so(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(InputError, match="no sbatch"), connect(ClusterConfig(kind="slurm")):
+        pass
+
+
+def test_dask_jobqueue_does_not_take_ctrl_c_over():
+    before = signal.getsignal(signal.SIGINT)
+    assert _slurm_cluster_class().__name__ == "SLURMCluster"
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_the_job_script_has_what_the_site_wants():
+    slurm = SlurmConfig(
+        queue="normal", account="hydro", walltime="02:00:00", cores=16, processes=8, memory="64GiB",
+        directives=("--constraint=milan",), prologue=("module load proj",), scratch="/scratch",
+    )  # fmt: skip
+    cluster = _slurm_cluster_class()(**slurm_settings(slurm), scheduler_options={"port": 0})
+    try:
+        script = cluster.job_script()
+    finally:
+        cluster.close()
+    for line in ("-p normal", "-A hydro", "-t 02:00:00", "--mem=64G", "--constraint=milan"):
+        assert f"#SBATCH {line}" in script
+    assert "module load proj" in script
+    for part in ("--nworkers 8", "--nthreads 2", "--lifetime 6480s", "--local-directory /scratch"):
+        assert part in script
+
+
+def test_slurm_workers_end_before_the_wall_time():
+    slurm = SlurmConfig(walltime="1-02:00:00")
+    assert slurm.seconds == 26 * 3600
+    _, lifetime, _, stagger = slurm.lifetime
+    assert int(lifetime[:-1]) + int(stagger[:-1]) < slurm.seconds
+
+
+SCRIPT = """
+    import sys, time
+    from dataclasses import dataclass
+    from pathlib import Path
+    sys.path.insert(0, {root!r})
+    from pipeline.cluster import ClusterConfig, connect
+    from pipeline.ledger import Ledger
+    from pipeline.run import run_stage
+
+    @dataclass(frozen=True)
+    class Job:
+        name: str
+
+    def step(job):
+        time.sleep({seconds})
+        return {{}}
+
+    print("started", flush=True)
+    ledger = Ledger(Path({ledger!r}), "f")
+    jobs = [Job(f"t{{i:03d}}") for i in range({n})]
+    with connect(ClusterConfig(workers=2, dashboard_port=0)) as client:
+        run_stage("t", jobs, step, ledger, client)
+    print("ended", flush=True)
+"""
+
+
+def _script(tmp_path, n, seconds):
+    text = SCRIPT.format(root=str(ROOT), n=n, seconds=seconds, ledger=str(tmp_path / "l"))
+    path = tmp_path / "script.py"
+    path.write_text(textwrap.dedent(text))
+    return subprocess.Popen(
+        [sys.executable, str(path)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        start_new_session=True,
+    )  # fmt: skip
+
+
+def test_a_script_without_a_main_guard_starts_one_cluster(tmp_path):
+    process = _script(tmp_path, 4, 0)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 0, err
+    assert out.split() == ["started", "ended"]
+    assert "dashboard http://127.0.0.1:" in err
+    assert len(Ledger(tmp_path / "l", "f").names_done()) == 4
+
+
+@pytest.mark.parametrize(
+    "number, group",
+    [pytest.param(signal.SIGTERM, False, marks=pytest.mark.slow), (signal.SIGINT, True)],
+)
+def test_signals_end_the_run_and_its_workers_quickly(tmp_path, number, group):
+    process = _script(tmp_path, 500, 0.05)
+    ledger = Ledger(tmp_path / "l", "f")
+    deadline = time.monotonic() + 60
+    while len(ledger.names_done()) < 4 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    family = psutil.Process(process.pid).children(recursive=True)
+    began = time.monotonic()
+    os.killpg(process.pid, number) if group else process.send_signal(number)
+    _, err = process.communicate(timeout=30)
+    assert time.monotonic() - began < 15
+    assert process.returncode != 0
+    assert "KeyboardInterrupt" in err
+    assert err.count("Traceback") == 1
+    assert not psutil.wait_procs(family, timeout=5)[1]
+    assert 4 <= len(ledger.names_done()) < 500

@@ -1,0 +1,66 @@
+"""Codes of class maps: signed and unsigned, of 8 bits to 64, and as floats."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import rasterio
+
+from pipeline.catalog.catalog import Source
+from pipeline.core.errors import Faults
+from pipeline.sources import decode as class_codes
+from pipeline.sources.canonical import canonicalise
+from pipeline.sources.decode import places_of
+from pipeline.sources.open import check_source, open_source
+from tests.pipeline.sources.test_bad_sources import VARIABLES
+
+CODES = {
+    "uint8": [0, 1, 255], "int8": [-128, -1, 127], "uint16": [0, 311, 65535],
+    "int16": [-32768, -1, 311], "int32": [-5, 311, 3_000_001], "uint32": [0, 311, 4294967295],
+    "int64": [-5, 311, 1 << 40], "float32": [-5, 311, 3_000_001], "float64": [0, 311, 1e12],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", sorted(CODES))
+def test_places_are_those_of_a_dictionary(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(class_codes, "PIECE", 7)
+    classes = {np.dtype(kind).type(code): place for place, code in enumerate(CODES[kind])}
+    random = np.random.default_rng(1)
+    raw = random.choice(np.array([*CODES[kind], 3, 100], kind), (5, 11))[:, ::2]
+    wanted = [classes.get(code, np.nan) for code in raw.ravel()]
+    found = places_of(raw, classes)
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found.ravel(), np.array(wanted, np.float32))
+    assert np.isnan(places_of(raw, {})).all()
+    small = {code: place for code, place in classes.items() if 0 <= code < 1000}
+    wanted = [small.get(code, np.nan) for code in raw.ravel()]
+    np.testing.assert_array_equal(places_of(raw, small).ravel(), np.array(wanted, np.float32))
+
+
+def test_floats_between_codes_are_no_class() -> None:
+    raw = np.array([1.0, 1.5, np.nan, 2.0, np.inf, -np.inf], np.float32)
+    found = places_of(raw, {np.float32(1): 0, np.float32(2): 1})
+    np.testing.assert_array_equal(found, [0, np.nan, np.nan, 1, np.nan, np.nan])
+
+
+@pytest.mark.parametrize("kind", ["int16", "uint16", "int32", "float32"])
+def test_corine_codes_of_a_raster(tmp_path: Path, kind: str) -> None:
+    transform = rasterio.transform.from_origin(-10, 50, 1, 1)
+    with rasterio.open(tmp_path / "t.tif", "w", "GTiff", 5, 2, 1, "EPSG:4326", transform, kind,
+                       nodata=999) as file:  # fmt: skip
+        # 257 and 567 are 1 and 311 in bytes.
+        file.write(np.array([[311, 257, 999, 2, 312], [567, 1, 1, 1, 1]], kind), 1)
+    source = Source.model_validate(
+        {"name": "cover", "uri": str(tmp_path / "t.tif"), "driver": "raster",
+         "kind": "categorical", "method": "fractions",
+         "classes": {"a": [1, 311], "b": [2, 70_000], "c": [999], "d": [312]},
+         "variables": {"kind": {"name": "band_1", "units": "1"}}}
+    )  # fmt: skip
+    faults = Faults()
+    check_source(source, faults, VARIABLES)
+    assert not faults.faults
+    values = canonicalise(open_source(source), source, VARIABLES)["kind"].values.reshape(2, 5)
+    nan = np.nan
+    np.testing.assert_array_equal(values, [[0, nan, nan, 1, 3], [nan, 0, 0, 0, 0]])

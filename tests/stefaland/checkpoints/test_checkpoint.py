@@ -1,0 +1,212 @@
+"""Checkpoints: written whole, loaded the same, refused with everything that is wrong."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from pipeline.core.errors import InputError
+from stefaland.checkpoints.checkpoint import check_compatible, load_checkpoint, save_checkpoint
+from stefaland.config import FinetuneConfig
+from stefaland.folds.split import Fold
+from stefaland.model.adapters import ADAPTERS
+from stefaland.model.finetuned import FinetunedModel
+from stefaland.model.mae import StefaLand
+from stefaland.prediction.member import load_member
+from stefaland.training.finetune import finetune
+from tests.networks import (
+    FORCINGS,
+    STATICS,
+    VARIANTS,
+    random_masks,
+    small_batch,
+    small_config,
+)
+from tests.synthetic import daily_cells
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "checkpoint_1"
+DATA = {"forcings": list(FORCINGS), "statics": list(STATICS), "units": {"rain": "mm/day"}}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    torch.manual_seed(0)
+    return save_checkpoint(tmp_path / "model", StefaLand(small_config()), DATA)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_pretrained_network_comes_back(variant: str, tmp_path: Path) -> None:
+    model = StefaLand(small_config(**VARIANTS[variant])).eval()
+    loaded, data = load_checkpoint(save_checkpoint(tmp_path, model, DATA))
+    assert isinstance(loaded, StefaLand)
+    assert loaded.config == model.config
+    assert data == DATA
+    with torch.no_grad():
+        assert torch.equal(loaded(small_batch()).forcings, model(small_batch()).forcings)
+
+
+@pytest.mark.parametrize("adapter", sorted(ADAPTERS))
+def test_a_finetuned_network_comes_back(adapter: str, tmp_path: Path) -> None:
+    config = FinetuneConfig(adapter=adapter, unfreeze=1)
+    model = FinetunedModel(small_config(), config, n_targets=2)
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.1)
+    loaded, _ = load_checkpoint(save_checkpoint(tmp_path, model.eval(), DATA))
+    assert isinstance(loaded, FinetunedModel)
+    assert loaded.finetune_config == config
+    with torch.no_grad():
+        assert torch.equal(loaded(small_batch()).mean, model(small_batch()).mean)
+
+
+def test_the_folder_holds_four_files_and_no_pickle(folder: Path) -> None:
+    names = sorted(path.name for path in folder.iterdir())
+    assert names == ["card.md", "config.json", "data.json", "model.safetensors"]
+    assert json.loads((folder / "config.json").read_text())["format"] == 1
+    assert "rain" in (folder / "card.md").read_text()
+
+
+def test_the_same_model_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+    model, _ = load_checkpoint(folder)
+    again = save_checkpoint(tmp_path / "again", model, DATA)
+    for path in folder.iterdir():
+        assert path.read_bytes() == (again / path.name).read_bytes()
+
+
+def test_a_failed_write_leaves_the_old_checkpoint(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+
+    def fail(*_: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr("stefaland.checkpoints.checkpoint.save_file", fail)
+    with pytest.raises(OSError, match="disk full"):
+        save_checkpoint(folder, StefaLand(small_config()), DATA)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def edit(path: Path, **changes: object) -> None:
+    settings = json.loads(path.read_text())
+    settings["model"].update(changes)
+    path.write_text(json.dumps(settings))
+
+
+def test_all_tensors_that_differ_are_told_together(folder: Path) -> None:
+    edit(folder / "config.json", d_feedforward=30, noise_head=True)
+    with pytest.raises(InputError) as caught:
+        load_checkpoint(folder)
+    # Two layers with two weights and a bias; two kinds of heads with a weight and a bias.
+    assert len(caught.value.faults) == 2 * 3 + 2 * 2
+
+
+def test_what_is_no_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="import-reference"):
+        load_checkpoint(tmp_path)
+    edit(folder / "config.json", colour="blue")
+    with pytest.raises(InputError, match="colour"):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("file", ["config.json", "data.json"])
+def test_files_that_hold_no_object_are_refused(folder: Path, file: str) -> None:
+    (folder / file).write_text("[1]")
+    with pytest.raises(InputError, match=rf"{file}: found a list; expected an object"):
+        load_checkpoint(folder)
+
+
+def with_data(folder: Path, model: StefaLand | FinetunedModel, **data: object) -> Path:
+    """A checkpoint whose data.json holds statistics of all inputs and what is given."""
+    scalings = {name: {"mean": 0.0, "std": 1.0} for name in (*FORCINGS, *STATICS, "flow")}
+    return save_checkpoint(folder, model, {**DATA, "normaliser": scalings, **data})
+
+
+def test_all_that_a_member_needs_is_told_together(tmp_path: Path) -> None:
+    model = FinetunedModel(small_config(), FinetuneConfig())
+    whole = {"targets": ["flow"], "window": 12, "warmup_steps": 0, "cyclic": True,
+             "ranges": {"rain": [0, 1]}}  # fmt: skip
+    assert load_member(with_data(tmp_path / "whole", model, **whole)).window == 12
+    part = {"cyclic": True, "warmup_steps": 0, "ranges": {"rain": [0]}}
+    with pytest.raises(InputError) as caught:
+        load_member(with_data(tmp_path / "part", model, **part))
+    told = [fault.where.split("data.json: ")[1] for fault in caught.value.faults]
+    assert told == ["targets", "window", "ranges.rain.1"]
+    with pytest.raises(InputError, match="flux: found no training statistics"):
+        load_member(with_data(tmp_path / "flux", model, **{**whole, "targets": ["flux"]}))
+
+
+def test_statistics_that_are_missing_or_none_are_refused(folder: Path, tmp_path: Path) -> None:
+    cells = daily_cells(20, 30)
+    fold = Fold("f", "groups", cells.cell[:10].numpy(), cells.cell[10:15].numpy(),
+                cells.cell[15:].numpy())  # fmt: skip
+    with pytest.raises(InputError, match=r"no training statistics.*again with --statistics"):
+        finetune(folder, cells, fold, FinetuneConfig(), tmp_path / "out")
+    broken = with_data(tmp_path / "broken", StefaLand(small_config()))
+    (broken / "data.json").write_text(json.dumps({"normaliser": {"rain": 3}}))
+    with pytest.raises(InputError, match=r"normaliser: rain: found 3; expected \{mean, std"):
+        finetune(broken, cells, fold, FinetuneConfig(), tmp_path / "out")
+
+
+@pytest.mark.parametrize("unfreeze", [-1, "some"])
+def test_impossible_numbers_of_layers_are_refused(unfreeze: object) -> None:
+    with pytest.raises(ValidationError, match="unfreeze"):
+        FinetuneConfig(unfreeze=unfreeze)
+
+
+def test_later_formats_are_refused(folder: Path) -> None:
+    settings = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**settings, "format": 99}))
+    with pytest.raises(InputError, match="format 99"):
+        load_checkpoint(folder)
+
+
+def test_pickle_is_not_read(folder: Path) -> None:
+    class Evil:
+        def __reduce__(self) -> tuple[object, ...]:
+            return (pytest.fail, ("executed",))
+
+    settings = json.loads((folder / "config.json").read_text())
+    del settings["weights_crc32"]
+    (folder / "config.json").write_text(json.dumps(settings))
+    (folder / "model.safetensors").write_bytes(pickle.dumps(Evil()))
+    with pytest.raises(InputError, match="a StefaLand checkpoint"):
+        load_checkpoint(folder)
+
+
+def test_weights_of_another_write_are_refused(folder: Path, tmp_path: Path) -> None:
+    other = save_checkpoint(tmp_path / "other", StefaLand(small_config()), DATA)
+    os.replace(other / "model.safetensors", folder / "model.safetensors")
+    with pytest.raises(InputError, match="cut off"):
+        load_checkpoint(folder)
+
+
+@torch.no_grad()
+def test_the_first_format_keeps_loading() -> None:
+    """A checkpoint of the first version, with what it gave then."""
+    model, data = load_checkpoint(GOLDEN)
+    assert isinstance(model, StefaLand)
+    assert data["units"] == {"rain": "mm/day"}
+    batch = small_batch(2)
+    found = model(batch, *random_masks(batch))
+    expected = json.loads((GOLDEN / "expected.json").read_text())
+    torch.testing.assert_close(found.forcings, torch.tensor(expected["forcings"]))
+    torch.testing.assert_close(found.statics, torch.tensor(expected["statics"]))
+
+
+def test_all_variables_that_differ_are_told_together() -> None:
+    check_compatible("here", DATA, {"forcings": FORCINGS, "statics": STATICS})
+    with pytest.raises(InputError) as caught:
+        check_compatible("here", DATA, {"forcings": ("rain", "snow"), "statics": ("clay",)})
+    assert [fault.where for fault in caught.value.faults] == ["here: forcings", "here: statics"]
+    assert "snow" in str(caught.value)
+
+
+def test_only_our_models_are_saved(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match="Linear"):
+        save_checkpoint(tmp_path, torch.nn.Linear(1, 1), {})

@@ -1,0 +1,175 @@
+"""Run settings: layering, overrides, environment, and one clear error for all that is wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.core.errors import InputError
+from workflows.config.load import find_config, load_config, read_yaml
+from workflows.config.named_splits import named_split, named_splits
+from workflows.config.schema import FoldSettings
+
+CONFIGS = sorted((Path(__file__).parents[3] / "workflows" / "configs").glob("*.yml"))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_shipped_config_loads(path: Path) -> None:
+    assert load_config(path).name == path.stem
+
+
+def test_a_packaged_config_is_found_by_name() -> None:
+    assert find_config("quickstart").name == "quickstart.yml"
+
+
+def test_set_overrides_nested_keys_and_keeps_the_rest() -> None:
+    config = load_config("quickstart", ["pretrain.epochs=3", "pretrain.optimiser.lr=1e-3"])
+    assert config.pretrain.epochs == 3
+    assert config.pretrain.optimiser.lr == pytest.approx(1e-3)
+    assert config.finetune.epochs == load_config("quickstart").finetune.epochs
+
+
+def test_extends_merges_sections(tmp_path: Path) -> None:
+    base = CONFIGS[0].parent / "quickstart.yml"
+    child = tmp_path / "child.yml"
+    child.write_text(f"extends: {base}\nname: child\npretrain: {{epochs: 2}}\n")
+    config = load_config(child)
+    assert (config.name, config.pretrain.epochs) == ("child", 2)
+    assert config.pretrain.window == 12
+
+
+def test_environment_variables_fill_roots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("STEFALAND_RUNS", str(tmp_path))
+    assert load_config("quickstart").folder == tmp_path / "quickstart"
+
+
+def test_all_faults_are_reported_together_with_hints() -> None:
+    with pytest.raises(InputError) as caught:
+        load_config(
+            "quickstart",
+            ["pretrain.epoch=3", "finetune.batch_size=-1", "inputs.targte=x", "seed=many"],
+        )
+    text = str(caught.value)
+    assert len(caught.value.faults) == 4
+    assert 'pretrain.epoch: found an unknown key' in text  # fmt: skip
+    assert 'Did you mean "epochs"?' in text
+    assert 'Did you mean "target"?' in text
+    assert "finetune.batch_size: found -1" in text
+    assert "seed: found 'many'" in text
+
+
+def test_an_unknown_cube_is_named_with_the_nearest() -> None:
+    with pytest.raises(InputError, match=r'no cube "globl"\. Did you mean "global"'):
+        load_config("quickstart", ["pretrain.cube=globl"])
+
+
+def test_a_missing_environment_variable_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "run.yml"
+    path.write_text(f"extends: {CONFIGS[0].parent / 'quickstart.yml'}\ntitle: ${{NO_SUCH_NAME}}\n")
+    with pytest.raises(InputError, match="export NO_SUCH_NAME"):
+        load_config(path)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a: &x [1]\nb: *x\n", "no aliases"),
+        ("a: !!python/object/apply:os.system ['true']\n", "could not determine a constructor"),
+        ("- 1\n", "found list; expected a YAML mapping"),
+        ("a: [1\n", "a YAML mapping"),
+    ],
+)
+def test_unsafe_or_broken_yaml_is_refused(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "bad.yml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=message):
+        read_yaml(path)
+
+
+def test_a_config_that_extends_itself_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "loop.yml"
+    path.write_text("extends: loop.yml\n")
+    with pytest.raises(InputError, match="extends itself"):
+        load_config(path)
+
+
+@pytest.mark.parametrize("name", ["quickstart", "quickstart.yml"])
+def test_a_config_anywhere_extends_a_packaged_one(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "my.yml"
+    path.write_text(f"extends: {name}\nname: mine\n")
+    assert load_config(path).title == load_config("quickstart").title
+    (tmp_path / "quickstart.yml").write_text("extends: quickstart\ntitle: the one beside\n")
+    beside = load_config(path).title == "the one beside"
+    assert beside == (name == "quickstart.yml")
+
+
+def test_a_config_extended_in_vain_says_where_it_was_sought(tmp_path: Path) -> None:
+    path = tmp_path / "my.yml"
+    path.write_text("extends: quickstrat.yml\n")
+    with pytest.raises(InputError, match='Did you mean "quickstart"') as caught:
+        load_config(path)
+    assert f"no such file in {tmp_path} and no packaged config" in str(caught.value)
+
+
+def test_a_config_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "my.yml").write_bytes("title: Niño".encode("latin-1"))
+    with pytest.raises(InputError, match="utf-8"):
+        load_config(tmp_path / "my.yml")
+
+
+def test_a_misspelt_config_name_is_hinted() -> None:
+    with pytest.raises(InputError, match='Did you mean "quickstart"'):
+        find_config("quickstrat.yml")
+
+
+def test_percentiles_of_a_product_are_a_list(tmp_path: Path) -> None:
+    def aggregate(value: str) -> str:
+        child = tmp_path / "child.yml"
+        product = f"{{cube: global, suffix: low, aggregate: {value}}}"
+        child.write_text(
+            f"extends: {CONFIGS[0].parent / 'quickstart.yml'}\npublish: {{products: [{product}]}}\n"
+        )
+        return load_config(child).publish.products[0].aggregate
+
+    assert aggregate("[p10, p50, p90]") == aggregate('"p10,p50,p90"') == "p10,p50,p90"
+    assert aggregate("[p10]") == "p10"
+    with pytest.raises(InputError, match="in order"):
+        aggregate("[p90, p10]")
+    with pytest.raises(InputError, match="percentiles"):
+        aggregate("[p10, mean]")
+
+
+def test_a_named_split_stands_for_its_settings_and_gives_way_to_others() -> None:
+    folds = load_config("conus_smap").folds
+    assert (folds.kind, folds.k, folds.seed, folds.min_cells) == ("groups", 5, 3, 20)
+    swapped = load_config("conus_smap", ["folds.split=pur", "folds.k=4"]).folds
+    assert (swapped.kind, swapped.k, swapped.block_deg, swapped.seed) == ("blocks", 4, 10, 3)
+    assert not hasattr(swapped, "split")
+    whole = load_config("conus_smap", ["folds={split: blocks, k: 2}"]).folds
+    assert (whole.kind, whole.k, whole.buffer_km) == ("blocks", 2, 100)
+
+
+def test_settings_of_a_named_split_can_be_replaced_one_by_one() -> None:
+    regions = load_config(
+        "quickstart", ["folds.regions.folds={east: [Asia], west: [Europe]}"]
+    ).folds.regions
+    assert (regions.source, regions.column) == ("continents", "continent")
+    assert regions.folds == {"east": ("Asia",), "west": ("Europe",)}
+    assert len(load_config("quickstart").folds.regions.folds) == 3
+
+
+@pytest.mark.parametrize("name", sorted(named_splits()))
+def test_every_named_split_is_valid_settings(name: str) -> None:
+    periods = {
+        "train_period": ("2001-01-01", "2001-12-31"),
+        "validation_period": ("2002-01-01", "2002-12-31"),
+        "test_period": ("2003-01-01", "2003-12-31"),
+    }
+    settings = {**named_split(name, "config.yml"), **periods}
+    assert FoldSettings.model_validate(settings).kind == named_splits()[name]["kind"]
+
+
+def test_an_unknown_split_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(InputError, match=r'folds.split.*"purr".*pub, pur, .*Did you mean "pur"'):
+        load_config("conus_smap", ["folds.split=purr"])
