@@ -24,10 +24,10 @@ SCRIPT = """
     from functools import partial
     from pathlib import Path
     sys.path.insert(0, {root!r})
-    from pipeline.cluster import ClusterConfig, connect
-    from pipeline.ledger import Ledger
-    from pipeline.run import run_stage
-    from stefaland.errors import InputError
+    from pipeline.execution.cluster import ClusterConfig, connect
+    from pipeline.execution.ledger import Ledger
+    from pipeline.execution.run import run_stage
+    from pipeline.core.errors import InputError
     from tests.cubes import make_cube
     from tests.faults.slow import fill_slowly
 

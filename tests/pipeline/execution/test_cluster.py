@@ -183,9 +183,9 @@ SCRIPT = """
     from dataclasses import dataclass
     from pathlib import Path
     sys.path.insert(0, {root!r})
-    from pipeline.cluster import ClusterConfig, connect
-    from pipeline.ledger import Ledger
-    from pipeline.run import run_stage
+    from pipeline.execution.cluster import ClusterConfig, connect
+    from pipeline.execution.ledger import Ledger
+    from pipeline.execution.run import run_stage
 
     @dataclass(frozen=True)
     class Job:

@@ -200,7 +200,8 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
     config = FinetuneConfig(window=30, warmup_steps=10, epochs=1, steps_per_epoch=1, batch_size=8)
     given = Rivalry(data, fold, config, model_config, normaliser, folder / "scratch")
     lstm = replace(given, folder=folder / "lstm")
-    return [fit_baseline("scratch", given), fit_baseline("lstm", lstm)]
+    fitted = [fit_baseline("scratch", given), fit_baseline("lstm", lstm)]
+    return [member for ensemble in fitted for member in ensemble.members]
 
 
 @pytest.mark.parametrize("tile", [1, 7, 32, 64, 100])
@@ -301,7 +302,7 @@ def test_a_place_has_the_mean_over_time_of_each_member_and_what_they_disagree_ab
     ]  # fmt: skip
     ((_, out),) = predict_tables(members, [("a", DATA, None)], task="composition")
     each = np.stack(
-        [one.predict(DATA)["mean"][:, 5:].astype(np.float64).mean(1) for one in members]
+        [predict_cells([one], DATA)["mean"][:, 5:].astype(np.float64).mean(1) for one in members]
     )
     assert out["mean"].shape == (12, 2)
     np.testing.assert_allclose(out["mean"], each.mean(0), rtol=1e-5)

@@ -15,13 +15,13 @@ CODE = """
 import sys
 from pathlib import Path
 import workflows.stages.check  # as in a run without a cluster
-from pipeline.catalog import Source, read_variables
-from pipeline.cube import create_cube
-from pipeline.grid import TargetGrid
-from pipeline.plan import plan_cube
-from pipeline.tasks import peak_memory
-from workflows.plan import memory_needs
-from workflows.regrid_tile import RegridTask, regrid_tile, template_of
+from pipeline.catalog.catalog import Source, read_variables
+from pipeline.cube.write import create_cube
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.cube.cost import plan_cube
+from pipeline.execution.items import peak_memory
+from workflows.commands.plan import memory_needs
+from pipeline.build import RegridTask, regrid_tile, template_of
 
 folder, kind = Path(sys.argv[1]), sys.argv[2]
 entry = {"name": "dem", "uri": str(folder / "dem.tif"), "driver": "raster", "method": "mean",
