@@ -1,0 +1,185 @@
+"""Registries of named parts, to which installed packages and modules beside a config add theirs.
+
+A package adds a part by an entry point in the registry's group; a module that a config names under
+`plugins:` adds it by calling `register`. No file of this package changes for either.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+import traceback
+from collections.abc import Mapping, Sequence
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+
+T = TypeVar("T")
+
+_LOADED: dict[str, None] = {}
+"""Every plugin that `load_plugins` has imported, as it can be named from any folder."""
+
+
+class Registry(Generic[T]):
+    """Parts of one kind by name: built in, registered, or offered by installed packages.
+
+    `kind` is what messages call a part, such as "driver"; `group` is the group of entry points,
+    such as "stefaland.readers". `builtin` names parts of this package as "module:attribute". Parts
+    that are built in or offered are imported when they are first asked for, one by one.
+
+    >>> losses = Registry("loss", "stefaland.losses")
+    >>> losses.register("absolute", abs)
+    >>> losses.get("absolute")(-1.5)
+    1.5
+    """
+
+    def __init__(self, kind: str, group: str, builtin: Mapping[str, str] | None = None) -> None:
+        self.kind = kind
+        self.group = group
+        self._values: dict[str, T] = {}
+        self._builtin = {
+            name: EntryPoint(name, value, group) for name, value in (builtin or {}).items()
+        }
+        self._installed: dict[str, list[EntryPoint]] | None = None
+
+    def register(self, name: str, value: T) -> None:
+        """Add a part; `InputError` where another one has the name."""
+        if name in self._builtin or self._values.get(name, value) is not value:
+            raise bad_input(
+                self.kind, f'a second {self.kind} "{name}"', "names that are used once",
+                f"Names in use: {', '.join(self.names())}.",
+            )  # fmt: skip
+        self._values[name] = value
+
+    def names(self) -> list[str]:
+        """Names of all parts, sorted; imports none of them."""
+        return sorted({*self._values, *self._builtin, *self._offers()})
+
+    def get(self, name: str, where: str = "") -> T:
+        """The part of that name.
+
+        `InputError`, placed at `where`, for an unknown name (with the nearest one and where was
+        searched), for a name that two packages offer and for a part that cannot be imported.
+        """
+        if name not in self._values:
+            value = self._import(name, where or self.kind)
+            # The import itself may have registered it, as a plugin does.
+            self._values.setdefault(name, value)
+        return self._values[name]
+
+    def _import(self, name: str, where: str) -> T:
+        if name in self._builtin:
+            value: T = self._builtin[name].load()
+            return value
+        offers = self._offers().get(name, [])
+        if not offers:
+            known = self.names()
+            hint = f"{nearest_name(name, known)} {self._searched()}".strip()
+            raise bad_input(where, f'no {self.kind} "{name}"', f"one of {', '.join(known)}", hint)
+        if len(offers) > 1:
+            raise bad_input(
+                where, f'{self.kind} "{name}" of the packages {", ".join(map(_package, offers))}',
+                "a name that one package offers", "Uninstall all but one of them.",
+            )  # fmt: skip
+        try:
+            value = offers[0].load()
+        except Exception as error:  # foreign code may raise anything
+            raise bad_input(
+                where, f'{self.kind} "{name}", whose import fails ({_failure(error)})',
+                f"an entry point that works, {offers[0].value}",
+                f"Repair or uninstall the package {_package(offers[0])}.",
+            ) from error  # fmt: skip
+        return value
+
+    def _offers(self) -> dict[str, list[EntryPoint]]:
+        """Entry points of installed packages by name; looked up once."""
+        if self._installed is None:
+            found: dict[str, list[EntryPoint]] = {}
+            for point in entry_points(group=self.group):
+                if point.name not in self._builtin:
+                    found.setdefault(point.name, []).append(point)
+            self._installed = found
+        return self._installed
+
+    def _searched(self) -> str:
+        """What was searched besides this package, as a sentence."""
+        packages = sorted({_package(p) for points in self._offers().values() for p in points})
+        plugins = [Path(entry).name for entry in _LOADED]
+        found = [
+            *(f"the installed package {name}" for name in packages),
+            *(f"the plugin {name}" for name in plugins),
+        ]
+        if not found:
+            return f"No installed package (entry points {self.group}) and no plugin adds one."
+        return f"Searched besides this package: {', '.join(found)}."
+
+
+def _package(point: EntryPoint) -> str:
+    return f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+
+
+def _failure(error: Exception) -> str:
+    """An error of foreign code with the line that raised it."""
+    if isinstance(error, SyntaxError):
+        return f"SyntaxError: {error}"
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{type(error).__name__}: {error}, in {last.filename}, line {last.lineno}"
+
+
+def load_plugins(names: Sequence[str], folder: Path) -> None:
+    """Import the modules that `plugins:` of a config in `folder` names, which register their parts.
+
+    A name stands for a module or package in `folder`, else for an installed one; it may begin with
+    a path, `../shared/my_module`. `folder` becomes the last place where Python looks for modules.
+    Raises `InputError` with all modules that are missing or fail.
+    """
+    faults = Faults()
+    for name in names:
+        try:
+            _load_plugin(name, Path(folder).resolve())
+        except InputError as error:
+            faults.faults += error.faults
+    faults.raise_if_any()
+
+
+def loaded_plugins() -> tuple[str, ...]:
+    """Every loaded plugin, in order, as `load_plugins` takes it whatever the folder."""
+    return tuple(_LOADED)
+
+
+def _load_plugin(entry: str, folder: Path) -> None:
+    path = folder / entry
+    name, beside = path.name.removesuffix(".py"), path.parent.resolve()
+    where = f'plugin "{entry}"'
+    if not all(part.isidentifier() for part in name.split(".")):
+        raise bad_input(where, "no name of a module", "such as my_module, for my_module.py")
+    files = [file for file in (beside / f"{name}.py", beside / name / "__init__.py")
+             if file.is_file()]  # fmt: skip
+    if files and str(beside) not in sys.path:
+        # Last, so that no file there hides an installed module.
+        sys.path.append(str(beside))
+    importlib.invalidate_caches()
+    try:
+        module = importlib.import_module(name)
+    except InputError:
+        raise
+    except Exception as error:  # foreign code may raise anything
+        missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
+        if missing is not None and f"{name}.".startswith(f"{missing}."):
+            there = [file.stem for file in beside.glob("*.py")]
+            raise bad_input(
+                where, f"no such module, neither in {beside} nor installed",
+                f"a file {name}.py beside the config", nearest_name(name, there),
+            ) from None  # fmt: skip
+        raise bad_input(
+            where, f"a module that cannot be imported ({_failure(error)})", "one that can",
+            "Repair it, or leave it out of `plugins`.",
+        ) from error  # fmt: skip
+    if files and Path(str(module.__file__)).resolve() != files[0].resolve():
+        raise bad_input(
+            where, f"another module of this name, {module.__file__}", str(files[0]),
+            "Give the file a name that no installed module has.",
+        )  # fmt: skip
+    _LOADED[str(beside / name) if files else name] = None
