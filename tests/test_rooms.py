@@ -17,8 +17,9 @@ PACKAGES = ("pipeline", "stefaland", "workflows")
 FLOORS = """
 pipeline.core
 pipeline.times pipeline.grid pipeline.execution
-pipeline.catalog pipeline.regrid
+pipeline.entries pipeline.regrid
 pipeline.readers pipeline.cube
+pipeline.catalog
 pipeline.sources pipeline.maps
 pipeline.sites pipeline.publish pipeline.build
 stefaland.tasks stefaland.metrics stefaland.distributed stefaland.data

@@ -11,6 +11,7 @@ from importlib import metadata
 from typing import Any
 
 from pipeline.core.provenance import file_stamp, fingerprint
+from pipeline.readers.registry import files_of
 from stefaland.checkpoints.checkpoint import CONFIG, DATA
 from workflows.run import Run, catalog_path, used_sources
 
@@ -58,7 +59,7 @@ def _regrid(run: Run) -> Any:
         "terrain_from": run.config.inputs.terrain_from,
         "fill": _fill_settings(run),
         "sources": [source.model_dump(mode="json") for source in sources],
-        "files": {source.name: [file_stamp(f) for f in source.files] for source in sources},
+        "files": {source.name: [file_stamp(f) for f in files_of(source)] for source in sources},
         "variables": {
             name: variable.model_dump(mode="json")
             for name, variable in run.variables.items()

@@ -1,1 +1,1 @@
-"""One file per data format or published data set."""
+"""One file for each data format or published data set that can be read."""

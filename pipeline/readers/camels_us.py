@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import Faults, bad_input, few
 from pipeline.core.settings import Frozen
 from pipeline.core.units import CUBIC_FOOT_M3, SECONDS_A_DAY
-from pipeline.readers.site_table import (
+from pipeline.entries.source import Source
+from pipeline.readers.common.site_table import (
     by_time,
     check_columns,
     chosen_sites,
@@ -28,6 +28,7 @@ from pipeline.readers.site_table import (
     read_options,
     site_table,
 )
+from pipeline.readers.driver import Driver
 
 FLOW = "streamflow"
 """The variable made of the discharge files: depth over the basin, mm/day."""
@@ -178,3 +179,6 @@ def _depth(
     # ft3 s-1 → m3/day, over m2, in mm.
     depth = flow.where(counts) * (CUBIC_FOOT_M3 * SECONDS_A_DAY * 1000.0 / (area_km2 * 1e6))
     return depth.to_frame(FLOW)
+
+
+DRIVER = Driver("camels_us", open_camels, gives="sites", options=CamelsOptions)

@@ -12,10 +12,11 @@ from typing import Literal
 import pandas as pd
 import xarray as xr
 
-from pipeline.catalog.catalog import Source
-from pipeline.core.errors import Faults, bad_input, few
+from pipeline.core.errors import Faults, few
 from pipeline.core.settings import Frozen
-from pipeline.readers.site_table import (
+from pipeline.entries.source import Source
+from pipeline.readers.common.refusals import NETCDF, unreadable
+from pipeline.readers.common.site_table import (
     by_time,
     check_columns,
     chosen_sites,
@@ -24,6 +25,7 @@ from pipeline.readers.site_table import (
     read_options,
     site_table,
 )
+from pipeline.readers.driver import Driver
 
 TABLES = ("other", "caravan", "hydroatlas")
 """Attribute files of a source dataset; `other` has the places of the gauges."""
@@ -118,10 +120,10 @@ def _read_series(
             units = {name: str(ds[name].attrs.get("units", "")) for name in names}
             table = ds[names].reset_coords(drop=True).to_dataframe().reset_index()
     except (OSError, ValueError, RuntimeError) as error:
-        raise bad_input(
-            where, f"a file that cannot be read ({error})", "a series of Caravan by `date`",
-            "Fetch it again: it may be truncated.",
-        ) from None  # fmt: skip
+        raise unreadable(where, path, error, "a series of Caravan by `date`", *NETCDF) from None
     return by_time(table[names], parsed_dates(table["date"], where), where), {
         name: text for name, text in units.items() if text
     }
+
+
+DRIVER = Driver("caravan", open_caravan, gives="sites", options=CaravanOptions)

@@ -1,24 +1,52 @@
 """GRIB files as Datasets with one axis of valid times; every message is whole or the file refused.
 
-Upstream: `openers`. cfgrib logs a message that it cannot read and leaves it out: a day would be
-missing without a word, which is why the messages are walked through before.
+Upstream: catalog entries with the driver `grib`, read by the package cfgrib, the extra `grib`.
+cfgrib logs a message that it cannot read and leaves it out: a day would be missing without a word,
+which is why the messages are walked through before.
 """
 
 from __future__ import annotations
 
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from pipeline.entries.source import Source
+from pipeline.readers.common.chosen import chosen
+from pipeline.readers.common.files import open_files
+from pipeline.readers.common.refusals import unreadable
+from pipeline.readers.driver import Driver
 
-def read_grib(path: Path, filter_by_keys: dict[str, Any]) -> xr.Dataset:
-    """Variables with dims (valid_time, …), lazy; `ValueError` saying which message is damaged."""
+OPEN_FILES = 512
+"""Files whose metadata a process remembers; the bytes stay on disk."""
+
+
+def read_grib(source: Source, path: Path) -> xr.Dataset:
+    """The entry's variables of one file, dims (valid_time, …), lazy.
+
+    `filter_by_keys` of the entry's `options` goes to cfgrib. `InputError` for a file that cannot be
+    read, saying which message is damaged, and with all variables that it lacks.
+    """
+    stat = path.stat()
+    keys = tuple(sorted(source.options.get("filter_by_keys", {}).items()))
+    try:
+        ds = _opened(path, (stat.st_mtime_ns, stat.st_size), keys)
+    except (OSError, ValueError, RuntimeError, EOFError) as error:
+        where = f'source "{source.name}", {path}'
+        raise unreadable(where, path, error, "a whole grib file", "a GRIB file") from None
+    return chosen(ds, source, path)
+
+
+@lru_cache(maxsize=OPEN_FILES)
+def _opened(path: Path, stamp: tuple[int, int], keys: tuple[Any, ...]) -> xr.Dataset:
+    """A file opened, remembered by the process until it changes; `ValueError` if it is damaged."""
     _check_messages(path)
     # No index files, neither written beside data that may be read-only nor trusted where they lie;
     # one axis of valid times instead of reference times and steps.
-    options = {"indexpath": "", "time_dims": ("valid_time",), "filter_by_keys": filter_by_keys}
+    options = {"indexpath": "", "time_dims": ("valid_time",), "filter_by_keys": dict(keys)}
     ds = xr.open_dataset(path, engine="cfgrib", backend_kwargs=options, cache=False)
     if "valid_time" in ds.coords and "valid_time" not in ds.dims:
         ds = ds.expand_dims("valid_time")
@@ -68,3 +96,11 @@ def _true_longitudes(ds: xr.Dataset) -> xr.Dataset:
             turned = -step if attrs.get("GRIB_iScansNegatively") else step
             return ds.assign_coords(longitude=first + turned * np.arange(ds.sizes["longitude"]))
     return ds
+
+
+DRIVER = Driver(
+    "grib",
+    partial(open_files, read=read_grib),
+    is_series=True,
+    requires={"cfgrib": "stefaland[grib]"},
+)

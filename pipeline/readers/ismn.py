@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.util
 import io
 import re
 import tempfile
@@ -22,10 +21,11 @@ import pandas as pd
 import xarray as xr
 from pydantic import Field, model_validator
 
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import Faults, bad_input, few
 from pipeline.core.settings import Frozen
-from pipeline.readers.site_table import chosen_sites, read_options, site_table
+from pipeline.entries.source import Source
+from pipeline.readers.common.site_table import chosen_sites, read_options, site_table
+from pipeline.readers.driver import Driver
 
 UNITS = {"soil_moisture": "m3 m-3", "soil_temperature": "degC"}
 """Variables whose daily mean means something, and ISMN's units of them."""
@@ -72,7 +72,7 @@ def open_ismn(source: Source) -> xr.Dataset:
 
     Stations are named network/station; those without a good value are left out and counted in the
     attribute `left_out_stations`, as are unreadable files (`left_out_files`) where the entry leaves
-    them out. Raises `InputError` with all of: the package missing, unknown variables, networks and
+    them out. Raises `InputError` with all of: unknown variables, networks and
     stations, unreadable files, no sensor in the depths, times given twice.
     """
     options, where = read_options(source, IsmnOptions), f'source "{source.name}", {source.uri}'
@@ -119,9 +119,6 @@ def open_ismn(source: Source) -> xr.Dataset:
 
 def _collection(source: Source, options: IsmnOptions, where: str) -> list[Any]:
     """The networks that the package finds."""
-    if importlib.util.find_spec("ismn") is None:
-        raise bad_input(where, "no reader of ISMN", "the package ismn",
-                        "Run `pip install 'stefaland[ismn]'`.")  # fmt: skip
     interface = importlib.import_module("ismn.interface")
     # The package would write its index into the data, which may be read-only, and talks.
     silent = io.StringIO()
@@ -202,3 +199,12 @@ def _daily(
         days = values.where(flags == GOOD).resample("1D")
         means.append(days.mean().where(days.count() >= options.min_values))
     return pd.concat(means, axis=1).mean(axis=1) if means else None
+
+
+DRIVER = Driver(
+    "ismn",
+    open_ismn,
+    gives="sites",
+    options=IsmnOptions,
+    requires={"ismn": "stefaland[ismn]"},
+)

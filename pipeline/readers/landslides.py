@@ -17,10 +17,11 @@ import pandas as pd
 import xarray as xr
 from pydantic import Field
 
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import Faults, bad_input, few, nearest_name
 from pipeline.core.settings import Frozen
-from pipeline.readers.site_table import check_columns, numeric, read_options, site_table
+from pipeline.entries.source import Source
+from pipeline.readers.common.site_table import check_columns, numeric, read_options, site_table
+from pipeline.readers.driver import Driver
 
 EVENT = "event"
 """The variable that is 1 at every event; any other is a column of the inventory."""
@@ -136,3 +137,12 @@ def _triggered(
     if not options.triggers:
         return np.ones(len(there), bool)
     return np.asarray(there.isin(options.triggers).to_numpy(bool))
+
+
+DRIVER = Driver(
+    "landslides",
+    open_landslides,
+    gives="sites",
+    needs=("lat", "lon", "cell"),
+    options=LandslideOptions,
+)

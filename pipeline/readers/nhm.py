@@ -9,19 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 from pydantic import Field, model_validator
 
-from pipeline.catalog.catalog import Source, Variable
-from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.errors import Faults, bad_input, nearest_name
 from pipeline.core.settings import Frozen
 from pipeline.core.units import CUBIC_FOOT_M3, SECONDS_A_DAY, convert
-from pipeline.readers.drainage import area_means, basin_groups, upstream_units
-from pipeline.readers.site_table import read_options
+from pipeline.entries.source import Source, Variable
+from pipeline.readers.common.drainage import area_means, basin_groups, upstream_units
+from pipeline.readers.common.refusals import NETCDF, missing_hint, unreadable
+from pipeline.readers.common.site_table import read_options
+from pipeline.readers.driver import Driver
 
 ACRE_KM2 = 0.0040468564224
 SQUARE_MILE_KM2 = 2.589988110336
@@ -68,8 +71,10 @@ class Network:
     """`discharge` (gauge, time) in ft3 s-1 and `drainage_area` in square miles."""
 
 
-def read_units_source(source: Source, variables: Mapping[str, Variable]) -> xr.Dataset:
-    """The units or basins of a `units` or `basins` entry, in canonical units, float32.
+def read_units_source(
+    source: Source, variables: Mapping[str, Variable], of: Literal["units", "basins"]
+) -> xr.Dataset:
+    """The units or the basins of a network, in canonical units, float32.
 
     Coordinates: `cell` (int64), `lat`, `lon` and `group`. Attributes say what was left out and why.
     Raises `InputError` with all faults of the files and values.
@@ -77,23 +82,23 @@ def read_units_source(source: Source, variables: Mapping[str, Variable]) -> xr.D
     options = read_options(source, UnitsOptions)
     network = read_network(source, options, variables)
     groups = basin_groups(_kept(network, options)[0])
-    if source.driver == "units":
+    if of == "units":
         return _unit_table(network, options, groups)
     return _basin_table(network, options, groups, source, variables)
 
 
-def check_files(source: Source) -> None:
-    """`InputError` with every file that the entry's options name and that is not there."""
-    options = read_options(source, UnitsOptions)
-    files = [*options.forcings.values(), *options.attributes]
-    files += [options.channel, options.segments, options.observations]
-    missing = Faults()
-    for name in dict.fromkeys(files):
-        try:
-            _path(source, name)
-        except InputError as error:
-            missing.faults += error.faults
-    missing.raise_if_any()
+def named_files(source: Source) -> list[Path]:
+    """Every NetCDF file that the entry's options name, once each; existing or not."""
+    return [Path(source.uri) / name for name in _texts(source.options) if name.endswith(".nc")]
+
+
+def _texts(value: Any) -> list[str]:
+    """Every text in nested settings, once."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return list(dict.fromkeys(text for item in value for text in _texts(item)))
+    return [value] if isinstance(value, str) else []
 
 
 def _path(source: Source, name: str) -> Path:
@@ -101,7 +106,7 @@ def _path(source: Source, name: str) -> Path:
     if not path.is_file():
         raise bad_input(
             f'source "{source.name}", {path}', "no such file", "the data of the catalog entry",
-            "Run `make data`, or set STEFALAND_DATA to the folder that holds it.",
+            missing_hint(path),
         )  # fmt: skip
     return path
 
@@ -112,10 +117,8 @@ def _open(source: Source, name: str, *wanted: str) -> xr.Dataset:
         with xr.open_dataset(path) as file:
             ds = file.load()
     except (OSError, ValueError) as error:
-        raise bad_input(
-            f'source "{source.name}", {path}', f"a file that cannot be read ({error})",
-            "a whole NetCDF file", "Fetch it again: it may be truncated.",
-        ) from None  # fmt: skip
+        where = f'source "{source.name}", {path}'
+        raise unreadable(where, path, error, "a whole NetCDF file", *NETCDF) from None
     missing = [variable for variable in wanted if variable not in ds.variables]
     if missing:
         raise bad_input(
@@ -313,3 +316,11 @@ def _basin_table(
     )
     _checked(table, source, variables)
     return table
+
+
+def _driver(name: Literal["units", "basins"]) -> Driver:
+    read = partial(read_units_source, of=name)
+    return Driver(name, read, gives="network", options=UnitsOptions, files=named_files)
+
+
+UNITS, BASINS = _driver("units"), _driver("basins")

@@ -12,11 +12,12 @@ import pandas as pd
 import xarray as xr
 from pydantic import Field, model_validator
 
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import Faults, bad_input, few
 from pipeline.core.settings import Frozen
 from pipeline.core.units import linear_conversion
-from pipeline.readers.site_table import check_columns, numeric, read_options, site_table
+from pipeline.entries.source import Source
+from pipeline.readers.common.site_table import check_columns, numeric, read_options, site_table
+from pipeline.readers.driver import Driver
 
 TEXTURE = ("sand", "silt", "clay")
 
@@ -147,3 +148,8 @@ def _check_texture(
             f"{int(far.sum())} layers of profiles, {few(values.index[far].unique())}",
             f"100 % within {tolerance:g}", "Correct these layers, or the units of the entry.",
         )  # fmt: skip
+
+
+DRIVER = Driver(
+    "profiles", open_profiles, gives="sites", needs=("lat", "lon", "cell"), options=ProfileOptions
+)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,12 @@ import rioxarray
 import xarray as xr
 from rasterio.enums import MaskFlags
 
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import bad_input
-from pipeline.readers.packing import nodata_of, unpacked
+from pipeline.entries.source import Source
+from pipeline.readers.common.files import open_files
+from pipeline.readers.common.packing import nodata_of, unpacked
+from pipeline.readers.common.refusals import SIGNATURES, unreadable
+from pipeline.readers.driver import Driver
 
 PACKING = ("_FillValue", "scale_factor", "add_offset")
 OF_BANDS = (*PACKING, "scales", "offsets", "units")
@@ -47,8 +50,19 @@ def _packing(ds: xr.Dataset) -> list[tuple[str, ...]]:
 
 
 def read_raster(source: Source, path: Path) -> xr.Dataset:
-    """The entry's bands, dims (y, x), as stored; NaN where a mask inside the file marks them."""
+    """The entry's bands, dims (y, x), as stored; NaN where a mask inside the file marks them.
+
+    `InputError` for a file that GDAL cannot read, and for a band that it lacks.
+    """
     where = f'source "{source.name}", {path}'
+    try:
+        return _bands(source, path, where)
+    except rasterio.RasterioIOError as error:
+        formats = SIGNATURES.values()  # GDAL reads most of them
+        raise unreadable(where, path, error, "a whole raster file", *formats) from None
+
+
+def _bands(source: Source, path: Path, where: str) -> xr.Dataset:
     stat = path.stat()
     declared = _declared(path, (stat.st_mtime_ns, stat.st_size))
     is_masked = any(band.is_masked for band in declared) and not source.mistrusts("nodata")
@@ -96,3 +110,11 @@ def _band(file: Any, number: int) -> Band:
     if units:
         attrs["units"] = units
     return Band(attrs, MaskFlags.per_dataset in file.mask_flag_enums[place])
+
+
+DRIVER = Driver(
+    "raster",
+    partial(open_files, read=read_raster, even=evenly_packed, names_crs=True),
+    is_series=True,
+    names_crs=True,
+)

@@ -8,9 +8,11 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from pipeline.catalog.catalog import Source
-from pipeline.core.errors import Faults, bad_input, nearest_name
-from pipeline.readers.packing import nodata_of, unpacked
+from pipeline.core.errors import Faults, nearest_name
+from pipeline.entries.source import Source
+from pipeline.readers.common.packing import nodata_of, unpacked
+from pipeline.readers.common.refusals import NETCDF, unreadable
+from pipeline.readers.driver import Driver
 
 
 def open_stations(source: Source) -> xr.Dataset:
@@ -22,15 +24,12 @@ def open_stations(source: Source) -> xr.Dataset:
     given twice.
     """
     path = source.files[0]
-    where, nodata = f'source "{source.name}", {path}', nodata_of(source)
+    where, nodata = f'source "{source.name}", {path}', nodata_of(source, library=True)
     try:
         with xr.open_dataset(path, mask_and_scale=dict.fromkeys(nodata, False)) as file:
             ds = unpacked(file, nodata, where).load()
     except (OSError, ValueError, RuntimeError) as error:
-        raise bad_input(
-            where, f"a file that cannot be read ({error})", "a whole NetCDF file",
-            "Fetch it again: it may be truncated.",
-        ) from None  # fmt: skip
+        raise unreadable(where, path, error, "a whole NetCDF file", *NETCDF) from None
     lat, lon, time = str(source.lat), str(source.lon), source.dims.get("time", "time")
     _check_names(ds, source, where)
     (station,) = ds[lat].dims if ds[lat].ndim == 1 else (None,)
@@ -102,3 +101,6 @@ def _check_stations(lat: np.ndarray, lon: np.ndarray, names: np.ndarray, where: 
 def _few(names: np.ndarray) -> str:
     more = f" and {names.size - 5} more" if names.size > 5 else ""
     return f"{', '.join(names[:5])}{more}"
+
+
+DRIVER = Driver("stations", open_stations, gives="sites", needs=("lat", "lon"))

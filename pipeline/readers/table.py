@@ -14,8 +14,10 @@ import pandas as pd
 import pyarrow
 import xarray as xr
 
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import Faults, bad_input, nearest_name
+from pipeline.entries.source import Source
+from pipeline.readers.common.refusals import unreadable
+from pipeline.readers.driver import Driver
 
 
 def open_table(source: Source) -> xr.Dataset:
@@ -63,10 +65,9 @@ def _frame(path: Path, source: Source) -> pd.DataFrame:
     try:
         return _read(path, (stat.st_mtime_ns, stat.st_size))
     except (OSError, ValueError, pyarrow.ArrowException, pd.errors.ParserError) as error:
-        raise bad_input(
-            f'source "{source.name}", {path}', f"a file that cannot be read ({error})",
-            "a CSV or Parquet table", "Fetch it again: it may be truncated.",
-        ) from None  # fmt: skip
+        where = f'source "{source.name}", {path}'
+        expected = "a CSV or Parquet table"
+        raise unreadable(where, path, error, expected, "a Parquet table") from None
 
 
 @lru_cache(maxsize=8)
@@ -159,3 +160,6 @@ def _cell_numbers(names: np.ndarray, given: bool) -> np.ndarray:
     if not given:
         return np.arange(names.size, dtype=np.int64)
     return cell
+
+
+DRIVER = Driver("table", open_table, gives="sites", is_series=True, needs=("lat", "lon"))

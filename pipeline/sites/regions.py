@@ -7,32 +7,28 @@ scores.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
-from pathlib import Path
 
 import geopandas
 import numpy as np
-import pyogrio
 
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import Faults, bad_input, few, nearest_name
+from pipeline.entries.source import Source
+from pipeline.readers.registry import driver_of, read_files
 from pipeline.sources.open import check_files
 
 
 def read_polygons(source: Source) -> geopandas.GeoDataFrame:
     """The source's polygons in EPSG:4326; `InputError` where the file is missing or unreadable."""
-    faults = Faults()
+    driver, faults = driver_of(source), Faults()
+    if driver.gives != "polygons":
+        raise bad_input(
+            f'source "{source.name}": driver', f"{driver.name}, a reader of {driver.gives}",
+            "a reader of polygons, such as vector",
+        )  # fmt: skip
     check_files(source, faults)
     faults.raise_if_any()
-    return _read(source.files[0])
-
-
-@lru_cache(maxsize=4)
-def _read(path: Path) -> geopandas.GeoDataFrame:
-    try:
-        return geopandas.read_file(path).to_crs("EPSG:4326")
-    except (OSError, pyogrio.errors.DataSourceError) as error:
-        raise bad_input(str(path), str(error), "a file of polygons") from None
+    frame: geopandas.GeoDataFrame = read_files(source)
+    return frame
 
 
 def polygons_with(source: Source, column: str) -> geopandas.GeoDataFrame:

@@ -12,11 +12,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.catalog.catalog import Source, SourceVariable, Variable
 from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.entries.source import Source, SourceVariable, Variable
 from pipeline.grid.crs import is_geographic_crs, spatial_ref_attrs, wrap_longitude
-from pipeline.readers.dims import USUAL, Layout, layout
-from pipeline.readers.packing import UNPACKED
+from pipeline.readers.common.dims import USUAL, Layout
+from pipeline.readers.common.packing import UNPACKED
+from pipeline.sources.axes import axes_of
 from pipeline.sources.decode import Decoding, lazy
 from pipeline.times.cell_methods import method_of_time
 from pipeline.times.plan import TimePlan, month_plan, time_plan
@@ -41,7 +42,7 @@ def canonicalise(ds: xr.Dataset, source: Source, variables: Mapping[str, Variabl
     for a time axis with faults.
     """
     faults = Faults()
-    places = None if source.is_table else layout(ds, source)
+    places = axes_of(ds, source)
     plan = plan_of(ds, source, places)
     arrays: dict[str, xr.Variable] = {}
     for name, entry in source.variables.items():
@@ -140,9 +141,10 @@ def decoding_of(
     if source.classes:
         codes = {code: i for i, group in enumerate(source.classes.values()) for code in group}
         return Decoding(where, _nodata(da, entry, source), codes=codes)
-    # rioxarray leaves what a TIFF declares in the attributes; xarray has applied it elsewhere.
-    attrs = da.attrs if source.driver == "raster" else {}
-    scale, offset = float(attrs.get("scale_factor", 1.0)), float(attrs.get("add_offset", 0.0))
+    # What a TIFF declares is left in the attributes; what a reader has applied is in none.
+    scale, offset = (
+        float(da.attrs.get(key, none)) for key, none in (("scale_factor", 1), ("add_offset", 0))
+    )
     return Decoding(
         where,
         _nodata(da, entry, source),

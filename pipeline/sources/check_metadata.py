@@ -13,13 +13,15 @@ import numpy as np
 import pyproj
 import xarray as xr
 
-from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import Faults, InputError
 from pipeline.core.units import linear_conversion
+from pipeline.entries.source import Source, Variable
 from pipeline.grid.axes import same_crs
 from pipeline.grid.crs import declared_crs, is_geographic_crs
-from pipeline.readers.dims import Layout, cell_size, layout
-from pipeline.readers.packing import meant_type, stored_value
+from pipeline.readers.common.dims import Layout, cell_size
+from pipeline.readers.common.packing import meant_type, stored_value
+from pipeline.readers.registry import driver_of, files_of
+from pipeline.sources.axes import axes_of
 from pipeline.sources.canonical import decoding_of, plan_of
 from pipeline.times.plan import TimePlan
 
@@ -48,7 +50,7 @@ def check_opened(
     What `variables` does not have is compared as far as the file alone allows.
     """
     where = f'source "{source.name}", {source.files[0]}'
-    places = None if source.is_table else layout(ds, source)
+    places = axes_of(ds, source)
     if places is not None:
         _check_crs(source, ds, places, where, faults)
         _check_grid(source, ds, places, where, faults)
@@ -69,14 +71,14 @@ def _check_crs(
     if source.mistrusts("crs") or places.is_curvilinear:
         return
     cure = "Correct `crs`, or say `wrong_in_file: [crs]` where the file is wrong."
-    found = _crs_of(ds, source)
+    found, names_crs = declared_crs(ds), driver_of(source).names_crs
     if found is not None:
         same = found.equals(pyproj.CRS.from_user_input(places.crs), ignore_axis_order=True)
         # Grid mappings of plain latitudes and longitudes rarely name a datum.
-        same |= source.driver != "raster" and same_crs(found.to_wkt(), places.crs)
+        same |= not names_crs and same_crs(found.to_wkt(), places.crs)
         if not same:
             faults.add(f"{where}: crs", found.to_string()[:100], source.crs, cure)
-    elif source.driver == "raster":
+    elif names_crs:
         faults.add(f"{where}: crs", "none", source.crs, cure)
     elif is_geographic_crs(source.crs):
         x, y = (np.abs(ds[name].values.astype(float)).max() for name in (places.x, places.y))
@@ -85,14 +87,6 @@ def _check_crs(
                 f"{where}: crs", f"coordinates up to {x:g}, {y:g}", f"degrees of {source.crs}",
                 "Give the `crs` of the projection in the entry.",
             )  # fmt: skip
-
-
-def _crs_of(ds: xr.Dataset, source: Source) -> pyproj.CRS | None:
-    """The CRS that the file declares, by GDAL's or CF's means."""
-    if source.driver == "raster":
-        found = ds.rio.crs
-        return None if found is None else pyproj.CRS.from_wkt(found.to_wkt())
-    return declared_crs(ds)
 
 
 def _check_grid(
@@ -181,7 +175,7 @@ def _check_nodata(
 def _info(
     source: Source, ds: xr.Dataset, places: Layout | None, plan: TimePlan | None
 ) -> SourceInfo:
-    size = sum(f.stat().st_size if f.is_file() else ds.nbytes for f in source.files)
+    size = sum(f.stat().st_size if f.is_file() else ds.nbytes for f in files_of(source))
     times = None
     if plan is not None and source.time.kind == "file":
         times = (plan.values[0], plan.values[-1])

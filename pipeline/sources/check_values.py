@@ -15,9 +15,9 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing
 
-from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import Faults, InputError
-from pipeline.readers.dims import layout
+from pipeline.entries.source import Source, Variable
+from pipeline.sources.axes import axes_of
 from pipeline.sources.canonical import decoding_of, in_order, plan_of
 from pipeline.sources.decode import Decoded, Decoding
 
@@ -82,7 +82,7 @@ def check_values(
 
 
 def _series(ds: xr.Dataset, source: Source, name: str, variable: Variable) -> _Series:
-    places = None if source.is_table else layout(ds, source)
+    places = axes_of(ds, source)
     da = ds[source.variables[name].name]
     stored = in_order(da, places, source)
     plan = plan_of(ds, source, places) if "time" in stored.dims else None

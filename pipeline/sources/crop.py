@@ -11,11 +11,12 @@ from collections.abc import Callable
 import numpy as np
 import xarray as xr
 
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import InputError
+from pipeline.entries.source import Source
 from pipeline.grid.axes import Axis, lattice, x_axis, y_axis
 from pipeline.grid.crs import is_geographic_crs, wrap_longitude
-from pipeline.readers.dims import Layout, layout
+from pipeline.readers.common.dims import Layout
+from pipeline.sources.axes import axes_of
 
 Window = tuple[float, float, float, float]
 """west, south, east, north in the source's CRS (of a curvilinear source or a table: degrees)."""
@@ -36,7 +37,7 @@ def cropped(
     The window may be a function of the CRS in which the source has its places. All longitudes
     where it crosses the file's seam, two rows or columns where nothing overlaps.
     """
-    places = None if source.is_table else layout(ds, source)
+    places = axes_of(ds, source)
     if callable(window):
         window = window("EPSG:4326" if places is None else places.crs)
     if places is None:

@@ -17,7 +17,7 @@ from xarray.core import indexing
 
 from pipeline.core.errors import InputError, bad_input, few
 from pipeline.core.units import convert
-from pipeline.readers.packing import stored_value
+from pipeline.readers.common.packing import stored_value
 from pipeline.times.plan import TimePlan
 
 PIECE = 1 << 15

@@ -1,7 +1,7 @@
 """open_source(): a catalog entry's files as a lazy Dataset, as found, cropped to a window.
 
-Upstream: catalog.py. Downstream: canonical.py, which renames, rescales and checks. `openers` has
-one opener per driver, `source_checks` compares what they open with the entry.
+Upstream: `readers`, one for each driver. Downstream: canonical.py, which renames, rescales and
+checks; `check_metadata` and `check_values` compare what is opened with the entry.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import numpy as np
 import pyproj
 import xarray as xr
 
-from pipeline.catalog.catalog import Source, Variable, read_variables
+from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import Faults, InputError, few, nearest_name
+from pipeline.entries.source import Source, Variable
 from pipeline.grid.axes import same_crs
 from pipeline.grid.crs import is_geographic_crs
 from pipeline.grid.curvilinear import Locator
-from pipeline.readers.dims import layout
-from pipeline.readers.netcdf import INSTALL, OPENERS
-from pipeline.readers.truncated import missing_bytes
+from pipeline.readers.common.dims import layout
+from pipeline.readers.common.refusals import missing_hint
+from pipeline.readers.common.truncated import missing_bytes
+from pipeline.readers.registry import driver_of, files_of, read_files
 from pipeline.sources.check_metadata import SourceInfo, check_opened
 from pipeline.sources.check_values import check_values
 from pipeline.sources.crop import Window, cropped
@@ -52,20 +54,21 @@ def open_source(
     faults = Faults()
     check_files(source, faults)
     faults.raise_if_any()
-    ds = tidied(OPENERS[source.driver](source), source)
+    ds = tidied(read_files(source), source)
     return ds if window is None else cropped(ds, source, window, margin)
 
 
 def check_files(source: Source, faults: Faults) -> bool:
     """Add a fault for each file that is missing, empty or cut short; tells if all are whole."""
     bad = len(faults.faults)
-    there = {path: None for path in source.files if path.exists()}
+    files = files_of(source)
+    there = {path: None for path in files if path.exists()}
     if not (source.may_lack_files and there):
-        _tell_missing(source, [path for path in source.files if path not in there], faults)
+        _tell_missing(source, [path for path in files if path not in there], len(files), faults)
     for path in there:
         where = f'source "{source.name}", {path}'
         if path.is_file() and path.stat().st_size == 0:
-            faults.add(where, "an empty file", "the data of the catalog entry", INSTALL)
+            faults.add(where, "an empty file", "the data of the catalog entry", missing_hint(path))
         elif path.is_file() and (cut := missing_bytes(path)) is not None:
             faults.add(
                 where, "the first {:,} bytes of a truncated file".format(*cut),
@@ -75,19 +78,20 @@ def check_files(source: Source, faults: Faults) -> bool:
     return len(faults.faults) == bad
 
 
-def _tell_missing(source: Source, missing: Sequence[Path], faults: Faults) -> None:
-    """A fault for each missing file, or one for many of a series."""
+def _tell_missing(source: Source, missing: Sequence[Path], count: int, faults: Faults) -> None:
+    """A fault for each missing file of `count`, or one for many of a series."""
     if len(missing) > MOST_TOLD:
         cure = "Fetch them, name in `time: {years, period}` what there is, or say `gaps: missing`."
         faults.add(
             f'source "{source.name}", {source.uri}',
             f"no such files: {few(path.name for path in missing)}",
-            f"{len(source.files)} files, one a step", cure if source.time.years else INSTALL,
+            f"{count} files, one a step",
+            cure if source.time.years else missing_hint(missing[0]),
         )  # fmt: skip
         return
     for path in missing:
         where = f'source "{source.name}", {path}'
-        faults.add(where, "no such file", "the data of the catalog entry", INSTALL)
+        faults.add(where, "no such file", "the data of the catalog entry", missing_hint(path))
 
 
 def check_source(
@@ -100,9 +104,9 @@ def check_source(
 
     `variables` are the canonical ones, by default those of the packaged `variables.yml`. Values
     are looked at in the `windows` of the source's CRS, by default everywhere: all in small sources,
-    a sample in large ones. Gives None where the files cannot be opened or the driver has no grid.
+    a sample in large ones. None where the files cannot be opened or hold no variables of the entry.
     """
-    if not check_files(source, faults) or source.driver not in OPENERS:
+    if not check_files(source, faults) or not driver_of(source).has_variables:
         return None
     known = read_variables() if variables is None else variables
     for name in source.variables:
@@ -113,11 +117,15 @@ def check_source(
                 nearest_name(name, known),
             )  # fmt: skip
     try:
-        ds, before = tidied(OPENERS[source.driver](source), source), len(faults.faults)
+        ds, before = tidied(read_files(source), source), len(faults.faults)
         info = check_opened(ds, source, known, faults)
         if len(faults.faults) > before:
             return info
-        chosen = [] if windows is None or source.is_table else _outermost(windows(info.crs))
+        chosen = (
+            []
+            if windows is None or driver_of(source).gives == "sites"
+            else _outermost(windows(info.crs))
+        )
         parts = [cropped(ds, source, window, None) for window in chosen] or [ds]
         return replace(info, checked=check_values(ds, parts, source, known, faults))
     except InputError as error:
@@ -144,7 +152,8 @@ def read_bytes(
     for each, for each decodes it; archives and tables are read whole, once.
     """
     size = sum(_bytes_on_disk(path) for path in source.opened.values())
-    if source.is_table or source.driver == "npz":
+    driver = driver_of(source)
+    if driver.gives == "sites" or not driver.is_lazy:
         return size
     whole = open_source(source)
     ds, places = cropped(whole, source, window, None), layout(whole, source)

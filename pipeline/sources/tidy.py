@@ -9,11 +9,11 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import bad_input
+from pipeline.entries.source import Source
 from pipeline.grid.crs import is_geographic_crs, unit_factor
 from pipeline.grid.spacing import sharpened
-from pipeline.readers.dims import layout
+from pipeline.sources.axes import axes_of
 
 _SAME = 1e-3  # of a column: how near the meridian a turn away is the same one
 
@@ -26,9 +26,9 @@ def tidied(ds: xr.Dataset, source: Source) -> xr.Dataset:
     Regular coordinates of single precision become exactly regular (`sharpened`), kilometres the
     units of the CRS.
     """
-    if source.is_table:
+    places = axes_of(ds, source)
+    if places is None:
         return ds
-    places = layout(ds, source)
     ds = _trimmed(ds, source, (places.y, places.x))
     if places.is_curvilinear:
         return ds

@@ -16,6 +16,7 @@ from pipeline.core.errors import Faults, InputError, nearest_name
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window
 from pipeline.maps.legend import read_legend
+from pipeline.readers.registry import driver_of
 from pipeline.sites.regions import polygons_with
 from pipeline.sources.locations import check_locations_source
 from pipeline.sources.open import SourceInfo, Window, check_source
@@ -84,14 +85,14 @@ def _sources(run: Run, faults: Faults, shares: dict[str, float]) -> None:
         except InputError as error:
             faults.faults += error.faults
             continue
-        if source.driver in ("units", "basins"):
+        if driver_of(source).gives == "network":
             check_locations_source(source, run.variables, faults)
             continue
         info = check_source(source, faults, windows=partial(_windows, grids))
         if info is not None:
             shares[source.name] = info.checked
         for cube, grid in grids.items():
-            if info is not None and source.driver != "vector" and not _overlaps(grid, info):
+            if info is not None and not _overlaps(grid, info):
                 faults.add(
                     f'cube "{cube}", source "{name}"',
                     f"a grid of {_degrees(grid.bounds)} outside the source's"

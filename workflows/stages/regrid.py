@@ -23,6 +23,7 @@ from pipeline.cube.write import create_cube
 from pipeline.execution.cluster import connect
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import run_stage
+from pipeline.readers.registry import files_of
 from pipeline.sources.locations import read_locations_source
 from workflows.fingerprints import stage_fingerprint
 from workflows.run import Run, source_entries, used_sources
@@ -121,7 +122,7 @@ def unchanged_sources(run: Run) -> Iterator[None]:
         return {
             source.name: {name: (size, time) for name, size, time in file_stamp(f)}
             for source in used_sources(run)
-            for f in source.files
+            for f in files_of(source)
         }
 
     before = stamps()

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline.catalog.catalog import TimeAxis
 from pipeline.cube.template import cube_template
 from pipeline.cube.write import create_cube
 from pipeline.maps.mosaic import create_map
+from pipeline.times.axis import TimeAxis
 from tests.maps import GRID, months
 from workflows.stages.predict import series_time
 from workflows.stages.publish import covered_time

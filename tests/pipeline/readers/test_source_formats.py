@@ -149,7 +149,7 @@ def test_files_of_days_are_a_series_and_missing_ones_are_gaps(tmp_path: Path, fo
 def test_a_series_of_days_is_opened_once_a_process(tmp_path: Path, monkeypatch) -> None:
     source = daily_files(tmp_path, "netcdf of one time", pd.date_range("2000-01-01", periods=9))
     first = open_source(source)
-    monkeypatch.setattr("pipeline.readers.netcdf._chosen", lambda *args: 1 / 0)
+    monkeypatch.setattr("pipeline.readers.netcdf.chosen", lambda *args: 1 / 0)
     xr.testing.assert_identical(open_source(source), first)
     (tmp_path / "v_20000109.nc").unlink()
     with pytest.raises(ZeroDivisionError):

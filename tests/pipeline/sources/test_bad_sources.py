@@ -77,7 +77,12 @@ def test_missing_and_empty_files(tmp_path: Path) -> None:
     text = faults_of(entry(tmp_path / "a_{year}.nc", time={"years": [2000, 2001]}))
     assert "a_2000.nc: found no such file" in text
     assert "a_2001.nc: found an empty file" in text
-    assert "make data" in text
+    assert "make data" not in text
+    assert text.count("Fetch it, or correct `uri` of the entry") == 2
+
+
+def test_missing_files_of_the_demos_come_of_make_data(tmp_path: Path) -> None:
+    assert "make data" in faults_of(entry(tmp_path / "registry" / "jcm" / "data" / "a.nc"))
 
 
 def test_many_missing_files_are_one_fault(tmp_path: Path) -> None:

@@ -146,11 +146,13 @@ def test_every_missing_variable_is_named_with_the_nearest(tmp_path: Path) -> Non
 
 
 def test_missing_and_empty_files_say_how_to_get_them(tmp_path: Path) -> None:
+    folder = tmp_path / "itur"
+    folder.mkdir()
     source = entry(
-        tmp_path / "m{month:02d}.npz", {"rain": {"name": "arr_0"}}, driver="npz",
+        folder / "m{month:02d}.npz", {"rain": {"name": "arr_0"}}, driver="npz",
         lat="lat", lon="lon",
     )  # fmt: skip
-    (tmp_path / "m03.npz").touch()
+    (folder / "m03.npz").touch()
     faults = Faults()
     assert check_source(source, faults) is None
     assert len(faults.faults) == 12

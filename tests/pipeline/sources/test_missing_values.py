@@ -13,7 +13,7 @@ import xarray as xr
 
 from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import Faults
-from pipeline.readers.packing import stored_value
+from pipeline.readers.common.packing import stored_value
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import check_source, open_source
 

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import rasterio
 
-from pipeline.readers.truncated import missing_bytes
+from pipeline.readers.common.truncated import missing_bytes
 from tests.pipeline.sources.test_bad_sources import entry, faults_of, field
 
 CLASSIC = ["NETCDF3_CLASSIC", "NETCDF3_64BIT_OFFSET", "NETCDF3_64BIT_DATA"]

@@ -1,6 +1,6 @@
 """Many files as one lazy series in time; each is opened when its steps are read.
 
-Upstream: openers.py, which opens the files. Downstream: canonical.py reads what a tile needs.
+Upstream: `open_files`, which opens them. Downstream: canonical.py reads what a tile needs.
 """
 
 from __future__ import annotations
@@ -17,22 +17,24 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import Faults
 from pipeline.core.units import linear_conversion
-from pipeline.readers.packing import UNPACKED
+from pipeline.entries.source import Source
+from pipeline.readers.common.packing import UNPACKED
 from pipeline.times.cell_methods import method_of_time
 
 OWN_ENTRY = "Give the files that differ an entry of their own"
 
 
-def check_alike(datasets: Sequence[xr.Dataset], time: str, source: Source) -> None:
+def check_alike(
+    datasets: Sequence[xr.Dataset], time: str, source: Source, names_crs: bool = False
+) -> None:
     """Raises `InputError` with all that differs: grids, CRS, dimensions, units, cell methods."""
     faults = Faults()
     _check_grids(datasets, time, source, faults)
     if not source.mistrusts("crs"):
         texts = [_crs_text(ds) for ds in datasets]
-        _check(texts, _same_crs(source.driver), source, "crs", f"{OWN_ENTRY}.", faults)
+        _check(texts, _same_crs(names_crs), source, "crs", f"{OWN_ENTRY}.", faults)
     for name, entry in source.variables.items():
         own = [ds.variables[entry.name] for ds in datasets]
         dims = [", ".join(map(str, da.dims)) for da in own]
@@ -140,16 +142,16 @@ def _wkt(grid_mapping: str) -> str:
         return ""
 
 
-def _same_crs(driver: str) -> Callable[[str, str], bool]:
+def _same_crs(names_crs: bool) -> Callable[[str, str], bool]:
     def same(first: str, other: str) -> bool:
         if not (first and other):
-            return driver != "raster"
+            return not names_crs
         try:
             one, two = pyproj.CRS.from_user_input(first), pyproj.CRS.from_user_input(other)
         except pyproj.exceptions.CRSError:
             return False
         # Grid mappings of plain latitudes and longitudes rarely name a datum.
-        plain = driver != "raster" and one.is_geographic and two.is_geographic
+        plain = not names_crs and one.is_geographic and two.is_geographic
         return plain or one.equals(two, ignore_axis_order=True)
 
     return same
@@ -195,13 +197,16 @@ class Joined(BackendArray):
         return box[:: time.step] if (time.step or 1) > 0 else box[::-1][:: -time.step]
 
 
-def joined(datasets: Sequence[xr.Dataset], time: str, source: Source) -> xr.Dataset:
+def joined(
+    datasets: Sequence[xr.Dataset], time: str, source: Source, names_crs: bool = False
+) -> xr.Dataset:
     """The datasets of a source's files as one along `time`, in the order given; lazy.
 
     Datasets without that dimension are one step each, and the result has no coordinate of times.
-    `InputError` for files whose grid, CRS, dimensions, units or cell methods differ.
+    Where `names_crs`, every file must name the same CRS in full. `InputError` for files whose grid,
+    CRS, dimensions, units or cell methods differ.
     """
-    check_alike(datasets, time, source)
+    check_alike(datasets, time, source, names_crs)
     first = datasets[0]
     arrays = {}
     for name, da in first.data_vars.items():

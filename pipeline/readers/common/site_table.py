@@ -15,9 +15,9 @@ import pandas as pd
 import xarray as xr
 from pydantic import ValidationError
 
-from pipeline.catalog.catalog import Source, entry_faults
 from pipeline.core.errors import Faults, bad_input, few, nearest_name
 from pipeline.core.settings import Frozen
+from pipeline.entries.source import Source, entry_faults
 
 Options = TypeVar("Options", bound=Frozen)
 

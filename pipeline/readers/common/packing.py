@@ -1,6 +1,6 @@
 """unpacked(): stored numbers as values by a file's own attributes, NaN where they are missing.
 
-Upstream: openers, which open variables as stored. Downstream: `series` and `decoded`. xarray does
+Upstream: readers that open variables as stored. Downstream: `series` and `decode`. xarray does
 the unpacking (CF section 8.1); what it does not know is added: values outside a valid range, the
 fill values of the NetCDF library that no attribute names, and the `nodata` of a catalog entry.
 """
@@ -18,8 +18,8 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import bad_input
+from pipeline.entries.source import Source
 
 LIMITS = ("valid_range", "valid_min", "valid_max")
 CURE = "Correct the file, or say `wrong_in_file: [nodata]` and give `nodata` in the entry."
@@ -95,9 +95,11 @@ class Nodata:
     """Of class codes, those of no class are missing anyway: only the file's fill value counts."""
 
 
-def nodata_of(source: Source) -> dict[str, Nodata]:
-    """What the entry says of missing values, by the file's name of each variable."""
-    library = source.driver in ("netcdf", "stations")
+def nodata_of(source: Source, library: bool = False) -> dict[str, Nodata]:
+    """What the entry says of missing values, by the file's name of each variable.
+
+    `library` tells whether the NetCDF library wrote the files.
+    """
     return {
         name: Nodata(
             None if source.classes else entry.nodata, not source.mistrusts("nodata"),

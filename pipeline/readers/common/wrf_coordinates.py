@@ -1,6 +1,6 @@
 """Coordinates of model output (WRF) as on other grids: places without time, times along their axis.
 
-Upstream: `openers`, file by file. Downstream: `layout` finds places and axes by what is left.
+Upstream: `chosen`, file by file. Downstream: `dims.layout` finds places and axes by what is left.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import cftime
 import numpy as np
 import xarray as xr
 
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import Faults
-from pipeline.readers.dims import USUAL
+from pipeline.entries.source import Source
+from pipeline.readers.common.dims import USUAL
 
 
 def plain_coordinates(ds: xr.Dataset, source: Source, where: str) -> xr.Dataset:

@@ -1,6 +1,6 @@
 """Which dimensions of an opened source are y, x and time, and whether it is curvilinear.
 
-Upstream: openers.py. Downstream: sources.py crops along these axes, canonical.py renames them.
+Upstream: the readers of grids. Downstream: `sources` crops along these axes and renames them.
 """
 
 from __future__ import annotations
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import bad_input
+from pipeline.entries.source import Source
 from pipeline.grid.crs import declared_crs, is_geographic_crs, is_rotated
 
 USUAL = {

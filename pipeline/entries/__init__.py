@@ -1,0 +1,1 @@
+"""Entries of catalogs as typed values: data sets, canonical variables and names of files."""

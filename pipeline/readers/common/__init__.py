@@ -1,0 +1,1 @@
+"""What several readers share: joining files, unpacking values, axes, sites, and clear refusals."""

@@ -1,0 +1,82 @@
+"""NumPy archives as Datasets with dims (time, y, x): arrays whole, on latitudes and longitudes.
+
+Upstream: catalog entries with the driver `npz`. Downstream: `sources`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from pipeline.core.errors import bad_input, nearest_name
+from pipeline.entries.source import Source
+from pipeline.readers.common.refusals import unreadable
+from pipeline.readers.driver import Driver
+
+
+def open_npz(source: Source) -> xr.Dataset:
+    """The entry's arrays, dims (time, y, x), float32; files of a series are one step each.
+
+    `lat` and `lon` of the entry name a file or an array each. `InputError` for what is missing or
+    cannot be read.
+    """
+    lat, lon = (_axis(source, which) for which in ("lat", "lon"))
+    arrays = {}
+    for variable in source.variables.values():
+        stacked = _values(tuple(source.files), variable.name, variable.probabilities, source.name)
+        arrays[variable.name] = (("time", "y", "x"), stacked)
+    return xr.Dataset(arrays, coords={"y": lat, "x": lon})
+
+
+def _axis(source: Source, which: str) -> np.ndarray:
+    """Latitudes or longitudes: of their own file (1-D or a constant 2-D field), or an array."""
+    given = getattr(source, which)
+    if given is None:
+        raise bad_input(f'source "{source.name}": {which}', "nothing", "a file or an array name")
+    if given.endswith(".npz"):
+        values = _load(Path(given), "arr_0", source.name)
+    else:
+        values = _load(source.files[0], given, source.name)
+    if values.ndim == 2:
+        values = values[:, 0] if which == "lat" else values[0]
+    return values.astype(np.float64)
+
+
+@lru_cache(maxsize=64)
+def _load(path: Path, name: str, source: str) -> np.ndarray:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            if name not in archive:
+                hint = nearest_name(name, archive.files)
+                found = f"arrays {', '.join(archive.files)}"
+                raise bad_input(f'source "{source}", {path}', found, f'an array "{name}"', hint)
+            return archive[name]
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise unreadable(
+            f'source "{source}", {path}', path, error, "a NumPy archive", "a ZIP archive"
+        ) from None
+
+
+@lru_cache(maxsize=4)
+def _values(
+    files: tuple[Path, ...], name: str, probabilities: str | None, source: str
+) -> np.ndarray:
+    """[T, y, x] float32; decoded once a process."""
+    if probabilities is not None:
+        levels = _load(files[0], name, source).astype(np.float64)
+        weights = _load(files[0], probabilities, source).astype(np.float64)
+        total = np.nansum(weights, -1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mean = np.where(total > 0, np.nansum(levels * weights, -1) / total, np.nan)
+        _load.cache_clear()
+        return np.moveaxis(mean, 2, 0).astype(np.float32)
+    months = [_load(path, name, source).astype(np.float32) for path in files]
+    _load.cache_clear()
+    return np.stack(months)
+
+
+DRIVER = Driver("npz", open_npz, is_series=True, is_lazy=False)

@@ -1,0 +1,14 @@
+"""axes_of(): the axes of an opened source, where it is a grid."""
+
+from __future__ import annotations
+
+import xarray as xr
+
+from pipeline.entries.source import Source
+from pipeline.readers.common.dims import Layout, layout
+from pipeline.readers.registry import driver_of
+
+
+def axes_of(ds: xr.Dataset, source: Source) -> Layout | None:
+    """Which dimensions are y, x and time; None for sites, which have `cell` instead."""
+    return None if driver_of(source).gives == "sites" else layout(ds, source)
