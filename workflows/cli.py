@@ -284,31 +284,34 @@ def import_reference(
 
 Catalogs = Annotated[list[str], typer.Argument(help="Catalog files, or names of packaged ones.")]
 Data = Annotated[Path, typer.Option(help="The data folder.", envvar="STEFALAND_DATA")]
-DEFAULT_DATA = Path("data/registry")
+DATA = Path("data/registry")
+Plugins = Annotated[
+    list[str] | None, typer.Option("--plugin", help="Module beside the catalog; repeatable.")
+]
 
 
 @catalog_app.command("list")
-def catalog_list(catalogs: Catalogs, data: Data = DEFAULT_DATA) -> None:
+def catalog_list(catalogs: Catalogs, data: Data = DATA, plugins: Plugins = None) -> None:
     """List the sources of catalogs: driver, variables, licence."""
     from workflows.commands.catalog import list_sources
 
-    list_sources(catalogs, data)
+    list_sources(catalogs, data, plugins or [])
 
 
 @catalog_app.command("show")
-def catalog_show(catalog: str, source: str, data: Data = DEFAULT_DATA) -> None:
+def catalog_show(catalog: str, source: str, data: Data = DATA, plugins: Plugins = None) -> None:
     """Show one source's entry and what its files hold."""
     from workflows.commands.catalog import show_source
 
-    show_source(catalog, source, data)
+    show_source(catalog, source, data, plugins or [])
 
 
 @catalog_app.command("check")
-def catalog_check(catalogs: Catalogs, data: Data = DEFAULT_DATA) -> None:
+def catalog_check(catalogs: Catalogs, data: Data = DATA, plugins: Plugins = None) -> None:
     """Compare every source's files with its entry; all faults together."""
     from workflows.commands.catalog import check_sources
 
-    check_sources(catalogs, data)
+    check_sources(catalogs, data, plugins or [])
 
 
 @app.command()

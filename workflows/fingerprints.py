@@ -10,6 +10,7 @@ from collections.abc import Callable
 from importlib import metadata
 from typing import Any
 
+from pipeline.core.plugins import plugin_digests
 from pipeline.core.provenance import file_stamp, fingerprint
 from pipeline.readers.registry import files_of
 from stefaland.checkpoints.checkpoint import CONFIG, DATA
@@ -39,9 +40,11 @@ def stages_after(name: str) -> list[str]:
 
 
 def stage_fingerprint(run: Run, name: str) -> str:
-    """Hash of a stage's settings, those of all it needs, and this package's version."""
+    """Hash of a stage's settings, those of all it needs, this package's version and plugins."""
+    plugins = {"plugins": plugin_digests()} if run.config.plugins else {}
     return fingerprint(
         {
+            **plugins,
             "stage": name,
             "version": metadata.version("stefaland"),
             "settings": DEPENDS[name](run),

@@ -6,6 +6,7 @@ A package adds a part by an entry point in the registry's group; a module that a
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import sys
 import traceback
@@ -18,8 +19,8 @@ from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
 
 T = TypeVar("T")
 
-_LOADED: dict[str, None] = {}
-"""Every plugin that `load_plugins` has imported, as it can be named from any folder."""
+_LOADED: dict[str, str] = {}
+"""Every plugin that `load_plugins` has imported, as any folder can name it → its module."""
 
 
 class Registry(Generic[T]):
@@ -106,10 +107,9 @@ class Registry(Generic[T]):
     def _searched(self) -> str:
         """What was searched besides this package, as a sentence."""
         packages = sorted({_package(p) for points in self._offers().values() for p in points})
-        plugins = [Path(entry).name for entry in _LOADED]
         found = [
             *(f"the installed package {name}" for name in packages),
-            *(f"the plugin {name}" for name in plugins),
+            *(f"the plugin {name}" for name in _LOADED.values()),
         ]
         if not found:
             return f"No installed package (entry points {self.group}) and no plugin adds one."
@@ -149,6 +149,16 @@ def loaded_plugins() -> tuple[str, ...]:
     return tuple(_LOADED)
 
 
+def plugin_digests() -> dict[str, str]:
+    """SHA-256 of the file of every loaded plugin, by module; what a result depends on."""
+    files = {name: sys.modules[name].__file__ for name in _LOADED.values()}
+    return {
+        name: hashlib.sha256(Path(file).read_bytes()).hexdigest()
+        for name, file in sorted(files.items())
+        if file
+    }
+
+
 def _load_plugin(entry: str, folder: Path) -> None:
     path = folder / entry
     name, beside = path.name.removesuffix(".py"), path.parent.resolve()
@@ -182,4 +192,4 @@ def _load_plugin(entry: str, folder: Path) -> None:
             where, f"another module of this name, {module.__file__}", str(files[0]),
             "Give the file a name that no installed module has.",
         )  # fmt: skip
-    _LOADED[str(beside / name) if files else name] = None
+    _LOADED[str(beside / name) if files else name] = name

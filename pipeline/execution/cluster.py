@@ -11,11 +11,14 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field, model_validator
 
 from pipeline.core.errors import bad_input
+from pipeline.core.plugins import load_plugins, loaded_plugins
 from pipeline.core.settings import Frozen
 from pipeline.execution.slurm import SlurmConfig, slurm_settings
 
@@ -105,6 +108,7 @@ def connect(config: ClusterConfig) -> Iterator[Client | None]:
         try:
             if config.kind == "local":
                 client.register_plugin(_interrupt_shield())
+            _load_plugins(client)
             _announce(client)
             yield client
         finally:
@@ -122,6 +126,7 @@ def _existing(config: ClusterConfig, make: Any) -> Iterator[Client]:
             "the address of a running Dask scheduler, such as tcp://10.0.0.1:8786",
         ) from None
     try:
+        _load_plugins(client)
         _announce(client)
         yield client
     finally:
@@ -155,6 +160,12 @@ def _interrupt_shield() -> Any:
             signal.signal(signal.SIGINT, signal.SIG_IGN)
 
     return InterruptShield()
+
+
+def _load_plugins(client: Client) -> None:
+    """Load this process's plugins in the workers that are there and in those that will come."""
+    if loaded_plugins():
+        client.register_worker_callbacks(partial(load_plugins, loaded_plugins(), Path("/")))
 
 
 def _free_port(port: int) -> int:

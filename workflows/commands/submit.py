@@ -20,6 +20,7 @@ import yaml
 
 from pipeline.core.errors import bad_input
 from pipeline.core.files import read_json, write_json
+from pipeline.core.plugins import loaded_plugins
 from pipeline.execution.slurm import JobConfig, JobName, sbatch_options
 from workflows.run import CONSOLE, Run
 from workflows.stages.order import stage_module
@@ -110,7 +111,10 @@ def _frozen_settings(run: Run) -> None:
     """Write the resolved config and the prologue: a config edited later changes no queued job."""
     folder = jobs_folder(run)
     folder.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(run.config.model_dump(mode="json"), sort_keys=False)
+    settings = run.config.model_dump(mode="json")
+    if run.config.plugins:
+        settings["plugins"] = list(loaded_plugins())
+    text = yaml.safe_dump(settings, sort_keys=False)
     (folder / "config.yml").write_text(text)
     lines = run.config.cluster.slurm.prologue
     (folder / "prologue.sh").write_text("".join(f"{line}\n" for line in lines))

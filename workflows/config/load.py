@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.plugins import load_plugins
 from workflows.config.named_splits import named_split
 from workflows.config.schema import RunConfig
 
@@ -168,7 +169,10 @@ NAMES_SPLIT = ("folds=", "folds.split=")
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """The resolved settings of a run; all faults together in one `InputError`."""
+    """The resolved settings of a run, whose plugins are loaded first, from the config's folder.
+
+    All faults together in one `InputError`.
+    """
     found = find_config(path)
     settings = _with_parents(found)
     # A named split stands for its settings before any of them is changed.
@@ -184,6 +188,9 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     faults = Faults()
     settings = _expand(settings, str(found), faults)
     faults.raise_if_any()
+    plugins = settings.get("plugins")
+    if isinstance(plugins, list) and all(isinstance(name, str) for name in plugins):
+        load_plugins(plugins, found.parent)
     try:
         return RunConfig.model_validate(settings)
     except ValidationError as error:

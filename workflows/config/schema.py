@@ -8,7 +8,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import (
+    Field,
+    SerializerFunctionWrapHandler,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
 
 from pipeline.core.errors import InputError, nearest_name
 from pipeline.core.settings import Frozen
@@ -227,6 +233,8 @@ class RunConfig(Frozen):
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     title: str
     seed: int = 0
+    plugins: tuple[str, ...] = ()
+    """Modules beside the config that add readers or other parts, such as my_reader."""
     roots: Roots
     catalogs: tuple[str, ...]
     grids: tuple[str, ...] = ("grids.yml",)
@@ -244,6 +252,14 @@ class RunConfig(Frozen):
     caveats: tuple[str, ...] = ()
     """What a reader of the report must know of this run's data."""
     cluster: ClusterConfig = ClusterConfig()
+
+    @model_serializer(mode="wrap")
+    def _without_empty_plugins(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # A run without plugins has the fingerprints and metadata of versions that know none.
+        settings: dict[str, Any] = handler(self)
+        if not self.plugins:
+            settings.pop("plugins", None)
+        return settings
 
     @property
     def folder(self) -> Path:

@@ -67,7 +67,7 @@ def run_all(
 
 
 def a_run(folder: Path, resume: bool = True) -> Run:
-    config = SimpleNamespace(name="test")
+    config = SimpleNamespace(name="test", plugins=())
     return cast(
         Run, SimpleNamespace(folder=folder, resume=resume, part=(1, 1), config=config)
     )  # fmt: skip
