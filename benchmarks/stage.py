@@ -24,10 +24,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.regrid import field
-from pipeline.catalog.catalog import Source, Variable
 from pipeline.cube.open import read_store
 from pipeline.cube.shards import encode_shard
 from pipeline.cube.write import create_cube, cube_template, write_tile
+from pipeline.entries.source import Source, Variable
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import Tile, tile_grid
 from pipeline.grid.window import source_window

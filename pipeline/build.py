@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import Faults
 from pipeline.cube.cost import shard_bytes
 from pipeline.cube.open import open_cube, read_store
 from pipeline.cube.template import TIME_CHUNK, CubeTemplate, CubeVariable, cube_template
 from pipeline.cube.write import merged_summary, write_tile
+from pipeline.entries.source import Source, Variable
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import Tile, padded_window
 from pipeline.grid.window import source_window

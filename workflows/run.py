@@ -12,8 +12,9 @@ from typing import Any
 
 from rich.console import Console
 
-from pipeline.catalog.catalog import Catalog, Source, Variable, read_catalog, read_variables
+from pipeline.catalog.catalog import Catalog, read_catalog, read_variables
 from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.entries.source import Source, Variable
 from pipeline.grid.named_grids import read_grids
 from pipeline.grid.target_grid import TargetGrid
 from workflows.config.schema import Product, RunConfig

@@ -15,9 +15,9 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.catalog.numbered import numbered
-from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.errors import Faults, bad_input, nearest_name
 from pipeline.core.settings import read_entries
-from pipeline.entries.source import Source, SourceVariable, Variable, entry_faults
+from pipeline.entries.source import Source, Variable, entry_faults
 from pipeline.readers.registry import check_entry
 
 
@@ -96,7 +96,3 @@ def read_variables(path: Path | None = None) -> dict[str, Variable]:
             entry_faults(f'{path.name}: variable "{name}"', Variable, error, faults)
     faults.raise_if_any()
     return variables
-
-
-__all__ = ["Catalog", "InputError", "Source", "SourceVariable", "Variable", "read_catalog",
-           "read_variables"]  # fmt: skip

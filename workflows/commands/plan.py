@@ -22,10 +22,10 @@ from pipeline.build import (
     middle_cell,
     template_of,
 )
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import InputError
 from pipeline.cube.cost import Plan, check_plans, plan_cube, plan_table, probe
 from pipeline.cube.template import CubeTemplate, cube_template
+from pipeline.entries.source import Source
 from pipeline.execution.cluster import worker_count, worker_memory
 from pipeline.grid.tiles import Tile
 from pipeline.grid.window import source_window

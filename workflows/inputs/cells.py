@@ -14,11 +14,11 @@ import pandas as pd
 import torch
 import xarray as xr
 
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import Faults, bad_input, nearest_name
 from pipeline.core.provenance import fingerprint
 from pipeline.cube.cells import any_valid, by_shard, read_cells
 from pipeline.cube.open import open_cube
+from pipeline.entries.source import Source
 from pipeline.sites.regions import region_labels
 from pipeline.sources.open import nearest_cells
 from stefaland.data.cell_data import CellData, interleaved

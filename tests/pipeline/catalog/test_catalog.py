@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.catalog.catalog import Source, read_catalog, read_variables
+from pipeline.catalog.catalog import read_catalog, read_variables
 from pipeline.core.errors import InputError
+from pipeline.entries.source import Source
 
 ENTRY = "{uri: x.nc, driver: netcdf, variables: {rain: {name: v}}}"
 

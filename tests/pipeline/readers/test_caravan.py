@@ -8,8 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pipeline.catalog.catalog import Source, read_variables
+from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import Faults, InputError
+from pipeline.entries.source import Source
 from pipeline.sources.locations import read_locations_source
 from pipeline.sources.open import check_source
 

@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline.catalog.catalog import Source, read_variables
+from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import Faults, InputError
 from pipeline.cube.locations import write_locations
+from pipeline.entries.source import Source
 from pipeline.sources.locations import read_locations_source
 from pipeline.sources.open import check_source
 

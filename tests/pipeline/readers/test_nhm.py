@@ -12,8 +12,9 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.catalog.catalog import Catalog, Source, read_catalog, read_variables
+from pipeline.catalog.catalog import Catalog, read_catalog, read_variables
 from pipeline.core.errors import Faults, InputError
+from pipeline.entries.source import Source
 from pipeline.readers.common.drainage import area_means, basin_groups, upstream_units
 from pipeline.sources.locations import check_locations_source, read_locations_source
 from stefaland.folds.split import Locations, make_folds

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import rasterio
 
-from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import Faults
+from pipeline.entries.source import Source, Variable
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import check_source, open_source
 

@@ -11,8 +11,8 @@ import rasterio
 import xarray as xr
 
 import pipeline.sources.canonical
-from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import Faults, InputError
+from pipeline.entries.source import Source, Variable
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.regrid.points import regrid_points
 from pipeline.regrid.regrid import regrid

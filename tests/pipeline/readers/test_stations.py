@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.catalog.catalog import Source, read_variables
+from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import InputError
+from pipeline.entries.source import Source
 from pipeline.sources.locations import read_locations_source
 
 

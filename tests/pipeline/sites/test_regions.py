@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from shapely.geometry import box
 
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import InputError
+from pipeline.entries.source import Source
 from pipeline.sites.regions import read_polygons, region_labels
 
 

@@ -10,8 +10,9 @@ import pytest
 import rasterio
 import xarray as xr
 
-from pipeline.catalog.catalog import Source, Variable, read_catalog
+from pipeline.catalog.catalog import read_catalog
 from pipeline.core.errors import Faults, InputError
+from pipeline.entries.source import Source, Variable
 from pipeline.sources import check_values as value_checks
 from pipeline.sources.decode import Decoding
 from pipeline.sources.open import check_source

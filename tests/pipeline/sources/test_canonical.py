@@ -12,8 +12,8 @@ import xarray as xr
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import Faults, InputError
+from pipeline.entries.source import Source, Variable
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import check_source, open_source
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import rasterio
 
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import Faults
+from pipeline.entries.source import Source
 from pipeline.sources import decode as class_codes
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.decode import places_of

@@ -8,7 +8,7 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.catalog.catalog import Source, Variable
+from pipeline.entries.source import Source, Variable
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.regrid.regrid import regrid, source_window
 from pipeline.sources.canonical import canonicalise

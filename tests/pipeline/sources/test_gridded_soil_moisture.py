@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline.catalog.catalog import Source, read_catalog, read_variables
+from pipeline.catalog.catalog import read_catalog, read_variables
 from pipeline.core.errors import Faults, InputError
+from pipeline.entries.source import Source
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.regrid.regrid import regrid
 from pipeline.sources.canonical import canonicalise

@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import Faults
+from pipeline.entries.source import Source, Variable
 from pipeline.readers.common.packing import stored_value
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import check_source, open_source

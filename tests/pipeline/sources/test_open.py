@@ -11,9 +11,10 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.catalog.catalog import Source, Variable, read_catalog, read_variables
+from pipeline.catalog.catalog import read_catalog, read_variables
 from pipeline.core.errors import Faults, InputError
 from pipeline.core.units import convert, linear_conversion
+from pipeline.entries.source import Source, Variable
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.regrid.regrid import regrid
 from pipeline.sources.canonical import canonicalise, month_axis

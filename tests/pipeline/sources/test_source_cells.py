@@ -9,7 +9,7 @@ import pyproj
 import pytest
 import xarray as xr
 
-from pipeline.catalog.catalog import Source
+from pipeline.entries.source import Source
 from pipeline.sources.open import nearest_cells
 
 ROWS, COLS = 12, 16

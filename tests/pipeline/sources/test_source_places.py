@@ -10,8 +10,8 @@ import pyproj
 import pytest
 import xarray as xr
 
-from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import Faults, InputError
+from pipeline.entries.source import Source, Variable
 from pipeline.grid.axes import same_crs
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window

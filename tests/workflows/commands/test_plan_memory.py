@@ -15,7 +15,8 @@ CODE = """
 import sys
 from pathlib import Path
 import workflows.stages.check  # as in a run without a cluster
-from pipeline.catalog.catalog import Source, read_variables
+from pipeline.catalog.catalog import read_variables
+from pipeline.entries.source import Source
 from pipeline.cube.write import create_cube
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.cube.cost import plan_cube

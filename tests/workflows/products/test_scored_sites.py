@@ -12,9 +12,9 @@ import pytest
 import xarray as xr
 from shapely.geometry import box
 
-from pipeline.catalog.catalog import Source
 from pipeline.core.errors import InputError
 from pipeline.cube.locations import write_locations
+from pipeline.entries.source import Source
 from pipeline.publish.qgis import read_project
 from workflows.products.scored_sites import mean_place, places_of, write_scored_sites
 from workflows.run import Run

@@ -13,10 +13,10 @@ import xarray as xr
 
 import pipeline.build
 from pipeline.build import RegridTask, held_bytes, regrid_source, regrid_tile, template_of
-from pipeline.catalog.catalog import Source, Variable
 from pipeline.core.errors import InputError
 from pipeline.cube.open import open_cube
 from pipeline.cube.write import create_cube
+from pipeline.entries.source import Source, Variable
 from pipeline.grid.named_grids import read_grids
 from pipeline.grid.target_grid import TargetGrid
 

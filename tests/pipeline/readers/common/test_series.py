@@ -11,7 +11,7 @@ import pytest
 import rasterio
 import xarray as xr
 
-from pipeline.catalog.catalog import Source
+from pipeline.entries.source import Source
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import open_source
 from tests.pipeline.sources.test_bad_sources import VARIABLES, entry, faults_of, field
