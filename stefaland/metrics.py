@@ -24,7 +24,7 @@ LOG_FLOOR = 1e-6
 CONSTANT = 1e-12
 """Standard deviation, as a share of the mean, of series that vary by their rounding alone."""
 Z_90 = 1.6448536269514722
-"""Half width, in standard deviations, of the central 90 % of a normal law."""
+"""Half width, in standard deviations, of the central 90 % of a normal distribution."""
 SCORES = (
     "NSE", "KGE", "KGE_r", "KGE_alpha", "KGE_beta", "RMSE", "ubRMSE", "bias", "correlation"
 )  # fmt: skip
@@ -172,8 +172,8 @@ def _low_flow_bias(obs: Array, sim: Array) -> float:
 
 
 def gaussian_crps(obs: Any, mean: Any, spread: Any) -> Array:
-    """Continuous ranked probability score of normal laws, in the target's units; the shape of the
-    inputs (Gneiting et al. 2005). Without a spread (0) it is the absolute error.
+    """Continuous ranked probability score of normal distributions, in the target's units; the
+    shape of the inputs (Gneiting et al. 2005). Without a spread (0) it is the absolute error.
     """
     o, m, s = (np.asarray(x, dtype=np.float64) for x in (obs, mean, spread))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -185,7 +185,7 @@ def gaussian_crps(obs: Any, mean: Any, spread: Any) -> Array:
 
 def coverage(obs: Any, mean: Any, spread: Any, z: float = Z_90) -> Array:
     """Share [N] of valid pairs within mean ± z·spread along the last axis; 0.9 is right for the
-    default z under a normal law.
+    default z under a normal distribution.
     """
     o, m, s = (np.asarray(x, dtype=np.float64) for x in (obs, mean, spread))
     valid = np.isfinite(o) & np.isfinite(m) & np.isfinite(s)

@@ -1,7 +1,7 @@
 """What needs no inputs: the climatology; and what every baseline gives.
 
 Every baseline is fitted on the training cells of a fold (`training_part`) and predicts physical
-units. Downstream: rivals.py names them; the score stage judges them.
+units. Downstream: registry.py names them; the score stage judges them.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Climatology:
         month = [mean_and_std(v, 0) for v in by_month]
         whole = mean_and_std(values.reshape(-1, values.shape[-1]), 0)
         mean, spread = (
-            np.stack([np.where(np.isfinite(law[i]), law[i], whole[i]) for law in month])
+            np.stack([np.where(np.isfinite(pair[i]), pair[i], whole[i]) for pair in month])
             for i in (0, 1)
         )
         return cls(train.time, *mean_and_std(values, 0), mean, spread, own)

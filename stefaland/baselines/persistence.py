@@ -1,7 +1,7 @@
 """Persistence: the value that a site had last; the forecast of one step ahead to be beaten.
 
-Upstream: dataset.py. Downstream: rivals.py. Alone among the baselines it reads observations of the
-test period, those before the day it predicts; no other model knows them.
+Downstream: registry.py. Alone among the baselines it reads observations of the test period, those
+before the day it predicts; no other model knows them.
 """
 
 from __future__ import annotations

@@ -30,8 +30,8 @@ from stefaland.training.log import RunLog
 
 
 @dataclass(frozen=True)
-class Rivalry:
-    """What every baseline of a fold is given: the same cells, scaler and budget."""
+class BaselineInputs:
+    """What every baseline of a fold gets: the same cells, scaler and budget."""
 
     data: CellData
     fold: Fold
@@ -52,67 +52,68 @@ class Rivalry:
         )
         return target.merged(self.normaliser)
 
-    def inputs(self) -> CellData:
+    def network_data(self) -> CellData:
         """The data with the network's variables, in its order."""
         return self.data.selected(self.model_config.forcings, self.model_config.statics)
 
 
-def _climatology(given: Rivalry) -> Predictor:
-    return Climatology.fit(given.data, given.fold)
+def _climatology(inputs: BaselineInputs) -> Predictor:
+    return Climatology.fit(inputs.data, inputs.fold)
 
 
-def _persistence(given: Rivalry) -> Predictor:
-    return Persistence.fit(given.data, given.fold)
+def _persistence(inputs: BaselineInputs) -> Predictor:
+    return Persistence.fit(inputs.data, inputs.fold)
 
 
-def _ridge(given: Rivalry) -> Predictor:
+def _ridge(inputs: BaselineInputs) -> Predictor:
     return Ridge.fit(
-        given.inputs(), given.fold, given.full_normaliser(), cyclic=given.config.cyclic
+        inputs.network_data(), inputs.fold, inputs.full_normaliser(), cyclic=inputs.config.cyclic
     )
 
 
-def _gradient_boosting(given: Rivalry) -> Predictor:
+def _gradient_boosting(inputs: BaselineInputs) -> Predictor:
     return GradientBoosting.fit(
-        given.inputs(), given.fold, given.full_normaliser(), cyclic=given.config.cyclic,
-        seed=given.config.seed,
+        inputs.network_data(), inputs.fold, inputs.full_normaliser(), cyclic=inputs.config.cyclic,
+        seed=inputs.config.seed,
     )  # fmt: skip
 
 
-def _lstm(given: Rivalry) -> Predictor:
-    data = given.inputs()
+def _lstm(inputs: BaselineInputs) -> Predictor:
+    data = inputs.network_data()
     settings = LSTMConfig(
         forcings=data.forcing_names, statics=data.static_names, n_targets=len(data.target_names),
-        hidden=given.model_config.d_model, head=given.config.head, cyclic=given.config.cyclic,
+        hidden=inputs.model_config.d_model, head=inputs.config.head, cyclic=inputs.config.cyclic,
     )  # fmt: skip
-    return _trained(settings, data, given)
+    return _trained(settings, data, inputs)
 
 
-def _patchtst(given: Rivalry) -> Predictor:
-    data = given.inputs()
+def _patchtst(inputs: BaselineInputs) -> Predictor:
+    data = inputs.network_data()
     settings = PatchTSTConfig.beside(
-        given.model_config.d_model, given.config.window, data.forcing_names, data.static_names,
-        len(data.target_names), given.config.head,
+        inputs.model_config.d_model, inputs.config.window, data.forcing_names, data.static_names,
+        len(data.target_names), inputs.config.head,
     )  # fmt: skip
-    return _trained(settings, data, given)
+    return _trained(settings, data, inputs)
 
 
-def _trained(settings: Settings, data: CellData, given: Rivalry) -> Predictor:
+def _trained(settings: Settings, data: CellData, inputs: BaselineInputs) -> Predictor:
     folder = train_baseline(
-        settings, data, given.fold, given.config, given.folder,
-        normaliser=given.full_normaliser(), device=given.device, log=given.log,
+        settings, data, inputs.fold, inputs.config, inputs.folder,
+        normaliser=inputs.full_normaliser(), device=inputs.device, log=inputs.log,
     )  # fmt: skip
-    return load(folder, given.device)
+    return load(folder, inputs.device)
 
 
-def _scratch(given: Rivalry) -> Predictor:
+def _scratch(inputs: BaselineInputs) -> Predictor:
     folder = finetune(
-        None, given.data, given.fold, given.config, given.folder, model_config=given.model_config,
-        normaliser=given.full_normaliser(), device=given.device, log=given.log,
+        None, inputs.data, inputs.fold, inputs.config, inputs.folder,
+        model_config=inputs.model_config, normaliser=inputs.full_normaliser(),
+        device=inputs.device, log=inputs.log,
     )  # fmt: skip
-    return load(folder, given.device)
+    return load(folder, inputs.device)
 
 
-BASELINES: dict[str, Callable[[Rivalry], Predictor]] = {
+BASELINES: dict[str, Callable[[BaselineInputs], Predictor]] = {
     "climatology": _climatology,
     "persistence": _persistence,
     "ridge": _ridge,
@@ -123,7 +124,7 @@ BASELINES: dict[str, Callable[[Rivalry], Predictor]] = {
 }
 
 
-def fit_baseline(name: str, given: Rivalry) -> Predictor:
+def fit_baseline(name: str, inputs: BaselineInputs) -> Predictor:
     """The named baseline, fitted on the fold's training cells; `InputError` for unknown names and
     for a fold that leaks.
     """
@@ -132,5 +133,5 @@ def fit_baseline(name: str, given: Rivalry) -> Predictor:
             "baselines", f'"{name}"', f"one of {', '.join(BASELINES)}",
             nearest_name(name, BASELINES),
         )  # fmt: skip
-    check_table(given.fold, given.data)
-    return BASELINES[name](given)
+    check_table(inputs.fold, inputs.data)
+    return BASELINES[name](inputs)

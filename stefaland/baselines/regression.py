@@ -1,6 +1,6 @@
 """Regressions of a day's target on that day's aggregates: ridge, and gradient-boosted trees.
 
-Upstream: aggregates.py. Downstream: rivals.py. Both are fitted on the training cells alone, choose
+Upstream: features.py. Downstream: registry.py. Both are fitted on the training cells alone, choose
 by physical errors on the validation cells, and have the spread of their residuals there.
 """
 
@@ -32,7 +32,7 @@ MAX_ROWS = 200_000
 
 @dataclass(frozen=True)
 class Regression(ABC):
-    """A law from aggregates to the normalised target, with a Gaussian spread."""
+    """A model from aggregates to the normalised target, with a Gaussian spread."""
 
     features: Aggregates
     """Their normaliser knows the target too."""
@@ -74,7 +74,7 @@ class Regression(ABC):
         truth = truth.reshape(-1, truth.shape[-1])
         gap = self.predict(data)["mean"].reshape(truth.shape) - truth
         error = float(np.sqrt(mean_and_std(gap**2, 0)[0] / mean_and_std(truth, 0)[1] ** 2).mean())
-        # A law in logarithms may run away on cells unlike the training cells.
+        # A model of logarithms may run away on cells unlike the training cells.
         return error if np.isfinite(error) else np.inf
 
 
@@ -91,7 +91,7 @@ class Ridge(Regression):
     ) -> Ridge:
         """From the fold's training cells; `normaliser` must know inputs and target.
 
-        Where the target has a transform, the plain target is tried too: a linear law may suit
+        Where the target has a transform, the plain target is tried too: a linear model may suit
         either. Raises `InputError` where no target is valid.
         """
         train, validation = _parts(data, fold)

@@ -192,7 +192,7 @@ def fit_normaliser(
     names: tuple[str, ...] | None = None,
 ) -> Normaliser:
     """The scalings of `names` (all by default) from training rows and period alone."""
-    laws = transforms or {}
+    transforms = transforms or {}
     when = data.steps(period)
     tables = (
         (data.forcing_names, data.forcings[:, when]),
@@ -204,5 +204,7 @@ def fit_normaliser(
         for i, name in enumerate(known):
             if values is not None and (names is None or name in names):
                 # One variable at a time: the rows of all would be a second table in memory.
-                scalings[name] = fit_scaling(values[..., i][rows], laws.get(name, "none"), name)
+                scalings[name] = fit_scaling(
+                    values[..., i][rows], transforms.get(name, "none"), name
+                )
     return Normaliser(scalings)

@@ -87,7 +87,7 @@ class Scaling:
         return TRANSFORMS[self.transform].inverse(values * self.std + self.mean)
 
     def moments(self, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation, in physical units, of a normal law in normalised units.
+        """Mean and standard deviation in physical units of a normalised normal distribution.
 
         Exact without a transform; Gauss-Hermite quadrature otherwise, so that the mean of a
         log-transformed quantity is its mean and not its median.
@@ -126,17 +126,17 @@ def fit_scaling(values: Any, transform: str = "none", name: str = "variable") ->
 
     Raises `InputError` where no value is valid, or one lies below what the transform takes.
     """
-    law = find_transform(transform)
+    function = find_transform(transform)
     physical = np.asarray(values, dtype=np.float64).ravel()
     physical = physical[~np.isnan(physical)]
     if not physical.size:
         raise bad_input(name, "no valid training value", "at least one")
-    if law.lowest is not None and physical.min() < law.lowest:
-        below = f"{int((physical < law.lowest).sum())} values below {law.lowest:g}"
+    if function.lowest is not None and physical.min() < function.lowest:
+        below = f"{int((physical < function.lowest).sum())} values below {function.lowest:g}"
         raise bad_input(
             name, f"{below}, the lowest {physical.min():g}", f'transform "{transform}" to take them'
         )
-    transformed = law.forward(physical)
+    transformed = function.forward(physical)
     mean = float(transformed.mean())
     m2 = float(((transformed - mean) ** 2).sum())
     low, high = float(transformed.min()), float(transformed.max())
@@ -255,7 +255,7 @@ class Normaliser:
         return self._each(values, names, lambda scaling, column: scaling.inverse(column))
 
     def moments(self, mean: Tensor, scale: Tensor, names: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Mean and spread [..., V] in physical units of normal laws in normalised units."""
+        """Mean and spread [..., V] in physical units of normalised normal distributions."""
         self.require(names)
         both = [
             self.scalings[name].moments(mean[..., i], scale[..., i]) for i, name in enumerate(names)

@@ -130,8 +130,8 @@ def check_statistics(
     """
     wanted = tuple(names)
     normaliser.require(wanted)
-    laws = {name: normaliser.scalings[name].transform for name in wanted}
-    own = fit_normaliser(data, data.rows(fold.train), fold.train_period, laws, wanted)
+    transforms = {name: normaliser.scalings[name].transform for name in wanted}
+    own = fit_normaliser(data, data.rows(fold.train), fold.train_period, transforms, wanted)
     faults = Faults()
     for name in wanted:
         found, expected = normaliser.scalings[name], own.scalings[name]

@@ -49,7 +49,7 @@ class PointHead(nn.Module):
 
 
 class GaussianHead(nn.Module):
-    """[B, T, d] → mean and standard deviation of a normal law."""
+    """[B, T, d] → mean and standard deviation of a normal distribution."""
 
     def __init__(self, d_model: int, n_targets: int) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Quantiles as a predicted law: levels, mean and spread, pinball loss, CRPS, conformal calibration.
+"""Quantiles of a predictive distribution: levels, moments, pinball loss, CRPS, conformal shifts.
 
 Downstream: heads.py predicts them, losses.py trains them, target.py calibrates them, predict.py and
 the score stage use them.
@@ -31,7 +31,7 @@ _NODES = 6
 
 
 def _normal_spread() -> float:
-    """Standard deviation of a standard normal law's quantiles under `WEIGHTS`."""
+    """Standard deviation of a standard normal distribution's quantiles under `WEIGHTS`."""
     scores, weights = ndtri(LEVELS), np.array(WEIGHTS)
     return float(np.sqrt(weights @ scores**2 - (weights @ scores) ** 2))
 
@@ -40,10 +40,11 @@ _NORMAL_SPREAD = _normal_spread()
 
 
 def moments(quantiles: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation [...] of laws with these quantiles [..., Q].
+    """Mean and standard deviation [...] of distributions with these quantiles [..., Q].
 
-    The mean of the step law that puts each level's share at its quantile; its standard deviation
-    times the number that makes it exact for normal laws, whose tails the steps cut off.
+    The mean of the step distribution that puts each level's share at its quantile; its standard
+    deviation times the number that makes it exact for normal distributions, whose tails the steps
+    cut off.
     """
     weights = torch.tensor(WEIGHTS, dtype=quantiles.dtype, device=quantiles.device)
     mean = (quantiles * weights).sum(-1)
@@ -63,12 +64,12 @@ def pinball(quantiles: Any, observed: Any) -> Any:
 
 
 def quantile_crps(observed: Any, quantiles: Any) -> NDArray[Any]:
-    """[...] continuous ranked probability score of laws known by their quantiles [..., Q], in the
-    target's units.
+    """[...] continuous ranked probability score of distributions known by their quantiles [..., Q],
+    in the target's units.
 
     Twice the pinball loss integrated over all levels (Gneiting and Ranjan 2011). Between and beyond
-    `LEVELS` the quantiles follow a straight line over the normal law's: the score of a normal law
-    is that of `metrics.gaussian_crps`, so heads of both kinds can be compared.
+    `LEVELS` the quantiles follow a straight line over the normal distribution's: the score of a
+    normal distribution is that of `metrics.gaussian_crps`, so heads of both kinds can be compared.
     """
     known, truth = np.asarray(quantiles, np.float64), np.asarray(observed, np.float64)
     slopes = np.diff(known) / np.diff(ndtri(LEVELS))

@@ -68,7 +68,7 @@ class Held:
     """Predictions of held-out windows and what was observed, [N, O] (quantiles [N, O, Q]).
 
     Normalised with quantiles, else in the targets' units: a spread is judged where it is used. To
-    widen a law of logarithms would raise its mean, and the prediction with it.
+    widen a distribution of logarithms would raise its mean, and the prediction with it.
     """
 
     mean: NDArray[Any]
@@ -95,8 +95,8 @@ def held_out(
                     parts.setdefault(name, []).append(values[:, late].flatten(0, 1).cpu())
     joined = {name: torch.cat(values).double() for name, values in parts.items()}
     if "scale" in joined and "quantiles" not in joined:
-        law = normaliser.moments(joined["mean"], joined["scale"], names)
-        joined["mean"], joined["scale"] = law
+        physical = normaliser.moments(joined["mean"], joined["scale"], names)
+        joined["mean"], joined["scale"] = physical
         joined["target"] = normaliser.inverse(joined["target"], names).double()
     held = {name: values.numpy() for name, values in joined.items()}
     return Held(held["mean"], held["target"], held.get("scale"), held.get("quantiles"))

@@ -1,4 +1,4 @@
-"""One network's law of each cell and time step, calibrated, in physical units; several as one.
+"""The predictive distribution of each cell and time step, of one network or of several as one.
 
 Upstream: trained networks, cell tables. Downstream: predict.py.
 """
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Law:
+class Distribution:
     """What one member says of cells, in physical units, on the CPU."""
 
     mean: Tensor
@@ -67,9 +67,9 @@ def plan_windows(n_steps: int, window: int, warmup: int, cyclic: bool) -> list[S
     return stretches
 
 
-def member_law(
+def member_distribution(
     member: Member, data: CellData, device: torch.device, dtype: torch.dtype = torch.float32
-) -> Law:
+) -> Distribution:
     """What one network says of each cell and time step."""
     inputs = data.selected(member.forcing_names, member.static_names, member.categorical_names)
     windows = Windows(
@@ -100,7 +100,7 @@ def member_law(
         return _physical(member, Prediction(**parts))
 
 
-def _physical(member: Member, found: Prediction) -> Law:
+def _physical(member: Member, found: Prediction) -> Distribution:
     """A member's normalised series, calibrated and in physical units, on the CPU."""
     names, normaliser, calibration = member.target_names, member.normaliser, member.calibration
     if found.quantiles is not None:
@@ -111,32 +111,32 @@ def _physical(member: Member, found: Prediction) -> Law:
         levels = quantiles.movedim(-1, -2)
         quantiles = normaliser.inverse(levels, names).movedim(-2, -1)
         mean, spread = moments(quantiles)
-        return Law(mean.cpu(), spread.cpu(), quantiles.cpu())
+        return Distribution(mean.cpu(), spread.cpu(), quantiles.cpu())
     if found.scale is None or member.task != "regression":
         # Draws of MC dropout give chances and shares a scale too.
         mean = normaliser.inverse(found.mean, names)
         if calibration.temperature is not None:
             mean = tempered(member.task, mean, calibration.temperature)
-        return Law(mean.cpu())
+        return Distribution(mean.cpu())
     means, spreads = normaliser.moments(found.mean, found.scale, names)
     if calibration.spread_factor is not None:
         spreads = spreads * torch.tensor(calibration.spread_factor).to(spreads)
-    return Law(means.cpu(), spreads.cpu())
+    return Distribution(means.cpu(), spreads.cpu())
 
 
-def combine(laws: Sequence[Law]) -> dict[str, NDArray[np.float32]]:
-    """`mean`, `spread` and, where all have them, `quantiles` of an equal mixture of laws."""
-    means = torch.stack([law.mean for law in laws]).double()
+def combine(distributions: Sequence[Distribution]) -> dict[str, NDArray[np.float32]]:
+    """`mean`, `spread` and, where all have them, `quantiles` of an equal mixture."""
+    means = torch.stack([part.mean for part in distributions]).double()
     mean = means.mean(0)
     variance = (means - mean).square().mean(0)
-    spreads = [law.spread for law in laws if law.spread is not None]
+    spreads = [part.spread for part in distributions if part.spread is not None]
     if spreads:
         known = torch.stack([s.double().square() for s in spreads])
         variance = variance + known.mean(0)
-    elif len(laws) == 1:
+    elif len(distributions) == 1:
         variance = torch.full_like(mean, torch.nan)
     combined = {"mean": mean, "spread": variance.sqrt()}
-    quantiles = [law.quantiles for law in laws if law.quantiles is not None]
-    if len(quantiles) == len(laws):
+    quantiles = [part.quantiles for part in distributions if part.quantiles is not None]
+    if len(quantiles) == len(distributions):
         combined["quantiles"] = torch.stack(quantiles).double().mean(0)
     return {name: values.float().numpy() for name, values in combined.items()}

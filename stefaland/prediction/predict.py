@@ -20,7 +20,7 @@ from pipeline.core.errors import Faults, bad_input
 from stefaland.data.cell_data import CellData
 from stefaland.data.passes import in_order, passes
 from stefaland.model.quantiles import LEVELS
-from stefaland.prediction.distribution import Law, combine, member_law
+from stefaland.prediction.distribution import Distribution, combine, member_distribution
 from stefaland.prediction.member import Member
 from stefaland.tasks import possible_values
 
@@ -138,15 +138,15 @@ def _of_pass(
     members: Sequence[Member], task: str, device: torch.device, dtype: torch.dtype, data: CellData
 ) -> dict[str, NDArray[np.float32]]:
     """What the ensemble says of the cells of a pass."""
-    laws = [member_law(member, data, device, dtype) for member in members]
+    distributions = [member_distribution(member, data, device, dtype) for member in members]
     if task != "regression":
         warmups = [0 if member.cyclic else member.warmup_steps for member in members]
         # A cell without any prediction stays NaN.
-        laws = [
-            Law(law.mean[:, warmup:].double().nanmean(1))
-            for law, warmup in zip(laws, warmups, strict=True)
+        distributions = [
+            Distribution(part.mean[:, warmup:].double().nanmean(1))
+            for part, warmup in zip(distributions, warmups, strict=True)
         ]
-    combined = combine(laws)
+    combined = combine(distributions)
     return combined | {"mean": possible_values(task, combined["mean"])}
 
 

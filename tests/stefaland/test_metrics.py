@@ -138,10 +138,10 @@ def test_equal_to_the_fields_packages(package: str) -> None:
         assert ours[name] == pytest.approx(value, rel=1e-6), name
 
 
-def test_crps_and_coverage_of_a_calibrated_law() -> None:
+def test_crps_and_coverage_of_a_calibrated_distribution() -> None:
     mean, spread = RNG.normal(size=(3, 20000)), np.full((3, 20000), 0.7)
     obs = mean + 0.7 * RNG.normal(size=mean.shape)
-    # The expected CRPS of a calibrated normal law is sigma / sqrt(pi).
+    # The expected CRPS of a calibrated normal distribution is sigma / sqrt(pi).
     assert gaussian_crps(obs, mean, spread).mean() == pytest.approx(0.7 / np.sqrt(np.pi), rel=0.02)
     np.testing.assert_allclose(coverage(obs, mean, spread), 0.9, atol=0.01)
     assert gaussian_crps(1.0, 3.0, 0.0) == pytest.approx(2.0)

@@ -17,7 +17,7 @@ import xarray as xr
 from pipeline.core.files import read_json
 from pipeline.cube.locations import write_locations
 from stefaland.baselines.climatology import Predictor
-from stefaland.baselines.registry import Rivalry, fit_baseline
+from stefaland.baselines.registry import BaselineInputs, fit_baseline
 from stefaland.config import FinetuneConfig
 from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser
@@ -39,7 +39,7 @@ from workflows.run import Run
 from workflows.stages.pretrain import about, network_settings
 
 
-def train(name: str, run: Run, given: Rivalry) -> Predictor:
+def train(name: str, run: Run, given: BaselineInputs) -> Predictor:
     """The named model, trained on the fold; networks as often as the ensemble has members."""
     count = given.config.ensemble
     if count == 1 or name not in NETWORKS:
@@ -53,7 +53,7 @@ def train(name: str, run: Run, given: Rivalry) -> Predictor:
     return calibrated(trained, given.data, given.fold)
 
 
-def train_one(name: str, run: Run, given: Rivalry) -> Predictor:
+def train_one(name: str, run: Run, given: BaselineInputs) -> Predictor:
     """One model of a name: StefaLand on its pretrained encoder, or a baseline."""
     if name != "stefaland":
         return fit_baseline(name, given)
@@ -179,7 +179,9 @@ def train_and_predict(
         else network_settings(run, data.static_names)
     )
     with RunLog(folder, title=title) as log:
-        given = Rivalry(data, fold, config, model_config, normaliser, folder, best_device(), log)
+        given = BaselineInputs(
+            data, fold, config, model_config, normaliser, folder, best_device(), log
+        )
         predictor = train(name, run, given)
     if is_main():
         write_predictions(folder / "heldout.zarr", data, fold, predictor, config)

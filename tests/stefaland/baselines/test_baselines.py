@@ -10,7 +10,7 @@ import torch
 from pipeline.core.errors import InputError
 from stefaland.baselines.climatology import Climatology
 from stefaland.baselines.features import Aggregates, running_mean
-from stefaland.baselines.registry import Rivalry, fit_baseline
+from stefaland.baselines.registry import BaselineInputs, fit_baseline
 from stefaland.baselines.regression import GradientBoosting, Ridge
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.data.cell_data import CellData, fit_normaliser
@@ -153,16 +153,16 @@ def test_trees_take_gaps_repeat_and_need_a_target(tmp_path: Path) -> None:
     data = replace(MONTHLY, forcings=MONTHLY.forcings.masked_fill(gaps, torch.nan))
     config = FinetuneConfig(window=12, cyclic=True)
     sizes = ModelConfig(forcings=data.forcing_names, statics=data.static_names)
-    given = Rivalry(data, fold, config, sizes, normaliser_of(data, fold), tmp_path)
-    outs = [fit_baseline("gradient_boosting", given).predict(data) for _ in range(2)]
+    inputs = BaselineInputs(data, fold, config, sizes, normaliser_of(data, fold), tmp_path)
+    outs = [fit_baseline("gradient_boosting", inputs).predict(data) for _ in range(2)]
     np.testing.assert_array_equal(outs[0]["mean"], outs[1]["mean"])
-    held = fit_baseline("gradient_boosting", given).predict(data.subset(fold.test))
+    held = fit_baseline("gradient_boosting", inputs).predict(data.subset(fold.test))
     assert nse(data, fold, held) > 0.9
     alone = replace(fold, validation=fold.validation[:0])
     assert np.isfinite(
-        GradientBoosting.fit(data, alone, given.normaliser, cyclic=True).predict(data)["spread"]
+        GradientBoosting.fit(data, alone, inputs.normaliser, cyclic=True).predict(data)["spread"]
     ).all()
     empty = replace(data, target=torch.full_like(data.target, torch.nan))
     for kind in (GradientBoosting, Ridge):
         with pytest.raises(InputError, match="no valid target"):
-            kind.fit(empty, fold, given.normaliser, cyclic=True)
+            kind.fit(empty, fold, inputs.normaliser, cyclic=True)

@@ -91,9 +91,9 @@ def test_negative_rain_under_a_log_is_an_error_and_not_a_nan() -> None:
     wet = DATA.forcings.clone()
     wet[3, 5, 0] = -2.0
     wet[3, 6, 1] = torch.inf
-    laws = dict(fit_normaliser(DATA, EVERY).scalings) | {"precipitation": Scaling(0, 1, "log")}
+    scalings = dict(fit_normaliser(DATA, EVERY).scalings) | {"precipitation": Scaling(0, 1, "log")}
     with pytest.raises(InputError) as caught:
-        Windows(replace(DATA, forcings=wet), Normaliser(laws), 20)
+        Windows(replace(DATA, forcings=wet), Normaliser(scalings), 20)
     assert "1 values below 0" in str(caught.value)
     assert "infinite" in str(caught.value)
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline.core.errors import InputError
-from stefaland.baselines.registry import Rivalry, fit_baseline
+from stefaland.baselines.registry import BaselineInputs, fit_baseline
 from stefaland.config import FinetuneConfig
 from stefaland.data.cell_data import fit_normaliser
 from stefaland.data.normalise import Normaliser
@@ -125,10 +125,10 @@ def test_statistics_of_the_test_part_are_found(leak: str, tmp_path: Path) -> Non
     sizes = model_config().model_copy(
         update={"forcings": data.forcing_names, "statics": data.static_names}
     )
-    given = Rivalry(data, fold, config, sizes, wrong, tmp_path)
+    inputs = BaselineInputs(data, fold, config, sizes, wrong, tmp_path)
     for name in ("ridge", "gradient_boosting", "lstm", "scratch"):
         with pytest.raises(InputError, match=f"statistics of {data.target_names[0]}"):
-            fit_baseline(name, given)
+            fit_baseline(name, inputs)
 
 
 def test_pretraining_refuses_what_leaks(tmp_path: Path) -> None:
@@ -150,16 +150,16 @@ def test_no_model_of_any_task_trains_on_test_cells(task: str, tmp_path: Path) ->
     data = replace(DATA, target=target)
     if task == "composition":
         data = replace(data, target=torch.cat([target, 1 - target], -1), target_names=("a", "b"))
-    inputs = fit_normaliser(DATA, DATA.rows(FOLD.train), names=NAMES[:-1])
+    normaliser = fit_normaliser(DATA, DATA.rows(FOLD.train), names=NAMES[:-1])
     leaky = replace(FOLD, train=np.append(FOLD.train, FOLD.test))
     config = FinetuneConfig(window=12, cyclic=True, epochs=1, batch_size=64, task=task)
-    given = Rivalry(data, leaky, config, model_config(), inputs, tmp_path)
+    inputs = BaselineInputs(data, leaky, config, model_config(), normaliser, tmp_path)
     for name in ("climatology", "ridge", "gradient_boosting", "lstm", "patchtst", "scratch"):
         with pytest.raises(InputError, match=f"found {len(FOLD.test)} shared cells"):
-            fit_baseline(name, given)
+            fit_baseline(name, inputs)
     with pytest.raises(InputError, match=f"found {len(FOLD.test)} shared cells"):
         finetune(None, data, leaky, config, tmp_path, model_config=model_config(),
-                 normaliser=inputs)  # fmt: skip
+                 normaliser=normaliser)  # fmt: skip
 
 
 def test_a_scaler_computed_again_is_found(tmp_path: Path) -> None:

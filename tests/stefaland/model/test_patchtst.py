@@ -16,7 +16,7 @@ from stefaland.data.batch import Batch
 from stefaland.model.lstm import LSTMConfig, LSTMNetwork
 from stefaland.model.patchtst import PatchTST, PatchTSTConfig, _averaged
 from stefaland.prediction.ensemble import load
-from tests.stefaland.training.test_finetune import DAILY, daily_rivalry, skill
+from tests.stefaland.training.test_finetune import DAILY, daily_inputs, skill
 
 FORCINGS, STATICS = ("rain", "heat", "light"), ("clay", "height")
 
@@ -80,12 +80,12 @@ def test_it_is_of_about_the_lstms_size(hidden: int) -> None:
 
 
 def test_it_learns_the_buckets_and_comes_back_from_disk(tmp_path: Path) -> None:
-    given = daily_rivalry(tmp_path)
-    model = fit_baseline("patchtst", given)
-    held = DAILY.subset(given.fold.test)
+    inputs = daily_inputs(tmp_path)
+    model = fit_baseline("patchtst", inputs)
+    held = DAILY.subset(inputs.fold.test)
     out = model.predict(held)
-    mean = fit_baseline("climatology", given).predict(held)
-    assert skill(out, DAILY, given.fold) > skill(mean, DAILY, given.fold) + 0.1
+    mean = fit_baseline("climatology", inputs).predict(held)
+    assert skill(out, DAILY, inputs.fold) > skill(mean, DAILY, inputs.fold) + 0.1
     assert np.isnan(out["mean"][:, :40]).all()
     assert (out["spread"][:, 40:] > 0).all()
     np.testing.assert_array_equal(load(tmp_path).predict(held)["mean"], out["mean"])

@@ -29,7 +29,7 @@ TARGET = (2.0, 0.4)
 
 
 class Signal(nn.Module):
-    """Quantiles of a normal law around the first forcing, or a chance whose odds it is."""
+    """Quantiles of a normal distribution around the first forcing, or a chance whose odds it is."""
 
     def __init__(self, shift: float, width: float, task: str) -> None:
         super().__init__()

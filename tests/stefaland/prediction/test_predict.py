@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pipeline.core.errors import InputError
-from stefaland.baselines.registry import Rivalry, fit_baseline
+from stefaland.baselines.registry import BaselineInputs, fit_baseline
 from stefaland.config import FinetuneConfig, model_preset
 from stefaland.data.batch import Batch
 from stefaland.data.cell_data import fit_normaliser
@@ -19,7 +19,7 @@ from stefaland.data.normalise import Normaliser, Scaling
 from stefaland.folds.split import Fold
 from stefaland.model.heads import Prediction
 from stefaland.prediction.calibration import Calibration
-from stefaland.prediction.distribution import Law, combine, plan_windows
+from stefaland.prediction.distribution import Distribution, combine, plan_windows
 from stefaland.prediction.ensemble import calibrated
 from stefaland.prediction.member import Member
 from stefaland.prediction.predict import pass_size, predict_cells, predict_tables
@@ -105,7 +105,9 @@ def test_ensemble_adds_the_variance_of_means() -> None:
 
 def test_mixture_equals_sampling() -> None:
     pairs = ((1.0, 0.5), (4.0, 2.0))
-    combined = combine([Law(torch.tensor([mean]), torch.tensor([std])) for mean, std in pairs])
+    combined = combine(
+        [Distribution(torch.tensor([mean]), torch.tensor([std])) for mean, std in pairs]
+    )
     mean, spread = combined["mean"], combined["spread"]
     rng = np.random.default_rng(0)
     draws = np.concatenate([rng.normal(m, s, 400_000) for m, s in ((1, 0.5), (4, 2.0))])
@@ -198,10 +200,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
         data, torch.arange(24), transforms={"precipitation": "log", data.target_names[0]: "log"}
     )
     config = FinetuneConfig(window=30, warmup_steps=10, epochs=1, steps_per_epoch=1, batch_size=8)
-    given = Rivalry(data, fold, config, model_config, normaliser, folder / "scratch")
-    lstm = replace(given, folder=folder / "lstm")
-    fitted = [fit_baseline("scratch", given), fit_baseline("lstm", lstm)]
-    return [member for ensemble in fitted for member in ensemble.members]
+    inputs = BaselineInputs(data, fold, config, model_config, normaliser, folder / "scratch")
+    lstm = replace(inputs, folder=folder / "lstm")
+    return [*fit_baseline("scratch", inputs).members, *fit_baseline("lstm", lstm).members]
 
 
 @pytest.mark.parametrize("tile", [1, 7, 32, 64, 100])

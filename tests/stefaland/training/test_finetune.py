@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.core.errors import InputError
 from stefaland.baselines.climatology import Climatology
-from stefaland.baselines.registry import BASELINES, Rivalry, fit_baseline
+from stefaland.baselines.registry import BASELINES, BaselineInputs, fit_baseline
 from stefaland.config import FinetuneConfig, OptimiserConfig
 from stefaland.data.cell_data import CellData, fit_normaliser
 from stefaland.folds.split import Fold, Locations, make_folds
@@ -122,7 +122,7 @@ def test_no_baseline_sees_the_test_cells(name: str, tmp_path: Path) -> None:
     leaky = replace(FOLD, train=np.append(FOLD.train, FOLD.test[:8]), test=FOLD.test[8:])
     outs = [
         fit_baseline(
-            name, Rivalry(data, fold, config, model_config(), normaliser, tmp_path / str(i))
+            name, BaselineInputs(data, fold, config, model_config(), normaliser, tmp_path / str(i))
         ).predict(DATA)["mean"]
         for i, (data, fold) in enumerate(((DATA, FOLD), (spoiled, FOLD), (spoiled, leaky)))
     ]
@@ -159,24 +159,24 @@ def daily_fold() -> Fold:
     return make_folds("groups", at, k=3, validation_share=0.2)[1]
 
 
-def daily_rivalry(folder: Path) -> Rivalry:
+def daily_inputs(folder: Path) -> BaselineInputs:
     fold = daily_fold()
     config = model_config().model_copy(
         update={"forcings": DAILY.forcing_names, "statics": DAILY.static_names}
     )
-    laws = {"streamflow": "log"}
-    normaliser = fit_normaliser(DAILY, DAILY.rows(fold.train), None, laws)
-    return Rivalry(DAILY, fold, DAILY_CONFIG, config, normaliser, folder)
+    transforms = {"streamflow": "log"}
+    normaliser = fit_normaliser(DAILY, DAILY.rows(fold.train), None, transforms)
+    return BaselineInputs(DAILY, fold, DAILY_CONFIG, config, normaliser, folder)
 
 
 def test_lstm_learns_the_buckets(tmp_path: Path) -> None:
-    given = daily_rivalry(tmp_path)
-    lstm = fit_baseline("lstm", given)
-    held = DAILY.subset(given.fold.test)
+    inputs = daily_inputs(tmp_path)
+    lstm = fit_baseline("lstm", inputs)
+    held = DAILY.subset(inputs.fold.test)
     out = lstm.predict(held)
-    assert skill(out, DAILY, given.fold) > 0.25
-    assert skill(out, DAILY, given.fold) > skill(
-        fit_baseline("climatology", given).predict(held), DAILY, given.fold
+    assert skill(out, DAILY, inputs.fold) > 0.25
+    assert skill(out, DAILY, inputs.fold) > skill(
+        fit_baseline("climatology", inputs).predict(held), DAILY, inputs.fold
     )
     assert np.isnan(out["mean"][:, :40]).all()
     assert (out["mean"][:, 40:] >= 0).all()
@@ -195,15 +195,15 @@ def test_temporal_fold_trains_on_its_period_alone(tmp_path: Path) -> None:
     normaliser = fit_normaliser(
         DAILY, DAILY.rows(fold.train), fold.train_period, {"streamflow": "log"}
     )
-    given = replace(
-        daily_rivalry(tmp_path / "a"), fold=fold, config=config, normaliser=normaliser
+    inputs = replace(
+        daily_inputs(tmp_path / "a"), fold=fold, config=config, normaliser=normaliser
     )  # fmt: skip
     target, forcings = DAILY.target.clone(), DAILY.forcings.clone()
     target[:, 186:], forcings[:, 186:] = 500.0, 500.0
     other = replace(
-        given, data=replace(DAILY, target=target, forcings=forcings), folder=tmp_path / "b"
+        inputs, data=replace(DAILY, target=target, forcings=forcings), folder=tmp_path / "b"
     )
-    a, b = (fit_baseline("lstm", g).predict(DAILY)["mean"] for g in (given, other))
+    a, b = (fit_baseline("lstm", g).predict(DAILY)["mean"] for g in (inputs, other))
     np.testing.assert_array_equal(a, b)
 
 
@@ -235,7 +235,7 @@ def test_bad_inputs_are_refused(pretrained: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match='Did you mean "wetness"'):
         finetune(pretrained, other, FOLD, QUICK, tmp_path)
     with pytest.raises(InputError, match='Did you mean "lstm"'):
-        fit_baseline("lstn", daily_rivalry(tmp_path))
+        fit_baseline("lstn", daily_inputs(tmp_path))
     with pytest.raises(InputError, match="model_config"):
         finetune(None, DATA, FOLD, QUICK, tmp_path)
     with pytest.raises(InputError):
