@@ -13,11 +13,19 @@ import traceback
 from collections.abc import Mapping, Sequence
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+
+from pydantic import AfterValidator
+from pydantic_core import PydanticCustomError
 
 from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
 
 T = TypeVar("T")
+
+PACKAGES = ("pipeline", "stefaland", "workflows")
+"""Packages whose parts are built in."""
+NOT_REGISTERED = "not_registered"
+"""Type of pydantic's error for a setting that names no part."""
 
 _LOADED: dict[str, str] = {}
 """Every plugin that `load_plugins` has imported, as any folder can name it → its module."""
@@ -40,6 +48,7 @@ class Registry(Generic[T]):
         self.kind = kind
         self.group = group
         self._values: dict[str, T] = {}
+        self._origins: dict[str, str] = {}
         self._builtin = {
             name: EntryPoint(name, value, group) for name, value in (builtin or {}).items()
         }
@@ -52,6 +61,9 @@ class Registry(Generic[T]):
                 self.kind, f'a second {self.kind} "{name}"', "names that are used once",
                 f"Names in use: {', '.join(self.names())}.",
             )  # fmt: skip
+        module = str(sys._getframe(1).f_globals.get("__name__", ""))
+        if module.partition(".")[0] not in PACKAGES:
+            self._origins.setdefault(name, module)
         self._values[name] = value
 
     def names(self) -> list[str]:
@@ -69,6 +81,14 @@ class Registry(Generic[T]):
             # The import itself may have registered it, as a plugin does.
             self._values.setdefault(name, value)
         return self._values[name]
+
+    def origin(self, name: str) -> str:
+        """Module outside this package that adds the part; empty for a part that is built in.
+
+        Raises `InputError` as `get` does.
+        """
+        self.get(name)
+        return self._origins.get(name, "")
 
     def _import(self, name: str, where: str) -> T:
         if name in self._builtin:
@@ -92,6 +112,7 @@ class Registry(Generic[T]):
                 f"an entry point that works, {offers[0].value}",
                 f"Repair or uninstall the package {_package(offers[0])}.",
             ) from error  # fmt: skip
+        self._origins.setdefault(name, offers[0].module)
         return value
 
     def _offers(self) -> dict[str, list[EntryPoint]]:
@@ -126,6 +147,25 @@ def _failure(error: Exception) -> str:
         return f"SyntaxError: {error}"
     last = traceback.extract_tb(error.__traceback__)[-1]
     return f"{type(error).__name__}: {error}, in {last.filename}, line {last.lineno}"
+
+
+def registered(registry: Registry[Any]) -> AfterValidator:
+    """Pydantic's check of a setting that names a part of the registry: `Annotated[str, ...]`.
+
+    The error of an unknown name has type `NOT_REGISTERED` and the fault's texts as its context.
+    """
+
+    def check(name: str) -> str:
+        try:
+            registry.get(name)
+        except InputError as error:
+            fault = error.faults[0]
+            texts = {"found": fault.found, "expected": fault.expected, "hint": fault.cure}
+            message = "Input should be {expected}. {hint}"
+            raise PydanticCustomError(NOT_REGISTERED, message, texts) from None
+        return name
+
+    return AfterValidator(check)
 
 
 def load_plugins(names: Sequence[str], folder: Path) -> None:

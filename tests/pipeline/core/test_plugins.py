@@ -6,12 +6,20 @@ import importlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Annotated
 
 import pytest
+from pydantic import TypeAdapter, ValidationError
 
 from pipeline.core import plugins
 from pipeline.core.errors import InputError
-from pipeline.core.plugins import Registry, load_plugins, loaded_plugins
+from pipeline.core.plugins import (
+    NOT_REGISTERED,
+    Registry,
+    load_plugins,
+    loaded_plugins,
+    registered,
+)
 
 GROUP = "stefaland.test_parts"
 PARTS: Registry[object] = Registry("part", GROUP)
@@ -88,6 +96,31 @@ def test_an_installed_package_adds_a_part_without_being_imported_before(tmp_path
     assert "Searched besides this package: the installed package their-package 1.2." in refused(
         registry, "other"
     )
+
+
+def test_a_part_knows_the_module_that_added_it(tmp_path: Path) -> None:
+    (tmp_path / "their_own_part.py").write_text("PART = 'theirs'\n")
+    install(tmp_path, "their-own-package", {"theirs": "their_own_part:PART"})
+    registry: Registry[object] = Registry("part", GROUP, {"built": "math:pi"})
+    registry.register("mine", 1)
+    exec("registry.register('own', 2)", {"registry": registry, "__name__": "stefaland.parts"})
+    names = ("theirs", "mine", "own", "built")
+    assert [registry.origin(name) for name in names] == ["their_own_part", __name__, "", ""]
+    with pytest.raises(InputError, match='Did you mean "mine"'):
+        registry.origin("mime")
+
+
+def test_a_setting_names_a_part_or_says_which_there_are() -> None:
+    registry: Registry[object] = Registry("loss", GROUP)
+    registry.register("quantile", 1)
+    setting = TypeAdapter(Annotated[str, registered(registry)])
+    assert setting.validate_python("quantile") == "quantile"
+    with pytest.raises(ValidationError) as caught:
+        setting.validate_python("quantil")
+    (error,) = caught.value.errors()
+    assert error["type"] == NOT_REGISTERED
+    assert error["ctx"]["found"] == 'no loss "quantil"'
+    assert error["ctx"]["hint"].startswith('Did you mean "quantile"?')
 
 
 def test_a_name_that_two_packages_offer_is_refused(tmp_path: Path) -> None:
