@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, ValidationError, model_validator
 
 from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.plugins import NOT_REGISTERED
 from pipeline.core.settings import Frozen
-from stefaland.tasks import HeadName, TaskName, disagreement, with_defaults
+from stefaland.tasks import HeadName, LossName, TaskName, disagreement, with_defaults
 
 
 def unfit_settings(where: str, error: ValidationError) -> InputError:
@@ -21,6 +22,9 @@ def unfit_settings(where: str, error: ValidationError) -> InputError:
             faults.add(place, "nothing", "a value for this key")
         elif item["type"] == "value_error":
             faults.add(place, str(item["ctx"]["error"]), "settings that agree")
+        elif item["type"] == NOT_REGISTERED:
+            texts = item["ctx"]
+            faults.add(place, texts["found"], texts["expected"], texts["hint"])
         else:
             wanted = item["msg"].removeprefix("Input should be ")
             faults.add(place, repr(item["input"])[:80], wanted)
@@ -189,13 +193,11 @@ class FinetuneConfig(TrainConfig):
     """Adapter and head on the pretrained encoder."""
 
     task: TaskName = "regression"
-    """A quantity, shares of a whole (soil texture), or a chance (landslides)."""
+    """A quantity, a composition (soil texture), or a probability (landslides)."""
     adapter: str = "dual_residual"
     decoder: Literal["residual_lstm", "linear"] = "residual_lstm"
     head: HeadName = "gaussian"
-    loss: Literal[
-        "gaussian", "beta_gaussian", "mse", "rmse", "nse", "pinball", "composition", "binary"
-    ] = "gaussian"
+    loss: LossName = "gaussian"
     """Head and loss are by default those of the task."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Before the head, beside that of the adapter."""

@@ -9,13 +9,16 @@ series' own mean over the same pairs.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Any
+from functools import partial
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import erf
+
+from pipeline.core.plugins import Registry, registered
 
 Array = NDArray[np.float64]
 HIGH_SHARE, LOW_SHARE = 0.02, 0.3
@@ -25,9 +28,6 @@ CONSTANT = 1e-12
 """Standard deviation, as a share of the mean, of series that vary by their rounding alone."""
 Z_90 = 1.6448536269514722
 """Half width, in standard deviations, of the central 90 % of a normal distribution."""
-SCORES = (
-    "NSE", "KGE", "KGE_r", "KGE_alpha", "KGE_beta", "RMSE", "ubRMSE", "bias", "correlation"
-)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -237,3 +237,51 @@ def paired_difference(
         "difference": float(np.median(gap)), "low": float(low), "high": float(high),
         "share": float((gap > 0).mean()), "sites": len(gap),
     }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Score:
+    """A score of predicted series."""
+
+    function: Callable[[Array, Array], Array]
+    """(observed [N, T], predicted [N, T]) → [N]; a pair with NaN does not count, and a series on
+    which the score is not defined has NaN."""
+    better: Literal["higher", "lower", "near_zero"]
+    """Values that are better; of signed errors those near zero."""
+
+
+SCORES: Registry[Score] = Registry("score", "stefaland.scores")
+
+
+def _of_moments(name: str, observed: Array, predicted: Array) -> Array:
+    return finish(accumulate(observed, predicted))[name]
+
+
+def _of_flows(name: str, observed: Array, predicted: Array) -> Array:
+    return flow_duration(observed, predicted)[name]
+
+
+for _name in ("NSE", "KGE", "correlation"):
+    SCORES.register(_name, Score(partial(_of_moments, _name), "higher"))
+for _name in ("RMSE", "ubRMSE"):
+    SCORES.register(_name, Score(partial(_of_moments, _name), "lower"))
+SCORES.register("bias", Score(partial(_of_moments, "bias"), "near_zero"))
+for _name in ("FHV", "FLV"):
+    SCORES.register(_name, Score(partial(_of_flows, _name), "near_zero"))
+
+ScoreName = Annotated[str, registered(SCORES)]
+
+
+def score_series(name: str, observed: Any, predicted: Any) -> Array:
+    """The named score [N] of series [N, T]; `InputError` for an unknown name.
+
+    >>> score_series("bias", [[1.0, 2.0, 3.0]], [[1.5, 2.5, 3.5]])
+    array([0.5])
+    """
+    o, s = (np.asarray(x, dtype=np.float64) for x in (observed, predicted))
+    return SCORES.get(name).function(o, s)
+
+
+def is_error(name: str) -> bool:
+    """Whether lower values of the named score are better; `InputError` for an unknown name."""
+    return SCORES.get(name).better == "lower"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from pipeline.core.errors import bad_input, nearest_name
+from pipeline.core.plugins import Registry
 from stefaland.baselines.climatology import Climatology, Predictor
 from stefaland.baselines.networks import train_baseline
 from stefaland.baselines.persistence import Persistence
@@ -113,7 +113,10 @@ def _scratch(inputs: BaselineInputs) -> Predictor:
     return load(folder, inputs.device)
 
 
-BASELINES: dict[str, Callable[[BaselineInputs], Predictor]] = {
+Baseline = Callable[[BaselineInputs], Predictor]
+"""Fits a model on the training cells of a fold."""
+BASELINES: Registry[Baseline] = Registry("baseline", "stefaland.baselines")
+for _name, _baseline in {
     "climatology": _climatology,
     "persistence": _persistence,
     "ridge": _ridge,
@@ -121,17 +124,14 @@ BASELINES: dict[str, Callable[[BaselineInputs], Predictor]] = {
     "lstm": _lstm,
     "patchtst": _patchtst,
     "scratch": _scratch,
-}
+}.items():
+    BASELINES.register(_name, _baseline)
 
 
 def fit_baseline(name: str, inputs: BaselineInputs) -> Predictor:
     """The named baseline, fitted on the fold's training cells; `InputError` for unknown names and
     for a fold that leaks.
     """
-    if name not in BASELINES:
-        raise bad_input(
-            "baselines", f'"{name}"', f"one of {', '.join(BASELINES)}",
-            nearest_name(name, BASELINES),
-        )  # fmt: skip
+    baseline = BASELINES.get(name, "baselines")
     check_table(inputs.fold, inputs.data)
-    return BASELINES[name](inputs)
+    return baseline(inputs)

@@ -20,6 +20,7 @@ from torch import nn
 from pipeline.core.errors import Faults, bad_input
 from pipeline.core.files import write_atomically
 from stefaland.checkpoints.card import model_card
+from stefaland.checkpoints.plugins import plugins_of, require_plugins
 from stefaland.config import FinetuneConfig, ModelConfig, unfit_settings
 from stefaland.data.normalise import Normaliser
 from stefaland.model.finetuned import FinetunedModel
@@ -48,6 +49,8 @@ def save_checkpoint(folder: str | Path, model: nn.Module, data: Mapping[str, Any
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     settings = _settings(model)
+    if plugins := plugins_of(getattr(model, "finetune_config", None)):
+        settings["plugins"] = plugins
     temporary = folder / f".{WEIGHTS}.{os.getpid()}"
     save_file(
         {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()},
@@ -75,6 +78,7 @@ def load_checkpoint(folder: str | Path) -> tuple[StefaLand | FinetunedModel, dic
     try:
         settings, data = _read_object(folder / CONFIG), _read_object(folder / DATA)
         _check_format(folder, settings)
+        require_plugins(settings.get("plugins", ()), str(folder / CONFIG))
         model_config = ModelConfig.model_validate(settings["model"])
         model: StefaLand | FinetunedModel
         if settings["kind"] == "finetuned":

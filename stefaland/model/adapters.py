@@ -14,34 +14,26 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
-from pipeline.core.errors import bad_input, nearest_name
+from pipeline.core.plugins import Registry
 from stefaland.model.encoder import Encoder, Layer
 from stefaland.model.heads import beside
 
-ADAPTERS: dict[str, Callable[[int, int, int], nn.Module]] = {}
-
-
-def register(name: str) -> Callable[[type[nn.Module]], type[nn.Module]]:
-    """Make an adapter known by `name`."""
-
-    def add(adapter: type[nn.Module]) -> type[nn.Module]:
-        ADAPTERS[name] = adapter
-        return adapter
-
-    return add
+Adapter = Callable[[int, int, int], nn.Module]
+"""(d_model, n_forcings, n_statics) → module from features [B, T, d_model], forcings [B, T, F] and
+statics [B, S], all without NaN, to features [B, T, d_model]."""
+ADAPTERS: Registry[Adapter] = Registry("adapter", "stefaland.adapters")
 
 
 def make_adapter(name: str, d_model: int, n_forcings: int, n_statics: int) -> nn.Module:
-    """The adapter of that name; `InputError` for an unknown one."""
-    if name not in ADAPTERS:
-        known = ", ".join(ADAPTERS)
-        raise bad_input(
-            "finetune.adapter", f'"{name}"', f"one of {known}", nearest_name(name, ADAPTERS)
-        )
-    return ADAPTERS[name](d_model, n_forcings, n_statics)
+    """The adapter of that name; `InputError` for an unknown one.
+
+    >>> adapter = make_adapter("gated", d_model=8, n_forcings=3, n_statics=5)
+    >>> adapter(torch.zeros(2, 12, 8), torch.zeros(2, 12, 3), torch.zeros(2, 5)).shape
+    torch.Size([2, 12, 8])
+    """
+    return ADAPTERS.get(name, "finetune.adapter")(d_model, n_forcings, n_statics)
 
 
-@register("dual_residual")
 class DualResidual(nn.Module):
     """The paper's: LN2(LN1(h + MLP[h, a_x, a_c]) + a_x + a_c) with a = ReLU(Linear)."""
 
@@ -64,7 +56,6 @@ class DualResidual(nn.Module):
         return self.norm2(self.norm1(h + combined) + series + static)
 
 
-@register("gated")
 class Gated(nn.Module):
     """h + sigmoid(W[h, x, c]) · V[h, x, c]."""
 
@@ -79,7 +70,6 @@ class Gated(nn.Module):
         return h + self.gate(inputs).sigmoid() * self.value(inputs)
 
 
-@register("bottleneck")
 class Bottleneck(nn.Module):
     """h + up(ReLU(down[h, x, c])) through 64 features."""
 
@@ -95,7 +85,6 @@ class Bottleneck(nn.Module):
         return h + self.up(F.relu(self.down(torch.cat([h, beside(x, c)], -1))))
 
 
-@register("feed_forward")
 class FeedForward(Bottleneck):
     """As the bottleneck, with 2d features."""
 
@@ -104,7 +93,6 @@ class FeedForward(Bottleneck):
         super().__init__(d_model, n_forcings, n_statics)
 
 
-@register("none")
 class NoAdapter(nn.Module):
     """h as it is: what the encoder says must do."""
 
@@ -116,7 +104,6 @@ class NoAdapter(nn.Module):
         return h
 
 
-@register("convolution")
 class Convolution(nn.Module):
     """h + two convolutions of [h, x, c] over three time steps each, ReLU between."""
 
@@ -138,7 +125,6 @@ class Convolution(nn.Module):
         return h + mixed
 
 
-@register("attention")
 class InputAttention(nn.Module):
     """LayerNorm(h + attention of h over the projected inputs of all days), four heads.
 
@@ -165,7 +151,6 @@ class InputAttention(nn.Module):
         return adapted
 
 
-@register("mixture_of_experts")
 class MixtureOfExperts(nn.Module):
     """h + the mean of four bottlenecks of [h, x, c], weighted by a softmax gate on each day."""
 
@@ -205,7 +190,6 @@ class LowRank(nn.Module):
         return weight + self.up @ self.down * (self.alpha / self.rank)
 
 
-@register("lora")
 class Lora(NoAdapter):
     """Low-rank changes of the encoder's own products; h passes as it is."""
 
@@ -216,3 +200,14 @@ class Lora(NoAdapter):
             for linear in (layer.qkv, layer.out, layer.up, layer.down):
                 part = LowRank(linear.out_features, linear.in_features)
                 parametrize.register_parametrization(linear, "weight", part.to(linear.weight))
+
+
+ADAPTERS.register("dual_residual", DualResidual)
+ADAPTERS.register("gated", Gated)
+ADAPTERS.register("bottleneck", Bottleneck)
+ADAPTERS.register("feed_forward", FeedForward)
+ADAPTERS.register("none", NoAdapter)
+ADAPTERS.register("convolution", Convolution)
+ADAPTERS.register("attention", InputAttention)
+ADAPTERS.register("mixture_of_experts", MixtureOfExperts)
+ADAPTERS.register("lora", Lora)

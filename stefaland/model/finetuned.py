@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.data.batch import Batch
-from stefaland.model.adapters import Lora, make_adapter
+from stefaland.model.adapters import make_adapter
 from stefaland.model.heads import DECODERS, Prediction, make_head
 from stefaland.model.mae import StefaLand
 
@@ -43,8 +43,9 @@ class FinetunedModel(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
         self.head = make_head(config.head, d, n_targets)
         self._freeze()
-        if isinstance(self.adapter, Lora):
-            self.adapter.attach(self.encoder.encoder)
+        attach = getattr(self.adapter, "attach", None)
+        if attach is not None:
+            attach(self.encoder.encoder)
 
     def _freeze(self) -> None:
         unfreeze = self.finetune_config.unfreeze

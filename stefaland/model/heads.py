@@ -5,14 +5,15 @@ Upstream: adapters.py. Downstream: finetuned.py, lstm.py (spec §8).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pipeline.core.errors import bad_input
 from stefaland.model.quantiles import LEVELS, MIDDLE, moments
+from stefaland.tasks import HEADS
 
 LEAST_SCALE = 1e-3
 """Of a normalised target: keeps the likelihood finite."""
@@ -103,15 +104,23 @@ class ProbabilityHead(nn.Module):
         return Prediction(self.out(features).sigmoid())
 
 
-def make_head(kind: str, d_model: int, n_targets: int) -> nn.Module:
-    """The named head; `InputError` for another name."""
-    heads = {
-        "point": PointHead, "gaussian": GaussianHead, "quantile": QuantileHead,
-        "composition": CompositionHead, "probability": ProbabilityHead,
-    }  # fmt: skip
-    if kind not in heads:
-        raise bad_input("finetune.head", f'"{kind}"', f"one of {', '.join(heads)}")
-    return heads[kind](d_model, n_targets)
+BUILT_IN: dict[str, Callable[[int, int], nn.Module]] = {
+    "point": PointHead,
+    "gaussian": GaussianHead,
+    "quantile": QuantileHead,
+    "composition": CompositionHead,
+    "probability": ProbabilityHead,
+}
+
+
+def make_head(name: str, d_model: int, n_targets: int) -> nn.Module:
+    """The named head; `InputError` for an unknown name.
+
+    >>> make_head("point", 8, 1)(torch.zeros(2, 12, 8)).mean.shape
+    torch.Size([2, 12, 1])
+    """
+    make = HEADS.get(name, "finetune.head").make or BUILT_IN[name]
+    return make(d_model, n_targets)
 
 
 def beside(series: Tensor, statics: Tensor) -> Tensor:

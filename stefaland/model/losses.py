@@ -12,12 +12,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.core.errors import bad_input, nearest_name
+from pipeline.core.errors import bad_input
 from stefaland.data.batch import Batch
 from stefaland.distributed import mean_over_parts
 from stefaland.model.heads import Prediction
 from stefaland.model.mae import Reconstruction
 from stefaland.model.quantiles import pinball
+from stefaland.tasks import LOSSES
 
 TargetLossFunction = Callable[[Prediction, Tensor, Tensor], Tensor]
 LEAST_SHARE = 1e-6
@@ -146,7 +147,7 @@ def _binary(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
     return masked_mean(entropy, valid)
 
 
-FINETUNE_LOSSES: dict[str, TargetLossFunction] = {
+BUILT_IN: dict[str, TargetLossFunction] = {
     "mse": _mse,
     "rmse": _rmse,
     "nse": _nse,
@@ -160,9 +161,4 @@ FINETUNE_LOSSES: dict[str, TargetLossFunction] = {
 
 def finetune_loss(name: str) -> TargetLossFunction:
     """The loss of (prediction, target [B, T, O], site_std [B, 1, O]); `InputError` if unknown."""
-    if name not in FINETUNE_LOSSES:
-        known = ", ".join(FINETUNE_LOSSES)
-        raise bad_input(
-            "finetune.loss", f'"{name}"', f"one of {known}", nearest_name(name, FINETUNE_LOSSES)
-        )
-    return FINETUNE_LOSSES[name]
+    return LOSSES.get(name, "finetune.loss").function or BUILT_IN[name]

@@ -23,6 +23,7 @@ from stefaland.metrics import Z_90
 from stefaland.model.losses import LEAST_SHARE
 from stefaland.model.mc_dropout import sampled
 from stefaland.model.quantiles import LEVELS, conformal_shift
+from stefaland.tasks import values_of
 
 MIN_CALIBRATION = 30
 """Valid validation values below which predictions stay as the network gives them."""
@@ -104,7 +105,7 @@ def held_out(
 
 def calibrate(held: Held, task: str) -> Calibration:
     """The calibration of a network for its task."""
-    if task != "regression":
+    if values_of(task) != "quantity":
         return Calibration(temperature=_temperature(held, task))
     if held.quantiles is not None:
         return Calibration(quantile_shift=_shifts(held.quantiles, held.target))
@@ -151,7 +152,7 @@ def tempered(task: str, values: Any, temperature: float) -> Any:
     is_tensor = isinstance(values, Tensor)
     tensor = values if is_tensor else torch.from_numpy(np.asarray(values, np.float64))
     sure = tensor.clamp(LEAST_SHARE, 1.0 - LEAST_SHARE)
-    if task == "probability":
+    if values_of(task) == "probability":
         changed = (torch.logit(sure) / temperature).sigmoid()
     else:
         changed = (sure.log() / temperature).softmax(-1)
@@ -174,10 +175,12 @@ def _temperature(held: Held, task: str) -> float | None:
 def _log_loss(
     task: str, target: NDArray[Any], mean: NDArray[Any]
 ) -> Callable[[float], float]:  # fmt: skip
+    kind = values_of(task)
+
     def loss(temperature: float) -> float:
         chance = np.clip(tempered(task, mean, temperature), LEAST_SHARE, 1.0 - LEAST_SHARE)
         right = target * np.log(chance)
-        if task == "probability":
+        if kind == "probability":
             right = right + (1.0 - target) * np.log(1.0 - chance)
         return float(-right.sum(-1).mean())
 

@@ -21,6 +21,7 @@ from stefaland.model.heads import Prediction
 from stefaland.model.mc_dropout import sampled
 from stefaland.model.quantiles import moments, shifted
 from stefaland.prediction.calibration import tempered
+from stefaland.tasks import values_of
 
 if TYPE_CHECKING:
     from stefaland.prediction.member import Member
@@ -112,7 +113,7 @@ def _physical(member: Member, found: Prediction) -> Distribution:
         quantiles = normaliser.inverse(levels, names).movedim(-2, -1)
         mean, spread = moments(quantiles)
         return Distribution(mean.cpu(), spread.cpu(), quantiles.cpu())
-    if found.scale is None or member.task != "regression":
+    if found.scale is None or values_of(member.task) != "quantity":
         # Draws of MC dropout give chances and shares a scale too.
         mean = normaliser.inverse(found.mean, names)
         if calibration.temperature is not None:

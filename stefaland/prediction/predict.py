@@ -22,7 +22,7 @@ from stefaland.data.passes import in_order, passes
 from stefaland.model.quantiles import LEVELS
 from stefaland.prediction.distribution import Distribution, combine, member_distribution
 from stefaland.prediction.member import Member
-from stefaland.tasks import possible_values
+from stefaland.tasks import possible_values, values_of
 
 PREDICTED, OUTSIDE_RANGE, FILLED_INPUT, MASKED = 0, 1, 2, 3
 """Quality flags; a cell gets the highest that applies."""
@@ -126,7 +126,7 @@ def _empty(
     members: Sequence[Member], n_steps: int, n_cells: int, task: str
 ) -> dict[str, NDArray[Any]]:
     """Missing values of n cells."""
-    steps = (n_steps,) if task == "regression" else ()
+    steps = (n_steps,) if values_of(task) == "quantity" else ()
     shape = (n_cells, *steps, len(members[0].target_names))
     shapes = {"mean": shape, "spread": shape}
     if all(member.calibration.quantile_shift is not None for member in members):
@@ -139,7 +139,7 @@ def _of_pass(
 ) -> dict[str, NDArray[np.float32]]:
     """What the ensemble says of the cells of a pass."""
     distributions = [member_distribution(member, data, device, dtype) for member in members]
-    if task != "regression":
+    if values_of(task) != "quantity":
         warmups = [0 if member.cyclic else member.warmup_steps for member in members]
         # A cell without any prediction stays NaN.
         distributions = [

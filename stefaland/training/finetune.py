@@ -29,7 +29,7 @@ from stefaland.model.finetuned import FinetunedModel
 from stefaland.model.mae import StefaLand
 from stefaland.model.mc_dropout import dropouts
 from stefaland.prediction.calibration import Calibration, calibrate, held_out, nothing_learnt
-from stefaland.tasks import TASKS
+from stefaland.tasks import HEADS, TASKS
 from stefaland.training.log import RunLog
 from stefaland.training.loop import fit
 from stefaland.training.objective import HeldOutLoss, TargetLoss, site_std, validation_draws
@@ -101,7 +101,7 @@ def _calibration(
     targets: Sequence[str],
 ) -> Calibration:
     if validate is None:
-        return nothing_learnt(len(targets), config.head == "quantile")
+        return nothing_learnt(len(targets), HEADS.get(config.head).has_quantiles)
     held = held_out(
         model, validate.windows, validate.draws, config.warmup_steps, config.mc_samples,
         normaliser, targets,
@@ -121,7 +121,7 @@ def target_scaling(
 
     Raises `InputError` where those of `given` come from other cells or days.
     """
-    if not TASKS[task].is_scaled:
+    if not TASKS.get(task).is_scaled:
         return Normaliser({name: Scaling(0.0, 1.0) for name in data.target_names})
     if given is not None and all(name in given.scalings for name in data.target_names):
         check_statistics(data, fold, given, data.target_names)

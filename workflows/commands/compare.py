@@ -20,25 +20,21 @@ import xarray as xr
 from jinja2 import Environment, StrictUndefined
 from rich.table import Table
 
-from pipeline.core.errors import Faults, bad_input, nearest_name
+from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
 from pipeline.core.files import new_folder, write_json
 from stefaland.metrics import (
+    SCORES,
     Array,
-    accumulate,
-    finish,
-    flow_duration,
     gaussian_crps,
     paired_difference,
+    score_series,
 )
 from stefaland.model.quantiles import quantile_crps
 from workflows.run import CONSOLE
 from workflows.stages.score import finite, quantiles_of
 
-HIGHER = ("NSE", "KGE", "correlation")
-LOWER = ("RMSE", "ubRMSE", "CRPS")
-NEAR_ZERO = ("bias", "FHV", "FLV")
-"""Signed errors in which neither side is better: their sizes are compared."""
-KNOWN = (*HIGHER, *LOWER, *NEAR_ZERO)
+CRPS = "CRPS"
+"""A score of distributions, not of series."""
 DEFAULT = ("NSE", "KGE", "RMSE")
 MIN_SITES = 6
 """Fewer sites cannot decide at 5 % even where all agree (sign test: 2 / 2**n)."""
@@ -113,19 +109,23 @@ def check_scores(names: Sequence[str]) -> None:
     """`InputError` with every unknown score."""
     faults = Faults()
     for name in names:
-        if name not in KNOWN:
-            hint = nearest_name(name, KNOWN)
-            faults.add("--scores", f'"{name}"', f"of {', '.join(KNOWN)}", hint)
+        try:
+            better(name)
+        except InputError as error:
+            faults.faults += error.faults
     faults.raise_if_any()
+
+
+def better(name: str) -> str:
+    """The better values of a score, as `Score.better`; `InputError` for an unknown one."""
+    return "lower" if name == CRPS else SCORES.get(name, "--scores").better
 
 
 def site_scores(observed: Array, table: xr.Dataset, names: Sequence[str]) -> dict[str, Array]:
     """Score name → [site]; NaN where a score is not defined."""
     predicted = table["predicted"].values
-    scores = finish(accumulate(observed, predicted))
-    if {"FHV", "FLV"} & set(names):
-        scores |= flow_duration(observed, predicted)
-    if "CRPS" in names:
+    scores = {name: score_series(name, observed, predicted) for name in names if name != CRPS}
+    if CRPS in names:
         quantiles = quantiles_of(table)
         if quantiles is None:
             crps = gaussian_crps(observed, predicted, table["spread"].values)
@@ -133,8 +133,12 @@ def site_scores(observed: Array, table: xr.Dataset, names: Sequence[str]) -> dic
             crps = quantile_crps(observed, quantiles)
         count = np.isfinite(crps).sum(-1)
         total = np.nansum(crps, -1)
-        scores["CRPS"] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return {name: np.abs(scores[name]) if name in NEAR_ZERO else scores[name] for name in names}
+        scores[CRPS] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    # Of signed errors in which neither side is better, the sizes are compared.
+    return {
+        name: np.abs(scores[name]) if better(name) == "near_zero" else scores[name]
+        for name in names
+    }
 
 
 def _groups(a: Side) -> Iterator[tuple[str, str, Any, Any]]:
@@ -169,7 +173,7 @@ def compare(a: Side, b: Side, names: Sequence[str] = DEFAULT, seed: int = 0) -> 
         )
         for name in names:
             row = {"score": name, "by": kind, "label": label}
-            rows.append(row | _row(of_a[name], of_b[name], name in HIGHER, seed))
+            rows.append(row | _row(of_a[name], of_b[name], better(name) == "higher", seed))
     return pd.DataFrame(rows)
 
 

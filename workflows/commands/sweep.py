@@ -23,8 +23,9 @@ from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import run_stage
 from stefaland.baselines.registry import BASELINES
 from stefaland.data.cell_data import CellData
-from stefaland.metrics import accumulate, finish, paired_difference
+from stefaland.metrics import is_error, paired_difference, score_series
 from stefaland.model.adapters import ADAPTERS
+from stefaland.tasks import values_of
 from workflows.fingerprints import stage_fingerprint
 from workflows.inputs.cells import target_table
 from workflows.inputs.checked_folds import check_encoders, check_folds, check_heldout
@@ -34,7 +35,7 @@ from workflows.run import CONSOLE, Run
 from workflows.stages.finetune import train_and_predict, training_data, training_settings
 from workflows.stages.markers import run_lock
 from workflows.stages.order import stage_state
-from workflows.stages.score import LOWER_IS_BETTER, finite, heldout
+from workflows.stages.score import finite, heldout
 
 WITH_ADAPTER = ("stefaland", "scratch")
 WITHOUT_SEED = ("climatology", "ridge", "persistence")
@@ -79,8 +80,8 @@ def check_names(models: Sequence[str], adapters: Sequence[str], seeds: Sequence[
     """`InputError` with every unknown model and adapter, and for seeds given twice."""
     faults = Faults()
     for option, given, known in (
-        ("--models", models, ["stefaland", *BASELINES]),
-        ("--adapters", adapters, list(ADAPTERS)),
+        ("--models", models, ["stefaland", *BASELINES.names()]),
+        ("--adapters", adapters, ADAPTERS.names()),
     ):
         for name in given:
             if name not in known:
@@ -151,8 +152,8 @@ def variant_scores(run: Run, todo: Sequence[Item]) -> dict[str, Any]:
     Only what all variants predict counts. Of series the score of a seed is the median over sites;
     of one value a place it is pooled, and a site's is its root mean square error.
     """
-    is_series = run.config.finetune.task == "regression"
-    metric = run.config.score.metric if is_series else RANK[run.config.finetune.task]
+    is_series = values_of(run.config.finetune.task) == "quantity"
+    metric = run.config.score.metric if is_series else RANK[values_of(run.config.finetune.task)]
     target = target_table(run) if is_series else None
     variants = list(dict.fromkeys(item.variant for item in todo))
     judged: dict[str, Judged] = {}
@@ -194,15 +195,15 @@ def _judged_series(run: Run, table: xr.Dataset, complete: np.ndarray) -> Judged:
     metric = run.config.score.metric
     observed = np.where(complete, table["observed"].values, np.nan)
     predicted = table["predicted"].values
-    sites = np.stack([finish(accumulate(observed, of))[metric] for of in predicted])
-    mean = finish(accumulate(observed, predicted.mean(0)))[metric]
+    sites = np.stack([score_series(metric, observed, of) for of in predicted])
+    mean = score_series(metric, observed, predicted.mean(0))
     return Judged(np.nanmedian(sites, 1), sites.mean(0), float(np.nanmedian(mean)))
 
 
 def _judged_places(run: Run, table: xr.Dataset, complete: np.ndarray) -> Judged:
     task = run.config.finetune.task
     table = table.isel(site=complete.all(-1))
-    rank = RANK[task]
+    rank = RANK[values_of(task)]
     by_seed = [scores_of(task, table, seed)[rank] for seed in table["model"].values.tolist()]
     mean = table["predicted"].mean("model").expand_dims(model=["mean"])
     ensemble = scores_of(task, table[["observed"]].assign(predicted=mean), "mean")[rank]
@@ -213,8 +214,8 @@ def _judged_places(run: Run, table: xr.Dataset, complete: np.ndarray) -> Judged:
 
 def _print(run: Run, scores: dict[str, Any]) -> None:
     metric = scores["metric"]
-    better = "lower" if metric in (*LOWER_IS_BETTER, *RANK.values()) else "higher"
-    over = "median" if run.config.finetune.task == "regression" else "pooled"
+    better = "lower" if metric in RANK.values() or is_error(metric) else "higher"
+    over = "median" if values_of(run.config.finetune.task) == "quantity" else "pooled"
     table = Table(
         "variant", f"{over} {metric} by seed", "mean ± std", "of the mean prediction",
         "minus the first (95 %)", title=f"{run.config.name}: {better} is better",

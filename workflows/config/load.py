@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
-from pipeline.core.plugins import load_plugins
+from pipeline.core.plugins import NOT_REGISTERED, load_plugins
 from workflows.config.named_splits import named_split
 from workflows.config.schema import RunConfig
 
@@ -160,6 +160,9 @@ def _faults(error: ValidationError, path: Path) -> InputError:
             faults.add(where, "nothing", "a value for this key")
         elif item["type"] == "value_error":
             faults.add(where, str(item["ctx"]["error"]), "settings that agree")
+        elif item["type"] == NOT_REGISTERED:
+            texts = item["ctx"]
+            faults.add(where, texts["found"], texts["expected"], texts["hint"])
         else:
             faults.add(where, repr(item["input"]), item["msg"].removeprefix("Input should be "))
     return InputError(faults.faults)

@@ -21,6 +21,8 @@ from pipeline.core.settings import Frozen
 from pipeline.execution.cluster import ClusterConfig
 from pipeline.maps.aggregate import MIN_VALID_SHARE, check_aggregate
 from stefaland.config import FinetuneConfig, PretrainConfig
+from stefaland.metrics import SCORES, ScoreName
+from stefaland.tasks import values_of
 from workflows.config.folds import FoldSettings
 
 
@@ -207,10 +209,19 @@ class PublishSettings(Frozen):
 class ScoreSettings(Frozen):
     """By which score models are ranked, over sites (the median) or all held-out values pooled."""
 
-    metric: Literal["NSE", "KGE", "RMSE", "ubRMSE", "correlation"] = "NSE"
+    metric: ScoreName = "NSE"
     over: Literal["sites", "pooled"] = "sites"
+    extra: tuple[ScoreName, ...] = Field((), exclude_if=lambda names: not names)
+    """Scores of plugins and installed packages that the scorecard has besides its own."""
     examples: int = Field(4, ge=1)
     """Sites whose series the report draws."""
+
+    @field_validator("metric")
+    @classmethod
+    def _ranks(cls, metric: str) -> str:
+        if SCORES.get(metric).better == "near_zero":
+            raise ValueError(f'"{metric}", a signed error by which no model is better')
+        return metric
 
 
 class Place(Frozen):
@@ -269,14 +280,15 @@ class RunConfig(Frozen):
     @model_validator(mode="after")
     def _parts_fit_the_task(self) -> RunConfig:
         task, parts = self.finetune.task, self.inputs.target_parts
-        if (task == "composition") != bool(parts):
+        kind = values_of(task)
+        if (kind == "composition") != bool(parts):
             raise ValueError("inputs.target_parts and finetune.task: composition need each other")
-        if self.inputs.absences and (task != "probability" or not self.inputs.target_sites):
+        if self.inputs.absences and (kind != "probability" or not self.inputs.target_sites):
             raise ValueError("inputs.absences is for task probability with inputs.target_sites")
         if self.inputs.target_sites and not self.cubes[self.finetune.cube].grid:
             raise ValueError("inputs.target_sites needs finetune.cube to be a cube with a grid")
         series = [p.suffix for p in self.publish.products if p.aggregate != "none"]
-        if task != "regression" and series:
+        if kind != "quantity" and series:
             raise ValueError(
                 f"a map of task {task} has no time, but there is an aggregate of "
                 f"product {', '.join(series)}"

@@ -23,7 +23,7 @@ from pipeline.sites.regions import region_labels
 from pipeline.sources.open import nearest_cells
 from stefaland.data.cell_data import CellData, interleaved
 from stefaland.data.sharded import ShardedCells
-from stefaland.tasks import possible_values
+from stefaland.tasks import possible_values, values_of
 from workflows.fingerprints import stage_fingerprint
 from workflows.run import Run
 
@@ -104,7 +104,7 @@ def with_whole_targets(run: Run, table: xr.Dataset) -> xr.Dataset:
     Those that make no whole are refused or left out by the stats stage.
     """
     names = [name for name in run.config.inputs.targets if name in table]
-    if run.config.finetune.task != "composition" or not names:
+    if values_of(run.config.finetune.task) != "composition" or not names:
         return table
     shares = xr.concat([table[name] for name in names], "part").transpose(..., "part")
     whole = shares.copy(data=possible_values("composition", shares.values))

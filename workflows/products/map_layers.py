@@ -18,6 +18,7 @@ from pipeline.maps.mosaic import FLAG, SPREAD
 from pipeline.maps.texture import CLASS, FRACTIONS
 from pipeline.publish.bands import valued_steps
 from stefaland.model.quantiles import LEVELS, NAMES
+from stefaland.tasks import HEADS
 from workflows.config.schema import Product
 from workflows.run import Run, catalog_path
 
@@ -115,4 +116,4 @@ def interval(run: Run) -> tuple[int, ...]:
     """Places in `LEVELS` of the quantiles that are mapped: the ends of the 90 % interval, where the
     head knows them.
     """
-    return (0, len(LEVELS) - 1) if run.config.finetune.head == "quantile" else ()
+    return (0, len(LEVELS) - 1) if HEADS.get(run.config.finetune.head).has_quantiles else ()

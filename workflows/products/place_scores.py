@@ -27,13 +27,14 @@ from pipeline.cube.open import open_cube
 from pipeline.maps.texture import CLASSES, FRACTIONS, usda_class
 from stefaland.metrics import paired_difference
 from stefaland.model.losses import LEAST_SHARE
+from stefaland.tasks import values_of
 from workflows.inputs.cells import labelled, open_cells
 from workflows.inputs.folds import fold_names
 from workflows.inputs.site_targets import match_summary
 from workflows.run import Run, excluded_path, source_entries
 
 RANK = {"composition": "RMSE", "probability": "Brier"}
-"""Both are errors: lower is better."""
+"""Of each kind of values; both are errors: lower is better."""
 THRESHOLD = 0.5
 BINS = 10
 LEAST_SITES = 5
@@ -138,7 +139,7 @@ def reliability(task: str, observed: np.ndarray, predicted: np.ndarray) -> dict[
     """What a temperature changes of predictions [N, O]: of chances their Brier score and expected
     calibration error, of shares their divergence from the observed ones, in nats.
     """
-    if task == "probability":
+    if values_of(task) == "probability":
         scores = probability_scores(observed, predicted)
         return {name: scores[name] for name in ("Brier", "ECE")}
     return {
@@ -170,7 +171,7 @@ def scores_of(task: str, table: xr.Dataset, model: str) -> dict[str, float]:
     """
     observed = table["observed"].values
     predicted = table["predicted"].sel(model=model).values
-    if task == "composition":
+    if values_of(task) == "composition":
         return composition_scores(observed, predicted, [str(n) for n in table["part"].values])
     return probability_scores(observed, predicted)
 
@@ -208,7 +209,7 @@ def place_card(run: Run, models: list[str]) -> tuple[xr.Dataset, dict[str, Any]]
                 for name, labels in place_groups(table).items()
             }
             by_model[model] |= calibration_effect(task, table, model)
-    rank = RANK[task]
+    rank = RANK[values_of(task)]
     gap = table["predicted"].values - table["observed"].values
     error = dict(zip(models, np.sqrt((gap**2).mean(-1)), strict=True))
     card = {

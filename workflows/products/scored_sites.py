@@ -24,6 +24,7 @@ from pipeline.publish.geopackage import (
 from pipeline.publish.qgis_layers import LayerGroup, SiteLayer
 from pipeline.sites.regions import polygons_of
 from stefaland.metrics import accumulate, finish
+from stefaland.tasks import values_of
 from workflows.config.schema import Basins
 from workflows.products.map_layers import layers
 from workflows.products.project import write_run_project
@@ -128,7 +129,7 @@ def _written(run: Run, sites: GeoDataFrame) -> Path:
 
 def _coloured_by(run: Run) -> tuple[Legend, str]:
     """The legend and the column of the scores that sites and basins show."""
-    is_series = run.config.finetune.task == "regression"
+    is_series = values_of(run.config.finetune.task) == "quantity"
     name, column = ("score", "NSE") if is_series else ("site_error", "RMSE")
     return read_legend(catalog_path(f"legends/{name}.yml")), column
 

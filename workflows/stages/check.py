@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import Faults, InputError, nearest_name
+from pipeline.core.plugins import Registry
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window
 from pipeline.maps.legend import read_legend
@@ -157,17 +158,16 @@ def _derived(run: Run, name: str) -> bool:
 
 
 def _models(run: Run, faults: Faults) -> None:
-    for name in run.config.finetune.baselines:
-        if name not in BASELINES:
-            known = ", ".join(BASELINES)
-            faults.add(
-                "finetune.baselines", f'"{name}"', f"of {known}", nearest_name(name, BASELINES)
-            )
-    adapter = run.config.finetune.adapter
-    if adapter not in ADAPTERS:
-        known = ", ".join(ADAPTERS)
-        faults.add("finetune.adapter", f'"{adapter}"', f"one of {known}",
-                   nearest_name(adapter, ADAPTERS))  # fmt: skip
+    settings = run.config.finetune
+    named: list[tuple[Registry[Any], str, str]] = [
+        *((BASELINES, name, "finetune.baselines") for name in settings.baselines),
+        (ADAPTERS, settings.adapter, "finetune.adapter"),
+    ]
+    for registry, name, where in named:
+        try:
+            registry.get(name, where)
+        except InputError as error:
+            faults.faults += error.faults
     if run.config.pretrain.window != run.config.finetune.window:
         faults.add(
             "finetune.window", str(run.config.finetune.window),

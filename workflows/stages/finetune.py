@@ -27,7 +27,7 @@ from stefaland.folds.visible import held_out_part
 from stefaland.model.quantiles import NAMES
 from stefaland.prediction.ensemble import Ensemble, calibrated, load, member_folders
 from stefaland.prediction.member import Member
-from stefaland.tasks import possible_values
+from stefaland.tasks import possible_values, values_of
 from stefaland.training.finetune import finetune
 from stefaland.training.log import RunLog
 from workflows.inputs.cells import cell_data, labelled, open_cells, static_names
@@ -154,7 +154,7 @@ def write_predictions(
     path: Path, data: CellData, fold: Fold, predictor: Predictor, config: FinetuneConfig
 ) -> None:
     """What a model predicts of the test cells: series, or one value a place, as the task is."""
-    if config.task == "regression":
+    if values_of(config.task) == "quantity":
         write_heldout(path, data, fold, predictor, config.warmup_steps)
     else:
         write_heldout_places(path, data, fold, predictor, config.task, config.warmup_steps)

@@ -29,6 +29,7 @@ from stefaland.distributed import best_device
 from stefaland.model.quantiles import LEVELS, NAMES
 from stefaland.prediction.member import Member
 from stefaland.prediction.predict import MASKED, predict_tables
+from stefaland.tasks import values_of
 from workflows.fingerprints import stage_fingerprint
 from workflows.inputs.cells import cell_data, land_mask, open_cells
 from workflows.inputs.members import members
@@ -53,7 +54,7 @@ def template_variables(run: Run) -> dict[str, dict[str, Any]]:
 
     Tasks other than regression have one value a place: their variables have no time.
     """
-    has_time = run.config.finetune.task == "regression"
+    has_time = values_of(run.config.finetune.task) == "quantity"
     dims = ("time", "y", "x") if has_time else ("y", "x")
     made: dict[str, dict[str, Any]] = {}
     for target in run.config.inputs.targets:
@@ -159,7 +160,7 @@ def tile_maps(
     flag[rows, cols] = predicted["flag"]
     maps["quality_flag"] = xr.Variable(("y", "x"), flag)
     coords: dict[str, Any] = {"y": window.y, "x": window.x}
-    if run.config.finetune.task == "regression":
+    if values_of(run.config.finetune.task) == "quantity":
         coords["time"] = data.time
     return xr.Dataset(maps, coords)
 

@@ -19,12 +19,13 @@ from jinja2 import Environment, StrictUndefined
 
 from pipeline.core.files import read_json
 from pipeline.core.provenance import versions
-from stefaland.metrics import accumulate, finish
+from stefaland.metrics import accumulate, finish, is_error
 from workflows.config.folds import FoldSettings
 from workflows.products import figures as plots
+from workflows.products.extra_scores import site_scores
 from workflows.products.map_viewer import template, viewer
 from workflows.run import Run
-from workflows.stages.score import LOWER_IS_BETTER, models, predicted_by_all
+from workflows.stages.score import models, predicted_by_all
 
 POOLED = ("NSE", "RMSE", "ubRMSE", "bias", "correlation")
 PER_SITE = ("NSE", "KGE", "RMSE", "ubRMSE", "correlation")
@@ -94,7 +95,7 @@ def verdict(card: Mapping[str, Any]) -> str:
 def _comparisons(card: Mapping[str, Any]) -> list[dict[str, str]]:
     rows = []
     for model, of in card["stefaland_minus"].items():
-        sign = -1.0 if of["metric"] in LOWER_IS_BETTER else 1.0
+        sign = -1.0 if is_error(of["metric"]) else 1.0
         ends = sorted((sign * of["low"], sign * of["high"]))
         rows.append(
             {
@@ -133,10 +134,7 @@ def _figures(run: Run, table: xr.Dataset, card: Mapping[str, Any]) -> list[dict[
         )
         figures.append({"image": image, "caption": f"{model}: every held-out site and time"})
     metric = run.config.score.metric if run.config.score.over == "sites" else "correlation"
-    by_site = {
-        model: finish(accumulate(observed, table["predicted"].sel(model=model).values))[metric]
-        for model in models(run)
-    }
+    by_site = {model: site_scores(table, model, metric) for model in models(run)}
     limits = BOX_LIMITS.get(metric, (0.0, float(np.nanmax(list(by_site.values())))))
     figures.append(
         {"image": plots.boxes(by_site, metric, limits), "caption": f"{metric} of each site"}

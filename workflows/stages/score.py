@@ -23,22 +23,23 @@ from stefaland.metrics import (
     finish,
     flow_duration,
     gaussian_crps,
+    is_error,
     paired_difference,
     pool,
     summarise,
 )  # fmt: skip
 from stefaland.model.quantiles import NAMES, quantile_crps
+from stefaland.tasks import values_of
 from workflows.fingerprints import given_encoder_digests
 from workflows.inputs.cells import cell_index, target_table
 from workflows.inputs.checked_folds import check_folds, check_heldout
 from workflows.inputs.folds import fold_names
 from workflows.inputs.given_encoder import caveats
 from workflows.inputs.site_targets import match_summary
+from workflows.products.extra_scores import add_extra_scores, site_scores
 from workflows.products.place_scores import place_card
 from workflows.products.scored_sites import sites_path, write_scored_places, write_scored_sites
 from workflows.run import Run, source_entries
-
-LOWER_IS_BETTER = ("RMSE", "ubRMSE")
 
 
 def outputs(run: Run) -> list[Path]:
@@ -90,7 +91,7 @@ def main(run: Run) -> dict[str, Any]:
     stores = [(fold, run.finetuned(model, fold) / "heldout.zarr")
               for fold in fold_names(run) for model in models(run)]  # fmt: skip
     check_heldout(run, stores)
-    if run.config.finetune.task != "regression":
+    if values_of(run.config.finetune.task) != "quantity":
         return _score_places(run)
     target = target_table(run)
     table = heldout(run, target)
@@ -207,7 +208,7 @@ def ranked(run: Run, scores: dict[str, Any]) -> list[str]:
         model: of[over][metric]["median"] if over == "sites" else of[over][metric]
         for model, of in scores.items()
     }
-    sign = 1 if metric in LOWER_IS_BETTER else -1
+    sign = 1 if is_error(metric) else -1
     return sorted(
         values, key=lambda model: sign * values[model] if np.isfinite(values[model]) else np.inf
     )
@@ -220,14 +221,15 @@ def scorecard(run: Run, table: xr.Dataset, not_predicted: int) -> dict[str, Any]
     """
     daily = table.sizes["time"] > 60
     scores = {model: model_scores(table, model, daily) for model in models(run)}
+    add_extra_scores(scores, table, run.config.score)
     metric = run.config.score.metric if run.config.score.over == "sites" else "RMSE"
-    sign = -1.0 if metric in LOWER_IS_BETTER else 1.0
-    own = sign * finish(_moments(table, "stefaland"))[metric]
+    sign = -1.0 if is_error(metric) else 1.0
+    own = sign * site_scores(table, "stefaland", metric)
     differences = {
         model: {
             "metric": metric,
             **paired_difference(
-                own, sign * finish(_moments(table, model))[metric], seed=run.config.seed
+                own, sign * site_scores(table, model, metric), seed=run.config.seed
             ),
         }
         for model in run.config.finetune.baselines

@@ -21,7 +21,7 @@ from stefaland.data.cell_data import period_steps
 from stefaland.data.normalise import Normaliser, find_transform
 from stefaland.folds.leakage import check_parts
 from stefaland.folds.split import Fold
-from stefaland.tasks import TASKS, check_target, impossible_targets
+from stefaland.tasks import TASKS, check_target, impossible_targets, values_of
 from workflows.inputs import site_targets
 from workflows.inputs.carried_folds import carried_fold
 from workflows.inputs.cells import cell_index, position_of, static_names, transforms
@@ -92,7 +92,7 @@ def main(run: Run) -> dict[str, Any]:
         _check_sizes(narrow, config.folds.min_cells)
         early, late = (_during(cube, fold.train_period) for cube in (pretrain_cube, finetune_cube))
         scaling = fold_statistics(early, pretrain_cells, inputs, wider.train, laws)
-        if TASKS[config.finetune.task].is_scaled:
+        if TASKS.get(config.finetune.task).is_scaled:
             own = fold_statistics(late, finetune_cells, targets, narrow.train, laws)
             scaling = scaling.merged(own)
         wider.save(run.fold(f"pretrain/{fold.name}"))
@@ -109,7 +109,7 @@ def _impossible(run: Run, cube: xr.Dataset) -> np.ndarray:
     left out.
     """
     task, targets = run.config.finetune.task, run.config.inputs.targets
-    if task == "regression":
+    if values_of(task) == "quantity":
         return np.zeros(1, bool)
     values = np.stack([cube[name].values.ravel() for name in targets], -1)
     sites = cube["cell"].values if "cell" in cube.dims else np.arange(len(values))

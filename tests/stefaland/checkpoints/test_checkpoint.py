@@ -51,7 +51,7 @@ def test_a_pretrained_network_comes_back(variant: str, tmp_path: Path) -> None:
         assert torch.equal(loaded(small_batch()).forcings, model(small_batch()).forcings)
 
 
-@pytest.mark.parametrize("adapter", sorted(ADAPTERS))
+@pytest.mark.parametrize("adapter", ADAPTERS.names())
 def test_a_finetuned_network_comes_back(adapter: str, tmp_path: Path) -> None:
     config = FinetuneConfig(adapter=adapter, unfreeze=1)
     model = FinetunedModel(small_config(), config, n_targets=2)
