@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -44,8 +45,9 @@ class FakeStage:
 
 
 @pytest.fixture
-def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeStage]:
+def fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, FakeStage]]:
     ran: list[str] = []
+    order = dict(fingerprints.NEEDS)
     made = {name: FakeStage(name, ran=ran) for name in NEEDS}
     for name in NEEDS:
         monkeypatch.setitem(fingerprints.NEEDS, name, NEEDS[name])
@@ -53,7 +55,10 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> dict[str, FakeStage]:
     for name in set(fingerprints.NEEDS) - set(NEEDS):
         monkeypatch.delitem(fingerprints.NEEDS, name)
     monkeypatch.setattr(stages, "stage_module", made.get)
-    return made
+    yield made
+    # What was taken out would else come back at the end: the order of stages is that of the keys.
+    fingerprints.NEEDS.clear()
+    fingerprints.NEEDS.update(order)
 
 
 def run_all(
