@@ -20,6 +20,7 @@ from pydantic import Field, model_validator
 from pipeline.core.errors import bad_input
 from pipeline.core.plugins import load_plugins, loaded_plugins
 from pipeline.core.settings import Frozen
+from pipeline.execution.progress import is_hidden
 from pipeline.execution.slurm import SlurmConfig, slurm_settings
 
 if TYPE_CHECKING:
@@ -208,7 +209,8 @@ def _slurm_cluster_class() -> Any:
 
 def _announce(client: Client) -> None:
     LOG.info("dashboard at %s", client.dashboard_link)
-    print(f"dashboard {client.dashboard_link}", file=sys.stderr)
+    if not is_hidden():
+        print(f"dashboard {client.dashboard_link}", file=sys.stderr)
 
 
 def _close(client: Client, cluster: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -30,13 +31,18 @@ class _Rate(ProgressColumn):
         return Text(f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each")
 
 
+def is_hidden() -> bool:
+    """Whether the level of this package's logger was set so that progress is not to be shown."""
+    return logging.getLogger("pipeline").level > logging.INFO
+
+
 @contextmanager
 def stage_bar(
     name: str, total: int, done: int, shown: bool = True
 ) -> Iterator[Callable[[int], None]]:
     """A function to call after each item with the number of failures so far."""
     console = Console(stderr=True)
-    if not (shown and console.is_terminal and total > done):
+    if is_hidden() or not (shown and console.is_terminal and total > done):
         yield lambda failures: None
         return
     columns = (
