@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from dataclasses import dataclass
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
 from typing import Any
-
-from rich.console import Console
 
 from pipeline.catalog.catalog import Catalog, read_catalog, read_variables
 from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
@@ -18,10 +14,6 @@ from pipeline.entries.source import Source, Variable
 from pipeline.grid.named_grids import read_grids
 from pipeline.grid.target_grid import TargetGrid
 from workflows.config.schema import Product, RunConfig
-
-# In a log there is no terminal to be as wide as.
-_WIDTH = None if sys.stderr.isatty() or "COLUMNS" in os.environ else 120
-CONSOLE = Console(stderr=True, highlight=False, width=_WIDTH)
 
 
 def catalog_path(name: str) -> Path:

@@ -7,15 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import yaml
-from rich.console import Console
 from rich.table import Table
 
 from pipeline.catalog.catalog import Catalog, read_catalog
 from pipeline.core.errors import Faults
 from pipeline.core.plugins import load_plugins
+from pipeline.entries.source import Source
+from pipeline.sources.check_metadata import SourceInfo
 from pipeline.sources.open import check_source
+from workflows.console import OUTPUT
 from workflows.run import catalog_path
 
 
@@ -25,38 +28,88 @@ def _read(names: Sequence[str], data: Path, plugins: Sequence[str]) -> Catalog:
     return read_catalog(paths, {"data": data})
 
 
-def list_sources(names: Sequence[str], data: Path, plugins: Sequence[str] = ()) -> None:
-    """Print one row a source."""
+def listed_sources(
+    names: Sequence[str], data: Path, plugins: Sequence[str] = ()
+) -> list[dict[str, Any]]:
+    """Driver, variables, kind, method and licence of each source of the catalogs, by name."""
+    return [
+        {
+            "name": name,
+            "driver": source.driver,
+            "variables": list(source.variables),
+            "kind": source.kind,
+            "method": source.method,
+            "licence": source.licence or None,
+        }
+        for name, source in sorted(_read(names, data, plugins).sources.items())
+    ]
+
+
+def print_sources(sources: Sequence[dict[str, Any]]) -> None:
+    """Print what `listed_sources` returns, one row for each source."""
     table = Table("source", "driver", "variables", "kind", "method", "licence")
-    for name, source in sorted(_read(names, data, plugins).sources.items()):
+    for source in sources:
         table.add_row(
-            name,
-            source.driver,
-            ", ".join(source.variables),
-            source.kind,
-            source.method,
-            source.licence or "not stated",
+            source["name"],
+            source["driver"],
+            ", ".join(source["variables"]),
+            source["kind"],
+            source["method"],
+            source["licence"] or "not stated",
         )
-    Console().print(table)
+    OUTPUT.print(table)
 
 
-def show_source(catalog: str, name: str, data: Path, plugins: Sequence[str] = ()) -> None:
-    """Print a source's entry and what its files hold; `InputError` where they disagree."""
-    source = _read([catalog], data, plugins)[name]
-    console = Console(highlight=False)
-    entry = source.model_dump(mode="json", exclude_defaults=True)
-    console.print(yaml.safe_dump(entry, sort_keys=False), markup=False)
+def find_source(catalog: str, name: str, data: Path, plugins: Sequence[str] = ()) -> Source:
+    """The entry `name` of a catalog; `InputError` with the nearest name where there is none."""
+    return _read([catalog], data, plugins)[name]
+
+
+def inspect_files(source: Source) -> SourceInfo | None:
+    """What a source's files hold; None for drivers whose files have no grid.
+
+    `InputError` where entry and files disagree.
+    """
     faults = Faults()
     info = check_source(source, faults)
     faults.raise_if_any()
-    console.print(info)
+    return info
 
 
-def check_sources(names: Sequence[str], data: Path, plugins: Sequence[str] = ()) -> None:
-    """Compare every source with its files; all faults in one `InputError`."""
+def source_document(source: Source, info: SourceInfo | None) -> dict[str, Any]:
+    """A source's entry and what its files hold, as plain values.
+
+    docs/json.md describes every key.
+    """
+    files = info and {
+        "shape": [int(size) for size in info.shape],
+        "bounds": [float(edge) for edge in info.bounds],
+        "resolution": [float(step) for step in info.resolution],
+        "crs": info.crs,
+        "times": info.times and [str(time) for time in info.times],
+        "bytes": int(info.bytes),
+        "checked": float(info.checked),
+    }
+    return {"name": source.name, "entry": _entry(source), "files": files}
+
+
+def _entry(source: Source) -> dict[str, Any]:
+    return source.model_dump(mode="json", exclude_defaults=True)
+
+
+def print_entry(source: Source) -> None:
+    """Print a source's entry as YAML."""
+    OUTPUT.print(yaml.safe_dump(_entry(source), sort_keys=False), markup=False)
+
+
+def check_sources(names: Sequence[str], data: Path, plugins: Sequence[str] = ()) -> int:
+    """Compare every source with its files; returns their number.
+
+    All faults come in one `InputError`.
+    """
     catalog = _read(names, data, plugins)
     faults = Faults()
     for source in catalog.sources.values():
         check_source(source, faults)
     faults.raise_if_any()
-    print(f"{len(catalog.sources)} sources agree with their files")
+    return len(catalog.sources)

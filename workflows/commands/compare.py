@@ -30,7 +30,7 @@ from stefaland.metrics import (
     score_series,
 )
 from stefaland.model.quantiles import quantile_crps
-from workflows.run import CONSOLE
+from workflows.console import REPORT, print_json
 from workflows.stages.score import finite, quantiles_of
 
 CRPS = "CRPS"
@@ -194,11 +194,18 @@ def _row(a: Array, b: Array, higher: bool, seed: int) -> dict[str, Any]:
     }
 
 
+def comparison_document(a: Side, b: Side, rows: pd.DataFrame) -> dict[str, Any]:
+    """A comparison as plain values, null where a number is not defined.
+
+    docs/json.md describes every key.
+    """
+    return dict(finite({"a": a.name, "b": b.name, "rows": rows.to_dict("records")}))
+
+
 def write_comparison(folder: Path, a: Side, b: Side, rows: pd.DataFrame) -> list[Path]:
     """comparison.json, comparison.parquet and comparison.html in `folder`, all or none."""
     with new_folder(folder) as partial:
-        value = {"a": a.name, "b": b.name, "rows": rows.to_dict("records")}
-        write_json(partial / "comparison.json", finite(value))
+        write_json(partial / "comparison.json", comparison_document(a, b, rows))
         rows.to_parquet(partial / "comparison.parquet", index=False)
         (partial / "comparison.html").write_text(page(a, b, rows))
     return [folder / f"comparison.{kind}" for kind in ("json", "parquet", "html")]
@@ -227,19 +234,30 @@ def page(a: Side, b: Side, rows: pd.DataFrame) -> str:
     )  # fmt: skip
 
 
-def print_comparison(
-    texts: tuple[str, str], names: Sequence[str], out: Path | None, seed: int
+def compare_runs(
+    texts: tuple[str, str], names: Sequence[str], out: Path | None, seed: int, as_json: bool = False
 ) -> None:
-    """Compare two runs, print the table and write it to `out`, by default in the first's folder."""
+    """Compare two runs, write the comparison to `out` and print it, as a table or as JSON.
+
+    By default it is written to a folder in the first run's.
+    """
     a, b = (open_side(text) for text in texts)
     rows = compare(a, b, names, seed)
+    default = f"compare_{a.name}_{b.name}".replace(":", "_")
+    paths = write_comparison(out or a.folder / default, a, b, rows)
+    if as_json:
+        print_json({**comparison_document(a, b, rows), "files": [str(path) for path in paths]})
+        return
+    print_comparison(a, b, rows)
+    for path in paths:
+        REPORT.print(str(path), soft_wrap=True)
+
+
+def print_comparison(a: Side, b: Side, rows: pd.DataFrame) -> None:
+    """Print a comparison as a table, without groups too small to decide anything."""
     shown = Table(title=f"a = {a.name}, b = {b.name}")
     for header in HEADERS:
         shown.add_column(header, no_wrap=header in ("95 % interval", "better"))
-    # Groups too small to decide anything are in the files.
     for row in rows[rows["better"] != "too few sites"].itertuples():
         shown.add_row(*_cells(row))
-    CONSOLE.print(shown)
-    default = f"compare_{a.name}_{b.name}".replace(":", "_")
-    for path in write_comparison(out or a.folder / default, a, b, rows):
-        CONSOLE.print(str(path), soft_wrap=True)
+    REPORT.print(shown)

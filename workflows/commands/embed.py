@@ -27,9 +27,10 @@ from stefaland.data.normalise import Normaliser
 from stefaland.distributed import best_device
 from stefaland.model.mae import StefaLand
 from stefaland.prediction.embed_cells import embed_cells, embedding_names
+from workflows.console import CONSOLE
 from workflows.inputs.cells import cell_data, land_mask, open_cells, static_names
 from workflows.inputs.folds import fold_names
-from workflows.run import CONSOLE, Run
+from workflows.run import Run
 
 NAME = "embedding"
 

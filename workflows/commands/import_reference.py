@@ -6,6 +6,7 @@ Arguments of the command line → `stefaland.checkpoints.import_published`.
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,8 @@ def import_checkpoint(
     checkpoint: Path,
     folder: Path,
     statistics: Path | None = None,
-    forcings: str | None = None,
-    statics: str | None = None,
+    forcings: Sequence[str] = (),
+    statics: Sequence[str] = (),
     heads: int | None = None,
     units: Path | None = None,
 ) -> ImportReport:
@@ -26,14 +27,14 @@ def import_checkpoint(
     if folder.exists():
         raise bad_input(str(folder), "something is there already", "a new folder")
     settings: dict[str, Any] = {}
-    for key, text in (("forcings", forcings), ("statics", statics)):
-        if text is not None:
-            settings[key] = tuple(name.strip() for name in text.split(","))
+    for key, names in (("forcings", forcings), ("statics", statics)):
+        if names:
+            settings[key] = tuple(names)
     if heads is not None:
         settings["n_heads"] = heads
     known = None if statistics is None else _object(statistics, "{mean, std, transform}")
-    told = None if units is None else _object(units, "unit")
-    return import_reference(checkpoint, folder, statistics=known, units=told, **settings)
+    of_statistics = None if units is None else _object(units, "unit")
+    return import_reference(checkpoint, folder, statistics=known, units=of_statistics, **settings)
 
 
 def _object(path: Path, value: str) -> dict[str, Any]:

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from pipeline.build import (
     middle_cell,
     template_of,
 )
-from pipeline.core.errors import InputError
+from pipeline.core.errors import Fault, InputError
 from pipeline.cube.cost import Plan, check_plans, plan_cube, plan_table, probe
 from pipeline.cube.template import CubeTemplate, cube_template
 from pipeline.entries.source import Source
@@ -32,8 +33,9 @@ from pipeline.grid.window import source_window
 from pipeline.regrid.operators import Separable
 from pipeline.regrid.regrid import operator_for
 from pipeline.sources.open import open_source, read_bytes
+from workflows.console import REPORT, faults_document
 from workflows.fingerprints import NEEDS, stages_after
-from workflows.run import CONSOLE, Run
+from workflows.run import Run
 from workflows.stages import check
 from workflows.stages.order import stage_module, stage_state
 from workflows.stages.predict import template_variables
@@ -44,29 +46,74 @@ PIECE = 4
 """A quarter of a tile's rows and columns tells how long the whole takes."""
 
 
-def cube_plans(run: Run) -> list[tuple[Plan, CubeTemplate]]:
-    """The plan of every gridded cube that the regrid stage fills, with its template.
+@dataclass(frozen=True)
+class RunPlan:
+    """What a run would do, what its cubes would cost, and what of it does not fit this machine."""
 
-    Times and memory follow from the windows and the regridding of a part of the middle tile.
-    """
-    workers = worker_count(run.config.cluster)
-    plans = []
-    rates = None
+    name: str
+    stages: tuple[tuple[str, str], ...]
+    """Each stage with what would become of it."""
+    cubes: tuple[Plan, ...]
+    memory: int
+    """Bytes that one worker may use."""
+    disk: int
+    """Free bytes of the run folder's disk."""
+    faults: tuple[Fault, ...]
+
+
+def plan_run(run: Run, first: str, last: str) -> RunPlan:
+    """The plan of a run's stages from `first` to `last`; `InputError` where its input is bad."""
+    for name in (first, last):
+        stage_module(name)
+    check.main(run)
+    names = list(NEEDS)
+    states = planned_states(run, names[names.index(first) : names.index(last) + 1])
+    folder, cluster = _existing(run.folder), run.config.cluster
+    plans = cube_plans(gridded_cubes(run), worker_count(cluster), folder)
+    memory, disk = worker_memory(cluster), shutil.disk_usage(folder).free
+    faults: tuple[Fault, ...] = ()
+    try:
+        check_plans(plans, memory, disk)
+    except InputError as error:
+        faults = error.faults
+    cubes = tuple(plan for plan, _ in plans)
+    return RunPlan(run.config.name, tuple(states), cubes, memory, disk, faults)
+
+
+GriddedCube = tuple[str, CubeTemplate, RegridTask | None]
+"""Name and template of a cube, and how it is regridded; None where points are interpolated."""
+
+
+def gridded_cubes(run: Run) -> Iterator[GriddedCube]:
+    """Every gridded cube that the regrid stage fills."""
     for cube, spec in run.config.cubes.items():
         if not spec.grid:
             continue
-        task = regrid_task(run, cube)
-        seconds, size = None, 0
-        needs: dict[str, Any] = {}
         if spec.points_from:
             names = {str(run.config.inputs.target): template_variables(run)["quality_flag"]}
-            template = cube_template(run.grid(cube), None, names, spec.tile)
+            yield cube, cube_template(run.grid(cube), None, names, spec.tile), None
         else:
-            template = template_of(task, spec.tile, spec.time_shard)
+            task = regrid_task(run, cube)
+            yield cube, template_of(task, spec.tile, spec.time_shard), task
+
+
+def cube_plans(
+    cubes: Iterable[GriddedCube], workers: int, folder: Path
+) -> list[tuple[Plan, CubeTemplate]]:
+    """The plan of every cube, with its template; `folder` is on the disk that it goes to.
+
+    Times and memory follow from the windows and the regridding of a part of the middle tile.
+    """
+    plans = []
+    rates = None
+    for cube, template, task in cubes:
+        seconds, size = None, 0
+        needs: dict[str, Any] = {}
+        if task is not None:
             seconds, size = tile_seconds(task, template), files_bytes(task, template)
             needs = memory_needs(task, template)
         # One cube's chunks tell the machine's rates; measuring takes less than a second.
-        rates = rates or probe(template, _existing(run.folder))
+        rates = rates or probe(template, folder)
         plan = plan_cube(cube, template, size, workers, rates, tile_seconds=seconds, **needs)
         plans.append((plan, template))
     return plans
@@ -149,22 +196,39 @@ def planned_states(run: Run, names: Sequence[str]) -> list[tuple[str, str]]:
     return states
 
 
-def print_plan(run: Run, first: str, last: str) -> None:
-    """Print stages and cubes of a run; `InputError` where a plan does not fit this machine."""
-    for name in (first, last):
-        stage_module(name)
-    check.main(run)
-    names = list(NEEDS)
-    table = Table("stage", "state", title=f"{run.config.name}: what would run")
-    for name, state in planned_states(run, names[names.index(first) : names.index(last) + 1]):
+def plan_document(plan: RunPlan) -> dict[str, Any]:
+    """A plan as plain values; docs/json.md describes every key."""
+    return {
+        "run": plan.name,
+        "stages": [{"name": name, "state": state} for name, state in plan.stages],
+        "cubes": [_cube(cube) for cube in plan.cubes],
+        "worker_memory_bytes": plan.memory,
+        "disk_free_bytes": plan.disk,
+        **faults_document(InputError(plan.faults)),
+    }
+
+
+def _cube(plan: Plan) -> dict[str, Any]:
+    return {
+        "name": plan.name,
+        "tiles": plan.tiles,
+        "tasks": plan.tasks,
+        "read_bytes": plan.bytes_read,
+        "value_bytes": plan.bytes_values,
+        "stored_bytes": plan.bytes_stored,
+        "files": plan.inodes,
+        "largest_file_bytes": plan.largest_shard,
+        "worker_memory_bytes": plan.memory,
+        "seconds": plan.seconds,
+    }
+
+
+def print_plan(plan: RunPlan) -> None:
+    """Print the stages and cubes of a plan as tables."""
+    table = Table("stage", "state", title=f"{plan.name}: what would run")
+    for name, state in plan.stages:
         table.add_row(name, state)
-    CONSOLE.print(table)
-    plans = cube_plans(run)
-    CONSOLE.print(plan_table([plan for plan, _ in plans]))
-    try:
-        check_plans(
-            plans, worker_memory(run.config.cluster), shutil.disk_usage(_existing(run.folder)).free
-        )
-    except InputError:
-        CONSOLE.print("this plan does not fit here")
-        raise
+    REPORT.print(table)
+    REPORT.print(plan_table(plan.cubes))
+    if plan.faults:
+        REPORT.print("this plan does not fit here")

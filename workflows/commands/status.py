@@ -5,7 +5,9 @@ Where a run stands, from its files alone: no service, any node that sees the fol
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,8 +22,8 @@ from pipeline.core.files import read_json
 from pipeline.cube.open import cube_tiles
 from pipeline.execution.ledger import Ledger
 from workflows.commands.submit import job_states
+from workflows.console import REPORT
 from workflows.fingerprints import NEEDS
-from workflows.run import CONSOLE
 from workflows.stages.markers import StageState
 
 STORES = {"regrid": "cubes/{}.zarr", "predict": "predictions/{}.zarr"}
@@ -104,42 +106,80 @@ def training(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 continue  # a line that is being written
 
 
-def jobs(folder: Path) -> Iterator[str]:
-    """A line for each job of the last submission, with its state where SLURM can be asked."""
+def jobs(folder: Path) -> list[dict[str, str]]:
+    """Name, id and state of each job of the last submission.
+
+    The state is empty where SLURM cannot be asked.
+    """
     submitted = folder / "slurm" / "jobs.json"
     if not submitted.is_file():
-        return
+        return []
     ids = read_json(submitted)
     states = job_states(list(ids.values()))
-    for name, id_ in ids.items():
-        yield f"job {id_} ({name}): {states.get(id_, 'no squeue here to ask')}"
+    return [{"name": name, "id": id_, "state": states.get(id_, "")} for name, id_ in ids.items()]
 
 
-def print_status(folder: Path) -> None:
-    """Print stages, tiles done, failed and missing, rates, last errors, and trainings."""
+def run_status(folder: Path) -> dict[str, Any]:
+    """Stages with the tiles of their cubes, trainings and jobs of a run, as plain values.
+
+    `InputError` where `folder` is not a run folder. docs/json.md describes every key.
+    """
     if not (folder / ".stages").is_dir():
         raise bad_input(str(folder), "no run", "a run folder, such as runs/quickstart")
+    states = {name: state for name, state in stages(folder).items() if name != "check"}
+    return {
+        "folder": str(folder),
+        "stages": [
+            {
+                "name": name,
+                "state": state["state"],
+                "seconds": state.get("seconds"),
+                "peak_bytes": state.get("peak_bytes"),
+                "cubes": [_cube(counts) for counts in tiles(folder, name)],
+            }
+            for name, state in states.items()
+        ],
+        "trainings": [_training(folder, name, record) for name, record in training(folder)],
+        "jobs": jobs(folder),
+    }
+
+
+def _cube(counts: TileCounts) -> dict[str, Any]:
+    missing = None if counts.total is None else counts.total - counts.done
+    return {**dataclasses.asdict(counts), "missing": missing}
+
+
+def _training(folder: Path, name: str, record: dict[str, Any]) -> dict[str, Any]:
+    loss = float(record.get("validation_loss", record.get("loss", math.nan)))
+    return {
+        "folder": name,
+        "epoch": int(record.get("epoch", 0)),
+        "loss": loss if math.isfinite(loss) else None,
+        "seconds_ago": time.time() - (folder / name / "log.jsonl").stat().st_mtime,
+    }
+
+
+def print_status(status: dict[str, Any]) -> None:
+    """Print what `run_status` returns: tables, then trainings, jobs and the last errors."""
     table = Table("stage", "state", "tiles done", "failed", "missing", "tiles a minute",
-                  "seconds", title=str(folder))  # fmt: skip
+                  "seconds", title=status["folder"])  # fmt: skip
     errors = []
-    for name, state in stages(folder).items():
-        if name == "check":
-            continue
-        seconds = f"{state['seconds']:.0f}" if "seconds" in state else ""
-        table.add_row(name, state["state"], "", "", "", "", seconds)
-        for counts in tiles(folder, name):
-            missing = "" if counts.total is None else str(counts.total - counts.done)
-            table.add_row(f"  {counts.cube}", "", str(counts.done), str(counts.failed), missing,
-                          f"{counts.per_minute:.0f}", "")  # fmt: skip
-            if counts.last_error:
-                errors.append(f"{name} {counts.cube}: {counts.last_error}")
-    CONSOLE.print(table)
-    for place, record in training(folder):
-        ago = time.time() - (folder / place / "log.jsonl").stat().st_mtime
-        loss = record.get("validation_loss", record.get("loss", float("nan")))
-        CONSOLE.print(f"{place}: epoch {record.get('epoch', 0):.0f}, loss {loss:.4g}, "
-                      f"{ago:.0f} s ago")  # fmt: skip
-    for line in jobs(folder):
-        CONSOLE.print(line)
+    for stage in status["stages"]:
+        seconds = "" if stage["seconds"] is None else f"{stage['seconds']:.0f}"
+        table.add_row(stage["name"], stage["state"], "", "", "", "", seconds)
+        for cube in stage["cubes"]:
+            missing = "" if cube["missing"] is None else str(cube["missing"])
+            table.add_row(f"  {cube['cube']}", "", str(cube["done"]), str(cube["failed"]), missing,
+                          f"{cube['per_minute']:.0f}", "")  # fmt: skip
+            if cube["last_error"]:
+                errors.append(f"{stage['name']} {cube['cube']}: {cube['last_error']}")
+    REPORT.print(table)
+    for training in status["trainings"]:
+        loss = math.nan if training["loss"] is None else training["loss"]
+        REPORT.print(f"{training['folder']}: epoch {training['epoch']}, loss {loss:.4g}, "
+                     f"{training['seconds_ago']:.0f} s ago")  # fmt: skip
+    for job in status["jobs"]:
+        state = job["state"] or "no squeue here to ask"
+        REPORT.print(f"job {job['id']} ({job['name']}): {state}")
     for error in errors:
-        CONSOLE.print(f"last error: {error}")
+        REPORT.print(f"last error: {error}")

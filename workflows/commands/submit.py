@@ -11,7 +11,7 @@ import shlex
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -21,8 +21,10 @@ import yaml
 from pipeline.core.errors import bad_input
 from pipeline.core.files import read_json, write_json
 from pipeline.core.plugins import loaded_plugins
-from pipeline.execution.slurm import JobConfig, JobName, sbatch_options
-from workflows.run import CONSOLE, Run
+from pipeline.execution.slurm import JobConfig, JobName, SlurmConfig, sbatch_options
+from workflows.config.schema import RunConfig
+from workflows.console import REPORT
+from workflows.run import Run
 from workflows.stages.order import stage_module
 
 
@@ -50,9 +52,20 @@ JOBS = (
 )  # fmt: skip
 
 
-def jobs_folder(run: Run) -> Path:
-    """Where the jobs' settings, logs and ids are kept."""
-    return run.folder / "slurm"
+@dataclass(frozen=True)
+class Submission:
+    """A run as SLURM is asked for it: its name, its site's settings, and a folder.
+
+    The folder holds the jobs' settings, logs and ids.
+    """
+
+    name: str
+    slurm: SlurmConfig
+    folder: Path
+
+    def settings(self, job: Job) -> JobConfig:
+        """The settings of a job that differ from those of the rest."""
+        return self.slurm.stages.get(job.name, JobConfig())
 
 
 def scripts_folder() -> Path:
@@ -60,14 +73,13 @@ def scripts_folder() -> Path:
     return Path(str(resources.files("workflows"))).resolve() / "slurm"
 
 
-def sbatch_command(run: Run, job: Job, ids: dict[str, str]) -> list[str]:
+def sbatch_command(submission: Submission, job: Job, ids: Mapping[str, str]) -> list[str]:
     """The command that submits `job`, whose predecessors have the `ids`."""
-    slurm = run.config.cluster.slurm
-    settings = slurm.stages.get(job.name, JobConfig())
-    folder = jobs_folder(run).resolve()
+    slurm, settings = submission.slurm, submission.settings(job)
+    folder = submission.folder.resolve()
     words = [
         "sbatch", "--parsable", "--kill-on-invalid-dep=yes", "--export=ALL",
-        f"--job-name={run.config.name}-{job.name}", *sbatch_options(slurm, settings),
+        f"--job-name={submission.name}-{job.name}", *sbatch_options(slurm, settings),
     ]  # fmt: skip
     if job.script == "array.sbatch":
         words += [f"--array=1-{settings.parts or slurm.parts}", f"--output={folder}/%x-%A_%a.log"]
@@ -91,13 +103,12 @@ def _workers(job: Job, cores: int) -> list[str]:
             "--set", "cluster.dashboard_port=0"]  # fmt: skip
 
 
-def job_environment(run: Run, job: Job) -> dict[str, str]:
+def job_environment(submission: Submission, job: Job) -> dict[str, str]:
     """What the batch scripts read."""
-    slurm = run.config.cluster.slurm
-    settings = slurm.stages.get(job.name, JobConfig())
+    slurm, settings = submission.slurm, submission.settings(job)
     environment = {
         "STEFALAND_SLURM": str(scripts_folder()),
-        "STEFALAND_PROLOGUE": str(jobs_folder(run).resolve() / "prologue.sh"),
+        "STEFALAND_PROLOGUE": str(submission.folder.resolve() / "prologue.sh"),
         "STEFALAND_PYTHON": slurm.python or sys.executable,
     }
     if job.script == "array.sbatch":
@@ -107,16 +118,14 @@ def job_environment(run: Run, job: Job) -> dict[str, str]:
     return environment
 
 
-def _frozen_settings(run: Run) -> None:
+def freeze_settings(config: RunConfig, folder: Path) -> None:
     """Write the resolved config and the prologue: a config edited later changes no queued job."""
-    folder = jobs_folder(run)
     folder.mkdir(parents=True, exist_ok=True)
-    settings = run.config.model_dump(mode="json")
-    if run.config.plugins:
+    settings = config.model_dump(mode="json")
+    if config.plugins:
         settings["plugins"] = list(loaded_plugins())
-    text = yaml.safe_dump(settings, sort_keys=False)
-    (folder / "config.yml").write_text(text)
-    lines = run.config.cluster.slurm.prologue
+    (folder / "config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    lines = config.cluster.slurm.prologue
     (folder / "prologue.sh").write_text("".join(f"{line}\n" for line in lines))
 
 
@@ -132,9 +141,9 @@ def _submitted(words: list[str], environment: dict[str, str], job: Job) -> str:
     return done.stdout.strip().split(";")[0]
 
 
-def _queued(run: Run) -> str:
+def _queued(folder: Path) -> str:
     """The jobs of an earlier submission that SLURM still holds, separated by commas."""
-    earlier = jobs_folder(run) / "jobs.json"
+    earlier = folder / "jobs.json"
     if not earlier.is_file():
         return ""
     states = job_states(list(read_json(earlier).values()))
@@ -165,28 +174,41 @@ def job_states(ids: list[str]) -> dict[str, str]:
 
 
 def submit(run: Run, dry_run: bool = False) -> Iterator[str]:
-    """Check the run here, then submit its jobs; gives a line for each.
+    """Check the run here, then submit its jobs; yields a line for each.
 
     `InputError` for bad input, without SLURM, and where an earlier submission is still queued.
     """
     stage_module("check").main(run)
-    if not dry_run:
-        if shutil.which("sbatch") is None:
-            expected, cure = "a login node of a SLURM cluster", "See the commands with --dry-run."
-            raise bad_input("submit", "no sbatch on this machine", expected, cure)
-        if queued := _queued(run):
-            raise bad_input(str(run.folder), f"jobs {queued}, still in the queue", "one submission",
-                            f"Wait, or run `scancel {queued.replace(',', ' ')}`.")  # fmt: skip
-        _frozen_settings(run)
+    folder = run.folder / "slurm"
+    submission = Submission(run.config.name, run.config.cluster.slurm, folder)
+    if dry_run:
+        yield from _shown_commands(submission)
+        return
+    if shutil.which("sbatch") is None:
+        expected, cure = "a login node of a SLURM cluster", "See the commands with --dry-run."
+        raise bad_input("submit", "no sbatch on this machine", expected, cure)
+    if queued := _queued(folder):
+        raise bad_input(str(run.folder), f"jobs {queued}, still in the queue", "one submission",
+                        f"Wait, or run `scancel {queued.replace(',', ' ')}`.")  # fmt: skip
+    freeze_settings(run.config, folder)
+    yield from _submit_jobs(submission)
+    REPORT.print(f"logs in {folder}; `stefaland status {run.folder}` shows how far they are")
+
+
+def _shown_commands(submission: Submission) -> Iterator[str]:
+    """The command of each job, with words in place of the ids that SLURM would return."""
     ids: dict[str, str] = {}
     for job in JOBS:
-        if dry_run:
-            ids[job.name] = f"<{job.name}>"
-            variables = [f"{k}={shlex.quote(v)}" for k, v in job_environment(run, job).items()]
-            yield " ".join([*variables, shlex.join(sbatch_command(run, job, ids))])
-            continue
-        ids[job.name] = _submitted(sbatch_command(run, job, ids), job_environment(run, job), job)
-        write_json(jobs_folder(run) / "jobs.json", ids)
+        ids[job.name] = f"<{job.name}>"
+        variables = [f"{k}={shlex.quote(v)}" for k, v in job_environment(submission, job).items()]
+        yield " ".join([*variables, shlex.join(sbatch_command(submission, job, ids))])
+
+
+def _submit_jobs(submission: Submission) -> Iterator[str]:
+    """Submit every job; yields its id and name. The ids are noted after each."""
+    ids: dict[str, str] = {}
+    for job in JOBS:
+        words = sbatch_command(submission, job, ids)
+        ids[job.name] = _submitted(words, job_environment(submission, job), job)
+        write_json(submission.folder / "jobs.json", ids)
         yield f"{ids[job.name]:>9}  {job.name}"
-    if not dry_run:
-        CONSOLE.print(f"logs in {jobs_folder(run)}; `stefaland status {run.folder}` says how far")

@@ -6,7 +6,7 @@ them and any may die; a last call without --part does what is left and tells the
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -22,16 +22,18 @@ from pipeline.core.provenance import fingerprint
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import run_stage
 from stefaland.baselines.registry import BASELINES
+from stefaland.config import FinetuneConfig
 from stefaland.data.cell_data import CellData
 from stefaland.metrics import is_error, paired_difference, score_series
 from stefaland.model.adapters import ADAPTERS
 from stefaland.tasks import values_of
+from workflows.console import REPORT
 from workflows.fingerprints import stage_fingerprint
 from workflows.inputs.cells import target_table
 from workflows.inputs.checked_folds import check_encoders, check_folds, check_heldout
 from workflows.inputs.folds import fold_names
 from workflows.products.place_scores import RANK, heldout_places, scores_of
-from workflows.run import CONSOLE, Run
+from workflows.run import Run
 from workflows.stages.finetune import train_and_predict, training_data, training_settings
 from workflows.stages.markers import run_lock
 from workflows.stages.order import stage_state
@@ -97,23 +99,20 @@ def sweep_fingerprint(run: Run) -> str:
     return fingerprint([stage_fingerprint(run, "pretrain"), settings])
 
 
-def folder_of(run: Run, item: Item) -> Path:
-    """Where an item's checkpoint and predictions are."""
-    return run.folder / "sweep" / sweep_fingerprint(run)[:12] / item.name
-
-
-def train_item(run: Run, data: CellData, item: Item) -> dict[str, Any]:
-    """Train one item and predict its fold's held-out cells."""
+def train_item(
+    run: Run, data: CellData, config: FinetuneConfig, folder: Path, item: Item
+) -> dict[str, Any]:
+    """Train one item below `folder` and predict its fold's held-out cells."""
     settings = {"seed": item.seed} | ({"adapter": item.adapter} if item.adapter else {})
-    config = training_settings(run).model_copy(update=settings)
-    train_and_predict(run, data, item.model, item.fold, config, folder_of(run, item), item.name)
+    config = config.model_copy(update=settings)
+    train_and_predict(run, data, item.model, item.fold, config, folder / item.name, item.name)
     return {}
 
 
 def sweep(
     run: Run, seeds: Sequence[int], adapters: Sequence[str], models: Sequence[str]
 ) -> dict[str, Any] | None:
-    """Do this part's items; without parts, tell the scores of all variants and write sweep.json."""
+    """Do this part's items; without parts, print all variants' scores and write sweep.json."""
     check_names(models, adapters, seeds)
     if not stage_state(run, "pretrain").is_finished:
         raise bad_input(
@@ -121,19 +120,46 @@ def sweep(
             "a pretrained encoder for every fold", "Run `stefaland run CONFIG --until pretrain`.",
         )  # fmt: skip
     todo = items(fold_names(run), models, adapters, seeds)
+    key = sweep_fingerprint(run)
+    folder = run.folder / "sweep" / key[:12]
     with run_lock(run.folder, shared=run.part != (1, 1)):
         check_folds(run)
         check_encoders(run)
-        data = training_data(run)
-        ledger = Ledger(run.folder / "ledger" / "sweep", sweep_fingerprint(run))
-        run_stage("sweep", todo, partial(train_item, run, data), ledger, part=run.part)
+        step = partial(train_item, run, training_data(run), training_settings(run), folder)
+        run_stage("sweep", todo, step, Ledger(run.folder / "ledger" / "sweep", key), part=run.part)
     if run.part != (1, 1):
         return None
-    check_heldout(run, [(item.fold, folder_of(run, item) / "heldout.zarr") for item in todo])
-    scores = variant_scores(run, todo)
+    check_heldout(run, [(item.fold, folder / item.name / "heldout.zarr") for item in todo])
+    task = run.config.finetune.task
+    metric = run.config.score.metric if _is_series(task) else RANK[values_of(task)]
+    scores = variant_scores(variant_tables(run, todo, folder), task, metric, run.config.seed)
     write_json(run.folder / "sweep.json", finite(scores))
-    _print(run, scores)
+    _print(run.config.name, task, scores)
     return scores
+
+
+def _is_series(task: str) -> bool:
+    """Whether a task's target is a series; else it is one value a site."""
+    return values_of(task) == "quantity"
+
+
+def variant_tables(run: Run, todo: Sequence[Item], folder: Path) -> dict[str, xr.Dataset]:
+    """Of each variant, what its items predict of the held-out sites; a seed is a "model"."""
+    target = target_table(run) if _is_series(run.config.finetune.task) else None
+    tables = {}
+    for variant in dict.fromkeys(item.variant for item in todo):
+        mine = [item for item in todo if item.variant == variant]
+        folders = {(str(item.seed), item.fold): folder / item.name for item in mine}
+        seeds = [str(seed) for seed in sorted({item.seed for item in mine})]
+
+        def folder_of(seed: str, fold: str, folders: dict[tuple[str, str], Path] = folders) -> Path:
+            return folders[seed, fold]
+
+        if target is None:
+            tables[variant] = heldout_places(run, seeds, folder_of)
+        else:
+            tables[variant] = heldout(run, target, folder_of, seeds)
+    return tables
 
 
 @dataclass(frozen=True)
@@ -145,63 +171,48 @@ class Judged:
     ensemble: float
 
 
-def variant_scores(run: Run, todo: Sequence[Item]) -> dict[str, Any]:
+def variant_scores(
+    tables: Mapping[str, xr.Dataset], task: str, metric: str, seed: int
+) -> dict[str, Any]:
     """Of each variant: its score by seed, their mean and spread over seeds, and the paired
     difference of its sites' scores from the first variant's.
 
     Only what all variants predict counts. Of series the score of a seed is the median over sites;
-    of one value a place it is pooled, and a site's is its root mean square error.
+    of one value a site it is pooled, and a site's is its root mean square error. `seed` is that of
+    the bootstrap draws.
     """
-    is_series = values_of(run.config.finetune.task) == "quantity"
-    metric = run.config.score.metric if is_series else RANK[values_of(run.config.finetune.task)]
-    target = target_table(run) if is_series else None
-    variants = list(dict.fromkeys(item.variant for item in todo))
-    judged: dict[str, Judged] = {}
-    tables = {
-        variant: _heldout(run, target, [item for item in todo if item.variant == variant])
-        for variant in variants
-    }
     complete = np.logical_and.reduce(
         [np.isfinite(table["predicted"].values).all(0) for table in tables.values()]
     )
-    result: dict[str, Any] = {"metric": metric, "order": variants, "variants": {}}
-    for variant in variants:
+    judged = {
+        variant: _judged_series(table, complete, metric)
+        if _is_series(task)
+        else _judged_places(table, complete, task)
+        for variant, table in tables.items()
+    }
+    first = next(iter(judged.values()))
+    result: dict[str, Any] = {"metric": metric, "order": list(tables), "variants": {}}
+    for variant, scores in judged.items():
         seeds = tables[variant]["model"].values.tolist()
-        judged[variant] = of = (_judged_series if is_series else _judged_places)(
-            run, tables[variant], complete
-        )
         result["variants"][variant] = {
-            "seeds": dict(zip(seeds, of.by_seed.tolist(), strict=True)),
-            "mean": float(of.by_seed.mean()),
-            "std": float(of.by_seed.std(ddof=1)) if len(seeds) > 1 else float("nan"),
-            "ensemble": of.ensemble,
-            "minus_first": paired_difference(
-                of.by_site, judged[variants[0]].by_site, seed=run.config.seed
-            ),
+            "seeds": dict(zip(seeds, scores.by_seed.tolist(), strict=True)),
+            "mean": float(scores.by_seed.mean()),
+            "std": float(scores.by_seed.std(ddof=1)) if len(seeds) > 1 else float("nan"),
+            "ensemble": scores.ensemble,
+            "minus_first": paired_difference(scores.by_site, first.by_site, seed=seed),
         }
     return result
 
 
-def _heldout(run: Run, target: xr.Dataset | None, own: Sequence[Item]) -> xr.Dataset:
-    """What a variant's items predict of the held-out sites, a seed a "model"."""
-    known = {(str(item.seed), item.fold): folder_of(run, item) for item in own}
-    seeds = [str(seed) for seed in sorted({item.seed for item in own})]
-    if target is None:
-        return heldout_places(run, seeds, lambda seed, fold: known[seed, fold])
-    return heldout(run, target, lambda seed, fold: known[seed, fold], seeds)
-
-
-def _judged_series(run: Run, table: xr.Dataset, complete: np.ndarray) -> Judged:
-    metric = run.config.score.metric
+def _judged_series(table: xr.Dataset, complete: np.ndarray, metric: str) -> Judged:
     observed = np.where(complete, table["observed"].values, np.nan)
     predicted = table["predicted"].values
-    sites = np.stack([score_series(metric, observed, of) for of in predicted])
+    sites = np.stack([score_series(metric, observed, values) for values in predicted])
     mean = score_series(metric, observed, predicted.mean(0))
     return Judged(np.nanmedian(sites, 1), sites.mean(0), float(np.nanmedian(mean)))
 
 
-def _judged_places(run: Run, table: xr.Dataset, complete: np.ndarray) -> Judged:
-    task = run.config.finetune.task
+def _judged_places(table: xr.Dataset, complete: np.ndarray, task: str) -> Judged:
     table = table.isel(site=complete.all(-1))
     rank = RANK[values_of(task)]
     by_seed = [scores_of(task, table, seed)[rank] for seed in table["model"].values.tolist()]
@@ -212,20 +223,20 @@ def _judged_places(run: Run, table: xr.Dataset, complete: np.ndarray) -> Judged:
     return Judged(np.array(by_seed), sites.mean(0), ensemble)
 
 
-def _print(run: Run, scores: dict[str, Any]) -> None:
+def _print(name: str, task: str, scores: dict[str, Any]) -> None:
     metric = scores["metric"]
     better = "lower" if metric in RANK.values() or is_error(metric) else "higher"
-    over = "median" if values_of(run.config.finetune.task) == "quantity" else "pooled"
+    over = "median" if _is_series(task) else "pooled"
     table = Table(
         "variant", f"{over} {metric} by seed", "mean ± std", "of the mean prediction",
-        "minus the first (95 %)", title=f"{run.config.name}: {better} is better",
+        "minus the first (95 %)", title=f"{name}: {better} is better",
     )  # fmt: skip
     for variant in scores["order"]:
-        of = scores["variants"][variant]
-        gap = of["minus_first"]
+        of_variant = scores["variants"][variant]
+        gap = of_variant["minus_first"]
         table.add_row(
-            variant, ", ".join(f"{value:.3f}" for value in of["seeds"].values()),
-            f"{of['mean']:.3f} ± {of['std']:.3f}", f"{of['ensemble']:.3f}",
+            variant, ", ".join(f"{value:.3f}" for value in of_variant["seeds"].values()),
+            f"{of_variant['mean']:.3f} ± {of_variant['std']:.3f}", f"{of_variant['ensemble']:.3f}",
             f"{gap['difference']:.3f} ({gap['low']:.3f} to {gap['high']:.3f})",
         )  # fmt: skip
-    CONSOLE.print(table)
+    REPORT.print(table)

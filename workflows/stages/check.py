@@ -24,8 +24,9 @@ from pipeline.sources.open import SourceInfo, Window, check_source
 from stefaland.baselines.registry import BASELINES
 from stefaland.config import model_preset
 from stefaland.model.adapters import ADAPTERS
+from workflows.console import CONSOLE
 from workflows.inputs.given_encoder import check_given
-from workflows.run import CONSOLE, Run, catalog_path, used_sources
+from workflows.run import Run, catalog_path, used_sources
 
 LEAST_DISK = 2 * 2**30
 

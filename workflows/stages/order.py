@@ -14,8 +14,9 @@ from typing import Any, Protocol, cast
 from rich.table import Table
 
 from pipeline.core.errors import bad_input, nearest_name
+from workflows.console import CONSOLE
 from workflows.fingerprints import NEEDS, stage_fingerprint, stages_after
-from workflows.run import CONSOLE, Run
+from workflows.run import Run
 from workflows.stages.markers import StageState, require_inside, run_lock, turn
 from workflows.stages.monitor import Monitor
 

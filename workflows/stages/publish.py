@@ -38,10 +38,11 @@ from pipeline.publish.verify import verify_collection, verify_picture, verify_pr
 from pipeline.publish.zarr import write_map_zarr
 from pipeline.times.periods import climatology_note
 from workflows.config.schema import Place
+from workflows.console import REPORT
 from workflows.products.completeness import caption, flag_faults, holes_of, warnings
 from workflows.products.map_layers import Layer, layers
 from workflows.products.project import project_groups, project_path, write_run_project
-from workflows.run import CONSOLE, Run
+from workflows.run import Run
 
 
 def outputs(run: Run) -> list[Path]:
@@ -124,7 +125,7 @@ def verify_published(run: Run) -> int:
     faults += flag_faults(chosen, found)
     faults += _verify_summary(run, products, found)
     for line in warnings(chosen, found):
-        CONSOLE.print(line)
+        REPORT.print(line)
     if faults:
         raise InputError(dict.fromkeys(faults))
     return len(chosen)
@@ -251,13 +252,13 @@ def main(run: Run) -> dict[str, Any]:
     faults += _verify_listings(run, of_product)
     faults += flag_faults(chosen, found)
     for line in warnings(chosen, found):
-        CONSOLE.print(line)
+        REPORT.print(line)
     if faults:
         raise InputError(faults)
     places = [check_place(run, place) for place in run.config.places]
     for place in places:
         if not place["passed"]:
-            CONSOLE.print(
+            REPORT.print(
                 f"WARNING: {place['name']}: the map says {place['found']}, known to be "
                 f"{place['minimum']} to {place['maximum']}"
             )

@@ -27,7 +27,7 @@ from pipeline.sources.canonical import canonicalise
 from pipeline.sources.locations import read_locations_source
 from pipeline.sources.open import check_source, open_source
 from workflows.cli import main
-from workflows.commands.submit import _frozen_settings, jobs_folder
+from workflows.commands.submit import freeze_settings
 from workflows.config.load import load_config
 from workflows.fingerprints import stage_fingerprint
 from workflows.run import Run
@@ -233,8 +233,8 @@ def test_a_config_loads_its_plugins_before_its_catalogs_are_read(folder: Path) -
     assert run.config.plugins == ("my_reader",)
     assert loaded_plugins() == (str(folder / "my_reader"),)
     is_regridded(Catalog({"rain": run.catalog["rain"]}))
-    _frozen_settings(run)
-    assert load_config(jobs_folder(run) / "config.yml").plugins == loaded_plugins()
+    freeze_settings(run.config, folder / "slurm")
+    assert load_config(folder / "slurm" / "config.yml").plugins == loaded_plugins()
     before = stage_fingerprint(run, "regrid")
     with (folder / "my_reader.py").open("a") as file:
         file.write("# A change.\n")

@@ -1,0 +1,50 @@
+"""The scores of a sweep's variants, from tables of what each seed predicts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from workflows.commands.sweep import variant_scores
+
+SITES, DAYS = 12, 200
+
+
+def table(noise: float, seeds: int, gap: bool = False) -> xr.Dataset:
+    """What some seeds predict, each with errors of its own of a standard deviation."""
+    observed = np.random.default_rng(1).gamma(2.0, 2.0, (SITES, DAYS))
+    errors = np.random.default_rng(int(100 * noise)).normal(0, noise, (seeds, SITES, DAYS))
+    predicted = observed + errors
+    if gap:
+        predicted[:, :, :50] = np.nan
+    dims = ("model", "site", "time")
+    return xr.Dataset(
+        {"observed": (dims[1:], observed), "predicted": (dims, predicted)},
+        {"model": [str(seed) for seed in range(seeds)]},
+    )
+
+
+def test_the_better_variant_has_the_better_scores_and_the_first_no_difference() -> None:
+    tables = {"good": table(0.5, 3), "bad": table(1.0, 3)}
+    scores = variant_scores(tables, "regression", "RMSE", seed=0)
+    good, bad = scores["variants"]["good"], scores["variants"]["bad"]
+    assert scores["order"] == ["good", "bad"]
+    assert list(good["seeds"]) == ["0", "1", "2"]
+    assert good["mean"] == pytest.approx(0.5, abs=0.03)
+    assert bad["mean"] == pytest.approx(1.0, abs=0.06)
+    # The errors of three seeds are independent.
+    assert bad["ensemble"] == pytest.approx(1 / np.sqrt(3), abs=0.04)
+    assert good["minus_first"]["difference"] == 0
+    assert bad["minus_first"]["low"] > 0
+
+
+def test_one_seed_has_no_spread() -> None:
+    scores = variant_scores({"one": table(0.5, 1)}, "regression", "NSE", seed=0)
+    assert np.isnan(scores["variants"]["one"]["std"])
+
+
+def test_only_what_all_variants_predict_counts() -> None:
+    tables = {"whole": table(0.5, 2), "part": table(0.5, 2, gap=True)}
+    scores = variant_scores(tables, "regression", "RMSE", seed=0)
+    assert scores["variants"]["part"]["minus_first"]["difference"] == 0

@@ -1,0 +1,5 @@
+"""The command line `stefaland`: its commands in the order of the data, one file for each panel."""
+
+from workflows.cli.entry import app, main
+
+__all__ = ["app", "main"]

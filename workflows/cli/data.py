@@ -1,0 +1,140 @@
+"""Commands of the data: catalogs, the check of all input, cubes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workflows.cli.completion import complete_catalog
+from workflows.cli.options import (
+    Cluster,
+    Config,
+    DryRun,
+    Json,
+    Part,
+    Resume,
+    Settings,
+    add_stage,
+    examples,
+    open_run,
+    run_one_stage,
+)
+from workflows.console import OUTPUT, print_json
+
+PANEL = "Data"
+app = typer.Typer()
+catalog_app = typer.Typer(no_args_is_help=True)
+
+CATALOG_HELP = "Catalog file, or name of a packaged catalog such as quickstart.yml."
+Catalog = Annotated[str, typer.Argument(help=CATALOG_HELP, autocompletion=complete_catalog)]
+Catalogs = Annotated[list[str], typer.Argument(help=CATALOG_HELP, autocompletion=complete_catalog)]
+Data = Annotated[Path, typer.Option(help="Data folder.", envvar="STEFALAND_DATA")]
+DATA = Path("data/registry")
+Plugins = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--plugin", help="Module beside the catalog that adds readers. May be given several times."
+    ),
+]
+
+
+@catalog_app.command("list", epilog=examples("stefaland catalog list quickstart.yml"))
+def catalog_list(
+    catalogs: Catalogs, data: Data = DATA, plugins: Plugins = None, as_json: Json = False
+) -> None:
+    """List the sources of catalogs with driver, variables, method and licence."""
+    from workflows.commands.catalog import listed_sources, print_sources
+
+    sources = listed_sources(catalogs, data, plugins or ())
+    if as_json:
+        print_json({"sources": sources})
+    else:
+        print_sources(sources)
+
+
+@catalog_app.command("show", epilog=examples("stefaland catalog show quickstart.yml koppen"))
+def catalog_show(
+    catalog: Catalog,
+    source: Annotated[str, typer.Argument(help="Name of a source in the catalog.")],
+    data: Data = DATA,
+    plugins: Plugins = None,
+    as_json: Json = False,
+) -> None:
+    """Show the entry of one source and what its files hold."""
+    from workflows.commands.catalog import find_source, inspect_files, print_entry, source_document
+
+    entry = find_source(catalog, source, data, plugins or ())
+    if as_json:
+        print_json(source_document(entry, inspect_files(entry)))
+    else:
+        print_entry(entry)
+        OUTPUT.print(inspect_files(entry))
+
+
+@catalog_app.command("check", epilog=examples("stefaland catalog check quickstart.yml"))
+def catalog_check(
+    catalogs: Catalogs, data: Data = DATA, plugins: Plugins = None, as_json: Json = False
+) -> None:
+    """Compare the files of every source with its entry and report all faults together."""
+    from workflows.commands.catalog import check_sources
+
+    count = check_sources(catalogs, data, plugins or ())
+    if as_json:
+        print_json({"sources": count, "faults": []})
+    else:
+        OUTPUT.plain(f"{count} sources agree with their files")
+
+
+@app.command(rich_help_panel=PANEL, epilog=examples("stefaland check quickstart"))
+def check(
+    config: Config,
+    settings: Settings = None,
+    dry_run: DryRun = False,
+    resume: Resume = True,
+    part: Part = "1/1",
+    cluster: Cluster = None,
+    as_json: Json = False,
+) -> None:
+    """Check config, catalog, data files and folders, and report all faults together."""
+    from workflows.run import used_sources
+
+    run = open_run(config, settings, cluster, resume, part)
+    run_one_stage(run, "check", dry_run)
+    if as_json:
+        folder, count = str(run.folder), len(used_sources(run))
+        print_json({"run": run.config.name, "folder": folder, "sources": count, "faults": []})
+
+
+add_stage(
+    app, "regrid", PANEL, "Bring every source onto the target grids, as cubes.",
+    "stefaland regrid quickstart --part 2/8",
+)  # fmt: skip
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples("stefaland verify runs/quickstart/cubes/global.zarr --repair"),
+)
+def verify(
+    cube: Annotated[Path, typer.Argument(help="Cube below cubes/ or predictions/ of a run.")],
+    repair: Annotated[
+        bool, typer.Option("--repair", help="Have the next run write again what is bad.")
+    ] = False,
+) -> None:
+    """Check the metadata, the coordinates and every shard of a cube.
+
+    Holes, corrupt bytes and values out of range are listed, with exit code 1 where there are any.
+    """
+    from workflows.commands.verify import verify
+
+    problems, names = verify(cube, repair)
+    for problem in problems:
+        OUTPUT.plain(str(problem))
+    if names:
+        OUTPUT.plain(f"{len(names)} tiles or files will be written again by the next run: "
+                    f"{', '.join(names)}")  # fmt: skip
+    if problems:
+        raise typer.Exit(1)
+    OUTPUT.plain(f"{cube}: sound")

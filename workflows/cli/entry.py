@@ -1,0 +1,142 @@
+"""The command line as a whole: its panels in the order of the data, options of output, exit codes.
+
+stefaland run quickstart
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import platform
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import metadata
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from pipeline.core.errors import InputError
+from workflows.cli import data, maps, model, runs, scores
+from workflows.cli.options import examples
+from workflows.console import OUTPUT, REPORT, faults_document, print_json, set_up, write_to_log
+
+LOG = logging.getLogger(__name__)
+FLAGS = ("-v", "--verbose", "-q", "--quiet")
+LOG_FILE = "--log-file"
+
+
+def output_options_first(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the options of output before the command, wherever they were given."""
+    first, rest = [], []
+    words = iter(arguments)
+    for word in words:
+        if word == "--":
+            rest += [word, *words]
+        elif word in FLAGS or word.startswith(f"{LOG_FILE}="):
+            first.append(word)
+        elif word == LOG_FILE:
+            first += [word, *islice(words, 1)]
+        else:
+            rest.append(word)
+    return [*first, *rest]
+
+
+class CommandLine(TyperGroup):
+    """All commands: options of output stand anywhere, and an interrupt says how to go on."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the options before the command."""
+        return super().parse_args(ctx, output_options_first(args))
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command; exit code 130 after Ctrl-C or SIGTERM."""
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            REPORT.plain("interrupted; run the same command again to go on from here")
+            raise typer.Exit(130) from None
+
+
+app = typer.Typer(cls=CommandLine, no_args_is_help=True, pretty_exceptions_enable=False)
+app.add_typer(
+    data.catalog_app,
+    name="catalog",
+    rich_help_panel=data.PANEL,
+    help="List, show and check the data sources that catalogs describe.",
+)
+for panel in (data, model, maps, scores, runs):
+    app.add_typer(panel.app)
+
+
+@app.callback(invoke_without_command=True, epilog=examples("stefaland run quickstart"))
+def command_line(
+    ctx: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version; with -v of main packages too.")
+    ] = False,
+    verbose: Annotated[
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="Show debug messages too.", rich_help_panel="Options of output"
+        ),
+    ] = False,
+    quiet: Annotated[
+        bool,
+        typer.Option(
+            "--quiet", "-q", help="Show results, warnings and errors alone.",
+            rich_help_panel="Options of output",
+        ),
+    ] = False,
+    log_file: Annotated[
+        Path | None,
+        typer.Option(
+            LOG_FILE, help="File to which all that is printed and logged is appended.",
+            rich_help_panel="Options of output",
+        ),
+    ] = None,
+) -> None:  # fmt: skip
+    """Predict the land surface, from forcings and rasters to maps.
+
+    The options of output may stand before the command or after it.
+    """
+    set_up(verbose, quiet, log_file)
+    if version:
+        _print_version(verbose)
+    elif ctx.invoked_subcommand is None:
+        ctx.fail("Missing command.")
+    else:
+        LOG.debug("stefaland %s on Python %s", metadata.version("stefaland"),
+                  platform.python_version())  # fmt: skip
+
+
+def _print_version(all_packages: bool) -> None:
+    OUTPUT.plain(f"stefaland {metadata.version('stefaland')}")
+    if all_packages:
+        from workflows.commands.doctor import package_versions
+
+        for name, version in package_versions().items():
+            if name != "stefaland":
+                OUTPUT.plain(f"{name} {version}")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run a command line and exit: 0 done, 1 an error of ours, 2 bad input, 130 interrupted."""
+    # Threads that spin while they wait take the cores from whoever else is at work: three to five
+    # times slower on a shared node. Read when torch is loaded, which is after this.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        app(words)
+    except InputError as error:
+        if "--json" in words:
+            print_json(faults_document(error))
+        for fault in error.faults:
+            REPORT.plain(f"error: {fault}")
+        sys.exit(2)
+    except Exception:
+        write_to_log(traceback.format_exc())
+        raise

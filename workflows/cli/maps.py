@@ -1,0 +1,61 @@
+"""Commands of the maps: predictions of every cell, put together and published."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from workflows.cli.options import (
+    Cluster,
+    Config,
+    DryRun,
+    Part,
+    Resume,
+    Settings,
+    add_stage,
+    examples,
+    open_run,
+    run_one_stage,
+)
+from workflows.console import OUTPUT
+
+PANEL = "Maps"
+app = typer.Typer()
+
+add_stage(
+    app, "predict", PANEL, "Predict every land cell of the maps' grids.",
+    "stefaland predict quickstart --part 1/4",
+)  # fmt: skip
+add_stage(
+    app, "mosaic", PANEL, "Put predicted tiles together as maps, in the grid of each product.",
+    "stefaland mosaic quickstart",
+)  # fmt: skip
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples("stefaland publish quickstart", "stefaland publish quickstart --verify"),
+)
+def publish(
+    config: Config,
+    settings: Settings = None,
+    dry_run: DryRun = False,
+    resume: Resume = True,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Reopen and compare what is published; write nothing.")
+    ] = False,
+    part: Part = "1/1",
+    cluster: Cluster = None,
+) -> None:
+    """Write GeoTIFFs, styles, previews, Zarr, STAC and a QGIS project, or verify them."""
+    from workflows.stages.publish import verify_published
+
+    run = open_run(config, settings, cluster, resume, part)
+    if verify:
+        count = verify_published(run)
+        OUTPUT.plain(
+            f"{count} maps, their styles, the STAC collection and the QGIS project are sound"
+        )
+    else:
+        run_one_stage(run, "publish", dry_run)

@@ -1,0 +1,130 @@
+"""Commands of the model: its statistics, its training, and what its encoder makes of cells."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from workflows.cli.options import (
+    Config,
+    Part,
+    Settings,
+    add_stage,
+    examples,
+    open_run,
+    separated,
+    whole_numbers,
+)
+from workflows.console import OUTPUT
+
+PANEL = "Model"
+app = typer.Typer()
+
+add_stage(
+    app, "stats", PANEL, "Make the folds and the training statistics of each.",
+    "stefaland stats quickstart",
+)  # fmt: skip
+add_stage(
+    app, "pretrain", PANEL, "Pretrain the masked autoencoder on the training cells of each fold.",
+    "stefaland pretrain quickstart --set pretrain.epochs=50",
+)  # fmt: skip
+add_stage(
+    app, "finetune", PANEL,
+    "Finetune the model on the target, and train the baselines on the same folds.",
+    "stefaland finetune quickstart --set finetune.adapter=gated",
+)  # fmt: skip
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples("stefaland import-reference model.pt checkpoints/published --heads 4"),
+)
+def import_reference(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint of the published code (.pt).")],
+    folder: Annotated[Path, typer.Argument(help="New folder of the imported checkpoint.")],
+    statistics: Annotated[
+        Path | None,
+        typer.Option(help="JSON file of its training: {variable: {mean, std, transform}}."),
+    ] = None,
+    forcings: Annotated[
+        list[str] | None, typer.Option(metavar="A,B,C", help="Forcings in training order.")
+    ] = None,
+    statics: Annotated[
+        list[str] | None, typer.Option(metavar="A,B,C", help="Static attributes in training order.")
+    ] = None,
+    heads: Annotated[
+        int | None, typer.Option(help="Number of attention heads, which tensors do not tell.")
+    ] = None,
+    units: Annotated[
+        Path | None,
+        typer.Option(help="JSON file of the units: {variable: unit}."),
+    ] = None,
+) -> None:
+    """Import a checkpoint of the published code, and list what was not mapped."""
+    from workflows.commands.import_reference import import_checkpoint
+
+    report = import_checkpoint(
+        checkpoint, folder, statistics, separated(forcings), separated(statics), heads, units
+    )
+    OUTPUT.plain(str(report))
+
+
+@app.command(rich_help_panel=PANEL, epilog=examples("stefaland embed quickstart"))
+def embed(
+    config: Config,
+    settings: Settings = None,
+    fold: Annotated[
+        str | None,
+        typer.Option(help="Fold with the encoder to use; by default the first."),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder of another pretrained checkpoint to use.")
+    ] = None,
+    part: Part = "1/1",
+) -> None:
+    """Write the encoder's representation of every land cell, as Zarr and as a COG."""
+    from workflows.commands.embed import embed
+
+    for path in embed(open_run(config, settings, part=part), fold, checkpoint):
+        OUTPUT.plain(str(path))
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples("stefaland sweep delaware --seeds 0,1,2 --adapters dual_residual,gated"),
+)
+def sweep(
+    config: Config,
+    seeds: Annotated[
+        list[str] | None,
+        typer.Option(metavar="A,B,C", help="Random seeds.", show_default="0,1,2"),
+    ] = None,
+    adapters: Annotated[
+        list[str] | None,
+        typer.Option(metavar="A,B,C", help="Adapters.", show_default="the config's"),
+    ] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="A,B,C", help="Models.", show_default="stefaland and the config's baselines"
+        ),
+    ] = None,
+    settings: Settings = None,
+    part: Part = "1/1",
+) -> None:
+    """Train folds x seeds x adapters, and baselines, and compare their scores.
+
+    Processes with different parts share the work; a last call without --part compares.
+    """
+    from workflows.commands.sweep import sweep
+
+    run = open_run(config, settings, part=part)
+    finetune = run.config.finetune
+    sweep(
+        run,
+        whole_numbers("--seeds", separated(seeds or ["0,1,2"])),
+        separated(adapters or [finetune.adapter]),
+        separated(models or ["stefaland", *finetune.baselines]),
+    )

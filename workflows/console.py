@@ -1,0 +1,150 @@
+"""What a run and its commands print, and the log file that keeps a copy of it.
+
+Upstream: cli, which sets how much is shown. Downstream: stages and commands, which print.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TextIO
+
+from rich.console import Console
+
+from pipeline.core.errors import InputError, bad_input, nearest_name
+
+PACKAGES = ("pipeline", "stefaland", "workflows")
+LOG_WIDTH = 120
+"""Columns where no terminal decides: in pipes and in log files."""
+
+
+class CopiedConsole(Console):
+    """A rich console whose output goes to the log file too, as plain text."""
+
+    copy: ClassVar[Console | None] = None
+
+    def print(self, *objects: Any, **options: Any) -> None:
+        """Print as rich does; what `quiet` hides is in the log file all the same."""
+        super().print(*objects, **options)
+        if self.copy is not None:
+            self.copy.print(*objects, **options)
+
+    def plain(self, text: str) -> None:
+        """Print a text as it is: neither wrapped nor read as markup."""
+        print(text, file=self.file)
+        write_to_log(text)
+
+
+def write_to_log(text: str) -> None:
+    """Write a text to the log file alone, if there is one."""
+    if CopiedConsole.copy is not None:
+        print(text, file=CopiedConsole.copy.file)
+
+
+def _width(stream: TextIO) -> int | None:
+    """Columns of a console on `stream`; None where the terminal decides."""
+    return None if stream.isatty() or "COLUMNS" in os.environ else LOG_WIDTH
+
+
+CONSOLE = CopiedConsole(stderr=True, highlight=False, width=_width(sys.stderr))
+"""Progress: what is at work and what it took. Hidden by `--quiet`."""
+REPORT = CopiedConsole(stderr=True, highlight=False, width=_width(sys.stderr))
+"""Tables and messages that a command was asked for, and errors."""
+OUTPUT = CopiedConsole(highlight=False, width=_width(sys.stdout))
+"""Standard output: what another program may read."""
+
+
+def print_json(document: Mapping[str, Any]) -> None:
+    """Print a value as one JSON document on standard output; its numbers must be finite."""
+    OUTPUT.plain(json.dumps(document, indent=2, allow_nan=False))
+
+
+def faults_document(error: InputError) -> dict[str, Any]:
+    """What `--json` prints of bad input."""
+    keys = ("where", "found", "expected", "hint")
+    faults = [dict(zip(keys, dataclasses.astuple(fault), strict=True)) for fault in error.faults]
+    return {"faults": faults}
+
+
+def set_up(verbose: bool = False, quiet: bool = False, log_file: Path | None = None) -> None:
+    """Decide what this process shows, and where a copy of it goes.
+
+    Messages of the log are shown from WARNING up, or from the level that the environment variable
+    STEFALAND_LOG names; `verbose` shows all of this package's own; `quiet` hides everything but
+    results, warnings and errors. `log_file` is appended to. `InputError` where it cannot be
+    written, and for settings that contradict each other.
+    """
+    if verbose and quiet:
+        raise bad_input("the command line", "--verbose and --quiet", "one of them")
+    level = _environment_level()
+    level = max(level, logging.WARNING) if quiet else level
+    own = logging.DEBUG if verbose else level
+    for name in PACKAGES:
+        logging.getLogger(name).setLevel(own if verbose or quiet else logging.NOTSET)
+    # CF's unit definitions overwrite pint's own on purpose.
+    logging.getLogger("pint.util").setLevel(logging.ERROR)
+    CONSOLE.quiet = quiet
+    _replace_handlers(log_file, level, own)
+
+
+def _environment_level() -> int:
+    known = logging.getLevelNamesMapping()
+    name = os.environ.get("STEFALAND_LOG", "WARNING").upper()
+    if name not in known:
+        raise bad_input(
+            "the environment variable STEFALAND_LOG", f'"{name}"', f"one of {', '.join(known)}",
+            nearest_name(name, known),
+        )  # fmt: skip
+    return known[name]
+
+
+_HANDLERS: list[logging.Handler] = []
+"""What this module has added to the root logger."""
+
+
+def _replace_handlers(log_file: Path | None, level: int, own: int) -> None:
+    from rich.logging import RichHandler
+
+    root = logging.getLogger()
+    while _HANDLERS:
+        root.removeHandler(_HANDLERS.pop())
+    if CopiedConsole.copy is not None:
+        CopiedConsole.copy.file.close()
+        CopiedConsole.copy = None
+    # A console of its own: `quiet` must not hide warnings.
+    terminal = Console(stderr=True, width=_width(sys.stderr))
+    screen = RichHandler(console=terminal, show_time=False, show_path=False)
+    screen.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    _HANDLERS.append(screen)
+    if log_file is not None:
+        _HANDLERS.append(_log_handler(log_file))
+    root.setLevel(level)
+    for handler in _HANDLERS:
+        # Libraries set levels of their own; what is shown is decided here.
+        handler.addFilter(lambda record: record.levelno >= (own if _is_own(record) else level))
+        root.addHandler(handler)
+
+
+def _is_own(record: logging.LogRecord) -> bool:
+    return record.name.split(".")[0] in PACKAGES
+
+
+def _log_handler(path: Path) -> logging.Handler:
+    """A handler that appends to `path`, to which the consoles' copies go from now on."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a", encoding="utf-8", buffering=1)
+    except OSError as error:
+        raise bad_input(
+            f"--log-file {path}", f"a file that cannot be written ({error.strerror})",
+            "a writable file", "Choose another folder.",
+        ) from None  # fmt: skip
+    CopiedConsole.copy = Console(file=file, width=LOG_WIDTH, color_system=None)
+    handler = logging.StreamHandler(file)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    return handler
