@@ -28,7 +28,8 @@ from stefaland.prediction.distribution import plan_windows
 from stefaland.prediction.member import Member
 from stefaland.prediction.predict import pass_size
 from workflows.config.load import load_config
-from workflows.inputs.cells import cell_data, land_mask, open_cells
+from workflows.inputs.cells import cell_data, land_mask, read_inputs
+from workflows.inputs.folds import FoldFiles
 from workflows.inputs.members import members
 from workflows.run import Run
 from workflows.stages.predict import predict_cube
@@ -51,8 +52,9 @@ def resident(run: Run, cube: str, ensemble: Sequence[Member]) -> list[Windows]:
     """Each member's normalised table of as many cells as make eight passes."""
     device = best_device()
     size = pass_size(ensemble) if device.type == "cpu" else run.config.predict.batch_size
-    cells = np.flatnonzero(land_mask(run, open_cube(run.cube(cube))))[: 8 * size]
-    data = cell_data(run, open_cells(run, cube, cells).load(), ensemble[0].static_names)
+    store, inputs = open_cube(run.cube(cube)), run.config.inputs
+    cells = np.flatnonzero(land_mask(store, inputs))[: 8 * size]
+    data = cell_data(read_inputs(store, inputs, cells).load(), inputs, ensemble[0].static_names)
     made = []
     for member in ensemble:
         own = data.selected(member.forcing_names, member.static_names, member.categorical_names)
@@ -105,7 +107,8 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     run = Run(load_config(args.config, args.overrides))
-    ensemble = members(run)
+    folders = [run.finetuned("stefaland", name) for name in FoldFiles(run.folder).names()]
+    ensemble = members(folders, run.config.finetune.ensemble)
     device = best_device()
     size = pass_size(ensemble) if device.type == "cpu" else run.config.predict.batch_size
     table = Table("cube", "pass", "model alone, cells/s", "whole grid, cells/s", "share (bar 0.85)",

@@ -28,9 +28,7 @@ from pipeline.publish.zarr import open_map_zarr
 from stefaland.checkpoints.checkpoint import load_checkpoint, stored_normaliser
 from stefaland.config import PretrainConfig
 from stefaland.data.cell_data import CellData
-from stefaland.data.normalise import Normaliser
 from stefaland.data.windows import Windows
-from stefaland.folds.split import Fold
 from stefaland.model.mae import StefaLand
 from stefaland.prediction.embed_cells import embed_cells
 from stefaland.prediction.member import load_member
@@ -39,6 +37,7 @@ from stefaland.training.optimiser import make_optimiser
 from stefaland.training.state import load_state
 from workflows.commands.status import stages
 from workflows.config.load import load_config
+from workflows.inputs.folds import FoldFiles
 from workflows.run import Run
 from workflows.stages.markers import StageState
 
@@ -198,11 +197,11 @@ def test_markers_of_tiles_are_read(home: Path) -> None:
 
 
 def test_folds_and_statistics_are_read(run: Run) -> None:
+    files = FoldFiles(run.folder)
     for where, expected in EXPECTED["fold"].items():
-        found = json.loads(json.dumps(Fold.load(run.fold(where)).to_dict()))
+        found = json.loads(json.dumps(files.fold(where).to_dict()))
         assert_holds(found, expected, where)
-    known = Normaliser.from_dict(read_json(run.stats("time"))).to_dict()
-    assert_holds(known, EXPECTED["statistics"], "statistics")
+    assert_holds(files.normaliser("time").to_dict(), EXPECTED["statistics"], "statistics")
 
 
 def test_a_finished_run_is_finished_and_its_last_stages_can_be_run_again(run: Run) -> None:

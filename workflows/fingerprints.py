@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from pipeline.core.plugins import plugin_digests
@@ -105,8 +106,10 @@ def _pretrain(run: Run) -> Any:
         ),
         "seed": run.config.seed,
     }
-    given = given_encoder_digests(run)
-    return settings if given is None else {**settings, "from_checkpoint": given}
+    given = run.config.pretrain.from_checkpoint
+    if given is not None:
+        settings["from_checkpoint"] = checkpoint_digests(given)
+    return settings
 
 
 def _finetune(run: Run) -> Any:
@@ -155,15 +158,12 @@ def _report(run: Run) -> Any:
     return {"title": run.config.title, "examples": run.config.score.examples}
 
 
-def given_encoder_digests(run: Run) -> dict[str, str] | None:
-    """Hashes of the files that tell what is given; None where the run pretrains."""
-    given = run.config.pretrain.from_checkpoint
-    if given is None:
-        return None
-    found = [path for name in (CONFIG, DATA) for path in given.glob(f"*/{name}")]
-    found += [given / name for name in (CONFIG, DATA) if (given / name).is_file()]
+def checkpoint_digests(folder: Path) -> dict[str, str]:
+    """Hashes of the files that tell which checkpoint, or which of each fold, a folder holds."""
+    found = [path for name in (CONFIG, DATA) for path in folder.glob(f"*/{name}")]
+    found += [folder / name for name in (CONFIG, DATA) if (folder / name).is_file()]
     return {
-        str(path.relative_to(given)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(found)
     }
 

@@ -97,17 +97,24 @@ class Run:
         """Folder of tile markers."""
         return self.folder / "ledger" / f"{stage}-{name}"
 
-    def fold(self, name: str) -> Path:
-        """File of one fold: its training, validation and test cells."""
-        return self.folder / "folds" / f"{name}.json"
+    @property
+    def sites(self) -> Path:
+        """Folder of the match of the target's sites with cells."""
+        return self.folder / "sites"
 
-    def stats(self, fold: str) -> Path:
-        """File of one fold's training statistics."""
-        return self.folder / "stats" / f"{fold}.json"
+    @property
+    def excluded(self) -> Path:
+        """File of the sites that were left out because their target cannot be."""
+        return self.folder / "excluded.json"
+
+    @property
+    def encoders(self) -> Path:
+        """Folder of the pretrained models, one a fold."""
+        return self.folder / "pretrained"
 
     def pretrained(self, fold: str) -> Path:
         """Checkpoint folder of the pretrained model of one fold."""
-        return self.folder / "pretrained" / fold
+        return self.encoders / fold
 
     def finetuned(self, model: str, fold: str) -> Path:
         """Checkpoint folder of a finetuned model or a baseline of one fold."""
@@ -122,6 +129,37 @@ class Run:
         """Folder of published products."""
         return self.folder / "maps"
 
+    @property
+    def published(self) -> Path:
+        """The list of published maps with their captions."""
+        return self.maps / "published.json"
+
+    @property
+    def project(self) -> Path:
+        """The QGIS project beside the maps."""
+        return self.maps / f"{self.config.name}.qgz"
+
+    @property
+    def scored_sites(self) -> Path:
+        """The GeoPackage of the scored sites beside the maps."""
+        return self.maps / f"{self.config.inputs.target}_sites.gpkg"
+
+    @property
+    def scorecard(self) -> Path:
+        """File of the scores of all models."""
+        return self.folder / "scorecard.json"
+
+    @property
+    def heldout(self) -> Path:
+        """Store of the held-out predictions of all models."""
+        return self.folder / "heldout.zarr"
+
+    @property
+    def outlines(self) -> Path | None:
+        """File of the lines that are drawn over maps."""
+        name = self.config.publish.outlines
+        return self.catalog[name].files[0] if name else None
+
 
 def used_sources(run: Run) -> list[Source]:
     """Every catalog entry that the run reads into cubes."""
@@ -135,8 +173,3 @@ def used_sources(run: Run) -> list[Source]:
 def source_entries(run: Run) -> dict[str, Any]:
     """The catalog entries of `used_sources` as plain values, for provenance."""
     return {source.name: source.model_dump(mode="json") for source in used_sources(run)}
-
-
-def excluded_path(run: Run) -> Path:
-    """Sites whose target cannot be, where they are left out."""
-    return run.folder / "excluded.json"

@@ -156,7 +156,7 @@ def _stored(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, land: float, target
 def test_an_empty_land_mask_names_the_settings(tmp_path, monkeypatch) -> None:
     run = _stored(tmp_path, monkeypatch, land=0.0, target=0.2)
     with pytest.raises(InputError, match=r"no land cell.*min_land_fraction"):
-        open_cells(run, "global")
+        open_cells(run.cube("global"), run.config.inputs)
 
 
 def test_a_fold_without_training_cells_is_named(tmp_path, monkeypatch) -> None:
@@ -167,10 +167,10 @@ def test_a_fold_without_training_cells_is_named(tmp_path, monkeypatch) -> None:
 
 def test_a_checkpoint_for_other_variables_lists_all_that_differs(tmp_path, monkeypatch) -> None:
     run = _stored(tmp_path, monkeypatch, land=1.0, target=0.2)
-    table = open_cells(run, "global")
+    table = open_cells(run.cube("global"), run.config.inputs)
     other = model_preset("stefaland-tiny", forcings=("rainfall",), statics=("height", "slope"))
     folder = save_checkpoint(tmp_path / "other", StefaLand(other), {"normaliser": {}})
-    data = cell_data(run, table, ("elevation",))
+    data = cell_data(table, run.config.inputs, ("elevation",))
     fold = Fold("f", "regions", *(data.cell.numpy()[i : i + 1] for i in range(3)))
     with pytest.raises(InputError) as caught:
         finetune(folder, data, fold, FinetuneConfig(window=1), tmp_path / "out")

@@ -26,10 +26,11 @@ from pipeline.publish.stac import validate_collection
 from tests.conftest import REGISTRY
 from tests.end_to_end.small import QUICKSTART, stefaland
 from workflows.config.load import load_config
-from workflows.inputs.cells import cell_data, cell_index, open_cells, sharded_cells, static_names
+from workflows.inputs.cells import cell_data, open_cells, sharded_cells, static_names
 from workflows.run import Run
 from workflows.stages import publish
 from workflows.stages.publish import verify_published
+from workflows.stages.unpack import cell_index
 
 pytestmark = [pytest.mark.registry, pytest.mark.timeout(900)]
 STAGES = ("regrid", "stats", "pretrain", "finetune", "predict", "mosaic", "publish", "score",
@@ -203,10 +204,11 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_no_stage(
 def test_cells_read_by_shard_are_the_resident_ones(run_folder: Path) -> None:
     settings = [*QUICKSTART, f"roots.runs={run_folder.parent}", f"roots.data={REGISTRY}"]
     run = Run(load_config("quickstart", settings))
+    cube, inputs = run.cube("global"), run.config.inputs
     index = cell_index(run, "global")
-    statics = static_names(run, open_cube(run.cube("global")))
-    sharded = sharded_cells(run, "global", index, statics)
-    resident = cell_data(run, open_cells(run, "global").assign_coords(index.coords), statics)
+    statics = static_names(open_cube(cube), inputs)
+    sharded = sharded_cells(cube, index, inputs, statics, "made")
+    resident = cell_data(open_cells(cube, inputs).assign_coords(index.coords), inputs, statics)
     assert len(sharded.shards) == 4
     assert sorted(sharded.ids) == resident.cell.tolist()
     for read in sharded.readers():

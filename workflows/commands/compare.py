@@ -31,7 +31,7 @@ from stefaland.metrics import (
 )
 from stefaland.model.quantiles import quantile_crps
 from workflows.console import REPORT, print_json
-from workflows.stages.score import finite, quantiles_of
+from workflows.products.series_scores import finite, quantiles_of
 
 CRPS = "CRPS"
 """A score of distributions, not of series."""

@@ -28,8 +28,8 @@ from stefaland.distributed import best_device
 from stefaland.model.mae import StefaLand
 from stefaland.prediction.embed_cells import embed_cells, embedding_names
 from workflows.console import CONSOLE
-from workflows.inputs.cells import cell_data, land_mask, open_cells, static_names
-from workflows.inputs.folds import fold_names
+from workflows.inputs.cells import cell_data, land_mask, read_inputs, static_names
+from workflows.inputs.folds import FoldFiles
 from workflows.run import Run
 
 NAME = "embedding"
@@ -41,7 +41,7 @@ def embed(run: Run, fold: str | None = None, checkpoint: Path | None = None) -> 
     Gives the COGs, which lie beside the Zarr stores in `embeddings/FOLD/` of the run folder.
     Finished tiles are skipped.
     """
-    folder = checkpoint or run.pretrained(fold or fold_names(run)[0])
+    folder = checkpoint or run.pretrained(fold or FoldFiles(run.folder).names()[0])
     model, data = load_checkpoint(folder)
     if not isinstance(model, StefaLand):
         raise bad_input(str(folder), "a finetuned model", "a pretrained checkpoint",
@@ -55,7 +55,7 @@ def _embed_cube(
 ) -> Path:  # fmt: skip
     source = open_cube(run.cube(cube))
     check_compatible(folder, data, {
-        "forcings": run.config.inputs.forcings, "statics": static_names(run, source),
+        "forcings": run.config.inputs.forcings, "statics": static_names(source, run.config.inputs),
     })  # fmt: skip
     names = embedding_names(model)
     attrs = {"long_name": "encoder's representation of the location", "units": "1"}
@@ -71,7 +71,7 @@ def _embed_cube(
     create_cube(path, template, about)
     ledger = Ledger(run.ledger("embed", f"{folder.name}-{cube}"), fingerprint([data, cube]))
     step = partial(_embed_tile, run, cube, model, stored_normaliser(folder, data),
-                   land_mask(run, source), path)  # fmt: skip
+                   land_mask(source, run.config.inputs), path)  # fmt: skip
     run_stage(f"embed {cube}", template.tiles, step, ledger, part=run.part)
     if len(ledger.names_done()) < len(template.tiles):
         CONSOLE.print(f"{path}: the other parts have tiles to do before the COG can be written")
@@ -96,7 +96,9 @@ def _embed_tile(
     values = np.full((2 * model.config.d_model, *window.shape), np.nan, np.float32)
     cells = land_cells(mask, tile)
     if cells.size:
-        data = cell_data(run, open_cells(run, cube, cells), model.config.statics)
+        inputs = run.config.inputs
+        table = read_inputs(open_cube(run.cube(cube)), inputs, cells)
+        data = cell_data(table, inputs, model.config.statics)
         settings = run.config.pretrain
         embedded = embed_cells(
             model, normaliser, data, settings.window, cyclic=settings.cyclic, device=best_device()

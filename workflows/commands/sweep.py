@@ -23,21 +23,26 @@ from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import run_stage
 from stefaland.baselines.registry import BASELINES
 from stefaland.config import FinetuneConfig
-from stefaland.data.cell_data import CellData
 from stefaland.metrics import is_error, paired_difference, score_series
 from stefaland.model.adapters import ADAPTERS
 from stefaland.tasks import values_of
 from workflows.console import REPORT
 from workflows.fingerprints import stage_fingerprint
-from workflows.inputs.cells import target_table
-from workflows.inputs.checked_folds import check_encoders, check_folds, check_heldout
-from workflows.inputs.folds import fold_names
-from workflows.products.place_scores import RANK, heldout_places, scores_of
+from workflows.inputs.checked_folds import check_heldout
+from workflows.inputs.folds import FoldFiles
+from workflows.products.heldout import heldout_places, heldout_series
+from workflows.products.place_scores import RANK, scores_of
+from workflows.products.series_scores import finite
 from workflows.run import Run
-from workflows.stages.finetune import train_and_predict, training_data, training_settings
+from workflows.stages.finetune import (
+    TrainingInputs,
+    train_and_predict,
+    training_inputs,
+    training_settings,
+)
 from workflows.stages.markers import run_lock
 from workflows.stages.order import stage_state
-from workflows.stages.score import finite, heldout
+from workflows.stages.unpack import labelled_cells
 
 WITH_ADAPTER = ("stefaland", "scratch")
 WITHOUT_SEED = ("climatology", "ridge", "persistence")
@@ -93,19 +98,23 @@ def check_names(models: Sequence[str], adapters: Sequence[str], seeds: Sequence[
     faults.raise_if_any()
 
 
-def sweep_fingerprint(run: Run) -> str:
-    """A hash of all that decides the items' results but their own adapter and seed."""
-    settings = training_settings(run).model_dump(mode="json", exclude={"seed", "adapter"})
-    return fingerprint([stage_fingerprint(run, "pretrain"), settings])
+def sweep_fingerprint(pretraining: str, config: FinetuneConfig) -> str:
+    """A hash of all that decides the items' results but their own adapter and seed: the fingerprint
+    of the pretraining, and the settings.
+    """
+    settings = config.model_dump(mode="json", exclude={"seed", "adapter"})
+    return fingerprint([pretraining, settings])
 
 
 def train_item(
-    run: Run, data: CellData, config: FinetuneConfig, folder: Path, item: Item
+    inputs: TrainingInputs, config: FinetuneConfig, folder: Path, item: Item
 ) -> dict[str, Any]:
     """Train one item below `folder` and predict its fold's held-out cells."""
     settings = {"seed": item.seed} | ({"adapter": item.adapter} if item.adapter else {})
     config = config.model_copy(update=settings)
-    train_and_predict(run, data, item.model, item.fold, config, folder / item.name, item.name)
+    train_and_predict(
+        inputs, item.model, item.fold, config=config, folder=folder / item.name, title=item.name
+    )
     return {}
 
 
@@ -119,20 +128,21 @@ def sweep(
             f"sweep of {run.config.name}", "stage pretrain not finished under these settings",
             "a pretrained encoder for every fold", "Run `stefaland run CONFIG --until pretrain`.",
         )  # fmt: skip
-    todo = items(fold_names(run), models, adapters, seeds)
-    key = sweep_fingerprint(run)
+    files = FoldFiles(run.folder)
+    todo = items(files.names(), models, adapters, seeds)
+    config = training_settings(run.config.finetune, run.config.seed)
+    key = sweep_fingerprint(stage_fingerprint(run, "pretrain"), config)
     folder = run.folder / "sweep" / key[:12]
     with run_lock(run.folder, shared=run.part != (1, 1)):
-        check_folds(run)
-        check_encoders(run)
-        step = partial(train_item, run, training_data(run), training_settings(run), folder)
+        step = partial(train_item, training_inputs(run), config, folder)
         run_stage("sweep", todo, step, Ledger(run.folder / "ledger" / "sweep", key), part=run.part)
     if run.part != (1, 1):
         return None
-    check_heldout(run, [(item.fold, folder / item.name / "heldout.zarr") for item in todo])
-    task = run.config.finetune.task
+    check_heldout(files, [(item.fold, folder / item.name / "heldout.zarr") for item in todo])
+    task, inputs = run.config.finetune.task, run.config.inputs
     metric = run.config.score.metric if _is_series(task) else RANK[values_of(task)]
-    scores = variant_scores(variant_tables(run, todo, folder), task, metric, run.config.seed)
+    tables = variant_tables(labelled_cells(run), inputs.targets, _is_series(task), todo, folder)
+    scores = variant_scores(tables, task, metric, run.config.seed)
     write_json(run.folder / "sweep.json", finite(scores))
     _print(run.config.name, task, scores)
     return scores
@@ -143,22 +153,25 @@ def _is_series(task: str) -> bool:
     return values_of(task) == "quantity"
 
 
-def variant_tables(run: Run, todo: Sequence[Item], folder: Path) -> dict[str, xr.Dataset]:
-    """Of each variant, what its items predict of the held-out sites; a seed is a "model"."""
-    target = target_table(run) if _is_series(run.config.finetune.task) else None
+def variant_tables(
+    cells: xr.Dataset, targets: Sequence[str], is_series: bool, todo: Sequence[Item], folder: Path
+) -> dict[str, xr.Dataset]:
+    """Of each variant, what its items predict of the held-out sites; a seed is a "model".
+
+    `cells` are the labelled cells of the finetuning cube, with the `targets`.
+    """
     tables = {}
     for variant in dict.fromkeys(item.variant for item in todo):
-        mine = [item for item in todo if item.variant == variant]
-        folders = {(str(item.seed), item.fold): folder / item.name for item in mine}
-        seeds = [str(seed) for seed in sorted({item.seed for item in mine})]
-
-        def folder_of(seed: str, fold: str, folders: dict[tuple[str, str], Path] = folders) -> Path:
-            return folders[seed, fold]
-
-        if target is None:
-            tables[variant] = heldout_places(run, seeds, folder_of)
-        else:
-            tables[variant] = heldout(run, target, folder_of, seeds)
+        stores: dict[str, dict[str, Path]] = {}
+        mine = (item for item in todo if item.variant == variant)
+        for item in sorted(mine, key=lambda item: (item.fold, item.seed)):
+            path = folder / item.name / "heldout.zarr"
+            stores.setdefault(item.fold, {})[str(item.seed)] = path
+        tables[variant] = (
+            heldout_series(cells[targets[0]], stores)
+            if is_series
+            else heldout_places(cells, targets, stores)
+        )
     return tables
 
 

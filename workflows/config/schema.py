@@ -126,6 +126,11 @@ class FinetuneSettings(FinetuneConfig):
     cube: str
     baselines: tuple[str, ...] = ("climatology", "ridge", "lstm", "scratch")
 
+    @property
+    def models(self) -> list[str]:
+        """StefaLand and the baselines."""
+        return ["stefaland", *self.baselines]
+
 
 class PredictSettings(Frozen):
     """Where maps are made, and the batch that fits in memory."""

@@ -21,11 +21,9 @@ from pipeline.cube.open import open_cube
 from stefaland.data.normalise import Normaliser
 from stefaland.folds.leakage import check_fold, check_parts
 from stefaland.folds.split import Fold
-from workflows.config.folds import PARTS
+from workflows.config.folds import PARTS, FoldSettings
 from workflows.inputs.carried_folds import check_carried
-from workflows.inputs.cells import cell_index
-from workflows.inputs.folds import fold_names, locations, warmup_days
-from workflows.run import Run
+from workflows.inputs.folds import FoldFiles, locations, warmup_days
 
 AGAIN = "Run `stefaland stats CONFIG --restart`, then the stages after it."
 
@@ -40,34 +38,39 @@ def _identity_of_statistics(fold: Fold, wider: Fold, scaling: Normaliser) -> str
     return fingerprint([wider.train, fold.train, fold.train_period, scaling.to_dict()])
 
 
-def write_statistics(run: Run, fold: Fold, wider: Fold, scaling: Normaliser) -> None:
+def write_statistics(files: FoldFiles, fold: Fold, wider: Fold, scaling: Normaliser) -> None:
     """The scalings of a fold, and beside them what they were computed from."""
-    write_json(run.stats(fold.name), scaling.to_dict())
+    write_json(files.statistics(fold.name), scaling.to_dict())
     seal = {
         "pretraining_cells": len(wider.train),
         "target_cells": len(fold.train),
         "period": fold.train_period,
         "identity": _identity_of_statistics(fold, wider, scaling),
     }
-    write_json(_seal(run, fold.name), seal)
+    write_json(files.seal(fold.name), seal)
 
 
-def _seal(run: Run, name: str) -> Path:
-    return run.stats(f"training/{name}")
+def check_folds(
+    files: FoldFiles, settings: FoldSettings, warmup_steps: int, table: xr.Dataset,
+    other: xr.Dataset,
+) -> None:  # fmt: skip
+    """Raise `InputError` with every leak of the run's folds and of their statistics, by file.
 
-
-def check_folds(run: Run) -> None:
-    """Raise `InputError` with every leak of the run's folds and of their statistics, by file."""
-    table = cell_index(run, run.config.finetune.cube)
-    same = run.config.pretrain.cube == run.config.finetune.cube
-    other = table if same else cell_index(run, run.config.pretrain.cube)
+    `table` has the labelled cells with a target, `other` those that pretrain.
+    """
+    wanted: dict[str, Any] = {
+        "kind": settings.kind,
+        "buffer_km": settings.buffer_km,
+        **{f"{part}_period": settings.periods.get(part) for part in PARTS},
+        "warmup_days": warmup_days(table, settings, warmup_steps),
+    }
     faults = Faults()
-    for name in fold_names(run):
-        own, carried = run.fold(name), run.fold(f"pretrain/{name}")
+    for name in files.names():
+        own, carried = files.cells(name), files.pretraining_cells(name)
         fold, wider = Fold.load(own), Fold.load(carried)
         for path, check in (
-            (own, partial(_check_settings, run, fold, table)),
-            (carried, partial(_check_settings, run, wider, table)),
+            (own, partial(_check_settings, fold, wanted)),
+            (carried, partial(_check_settings, wider, wanted)),
             (own, partial(check_fold, fold, locations(table))),
             (carried, partial(check_parts, wider, locations(other))),
             (carried, partial(check_carried, fold, wider, table, other)),
@@ -77,7 +80,7 @@ def check_folds(run: Run) -> None:
             except InputError as error:
                 # The file says more than the fold's name.
                 faults.faults += [_in_file(fault, f"fold {name}", path) for fault in error.faults]
-        _check_seal(run, fold, wider, faults)
+        _check_seal(files, fold, wider, faults)
     faults.raise_if_any()
 
 
@@ -86,17 +89,11 @@ def _in_file(fault: Fault, name: str, path: Path) -> Fault:
     return replace(fault, where=where, cure=fault.cure or AGAIN)
 
 
-def _check_settings(run: Run, fold: Fold, table: xr.Dataset) -> None:
+def _check_settings(fold: Fold, wanted: dict[str, Any]) -> None:
     """Raise `InputError` for a fold of other settings than the run's: what a leak is rests on
     them.
     """
-    settings, faults = run.config.folds, Faults()
-    wanted: dict[str, Any] = {
-        "kind": settings.kind,
-        "buffer_km": settings.buffer_km,
-        **{f"{part}_period": settings.periods.get(part) for part in PARTS},
-        "warmup_days": warmup_days(run, table),
-    }
+    faults = Faults()
     for name, value in wanted.items():
         found = getattr(fold, name)
         if found != value:
@@ -105,31 +102,32 @@ def _check_settings(run: Run, fold: Fold, table: xr.Dataset) -> None:
     faults.raise_if_any()
 
 
-def _check_seal(run: Run, fold: Fold, wider: Fold, faults: Faults) -> None:
-    path, seal = run.stats(fold.name), _seal(run, fold.name)
+def _check_seal(files: FoldFiles, fold: Fold, wider: Fold, faults: Faults) -> None:
+    path, seal = files.statistics(fold.name), files.seal(fold.name)
     if not seal.exists():
         faults.add(str(path), "no record of what it was computed from", f"{seal}", AGAIN)
         return
-    scaling = Normaliser.from_dict(read_json(path))
+    scaling = files.normaliser(fold.name)
     if read_json(seal).get("identity") != _identity_of_statistics(fold, wider, scaling):
         faults.add(
             str(path),
             "statistics that were changed, or are of other cells or days than train in "
-            f"{run.fold(fold.name)} and {run.fold(f'pretrain/{fold.name}')}",
+            f"{files.cells(fold.name)} and {files.pretraining_cells(fold.name)}",
             "those that the stats stage computed from these cells",
             AGAIN,
         )
 
 
-def check_encoders(run: Run) -> None:
-    """Raise `InputError` for pretrained encoders of other folds than those in the run folder.
+def check_encoders(files: FoldFiles, encoders: Path) -> None:
+    """Raise `InputError` for pretrained encoders (`encoders`/FOLD) of other folds than those in the
+    run folder.
 
     A checkpoint that does not say what it was pretrained on was not pretrained here.
     """
     faults = Faults()
-    for name in fold_names(run):
-        folder = run.pretrained(name)
-        path, about = run.fold(f"pretrain/{name}"), folder / "data.json"
+    for name in files.names():
+        folder = encoders / name
+        path, about = files.pretraining_cells(name), folder / "data.json"
         # Loading tells of a folder that holds no checkpoint.
         own = read_json(about).get("fold") if about.exists() else None
         if own is not None and own != fold_identity(Fold.load(path)):
@@ -141,17 +139,17 @@ def check_encoders(run: Run) -> None:
     faults.raise_if_any()
 
 
-def check_heldout(run: Run, stores: Iterable[tuple[str, Path]]) -> None:
+def check_heldout(files: FoldFiles, stores: Iterable[tuple[str, Path]]) -> None:
     """Raise `InputError` for predictions (fold's name, store) of a fold that has changed since."""
     faults = Faults()
-    known = {name: fold_identity(Fold.load(run.fold(name))) for name in fold_names(run)}
+    known = {name: fold_identity(files.fold(name)) for name in files.names()}
     for name, path in stores:
         # Reading them tells of stores that are not there.
         own = open_cube(path).attrs.get("fold") if path.exists() else None
         if own is not None and own != known[name]:
             faults.add(
-                str(path), f"predictions of a model of other cells or days than {run.fold(name)} "
-                "has", "those of that fold",
+                str(path), f"predictions of a model of other cells or days than "
+                f"{files.cells(name)} has", "those of that fold",
                 "Run `stefaland finetune CONFIG --restart`, then the stages after it.",
             )  # fmt: skip
     faults.raise_if_any()

@@ -1,4 +1,4 @@
-"""Folds of a run, made on the target's cells.
+"""Folds of a run, made on the target's cells, and the files that hold them.
 
 Downstream: carried_folds.py carries them over to the cells that pretrain, checked_folds.py reads
 them back.
@@ -8,23 +8,72 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import Faults, InputError, bad_input
+from pipeline.core.files import read_json
 from stefaland.data.cell_data import period_steps
+from stefaland.data.normalise import Normaliser
 from stefaland.folds.split import Fold, Locations, make_folds
-from workflows.run import Run
+from workflows.config.folds import FoldSettings, Period
 
 
-def fold_names(run: Run) -> list[str]:
-    """Names of the run's folds, in a fixed order; `InputError` where none was made."""
-    names = sorted(path.stem for path in (run.folder / "folds").glob("*.json"))
-    if not names:
-        raise bad_input(str(run.folder / "folds"), "no fold", "the stats stage to have run")
-    return names
+@dataclass(frozen=True)
+class FoldFiles:
+    """The files of all folds in a run folder: their cells and days, and their statistics."""
+
+    folder: Path
+    """The run folder."""
+
+    def names(self) -> list[str]:
+        """Names of the folds, in a fixed order; `InputError` where none was made."""
+        folder = self.folder / "folds"
+        names = sorted(path.stem for path in folder.glob("*.json"))
+        if not names:
+            raise bad_input(str(folder), "no fold", "the stats stage to have run")
+        return names
+
+    def cells(self, name: str) -> Path:
+        """File of a fold's cells with a target: those that train, validate and test."""
+        return self.folder / "folds" / f"{name}.json"
+
+    def pretraining_cells(self, name: str) -> Path:
+        """File of the same fold over the cells that pretrain."""
+        return self.folder / "folds" / "pretrain" / f"{name}.json"
+
+    def statistics(self, name: str) -> Path:
+        """File of the statistics of a fold's training cells."""
+        return self.folder / "stats" / f"{name}.json"
+
+    def seal(self, name: str) -> Path:
+        """File that records what a fold's statistics were computed from."""
+        return self.folder / "stats" / "training" / f"{name}.json"
+
+    def fold(self, name: str) -> Fold:
+        """A fold of the cells with a target."""
+        return Fold.load(self.cells(name))
+
+    def pretraining_fold(self, name: str) -> Fold:
+        """The same fold of the cells that pretrain."""
+        return Fold.load(self.pretraining_cells(name))
+
+    def normaliser(self, name: str) -> Normaliser:
+        """The scalings by a fold's statistics."""
+        return Normaliser.from_dict(read_json(self.statistics(name)))
+
+
+@dataclass(frozen=True)
+class WindowSteps:
+    """Lengths, in time steps, of the windows that a fold's periods must hold."""
+
+    pretrain: int
+    finetune: int
+    warmup: int
+    """First steps of a finetuning window, which have no prediction."""
 
 
 def locations(table: xr.Dataset) -> Locations:
@@ -37,15 +86,14 @@ def locations(table: xr.Dataset) -> Locations:
     )
 
 
-def run_folds(run: Run, table: xr.Dataset) -> list[Fold]:
+def run_folds(table: xr.Dataset, settings: FoldSettings, windows: WindowSteps) -> list[Fold]:
     """The configured folds over a labelled table's cells; `table` needs `time` for periods.
 
     Raises `InputError` for every leak, and for periods that the time axis or a window does not fit.
     """
-    settings = run.config.folds
     periods = {f"{part}_period": period for part, period in settings.periods.items()}
     if periods:
-        _check_lengths(run, table["time"].values)
+        _check_lengths(settings.periods, windows, table["time"].values)
     return make_folds(
         settings.kind,
         locations(table),
@@ -56,37 +104,35 @@ def run_folds(run: Run, table: xr.Dataset) -> list[Fold]:
         block_deg=settings.block_deg,
         min_cells=settings.min_cells,
         regions=settings.regions.folds or None,
-        warmup_days=warmup_days(run, table),
+        warmup_days=warmup_days(table, settings, windows.warmup),
         **periods,
     )
 
 
-def warmup_days(run: Run, table: xr.Dataset) -> int:
+def warmup_days(table: xr.Dataset, settings: FoldSettings, warmup_steps: int) -> int:
     """Days that a prediction reads before the test period; 0 where no period is held out."""
-    if not run.config.folds.periods:
+    if not settings.periods:
         return 0
     time = table["time"].values
     longest = np.diff(time).max() / np.timedelta64(1, "D") if len(time) > 1 else 1.0
-    return math.ceil(run.config.finetune.warmup_steps * longest)
+    return math.ceil(warmup_steps * longest)
 
 
-def _check_lengths(run: Run, time: np.ndarray) -> None:
+def _check_lengths(periods: Mapping[str, Period], windows: WindowSteps, time: np.ndarray) -> None:
     """`InputError` for periods outside the time axis, or shorter than the window they must hold."""
-    config = run.config
     faults = Faults()
-    window = max(config.pretrain.window, config.finetune.window)
-    for part, period in config.folds.periods.items():
+    for part, period in periods.items():
         where = f"folds.{part}_period"
         try:
             steps = period_steps(time, period)
         except InputError as error:
             faults.faults += [replace(fault, where=where) for fault in error.faults]
             continue
-        length, need = steps.stop - steps.start, window
+        length, need = steps.stop - steps.start, max(windows.pretrain, windows.finetune)
         if part == "test":
             # Windows of the test begin in the warm-up before it.
-            length += min(config.finetune.warmup_steps, steps.start)
-            need = config.finetune.window
+            length += min(windows.warmup, steps.start)
+            need = windows.finetune
         if length < need:
             faults.add(
                 where, f"{length} time steps", f"at least {need}, the length of a window",

@@ -7,6 +7,7 @@ pretrain.py takes it over with its own scaler, score.py and report.py say what t
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
@@ -29,7 +30,6 @@ from stefaland.data.batch import Batch
 from stefaland.data.normalise import Normaliser
 from stefaland.distributed import barrier, is_main
 from stefaland.model.mae import StefaLand
-from workflows.run import Run
 
 FAR = 8.0
 """Standard deviations of the checkpoint's between two means of one forcing, above which the units
@@ -38,19 +38,30 @@ WIDE = 50.0
 """Times that a variable may vary more in the run than in the checkpoint's training."""
 
 
-def given_checkpoint(run: Run, fold: str) -> Path:
+@dataclass(frozen=True)
+class Wanted:
+    """What a run wants of an encoder that it did not pretrain."""
+
+    forcings: tuple[str, ...]
+    statics: Sequence[str]
+    """Names, or patterns that choose of the encoder's."""
+    units: Mapping[str, str]
+    """The unit of each canonical variable."""
+    window: int
+    """Time steps that it must take."""
+
+
+def given_checkpoint(given: Path, fold: str) -> Path:
     """The folder that stands for pretraining on the fold: the given one, or that of its fold."""
-    given = run.config.pretrain.from_checkpoint
-    assert given is not None
     return given if (given / CONFIG).is_file() else given / fold
 
 
-def check_given(run: Run, faults: Faults) -> None:
-    """Compare what is given with the config, before any cube is there."""
-    given = run.config.pretrain.from_checkpoint
-    if given is None:
-        return
-    own = (run.folder / "pretrained").resolve()
+def check_given(given: Path, pretrained: Path, wanted: Wanted, faults: Faults) -> None:
+    """Compare what is given with the config, before any cube is there.
+
+    `pretrained` is the folder of the run's own encoders.
+    """
+    own = pretrained.resolve()
     if own in (given.resolve(), *given.resolve().parents):
         # The stage clears its folder before it reads what is given.
         faults.add("pretrain.from_checkpoint", f"{given}, which this run writes itself",
@@ -65,45 +76,44 @@ def check_given(run: Run, faults: Faults) -> None:
                    "a pretrained checkpoint, or a folder with one for each fold",
                    "Other formats come in by `stefaland import-reference`.")  # fmt: skip
     for folder in folders:
-        _collect(faults, partial(_open, run, folder, None, None))
+        _collect(faults, partial(_open, folder, wanted))
 
 
-def take_over(run: Run, fold: str, statics: Sequence[str], own: Normaliser) -> dict[str, Any]:
-    """Write what is given as the fold's pretrained encoder, weights and scaler as they are.
+def take_over(folder: Path, target: Path, wanted: Wanted, own: Normaliser) -> dict[str, Any]:
+    """Write the encoder of `folder` to `target` as a fold's pretrained one, weights and scaler as
+    they are.
 
     `own` are the statistics of the fold's training cells. Raises `InputError` with all variables,
     units and statistics that do not fit the run.
     """
-    folder = given_checkpoint(run, fold)
-    model, data = _open(run, folder, statics, own)
+    model, data = _open(folder, wanted, own)
     origin = {"folder": str(folder), "source": data.get("source"), "run": data.get("run")}
     # What another run held out says nothing of this one's folds.
     kept = {key: value for key, value in data.items() if key != "fold"}
     if is_main():
-        save_checkpoint(run.pretrained(fold), model, {**kept, "taken_from": origin})
+        save_checkpoint(target, model, {**kept, "taken_from": origin})
     barrier()
     return {"taken_from": origin}
 
 
-def encoder_settings(run: Run, fold: str) -> ModelConfig:
-    """The network of the fold's pretrained encoder."""
-    model, _ = load_checkpoint(run.pretrained(fold))
+def encoder_settings(folder: Path) -> ModelConfig:
+    """The network of a pretrained encoder."""
+    model, _ = load_checkpoint(folder)
     assert isinstance(model, StefaLand)
     return model.config
 
 
-def caveats(run: Run) -> list[str]:
-    """What a reader of the scores must know of an encoder that this run did not pretrain."""
-    given = run.config.pretrain.from_checkpoint
-    if given is None:
-        return []
+def caveats(given: Path, pretrained: Path) -> list[str]:
+    """What a reader of the scores must know of an encoder that this run did not pretrain.
+
+    `pretrained` is the folder of the run's own encoders, where those given were taken over.
+    """
     told = [
         f"StefaLand's encoder was not pretrained by this run but taken from {given.name}. Its "
         "pretraining may have seen places and days that are held out here: its scores may be too "
         "good, and so may its lead over the models that this run trained."
     ]
-    stored = [load_checkpoint(path.parent)[1]
-              for path in sorted((run.folder / "pretrained").glob(f"*/{CONFIG}"))]  # fmt: skip
+    stored = [load_checkpoint(path.parent)[1] for path in sorted(pretrained.glob(f"*/{CONFIG}"))]
     if not all("units" in data for data in stored):
         told.append("That checkpoint does not tell its units: its training statistics were only "
                     "seen to be near those of this run.")  # fmt: skip
@@ -119,31 +129,32 @@ def _collect(faults: Faults, check: Callable[[], Any]) -> Any:
 
 
 def _open(
-    run: Run, folder: Path, statics: Sequence[str] | None, own: Normaliser | None
+    folder: Path, wanted: Wanted, own: Normaliser | None = None
 ) -> tuple[StefaLand, dict[str, Any]]:
     """The encoder and its `data.json`; `InputError` with all that does not fit the run.
 
-    `statics` None stands for the config's patterns, `own` None for statistics not known yet.
+    `own` None stands for statistics not known yet.
     """
     model, data = load_checkpoint(folder)
     if not isinstance(model, StefaLand):
         raise bad_input(str(folder), "a finetuned network", "a pretrained encoder",
                         "Give a folder below pretrained/, or an imported one.")  # fmt: skip
     faults, known = Faults(), model.config
-    wanted = _matching(run.config.inputs.statics, known.statics) if statics is None else statics
     names = {"forcings": known.forcings, "statics": (*known.statics, *known.categorical)}
-    given = {"forcings": run.config.inputs.forcings, "statics": tuple(wanted)}
-    _collect(faults, lambda: check_compatible(folder, names, given))
-    units = {name: run.variables[name].units for name in (*known.forcings, *known.statics)
-             if name in run.variables}  # fmt: skip
+    statics = tuple(_matching(wanted.statics, known.statics))
+    _collect(
+        faults,
+        lambda: check_compatible(folder, names, {"forcings": wanted.forcings, "statics": statics}),
+    )
+    inputs = (*known.forcings, *known.statics)
+    units = {name: wanted.units[name] for name in inputs if name in wanted.units}
     _check_units(folder, data.get("units", {}), units, faults)
     scaler = _collect(faults, lambda: stored_normaliser(folder, data))
     if scaler is not None:
-        inputs = (*known.forcings, *known.statics)
         _collect(faults, lambda: scaler.require(inputs, str(folder / DATA)))
         if own is not None:
             _check_near(folder, scaler, own, known.forcings, units, faults)
-    _collect(faults, lambda: _try_window(model, run.config.finetune.window))
+    _collect(faults, lambda: _try_window(model, wanted.window))
     faults.raise_if_any()
     return model, data
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from pathlib import Path
+
 from stefaland.distributed import best_device
 from stefaland.prediction.ensemble import member_folders
 from stefaland.prediction.member import Member, load_member
-from workflows.inputs.folds import fold_names
-from workflows.run import Run
 
 
-def members(run: Run) -> list[Member]:
-    """The members of every fold, on the best device."""
-    count = run.config.finetune.ensemble
+def members(folders: Iterable[Path], count: int) -> list[Member]:
+    """The `count` members in each fold's folder, on the best device."""
     return [
         load_member(folder, best_device())
-        for name in fold_names(run)
-        for folder in member_folders(run.finetuned("stefaland", name), count)
+        for of_fold in folders
+        for folder in member_folders(of_fold, count)
     ]

@@ -16,55 +16,42 @@ import xarray as xr
 from pipeline.core.errors import bad_input
 from pipeline.core.files import read_json, write_bytes, write_json
 from pipeline.cube.open import cube_tiles, open_cube
+from pipeline.cube.template import grid_of
 from pipeline.cube.write import write_tile
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.sites.absences import draw_absences
 from pipeline.sites.match import cell_means, match_sites, unmatched, unmatched_faults
-from pipeline.sources.locations import read_locations_source
+from workflows.config.schema import Inputs
 from workflows.inputs.cells import land_mask
-from workflows.run import Run
+
+MATCHED, SUMMARY = "matched.parquet", "summary.json"
+"""Files of the match of sites and cells: a row a site, and what the scorecard says of it."""
 
 
-def sites_table(run: Run) -> Path:
-    """The match of sites and cells, a row a site."""
-    return run.folder / "sites" / "matched.parquet"
+def match_summary(folder: Path) -> dict[str, Any]:
+    """How sites were matched to cells: what the scorecard says of it."""
+    return read_json(folder / SUMMARY)
 
 
-def summary_path(run: Run) -> Path:
-    """What the scorecard says of the match."""
-    return run.folder / "sites" / "summary.json"
+def write_site_targets(
+    cube: Path, sites: xr.Dataset, inputs: Inputs, folder: Path, seed: int
+) -> None:
+    """Put the sites' values into the cube and write to `folder` how they were matched.
 
-
-def outputs(run: Run) -> list[Path]:
-    """The folder of both, where the run has sites as its target."""
-    return [run.folder / "sites"] if run.config.inputs.target_sites else []
-
-
-def match_summary(run: Run) -> dict[str, Any]:
-    """How sites were matched to cells; nothing where the run has none."""
-    return read_json(summary_path(run)) if run.config.inputs.target_sites else {}
-
-
-def write_site_targets(run: Run) -> None:
-    """Put the sites' values into the finetuning cube and write how they were matched.
-
-    Raises `InputError` with counts and ids of the sites that have no cell, unless
-    `inputs.exclude_unmatched` leaves them out, and where none is left.
+    `sites` are those of `inputs.target_sites`. Raises `InputError` with counts and ids of the sites
+    that have no cell, unless `inputs.exclude_unmatched` leaves them out, and where none is left.
     """
-    inputs, cube = run.config.inputs, run.config.finetune.cube
-    if not inputs.target_sites:
-        return
-    source = run.catalog[inputs.target_sites]
-    sites = read_locations_source(source, run.variables)
-    grid, store = run.grid(cube), open_cube(run.cube(cube))
-    land = land_mask(run, store)
+    store = open_cube(cube)
+    grid, land = grid_of(store.attrs), land_mask(store, inputs)
     table = match_sites(sites, grid, inputs.targets[0])
     without = unmatched(table, land)
     if not inputs.exclude_unmatched:
-        where = f'source "{source.name}" on cube {cube}'
+        where = f'source "{inputs.target_sites}" on cube {cube.stem}'
         unmatched_faults(table, without, where).raise_if_any()
     usable = ~np.logical_or.reduce(list(without.values()))
     if not usable.any():
-        raise bad_input(f'source "{source.name}"', "no site in a cell of the cube", "at least one")
+        where = f'source "{inputs.target_sites}"'
+        raise bad_input(where, "no site in a cell of the cube", "at least one")
     sites, table = sites.isel(cell=np.flatnonzero(usable)), table[usable]
     left_out = {reason: int(which.sum()) for reason, which in without.items()}
     fields = {name: cell_means(sites[name], table["cell"].to_numpy()) for name in inputs.targets}
@@ -73,14 +60,14 @@ def write_site_targets(run: Run) -> None:
         settings = inputs.absences
         absences = draw_absences(
             land, table["cell"].to_numpy(), grid, ratio=settings.ratio,
-            buffer_km=settings.buffer_km, reach_km=settings.reach_km, seed=run.config.seed,
+            buffer_km=settings.buffer_km, reach_km=settings.reach_km, seed=seed,
         )  # fmt: skip
         fields = {name: _with_zeros(*of, absences) for name, of in fields.items()}
-    _write(run, cube, sites, fields)
+    _write(cube, grid, sites, fields)
     summary = _summary(table, absences) | {"left_out": left_out}
-    sites_table(run).parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(sites_table(run), [table.to_parquet(index=False)])
-    write_json(summary_path(run), summary)
+    folder.mkdir(parents=True, exist_ok=True)
+    write_bytes(folder / MATCHED, [table.to_parquet(index=False)])
+    write_json(folder / SUMMARY, summary)
 
 
 def _with_zeros(
@@ -91,13 +78,16 @@ def _with_zeros(
 
 
 def _write(
-    run: Run, cube: str, sites: xr.Dataset, fields: dict[str, tuple[np.ndarray, np.ndarray]]
+    cube: Path,
+    grid: TargetGrid,
+    sites: xr.Dataset,
+    fields: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> None:
     """Write the fields, (flat cells, values [..., cell]), tile by tile into the cube."""
-    path, width = run.cube(cube), run.grid(cube).shape[1]
-    store = open_cube(path)
-    for tile in cube_tiles(path):
-        window = run.grid(cube).window(tile.rows, tile.cols)
+    width = grid.shape[1]
+    store = open_cube(cube)
+    for tile in cube_tiles(cube):
+        window = grid.window(tile.rows, tile.cols)
         made = {}
         for name, (cells, values) in fields.items():
             rows, cols = np.divmod(cells, width)
@@ -114,7 +104,7 @@ def _write(
                 field[place] = values[here]
             made[name] = xr.Variable(da.dims, field)
         coords = {"y": window.y, "x": window.x, "time": store["time"].values}
-        write_tile(path, tile, xr.Dataset(made, coords))
+        write_tile(cube, tile, xr.Dataset(made, coords))
 
 
 def _common_steps(cube: np.ndarray, sites: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:

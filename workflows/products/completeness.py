@@ -6,30 +6,35 @@ Upstream: map stores of the mosaic stage. Downstream: publish.py.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 
 from pipeline.core.errors import Fault
+from pipeline.core.files import read_json
 from pipeline.cube.open import cube_tiles, open_cube
 from pipeline.maps.holes import Holes, holes, land_on
 from pipeline.maps.mosaic import FLAG
+from pipeline.publish.differences import difference_faults
+from workflows.config.schema import Inputs
 from workflows.inputs.cells import land_mask
 from workflows.products.map_layers import Layer
-from workflows.run import Run
 
 
-def holes_of(run: Run, layers: Iterable[Layer]) -> dict[str, Holes]:
-    """Holes of each map by its name."""
+def holes_of(
+    layers: Iterable[Layer], cubes: Mapping[str, Path], inputs: Inputs
+) -> dict[str, Holes]:
+    """Holes of each map by its name; `cubes` are the stores of the predicted cubes' inputs."""
     found: dict[str, Holes] = {}
     on_cube: dict[str, np.ndarray] = {}
     on_grid: dict[tuple[str, str], np.ndarray] = {}
     for layer in layers:
-        cube, store = layer.product.cube, run.mosaic(layer.product.suffix)
+        cube, store = layer.product.cube, layer.of.store
         place = (cube, layer.grid.fingerprint)
         if place not in on_grid:
-            source = open_cube(run.cube(cube))
+            source = open_cube(cubes[cube])
             if cube not in on_cube:
-                on_cube[cube] = land_mask(run, source)
+                on_cube[cube] = land_mask(source, inputs)
             on_grid[place] = land_on(on_cube[cube], source, layer.grid, cube_tiles(store))
         found[layer.name] = holes(store, on_grid[place], layer.variable)
     return found
@@ -71,3 +76,29 @@ def flag_faults(layers: Sequence[Layer], found: Mapping[str, Holes]) -> list[Fau
         for layer in layers
         if layer.product.aggregate == "none" and found[layer.name].flagged
     ]
+
+
+def captions(
+    of_product: Mapping[str, Sequence[Layer]], found: Mapping[str, Holes]
+) -> list[dict[str, str]]:
+    """The maps that the report shows, each with its caption, as in published.json."""
+    return [
+        {
+            "file": layer.path("tif").name,
+            "image": layer.path("png").name,
+            "caption": caption(layer, found[layer.name]),
+        }
+        for of in of_product.values()
+        for layer in of
+    ]
+
+
+def caption_faults(
+    path: Path, of_product: Mapping[str, Sequence[Layer]], found: Mapping[str, Holes]
+) -> list[Fault]:
+    """What of the stored published.json, which the report shows, is not so: captions, holes."""
+    try:
+        stated = read_json(path)["maps"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        return [Fault(str(path), f"unreadable ({error})", "the list of published maps")]
+    return difference_faults(path.name, stated, captions(of_product, found))

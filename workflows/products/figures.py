@@ -6,9 +6,14 @@ import base64
 import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import xarray as xr
+
+from stefaland.metrics import accumulate, finish
+from workflows.config.schema import ScoreSettings
+from workflows.products.extra_scores import site_scores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,6 +28,7 @@ COLOURS = {
     "persistence": "#a08d6f",
     "climatology": "#b8b8b8",
 }
+BOX_LIMITS = {"NSE": (-1.0, 1.0), "KGE": (-1.0, 1.0), "correlation": (-1.0, 1.0)}
 
 
 def image_uri(path: Path) -> str:
@@ -91,3 +97,70 @@ def boxes(scores: Mapping[str, np.ndarray], metric: str, limits: tuple[float, fl
     axis.set_xticks(range(1, len(names) + 1), names, rotation=20)
     axis.set(ylabel=metric, ylim=limits, title=f"{metric} over held-out sites")
     return _figure_uri(figure)
+
+
+def report_figures(
+    table: xr.Dataset, card: Mapping[str, Any], settings: ScoreSettings
+) -> list[dict[str, str]]:
+    """The figures of a scorecard and its table of held-out values, each with its caption."""
+    if "parts" in card:
+        return _place_figures(table, card)
+    observed = table["observed"].values
+    figures = []
+    for model in dict.fromkeys(["stefaland", card["ranking"][0]]):
+        image = scatter(observed, table["predicted"].sel(model=model).values, model, card["units"])
+        figures.append({"image": image, "caption": f"{model}: every held-out site and time"})
+    metric = settings.metric if settings.over == "sites" else "correlation"
+    by_site = {
+        model: site_scores(table, model, metric)
+        for model in table["model"].values.astype(str).tolist()
+    }
+    limits = BOX_LIMITS.get(metric, (0.0, float(np.nanmax(list(by_site.values())))))
+    figures.append({"image": boxes(by_site, metric, limits), "caption": f"{metric} of each site"})
+    figures.append(
+        {
+            "image": _example_series(table, card, settings.examples),
+            "caption": "Series at held-out sites",
+        }
+    )
+    return figures
+
+
+def _example_series(table: xr.Dataset, card: Mapping[str, Any], examples: int) -> str:
+    """The sites at evenly spaced ranks of StefaLand's error: good, middling and bad ones alike."""
+    own = accumulate(table["observed"].values, table["predicted"].sel(model="stefaland").values)
+    error = finish(own)["RMSE"]
+    order = np.flatnonzero(np.isfinite(error))[np.argsort(error[np.isfinite(error)])]
+    count = min(examples, len(order))
+    chosen = order[np.linspace(0, len(order) - 1, count + 2).round().astype(int)[1:-1]]
+    labels = {
+        int(i): f"site {table['site'].values[i]}, {table['region'].values[i]}" for i in chosen
+    }
+    shown = list(dict.fromkeys(["stefaland", card["ranking"][0], "climatology"]))
+    shown = [model for model in shown if model in table["model"].values]
+    return series(
+        table["time"].values,
+        {label: table["observed"].values[i] for i, label in labels.items()},
+        {
+            model: {
+                label: table["predicted"].sel(model=model).values[i] for i, label in labels.items()
+            }
+            for model in shown
+        },
+        card["units"],
+    )
+
+
+def _place_figures(table: xr.Dataset, card: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Of targets that are one value a place: each part, predicted against observed."""
+    return [
+        {
+            "image": scatter(
+                table["observed"].sel(part=part).values,
+                table["predicted"].sel(model=model, part=part).values, f"{model}: {part}", "1",
+            ),
+            "caption": f"{model}: {part} of every held-out site",
+        }
+        for model in dict.fromkeys(["stefaland", card["ranking"][0]])
+        for part in card["parts"]
+    ]  # fmt: skip

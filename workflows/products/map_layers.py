@@ -19,31 +19,34 @@ from pipeline.maps.texture import CLASS, FRACTIONS
 from pipeline.publish.bands import valued_steps
 from stefaland.model.quantiles import LEVELS, NAMES
 from stefaland.tasks import HEADS
-from workflows.config.schema import Product
-from workflows.run import Run, catalog_path
+from workflows.config.schema import Inputs, Product, PublishSettings
+from workflows.run import catalog_path
 
 
 @dataclass(frozen=True)
-class Steps:
-    """The steps of a product that are published, the same ones for all its maps."""
+class ProductStore:
+    """A product with the store of its maps, and where its files go."""
 
-    run: Run
     product: Product
+    store: Path
+    grid: TargetGrid
+    folder: Path
+    target: str
+    """The variable that decides which steps are published."""
 
     @cached_property
-    def published(self) -> slice:
-        """Those from the first to the last at which the target has a value anywhere."""
-        store = open_cube(self.run.mosaic(self.product.suffix))
-        return valued_steps(store[self.run.config.inputs.targets[0]])
+    def steps(self) -> slice:
+        """The steps that are published, the same ones for all maps: those from the first to the
+        last at which the target has a value anywhere.
+        """
+        return valued_steps(open_cube(self.store)[self.target])
 
 
 @dataclass(frozen=True)
 class Layer:
     """One published map: a variable of a product's map store."""
 
-    run: Run
-    product: Product
-    steps: Steps
+    of: ProductStore
     variable: str
     name: str
     """File name without its ending."""
@@ -51,22 +54,27 @@ class Layer:
 
     def path(self, ending: str) -> Path:
         """Where the file of that kind goes."""
-        return self.run.maps / f"{self.name}.{ending}"
+        return self.of.folder / f"{self.name}.{ending}"
+
+    @property
+    def product(self) -> Product:
+        """The product's settings."""
+        return self.of.product
 
     @property
     def grid(self) -> TargetGrid:
         """The product's grid."""
-        return self.run.product_grid(self.product)
+        return self.of.grid
 
     @cached_property
     def da(self) -> xr.DataArray:
         """The map, lazy; dims (time, y, x) or (y, x)."""
         da = self._stored
-        return da.isel(time=self.steps.published) if "time" in da.dims else da
+        return da.isel(time=self.of.steps) if "time" in da.dims else da
 
     @cached_property
     def _stored(self) -> xr.DataArray:
-        return open_cube(self.run.mosaic(self.product.suffix))[self.variable]
+        return open_cube(self.of.store)[self.variable]
 
     @property
     def label(self) -> str:
@@ -86,13 +94,13 @@ class Layer:
         return f"{self.label}, {self.product.suffix}"
 
 
-def layers(run: Run, product: Product) -> list[Layer]:
+def layers(of: ProductStore, inputs: Inputs, settings: PublishSettings, head: str) -> list[Layer]:
     """The maps of a product, the first to be looked at first: the texture class where there is one,
     each target, the spread of each, the ends of the 90 % interval where the head knows quantiles,
     the quality flag.
     """
-    targets, settings = run.config.inputs.targets, run.config.publish
-    suffix, legend = product.suffix, settings.legend_of(product)
+    targets, suffix = inputs.targets, of.product.suffix
+    legend = settings.legend_of(of.product)
     found = [(name, f"{name}_{suffix}", legend) for name in targets]
     found += [
         (f"{name}{SPREAD}", f"{name}_{suffix}{SPREAD}", settings.spread_legend) for name in targets
@@ -100,20 +108,19 @@ def layers(run: Run, product: Product) -> list[Layer]:
     found += [
         (f"{name}_{NAMES[level]}", f"{name}_{suffix}_{NAMES[level]}", legend)
         for name in targets
-        for level in interval(run)
+        for level in interval(head)
     ]
     if set(FRACTIONS) <= set(targets):
         found.insert(0, (CLASS, f"{CLASS}_{suffix}", "usda_texture"))
-    found.append((FLAG, f"{run.config.inputs.target}_{suffix}_quality", FLAG))
-    steps = Steps(run, product)
+    found.append((FLAG, f"{inputs.target}_{suffix}_quality", FLAG))
     return [
-        Layer(run, product, steps, variable, file, read_legend(catalog_path(f"legends/{name}.yml")))
+        Layer(of, variable, file, read_legend(catalog_path(f"legends/{name}.yml")))
         for variable, file, name in found
     ]
 
 
-def interval(run: Run) -> tuple[int, ...]:
+def interval(head: str) -> tuple[int, ...]:
     """Places in `LEVELS` of the quantiles that are mapped: the ends of the 90 % interval, where the
     head knows them.
     """
-    return (0, len(LEVELS) - 1) if HEADS.get(run.config.finetune.head).has_quantiles else ()
+    return (0, len(LEVELS) - 1) if HEADS.get(head).has_quantiles else ()

@@ -6,15 +6,16 @@ Part of `report`; one file, no network.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from pathlib import Path
 
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.maps.mosaic import SPREAD
 from pipeline.publish.webmap import page_product
-from workflows.products.map_layers import layers
-from workflows.run import Run
+from workflows.products.map_layers import Layer
 
 PAGE_CELLS = 4_000_000
 """Cells of all maps and bands in the page: 8 MB before deflating, so never above 11 MB of text."""
@@ -25,18 +26,15 @@ def template(name: str) -> str:
     return (resources.files("workflows.products") / "templates" / name).read_text(encoding="utf-8")
 
 
-def viewer(run: Run) -> Markup:
-    """HTML of the interactive maps of all products of a run with published maps."""
-    settings = run.config.publish
-    outlines = run.catalog[settings.outlines].files[0] if settings.outlines else None
+def viewer(of_product: Mapping[str, Sequence[Layer]], outlines: Path | None) -> Markup:
+    """HTML of the interactive maps of all products, by their suffix, over the `outlines`."""
     products = []
-    for product in settings.products:
-        of = layers(run, product)
+    for suffix, of in of_product.items():
         maps = [(layer.path("tif"), layer.legend, layer.title) for layer in of]
         number = {layer.variable: i for i, layer in enumerate(of)}
         products.append(
             page_product(
-                product.suffix, maps, PAGE_CELLS // len(settings.products),
+                suffix, maps, PAGE_CELLS // len(of_product),
                 spreads={
                     i: number[f"{name}{SPREAD}"]
                     for name, i in number.items() if f"{name}{SPREAD}" in number

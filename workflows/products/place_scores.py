@@ -7,8 +7,6 @@ the place of score.py's series.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,17 +19,10 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-from pipeline.core.files import read_json
-from pipeline.core.provenance import provenance
-from pipeline.cube.open import open_cube
 from pipeline.maps.texture import CLASSES, FRACTIONS, usda_class
 from stefaland.metrics import paired_difference
 from stefaland.model.losses import LEAST_SHARE
 from stefaland.tasks import values_of
-from workflows.inputs.cells import labelled, open_cells
-from workflows.inputs.folds import fold_names
-from workflows.inputs.site_targets import match_summary
-from workflows.run import Run, excluded_path, source_entries
 
 RANK = {"composition": "RMSE", "probability": "Brier"}
 """Of each kind of values; both are errors: lower is better."""
@@ -39,46 +30,6 @@ THRESHOLD = 0.5
 BINS = 10
 LEAST_SITES = 5
 """On average, of regions that have scores of their own."""
-
-
-def heldout_places(
-    run: Run, models: Sequence[str], folder_of: Callable[[str, str], Path] | None = None
-) -> xr.Dataset:
-    """`observed` (site, part), `predicted` and `uncalibrated` (model, site, part) of every held-out
-    place; `uncalibrated` is NaN of models that learn nothing of their uncertainty.
-
-    `folder_of(model, fold)` holds a model's predictions; by default the run's own.
-    """
-    folder_of = folder_of or run.finetuned
-    names = list(run.config.inputs.targets)
-    target = labelled(run, open_cells(run, run.config.finetune.cube)).load()
-    parts = []
-    for fold in fold_names(run):
-        stores = [open_cube(folder_of(m, fold) / "heldout.zarr").load() for m in models]
-        cells = stores[0]["cell"].values
-        observed = target.sel(cell=cells)
-        table = xr.Dataset(
-            {
-                "observed": (("site", "part"), np.stack([observed[n].values for n in names], -1)),
-                "predicted": (("model", "site", "part"), _values(stores, names)),
-                "uncalibrated": (("model", "site", "part"), _values(stores, names, UNCALIBRATED)),
-            },
-            coords={
-                "model": list(models), "part": names, "site": cells,
-                "region": ("site", observed["region"].values),
-                "fold": ("site", np.full(cells.size, fold)),
-            },
-        )  # fmt: skip
-        parts.append(table.isel(site=np.isfinite(table["observed"].values).all(-1)))
-    return xr.concat(parts, "site", data_vars="all").transpose("model", "site", "part")
-
-
-def _values(stores: Sequence[xr.Dataset], names: Sequence[str], suffix: str = "") -> np.ndarray:
-    """[model, site, part], NaN where a store has no such variable."""
-    missing = np.full(stores[0].sizes["cell"], np.nan, np.float32)
-    of_models = [[s[n + suffix].values if n + suffix in s else missing for n in names]
-                 for s in stores]  # fmt: skip
-    return np.stack([np.stack(values, -1) for values in of_models])
 
 
 def composition_scores(
@@ -191,12 +142,21 @@ def place_groups(table: xr.Dataset) -> dict[str, np.ndarray]:
     return groups
 
 
-def place_card(run: Run, models: list[str]) -> tuple[xr.Dataset, dict[str, Any]]:
-    """The held-out places and the scorecard of all models on them."""
-    task = run.config.finetune.task
-    table = heldout_places(run, models)
+def predicted_places(table: xr.Dataset) -> tuple[xr.Dataset, int]:
+    """The table with the places alone that every model has a prediction of, and how many were left
+    out.
+    """
     complete = np.isfinite(table["predicted"].values).all((0, 2))
-    table = table.isel(site=complete)
+    return table.isel(site=complete), int((~complete).sum())
+
+
+def place_scorecard(table: xr.Dataset, task: str, seed: int) -> dict[str, Any]:
+    """The scores of all models of a table of held-out places, their ranking, and the paired
+    differences of StefaLand, the first, from each of the others.
+
+    `table` has the places alone that every model predicts (`predicted_places`).
+    """
+    models = table["model"].values.astype(str).tolist()
     by_model: dict[str, dict[str, Any]] = {}
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message=".*not well-defined.*")
@@ -211,29 +171,15 @@ def place_card(run: Run, models: list[str]) -> tuple[xr.Dataset, dict[str, Any]]
             by_model[model] |= calibration_effect(task, table, model)
     rank = RANK[values_of(task)]
     gap = table["predicted"].values - table["observed"].values
-    error = dict(zip(models, np.sqrt((gap**2).mean(-1)), strict=True))
-    card = {
+    own, *others = np.sqrt((gap**2).mean(-1))
+    return {
         "task": task,
-        "target": run.config.inputs.target,
-        "parts": list(run.config.inputs.targets),
-        "fold_kind": run.config.folds.kind,
         "rank_by": {"metric": rank, "over": "pooled"},
-        "sites": int(complete.sum()),
-        "matched_sites": match_summary(run),
-        "excluded": read_json(excluded_path(run)),
-        "not_predicted": int((~complete).sum()),
+        "sites": int(table.sizes["site"]),
         "models": by_model,
         "ranking": sorted(by_model, key=lambda model: by_model[model]["pooled"][rank]),
         "stefaland_minus": {
-            model: {
-                "metric": "RMSE",
-                **paired_difference(-error["stefaland"], -error[model], seed=run.config.seed),
-            }
-            for model in models if model != "stefaland"
+            model: {"metric": "RMSE", **paired_difference(-own, -error, seed=seed)}
+            for model, error in zip(models[1:], others, strict=True)
         },
-        "provenance": provenance(run.config.model_dump(mode="json"), source_entries(run)),
-    }  # fmt: skip
-    return table, card
-
-
-UNCALIBRATED = "_uncalibrated"
+    }

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from pipeline.publish.qgis import write_project
+import rasterio
+
+from pipeline.core.errors import Fault, InputError
+from pipeline.publish.qgis import project_element, verify_project, write_project
 from pipeline.publish.qgis_layers import LayerGroup, map_group
 from workflows.products.map_layers import Layer
-from workflows.run import Run
 
 
-def project_path(run: Run) -> Path:
-    """The QGIS project beside the maps."""
-    return run.maps / f"{run.config.name}.qgz"
-
-
-def project_groups(of_product: dict[str, list[Layer]], *above: LayerGroup) -> list[LayerGroup]:
+def project_groups(
+    of_product: Mapping[str, Sequence[Layer]], above: Sequence[LayerGroup] = ()
+) -> list[LayerGroup]:
     """The groups of the run's QGIS project: every product, below the groups `above`."""
     groups: list[LayerGroup] = []
     for suffix, of in of_product.items():
@@ -24,7 +24,28 @@ def project_groups(of_product: dict[str, list[Layer]], *above: LayerGroup) -> li
     return [*above, *groups]
 
 
-def write_run_project(run: Run, of_product: dict[str, list[Layer]], *above: LayerGroup) -> Path:
+def write_run_project(
+    path: Path,
+    title: str,
+    of_product: Mapping[str, Sequence[Layer]],
+    above: Sequence[LayerGroup] = (),
+) -> Path:
     """Write the run's QGIS project: every product, below the groups `above`."""
-    groups = project_groups(of_product, *above)
-    return write_project(project_path(run), groups, title=run.config.title)
+    return write_project(path, project_groups(of_product, above), title=title)
+
+
+def project_faults(
+    path: Path,
+    title: str,
+    of_product: Mapping[str, Sequence[Layer]],
+    above: Sequence[LayerGroup] = (),
+) -> list[Fault]:
+    """What of the stored QGIS project is not what the maps call for."""
+    try:
+        project = project_element(path, project_groups(of_product, above), title=title)
+    except InputError as error:
+        return list(error.faults)
+    except rasterio.errors.RasterioError as error:
+        return [Fault(path.name, f"maps that cannot be read ({error})",
+                      "a project of readable maps")]  # fmt: skip
+    return verify_project(path, project)

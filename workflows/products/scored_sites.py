@@ -5,6 +5,7 @@ Upstream: the held-out table of score.py and the published maps. Downstream: QGI
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.cube.open import open_cube
+from pipeline.entries.source import Source
 from pipeline.maps.legend import Legend, read_legend
 from pipeline.maps.texture import CLASSES, FRACTIONS, usda_class
 from pipeline.publish.geopackage import (
@@ -25,10 +27,7 @@ from pipeline.publish.qgis_layers import LayerGroup, SiteLayer
 from pipeline.sites.regions import polygons_of
 from stefaland.metrics import accumulate, finish
 from stefaland.tasks import values_of
-from workflows.config.schema import Basins
-from workflows.products.map_layers import layers
-from workflows.products.project import write_run_project
-from workflows.run import Run, catalog_path
+from workflows.run import catalog_path
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame, GeoSeries
@@ -40,9 +39,19 @@ SHOWN = 200
 SCORES = ("NSE", "KGE", "RMSE", "bias")
 
 
-def sites_path(run: Run) -> Path:
-    """The GeoPackage beside the maps."""
-    return run.maps / f"{run.config.inputs.target}_sites.gpkg"
+@dataclass(frozen=True)
+class Colouring:
+    """The column of the scores that sites and basins show, and its legend."""
+
+    column: str
+    legend: Legend
+
+    @classmethod
+    def of_task(cls, task: str) -> Colouring:
+        """NSE of series, else the root mean square error over a site's parts."""
+        is_series = values_of(task) == "quantity"
+        name, column = ("score", "NSE") if is_series else ("site_error", "RMSE")
+        return cls(column, read_legend(catalog_path(f"legends/{name}.yml")))
 
 
 def mean_place(lon: np.ndarray, lat: np.ndarray) -> tuple[float, float]:
@@ -64,11 +73,12 @@ def places_of(table: xr.Dataset, sites: np.ndarray) -> tuple[np.ndarray, np.ndar
     return lon, lat
 
 
-def write_scored_sites(run: Run, heldout: xr.Dataset, table: xr.Dataset) -> Path:
-    """Write the sites and put them on the run's QGIS project.
+def scored_series(heldout: xr.Dataset, table: xr.Dataset) -> GeoDataFrame:
+    """The sites of held-out series as points, with each model's scores.
 
-    `heldout` is that of score.py, `table` has the cells' `site`, `lon` and `lat`. StefaLand's
-    scores are in the columns NSE, KGE, RMSE and bias, another model's NSE in `<model>_NSE`.
+    `heldout` is that of `heldout_series`, `table` has the cells' `site`, `lon` and `lat`.
+    StefaLand's scores are in the columns NSE, KGE, RMSE and bias, another model's NSE in
+    `<model>_NSE`.
     """
     columns = _about(heldout) | {"observed_mean": heldout["observed"].mean("time").values}
     for model in map(str, heldout["model"].values):
@@ -79,11 +89,11 @@ def write_scored_sites(run: Run, heldout: xr.Dataset, table: xr.Dataset) -> Path
         else:
             columns[f"{model}_NSE"] = scores["NSE"]
     places = places_of(table, heldout["site"].values)
-    return _written(run, sites_frame(*places, columns))
+    return sites_frame(*places, columns)
 
 
-def write_scored_places(run: Run, heldout: xr.Dataset, table: xr.Dataset) -> Path:
-    """As `write_scored_sites`, of targets that are one value a place (that of score_places.py).
+def scored_places(heldout: xr.Dataset, table: xr.Dataset) -> GeoDataFrame:
+    """As `scored_series`, of targets that are one value a place (that of `heldout_places`).
 
     Has each part observed and as StefaLand predicts it, of soil texture the class of both, and
     the root mean square error over the parts: StefaLand's in RMSE, another's in `<model>_RMSE`.
@@ -101,7 +111,7 @@ def write_scored_places(run: Run, heldout: xr.Dataset, table: xr.Dataset) -> Pat
         columns["RMSE" if model == "stefaland" else f"{model}_RMSE"] = np.sqrt((gap**2).mean(-1))
     # Each cell of a place is scored by itself, also where several share a site.
     places = places_of(table.assign_coords(site=table["cell"]), heldout["site"].values)
-    return _written(run, sites_frame(*places, columns))
+    return sites_frame(*places, columns)
 
 
 def _about(heldout: xr.Dataset) -> dict[str, np.ndarray]:
@@ -112,53 +122,42 @@ def _about(heldout: xr.Dataset) -> dict[str, np.ndarray]:
     }
 
 
-def _written(run: Run, sites: GeoDataFrame) -> Path:
-    """Write the frame, and its basins where the config names polygons, and show them in QGIS."""
+def write_scored_sites(
+    path: Path, sites: GeoDataFrame, basins: GeoSeries | None, colouring: Colouring
+) -> Path:
+    """Write the sites as a GeoPackage, and as polygons too where there are `basins` of them."""
     frames: dict[str, GeoDataFrame] = {SITES: sites}
-    basins = run.config.publish.basins
     if basins is not None:
-        polygons = _polygons(run, basins, sites["site"].to_numpy())
-        frames[BASINS] = sites.set_geometry(polygons)
-    legend, column = _coloured_by(run)
-    styles = {name: renderer_element(GEOMETRIES[name], legend, column) for name in frames}
-    path = write_sites(sites_path(run), frames, styles)
-    products = {product.suffix: layers(run, product) for product in run.config.publish.products}
-    write_run_project(run, products, *scores_groups(run))
-    return path
+        frames[BASINS] = sites.set_geometry(basins)
+    styles = {
+        name: renderer_element(GEOMETRIES[name], colouring.legend, colouring.column)
+        for name in frames
+    }
+    return write_sites(path, frames, styles)
 
 
-def _coloured_by(run: Run) -> tuple[Legend, str]:
-    """The legend and the column of the scores that sites and basins show."""
-    is_series = values_of(run.config.finetune.task) == "quantity"
-    name, column = ("score", "NSE") if is_series else ("site_error", "RMSE")
-    return read_legend(catalog_path(f"legends/{name}.yml")), column
-
-
-def scores_groups(run: Run) -> list[LayerGroup]:
+def scores_groups(path: Path, colouring: Colouring, has_basins: bool) -> list[LayerGroup]:
     """The group of the scored sites and basins in the QGIS project; none before there are any."""
-    path = sites_path(run)
     if not path.exists():
         return []
-    count = site_count(path, SITES)
-    legend, column = _coloured_by(run)
-    names = [SITES] if run.config.publish.basins is None else [SITES, BASINS]
+    count, column = site_count(path, SITES), colouring.column
     shown = tuple(
         SiteLayer(
-            f"Held-out {name}: {column}", path, name, GEOMETRIES[name], legend, column,
+            f"Held-out {name}: {column}", path, name, GEOMETRIES[name], colouring.legend, column,
             visible=name == SITES and count is not None and count <= SHOWN,
         )
-        for name in names
+        for name in ([SITES, BASINS] if has_basins else [SITES])
     )  # fmt: skip
     return [LayerGroup("Scores", shown, expanded=False)]
 
 
-def _polygons(run: Run, basins: Basins, sites: np.ndarray) -> GeoSeries:
-    """The basin of each site, by the name that the site's source gives it."""
-    store = open_cube(run.cube(run.config.finetune.cube))
+def basins_of(cube: Path, source: Source, column: str, sites: np.ndarray) -> GeoSeries:
+    """The basin of each site among the polygons of `source`, whose `column` has the names that the
+    sites of the cube have.
+    """
+    store = open_cube(cube)
     names = dict(zip(sites.tolist(), map(str, sites), strict=True))
     if "cell" in store.dims and "site" in store.coords:
         cells, texts = store["cell"].values, store["site"].values
         names |= dict(zip(cells.tolist(), map(str, texts), strict=True))
-    return polygons_of(
-        run.catalog[basins.source], basins.column, [names[i] for i in sites.tolist()]
-    )
+    return polygons_of(source, column, [names[i] for i in sites.tolist()])

@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.catalog.catalog import Catalog
 from pipeline.core.errors import Faults, InputError, nearest_name
 from pipeline.core.plugins import Registry
+from pipeline.entries.source import Source, Variable
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window
 from pipeline.maps.legend import read_legend
@@ -24,11 +26,15 @@ from pipeline.sources.open import SourceInfo, Window, check_source
 from stefaland.baselines.registry import BASELINES
 from stefaland.config import model_preset
 from stefaland.model.adapters import ADAPTERS
+from workflows.config.schema import Basins, FinetuneSettings, Inputs, Product, PublishSettings
 from workflows.console import CONSOLE
 from workflows.inputs.given_encoder import check_given
 from workflows.run import Run, catalog_path, used_sources
+from workflows.stages.unpack import wanted_encoder
 
 LEAST_DISK = 2 * 2**30
+TERRAIN = ("slope", "aspect_sine", "aspect_cosine", "curvature")
+"""Variables that are derived from elevation."""
 
 
 def outputs(run: Run) -> list[Path]:
@@ -38,13 +44,26 @@ def outputs(run: Run) -> list[Path]:
 
 def main(run: Run) -> dict[str, Any]:
     """Check catalog, sources, variables, grids, models and folders; one `InputError` for all."""
-    faults = Faults()
+    config, publish, faults = run.config, run.config.publish, Faults()
     shares: dict[str, float] = {}
-    sources = partial(_sources, shares=shares)
-    for check in (
-        _grids, sources, _names, _models, check_given, _legends, _basins, _aggregates, _folder
-    ):  # fmt: skip
-        _collected(check, run, faults)
+    has_sites = any(spec.locations for spec in config.cubes.values())
+    # Each takes its values itself: what cannot be read is a fault of its own.
+    checks: tuple[Callable[[], object], ...] = (
+        lambda: run.grids,
+        lambda: shares.update(_sources(run, faults)),
+        lambda: _names(config.inputs, run.catalog.sources, has_sites, run.variables, faults),
+        lambda: _models(config.finetune, config.pretrain.window, config.model.preset, faults),
+        lambda: _encoder(run, faults),
+        lambda: _legends(publish, faults),
+        lambda: _basins(publish.basins, run.catalog),
+        lambda: _aggregates(publish.products, config.inputs.sources, run.catalog, faults),
+        lambda: _folder(run.folder, faults),
+    )
+    for check in checks:
+        try:
+            check()
+        except InputError as error:
+            faults.faults += [fault for fault in error.faults if fault not in faults.faults]
     faults.raise_if_any()
     CONSOLE.print(f"    check  {looked_at(shares)}")
     return {"sources": len(used_sources(run))}
@@ -57,38 +76,37 @@ def looked_at(shares: Mapping[str, float]) -> str:
     return f"{text}, a sample of {', '.join(large)}" if large else text
 
 
-def _collected(check: Callable[[Run, Faults], None], run: Run, faults: Faults) -> None:
-    try:
-        check(run, faults)
-    except InputError as error:
-        faults.faults += [fault for fault in error.faults if fault not in faults.faults]
-
-
-def _grids(run: Run, faults: Faults) -> None:
-    assert run.grids
-
-
-def _sources(run: Run, faults: Faults, shares: dict[str, float]) -> None:
+def _sources(run: Run, faults: Faults) -> dict[str, float]:
+    """Check all sources that the run reads; gives the share of each source's values looked at."""
+    config = run.config
     grids = {
         cube: run.grid(cube)
-        for cube, spec in run.config.cubes.items()
+        for cube, spec in config.cubes.items()
         if spec.grid and not spec.points_from
     }
-    names = dict.fromkeys(run.config.inputs.sources)
-    names |= dict.fromkeys(s.locations for s in run.config.cubes.values() if s.locations)
-    if run.config.inputs.target_sites:
-        names[run.config.inputs.target_sites] = None
-    if run.config.folds.regions.source:
-        names[run.config.folds.regions.source] = None
-    catalog = run.catalog  # its own faults once, not for every source
+    tables = (spec.locations for spec in config.cubes.values())
+    names = (*config.inputs.sources, *tables, config.inputs.target_sites,
+             config.folds.regions.source)  # fmt: skip
+    used = dict.fromkeys(name for name in names if name)
+    return _checked_sources(tuple(used), run.catalog, grids, run.variables, faults)
+
+
+def _checked_sources(
+    names: Sequence[str],
+    catalog: Catalog,
+    grids: Mapping[str, TargetGrid],
+    variables: Mapping[str, Variable],
+    faults: Faults,
+) -> dict[str, float]:
+    shares: dict[str, float] = {}
     for name in names:
         try:
-            source = catalog[str(name)]
+            source = catalog[name]
         except InputError as error:
             faults.faults += error.faults
             continue
         if driver_of(source).gives == "network":
-            check_locations_source(source, run.variables, faults)
+            check_locations_source(source, variables, faults)
             continue
         info = check_source(source, faults, windows=partial(_windows, grids))
         if info is not None:
@@ -102,6 +120,7 @@ def _sources(run: Run, faults: Faults, shares: dict[str, float]) -> None:
                     "a grid that the source covers at least in part",
                     "Choose another grid or another source.",
                 )
+    return shares
 
 
 def _windows(grids: Mapping[str, TargetGrid], crs: str) -> list[Window]:
@@ -121,8 +140,14 @@ def _degrees(bounds: tuple[float, float, float, float]) -> str:
     return "({:g}, {:g}, {:g}, {:g})".format(*bounds)
 
 
-def _names(run: Run, faults: Faults) -> None:
-    inputs = run.config.inputs
+def _names(
+    inputs: Inputs,
+    known: Mapping[str, Source],
+    has_sites: bool,
+    variables: Mapping[str, Variable],
+    faults: Faults,
+) -> None:
+    """Names are those of canonical variables that a source has; tables of sites may have any."""
     used: dict[str, str | None] = {"inputs.land_fraction": inputs.land_fraction}
     if inputs.target_parts:
         used |= {f"inputs.target_parts.{i}": name for i, name in enumerate(inputs.target_parts)}
@@ -132,18 +157,17 @@ def _names(run: Run, faults: Faults) -> None:
     used |= {
         f"inputs.statics.{i}": name for i, name in enumerate(inputs.statics) if "*" not in name
     }
-    known = run.catalog.sources
     used_names = [*inputs.sources, *([inputs.target_sites] if inputs.target_sites else [])]
     given = {name for s in used_names if s in known for name in known[s].variables}
-    tables = any(spec.locations for spec in run.config.cubes.values())
     for key, name in used.items():
         if name is None:
             continue
         base = name.split("_fraction_")[0] if "_fraction_" in name else name
-        if base not in run.variables and name not in run.variables:
+        derived = inputs.terrain_from is not None and name in TERRAIN
+        if base not in variables and name not in variables:
             faults.add(key, f'"{name}"', "a variable of variables.yml",
-                       nearest_name(name, run.variables))  # fmt: skip
-        elif not tables and name not in given and base not in given and not _derived(run, name):
+                       nearest_name(name, variables))  # fmt: skip
+        elif not has_sites and name not in given and base not in given and not derived:
             faults.add(
                 key, f'"{name}", which no source of the run has',
                 f"one of {', '.join(sorted(given))}", nearest_name(name, given),
@@ -153,13 +177,8 @@ def _names(run: Run, faults: Faults) -> None:
                    nearest_name(inputs.terrain_from, inputs.sources))  # fmt: skip
 
 
-def _derived(run: Run, name: str) -> bool:
-    derived = ("slope", "aspect_sine", "aspect_cosine", "curvature")
-    return run.config.inputs.terrain_from is not None and name in derived
-
-
-def _models(run: Run, faults: Faults) -> None:
-    settings = run.config.finetune
+def _models(settings: FinetuneSettings, window: int, preset: str, faults: Faults) -> None:
+    """Models that are known, and the `window` and `preset` of pretraining."""
     named: list[tuple[Registry[Any], str, str]] = [
         *((BASELINES, name, "finetune.baselines") for name in settings.baselines),
         (ADAPTERS, settings.adapter, "finetune.adapter"),
@@ -169,16 +188,18 @@ def _models(run: Run, faults: Faults) -> None:
             registry.get(name, where)
         except InputError as error:
             faults.faults += error.faults
-    if run.config.pretrain.window != run.config.finetune.window:
-        faults.add(
-            "finetune.window", str(run.config.finetune.window),
-            f"{run.config.pretrain.window}, the window of pretraining",
-        )  # fmt: skip
-    model_preset(run.config.model.preset, forcings=("forcing",), statics=("static",))
+    if window != settings.window:
+        faults.add("finetune.window", str(settings.window), f"{window}, the window of pretraining")
+    model_preset(preset, forcings=("forcing",), statics=("static",))
 
 
-def _legends(run: Run, faults: Faults) -> None:
-    settings = run.config.publish
+def _encoder(run: Run, faults: Faults) -> None:
+    given, inputs = run.config.pretrain.from_checkpoint, run.config.inputs
+    if given is not None:
+        check_given(given, run.encoders, wanted_encoder(run, inputs.statics), faults)
+
+
+def _legends(settings: PublishSettings, faults: Faults) -> None:
     of_products = map(settings.legend_of, settings.products)
     for name in dict.fromkeys((settings.legend, settings.spread_legend, *of_products)):
         if name is None:
@@ -194,19 +215,20 @@ def _legends(run: Run, faults: Faults) -> None:
                 )  # fmt: skip
 
 
-def _basins(run: Run, faults: Faults) -> None:
-    basins = run.config.publish.basins
+def _basins(basins: Basins | None, catalog: Catalog) -> None:
     if basins is not None:
-        polygons_with(run.catalog[basins.source], basins.column)
+        polygons_with(catalog[basins.source], basins.column)
 
 
-def _aggregates(run: Run, faults: Faults) -> None:
+def _aggregates(
+    products: Sequence[Product], sources: Sequence[str], catalog: Catalog, faults: Faults
+) -> None:
     """A climatology of twelve months has no anomaly of its own, and is one already."""
-    known = run.catalog.sources
-    series = [known[name] for name in run.config.inputs.sources if name in known]
+    known = catalog.sources
+    series = [known[name] for name in sources if name in known]
     if not any(source.time.kind == "months" for source in series):
         return
-    for i, product in enumerate(run.config.publish.products):
+    for i, product in enumerate(products):
         if product.aggregate in ("climatology", "anomaly"):
             faults.add(
                 f"publish.products.{i}.aggregate",
@@ -216,22 +238,22 @@ def _aggregates(run: Run, faults: Faults) -> None:
             )
 
 
-def _folder(run: Run, faults: Faults) -> None:
-    probe = run.folder / f".write-test-{os.getpid()}"
+def _folder(folder: Path, faults: Faults) -> None:
+    probe = folder / f".write-test-{os.getpid()}"
     try:
-        run.folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
         probe.unlink()
     except OSError as error:
         faults.add(
-            str(run.folder), f"a folder that cannot be written ({error.strerror})",
+            str(folder), f"a folder that cannot be written ({error.strerror})",
             "a writable run folder",
             "Set roots.runs, or the environment variable STEFALAND_RUNS, to another place.",
         )  # fmt: skip
         return
-    free = shutil.disk_usage(run.folder).free
+    free = shutil.disk_usage(folder).free
     if free < LEAST_DISK:
         faults.add(
-            str(run.folder), f"{free / 2**30:.1f} GiB of free disk",
+            str(folder), f"{free / 2**30:.1f} GiB of free disk",
             f"at least {LEAST_DISK / 2**30:.0f} GiB",
         )  # fmt: skip

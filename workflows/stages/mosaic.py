@@ -42,7 +42,7 @@ def main(run: Run) -> dict[str, Any]:
             f"mosaic {product.suffix}", cube_tiles(task.store), partial(place_tile, task), ledger,
             part=run.part,
         )  # fmt: skip
-        mask = land_mask(run, open_cube(run.cube(product.cube)))
+        mask = land_mask(open_cube(run.cube(product.cube)), run.config.inputs)
         found = holes(run.prediction(product.cube), mask, target)
         result[product.suffix] = found.summary()
     return {"holes": result}

@@ -31,7 +31,8 @@ from stefaland.prediction.member import Member
 from stefaland.prediction.predict import MASKED, predict_tables
 from stefaland.tasks import values_of
 from workflows.fingerprints import stage_fingerprint
-from workflows.inputs.cells import cell_data, land_mask, open_cells
+from workflows.inputs.cells import cell_data, land_mask, read_inputs
+from workflows.inputs.folds import FoldFiles
 from workflows.inputs.members import members
 from workflows.products.map_layers import interval
 from workflows.run import Run
@@ -72,7 +73,7 @@ def template_variables(run: Run) -> dict[str, dict[str, Any]]:
         }
         made[target] = {"dims": dims, "dtype": "float32", "attrs": attrs}
         made[f"{target}_spread"] = {"dims": dims, "dtype": "float32", "attrs": spread}
-        for level in interval(run):
+        for level in interval(run.config.finetune.head):
             name = f"quantile {LEVELS[level]:g} of {variable.long_name}"
             of = {"long_name": name, "units": variable.units}
             made[f"{target}_{NAMES[level]}"] = {"dims": dims, "dtype": "float32", "attrs": of}
@@ -104,8 +105,9 @@ class MapWork:
 
     def read(self, tile: Tile) -> CellData:
         """The tile's land cells; none where it is all sea."""
-        table = open_cells(self.run, self.cube, land_cells(self.mask, tile), self.source).load()
-        return cell_data(self.run, table, self.ensemble[0].static_names)
+        inputs = self.run.config.inputs
+        table = read_inputs(self.source, inputs, land_cells(self.mask, tile)).load()
+        return cell_data(table, inputs, self.ensemble[0].static_names)
 
     def predict(
         self, tables: Iterator[tuple[Tile, CellData]]
@@ -149,7 +151,7 @@ def tile_maps(
             target: predicted["mean"][..., i],
             f"{target}_spread": predicted["spread"][..., i],
         }
-        for level in interval(run):
+        for level in interval(run.config.finetune.head):
             fields[f"{target}_{NAMES[level]}"] = predicted["quantiles"][..., i, level]
         for name, values in fields.items():
             of = values.T
@@ -185,7 +187,7 @@ def predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, A
         run.config.cubes[cube].tile,
     )  # fmt: skip
     create_cube(run.prediction(cube), template, _attributes(run))
-    mask = land_mask(run, source)
+    mask = land_mask(source, run.config.inputs)
     if not mask.any():
         raise bad_input(f"cube {cube}", "no land cell", "at least one cell to predict")
     ledger = Ledger(run.ledger("predict", cube), stage_fingerprint(run, "predict"))
@@ -207,5 +209,6 @@ def _attributes(run: Run) -> dict[str, Any]:
 
 def main(run: Run) -> dict[str, Any]:
     """Predict every configured cube."""
-    ensemble = members(run)
+    folders = [run.finetuned("stefaland", name) for name in FoldFiles(run.folder).names()]
+    ensemble = members(folders, run.config.finetune.ensemble)
     return {cube: predict_cube(run, cube, ensemble) for cube in run.config.predict.cubes}

@@ -17,17 +17,20 @@ from pipeline.core.files import write_json
 from pipeline.cube.cells import any_valid, by_shard, read_cells
 from pipeline.cube.moments import Moments, accumulate, merge_all
 from pipeline.cube.open import open_cube
+from pipeline.sources.locations import read_locations_source
 from stefaland.data.cell_data import period_steps
 from stefaland.data.normalise import Normaliser, find_transform
 from stefaland.folds.leakage import check_parts
 from stefaland.folds.split import Fold
 from stefaland.tasks import TASKS, check_target, impossible_targets, values_of
+from workflows.config.schema import Inputs
 from workflows.inputs import site_targets
 from workflows.inputs.carried_folds import carried_fold
-from workflows.inputs.cells import cell_index, position_of, static_names, transforms
+from workflows.inputs.cells import position_of, static_names, transforms
 from workflows.inputs.checked_folds import write_statistics
-from workflows.inputs.folds import locations, run_folds, with_target
-from workflows.run import Run, excluded_path
+from workflows.inputs.folds import FoldFiles, WindowSteps, locations, run_folds, with_target
+from workflows.run import Run
+from workflows.stages.unpack import cell_index
 
 WHOLE_TOLERANCE = 0.02
 """By which measured shares may miss 1: they are rounded."""
@@ -35,8 +38,8 @@ WHOLE_TOLERANCE = 0.02
 
 def outputs(run: Run) -> list[Path]:
     """Folds and statistics, and the sites that were left out."""
-    return [run.folder / "folds", run.folder / "stats", excluded_path(run),
-            *site_targets.outputs(run)]  # fmt: skip
+    sites = [run.sites] if run.config.inputs.target_sites else []
+    return [run.folder / "folds", run.folder / "stats", run.excluded, *sites]
 
 
 def moments(
@@ -73,19 +76,24 @@ def fold_statistics(
 
 def main(run: Run) -> dict[str, Any]:
     """Match sites to cells, make the folds, check them, and write the statistics of each."""
-    config = run.config
-    site_targets.write_site_targets(run)
+    config, files = run.config, FoldFiles(run.folder)
+    _match_sites(run)
     finetune_cube = open_cube(run.cube(config.finetune.cube))
     finetune_cells = cell_index(run, config.finetune.cube)
     same = config.pretrain.cube == config.finetune.cube
     pretrain_cube = finetune_cube if same else open_cube(run.cube(config.pretrain.cube))
     pretrain_cells = finetune_cells if same else cell_index(run, config.pretrain.cube)
-    inputs = [*config.inputs.forcings, *static_names(run, pretrain_cube)]
+    inputs = [*config.inputs.forcings, *static_names(pretrain_cube, config.inputs)]
     targets = config.inputs.targets
-    laws = transforms(run, [*inputs, *targets])
-    wrong = _impossible(run, finetune_cube)
+    laws = transforms([*inputs, *targets], run.variables)
+    wrong = np.zeros(1, bool)
+    if values_of(config.finetune.task) != "quantity":
+        wrong = _impossible(finetune_cube, config.inputs, config.finetune.task, run.excluded)
+    windows = WindowSteps(
+        config.pretrain.window, config.finetune.window, config.finetune.warmup_steps
+    )
     result = {}
-    for fold in run_folds(run, finetune_cells):
+    for fold in run_folds(finetune_cells, config.folds, windows):
         wider = fold if same else carried_fold(fold, finetune_cells, pretrain_cells)
         _check_pretraining(wider, pretrain_cells)
         narrow = with_target(fold, _observed(finetune_cube, finetune_cells, targets, fold, wrong))
@@ -95,30 +103,34 @@ def main(run: Run) -> dict[str, Any]:
         if TASKS.get(config.finetune.task).is_scaled:
             own = fold_statistics(late, finetune_cells, targets, narrow.train, laws)
             scaling = scaling.merged(own)
-        wider.save(run.fold(f"pretrain/{fold.name}"))
-        narrow.save(run.fold(fold.name))
-        write_statistics(run, narrow, wider, scaling)
+        wider.save(files.pretraining_cells(fold.name))
+        narrow.save(files.cells(fold.name))
+        write_statistics(files, narrow, wider, scaling)
         result[fold.name] = {
             part: len(getattr(narrow, part)) for part in ("train", "validation", "test", "dropped")
         }
     return {"folds": result}
 
 
-def _impossible(run: Run, cube: xr.Dataset) -> np.ndarray:
+def _match_sites(run: Run) -> None:
+    """Put the sites' values into the finetuning cube, where the run has sites as its target."""
+    inputs = run.config.inputs
+    if inputs.target_sites:
+        sites = read_locations_source(run.catalog[inputs.target_sites], run.variables)
+        cube = run.cube(run.config.finetune.cube)
+        site_targets.write_site_targets(cube, sites, inputs, run.sites, run.config.seed)
+
+
+def _impossible(cube: xr.Dataset, inputs: Inputs, task: str, report: Path) -> np.ndarray:
     """Where a target cannot be, dims flattened; `InputError` with the sites unless they are to be
-    left out.
+    left out. `report` is written with those that are.
     """
-    task, targets = run.config.finetune.task, run.config.inputs.targets
-    if values_of(task) == "quantity":
-        return np.zeros(1, bool)
-    values = np.stack([cube[name].values.ravel() for name in targets], -1)
+    values = np.stack([cube[name].values.ravel() for name in inputs.targets], -1)
     sites = cube["cell"].values if "cell" in cube.dims else np.arange(len(values))
     wrong, expected = impossible_targets(task, values, WHOLE_TOLERANCE)
-    if not run.config.inputs.exclude_impossible:
-        check_target(task, values, targets, sites, WHOLE_TOLERANCE)
-    write_json(
-        excluded_path(run), {"expected": expected, "sites": [int(site) for site in sites[wrong]]}
-    )
+    if not inputs.exclude_impossible:
+        check_target(task, values, inputs.targets, sites, WHOLE_TOLERANCE)
+    write_json(report, {"expected": expected, "sites": [int(site) for site in sites[wrong]]})
     return wrong
 
 

@@ -1,13 +1,13 @@
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
+from pathlib import Path
 
 import pytest
 
 from pipeline.core.errors import Faults, InputError
-from workflows.config.schema import Product, PublishSettings
-from workflows.products.map_layers import layers
+from tests.maps import GRID
+from workflows.config.schema import Inputs, Product, PublishSettings
+from workflows.products.map_layers import ProductStore, layers
 from workflows.run import catalog_path
 from workflows.stages.check import _legends
 
@@ -23,12 +23,11 @@ MEAN = Product(cube="c", suffix="m", aggregate="mean")
 
 def test_an_anomaly_has_a_legend_of_departures() -> None:
     publish = settings("soil_moisture", ANOMALY, NAMED, MEAN)
-    inputs = SimpleNamespace(targets=("soil_moisture",), target="soil_moisture")
-    finetune = SimpleNamespace(head="quantile")
-    run: Any = SimpleNamespace(
-        config=SimpleNamespace(inputs=inputs, publish=publish, finetune=finetune)
-    )
-    names = [[layer.legend.name for layer in layers(run, product)] for product in publish.products]
+    inputs = Inputs(forcings=(), statics=(), target="soil_moisture")
+    names = []
+    for product in publish.products:
+        of = ProductStore(product, Path("store"), GRID, Path("maps"), "soil_moisture")
+        names.append([layer.legend.name for layer in layers(of, inputs, publish, "quantile")])
     spread = "soil_moisture_spread"
     assert names[0] == ["soil_moisture_anomaly", spread, *["soil_moisture_anomaly"] * 2,
                         "quality_flag"]  # fmt: skip
@@ -37,10 +36,7 @@ def test_an_anomaly_has_a_legend_of_departures() -> None:
 
 def test_a_legend_without_departures_is_told_before() -> None:
     faults = Faults()
-    run: Any = SimpleNamespace(
-        config=SimpleNamespace(publish=settings("susceptibility", ANOMALY, NAMED))
-    )
-    _legends(run, faults)
+    _legends(settings("susceptibility", ANOMALY, NAMED), faults)
     assert [fault.where for fault in faults.faults] == [
         "legends/susceptibility_anomaly.yml", "publish.products",
     ]  # fmt: skip

@@ -17,8 +17,8 @@ from pipeline.cube.write import create_cube
 from pipeline.maps.mosaic import create_map
 from pipeline.times.axis import TimeAxis
 from tests.maps import GRID, months
+from workflows.products.collection import covered_time
 from workflows.stages.predict import series_time
-from workflows.stages.publish import covered_time
 
 DAYS = pd.date_range("2015-04-01", "2018-03-31").values.astype("datetime64[ns]")
 
@@ -30,14 +30,10 @@ def cube(path: Path, time: Any) -> Path:
 
 
 def published(folder: Path, how: str, time: Any, forcings: Any) -> list[str]:
-    run: Any = SimpleNamespace(
-        cube=lambda _: cube(folder / "cube.zarr", forcings),
-        prediction=lambda _: folder / "prediction.zarr",
-        mosaic=lambda _: folder / "map.zarr",
-    )
-    create_map(cube(folder / "prediction.zarr", time), GRID, folder / "map.zarr", aggregate=how)
-    layer: Any = SimpleNamespace(product=SimpleNamespace(cube="c", suffix="s"))
-    return [str(moment)[:10] for moment in covered_time(run, layer)]
+    prediction = cube(folder / "prediction.zarr", time)
+    create_map(prediction, GRID, folder / "map.zarr", aggregate=how)
+    stores = (folder / "map.zarr", prediction, cube(folder / "cube.zarr", forcings))
+    return [str(moment)[:10] for moment in covered_time(stores)]
 
 
 @pytest.mark.parametrize(

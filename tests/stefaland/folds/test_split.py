@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import xarray as xr
 from pipeline.core.errors import InputError
 from stefaland.folds.split import Fold, Locations, check_fold, make_folds, near
 from workflows.config.schema import FoldSettings
-from workflows.inputs.folds import run_folds
+from workflows.inputs.folds import WindowSteps, run_folds
 
 RNG = np.random.default_rng(0)
 GROUP = np.arange(400) // 5
@@ -138,10 +137,9 @@ def test_blocks_and_their_buffer_come_from_the_config() -> None:
             "group": ("cell", AT.cell), "region": ("cell", AT.region),
         }
     )  # fmt: skip
-    folds = FoldSettings(kind="blocks", k=3, block_deg=20, buffer_km=150, min_cells=5)
-    run = SimpleNamespace(config=SimpleNamespace(folds=folds))
+    settings = FoldSettings(kind="blocks", k=3, block_deg=20, buffer_km=150, min_cells=5)
     block = np.floor(AT.lonlat / 20) @ [1000, 1]
-    for fold in run_folds(run, table):
+    for fold in run_folds(table, settings, WindowSteps(12, 12, 0)):
         tested, trained = (np.isin(AT.cell, ids) for ids in (fold.test, fold.train))
         assert not np.intersect1d(block[tested], block[trained]).size
         assert not near(AT.lonlat[trained], AT.lonlat[tested], 150).any()

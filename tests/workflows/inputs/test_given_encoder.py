@@ -11,9 +11,10 @@ from pipeline.core.errors import Faults
 from stefaland.checkpoints.checkpoint import save_checkpoint
 from tests.published import small_reference
 from workflows.config.load import load_config
-from workflows.fingerprints import given_encoder_digests
+from workflows.fingerprints import stage_fingerprint
 from workflows.inputs.given_encoder import check_given, given_checkpoint
 from workflows.run import Run
+from workflows.stages.unpack import wanted_encoder
 
 FORCINGS = ("precipitation", "air_temperature", "shortwave_radiation", "snow_amount")
 STATICS = ("elevation", "landcover_fraction_forest")
@@ -31,25 +32,25 @@ def written(folder: Path, **units: str) -> Path:
     return save_checkpoint(folder, small_reference(FORCINGS, STATICS), data)
 
 
-def faults_of(given: Run) -> list[str]:
-    faults = Faults()
-    check_given(given, faults)
+def faults_of(run: Run) -> list[str]:
+    faults, given = Faults(), run.config.pretrain.from_checkpoint
+    check_given(given, run.encoders, wanted_encoder(run, run.config.inputs.statics), faults)
     return [str(fault) for fault in faults.faults]
 
 
 def test_one_checkpoint_stands_for_all_folds_or_each_has_its_own(tmp_path: Path) -> None:
     one = run(tmp_path, written(tmp_path / "one", air_temperature="celsius"))
     assert faults_of(one) == []
-    assert given_checkpoint(one, "europe") == tmp_path / "one"
+    assert given_checkpoint(tmp_path / "one", "europe") == tmp_path / "one"
     for fold in ("asia", "europe"):
         written(tmp_path / "each" / fold)
     each = run(tmp_path, tmp_path / "each")
     assert faults_of(each) == []
-    assert given_checkpoint(each, "europe") == tmp_path / "each" / "europe"
+    assert given_checkpoint(tmp_path / "each", "europe") == tmp_path / "each" / "europe"
     data = tmp_path / "each" / "asia" / "data.json"
-    before = given_encoder_digests(each)
+    before = stage_fingerprint(each, "pretrain")
     data.write_text(json.dumps({**json.loads(data.read_text()), "units": {"elevation": "km"}}))
-    assert given_encoder_digests(each) != before, "the stage runs again"
+    assert stage_fingerprint(each, "pretrain") != before, "the stage runs again"
     (fault,) = faults_of(each)
     assert 'asia/data.json: units of elevation: found "km"; expected "m"' in fault
 

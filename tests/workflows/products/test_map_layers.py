@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pytest
@@ -13,14 +11,13 @@ from pipeline.cube.open import cube_tiles
 from pipeline.cube.template import cube_template
 from pipeline.cube.write import create_cube, write_tile
 from tests.maps import GRID, MONTHS, TARGET, field, months
-from workflows.config.schema import Product, PublishSettings
-from workflows.products.map_layers import layers
-from workflows.run import Run
+from workflows.config.schema import Inputs, Product, PublishSettings
+from workflows.products.map_layers import Layer, ProductStore, layers
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Run:
-    """A run whose maps have no value in January, and none of the north in February."""
+def three(tmp_path: Path) -> list[Layer]:
+    """A product whose maps have no value in January, and none of the north in February."""
     ds = field()
     for name in (TARGET, f"{TARGET}_spread"):
         ds[name][0] = np.nan
@@ -35,15 +32,13 @@ def run(tmp_path: Path) -> Run:
         part = ds.isel(y=each.rows, x=each.cols).drop_vars("spatial_ref")
         write_tile(store, each, part)
     settings = PublishSettings(legend="soil_moisture", spread_legend="soil_moisture_spread")
-    config = SimpleNamespace(
-        inputs=SimpleNamespace(targets=[TARGET], target=TARGET), publish=settings,
-        finetune=SimpleNamespace(head="gaussian"),
-    )  # fmt: skip
-    return cast(Run, SimpleNamespace(config=config, mosaic=lambda suffix: store, maps=tmp_path))
+    inputs = Inputs(forcings=(), statics=(), target=TARGET)
+    of = ProductStore(Product(cube="conus", suffix="conus"), store, GRID, tmp_path, TARGET)
+    return layers(of, inputs, settings, "gaussian")
 
 
-def test_steps_at_which_no_cell_has_a_value_are_not_published(run: Run) -> None:
-    mean, spread, flag = layers(run, Product(cube="conus", suffix="conus"))
+def test_steps_at_which_no_cell_has_a_value_are_not_published(three: list[Layer]) -> None:
+    mean, spread, flag = three
     for layer in (mean, spread):
         np.testing.assert_array_equal(layer.da["time"].values, MONTHS[1:])
         assert np.isnan(layer.da[0].values[:20]).all()
@@ -51,7 +46,7 @@ def test_steps_at_which_no_cell_has_a_value_are_not_published(run: Run) -> None:
     assert flag.da.dims == ("y", "x")
 
 
-def test_headings_carry_units_where_there_are_any(run: Run) -> None:
-    mean, _, flag = layers(run, Product(cube="conus", suffix="conus"))
+def test_headings_carry_units_where_there_are_any(three: list[Layer]) -> None:
+    mean, _, flag = three
     assert mean.heading == "Soil moisture (m3 m-3), conus"
     assert flag.heading == "Quality flag, conus"

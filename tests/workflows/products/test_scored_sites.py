@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import geopandas
 import numpy as np
@@ -16,8 +14,16 @@ from pipeline.core.errors import InputError
 from pipeline.cube.locations import write_locations
 from pipeline.entries.source import Source
 from pipeline.publish.qgis import read_project
-from workflows.products.scored_sites import mean_place, places_of, write_scored_sites
-from workflows.run import Run
+from workflows.products.project import write_run_project
+from workflows.products.scored_sites import (
+    Colouring,
+    basins_of,
+    mean_place,
+    places_of,
+    scored_series,
+    scores_groups,
+    write_scored_sites,
+)
 
 
 def test_the_mean_across_the_antimeridian_is_not_on_the_other_side() -> None:
@@ -40,8 +46,8 @@ def test_a_site_lies_amid_its_cells() -> None:
 
 
 @pytest.fixture
-def basins_run(tmp_path: Path) -> Run:
-    """A run of three gauged basins, of which a vector file has the polygons."""
+def gauged(tmp_path: Path) -> tuple[Path, Source]:
+    """The cube of three gauged basins, and the vector file with their polygons."""
     boxes = [box(10 + i, 40, 11 + i, 41) for i in (2, 0, 1)]
     shapes = geopandas.GeoDataFrame({"gauge": ["103", "00101", "102"]}, geometry=boxes, crs=4326)
     shapes.to_file(tmp_path / "basins.gpkg")
@@ -55,16 +61,7 @@ def basins_run(tmp_path: Path) -> Run:
     write_locations(tmp_path / "cube.zarr", ds)
     source = Source(name="shapes", title="t", uri=str(tmp_path / "basins.gpkg"), driver="vector",
                     licence="none")  # fmt: skip
-    basins = SimpleNamespace(source="shapes", column="gauge")
-    config = SimpleNamespace(
-        name="test", title="Test", inputs=SimpleNamespace(target="streamflow"),
-        publish=SimpleNamespace(basins=basins, products=()),
-        finetune=SimpleNamespace(task="regression", cube="basins"),
-    )  # fmt: skip
-    return cast(Run, SimpleNamespace(
-        config=config, maps=tmp_path / "maps", catalog={"shapes": source},
-        cube=lambda name: tmp_path / "cube.zarr",
-    ))  # fmt: skip
+    return tmp_path / "cube.zarr", source
 
 
 def scored() -> tuple[xr.Dataset, xr.Dataset]:
@@ -85,8 +82,12 @@ def scored() -> tuple[xr.Dataset, xr.Dataset]:
     return heldout, xr.Dataset(coords={"cell": [0, 1, 2], "site": ("cell", [0, 1, 2]), **places})
 
 
-def test_basins_have_the_scores_of_their_gauges(basins_run: Run) -> None:
-    path = write_scored_sites(basins_run, *scored())
+def test_basins_have_the_scores_of_their_gauges(
+    gauged: tuple[Path, Source], tmp_path: Path
+) -> None:
+    frame, colouring = scored_series(*scored()), Colouring.of_task("regression")
+    polygons = basins_of(*gauged, "gauge", frame["site"].to_numpy())
+    path = write_scored_sites(tmp_path / "maps" / "sites.gpkg", frame, polygons, colouring)
     basins = geopandas.read_file(path, layer="basins")
     sites = geopandas.read_file(path, layer="sites")
     np.testing.assert_allclose(basins["RMSE"], [0, 1, 2])
@@ -95,7 +96,8 @@ def test_basins_have_the_scores_of_their_gauges(basins_run: Run) -> None:
     styles = geopandas.read_file(path, layer="layer_styles")
     assert list(styles["f_table_name"]) == ["sites", "basins"]
     assert styles["styleQML"].str.contains('attr="NSE"').all()
-    root = read_project(basins_run.maps / "test.qgz")
+    groups = scores_groups(path, colouring, has_basins=True)
+    root = read_project(write_run_project(tmp_path / "maps" / "test.qgz", "Test", {}, groups))
     shown = {of.get("name"): of.get("checked") for of in root.iter("layer-tree-layer")}
     # The basins would hide the map; three gauges do not.
     assert shown == {
@@ -103,8 +105,9 @@ def test_basins_have_the_scores_of_their_gauges(basins_run: Run) -> None:
     }  # fmt: skip
 
 
-def test_a_gauge_without_a_polygon_is_named(basins_run: Run) -> None:
-    shapes = geopandas.read_file(basins_run.catalog["shapes"].uri)
-    shapes.iloc[:2].to_file(basins_run.catalog["shapes"].uri)
+def test_a_gauge_without_a_polygon_is_named(gauged: tuple[Path, Source]) -> None:
+    cube, source = gauged
+    shapes = geopandas.read_file(source.uri)
+    shapes.iloc[:2].to_file(source.uri)
     with pytest.raises(InputError, match=r"sites without a polygon, 1 \(102\)"):
-        write_scored_sites(basins_run, *scored())
+        basins_of(cube, source, "gauge", np.arange(3))

@@ -16,6 +16,7 @@ from pipeline.core.errors import InputError
 from stefaland.folds.fold import Fold, near
 from tests.conftest import REGISTRY
 from tests.stored import DAYS, run_of, write_grid_store, write_sites_store
+from workflows.inputs.folds import FoldFiles
 from workflows.run import Run
 from workflows.stages import finetune, pretrain, score, stats
 
@@ -51,7 +52,7 @@ def texture(folder: Path) -> Run:
 
 def landslides(folder: Path, monkeypatch: pytest.MonkeyPatch, *overrides: str) -> Run:
     """Events at cells of 1 degree; cells of 2 degrees over the globe pretrain."""
-    monkeypatch.setattr(stats.site_targets, "write_site_targets", lambda run: None)
+    monkeypatch.setattr(stats, "_match_sites", lambda run: None)
     run = run_of(
         "landslide", folder, "inputs.forcings=[precipitation]", "pretrain.cube=global",
         "cubes={conus: {grid: conus_1deg, tile: [26, 59]}, global: {grid: global_2deg,"
@@ -70,11 +71,15 @@ def refused(stage: Any, run: Run) -> str:
 
 
 def fold_of(run: Run, name: str = "group0") -> Fold:
-    return Fold.load(run.fold(name))
+    return Fold.load(FoldFiles(run.folder).cells(name))
+
+
+def statistics(run: Run) -> Path:
+    return FoldFiles(run.folder).statistics("group0")
 
 
 def change(run: Run, name: str, **parts: Any) -> Path:
-    return replace(fold_of(run, name), **parts).save(run.fold(name))
+    return replace(fold_of(run, name), **parts).save(FoldFiles(run.folder).cells(name))
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +112,7 @@ def test_a_basin_of_a_tested_outlet_is_found(run: Run) -> None:
     path = change(run, "group0", test=fold.test[1:], train=np.append(fold.train, fold.test[0]))
     told = refused(finetune, run)
     assert f"{path}: train and test: found 1 shared groups ({OUTLETS[fold.test[0]]})" in told
-    assert f"{run.stats('group0')}: found statistics that were changed, or are of other" in told
+    assert f"{statistics(run)}: found statistics that were changed, or are of other" in told
 
 
 @pytest.mark.parametrize("stage", [pretrain, finetune, score])
@@ -127,19 +132,19 @@ def test_statistics_that_are_not_of_the_training_cells_are_found(
     run: Run, stage: Any, leak: str
 ) -> None:
     if leak == "shifted":
-        scalings = json.loads(run.stats("group0").read_text())
+        scalings = json.loads(statistics(run).read_text())
         scalings["precipitation"]["mean"] += 0.5 * scalings["precipitation"]["std"]
-        run.stats("group0").write_text(json.dumps(scalings))
+        statistics(run).write_text(json.dumps(scalings))
     else:
         wider = fold_of(run, "pretrain/group0")
         change(
             run, "pretrain/group0", train=np.append(wider.train, wider.test), test=wider.test[:0]
         )
     told = refused(stage, run)
-    assert f"{run.stats('group0')}: found statistics that were changed, or are of other" in told
+    assert f"{statistics(run)}: found statistics that were changed, or are of other" in told
     assert "group1" not in told
-    run.stats("training/group0").unlink()
-    assert f"{run.stats('group0')}: found no record" in refused(stage, run)
+    FoldFiles(run.folder).seal("group0").unlink()
+    assert f"{statistics(run)}: found no record" in refused(stage, run)
 
 
 def test_another_fold_than_was_trained_on_is_found(run: Run) -> None:
@@ -242,7 +247,7 @@ def test_held_out_places_do_not_pretrain_on_another_grid(
         assert lat.max() <= 51
         assert len(wider.train) > 5000
     planted = replace(wider, train=np.append(wider.train, wider.test), test=wider.test[:0])
-    path = planted.save(run.fold("pretrain/block1"))
+    path = planted.save(FoldFiles(run.folder).cells("pretrain/block1"))
     leaks = overlapping(run, fold, planted)
     if buffer_km == 0:
         ids = ", ".join(map(str, leaks[:5]))

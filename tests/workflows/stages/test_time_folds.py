@@ -14,10 +14,10 @@ from stefaland.data.normalise import fit_scaling
 from stefaland.folds.fold import Fold
 from workflows.config.load import load_config
 from workflows.inputs.carried_folds import carried_fold
-from workflows.inputs.folds import run_folds, with_target
+from workflows.inputs.folds import FoldFiles, WindowSteps, run_folds, with_target
+from workflows.products.report_text import held_out_sentence
 from workflows.run import Run
 from workflows.stages import finetune, pretrain, regrid, score, stats
-from workflows.stages.report import held_out_sentence
 
 PERIODS = (
     "folds.train_period=[1979-01-01, 1979-10-31]",
@@ -39,6 +39,14 @@ def table(n: int = 60) -> xr.Dataset:
     labels = {"group": np.arange(n) // 2, "region": np.full(n, "all")}
     coords = {name: ("cell", values) for name, values in {**place, **labels}.items()}
     return xr.Dataset(coords={"cell": np.arange(n) + 10, "time": DAYS, **coords})
+
+
+def folds_of(run: Run) -> list[Fold]:
+    config = run.config
+    windows = WindowSteps(
+        config.pretrain.window, config.finetune.window, config.finetune.warmup_steps
+    )
+    return run_folds(table(), config.folds, windows)
 
 
 @pytest.mark.parametrize(
@@ -77,13 +85,13 @@ def test_periods_must_fit_the_time_axis_and_the_windows(override: str, message: 
     run = run_of(*IN_TIME, override)
     if message:
         with pytest.raises(InputError, match=message):
-            run_folds(run, table())
+            folds_of(run)
     else:
-        assert run_folds(run, table())[0].warmup_days == 30
+        assert folds_of(run)[0].warmup_days == 30
 
 
 def test_a_fold_in_time_holds_out_days_of_every_site() -> None:
-    (fold,) = run_folds(run_of(*IN_TIME), table())
+    (fold,) = folds_of(run_of(*IN_TIME))
     assert (fold.name, fold.kind) == ("time", "time")
     assert len(fold.train) == len(fold.validation) == len(fold.test) == 60
     wider = carried_fold(fold, table(), table(90))
@@ -98,7 +106,7 @@ def test_a_fold_in_time_holds_out_days_of_every_site() -> None:
 
 def test_sites_and_days_are_held_out_together() -> None:
     run = run_of(*PERIODS, *SHORT, "folds.min_cells=5")
-    folds = run_folds(run, table())
+    folds = folds_of(run)
     assert len(folds) == 3
     for fold in folds:
         assert not np.intersect1d(fold.train, fold.test).size
@@ -128,10 +136,10 @@ def test_a_run_trains_on_its_period_and_is_scored_on_another(kind: str, tmp_path
     card = json.loads((run.folder / "scorecard.json").read_text())
     assert card["fold_kind"] == kind
     name = "time" if kind == "time" else "group0"
-    fold = Fold.load(run.fold(name))
-    law = json.loads(run.stats(name).read_text())["precipitation"]
+    fold = Fold.load(FoldFiles(run.folder).cells(name))
+    law = json.loads(FoldFiles(run.folder).statistics(name).read_text())["precipitation"]
     units = xr.open_zarr(run.cube("units"), consolidated=False)["precipitation"]
-    wider = Fold.load(run.fold(f"pretrain/{name}"))
+    wider = Fold.load(FoldFiles(run.folder).cells(f"pretrain/{name}"))
     early = units.sel(time=slice(*fold.train_period)).load()
     early = early.isel(cell=np.isin(units["cell"].values, wider.train))
     own = fit_scaling(early.values, law["transform"])

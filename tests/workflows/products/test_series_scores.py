@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-from workflows.stages.score import model_scores, predicted_by_all
+from workflows.products.series_scores import model_scores, predicted_by_all
 
 DAYS = pd.date_range("2001-01-01", "2002-12-31")
 

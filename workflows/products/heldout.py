@@ -1,0 +1,162 @@
+"""Predictions of held-out cells: written by each model and fold, read as one table of all.
+
+Downstream: the scores of series (series_scores.py) and of one value a place (place_scores.py).
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from pipeline.cube.locations import write_locations
+from pipeline.cube.open import open_cube
+from stefaland.baselines.climatology import Predictor
+from stefaland.config import FinetuneConfig
+from stefaland.data.cell_data import CellData
+from stefaland.folds.split import Fold
+from stefaland.folds.visible import held_out_part
+from stefaland.model.quantiles import NAMES
+from stefaland.prediction.ensemble import Ensemble
+from stefaland.tasks import possible_values, values_of
+from workflows.inputs.checked_folds import fold_identity
+
+UNCALIBRATED = "_uncalibrated"
+Stores = Mapping[str, Mapping[str, Path]]
+"""Of each fold, by model: the store of its predictions."""
+
+
+def write_predictions(
+    path: Path, data: CellData, fold: Fold, predictor: Predictor, config: FinetuneConfig
+) -> None:
+    """What a model predicts of the test cells: series, or one value a place, as the task is."""
+    if values_of(config.task) == "quantity":
+        write_heldout(path, data, fold, predictor, config.warmup_steps)
+    else:
+        write_heldout_places(path, data, fold, predictor, config.task, config.warmup_steps)
+
+
+def write_heldout(
+    path: Path, data: CellData, fold: Fold, predictor: Predictor, warmup: int
+) -> None:
+    """Predict what trained nothing: the test cells in the test period; dims (time, cell), with a
+    variable a quantile where the predictor has them.
+
+    The first `warmup` steps that the predictor reads have no prediction.
+    """
+    data, lead = held_out_part(data, fold, warmup)
+    predicted = predictor.predict(data)
+    of_target = {name: predicted[name][..., 0] for name in ("mean", "spread")}
+    if "quantiles" in predicted:
+        levels = np.moveaxis(predicted["quantiles"][..., 0, :], -1, 0)
+        of_target |= dict(zip(NAMES, levels, strict=True))
+    series = {}
+    for name, found in of_target.items():
+        values = found.astype(np.float32)
+        values[:, :warmup] = np.nan
+        series[name] = (("time", "cell"), values[:, lead:].T)
+    coords = {
+        "time": data.time[lead:],
+        "cell": data.cell.numpy(),
+        "lon": ("cell", data.lonlat[:, 0].numpy().astype(np.float64)),
+        "lat": ("cell", data.lonlat[:, 1].numpy().astype(np.float64)),
+    }
+    write_locations(path, xr.Dataset(series, coords, {"fold": fold_identity(fold)}))
+
+
+def write_heldout_places(
+    path: Path, data: CellData, fold: Fold, predictor: Predictor, task: str, warmup: int
+) -> None:
+    """One value a test cell for each target, the mean over time; dims (cell,).
+
+    Of networks also what they say without calibration, as the target's name and `UNCALIBRATED`.
+    """
+    data, _ = held_out_part(data, fold, warmup)
+    series = _place_values(data, predictor, task, warmup)
+    if isinstance(predictor, Ensemble):
+        plain = _place_values(data, predictor.uncalibrated(), task, warmup)
+        series |= {f"{name}{UNCALIBRATED}": values for name, values in plain.items()}
+    coords = {
+        "cell": data.cell.numpy(),
+        "lon": ("cell", data.lonlat[:, 0].numpy().astype(np.float64)),
+        "lat": ("cell", data.lonlat[:, 1].numpy().astype(np.float64)),
+    }
+    write_locations(path, xr.Dataset(series, coords, {"fold": fold_identity(fold)}))
+
+
+def _place_values(
+    data: CellData, predictor: Predictor, task: str, warmup: int
+) -> dict[str, tuple[str, np.ndarray]]:
+    mean = predictor.predict(data)["mean"][:, warmup:].astype(np.float64)
+    with warnings.catch_warnings():
+        # A cell without any prediction stays NaN.
+        warnings.filterwarnings("ignore", message="Mean of empty slice")
+        values = possible_values(task, np.nanmean(mean, 1)).astype(np.float32)
+    return {name: ("cell", values[:, i]) for i, name in enumerate(data.target_names)}
+
+
+def heldout_series(target: xr.DataArray, stores: Stores) -> xr.Dataset:
+    """Observed and predicted series of every held-out site.
+
+    Dims (model, site, time): `predicted`, `spread` and, of models that have them, quantiles by
+    name; (site, time): `observed`; coordinates `region` and `fold` of each site. The cells of one
+    site (those that share a source cell of the target) are averaged, so that each independent value
+    counts once. `target` has dims (cell, time) and the labels of every cell of the finetuning cube.
+    """
+    parts = []
+    for fold, of_models in stores.items():
+        opened = [open_cube(path).load() for path in of_models.values()]
+        predicted = xr.concat(opened, xr.Variable("model", list(of_models)))
+        observed = target.sel(cell=predicted["cell"].values, time=predicted["time"].values)
+        of_model = {str(name): da.transpose("model", "cell", "time")
+                    for name, da in predicted.rename(mean="predicted").items()}  # fmt: skip
+        table = xr.Dataset(
+            {"observed": observed, **of_model}, coords={"site": observed["site"]}
+        ).where(observed.notnull())
+        regions = observed["region"].groupby(observed["site"]).first().values
+        table = table.groupby("site").mean(skipna=True)
+        parts.append(
+            table.assign_coords(
+                fold=("site", np.full(table.sizes["site"], fold)), region=("site", regions)
+            )
+        )
+    return xr.concat(parts, "site", data_vars="all").transpose("model", "site", "time")
+
+
+def heldout_places(target: xr.Dataset, names: Sequence[str], stores: Stores) -> xr.Dataset:
+    """`observed` (site, part), `predicted` and `uncalibrated` (model, site, part) of every held-out
+    place; `uncalibrated` is NaN of models that learn nothing of their uncertainty.
+
+    `target` has the parts of the target by their `names`, dims (cell,), and the labels of every
+    cell of the finetuning cube.
+    """
+    parts = []
+    for fold, of_models in stores.items():
+        opened = [open_cube(path).load() for path in of_models.values()]
+        cells = opened[0]["cell"].values
+        observed = target.sel(cell=cells)
+        table = xr.Dataset(
+            {
+                "observed": (("site", "part"), np.stack([observed[n].values for n in names], -1)),
+                "predicted": (("model", "site", "part"), _values(opened, names)),
+                "uncalibrated": (("model", "site", "part"), _values(opened, names, UNCALIBRATED)),
+            },
+            coords={
+                "model": list(of_models), "part": list(names), "site": cells,
+                "region": ("site", observed["region"].values),
+                "fold": ("site", np.full(cells.size, fold)),
+            },
+        )  # fmt: skip
+        parts.append(table.isel(site=np.isfinite(table["observed"].values).all(-1)))
+    return xr.concat(parts, "site", data_vars="all").transpose("model", "site", "part")
+
+
+def _values(stores: Sequence[xr.Dataset], names: Sequence[str], suffix: str = "") -> np.ndarray:
+    """[model, site, part], NaN where a store has no such variable."""
+    missing = np.full(stores[0].sizes["cell"], np.nan, np.float32)
+    of_models = [[s[n + suffix].values if n + suffix in s else missing for n in names]
+                 for s in stores]  # fmt: skip
+    return np.stack([np.stack(values, -1) for values in of_models])

@@ -1,0 +1,139 @@
+"""Scores of targets that are series: by site, pooled, by fold, region and season.
+
+Upstream: the table of held-out series (heldout.py). Downstream: scorecard.json and the report.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from stefaland.metrics import (
+    PairMoments,
+    accumulate,
+    coverage,
+    finish,
+    flow_duration,
+    gaussian_crps,
+    is_error,
+    paired_difference,
+    pool,
+    summarise,
+)
+from stefaland.model.quantiles import NAMES, quantile_crps
+from workflows.config.schema import ScoreSettings
+from workflows.products.extra_scores import add_extra_scores, site_scores
+
+
+def finite(value: Any) -> Any:
+    """Plain values as JSON has them: what is not finite becomes null."""
+    if isinstance(value, dict):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _moments(table: xr.Dataset, model: str) -> PairMoments:
+    return accumulate(table["observed"].values, table["predicted"].sel(model=model).values)
+
+
+def _pooled(moments: PairMoments, labels: Any = None) -> dict[str, dict[str, float]]:
+    groups = pool(moments, labels)
+    return {
+        name: {score: float(value[0]) for score, value in finish(group).items()}
+        for name, group in groups.items()
+    }
+
+
+def predicted_by_all(table: xr.Dataset) -> tuple[xr.Dataset, int]:
+    """The table with observations only where every model has a prediction, and how many values were
+    left out: models are judged on the same values.
+    """
+    predicted = table["predicted"].notnull().all("model")
+    left_out = int((table["observed"].notnull() & ~predicted).sum())
+    return table.assign(observed=table["observed"].where(predicted)), left_out
+
+
+def model_scores(table: xr.Dataset, model: str, daily: bool) -> dict[str, Any]:
+    """Everything the scorecard says of one model."""
+    observed = table["observed"].values
+    chosen = table.sel(model=model)
+    predicted, spread = chosen["predicted"].values, chosen["spread"].values
+    moments = _moments(table, model)
+    by_site = finish(moments)
+    if daily:
+        by_site |= flow_duration(observed, predicted)
+    scores: dict[str, Any] = {
+        "pooled": _pooled(moments)["all"],
+        "sites": summarise(by_site)["all"],
+        "folds": _pooled(moments, table["fold"].values),
+        "regions": _pooled(moments, table["region"].values),
+        "seasons": {season: _pooled(_moments(part, model))["all"]
+                    for season, part in table.groupby("time.season")},
+    }  # fmt: skip
+    quantiles = quantiles_of(chosen)
+    if quantiles is not None:
+        crps = quantile_crps(observed, quantiles)
+        valid = np.isfinite(observed) & np.isfinite(quantiles).all(-1)
+        held = (observed >= quantiles[..., 0]) & (observed <= quantiles[..., -1])
+        share = float(held[valid].mean())
+        scores["uncertainty"] = {"CRPS": np.nanmean(crps), "coverage_90": share}
+    elif np.isfinite(spread).any():
+        crps = gaussian_crps(observed, predicted, spread)
+        inside = coverage(observed.ravel(), predicted.ravel(), spread.ravel())
+        scores["uncertainty"] = {"CRPS": np.nanmean(crps), "coverage_90": float(inside)}
+    return scores
+
+
+def quantiles_of(table: xr.Dataset) -> np.ndarray | None:
+    """[site, time, Q] of a model's table; None where it has none."""
+    if not all(name in table for name in NAMES):
+        return None
+    values = np.stack([table[name].values for name in NAMES], -1)
+    return values if np.isfinite(values).any() else None
+
+
+def ranked(scores: Mapping[str, Any], settings: ScoreSettings) -> list[str]:
+    """Model names, the best first, by the configured score."""
+    metric, over = settings.metric, settings.over
+    values = {
+        model: of[over][metric]["median"] if over == "sites" else of[over][metric]
+        for model, of in scores.items()
+    }
+    sign = 1 if is_error(metric) else -1
+    return sorted(
+        values, key=lambda model: sign * values[model] if np.isfinite(values[model]) else np.inf
+    )
+
+
+def series_scorecard(table: xr.Dataset, settings: ScoreSettings, seed: int) -> dict[str, Any]:
+    """The scores of all models of a table of held-out sites, their ranking, and the paired
+    differences of the first, StefaLand, from each of the others.
+
+    `table` has observations only where every model has a prediction (`predicted_by_all`).
+    """
+    daily = table.sizes["time"] > 60
+    own, *others = table["model"].values.astype(str).tolist()
+    scores = {model: model_scores(table, model, daily) for model in (own, *others)}
+    add_extra_scores(scores, table, settings)
+    metric = settings.metric if settings.over == "sites" else "RMSE"
+    sign = -1.0 if is_error(metric) else 1.0
+    of_site = {model: sign * site_scores(table, model, metric) for model in (own, *others)}
+    return {
+        "rank_by": settings.model_dump(),
+        "sites": int(table.sizes["site"]),
+        "models": scores,
+        "ranking": ranked(scores, settings),
+        "stefaland_minus": {
+            model: {
+                "metric": metric, **paired_difference(of_site[own], of_site[model], seed=seed)
+            }
+            for model in others
+        },
+    }  # fmt: skip

@@ -1,0 +1,123 @@
+"""What more than one stage takes out of a run: values for functions that know of no run.
+
+Upstream: `Run`. Downstream: the stages, and the commands that do a part of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from pipeline.core.provenance import provenance
+from pipeline.publish.qgis_layers import LayerGroup
+from stefaland.config import ModelConfig, model_preset
+from workflows.inputs import cells
+from workflows.inputs.cells import SITES, Labels
+from workflows.inputs.checked_folds import check_folds
+from workflows.inputs.folds import FoldFiles
+from workflows.inputs.given_encoder import Wanted
+from workflows.products.map_layers import Layer, ProductStore, layers
+from workflows.products.scored_sites import Colouring, scores_groups
+from workflows.run import Run, source_entries
+
+
+def labels(run: Run, cube: str) -> Labels:
+    """Where the labels of a cube's cells come from."""
+    config = run.config
+    inputs, regions = config.inputs, config.folds.regions
+    has_sites = bool(config.cubes[config.finetune.cube].locations or inputs.target_sites)
+    sources = (run.catalog[name] for name in inputs.sources)
+    return Labels(
+        None if has_sites else next(s for s in sources if inputs.target in s.variables),
+        SITES if config.cubes[cube].locations else f"cells of {cube}",
+        run.catalog[regions.source] if regions.source else None,
+        regions.column,
+    )
+
+
+def cell_index(run: Run, cube: str) -> xr.Dataset:
+    """The labelled coordinates of a cube's land cells."""
+    return cells.cell_index(run.cube(cube), run.config.inputs, labels(run, cube))
+
+
+def labelled_cells(run: Run) -> xr.Dataset:
+    """Every cell of the finetuning cube with its inputs and its target, labelled and in memory."""
+    cube = run.config.finetune.cube
+    table = cells.open_cells(run.cube(cube), run.config.inputs)
+    return cells.labelled(table, labels(run, cube)).load()
+
+
+def check_run_folds(run: Run) -> None:
+    """Raise `InputError` with every leak of the run's folds and of their statistics, by file."""
+    config = run.config
+    table = cell_index(run, config.finetune.cube)
+    same = config.pretrain.cube == config.finetune.cube
+    other = table if same else cell_index(run, config.pretrain.cube)
+    files = FoldFiles(run.folder)
+    check_folds(files, config.folds, config.finetune.warmup_steps, table, other)
+
+
+def network_settings(run: Run, statics: Sequence[str]) -> ModelConfig:
+    """The configured preset with the run's variables and masking groups."""
+    return model_preset(
+        run.config.model.preset,
+        forcings=run.config.inputs.forcings,
+        statics=tuple(statics),
+        static_groups=cells.static_groups(statics, run.variables),
+        **run.config.model.settings,
+    )
+
+
+def wanted_encoder(run: Run, statics: Sequence[str]) -> Wanted:
+    """What the run wants of an encoder that it does not pretrain."""
+    units = {name: variable.units for name, variable in run.variables.items()}
+    return Wanted(run.config.inputs.forcings, statics, units, run.config.finetune.window)
+
+
+def about(run: Run, statics: Sequence[str]) -> dict[str, Any]:
+    """What a checkpoint says of its run: units, settings, sources and versions."""
+    inputs = run.config.inputs
+    settings = {
+        name: getattr(run.config, name).model_dump(mode="json")
+        for name in ("inputs", "folds", "model", "pretrain", "finetune")
+    }
+    names = [*inputs.forcings, *statics, inputs.target]
+    return {
+        "run": run.config.name,
+        "units": {name: run.variables[name].units for name in names if name in run.variables},
+        "provenance": provenance(settings, source_entries(run)),
+    }
+
+
+def product_layers(run: Run) -> dict[str, list[Layer]]:
+    """The maps of every product by its suffix."""
+    config = run.config
+    inputs, settings = config.inputs, config.publish
+    return {
+        product.suffix: layers(
+            ProductStore(
+                product, run.mosaic(product.suffix), run.product_grid(product), run.maps,
+                inputs.targets[0],
+            ),
+            inputs, settings, config.finetune.head,
+        )
+        for product in settings.products
+    }  # fmt: skip
+
+
+def score_groups(run: Run) -> list[LayerGroup]:
+    """The group of the scored sites in the QGIS project; none before there are any."""
+    colouring = Colouring.of_task(run.config.finetune.task)
+    has_basins = run.config.publish.basins is not None
+    return scores_groups(run.scored_sites, colouring, has_basins)
+
+
+def heldout_stores(run: Run, models: Sequence[str]) -> dict[str, dict[str, Path]]:
+    """The predictions of each fold's held-out cells by each model: fold → model → store."""
+    return {
+        fold: {model: run.finetuned(model, fold) / "heldout.zarr" for model in models}
+        for fold in FoldFiles(run.folder).names()
+    }
