@@ -13,7 +13,8 @@ from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.named_grids import read_grids
 from pipeline.grid.target_grid import TargetGrid
-from workflows.config.schema import Product, RunConfig
+from workflows.config.publish import Product
+from workflows.config.schema import RunConfig
 
 
 def catalog_path(name: str) -> Path:

@@ -17,7 +17,7 @@ from pipeline.publish.png import write_preview
 from pipeline.publish.qml import write_qml
 from pipeline.publish.verify import verify_picture, verify_product, verify_style
 from pipeline.publish.zarr import write_map_zarr
-from workflows.config.schema import Place
+from workflows.config.publish import Place
 from workflows.products.map_layers import Layer
 
 

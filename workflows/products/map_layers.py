@@ -19,7 +19,8 @@ from pipeline.maps.texture import CLASS, FRACTIONS
 from pipeline.publish.bands import valued_steps
 from stefaland.model.quantiles import LEVELS, NAMES
 from stefaland.tasks import HEADS
-from workflows.config.schema import Inputs, Product, PublishSettings
+from workflows.config.publish import Product, PublishSettings
+from workflows.config.schema import Inputs
 from workflows.run import catalog_path
 
 

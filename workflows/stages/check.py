@@ -26,7 +26,8 @@ from pipeline.sources.open import SourceInfo, Window, check_source
 from stefaland.baselines.registry import BASELINES
 from stefaland.config import model_preset
 from stefaland.model.adapters import ADAPTERS
-from workflows.config.schema import Basins, FinetuneSettings, Inputs, Product, PublishSettings
+from workflows.config.publish import Basins, Product, PublishSettings
+from workflows.config.schema import FinetuneSettings, Inputs
 from workflows.console import CONSOLE
 from workflows.inputs.given_encoder import check_given
 from workflows.run import Run, catalog_path, used_sources

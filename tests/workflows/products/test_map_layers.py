@@ -11,7 +11,8 @@ from pipeline.cube.open import cube_tiles
 from pipeline.cube.template import cube_template
 from pipeline.cube.write import create_cube, write_tile
 from tests.maps import GRID, MONTHS, TARGET, field, months
-from workflows.config.schema import Inputs, Product, PublishSettings
+from workflows.config.publish import Product, PublishSettings
+from workflows.config.schema import Inputs
 from workflows.products.map_layers import Layer, ProductStore, layers
 
 

@@ -1,0 +1,97 @@
+"""The `publish` section of a run's settings, and the places at which its maps are checked.
+
+Downstream: schema.py has both in `RunConfig`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.core.errors import InputError
+from pipeline.core.settings import Frozen
+from pipeline.maps.aggregate import MIN_VALID_SHARE, check_aggregate
+
+
+class Product(Frozen):
+    """One published map: a predicted cube, in its own grid or warped onto another."""
+
+    cube: str
+    grid: str | None = None
+    suffix: str = Field(pattern=r"^[A-Za-z0-9_]+$")
+    """Goes into the file name: `<target>_<suffix>.tif`."""
+    aggregate: str = "none"
+    """Over time: monthly, seasonal, annual, mean, climatology, anomaly, a percentile such as p10,
+    or several, [p10, p50, p90], a band each; by default every predicted time step is a band."""
+    min_valid_share: float = Field(MIN_VALID_SHARE, gt=0, le=1)
+    """Of a period's time, or its aggregate is missing."""
+    legend: str | None = None
+    """Of this product alone."""
+
+    @field_validator("aggregate", mode="before")
+    @classmethod
+    def _one_text(cls, aggregate: Any) -> Any:
+        if not isinstance(aggregate, list | tuple):
+            return aggregate
+        return ",".join(str(part).strip() for part in aggregate)
+
+    @model_validator(mode="after")
+    def _known_aggregate(self) -> Product:
+        try:
+            check_aggregate(self.aggregate)
+        except InputError as error:
+            raise ValueError(f"aggregate: {error}") from None
+        return self
+
+
+class Basins(Frozen):
+    """Polygons of the scored sites: a vector source, and its column with the sites' ids."""
+
+    source: str
+    column: str
+
+
+class PublishSettings(Frozen):
+    """Maps, their legends, the outlines drawn on previews, and the basins that get scores."""
+
+    products: tuple[Product, ...] = ()
+    legend: str | None = None
+    spread_legend: str | None = None
+    outlines: str | None = None
+    basins: Basins | None = None
+
+    @model_validator(mode="after")
+    def _each_map_once(self) -> PublishSettings:
+        names = [product.suffix for product in self.products]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"products of one suffix: {', '.join(repeated)}")
+        return self
+
+    @model_validator(mode="after")
+    def _maps_have_legends(self) -> PublishSettings:
+        if self.products and not (self.legend and self.spread_legend):
+            raise ValueError("products without a legend and a spread_legend")
+        return self
+
+    def legend_of(self, product: Product) -> str | None:
+        """Name of the legend of a product's maps: its own, else the common one, which has one of
+        departures beside it.
+        """
+        departures = f"{self.legend}_anomaly" if product.aggregate == "anomaly" else self.legend
+        return product.legend or departures
+
+
+class Place(Frozen):
+    """A place whose published value is known to lie between two bounds (annual mean)."""
+
+    name: str
+    lon: float = Field(ge=-180, le=180)
+    lat: float = Field(ge=-90, le=90)
+    product: str
+    variable: str | None = None
+    """The map to look at, such as sand; by default the target's."""
+    minimum: float
+    maximum: float
+    why: str = ""
