@@ -135,3 +135,16 @@ def test_folders_and_files_can_be_taken_in_at_a_glance() -> None:
     assert not crowded
     long = {p: n for p in paths if (n := len(p.read_text().splitlines())) > MOST_LINES}
     assert not long
+
+
+def test_inputs_and_products_take_values_and_no_run() -> None:
+    rooms = {"workflows.inputs", "workflows.products"}
+    wrong = [
+        name
+        for name, path in modules().items()
+        if room(name) in rooms
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.ImportFrom) and any(of.name == "Run" for of in node.names))
+        or (isinstance(node, ast.arg) and node.arg == "run")
+    ]
+    assert not wrong
