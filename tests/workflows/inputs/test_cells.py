@@ -1,0 +1,68 @@
+"""Cubes as tables: which cells are land, which variables are chosen, how cells are labelled."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+from pipeline.core.errors import InputError
+from workflows.config.schema import Inputs
+from workflows.inputs.cells import SITES, Labels, labelled, land_cells, land_mask, static_names
+
+INPUTS = Inputs(
+    forcings=("rain", "heat"), statics=("soil_*", "elevation"), target="flow",
+    land_fraction="land", min_land_fraction=0.5,
+)  # fmt: skip
+
+
+def cube() -> xr.Dataset:
+    """A grid of 2 x 3 cells: land enough in the first four, rain or heat in all but two of them."""
+    rain = np.full((2, 2, 3), np.nan)
+    rain[1, 0, 0] = rain[0, 1, 2] = 1.0
+    heat = np.full((2, 2, 3), np.nan)
+    heat[0, 0, 1] = 280.0
+    flat = {name: (("y", "x"), np.zeros((2, 3))) for name in
+            ("elevation", "soil_b", "soil_a", "flow", "soil_a_coverage", "slope")}  # fmt: skip
+    land = [[1.0, 0.5, 0.6], [0.9, 0.4, 0.0]]
+    return xr.Dataset(
+        {"rain": (("time", "y", "x"), rain), "heat": (("time", "y", "x"), heat),
+         "land": (("y", "x"), land), **flat}
+    )  # fmt: skip
+
+
+def test_a_model_runs_where_there_is_land_and_any_forcing() -> None:
+    assert land_mask(cube(), INPUTS).tolist() == [[True, True, False], [False] * 3]
+    assert land_cells(cube(), INPUTS, "conus").tolist() == [0, 1]
+    everywhere = INPUTS.model_copy(update={"land_fraction": None})
+    assert land_cells(cube(), everywhere, "conus").tolist() == [0, 1, 5]
+    nowhere = INPUTS.model_copy(update={"min_land_fraction": 1.1})
+    with pytest.raises(InputError, match="cube conus: found no land cell"):
+        land_cells(cube(), nowhere, "conus")
+
+
+def test_patterns_choose_static_attributes_in_their_order() -> None:
+    assert static_names(cube(), INPUTS) == ("soil_a", "soil_b", "elevation")
+    misspelt = INPUTS.model_copy(update={"statics": ("elevatoin", "clay_*")})
+    with pytest.raises(InputError) as caught:
+        static_names(cube(), misspelt)
+    assert len(caught.value.faults) == 2
+    assert '"elevation"' in str(caught.value)
+
+
+def table(**labels: list[str]) -> xr.Dataset:
+    at = {"lon": ("cell", [0.0, 1.0]), "lat": ("cell", [0.0, 0.0])}
+    own = {name: ("cell", values) for name, values in labels.items()}
+    return xr.Dataset(coords={"cell": [7, 9], **at, **own})
+
+
+def test_labels_of_the_source_come_first_and_every_site_is_its_own_group() -> None:
+    plain = labelled(table(), Labels(None, SITES, None, "region"))
+    assert plain["group"].values.tolist() == plain["site"].values.tolist() == [7, 9]
+    assert plain["group"].attrs["of"] == SITES
+    assert plain["region"].values.tolist() == ["7", "9"]
+    named = labelled(table(group=["a", "a"], region=["r", "s"]), Labels(None, SITES, None, ""))
+    assert named["group"].values.tolist() == ["a", "a"]
+    assert named["group"].attrs["of"] == "labels of the source"
+    assert named["site"].values.tolist() == [7, 9]
+    assert named["region"].values.tolist() == ["r", "s"]
