@@ -179,9 +179,14 @@ def untrained(seed: int) -> Member:
     settings = FinetuneConfig(window=365, warmup_steps=60)
     scalings = dict.fromkeys((*FORCINGS, *STATICS, CONFIG.inputs.target), Scaling(0.5, 0.3))
     return Member(
-        FinetunedModel(network, settings), Normaliser(scalings), FORCINGS, STATICS,
-        (CONFIG.inputs.target,), 365, 60,
-    )  # fmt: skip
+        model=FinetunedModel(network, settings),
+        normaliser=Normaliser(scalings),
+        forcing_names=FORCINGS,
+        static_names=STATICS,
+        target_names=(CONFIG.inputs.target,),
+        window=365,
+        warmup_steps=60,
+    )
 
 
 def predict_table(path: Path, side: int, years: int, size: int) -> Table:

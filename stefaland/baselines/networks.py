@@ -6,19 +6,24 @@ from pathlib import Path
 
 import torch
 
-from stefaland.checkpoints.networks import (
-    Settings,
-    make_network,
-    save_network,
-)
+from stefaland.checkpoints.checkpoint import save_checkpoint
 from stefaland.config import FinetuneConfig
 from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser
 from stefaland.distributed import barrier, is_main, process_group
 from stefaland.folds.split import Fold
+from stefaland.model.lstm import LSTMConfig, LSTMNetwork
+from stefaland.model.patchtst import PatchTST, PatchTSTConfig
 from stefaland.training.finetune import train_network
 from stefaland.training.log import RunLog
 from stefaland.training.state import training_identity
+
+Settings = LSTMConfig | PatchTSTConfig
+
+
+def make_network(settings: Settings) -> LSTMNetwork | PatchTST:
+    """The network of these settings, with new weights."""
+    return LSTMNetwork(settings) if isinstance(settings, LSTMConfig) else PatchTST(settings)
 
 
 def train_baseline(
@@ -47,6 +52,6 @@ def train_baseline(
             model, data, fold, config, normaliser, folder, device=place, log=log, identity=identity
         )
         if is_main():
-            save_network(folder, model, stored)
+            save_checkpoint(folder, model, stored)
         barrier()
     return folder

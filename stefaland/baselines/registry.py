@@ -13,10 +13,9 @@ import torch
 
 from pipeline.core.plugins import Registry
 from stefaland.baselines.climatology import Climatology, Predictor
-from stefaland.baselines.networks import train_baseline
+from stefaland.baselines.networks import Settings, train_baseline
 from stefaland.baselines.persistence import Persistence
 from stefaland.baselines.regression import GradientBoosting, Ridge
-from stefaland.checkpoints.networks import Settings
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser

@@ -1,74 +1,128 @@
-"""Checkpoints: a folder with weights (safetensors), config.json, data.json and card.md.
+"""Checkpoints: a folder with a network's weights, its settings, what it was trained on, and a card.
 
-Upstream: train.py, finetune.py. Downstream: everything that loads a model. Never pickle.
+Upstream: stefaland/training. Downstream: everything that loads a network. `config.json` holds the
+settings and the SHA-256 of weights and `data.json`; it is written last. Never pickle.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import zlib
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import load, save
+from torch import Tensor, nn
 
 from pipeline.core.errors import Faults, bad_input
-from pipeline.core.files import write_atomically
+from pipeline.core.files import FileSet
+from pipeline.core.plugins import Registry
 from stefaland.checkpoints.card import model_card
 from stefaland.checkpoints.plugins import plugins_of, require_plugins
 from stefaland.config import FinetuneConfig, ModelConfig, unfit_settings
 from stefaland.data.normalise import Normaliser
 from stefaland.model.finetuned import FinetunedModel
+from stefaland.model.lstm import LSTMConfig, LSTMNetwork
 from stefaland.model.mae import StefaLand
+from stefaland.model.patchtst import PatchTST, PatchTSTConfig
 
-FORMAT = 1
+FORMAT = 2
 WEIGHTS, CONFIG, DATA, CARD = "model.safetensors", "config.json", "data.json", "card.md"
 
 
-def _settings(model: nn.Module) -> dict[str, Any]:
-    if isinstance(model, FinetunedModel):
-        return {
-            "format": FORMAT,
-            "kind": "finetuned",
-            "model": model.model_config.model_dump(mode="json"),
-            "finetune": model.finetune_config.model_dump(mode="json"),
-            "n_targets": model.n_targets,
-        }
-    if isinstance(model, StefaLand):
-        return {"format": FORMAT, "kind": "pretrained", "model": model.config.model_dump()}
-    raise TypeError(f"{type(model).__name__} is no StefaLand model")
+@dataclass(frozen=True)
+class Kind:
+    """A kind of network, and the settings that `config.json` holds of it."""
+
+    title: str
+    """Heading of the card."""
+    network: type[nn.Module]
+    settings: Mapping[str, tuple[str, Any]]
+    """By key in `config.json`, in the order in which the network takes them: the attribute of the
+    network that holds the setting, and its type. `model` names the variables."""
+
+
+KINDS: Registry[Kind] = Registry("network", "stefaland.networks")
+"""Every network that a checkpoint can hold, by the name that `config.json` has for it."""
+
+KINDS.register(
+    "pretrained", Kind("StefaLand, pretrained", StefaLand, {"model": ("config", ModelConfig)})
+)
+KINDS.register(
+    "finetuned",
+    Kind(
+        "StefaLand, finetuned",
+        FinetunedModel,
+        {
+            "model": ("model_config", ModelConfig),
+            "finetune": ("finetune_config", FinetuneConfig),
+            "n_targets": ("n_targets", int),
+        },
+    ),
+)
+KINDS.register("lstm", Kind("LSTM baseline", LSTMNetwork, {"model": ("config", LSTMConfig)}))
+KINDS.register(
+    "patchtst", Kind("PatchTST-like baseline", PatchTST, {"model": ("config", PatchTSTConfig)})
+)
+
+
+def kind_of(model: nn.Module) -> str:
+    """Name of the model's kind; `TypeError` for a network that is not in `KINDS`."""
+    for name in KINDS.names():
+        if isinstance(model, KINDS.get(name).network):
+            return name
+    raise TypeError(f"{type(model).__name__} is none of the networks: {', '.join(KINDS.names())}")
+
+
+def settings_of(model: nn.Module) -> dict[str, Any]:
+    """Typed settings of a network by their keys in `config.json`; `model` names its variables."""
+    kind = KINDS.get(kind_of(model))
+    return {key: getattr(model, attribute) for key, (attribute, _) in kind.settings.items()}
 
 
 def save_checkpoint(folder: str | Path, model: nn.Module, data: Mapping[str, Any]) -> Path:
-    """Write the folder; config.json comes last, so that a folder with one is whole."""
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    settings = _settings(model)
-    if plugins := plugins_of(getattr(model, "finetune_config", None)):
-        settings["plugins"] = plugins
-    temporary = folder / f".{WEIGHTS}.{os.getpid()}"
-    save_file(
-        {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()},
-        temporary,
-    )
-    # A kill between two files leaves weights that config.json does not belong to: loading tells.
-    settings["weights_crc32"] = zlib.crc32(temporary.read_bytes())
-    os.replace(temporary, folder / WEIGHTS)
-    write_atomically(folder / DATA, json.dumps(data, indent=2))
+    """The folder, with the model, its settings, its card and `data` (as `data.json`) in it.
+
+    The files replace those of an older checkpoint together, `config.json` last. Raises `TypeError`
+    for a network that is not in `KINDS`.
+    """
+    folder, name = Path(folder), kind_of(model)
+    kind = KINDS.get(name)
+    stored = {
+        key: TypeAdapter(of).dump_python(getattr(model, attribute), mode="json")
+        for key, (attribute, of) in kind.settings.items()
+    }
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     parameters = sum(p.numel() for p in model.parameters())
-    title = f"StefaLand, {settings['kind']}"
-    write_atomically(folder / CARD, model_card(title, settings["model"], data, parameters))
-    write_atomically(folder / CONFIG, json.dumps(settings, indent=2))
+    files = {
+        WEIGHTS: save(tensors),
+        DATA: json.dumps(data, indent=2).encode(),
+        CARD: model_card(kind.title, stored["model"], data, parameters).encode(),
+    }
+    config: dict[str, Any] = {"format": FORMAT, "kind": name, **stored}
+    plugins = {KINDS.origin(name), *plugins_of(*settings_of(model).values())} - {""}
+    if plugins:
+        config["plugins"] = sorted(plugins)
+    config["sha256"] = {name: hashlib.sha256(files[name]).hexdigest() for name in (WEIGHTS, DATA)}
+    files[CONFIG] = json.dumps(config, indent=2).encode()
+    folder.mkdir(parents=True, exist_ok=True)
+    with FileSet() as written:
+        for file, content in files.items():
+            written.add(folder / file, [content])
     return folder
 
 
-def load_checkpoint(folder: str | Path) -> tuple[StefaLand | FinetunedModel, dict[str, Any]]:
-    """The model in evaluation mode and its data.json; `InputError` where the folder is none."""
+def load_checkpoint(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
+    """The network in evaluation mode, of any kind, and its `data.json`.
+
+    Raises `InputError` where the folder holds no checkpoint, or one that was changed or cut off
+    after it was written.
+    """
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
         raise bad_input(
@@ -76,19 +130,12 @@ def load_checkpoint(folder: str | Path) -> tuple[StefaLand | FinetunedModel, dic
             "Run the stage that trains it; other formats come in by `stefaland import-reference`.",
         )  # fmt: skip
     try:
-        settings, data = _read_object(folder / CONFIG), _read_object(folder / DATA)
-        _check_format(folder, settings)
-        require_plugins(settings.get("plugins", ()), str(folder / CONFIG))
-        model_config = ModelConfig.model_validate(settings["model"])
-        model: StefaLand | FinetunedModel
-        if settings["kind"] == "finetuned":
-            finetune_config = FinetuneConfig.model_validate(settings["finetune"])
-            model = FinetunedModel(model_config, finetune_config, settings["n_targets"])
-        else:
-            model = StefaLand(model_config)
-        weights = load_file(folder / WEIGHTS)
-    except ValidationError as error:
-        raise unfit_settings(str(folder / CONFIG), error) from None
+        files = {name: (folder / name).read_bytes() for name in (CONFIG, DATA, WEIGHTS)}
+        config, data = (_object(folder / name, files[name]) for name in (CONFIG, DATA))
+        _check_content(folder, config, files)
+        require_plugins(config.get("plugins", ()), str(folder / CONFIG))
+        model = _network(folder / CONFIG, config)
+        weights = load(files[WEIGHTS])
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         found = f"{type(error).__name__}: {error}"
         raise bad_input(str(folder), found, "a StefaLand checkpoint") from None
@@ -97,11 +144,67 @@ def load_checkpoint(folder: str | Path) -> tuple[StefaLand | FinetunedModel, dic
     return model.eval(), data
 
 
-def _read_object(path: Path) -> dict[str, Any]:
-    found = json.loads(path.read_text())
+def load_encoder(folder: str | Path) -> tuple[StefaLand, dict[str, Any]]:
+    """The pretrained StefaLand in evaluation mode and its `data.json`.
+
+    Raises `InputError` as `load_checkpoint` does, and for a network of another kind.
+    """
+    model, data = load_checkpoint(folder)
+    if not isinstance(model, StefaLand):
+        raise bad_input(
+            str(folder), f"a network of kind {kind_of(model)}", "a pretrained StefaLand",
+            "Give a folder below pretrained/, or an imported one.",
+        )  # fmt: skip
+    return model, data
+
+
+def _object(path: Path, content: bytes) -> dict[str, Any]:
+    found = json.loads(content)
     if not isinstance(found, dict):
         raise bad_input(str(path), f"a {type(found).__name__}", "an object of settings by name")
     return found
+
+
+def _check_content(folder: Path, config: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
+    """Raise `InputError` for a format of later versions, and for files that are not those that
+    `config.json` was written with.
+    """
+    # In format 1 the networks of baselines had no number, and no checksum.
+    version = config.get("format", 1)
+    if not isinstance(version, int) or not 1 <= version <= FORMAT:
+        raise bad_input(
+            str(folder / CONFIG), f"format {version}", f"a format from 1 to {FORMAT}",
+            "Read it with the version of stefaland that wrote it, or a later one.",
+        )  # fmt: skip
+    if version == 1:
+        checksum = config.get("weights_crc32")
+        same = {WEIGHTS: checksum in (None, zlib.crc32(files[WEIGHTS]))}
+    else:
+        same = {
+            name: config["sha256"][name] == hashlib.sha256(files[name]).hexdigest()
+            for name in (WEIGHTS, DATA)
+        }
+    faults = Faults()
+    for name in (name for name, is_same in same.items() if not is_same):
+        faults.add(
+            str(folder / name), f"other bytes than those that {CONFIG} has the checksum of",
+            "the file that was written with it",
+            "The file was changed or damaged, or its writing was cut off: run the stage again.",
+        )  # fmt: skip
+    faults.raise_if_any()
+
+
+def _network(path: Path, config: Mapping[str, Any]) -> nn.Module:
+    """A network of the settings in `config.json`; `InputError` with all that do not fit."""
+    kind = KINDS.get(str(config["kind"]), f"{path}: kind")
+    faults, settings = Faults(), []
+    for key, (_, of) in kind.settings.items():
+        try:
+            settings.append(TypeAdapter(of).validate_python(config[key]))
+        except ValidationError as error:
+            faults.faults += unfit_settings(f"{path}: {key}", error).faults
+    faults.raise_if_any()
+    return kind.network(*settings)
 
 
 def stored_normaliser(folder: str | Path, data: Mapping[str, Any]) -> Normaliser:
@@ -115,22 +218,7 @@ def stored_normaliser(folder: str | Path, data: Mapping[str, Any]) -> Normaliser
     return Normaliser.from_dict(data["normaliser"], f"{where}: normaliser")
 
 
-def _check_format(folder: Path, settings: Mapping[str, Any]) -> None:
-    found = settings.get("format")
-    if not isinstance(found, int) or not 1 <= found <= FORMAT:
-        raise bad_input(
-            str(folder / CONFIG), f"format {found}", f"a format from 1 to {FORMAT}",
-            "Read it with the version of stefaland that wrote it, or a later one.",
-        )  # fmt: skip
-    checksum = settings.get("weights_crc32")
-    if checksum is not None and checksum != zlib.crc32((folder / WEIGHTS).read_bytes()):
-        raise bad_input(
-            str(folder / WEIGHTS), "other bytes than config.json tells of", "the weights it knows",
-            "The file is damaged or its writing was cut off: run the stage again.",
-        )  # fmt: skip
-
-
-def _check_weights(folder: Path, model: nn.Module, weights: Mapping[str, Any]) -> None:
+def _check_weights(folder: Path, model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     faults = Faults()
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in weights.items()}

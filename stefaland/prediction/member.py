@@ -11,20 +11,15 @@ from pydantic import BaseModel, ValidationError
 from torch import nn
 
 from pipeline.core.errors import bad_input
-from stefaland.checkpoints.checkpoint import load_checkpoint, stored_normaliser
-from stefaland.checkpoints.networks import (
-    Settings,
-    holds_network,
-    load_network,
-)
-from stefaland.config import ModelConfig, unfit_settings
+from stefaland.checkpoints.checkpoint import load_checkpoint, settings_of, stored_normaliser
+from stefaland.config import unfit_settings
 from stefaland.data.normalise import Normaliser
-from stefaland.model.finetuned import FinetunedModel
+from stefaland.model.mae import StefaLand
 from stefaland.prediction.calibration import Calibration, nothing_learnt
 from stefaland.tasks import TaskName
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Member:
     """One trained network and all that is needed to use it."""
 
@@ -59,29 +54,31 @@ def load_member(folder: str | Path, device: torch.device | str = "cpu") -> Membe
     Raises `InputError` for a folder that holds neither, a network without a target, or a
     `data.json` without what prediction needs.
     """
-    model: nn.Module
-    settings: Settings | ModelConfig
-    if holds_network(folder):
-        network, stored = load_network(folder)
-        model, settings = network, network.config
-        categorical: tuple[str, ...] = ()
-    else:
-        finetuned, stored = load_checkpoint(folder)
-        if not isinstance(finetuned, FinetunedModel):
-            raise bad_input(str(folder), "a network without a target", "a finetuned network")
-        model, settings = finetuned, finetuned.model_config
-        categorical = tuple(settings.categorical)
+    model, stored = load_checkpoint(folder)
+    if isinstance(model, StefaLand):
+        raise bad_input(str(folder), "a network without a target", "a finetuned network")
+    variables = settings_of(model)["model"]
     try:
         known = _Stored.model_validate(stored)
     except ValidationError as error:
         raise unfit_settings(str(Path(folder) / "data.json"), error) from None
     normaliser = stored_normaliser(folder, stored)
-    normaliser.require((*settings.forcings, *settings.statics, *known.targets), str(folder))
+    normaliser.require((*variables.forcings, *variables.statics, *known.targets), str(folder))
     return Member(
-        model.to(device).eval(), normaliser, tuple(settings.forcings), tuple(settings.statics),
-        known.targets, known.window, known.warmup_steps, known.cyclic, categorical,
-        Calibration.from_dict(stored), known.ranges, known.mc_samples, known.task,
-    )  # fmt: skip
+        model=model.to(device).eval(),
+        normaliser=normaliser,
+        forcing_names=tuple(variables.forcings),
+        static_names=tuple(variables.statics),
+        categorical_names=tuple(getattr(variables, "categorical", ())),
+        target_names=known.targets,
+        window=known.window,
+        warmup_steps=known.warmup_steps,
+        cyclic=known.cyclic,
+        calibration=Calibration.from_dict(stored),
+        ranges=known.ranges,
+        mc_samples=known.mc_samples,
+        task=known.task,
+    )
 
 
 class _Stored(BaseModel):

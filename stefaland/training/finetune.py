@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from pipeline.core.errors import bad_input
-from stefaland.checkpoints.checkpoint import load_checkpoint, save_checkpoint, stored_normaliser
+from stefaland.checkpoints.checkpoint import load_encoder, save_checkpoint, stored_normaliser
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.data.cell_data import CellData, fit_normaliser
 from stefaland.data.normalise import Normaliser, Scaling
@@ -182,9 +182,7 @@ def _start(
 ) -> tuple[StefaLand | None, ModelConfig, Normaliser]:
     """The encoder with its settings and scaler, or the settings and scaler of a new network."""
     if pretrained is not None:
-        encoder, stored = load_checkpoint(pretrained)
-        if not isinstance(encoder, StefaLand):
-            raise bad_input(str(pretrained), "a finetuned network", "a pretrained StefaLand")
+        encoder, stored = load_encoder(pretrained)
         own = stored_normaliser(pretrained, stored)
         if normaliser is not None:
             check_scaler(normaliser, own, (*encoder.config.forcings, *encoder.config.statics))

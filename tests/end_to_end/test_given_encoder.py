@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from pipeline.catalog.catalog import read_variables
-from stefaland.checkpoints.checkpoint import load_checkpoint
+from stefaland.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from stefaland.prediction.member import load_member
 from tests.end_to_end.small import QUICKSTART, settings, stefaland
 from tests.published import published_tensors, small_reference
@@ -122,10 +122,10 @@ def test_all_that_does_not_fit_is_told_together(
 ) -> None:
     folder = tmp_path / "other"
     import_it(made, folder)
-    data = json.loads((folder / "data.json").read_text())
+    model, data = load_checkpoint(folder)
     data["units"]["air_temperature"] = "K"
     del data["normaliser"]["ndvi_max"]
-    (folder / "data.json").write_text(json.dumps(data))
+    save_checkpoint(folder, model, data)
     text = refused(
         made, capsys, monkeypatch, f"pretrain.from_checkpoint={folder}",
         "inputs.forcings=[precipitation, air_temperature, snow_amount]",

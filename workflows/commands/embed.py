@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.core.errors import bad_input
 from pipeline.core.provenance import fingerprint, provenance
 from pipeline.cube.open import open_cube
 from pipeline.cube.template import cube_template
@@ -22,7 +21,7 @@ from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import run_stage
 from pipeline.grid.tiles import Tile, land_cells
 from pipeline.publish.geotiff import write_cog
-from stefaland.checkpoints.checkpoint import check_compatible, load_checkpoint, stored_normaliser
+from stefaland.checkpoints.checkpoint import check_compatible, load_encoder, stored_normaliser
 from stefaland.data.normalise import Normaliser
 from stefaland.distributed import best_device
 from stefaland.model.mae import StefaLand
@@ -42,10 +41,7 @@ def embed(run: Run, fold: str | None = None, checkpoint: Path | None = None) -> 
     Finished tiles are skipped.
     """
     folder = checkpoint or run.pretrained(fold or FoldFiles(run.folder).names()[0])
-    model, data = load_checkpoint(folder)
-    if not isinstance(model, StefaLand):
-        raise bad_input(str(folder), "a finetuned model", "a pretrained checkpoint",
-                        "Give a folder below pretrained/.")  # fmt: skip
+    model, data = load_encoder(folder)
     stored_normaliser(folder, data)
     return [_embed_cube(run, cube, model, data, folder) for cube in run.config.predict.cubes]
 

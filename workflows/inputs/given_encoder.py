@@ -15,13 +15,14 @@ from typing import Any
 
 import torch
 
-from pipeline.core.errors import Faults, InputError, bad_input
+from pipeline.core.errors import Faults, InputError
 from pipeline.core.units import linear_conversion
 from stefaland.checkpoints.checkpoint import (
     CONFIG,
     DATA,
     check_compatible,
     load_checkpoint,
+    load_encoder,
     save_checkpoint,
     stored_normaliser,
 )
@@ -98,8 +99,7 @@ def take_over(folder: Path, target: Path, wanted: Wanted, own: Normaliser) -> di
 
 def encoder_settings(folder: Path) -> ModelConfig:
     """The network of a pretrained encoder."""
-    model, _ = load_checkpoint(folder)
-    assert isinstance(model, StefaLand)
+    model, _ = load_encoder(folder)
     return model.config
 
 
@@ -135,10 +135,7 @@ def _open(
 
     `own` None stands for statistics not known yet.
     """
-    model, data = load_checkpoint(folder)
-    if not isinstance(model, StefaLand):
-        raise bad_input(str(folder), "a finetuned network", "a pretrained encoder",
-                        "Give a folder below pretrained/, or an imported one.")  # fmt: skip
+    model, data = load_encoder(folder)
     faults, known = Faults(), model.config
     names = {"forcings": known.forcings, "statics": (*known.statics, *known.categorical)}
     statics = tuple(_matching(wanted.statics, known.statics))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import pickle
@@ -12,12 +13,22 @@ import torch
 from pydantic import ValidationError
 
 from pipeline.core.errors import InputError
-from stefaland.checkpoints.checkpoint import check_compatible, load_checkpoint, save_checkpoint
+from pipeline.core.files import FileSet
+from stefaland.checkpoints.checkpoint import (
+    KINDS,
+    check_compatible,
+    kind_of,
+    load_checkpoint,
+    load_encoder,
+    save_checkpoint,
+)
 from stefaland.config import FinetuneConfig
 from stefaland.folds.split import Fold
 from stefaland.model.adapters import ADAPTERS
 from stefaland.model.finetuned import FinetunedModel
+from stefaland.model.lstm import LSTMConfig, LSTMNetwork
 from stefaland.model.mae import StefaLand
+from stefaland.model.patchtst import PatchTST, PatchTSTConfig
 from stefaland.prediction.member import load_member
 from stefaland.training.finetune import finetune
 from tests.networks import (
@@ -64,10 +75,38 @@ def test_a_finetuned_network_comes_back(adapter: str, tmp_path: Path) -> None:
         assert torch.equal(loaded(small_batch()).mean, model(small_batch()).mean)
 
 
+NAMES = {"forcings": FORCINGS, "statics": STATICS}
+NETWORKS = {
+    "pretrained": StefaLand(small_config()),
+    "finetuned": FinetunedModel(small_config(), FinetuneConfig()),
+    "lstm": LSTMNetwork(LSTMConfig(**NAMES, hidden=4)),
+    "patchtst": PatchTST(PatchTSTConfig(**NAMES, window=20)),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS.names())
+def test_networks_of_every_kind_come_back(kind: str, tmp_path: Path) -> None:
+    made = NETWORKS[kind]
+    again, data = load_checkpoint(save_checkpoint(tmp_path, made, DATA))
+    assert type(again) is type(made)
+    assert kind_of(again) == kind
+    assert data == DATA
+    assert "rain" in (tmp_path / "card.md").read_text()
+    for name, value in made.state_dict().items():
+        assert torch.equal(again.state_dict()[name], value)
+
+
+@pytest.mark.parametrize("kind", sorted(set(KINDS.names()) - {"pretrained"}))
+def test_only_a_pretrained_network_is_an_encoder(kind: str, folder: Path, tmp_path: Path) -> None:
+    assert load_encoder(folder)[1] == DATA
+    with pytest.raises(InputError, match=f"kind {kind}; expected a pretrained StefaLand"):
+        load_encoder(save_checkpoint(tmp_path, NETWORKS[kind], DATA))
+
+
 def test_the_folder_holds_four_files_and_no_pickle(folder: Path) -> None:
     names = sorted(path.name for path in folder.iterdir())
     assert names == ["card.md", "config.json", "data.json", "model.safetensors"]
-    assert json.loads((folder / "config.json").read_text())["format"] == 1
+    assert json.loads((folder / "config.json").read_text())["format"] == 2
     assert "rain" in (folder / "card.md").read_text()
 
 
@@ -78,17 +117,21 @@ def test_the_same_model_gives_the_same_bytes(folder: Path, tmp_path: Path) -> No
         assert path.read_bytes() == (again / path.name).read_bytes()
 
 
+@pytest.mark.parametrize("file", ["model.safetensors", "data.json", "card.md", "config.json"])
 def test_a_failed_write_leaves_the_old_checkpoint(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+    folder: Path, file: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    add = FileSet.add
 
-    def fail(*_: object) -> None:
-        raise OSError("disk full")
+    def fail(files: FileSet, path: Path, parts: list[bytes]) -> None:
+        if path.name == file:
+            raise OSError("disk full")
+        add(files, path, parts)
 
-    monkeypatch.setattr("stefaland.checkpoints.checkpoint.save_file", fail)
+    monkeypatch.setattr(FileSet, "add", fail)
     with pytest.raises(OSError, match="disk full"):
-        save_checkpoint(folder, StefaLand(small_config()), DATA)
+        save_checkpoint(folder, StefaLand(small_config()), {**DATA, "run": "another"})
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
@@ -96,6 +139,14 @@ def edit(path: Path, **changes: object) -> None:
     settings = json.loads(path.read_text())
     settings["model"].update(changes)
     path.write_text(json.dumps(settings))
+
+
+def seal(folder: Path) -> None:
+    """Checksums of the files as they are, as of a writer that wrote just these."""
+    config = json.loads((folder / "config.json").read_text())
+    for name in config["sha256"]:
+        config["sha256"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
+    (folder / "config.json").write_text(json.dumps(config))
 
 
 def test_all_tensors_that_differ_are_told_together(folder: Path) -> None:
@@ -149,6 +200,7 @@ def test_statistics_that_are_missing_or_none_are_refused(folder: Path, tmp_path:
         finetune(folder, cells, fold, FinetuneConfig(), tmp_path / "out")
     broken = with_data(tmp_path / "broken", StefaLand(small_config()))
     (broken / "data.json").write_text(json.dumps({"normaliser": {"rain": 3}}))
+    seal(broken)
     with pytest.raises(InputError, match=r"normaliser: rain: found 3; expected \{mean, std"):
         finetune(broken, cells, fold, FinetuneConfig(), tmp_path / "out")
 
@@ -171,10 +223,8 @@ def test_pickle_is_not_read(folder: Path) -> None:
         def __reduce__(self) -> tuple[object, ...]:
             return (pytest.fail, ("executed",))
 
-    settings = json.loads((folder / "config.json").read_text())
-    del settings["weights_crc32"]
-    (folder / "config.json").write_text(json.dumps(settings))
     (folder / "model.safetensors").write_bytes(pickle.dumps(Evil()))
+    seal(folder)
     with pytest.raises(InputError, match="a StefaLand checkpoint"):
         load_checkpoint(folder)
 
@@ -184,6 +234,40 @@ def test_weights_of_another_write_are_refused(folder: Path, tmp_path: Path) -> N
     os.replace(other / "model.safetensors", folder / "model.safetensors")
     with pytest.raises(InputError, match="cut off"):
         load_checkpoint(folder)
+
+
+def test_a_changed_digit_is_noticed(folder: Path) -> None:
+    path = folder / "data.json"
+    path.write_text(path.read_text().replace("mm/day", "mm/dax"))
+    with pytest.raises(InputError, match="other bytes than those") as caught:
+        load_checkpoint(folder)
+    assert [fault.where for fault in caught.value.faults] == [str(path)]
+
+
+def test_checksums_cannot_be_left_out(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    del config["sha256"]["data.json"]
+    (folder / "config.json").write_text(json.dumps(config))
+    with pytest.raises(InputError, match="a StefaLand checkpoint"):
+        load_checkpoint(folder)
+
+
+def test_unknown_kinds_are_refused_with_the_nearest(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "kind": "lstn"}))
+    with pytest.raises(InputError, match=r'kind: found no network "lstn".*Did you mean "lstm"'):
+        load_checkpoint(folder)
+
+
+@pytest.mark.parametrize("kind", ["lstm", "patchtst"])
+def test_baselines_of_the_first_format_keep_loading(kind: str, tmp_path: Path) -> None:
+    """Version 0.2.0 wrote them without a number, a checksum and a card."""
+    save_checkpoint(tmp_path, NETWORKS[kind], DATA)
+    (tmp_path / "card.md").unlink()
+    config = json.loads((tmp_path / "config.json").read_text())
+    first = {name: config[name] for name in ("kind", "model")}
+    (tmp_path / "config.json").write_text(json.dumps(first))
+    assert type(load_checkpoint(tmp_path)[0]) is type(NETWORKS[kind])
 
 
 @torch.no_grad()

@@ -9,9 +9,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from pipeline.core.errors import InputError
 from stefaland.baselines.registry import fit_baseline
-from stefaland.checkpoints.networks import holds_network, load_network, save_network
 from stefaland.data.batch import Batch
 from stefaland.model.lstm import LSTMConfig, LSTMNetwork
 from stefaland.model.patchtst import PatchTST, PatchTSTConfig, _averaged
@@ -89,26 +87,6 @@ def test_it_learns_the_buckets_and_comes_back_from_disk(tmp_path: Path) -> None:
     assert np.isnan(out["mean"][:, :40]).all()
     assert (out["spread"][:, 40:] > 0).all()
     np.testing.assert_array_equal(load(tmp_path).predict(held)["mean"], out["mean"])
-
-
-@pytest.mark.parametrize("kind", ["lstm", "patchtst"])
-def test_networks_are_saved_whole_and_bad_folders_refused(kind: str, tmp_path: Path) -> None:
-    made = {
-        "lstm": LSTMNetwork(LSTMConfig(forcings=FORCINGS, statics=STATICS)),
-        "patchtst": PatchTST(settings()),
-    }[kind]
-    folder = tmp_path / kind
-    assert not holds_network(folder)
-    save_network(folder, made, {"window": 20})
-    assert holds_network(folder)
-    again, data = load_network(folder)
-    assert type(again) is type(made)
-    assert data == {"window": 20}
-    for name, value in made.state_dict().items():
-        torch.testing.assert_close(again.state_dict()[name], value, rtol=0, atol=0)
-    (folder / "data.json").unlink()
-    with pytest.raises(InputError, match="expected a baseline"):
-        load_network(folder)
 
 
 def test_patches_must_cover_the_window() -> None:

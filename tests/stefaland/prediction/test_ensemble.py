@@ -53,11 +53,18 @@ def members(width: float, task: str = "regression", transform: str = "none") -> 
     else:
         scalings[data.target_names[0]] = Scaling(0.0, 1.0)
     return [
-        Member(Signal(shift, width, task), Normaliser(scalings), data.forcing_names,
-               data.static_names, data.target_names, 20, task=task,
-               calibration=nothing_learnt(1, task == "regression"))
+        Member(
+            model=Signal(shift, width, task),
+            normaliser=Normaliser(scalings),
+            forcing_names=data.forcing_names,
+            static_names=data.static_names,
+            target_names=data.target_names,
+            window=20,
+            task=task,
+            calibration=nothing_learnt(1, task == "regression"),
+        )
         for shift in (-0.4, 0.4)
-    ]  # fmt: skip
+    ]
 
 
 def observed(transform: str = "none") -> CellData:

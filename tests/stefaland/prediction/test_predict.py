@@ -46,9 +46,13 @@ def member(model: nn.Module, data=DATA, **settings: object) -> Member:
     scalings = dict(fit_normaliser(data, torch.arange(len(data))).scalings)
     scalings[data.target_names[0]] = scalings["precipitation"]
     return Member(
-        model, Normaliser(scalings), data.forcing_names, data.static_names, data.target_names,
+        model=model,
+        normaliser=Normaliser(scalings),
+        forcing_names=data.forcing_names,
+        static_names=data.static_names,
+        target_names=data.target_names,
         **{"window": 20, **settings},
-    )  # fmt: skip
+    )
 
 
 @settings(max_examples=60, deadline=None)
@@ -296,11 +300,16 @@ def test_a_place_has_the_mean_over_time_of_each_member_and_what_they_disagree_ab
     }
     members = [
         Member(
-            Shares(tilt), Normaliser(scalings), DATA.forcing_names, DATA.static_names,
-            ("sand", "clay"), window=20, warmup_steps=5,
+            model=Shares(tilt),
+            normaliser=Normaliser(scalings),
+            forcing_names=DATA.forcing_names,
+            static_names=DATA.static_names,
+            target_names=("sand", "clay"),
+            window=20,
+            warmup_steps=5,
         )
         for tilt in (-1.0, 0.5)
-    ]  # fmt: skip
+    ]
     ((_, out),) = predict_tables(members, [("a", DATA, None)], task="composition")
     each = np.stack(
         [predict_cells([one], DATA)["mean"][:, 5:].astype(np.float64).mean(1) for one in members]

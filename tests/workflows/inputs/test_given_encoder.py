@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -47,9 +46,8 @@ def test_one_checkpoint_stands_for_all_folds_or_each_has_its_own(tmp_path: Path)
     each = run(tmp_path, tmp_path / "each")
     assert faults_of(each) == []
     assert given_checkpoint(tmp_path / "each", "europe") == tmp_path / "each" / "europe"
-    data = tmp_path / "each" / "asia" / "data.json"
     before = stage_fingerprint(each, "pretrain")
-    data.write_text(json.dumps({**json.loads(data.read_text()), "units": {"elevation": "km"}}))
+    written(tmp_path / "each" / "asia", elevation="km")
     assert stage_fingerprint(each, "pretrain") != before, "the stage runs again"
     (fault,) = faults_of(each)
     assert 'asia/data.json: units of elevation: found "km"; expected "m"' in fault
