@@ -20,7 +20,7 @@ from safetensors.torch import load, save
 from torch import Tensor, nn
 
 from pipeline.core.errors import Faults, bad_input
-from pipeline.core.files import FileSet
+from pipeline.core.files import FileSet, make_folder, remove_stale_partials, writing
 from pipeline.core.plugins import Registry
 from stefaland.checkpoints.card import model_card
 from stefaland.checkpoints.plugins import plugins_of, require_plugins
@@ -89,7 +89,7 @@ def save_checkpoint(folder: str | Path, model: nn.Module, data: Mapping[str, Any
     """The folder, with the model, its settings, its card and `data` (as `data.json`) in it.
 
     The files replace those of an older checkpoint together, `config.json` last. Raises `TypeError`
-    for a network that is not in `KINDS`.
+    for a network that is not in `KINDS`, and `InputError` where nothing can be written.
     """
     folder, name = Path(folder), kind_of(model)
     kind = KINDS.get(name)
@@ -110,8 +110,9 @@ def save_checkpoint(folder: str | Path, model: nn.Module, data: Mapping[str, Any
         config["plugins"] = sorted(plugins)
     config["sha256"] = {name: hashlib.sha256(files[name]).hexdigest() for name in (WEIGHTS, DATA)}
     files[CONFIG] = json.dumps(config, indent=2).encode()
-    folder.mkdir(parents=True, exist_ok=True)
-    with FileSet() as written:
+    make_folder(folder)
+    remove_stale_partials(folder)
+    with writing(folder), FileSet() as written:
         for file, content in files.items():
             written.add(folder / file, [content])
     return folder

@@ -244,8 +244,8 @@ class _Run:
     def _save(self) -> None:
         if is_main():
             save_state(
-                self.folder / STATE_FILE, self.progress, self.identity, self.model,
-                self.optimiser, self.averaged, self.best,
+                self.folder / STATE_FILE, self.progress, self.identity, model=self.model,
+                optimiser=self.optimiser, averaged=self.averaged, best=self.best,
             )  # fmt: skip
         barrier()
 

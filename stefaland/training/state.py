@@ -1,4 +1,4 @@
-"""The state of an unfinished training run on disk: one safetensors file, replaced atomically.
+"""The state of an unfinished training run on disk: one safetensors file, replaced whole.
 
 Holds weights, optimiser, moving average, best weights so far and the progress. There is no state
 of random numbers: dropout and masks are seeded anew from (seed, epoch, step) in loop.py, so that a
@@ -7,8 +7,8 @@ resumed run draws what an uninterrupted one draws.
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,10 +16,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from pipeline.core.errors import bad_input
+from pipeline.core.files import write_bytes
 from pipeline.core.provenance import fingerprint
 
 STATE_FILE = "state.safetensors"
@@ -33,7 +34,7 @@ def training_identity(settings: Any) -> str:
     return fingerprint(settings, IDENTITY_SEPARATORS)
 
 
-@dataclass
+@dataclass(kw_only=True)
 class Progress:
     """How far a run has come; `step` counts the batches done in the unfinished `epoch`."""
 
@@ -51,24 +52,33 @@ def save_state(
     path: Path,
     progress: Progress,
     identity: str,
+    *,
     model: nn.Module,
     optimiser: torch.optim.Optimizer,
     averaged: Weights | None,
     best: Weights | None,
 ) -> None:
-    """Replace the state file by this state, whole or not at all."""
+    """Replace the state file by this state, sealed by a digest, whole or not at all."""
     tensors: Weights = {f"model.{k}": v for k, v in trained_weights(model).items()}
     for prefix, weights in (("averaged", averaged), ("best", best)):
         tensors.update({f"{prefix}.{k}": v for k, v in (weights or {}).items()})
     for index, values in optimiser.state_dict()["state"].items():
         tensors.update({f"optimiser.{index}.{k}": v for k, v in values.items()})
     ready = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
+    about = {"progress": asdict(progress), "fingerprint": identity}
+    about["sha256"] = _digest(about, ready)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
     # One key: safetensors writes several in an order that differs from run to run.
-    about = json.dumps({"progress": asdict(progress), "fingerprint": identity})
-    save_file(ready, str(temporary), {"state": about})
-    os.replace(temporary, path)
+    write_bytes(path, [save(ready, {"state": json.dumps(about)})])
+
+
+def _digest(about: Mapping[str, Any], tensors: Weights) -> str:
+    """SHA-256 of progress and tensors, in whatever order a file has them."""
+    digest = hashlib.sha256(json.dumps(about).encode())
+    for name, value in sorted(tensors.items()):
+        digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def trained_weights(model: nn.Module) -> Weights:
@@ -86,15 +96,18 @@ def load_state(
     """
     if not path.is_file():
         return None
-    cure = f"Remove {path.parent} to begin anew."
+    hint = f"Remove {path.parent} to begin anew."
     try:
         with safe_open(str(path), framework="pt") as store:
-            about: Mapping[str, Any] = json.loads((store.metadata() or {}).get("state", "{}"))
+            about: dict[str, Any] = json.loads((store.metadata() or {}).get("state", "{}"))
             tensors = {name: store.get_tensor(name) for name in store.keys()}  # noqa: SIM118
     except (OSError, ValueError, SafetensorError) as error:
-        raise bad_input(str(path), str(error), "the state of a training run", cure) from None
+        raise bad_input(str(path), str(error), "the state of a training run", hint) from None
+    # States of version 0.2.0 have no digest.
+    if (sealed := about.pop("sha256", None)) is not None and sealed != _digest(about, tensors):
+        raise bad_input(str(path), "other bytes than were written", "an unchanged file", hint)
     if about.get("fingerprint") != identity:
-        raise bad_input(str(path), "a run under other settings or data", "the same settings", cure)
+        raise bad_input(str(path), "a run under other settings or data", "the same settings", hint)
     parts: dict[str, Weights] = {"model": {}, "averaged": {}, "best": {}, "optimiser": {}}
     for name, value in tensors.items():
         prefix, _, rest = name.partition(".")

@@ -161,6 +161,27 @@ def test_state_of_other_settings_or_data_is_refused(tmp_path: Path) -> None:
         train(tmp_path)
 
 
+def test_a_state_that_was_changed_is_refused(tmp_path: Path) -> None:
+    train(tmp_path)
+    path = tmp_path / "state.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"other bytes than were written.*begin anew"):
+        train(tmp_path)
+
+
+def test_progress_that_was_changed_is_refused(tmp_path: Path) -> None:
+    train(tmp_path)
+    path = tmp_path / "state.safetensors"
+    content = path.read_bytes()
+    changed = content.replace(b'step\\": 0', b'step\\": 1')
+    assert changed != content
+    path.write_bytes(changed)
+    with pytest.raises(InputError, match="other bytes than were written"):
+        train(tmp_path)
+
+
 def test_nan_loss_stops_and_saves_the_cells(tmp_path: Path) -> None:
     def bad(model: nn.Module, batch: Batch, draw: Draw, generator: torch.Generator) -> Tensor:
         loss = objective(model, batch, draw, generator)
