@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
-from stefaland.checkpoints.checkpoint import save_checkpoint
 from stefaland.config import FinetuneConfig
 from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser
-from stefaland.distributed import barrier, is_main, process_group
+from stefaland.distributed import process_group
 from stefaland.folds.split import Fold
 from stefaland.model.lstm import LSTMConfig, LSTMNetwork
 from stefaland.model.patchtst import PatchTST, PatchTSTConfig
 from stefaland.training.finetune import train_network
 from stefaland.training.log import RunLog
+from stefaland.training.recipe import new_network
 from stefaland.training.state import training_identity
 
 Settings = LSTMConfig | PatchTSTConfig
@@ -41,17 +41,11 @@ def train_baseline(
 
     `normaliser` must know inputs and target, `InputError` otherwise.
     """
-    folder = Path(folder)
     normaliser.require((*data.forcing_names, *data.static_names, *data.target_names), "baseline")
     with process_group(device) as place:
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            model = make_network(settings)
+        model = new_network(lambda: make_network(settings), config.seed)
         identity = training_identity(settings.model_dump(mode="json"))
-        stored = train_network(
-            model, data, fold, config, normaliser, folder, device=place, log=log, identity=identity
-        )
-        if is_main():
-            save_checkpoint(folder, model, stored)
-        barrier()
-    return folder
+        return train_network(
+            model, data, fold, config, normaliser,
+            folder=Path(folder), identity=identity, device=place, log=log,
+        )  # fmt: skip

@@ -16,12 +16,11 @@ import torch
 from torch import nn
 
 from pipeline.core.errors import bad_input
-from stefaland.checkpoints.checkpoint import load_encoder, save_checkpoint, stored_normaliser
+from stefaland.checkpoints.checkpoint import load_encoder, stored_normaliser
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.data.cell_data import CellData, fit_normaliser
 from stefaland.data.normalise import Normaliser, Scaling
-from stefaland.data.stream import training_windows
-from stefaland.distributed import barrier, is_main, process_group
+from stefaland.distributed import process_group
 from stefaland.folds.leakage import check_scaler, check_statistics, check_table
 from stefaland.folds.split import Fold
 from stefaland.folds.visible import input_ranges, visible_part
@@ -31,10 +30,9 @@ from stefaland.model.mc_dropout import dropouts
 from stefaland.prediction.calibration import Calibration, calibrate, held_out, nothing_learnt
 from stefaland.tasks import HEADS, TASKS
 from stefaland.training.log import RunLog
-from stefaland.training.loop import fit
-from stefaland.training.objective import HeldOutLoss, TargetLoss, site_std, validation_draws
-from stefaland.training.pretrain import data_identity, summary, training_sampler, validation_rows
+from stefaland.training.recipe import Trained, new_network, save_trained, train_on_fold
 from stefaland.training.state import training_identity
+from stefaland.training.target_loss import TargetLoss, site_std
 
 
 def train_network(
@@ -43,13 +41,14 @@ def train_network(
     fold: Fold,
     config: FinetuneConfig,
     normaliser: Normaliser,
-    folder: Path,
     *,
-    device: torch.device,
-    log: RunLog | None,
+    folder: Path,
     identity: str,
-) -> dict[str, Any]:
-    """Train a target network in place on the fold; gives what its `data.json` must hold.
+    device: torch.device,
+    log: RunLog | None = None,
+    about: Mapping[str, Any] | None = None,
+) -> Path:
+    """Train a target network in place on the fold, and calibrate it; gives the checkpoint folder.
 
     Raises `InputError` before training for a fold that leaks, where no training or validation cell
     has a target, and for draws of MC dropout of a network without dropout.
@@ -62,21 +61,21 @@ def train_network(
             "finetune.dropout above 0, or mc_samples 0",
         )
     used, train, validation = visible_part(data, fold)
-    model.to(device)
-    windows = training_windows(used, normaliser, config.window, cyclic=config.cyclic, device=device)
-    sampler = training_sampler(used, train, windows.starts(fold.train_period), config)
-    objective = TargetLoss(config, used.cell, site_std(used, normaliser, fold), device)
-    validate = None
-    if len(validation):
-        late = windows.starts(fold.validation_period or fold.train_period)
-        checked = validation_rows(used, validation, config)
-        step = config.window - config.warmup_steps
-        draws = validation_draws(checked, *late, step, config.cyclic, config.batch_size)
-        validate = HeldOutLoss(objective, windows, draws)
-    parts = [identity, fold.to_dict(), normaliser.to_dict(), data_identity(used)]
-    result = fit(model, windows, sampler, objective, validate, config, folder / "training",
-                 identity=training_identity(parts), log=log)  # fmt: skip
-    return {
+    trained = train_on_fold(
+        model,
+        used,
+        fold,
+        config,
+        TargetLoss(config, used.cell, site_std(used, normaliser, fold), device),
+        rows=(train, validation),
+        normaliser=normaliser,
+        folder=folder,
+        identity=identity,
+        device=device,
+        log=log,
+    )
+    stored = {
+        **(about or {}),
         "normaliser": normaliser.to_dict(),
         "forcings": list(data.forcing_names),
         "statics": [*data.static_names, *data.categorical_names],
@@ -84,26 +83,26 @@ def train_network(
         "window": config.window,
         "warmup_steps": config.warmup_steps,
         "cyclic": config.cyclic,
-        **_calibration(model, validate, config, normaliser, data.target_names).to_dict(),
+        **_calibration(model, trained, config, normaliser, data.target_names).to_dict(),
         "mc_samples": config.mc_samples,
         "task": config.task,
         "ranges": input_ranges(used.take(train), fold.train_period),
-        "training": {"config": config.model_dump(mode="json"), "fold": fold.name,
-                     "cells": len(train), **summary(result)},
-    }  # fmt: skip
+        "training": trained.record,
+    }
+    return save_trained(folder, model, stored)
 
 
 def _calibration(
     model: nn.Module,
-    validate: HeldOutLoss | None,
+    trained: Trained,
     config: FinetuneConfig,
     normaliser: Normaliser,
     targets: Sequence[str],
 ) -> Calibration:
-    if validate is None:
+    if not trained.validation:
         return nothing_learnt(len(targets), HEADS.get(config.head).has_quantiles)
     held = held_out(
-        model, validate.windows, validate.draws, config.warmup_steps, config.mc_samples,
+        model, trained.windows, trained.validation, config.warmup_steps, config.mc_samples,
         normaliser, targets,
     )  # fmt: skip
     return calibrate(held, config.task)
@@ -153,7 +152,6 @@ def finetune(
     Resumes by itself. Raises `InputError` before training for variables or statistics that are
     missing or not the training part's, and for a fold without targets.
     """
-    folder = Path(folder)
     encoder, model_config, inputs = _start(pretrained, model_config, normaliser)
     config = config if pretrained else config.model_copy(update={"unfreeze": "all"})
     used = data.selected(
@@ -162,19 +160,18 @@ def finetune(
     inputs.require((*used.forcing_names, *used.static_names), "finetuning")
     both = target_scaling(used, fold, normaliser, transforms, config.task).merged(inputs)
     with process_group(device) as place:
-        with torch.random.fork_rng():
-            torch.manual_seed(config.seed)
-            model = FinetunedModel(model_config, config, len(used.target_names), encoder)
+        model = new_network(
+            lambda: FinetunedModel(model_config, config, len(used.target_names), encoder),
+            config.seed,
+        )
+        # An adapter within the encoder is among its weights from here on.
         identity = training_identity(
             [model_config.model_dump(mode="json"), weights_identity(encoder)]
         )
-        stored = train_network(
-            model, used, fold, config, both, folder, device=place, log=log, identity=identity
-        )
-        if is_main():
-            save_checkpoint(folder, model, {**(about or {}), **stored})
-        barrier()
-    return folder
+        return train_network(
+            model, used, fold, config, both, folder=Path(folder), identity=identity, device=place,
+            log=log, about=about,
+        )  # fmt: skip
 
 
 def _start(

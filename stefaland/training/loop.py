@@ -13,7 +13,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -33,6 +32,7 @@ from stefaland.distributed import (
 )
 from stefaland.training.log import RunLog
 from stefaland.training.loss_watch import LossWatch
+from stefaland.training.objective import Objective
 from stefaland.training.optimiser import learning_rate, make_optimiser
 from stefaland.training.signals import Interrupted, Stop, stop_signals
 from stefaland.training.state import (
@@ -44,19 +44,6 @@ from stefaland.training.state import (
     trained_weights,
     training_identity,
 )
-
-
-class Objective(Protocol):
-    """The loss of this rank's `batch`, which is `draw.part` of the whole draw.
-
-    `generator` is alike on all ranks: what is drawn for the whole batch and cut to the part does
-    not depend on the number of ranks.
-    """
-
-    def __call__(
-        self, model: nn.Module, batch: Batch, draw: Draw, generator: torch.Generator
-    ) -> Tensor:
-        """A scalar whose average over ranks is the loss of the whole draw (`masked_mean`)."""
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ from stefaland.data.sharded import ShardedCells
 from stefaland.data.stream import StreamedWindows, training_windows
 from stefaland.data.windows import Windows
 from stefaland.folds.split import Fold
-from stefaland.training.pretrain import data_identity, pretrain, training_sampler
+from stefaland.training.pretrain import pretrain
+from stefaland.training.recipe import data_identity, training_sampler
 from tests.synthetic import daily_cells
 
 DATA = daily_cells(40, 60)
@@ -89,7 +90,7 @@ def test_a_run_whose_disk_goes_away_resumes_to_the_same_weights(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("stefaland.data.stream.SHARDS_HELD", 2)
-    monkeypatch.setattr("stefaland.training.pretrain.SHARDS_MIXED", 1)
+    monkeypatch.setattr("stefaland.training.recipe.SHARDS_MIXED", 1)
     cells, reads = sharded()
     model = model_preset(
         "stefaland-tiny", forcings=DATA.forcing_names, statics=DATA.static_names

@@ -30,7 +30,8 @@ from stefaland.data.sampler import Draw
 from stefaland.data.windows import Windows
 from stefaland.folds.split import Fold, Locations, make_folds
 from stefaland.training.finetune import finetune
-from stefaland.training.pretrain import pretrain, training_sampler, validation_rows
+from stefaland.training.pretrain import pretrain
+from stefaland.training.recipe import training_sampler, validation_rows
 from stefaland.training.signals import Interrupted
 from tests.stefaland.test_distributed import run_ranks
 from tests.synthetic import monthly_cells
@@ -102,7 +103,7 @@ def test_killed_and_resumed_writes_the_same_bytes(
 ) -> None:
     whole = run(tmp_path / "whole")
     with monkeypatch.context() as patch:
-        patch.setattr("stefaland.training.pretrain.training_windows", Killing)
+        patch.setattr("stefaland.training.recipe.training_windows", Killing)
         Killing.at, Killing.count = at, 0
         with pytest.raises(Interrupted):
             run(tmp_path / "cut")

@@ -1,0 +1,151 @@
+"""The one recipe of pretraining, finetuning and network baselines: windows, sampler, validation.
+
+Upstream: a network, cells, a fold and an objective. Downstream: pretrain.py and finetune.py save
+what comes out; loop.py does the training.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from stefaland.checkpoints.checkpoint import save_checkpoint
+from stefaland.config import TrainConfig
+from stefaland.data.batch import BatchSource
+from stefaland.data.cell_data import CellData
+from stefaland.data.normalise import Normaliser
+from stefaland.data.sampler import Draw, Sampler
+from stefaland.data.sharded import ShardedCells
+from stefaland.data.stream import SHARDS_MIXED, training_windows
+from stefaland.distributed import barrier, is_main, rank, world_size
+from stefaland.folds.split import Fold
+from stefaland.training.log import RunLog
+from stefaland.training.loop import FitResult, fit
+from stefaland.training.objective import FoldObjective
+from stefaland.training.state import training_identity
+
+N = TypeVar("N", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What a training leaves beside the network."""
+
+    record: dict[str, Any]
+    """Settings, fold and best figures: `training` in the checkpoint's `data.json`."""
+    windows: BatchSource
+    validation: list[Draw]
+    """Windows of validation cells; none where the fold has none."""
+
+
+def new_network(make: Callable[[], N], seed: int) -> N:
+    """The network that `make` returns under this seed; no other random numbers change."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return make()
+
+
+def train_on_fold(
+    model: nn.Module,
+    data: CellData | ShardedCells,
+    fold: Fold,
+    config: TrainConfig,
+    objective: FoldObjective,
+    *,
+    rows: tuple[Tensor, Tensor],
+    normaliser: Normaliser,
+    folder: Path,
+    identity: Any,
+    device: torch.device,
+    log: RunLog | None = None,
+) -> Trained:
+    """Train `model` in place on the fold's periods; it ends with its best weights.
+
+    `rows` are those of `data` that train and validate; without the latter the last epoch's weights
+    are the best. Resumes from what an earlier call left in `folder/training`, which `InputError`
+    refuses where the network (`identity`), data, fold or settings are others.
+    """
+    train, validation = rows
+    model.to(device)
+    windows = training_windows(data, normaliser, config.window, cyclic=config.cyclic, device=device)
+    sampler = training_sampler(data, train, windows.starts(fold.train_period), config)
+    draws: list[Draw] = []
+    if len(validation):
+        starts = windows.starts(fold.validation_period or fold.train_period)
+        draws = objective.validation_draws(validation_rows(data, validation, config), starts)
+    result = fit(
+        model,
+        windows,
+        sampler,
+        objective,
+        partial(objective.validate, windows=windows, draws=draws) if draws else None,
+        config,
+        folder / "training",
+        identity=training_identity(
+            [identity, fold.to_dict(), normaliser.to_dict(), data_identity(data)]
+        ),
+        log=log,
+    )
+    record = {
+        "config": config.model_dump(mode="json"),
+        "fold": fold.name,
+        "cells": len(train),
+        **_summary(result),
+    }
+    return Trained(record, windows, draws)
+
+
+def save_trained(folder: Path, model: nn.Module, data: Mapping[str, Any]) -> Path:
+    """The checkpoint's folder, written by the main rank and awaited by all."""
+    if is_main():
+        save_checkpoint(folder, model, data)
+    barrier()
+    return folder
+
+
+def training_sampler(
+    data: CellData | ShardedCells, rows: Tensor, starts: tuple[int, int], config: TrainConfig
+) -> Sampler:
+    """The sampler of these rows under a `TrainConfig`, for this rank."""
+    group = None
+    if config.one_per_group and data.group is not None:
+        group = np.asarray(data.group)[rows.numpy()]
+    shard = data.shard_of[rows.numpy()] if isinstance(data, ShardedCells) else None
+    return Sampler(
+        rows.numpy(), *starts, config.batch_size, config.seed, config.steps_per_epoch,
+        config.windows_per_cell, group, shard, SHARDS_MIXED, rank(), world_size(),
+    )  # fmt: skip
+
+
+def validation_rows(data: CellData | ShardedCells, rows: Tensor, config: TrainConfig) -> Tensor:
+    """The rows that are validated: the first of each group under `one_per_group`, or all."""
+    if not (config.one_per_group and data.group is not None):
+        return rows
+    _, firsts = np.unique(np.asarray(data.group)[rows.numpy()], return_index=True)
+    return rows[torch.from_numpy(np.sort(firsts))]
+
+
+def _summary(result: FitResult) -> dict[str, Any]:
+    best = next((r for r in result.history if int(r["epoch"]) == result.best_epoch), {})
+    return {"best_epoch": result.best_epoch, "epochs": len(result.history), "best": best}
+
+
+def data_identity(data: CellData | ShardedCells) -> str:
+    """A hash that changes with the cells, the time axis or the values."""
+    if isinstance(data, ShardedCells):
+        order = zlib.crc32(data.ids.tobytes())
+        return training_identity([data.identity, order, len(data.shards), str(data.time[[0, -1]])])
+    parts: list[Any] = [str(data.time[0]), str(data.time[-1]), len(data)]
+    for values in (data.cell, data.forcings, data.statics, data.categorical, data.target):
+        if values is not None:
+            # CRC of the bytes: a float sum would depend on the number of threads.
+            parts.append(zlib.crc32(values.contiguous().numpy().tobytes()))
+    return training_identity(parts)

@@ -1,0 +1,104 @@
+"""The objective of pretraining: hide, reconstruct, compare what was hidden and observed.
+
+Upstream: masking.py, losses.py. Downstream: pretrain.py.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from stefaland.config import ModelConfig, PretrainConfig
+from stefaland.data.batch import Batch, BatchSource
+from stefaland.data.sampler import Draw
+from stefaland.distributed import rank, sum_over_ranks, world_size
+from stefaland.model.losses import masked_loss
+from stefaland.model.masking import group_mask, window_mask
+
+VALIDATION_SEED = 20_250_917
+VALIDATION_BATCH = 512
+
+
+class MaskedReconstruction:
+    """The masked loss in training, and the skill of reconstructions on held-out windows."""
+
+    def __init__(self, model_config: ModelConfig, config: PretrainConfig) -> None:
+        self.model_config, self.mask = model_config, config.mask
+        self.static_weight = config.static_weight
+        self.batch_size = min(VALIDATION_BATCH, config.batch_size)
+
+    def masks(self, whole: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Hidden forcings [B, T, F] and statics [B, S + K] of a batch of that shape."""
+        forcings = window_mask(
+            tuple(whole.forcings.shape), self.mask.forcing_ratio, self.mask.window_min,
+            self.mask.window_max, generator, whole.forcings.device,
+        )  # fmt: skip
+        return forcings, group_mask(whole, self.model_config, self.mask.static_ratio, generator)
+
+    def __call__(
+        self, model: nn.Module, batch: Batch, draw: Draw, generator: torch.Generator
+    ) -> Tensor:
+        """The masked loss (`masked_mean`); masks are drawn for the whole batch."""
+        whole = batch if len(draw.rows) == len(batch) else _shaped_like(batch, len(draw.rows))
+        forcing_mask, static_mask = (m[draw.part] for m in self.masks(whole, generator))
+        reconstruction = model(batch, forcing_mask, static_mask)
+        loss, _ = masked_loss(reconstruction, batch, forcing_mask, static_mask, self.static_weight)
+        return loss
+
+    def validation_draws(self, rows: Tensor, starts: tuple[int, int]) -> list[Draw]:
+        """Each row once, its start spread evenly over the possible ones; always the same."""
+        first, count = starts
+        begin = first + (torch.arange(len(rows)) * 7919) % count
+        return [
+            Draw(r, s, slice(0, len(r)))
+            for r, s in zip(rows.split(self.batch_size), begin.split(self.batch_size), strict=True)
+        ]
+
+    def validate(
+        self, model: nn.Module, windows: BatchSource, draws: list[Draw]
+    ) -> dict[str, float]:
+        """`loss`, `forcing_skill` and `static_skill` over all ranks' parts, under masks that are
+        always the same.
+
+        The skill is 1 - SSE / SSE of the training mean: 0 is no better than the mean, 1 is perfect.
+        """
+        mine = draws[rank() :: world_size()]
+        sums = dict.fromkeys(("loss", "n", "forcing", "forcing0", "static", "static0"), 0.0)
+        with torch.inference_mode():
+            for i, batch in enumerate(windows.batches(mine)):
+                seed = VALIDATION_SEED + rank() + i * world_size()
+                generator = torch.Generator(windows.device).manual_seed(seed)
+                for name, value in self._errors(model, batch, generator).items():
+                    sums[name] += value
+        total = sum_over_ranks(sums, windows.device)
+        return {
+            "loss": total["loss"] / max(total["n"], 1.0),
+            "forcing_skill": 1 - total["forcing"] / max(total["forcing0"], 1e-12),
+            "static_skill": 1 - total["static"] / max(total["static0"], 1e-12),
+        }
+
+    def _errors(
+        self, model: nn.Module, batch: Batch, generator: torch.Generator
+    ) -> dict[str, float]:
+        forcing_mask, static_mask = self.masks(batch, generator)
+        reconstruction = model(batch, forcing_mask, static_mask)
+        loss, _ = masked_loss(reconstruction, batch, forcing_mask, static_mask, self.static_weight)
+        numeric = static_mask[:, : batch.statics.shape[1]]
+        sums = {"loss": float(loss) * len(batch), "n": float(len(batch))}
+        for name, values, guess, mask in (
+            ("forcing", batch.forcings, reconstruction.forcings, forcing_mask),
+            ("static", batch.statics, reconstruction.statics, numeric),
+        ):
+            asked = mask & ~values.isnan()
+            sums[name] = float((guess - values)[asked].double().square().sum())
+            sums[f"{name}0"] = float(values[asked].double().square().sum())
+        return sums
+
+
+def _shaped_like(batch: Batch, size: int) -> Batch:
+    """A batch of `size` samples without content or memory, from which masks take their shape."""
+    return Batch(
+        batch.forcings[:1].expand(size, -1, -1),
+        batch.statics[:1].expand(size, -1),
+        None if batch.categorical is None else batch.categorical[:1].expand(size, -1),
+    )

@@ -1,0 +1,108 @@
+"""The objective of finetuning and of network baselines: the loss of a target on a fold.
+
+Upstream: losses.py, windows.py. Downstream: finetune.py; calibration.py has the same windows.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.core.errors import bad_input
+from stefaland.config import FinetuneConfig
+from stefaland.data.batch import Batch, BatchSource
+from stefaland.data.cell_data import CellData
+from stefaland.data.normalise import Normaliser
+from stefaland.data.sampler import Draw
+from stefaland.distributed import rank, sum_over_ranks, world_size
+from stefaland.folds.split import Fold
+from stefaland.model.heads import Prediction
+from stefaland.model.losses import finetune_loss
+
+VALIDATION_WINDOWS = 2048
+
+
+class TargetLoss:
+    """The loss of predicted targets in training, and on held-out windows.
+
+    Leading `warmup_steps` of a window count in neither. `site_std` [n] (by sorted `cells` [n]) is
+    the standard deviation of each site's normalised target, for losses that weigh sites.
+    """
+
+    def __init__(
+        self, config: FinetuneConfig, cells: Tensor, site_std: Tensor, device: torch.device
+    ) -> None:
+        self.loss, self.warmup = finetune_loss(config.loss), config.warmup_steps
+        self.window, self.cyclic = config.window, config.cyclic
+        self.batch_size = config.batch_size
+        order = cells.argsort()
+        self.cells, self.site_std = cells[order].to(device), site_std[order].to(device)
+
+    def __call__(
+        self, model: nn.Module, batch: Batch, draw: Draw, generator: torch.Generator
+    ) -> Tensor:
+        """Mean loss over the valid targets of the draw (`masked_mean`)."""
+        return self.of(model(batch), batch)
+
+    def of(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Mean loss of a prediction."""
+        if batch.target is None or batch.cell is None:
+            raise bad_input("finetuning", "batches without target or cell ids", "both")
+        late = slice(self.warmup, None)
+        place = torch.searchsorted(self.cells, batch.cell).clamp(max=len(self.cells) - 1)
+        return self.loss(
+            prediction.cut(late), batch.target[:, late], self.site_std[place][:, None]
+        )  # fmt: skip
+
+    def validation_draws(self, rows: Tensor, starts: tuple[int, int]) -> list[Draw]:
+        """Windows that cover each validation row; fewer where there are many rows."""
+        first, count = starts
+        begin = torch.arange(first, first + count, max(self.window - self.warmup, 1))
+        if self.cyclic:
+            begin = begin[:1]
+        elif int(begin[-1]) != first + count - 1:
+            begin = torch.cat([begin, torch.tensor([first + count - 1])])
+        pairs = torch.cartesian_prod(rows, begin)
+        if len(pairs) > VALIDATION_WINDOWS:
+            pairs = pairs[:: math.ceil(len(pairs) / VALIDATION_WINDOWS)]
+        return [
+            Draw(part[:, 0], part[:, 1], slice(0, len(part)))
+            for part in pairs.split(self.batch_size)
+        ]
+
+    def validate(
+        self, model: nn.Module, windows: BatchSource, draws: list[Draw]
+    ) -> dict[str, float]:
+        """`loss` and `rmse` (normalised) over all ranks' parts; NaN where no target is valid."""
+        sums = dict.fromkeys(("loss", "n", "square", "valid"), 0.0)
+        late = slice(self.warmup, None)
+        with torch.inference_mode():
+            for batch in windows.batches(draws[rank() :: world_size()]):
+                assert batch.target is not None
+                prediction = model(batch)
+                gap = (prediction.mean - batch.target)[:, late]
+                valid = ~gap.isnan()
+                if not bool(valid.any()):
+                    continue
+                sums["loss"] += float(self.of(prediction, batch)) * len(batch)
+                sums["n"] += len(batch)
+                sums["square"] += float(gap[valid].double().square().sum())
+                sums["valid"] += int(valid.sum())
+        total = sum_over_ranks(sums, windows.device)
+        if not total["n"]:
+            return {"loss": math.nan, "rmse": math.nan}
+        return {
+            "loss": total["loss"] / total["n"],
+            "rmse": math.sqrt(total["square"] / total["valid"]),
+        }
+
+
+def site_std(data: CellData, normaliser: Normaliser, fold: Fold) -> Tensor:
+    """[N, O] standard deviation of each site's normalised target over the training period."""
+    assert data.target is not None
+    when = data.steps(fold.train_period)
+    series = normaliser.forward(data.target[:, when], data.target_names)
+    mean = series.nanmean(1, keepdim=True)
+    return (series - mean).square().nanmean(1).sqrt().nan_to_num(1.0)
