@@ -72,10 +72,14 @@ def cell_table(
     table = read_cells(ds, [*forcings, *statics], cells)
     lonlat = np.stack([table["lon"].values, table["lat"].values], 1).astype(np.float32)
     return CellData(
-        interleaved([table[name].values for name in forcings]),
-        interleaved([table[name].values for name in statics]), torch.from_numpy(cells),
-        torch.from_numpy(lonlat), table["time"].values, forcings, statics,
-    )  # fmt: skip
+        forcings=interleaved([table[name].values for name in forcings]),
+        statics=interleaved([table[name].values for name in statics]),
+        cell=torch.from_numpy(cells),
+        lonlat=torch.from_numpy(lonlat),
+        time=table["time"].values,
+        forcing_names=forcings,
+        static_names=statics,
+    )
 
 
 def sharded(path: Path, forcings: Names = FORCINGS, statics: Names = STATICS) -> ShardedCells:
@@ -86,7 +90,14 @@ def sharded(path: Path, forcings: Names = FORCINGS, statics: Names = STATICS) ->
     def read(ids: np.ndarray) -> CellData:
         return cell_table(ds, ids, forcings, statics)
 
-    return ShardedCells(tuple(shards), read, ds["time"].values, forcings, statics, "")
+    return ShardedCells(
+        shards=tuple(shards),
+        read=read,
+        time=ds["time"].values,
+        forcing_names=forcings,
+        static_names=statics,
+        identity="",
+    )
 
 
 def ours_from_files(path: Path, size: int, normaliser: Normaliser) -> Iterator[int]:
@@ -96,9 +107,13 @@ def ours_from_files(path: Path, size: int, normaliser: Normaliser) -> Iterator[i
     windows = ShardedWindows(cells.readers(), sizes, normaliser, WINDOW)
     starts = len(cells.time) - WINDOW + 1
     sampler = Sampler(
-        np.arange(len(cells)), 0, starts, size, windows_per_cell=len(cells.time) // WINDOW,
-        shard=cells.shard_of, buffer=SHARDS_MIXED,
-    )  # fmt: skip
+        rows=np.arange(len(cells)),
+        starts=(0, starts),
+        batch_size=size,
+        windows_per_cell=len(cells.time) // WINDOW,
+        shard=cells.shard_of,
+        buffer=SHARDS_MIXED,
+    )
     for batch in windows.batches(sampler.epoch(0)):
         yield len(batch)
 
@@ -107,7 +122,10 @@ def ours_from_memory(windows: Windows, size: int) -> Iterator[int]:
     """An epoch of random windows of a resident table."""
     starts = windows.n_steps - WINDOW + 1
     sampler = Sampler(
-        np.arange(len(windows)), 0, starts, size, windows_per_cell=windows.n_steps // WINDOW
+        rows=np.arange(len(windows)),
+        starts=(0, starts),
+        batch_size=size,
+        windows_per_cell=windows.n_steps // WINDOW,
     )
     for batch in windows.batches(sampler.epoch(0)):
         yield len(batch)
@@ -158,9 +176,13 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     given = parser.parse_args()
     table = Table(
-        "cube in", "xbatcher blocks, in order", "xbatcher shuffled", "ours, random", "to shuffled",
+        "cube in",
+        "xbatcher blocks, in order",
+        "xbatcher shuffled",
+        "ours, random",
+        "to shuffled",
         title="windows a second",
-    )  # fmt: skip
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cube.zarr"
         make_cube(path, given.side, given.years)

@@ -36,7 +36,7 @@ def small_batch(size: int = 4, seed: int = 0, steps: int = STEPS) -> Batch:
     statics[torch.rand(statics.shape, generator=draw) < 0.1] = torch.nan
     lonlat = torch.rand(size, 2, generator=draw) * 180 - 90
     share = (torch.arange(steps) / steps).expand(size, -1)
-    return Batch(forcings, statics, codes, share, lonlat)
+    return Batch(forcings, statics, categorical=codes, day_of_year=share, lonlat=lonlat)
 
 
 def random_masks(batch: Batch, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from dataclasses import KW_ONLY, dataclass, fields, replace
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -21,6 +21,7 @@ class Batch:
     """[B, T, F] float."""
     statics: Tensor
     """[B, S] float."""
+    _: KW_ONLY
     categorical: Tensor | None = None
     """[B, K] int64 class codes from 0; -1 is missing."""
     day_of_year: Tensor | None = None
@@ -52,7 +53,7 @@ class Batch:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on `device`."""
-        moved = {
+        moved: dict[str, Any] = {
             field.name: value.to(device, non_blocking=non_blocking)
             for field in fields(self)
             if isinstance(value := getattr(self, field.name), Tensor)

@@ -25,7 +25,7 @@ ROWS_BYTES = 1 << 20
 """Of a table that is written at a time: they stay in a core's cache."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CellData:
     """N locations with T time steps in physical units; missing is NaN (categorical: -1)."""
 

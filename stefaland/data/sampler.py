@@ -28,7 +28,7 @@ class Draw:
     """The rank's rows of the batch."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Sampler:
     """Batches of (row, start), shuffled anew each epoch.
 
@@ -38,8 +38,8 @@ class Sampler:
     """
 
     rows: NDArray[np.int64]
-    first_start: int
-    n_starts: int
+    starts: tuple[int, int]
+    """The first start, and the number of starts (`Windows.starts`)."""
     batch_size: int
     seed: int = 0
     steps_per_epoch: int | None = None
@@ -57,7 +57,7 @@ class Sampler:
     def __post_init__(self) -> None:
         if not len(self.rows):
             raise bad_input("training set", "no locations", "at least one")
-        if self.n_starts < 1:
+        if self.starts[1] < 1:
             raise bad_input("training set", "no window fits", "a period as long as the window")
 
     def epoch(self, epoch: int) -> list[Draw]:
@@ -70,7 +70,8 @@ class Sampler:
             while sum(map(len, pieces)) < wanted:
                 pieces.append(self._order(generator))
             order = np.concatenate(pieces)[:wanted]
-        starts = self.first_start + generator.integers(0, self.n_starts, len(order))
+        first, count = self.starts
+        starts = first + generator.integers(0, count, len(order))
         order = self.rows[self._by_shard(order)]
         draws = []
         for begin in range(0, len(order), self.batch_size):

@@ -20,7 +20,7 @@ from pipeline.core.errors import bad_input
 from stefaland.data.cell_data import CellData
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShardedCells:
     """N locations in shards, in the order of `shards`; nothing is held but ids and labels."""
 

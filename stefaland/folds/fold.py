@@ -30,7 +30,7 @@ def no_ids() -> Ids:
     return np.zeros(0, np.int64)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Fold:
     """A named partition in space and time; cell ids are int64, periods are inclusive ISO dates."""
 

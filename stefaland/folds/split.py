@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import Faults, InputError, bad_input, few, nearest_name
-from stefaland.folds.fold import Fold, Kind, Locations, Period, near, no_ids
+from stefaland.folds.fold import Fold, Kind, Locations, Period, near
 from stefaland.folds.leakage import check_fold
 
 
@@ -111,12 +111,17 @@ def make_folds(
     and for periods that share a day.
     """
     rng = np.random.default_rng((seed, 0xF01D))
-    periods = (train_period, validation_period, test_period)
+    periods: dict[str, Any] = {
+        "train_period": train_period,
+        "validation_period": validation_period,
+        "test_period": test_period,
+        "warmup_days": warmup_days,
+    }
     if kind == "time":
         everything = np.sort(at.cell)
         fold = Fold(
-            "time", kind, everything, everything, everything, no_ids(), *periods,
-            warmup_days=warmup_days,
+            name="time", kind=kind, train=everything, validation=everything, test=everything,
+            **periods,
         )  # fmt: skip
         check_fold(fold, at, min_cells=min_cells)
         return [fold]
@@ -128,11 +133,12 @@ def make_folds(
         dropped = shared | close
         train = ~test & ~dropped
         validation = _validation(train, at.groups, validation_share, rng)
-        parts = (train & ~validation, validation, test, dropped)
-        ids = tuple(np.sort(at.cell[part]) for part in parts)
-        fold = Fold(
-            name, kind, ids[0], ids[1], ids[2], ids[3], *periods, buffer_km, held_out, warmup_days
-        )
+        parts = {
+            "train": train & ~validation, "validation": validation, "test": test,
+            "dropped": dropped,
+        }  # fmt: skip
+        ids: dict[str, Any] = {part: np.sort(at.cell[chosen]) for part, chosen in parts.items()}
+        fold = Fold(name=name, kind=kind, **ids, **periods, buffer_km=buffer_km, held_out=held_out)
         try:
             check_fold(fold, at, min_cells=min_cells)
         except InputError as error:

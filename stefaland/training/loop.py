@@ -60,10 +60,10 @@ def fit(
     source: BatchSource,
     sampler: Sampler,
     objective: Objective,
+    *,
     validate: Callable[[nn.Module], dict[str, float]] | None,
     config: TrainConfig,
     folder: str | Path,
-    *,
     identity: str = "",
     log: RunLog | None = None,
 ) -> FitResult:
@@ -74,7 +74,10 @@ def fit(
     under another is refused. SIGTERM and SIGUSR1 save the state and raise `Interrupted`. Raises
     `InputError` on a loss that is not finite, after writing the batch's cells to `nan_cells.json`.
     """
-    run = _Run(model, source, sampler, objective, validate, config, Path(folder), identity, log)
+    run = _Run(
+        model=model, source=source, sampler=sampler, objective=objective, validate=validate,
+        config=config, folder=Path(folder), identity=identity, log=log,
+    )  # fmt: skip
     with torch.random.fork_rng(), stop_signals() as stop:
         while not run.progress.finished:
             run.epoch(stop)
@@ -85,7 +88,7 @@ class _Run:
     """State and steps of one `fit`."""
 
     def __init__(
-        self, model: nn.Module, source: BatchSource, sampler: Sampler, objective: Objective,
+        self, *, model: nn.Module, source: BatchSource, sampler: Sampler, objective: Objective,
         validate: Callable[[nn.Module], dict[str, float]] | None, config: TrainConfig,
         folder: Path, identity: str, log: RunLog | None,
     ) -> None:  # fmt: skip

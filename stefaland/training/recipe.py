@@ -86,9 +86,9 @@ def train_on_fold(
         windows,
         sampler,
         objective,
-        partial(objective.validate, windows=windows, draws=draws) if draws else None,
-        config,
-        folder / "training",
+        validate=partial(objective.validate, windows=windows, draws=draws) if draws else None,
+        config=config,
+        folder=folder / "training",
         identity=training_identity(
             [identity, fold.to_dict(), normaliser.to_dict(), data_identity(data)]
         ),
@@ -120,9 +120,18 @@ def training_sampler(
         group = np.asarray(data.group)[rows.numpy()]
     shard = data.shard_of[rows.numpy()] if isinstance(data, ShardedCells) else None
     return Sampler(
-        rows.numpy(), *starts, config.batch_size, config.seed, config.steps_per_epoch,
-        config.windows_per_cell, group, shard, SHARDS_MIXED, rank(), world_size(),
-    )  # fmt: skip
+        rows=rows.numpy(),
+        starts=starts,
+        batch_size=config.batch_size,
+        seed=config.seed,
+        steps_per_epoch=config.steps_per_epoch,
+        windows_per_cell=config.windows_per_cell,
+        group=group,
+        shard=shard,
+        buffer=SHARDS_MIXED,
+        rank=rank(),
+        world_size=world_size(),
+    )
 
 
 def validation_rows(data: CellData | ShardedCells, rows: Tensor, config: TrainConfig) -> Tensor:

@@ -100,5 +100,5 @@ def _shaped_like(batch: Batch, size: int) -> Batch:
     return Batch(
         batch.forcings[:1].expand(size, -1, -1),
         batch.statics[:1].expand(size, -1),
-        None if batch.categorical is None else batch.categorical[:1].expand(size, -1),
+        categorical=None if batch.categorical is None else batch.categorical[:1].expand(size, -1),
     )

@@ -171,7 +171,8 @@ def test_a_checkpoint_for_other_variables_lists_all_that_differs(tmp_path, monke
     other = model_preset("stefaland-tiny", forcings=("rainfall",), statics=("height", "slope"))
     folder = save_checkpoint(tmp_path / "other", StefaLand(other), {"normaliser": {}})
     data = cell_data(table, run.config.inputs, ("elevation",))
-    fold = Fold("f", "regions", *(data.cell.numpy()[i : i + 1] for i in range(3)))
+    cells = data.cell.numpy()
+    fold = Fold(name="f", kind="regions", train=cells[:1], validation=cells[1:2], test=cells[2:3])
     with pytest.raises(InputError) as caught:
         finetune(folder, data, fold, FinetuneConfig(window=1), tmp_path / "out")
     text = str(caught.value)

@@ -67,8 +67,14 @@ def train_toy(folder: Path) -> None:
         windows = Windows(data, fit_normaliser(data, torch.arange(25)), 10)
         torch.manual_seed(3)
         model = Small()
-        sampler = Sampler(np.arange(25), *windows.starts(), 9, 5, rank=rank(),
-                          world_size=world_size())  # fmt: skip
+        sampler = Sampler(
+            rows=np.arange(25),
+            starts=windows.starts(),
+            batch_size=9,
+            seed=5,
+            rank=rank(),
+            world_size=world_size(),
+        )
 
         def validate(model: nn.Module) -> dict[str, float]:
             rows = torch.arange(25)[rank() :: world_size()]
@@ -77,7 +83,15 @@ def train_toy(folder: Path) -> None:
             total = sum_over_ranks({"loss": float(error.detach())}, torch.device("cpu"))
             return {"loss": total["loss"] / 250}
 
-        result = fit(model, windows, sampler, objective, validate, CONFIG, folder / "training")
+        result = fit(
+            model,
+            windows,
+            sampler,
+            objective,
+            validate=validate,
+            config=CONFIG,
+            folder=folder / "training",
+        )
         if is_main():
             weights: dict[str, Any] = {k: v.tolist() for k, v in model.state_dict().items()}
             (folder / "result.json").write_text(json.dumps([weights, result.history]))

@@ -244,12 +244,12 @@ def sharded_cells(
         return cell_data(table.assign_coords(chosen.coords), inputs, statics)
 
     return ShardedCells(
-        tuple(np.split(own["cell"].values.astype(np.int64), edges)),
-        read,
-        own["time"].values,
-        tuple(inputs.forcings),
-        tuple(statics),
-        fingerprint([cube.stem, made_by, len(position)]),
+        shards=tuple(np.split(own["cell"].values.astype(np.int64), edges)),
+        read=read,
+        time=own["time"].values,
+        forcing_names=tuple(inputs.forcings),
+        static_names=tuple(statics),
+        identity=fingerprint([cube.stem, made_by, len(position)]),
         group=own["group"].values,
     )
 

@@ -210,9 +210,9 @@ def _try_window(model: StefaLand, steps: int) -> None:
     empty = Batch(
         torch.full((1, steps, len(known.forcings)), torch.nan),
         torch.full((1, len(known.statics)), torch.nan),
-        torch.full((1, len(known.categorical)), -1),
-        torch.zeros(1, steps),
-        torch.zeros(1, 2),
+        categorical=torch.full((1, len(known.categorical)), -1),
+        day_of_year=torch.zeros(1, steps),
+        lonlat=torch.zeros(1, 2),
     )
     with torch.no_grad():
         model.encode(empty)

@@ -194,8 +194,13 @@ def test_all_that_a_member_needs_is_told_together(tmp_path: Path) -> None:
 
 def test_statistics_that_are_missing_or_none_are_refused(folder: Path, tmp_path: Path) -> None:
     cells = daily_cells(20, 30)
-    fold = Fold("f", "groups", cells.cell[:10].numpy(), cells.cell[10:15].numpy(),
-                cells.cell[15:].numpy())  # fmt: skip
+    fold = Fold(
+        name="f",
+        kind="groups",
+        train=cells.cell[:10].numpy(),
+        validation=cells.cell[10:15].numpy(),
+        test=cells.cell[15:].numpy(),
+    )
     with pytest.raises(InputError, match=r"no training statistics.*again with --statistics"):
         finetune(folder, cells, fold, FinetuneConfig(), tmp_path / "out")
     broken = with_data(tmp_path / "broken", StefaLand(small_config()))

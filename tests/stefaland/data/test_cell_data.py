@@ -110,10 +110,12 @@ def test_missing_inputs_stay_missing() -> None:
 
 def test_batches_equal_gathers_and_parts_are_slices() -> None:
     windows = Windows(DATA, fit_normaliser(DATA, EVERY), 20)
-    draws = Sampler(np.arange(10), 0, 41, 4).epoch(0)
+    draws = Sampler(rows=np.arange(10), starts=(0, 41), batch_size=4).epoch(0)
     for draw, batch in zip(draws, windows.batches(draws), strict=True):
         torch.testing.assert_close(batch.forcings, windows.gather(draw.rows, draw.starts).forcings)
-    halves = Sampler(np.arange(10), 0, 41, 4, rank=1, world_size=2).epoch(0)
+    halves = Sampler(rows=np.arange(10), starts=(0, 41), batch_size=4, rank=1, world_size=2).epoch(
+        0
+    )
     for draw, part in zip(halves, windows.batches(halves), strict=True):
         want = windows.gather(draw.rows[draw.part], draw.starts[draw.part])
         torch.testing.assert_close(part.forcings, want.forcings)

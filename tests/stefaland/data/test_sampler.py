@@ -20,9 +20,11 @@ def flat(draws: list[Draw]) -> list[tuple[int, int]]:
 )
 def test_ranks_divide_the_same_batches(n: int, batch: int, world: int, epoch: int) -> None:
     rows = np.arange(n) * 2
-    whole = Sampler(rows, 3, 5, batch, seed=7).epoch(epoch)
+    whole = Sampler(rows=rows, starts=(3, 5), batch_size=batch, seed=7).epoch(epoch)
     ranks = [
-        Sampler(rows, 3, 5, batch, seed=7, rank=r, world_size=world).epoch(epoch)
+        Sampler(rows=rows, starts=(3, 5), batch_size=batch, seed=7, rank=r, world_size=world).epoch(
+            epoch
+        )
         for r in range(world)
     ]
     assert len({len(r) for r in ranks}) == 1
@@ -34,17 +36,19 @@ def test_ranks_divide_the_same_batches(n: int, batch: int, world: int, epoch: in
 
 
 def test_every_row_once_and_epochs_differ() -> None:
-    sampler = Sampler(np.arange(50), 0, 10, 8, seed=1)
+    sampler = Sampler(rows=np.arange(50), starts=(0, 10), batch_size=8, seed=1)
     first, again, other = sampler.epoch(0), sampler.epoch(0), sampler.epoch(1)
     assert flat(first) == flat(again)
     assert flat(first) != flat(other)
     assert sorted(r for r, _ in flat(first)) == list(range(50))
-    assert flat(Sampler(np.arange(50), 0, 10, 8, seed=2).epoch(0)) != flat(first)
+    assert flat(Sampler(rows=np.arange(50), starts=(0, 10), batch_size=8, seed=2).epoch(0)) != flat(
+        first
+    )
 
 
 def test_one_row_of_each_group_and_all_of_them_in_time() -> None:
     group = np.arange(40) // 4
-    sampler = Sampler(np.arange(40), 0, 1, 16, group=group)
+    sampler = Sampler(rows=np.arange(40), starts=(0, 1), batch_size=16, group=group)
     seen: set[int] = set()
     for epoch in range(30):
         rows = [r for r, _ in flat(sampler.epoch(epoch))]
@@ -55,7 +59,9 @@ def test_one_row_of_each_group_and_all_of_them_in_time() -> None:
 
 @pytest.mark.parametrize("group", [None, np.arange(30) // 3])
 def test_several_windows_of_each_location_are_shuffled_together(group: np.ndarray | None) -> None:
-    sampler = Sampler(np.arange(30), 0, 1000, 7, seed=1, windows_per_cell=4, group=group)
+    sampler = Sampler(
+        rows=np.arange(30), starts=(0, 1000), batch_size=7, seed=1, windows_per_cell=4, group=group
+    )
     pairs = flat(sampler.epoch(0))
     rows = np.array([row for row, _ in pairs])
     labels = rows if group is None else group[rows]
@@ -75,7 +81,13 @@ def test_shards_are_mixed_a_few_at_a_time_and_lie_together_in_a_batch(
     shard = np.repeat(np.arange(len(sizes)) * 10, sizes)
     rows = np.arange(len(shard)) + 5
     sampler = Sampler(
-        rows, 0, 9, batch, seed=3, windows_per_cell=windows, shard=shard, buffer=buffer
+        rows=rows,
+        starts=(0, 9),
+        batch_size=batch,
+        seed=3,
+        windows_per_cell=windows,
+        shard=shard,
+        buffer=buffer,
     )
     draws = sampler.epoch(1)
     drawn = torch.cat([draw.rows for draw in draws]).numpy() - 5
@@ -92,22 +104,26 @@ def test_shards_are_mixed_a_few_at_a_time_and_lie_together_in_a_batch(
 
 def test_steps_per_epoch_sets_the_number_of_batches() -> None:
     for wanted in (1, 3, 11):
-        draws = Sampler(np.arange(10), 0, 4, 4, steps_per_epoch=wanted).epoch(0)
+        draws = Sampler(
+            rows=np.arange(10), starts=(0, 4), batch_size=4, steps_per_epoch=wanted
+        ).epoch(0)
         assert [len(d.rows) for d in draws] == [4] * wanted
 
 
 def test_empty_sets_are_refused() -> None:
     with pytest.raises(InputError, match="no locations"):
-        Sampler(np.zeros(0, np.int64), 0, 1, 4)
+        Sampler(rows=np.zeros(0, np.int64), starts=(0, 1), batch_size=4)
     with pytest.raises(InputError, match="no window fits"):
-        Sampler(np.arange(3), 0, 0, 4)
+        Sampler(rows=np.arange(3), starts=(0, 0), batch_size=4)
     with pytest.raises(InputError, match="one per rank"):
-        Sampler(np.arange(3), 0, 1, 4, world_size=4).epoch(0)
+        Sampler(rows=np.arange(3), starts=(0, 1), batch_size=4, world_size=4).epoch(0)
 
 
 def test_shards_are_read_whole_a_few_at_a_time_and_mixed() -> None:
     shard = np.repeat(np.arange(12), 20)
-    sampler = Sampler(np.arange(240), 0, 1, 10, seed=3, shard=shard, buffer=3)
+    sampler = Sampler(
+        rows=np.arange(240), starts=(0, 1), batch_size=10, seed=3, shard=shard, buffer=3
+    )
     rows = [r for r, _ in flat(sampler.epoch(0))]
     assert sorted(rows) == list(range(240))
     visits = [set(shard[rows[i : i + 60]]) for i in range(0, 240, 60)]

@@ -35,9 +35,14 @@ def sharded(identity: str = "a") -> tuple[ShardedCells, list[int]]:
 
     group = None if DATA.group is None else np.asarray(DATA.group)[DATA.rows(ORDER).numpy()]
     cells = ShardedCells(
-        tuple(np.split(ORDER, [9, 17, 30])), read, DATA.time, DATA.forcing_names,
-        DATA.static_names, identity, group=group,
-    )  # fmt: skip
+        shards=tuple(np.split(ORDER, [9, 17, 30])),
+        read=read,
+        time=DATA.time,
+        forcing_names=DATA.forcing_names,
+        static_names=DATA.static_names,
+        identity=identity,
+        group=group,
+    )
     return cells, reads
 
 
@@ -57,7 +62,14 @@ def test_unknown_and_repeated_cells_are_refused() -> None:
     with pytest.raises(InputError, match="no cells 99999"):
         cells.subset(np.array([ORDER[0], 99999]))
     with pytest.raises(InputError, match="every cell in one shard"):
-        ShardedCells((ORDER, ORDER), DATA.subset, DATA.time, (), (), "a")
+        ShardedCells(
+            shards=(ORDER, ORDER),
+            read=DATA.subset,
+            time=DATA.time,
+            forcing_names=(),
+            static_names=(),
+            identity="a",
+        )
 
 
 def test_batches_equal_those_of_resident_cells() -> None:
@@ -98,7 +110,13 @@ def test_a_run_whose_disk_goes_away_resumes_to_the_same_weights(
     config = PretrainConfig(
         window=15, batch_size=8, epochs=4, seed=1, mask=MaskConfig(window_min=2, window_max=5)
     )
-    fold = Fold("all", "groups", ORDER[:32], ORDER[32:], np.zeros(0, np.int64))
+    fold = Fold(
+        name="all",
+        kind="groups",
+        train=ORDER[:32],
+        validation=ORDER[32:],
+        test=np.zeros(0, np.int64),
+    )
     pretrain(cells, fold, model, config, NORMALISER, tmp_path / "whole")
     needed = len(reads)
 

@@ -48,7 +48,7 @@ def test_shards_give_the_batches_of_resident_windows() -> None:
     sharded = ShardedWindows(reader.shards(), [10] * 4, NORMALISER, 15, kept=2)
     assert len(sharded) == 40
     assert sharded.starts() == RESIDENT.starts()
-    draws = Sampler(np.arange(40), 0, 46, 8, seed=1).epoch(0)
+    draws = Sampler(rows=np.arange(40), starts=(0, 46), batch_size=8, seed=1).epoch(0)
     for one, other in zip(sharded.batches(draws), RESIDENT.batches(draws), strict=True):
         assert_same(one, other)
 
@@ -56,7 +56,9 @@ def test_shards_give_the_batches_of_resident_windows() -> None:
 def test_a_sampler_with_shards_reads_each_of_them_once() -> None:
     reader = Reader()
     sharded = ShardedWindows(reader.shards(), [10] * 4, NORMALISER, 15, kept=2)
-    sampler = Sampler(np.arange(40), 0, 46, 5, shard=sharded.shard_of, buffer=2)
+    sampler = Sampler(
+        rows=np.arange(40), starts=(0, 46), batch_size=5, shard=sharded.shard_of, buffer=2
+    )
     list(sharded.batches(sampler.epoch(0)))
     assert sorted(reader.reads) == [0, 1, 2, 3]
 
@@ -71,7 +73,14 @@ def test_coming_shards_are_read_ahead_and_never_more_than_may_be_kept() -> None:
             held.append(len(self._open))
 
     sharded = Watched(reader.shards(), [10] * 4, NORMALISER, 15, kept=2)
-    sampler = Sampler(np.arange(40), 0, 46, 5, shard=sharded.shard_of, buffer=1, windows_per_cell=2)
+    sampler = Sampler(
+        rows=np.arange(40),
+        starts=(0, 46),
+        batch_size=5,
+        shard=sharded.shard_of,
+        buffer=1,
+        windows_per_cell=2,
+    )
     batches = sharded.batches(sampler.epoch(0))
     next(batches)
     assert held == [1, 2, 2]
@@ -84,14 +93,14 @@ def test_shards_that_all_fit_are_read_once_in_all_epochs() -> None:
     reader = Reader()
     sharded = ShardedWindows(reader.shards(), [10] * 4, NORMALISER, 15, kept=4)
     for epoch in range(3):
-        draws = Sampler(np.arange(40), 0, 46, 8, seed=1).epoch(epoch)
+        draws = Sampler(rows=np.arange(40), starts=(0, 46), batch_size=8, seed=1).epoch(epoch)
         for one, other in zip(sharded.batches(draws), RESIDENT.batches(draws), strict=True):
             assert_same(one, other)
     assert sorted(reader.reads) == [0, 1, 2, 3]
 
 
 def test_streamed_equals_resident_and_keeps_the_order() -> None:
-    draws = Sampler(np.arange(40), 0, 46, 8, seed=1).epoch(0)
+    draws = Sampler(rows=np.arange(40), starts=(0, 46), batch_size=8, seed=1).epoch(0)
     streamed = StreamedWindows(RESIDENT, "cpu")
     for one, other in zip(streamed.batches(draws), RESIDENT.batches(draws), strict=True):
         assert_same(one, other)
@@ -103,7 +112,7 @@ def test_a_reader_that_fails_says_so_in_the_training_thread() -> None:
         raise OSError("the disk went away")
 
     sharded = ShardedWindows([fail], [10], NORMALISER, 15)
-    draws = Sampler(np.arange(10), 0, 46, 4).epoch(0)
+    draws = Sampler(rows=np.arange(10), starts=(0, 46), batch_size=4).epoch(0)
     with pytest.raises(OSError, match="went away"):
         list(StreamedWindows(sharded, "cpu").batches(draws))
     short = ShardedWindows([lambda: DATA.take(torch.arange(3))], [10], NORMALISER, 15)
@@ -113,7 +122,9 @@ def test_a_reader_that_fails_says_so_in_the_training_thread() -> None:
 
 def test_leaving_early_ends_the_thread() -> None:
     before = threading.active_count()
-    batches = StreamedWindows(RESIDENT, "cpu").batches(Sampler(np.arange(40), 0, 46, 2).epoch(0))
+    batches = StreamedWindows(RESIDENT, "cpu").batches(
+        Sampler(rows=np.arange(40), starts=(0, 46), batch_size=2).epoch(0)
+    )
     next(batches)
     batches.close()
     assert threading.active_count() <= before
@@ -125,7 +136,7 @@ def test_on_a_cpu_everything_is_resident() -> None:
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_streamed_on_a_gpu_equals_resident() -> None:
-    draws = Sampler(np.arange(40), 0, 46, 8, seed=1).epoch(0)
+    draws = Sampler(rows=np.arange(40), starts=(0, 46), batch_size=8, seed=1).epoch(0)
     streamed = training_windows(DATA, NORMALISER, 15, device="cuda", resident=False)
     for one, other in zip(streamed.batches(draws), RESIDENT.batches(draws), strict=True):
         assert_same(one.to("cpu"), other)

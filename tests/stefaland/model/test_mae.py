@@ -117,8 +117,8 @@ def test_samples_do_not_see_each_other(model: StefaLand) -> None:
         pytest.skip("the published table of hidden statics goes by the row in the batch")
     batch = small_batch()
     masks = random_masks(batch)
-    alone = Batch(*(v[2:3] for v in (batch.forcings, batch.statics, batch.categorical,
-                                     batch.day_of_year, batch.lonlat)))  # fmt: skip
+    names = ("forcings", "statics", "categorical", "day_of_year", "lonlat")
+    alone = Batch(**{name: getattr(batch, name)[2:3] for name in names})
     for together, single in zip(
         tensors(model(batch, *masks)), tensors(model(alone, *(m[2:3] for m in masks))), strict=True
     ):
@@ -244,7 +244,7 @@ def test_the_date_line_is_no_border() -> None:
 
 def test_all_wrong_shapes_are_told_together() -> None:
     batch = small_batch()
-    wrong = Batch(batch.forcings[..., :2], batch.statics[:, :4], batch.categorical)
+    wrong = Batch(batch.forcings[..., :2], batch.statics[:, :4], categorical=batch.categorical)
     with pytest.raises(InputError) as caught:
         StefaLand(small_config())(wrong, random_masks(batch)[0][:, 1:], random_masks(batch)[1])
     assert [fault.where for fault in caught.value.faults] == [

@@ -27,7 +27,13 @@ def batch(window: int = 20, size: int = 3, seed: int = 0) -> Batch:
     draw = torch.Generator().manual_seed(seed)
     forcings = torch.randn(size, window, 3, generator=draw)
     statics = torch.randn(size, 2, generator=draw)
-    return Batch(forcings, statics, None, torch.zeros(size, window), torch.zeros(size, 2))
+    return Batch(
+        forcings,
+        statics,
+        categorical=None,
+        day_of_year=torch.zeros(size, window),
+        lonlat=torch.zeros(size, 2),
+    )
 
 
 @pytest.mark.parametrize("window", [1, 3, 12, 20, 365])

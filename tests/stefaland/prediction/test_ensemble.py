@@ -22,7 +22,7 @@ from stefaland.prediction.member import Member
 from tests.synthetic import daily_cells
 
 CELLS = daily_cells(200, 50).cell.numpy()
-FOLD = Fold("f", "groups", CELLS[:50], CELLS[50:120], CELLS[120:])
+FOLD = Fold(name="f", kind="groups", train=CELLS[:50], validation=CELLS[50:120], test=CELLS[120:])
 
 TARGET = (2.0, 0.4)
 """Mean and standard deviation, far from the values that the logarithm's inverse cuts off."""

@@ -193,8 +193,10 @@ def test_members_must_agree_about_the_target() -> None:
 def trained(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
     """A small StefaLand with its pretrained encoder and an LSTM, as a run would load them."""
     data = daily_cells(40, 90)
-    fold = Fold("f", "groups", *(data.cell.numpy()[part] for part in
-                                 (slice(0, 24), slice(24, 32), slice(32, 40))))  # fmt: skip
+    cells = data.cell.numpy()
+    fold = Fold(
+        name="f", kind="groups", train=cells[:24], validation=cells[24:32], test=cells[32:40]
+    )
     folder = tmp_path_factory.mktemp("trained")
     model_config = model_preset(
         "stefaland-tiny", forcings=data.forcing_names, statics=data.static_names, d_model=32,
@@ -335,7 +337,9 @@ def test_an_ensemble_holds_ninety_per_cent_of_values_it_was_not_calibrated_on(sc
     noise = torch.randn(200, 50, 1, generator=torch.Generator().manual_seed(4))
     data = replace(data, target=data.forcings[..., :1] + 0.5 * std * noise)
     cells = data.cell.numpy()
-    fold = Fold("f", "groups", cells[:50], cells[50:120], cells[120:])
+    fold = Fold(
+        name="f", kind="groups", train=cells[:50], validation=cells[50:120], test=cells[120:]
+    )
     members = [member(Echo(scale, shift), data) for shift in (-0.1, 0.1)]
     ensemble = calibrated(members, data, fold)
     test = data.subset(fold.test)

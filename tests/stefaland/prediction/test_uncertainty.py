@@ -169,8 +169,10 @@ def test_older_checkpoints_know_a_spread_factor_alone() -> None:
 @pytest.fixture(scope="module")
 def given_data():
     data = daily_cells(60, 90)
-    parts = (slice(0, 36), slice(36, 48), slice(48, 60))
-    fold = Fold("f", "groups", *(data.cell.numpy()[part] for part in parts))
+    cells = data.cell.numpy()
+    fold = Fold(
+        name="f", kind="groups", train=cells[:36], validation=cells[36:48], test=cells[48:60]
+    )
     normaliser = fit_normaliser(
         data, torch.arange(36), transforms={"precipitation": "log", data.target_names[0]: "log"}
     )

@@ -79,8 +79,19 @@ def train(
 ) -> tuple[Toy, FitResult]:  # fmt: skip
     model = toy()
     source = source or windows()
-    sampler = Sampler(np.arange(24), *source.starts(), config.batch_size, config.seed)
-    result = fit(model, source, sampler, loss, validator(windows()), config, folder, **kwargs)
+    sampler = Sampler(
+        rows=np.arange(24), starts=source.starts(), batch_size=config.batch_size, seed=config.seed
+    )
+    result = fit(
+        model,
+        source,
+        sampler,
+        loss,
+        validate=validator(windows()),
+        config=config,
+        folder=folder,
+        **kwargs,
+    )
     return model, result
 
 
@@ -213,8 +224,16 @@ def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:
             torch.manual_seed(1)
             model = Linear()
         config = TrainConfig(window=10, epochs=3, batch_size=size, accumulate=accumulate)
-        sampler = Sampler(np.arange(24), 0, 30, size, 0)
-        fit(model, windows(), sampler, plain, None, config, tmp_path / str(size))
+        sampler = Sampler(rows=np.arange(24), starts=(0, 30), batch_size=size, seed=0)
+        fit(
+            model,
+            windows(),
+            sampler,
+            plain,
+            validate=None,
+            config=config,
+            folder=tmp_path / str(size),
+        )
         weights.append(model.map.weight.detach())
     torch.testing.assert_close(*weights, rtol=1e-5, atol=1e-6)
 
@@ -230,8 +249,10 @@ def test_patience_stops_early_and_keeps_the_best(tmp_path: Path) -> None:
         return {"loss": next(losses)}
 
     source = windows()
-    sampler = Sampler(np.arange(24), *source.starts(), 8, 5)
-    result = fit(model, source, sampler, objective, validate, config, tmp_path)
+    sampler = Sampler(rows=np.arange(24), starts=source.starts(), batch_size=8, seed=5)
+    result = fit(
+        model, source, sampler, objective, validate=validate, config=config, folder=tmp_path
+    )
     assert (result.best_epoch, len(result.history)) == (1, 4)
     assert torch.equal(model.layers[0].weight, seen[1])
 
@@ -252,8 +273,16 @@ def test_moving_average_is_smoother_than_the_weights(tmp_path: Path) -> None:
             }
         )
         model, source = toy(), windows()
-        sampler = Sampler(np.arange(24), *source.starts(), 8, 5)
-        fit(model, source, sampler, objective, validate, config, tmp_path / str(decay))
+        sampler = Sampler(rows=np.arange(24), starts=source.starts(), batch_size=8, seed=5)
+        fit(
+            model,
+            source,
+            sampler,
+            objective,
+            validate=validate,
+            config=config,
+            folder=tmp_path / str(decay),
+        )
     steps = {k: sum(float((b - a).norm()) for a, b in pairwise(v[10:]))
              for k, v in seen.items()}  # fmt: skip
     assert steps[0.9] < steps[None]
