@@ -26,7 +26,7 @@ from rich.table import Table
 from pipeline.cube.cells import by_shard, read_cells
 from pipeline.cube.write import create_cube, cube_template, open_cube, write_tile
 from pipeline.grid.target_grid import TargetGrid
-from stefaland.data.cell_data import CellData, fit_normaliser, interleaved
+from stefaland.data.cell_data import CellData, fit_normaliser
 from stefaland.data.normalise import Normaliser
 from stefaland.data.sampler import Sampler
 from stefaland.data.sharded import ShardedCells
@@ -70,16 +70,7 @@ def cell_table(
 ) -> CellData:
     """Cells of the cube as tensors."""
     table = read_cells(ds, [*forcings, *statics], cells)
-    lonlat = np.stack([table["lon"].values, table["lat"].values], 1).astype(np.float32)
-    return CellData(
-        forcings=interleaved([table[name].values for name in forcings]),
-        statics=interleaved([table[name].values for name in statics]),
-        cell=torch.from_numpy(cells),
-        lonlat=torch.from_numpy(lonlat),
-        time=table["time"].values,
-        forcing_names=forcings,
-        static_names=statics,
-    )
+    return CellData.from_dataset(table, forcings=forcings, statics=statics)
 
 
 def sharded(path: Path, forcings: Names = FORCINGS, statics: Names = STATICS) -> ShardedCells:
@@ -176,13 +167,9 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=256)
     given = parser.parse_args()
     table = Table(
-        "cube in",
-        "xbatcher blocks, in order",
-        "xbatcher shuffled",
-        "ours, random",
-        "to shuffled",
+        "cube in", "xbatcher blocks, in order", "xbatcher shuffled", "ours, random", "to shuffled",
         title="windows a second",
-    )
+    )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cube.zarr"
         make_cube(path, given.side, given.years)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -17,12 +17,13 @@ from torch import Tensor
 
 from pipeline.core.errors import Faults, bad_input, nearest_name
 from stefaland.data.normalise import Normaliser, Scaling, fit_scaling
+from stefaland.data.tables import LABELS, Names, arrays_of_dataset, as_tuple, dataset_of_frame
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import xarray as xr
 
 _PER_CELL = ("forcings", "statics", "categorical", "target", "cell", "lonlat", "filled")
-_LABELS = ("group", "region")
-
-ROWS_BYTES = 1 << 20
-"""Of a table that is written at a time: they stay in a core's cache."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,6 +81,88 @@ class CellData:
     def __len__(self) -> int:
         return len(self.cell)
 
+    @classmethod
+    def from_dataset(
+        cls,
+        table: xr.Dataset,
+        *,
+        forcings: Names,
+        statics: Names = (),
+        target: Names = (),
+        categorical: Names = (),
+        filled: str | None = None,
+    ) -> CellData:
+        """The named variables of a dataset with dims (time, cell), or of a cube (time, y, x).
+
+        Statics and class codes (`categorical`, from 0) have no time; a target without time has the
+        same value at every time; `filled` is 1 where an input was filled. Coordinates `lon` and
+        `lat` are in degrees; `group` and `region` are taken where there are such. The cells of a
+        cube are its flat indices, and those without any forcing are left out. Raises `InputError`
+        with all variables that are missing or have other dims.
+
+        >>> import numpy as np, xarray as xr
+        >>> cube = xr.Dataset(
+        ...     {"rain": (("time", "y", "x"), np.ones((3, 2, 2))), "clay": (("y", "x"), np.eye(2))},
+        ...     {"time": np.array(["2001-01-01", "2001-01-02", "2001-01-03"], "datetime64[ns]"),
+        ...      "lat": ("y", [50.5, 49.5]), "lon": ("x", [8.5, 9.5])},
+        ... )
+        >>> cells = CellData.from_dataset(cube, forcings=["rain"], statics=["clay"])
+        >>> cells.forcings.shape, cells.cell.tolist(), cells.lonlat[1].tolist()
+        (torch.Size([4, 3, 1]), [0, 1, 2, 3], [9.5, 50.5])
+        """
+        data = cls(
+            **arrays_of_dataset(
+                table, forcings=forcings, statics=statics, target=target, categorical=categorical,
+                filled=filled,
+            )
+        )  # fmt: skip
+        if "cell" in table.dims:
+            return data
+        return data.take(torch.nonzero(~data.forcings.isnan().flatten(1).all(1))[:, 0])
+
+    @classmethod
+    def from_dataframe(
+        cls,
+        frame: pd.DataFrame,
+        *,
+        forcings: Names,
+        statics: Names = (),
+        target: Names = (),
+        categorical: Names = (),
+        site: str = "site",
+        time: str = "time",
+    ) -> CellData:
+        """The named columns of a data frame with a row for each site and time.
+
+        Site and time are columns or levels of the index. Columns `lon` and `lat` (degrees), statics
+        and class codes have one value a site; `group` and `region` are taken where there are such.
+        Sites with integer ids are cells of these ids, others are numbered in sorted order. A site
+        and time without a row is missing. Raises `InputError` with all columns that are missing,
+        rows that repeat a site and time, and statics that vary at a site.
+
+        >>> import pandas as pd
+        >>> frame = pd.DataFrame({
+        ...     "site": [7, 7, 9, 9], "time": pd.to_datetime(["2001-01-01", "2001-01-02"] * 2),
+        ...     "rain": [0.0, 4.0, 1.0, 2.0], "flow": [0.5, 2.0, 0.1, 0.2],
+        ...     "clay": [0.3, 0.3, 0.1, 0.1], "lon": [8.5, 8.5, 9.0, 9.0], "lat": 50.0,
+        ... })
+        >>> cells = CellData.from_dataframe(
+        ...     frame, forcings=["rain"], statics=["clay"], target="flow"
+        ... )
+        >>> cells.cell.tolist(), cells.forcings[..., 0].tolist()
+        ([7, 9], [[0.0, 4.0], [1.0, 2.0]])
+        """
+        table = dataset_of_frame(
+            frame,
+            over_time=(*as_tuple(forcings), *as_tuple(target)),
+            fixed=(*as_tuple(statics), *as_tuple(categorical)),
+            site=site,
+            time=time,
+        )
+        return cls.from_dataset(
+            table, forcings=forcings, statics=statics, target=target, categorical=categorical
+        )
+
     def rows(self, cells: NDArray[np.int64] | Tensor) -> Tensor:
         """[n] int64 rows of these cell ids; `InputError` names those that are absent."""
         wanted = np.asarray(cells, dtype=np.int64)
@@ -97,10 +180,10 @@ class CellData:
         """The table of these rows alone."""
         index = torch.as_tensor(np.asarray(rows), dtype=torch.int64)
         taken: dict[str, Any] = {}
-        for name in (*_PER_CELL, *_LABELS):
+        for name in (*_PER_CELL, *LABELS):
             value = getattr(self, name)
             if value is not None:
-                taken[name] = value[index.numpy() if name in _LABELS else index]
+                taken[name] = value[index.numpy() if name in LABELS else index]
         return replace(self, **taken)
 
     def subset(self, cells: NDArray[np.int64] | Tensor) -> CellData:
@@ -144,17 +227,6 @@ class CellData:
     def steps(self, period: tuple[str, str] | None) -> slice:
         """The time steps of an inclusive period of ISO dates; `InputError` where it is empty."""
         return period_steps(self.time, period)
-
-
-def interleaved(columns: Sequence[NDArray[Any]]) -> Tensor:
-    """[..., V] float32 of V arrays [...], one a variable."""
-    whole = np.empty((*columns[0].shape, len(columns)), np.float32)
-    # Some rows of all variables at a time: each variable alone would go through all of the result.
-    step = max(1, ROWS_BYTES * len(columns[0]) // max(1, whole.nbytes))
-    for start in range(0, len(whole), step):
-        for i, column in enumerate(columns):
-            whole[start : start + step, ..., i] = column[start : start + step]
-    return torch.from_numpy(whole)
 
 
 def period_steps(time: NDArray[np.datetime64], period: tuple[str, str] | None) -> slice:

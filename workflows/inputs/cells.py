@@ -9,11 +9,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 import xarray as xr
 
 from pipeline.core.errors import Faults, bad_input, nearest_name
@@ -23,7 +21,7 @@ from pipeline.cube.open import open_cube
 from pipeline.entries.source import Source, Variable
 from pipeline.sites.regions import region_labels
 from pipeline.sources.open import nearest_cells
-from stefaland.data.cell_data import CellData, interleaved
+from stefaland.data.cell_data import CellData
 from stefaland.data.sharded import ShardedCells
 from stefaland.tasks import possible_values
 from workflows.config.schema import Inputs
@@ -185,42 +183,13 @@ def _one_region_a_group(group: np.ndarray, region: np.ndarray) -> np.ndarray:
 def cell_data(table: xr.Dataset, inputs: Inputs, statics: Sequence[str] | None = None) -> CellData:
     """The table as tensors; the target is included where the table has it."""
     names = tuple(statics) if statics is not None else static_names(table, inputs)
-    has_target = all(name in table for name in inputs.targets)
-    labels: Mapping[str, Any] = {
-        name: table[name].values for name in ("group", "region") if name in table.coords
-    }
-    return CellData(
-        forcings=_stack(table, inputs.forcings, ("cell", "time")),
-        statics=_stack(table, names, ("cell",)),
-        cell=torch.from_numpy(table["cell"].values.astype(np.int64)),
-        lonlat=torch.from_numpy(
-            np.stack([table["lon"].values, table["lat"].values], 1).astype(np.float32)
-        ),
-        time=table["time"].values,
-        forcing_names=tuple(inputs.forcings),
-        static_names=names,
-        target=_over_time(table, inputs.targets) if has_target else None,
-        target_names=inputs.targets if has_target else (),
-        group=labels.get("group"),
-        region=labels.get("region"),
-        filled=torch.from_numpy(table[FILLED].values == 1) if FILLED in table else None,
+    return CellData.from_dataset(
+        table,
+        forcings=inputs.forcings,
+        statics=names,
+        target=inputs.targets if all(name in table for name in inputs.targets) else (),
+        filled=FILLED if FILLED in table else None,
     )
-
-
-def _stack(table: xr.Dataset, names: Sequence[str], dims: tuple[str, ...]) -> torch.Tensor:
-    if not names:
-        return torch.zeros((*(table.sizes[dim] for dim in dims), 0))
-    return interleaved([table[name].transpose(*dims).values for name in names])
-
-
-def _over_time(table: xr.Dataset, names: Sequence[str]) -> torch.Tensor:
-    """[N, T, O]; what has one value a place has it at every time."""
-    times = table["time"]
-    series = {
-        name: table[name] if "time" in table[name].dims else table[name].expand_dims(time=times)
-        for name in names
-    }
-    return _stack(xr.Dataset(series), names, ("cell", "time"))
 
 
 def sharded_cells(
