@@ -6,8 +6,9 @@ units. Downstream: registry.py names them; the score stage judges them.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from stefaland.folds.visible import training_part
 class Predictor(Protocol):
     """A fitted model: cells in, physical units out."""
 
-    def predict(self, data: CellData) -> dict[str, NDArray[np.float32]]:
+    def predict(self, data: CellData) -> Mapping[str, NDArray[Any]]:
         """`mean` and `spread` [N, T, O] in physical units; NaN where there is no prediction."""
 
 

@@ -21,6 +21,7 @@ from stefaland.model.quantiles import moments, shifted
 from stefaland.prediction.calibration import Calibration, Held, calibrate, tempered
 from stefaland.prediction.member import Member, load_member
 from stefaland.prediction.predict import predict_cells
+from stefaland.prediction.predictions import Predictions
 
 
 @dataclass(frozen=True)
@@ -31,13 +32,10 @@ class Ensemble:
     calibration: Calibration = field(default_factory=Calibration)
     """What validation cells say of the mixture, on top of what they say of each member."""
 
-    def predict(self, data: CellData) -> dict[str, NDArray[np.float32]]:
-        """`mean` and `spread` [N, T, O] in physical units, as every baseline returns them, and of
-        quantile heads `quantiles` [N, T, O, Q].
-        """
-        predicted: dict[str, Any] = predict_cells(self.members, data, device=self._device())
-        found = {name: values for name, values in predicted.items() if name != "flag"}
-        return found | self._changes(found)
+    def predict(self, data: CellData) -> Predictions:
+        """Calibrated predictions of the cells; `InputError` for variables that are absent."""
+        found = predict_cells(self.members, data, device=self._device())
+        return replace(found, **self._changes(found))
 
     def uncalibrated(self) -> Ensemble:
         """The same networks, with nothing learnt from validation cells."""
@@ -50,7 +48,7 @@ class Ensemble:
     def _device(self) -> torch.device:
         return next(self.members[0].model.parameters()).device
 
-    def _changes(self, found: dict[str, Any]) -> dict[str, NDArray[np.float32]]:
+    def _changes(self, found: Predictions) -> dict[str, Any]:
         learnt, task = self.calibration, self.members[0].task
         if learnt.quantile_shift is not None:
             moved = shifted(self.normal(found["quantiles"]), torch.tensor(learnt.quantile_shift))
@@ -99,7 +97,8 @@ def calibrated(members: Sequence[Member], data: CellData, fold: Fold) -> Ensembl
     held = data.subset(fold.validation)
     assert held.target is not None
     when = held.steps(fold.validation_period or fold.train_period)
-    found = {name: _flat(values[:, when]) for name, values in ensemble.predict(held).items()}
+    predicted = ensemble.predict(held)
+    found = {name: _flat(predicted[name][:, when]) for name in predicted if name != "flag"}
     target = _flat(held.target.numpy()[:, when])
     quantiles, scale = None, None if np.isnan(found["spread"]).all() else found["spread"]
     if "quantiles" in found:

@@ -22,10 +22,15 @@ from stefaland.data.passes import in_order, passes
 from stefaland.model.quantiles import LEVELS
 from stefaland.prediction.distribution import Distribution, combine, member_distribution
 from stefaland.prediction.member import Member
+from stefaland.prediction.predictions import (
+    FILLED_INPUT,
+    MASKED,
+    OUTSIDE_RANGE,
+    PREDICTED,
+    Predictions,
+)
 from stefaland.tasks import possible_values, values_of
 
-PREDICTED, OUTSIDE_RANGE, FILLED_INPUT, MASKED = 0, 1, 2, 3
-"""Quality flags; a cell gets the highest that applies."""
 CPU_STEPS = 6_000
 """Cells times window of every pass on the CPU, about; see `pass_size`."""
 LEAST_ROWS = 32
@@ -42,7 +47,7 @@ def predict_cells(
     batch_size: int = 1024,
     device: torch.device | str = "cpu",
     masked: Tensor | None = None,
-) -> dict[str, NDArray[Any]]:
+) -> Predictions:
     """`mean` and `spread` [N, T, O] float32 in physical units, `flag` [N] uint8, and `quantiles`
     [N, T, O, Q] where all members have them.
 
@@ -54,8 +59,14 @@ def predict_cells(
     comes with; `batch_size` is for other devices.
     """
     table = [(0, data, masked)]
-    found = predict_tables(members, table, batch_size=batch_size, device=device)
-    return next(predicted for _, predicted in found)
+    ((_, found),) = predict_tables(members, table, batch_size=batch_size, device=device)
+    return Predictions(
+        **found,
+        cell=data.cell.numpy(),
+        lonlat=data.lonlat.numpy(),
+        time=data.time,
+        target_names=members[0].target_names,
+    )
 
 
 def predict_tables(

@@ -28,7 +28,8 @@ from stefaland.data.cell_data import CellData
 from stefaland.distributed import best_device
 from stefaland.model.quantiles import LEVELS, NAMES
 from stefaland.prediction.member import Member
-from stefaland.prediction.predict import MASKED, predict_tables
+from stefaland.prediction.predict import predict_tables
+from stefaland.prediction.predictions import MASKED
 from stefaland.tasks import values_of
 from workflows.fingerprints import stage_fingerprint
 from workflows.inputs.cells import cell_data, land_mask, read_inputs
