@@ -74,7 +74,7 @@ KINDS.register(
 def kind_of(model: nn.Module) -> str:
     """Name of the model's kind; `TypeError` for a network that is not in `KINDS`."""
     for name in KINDS.names():
-        if isinstance(model, KINDS.get(name).network):
+        if type(model) is KINDS.get(name).network:
             return name
     raise TypeError(f"{type(model).__name__} is none of the networks: {', '.join(KINDS.names())}")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import os
 import pickle
@@ -294,6 +295,24 @@ def test_all_variables_that_differ_are_told_together() -> None:
         check_compatible("here", DATA, {"forcings": ("rain", "snow"), "statics": ("clay",)})
     assert [fault.where for fault in caught.value.faults] == ["here: forcings", "here: statics"]
     assert "snow" in str(caught.value)
+
+
+def test_networks_from_outside_are_saved_with_their_module(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "my_network.py").write_text(
+        "from stefaland.checkpoints.checkpoint import KINDS, Kind\n"
+        "from stefaland.model.lstm import LSTMConfig, LSTMNetwork\n"
+        "class Mine(LSTMNetwork):\n    pass\n"
+        'KINDS.register("mine", Kind("Mine", Mine, {"model": ("config", LSTMConfig)}))\n'
+    )
+    for name in ("_values", "_origins"):
+        monkeypatch.setattr(KINDS, name, dict(getattr(KINDS, name)))
+    monkeypatch.syspath_prepend(tmp_path)
+    made = importlib.import_module("my_network").Mine(LSTMConfig(**NAMES, hidden=4))
+    folder = save_checkpoint(tmp_path / "mine", made, DATA)
+    assert json.loads((folder / "config.json").read_text())["plugins"] == ["my_network"]
+    assert type(load_checkpoint(folder)[0]) is type(made)
 
 
 def test_only_our_models_are_saved(tmp_path: Path) -> None:
