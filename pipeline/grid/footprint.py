@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import antimeridian
 import numpy as np
 import pyproj
 import shapely
@@ -27,18 +28,18 @@ def footprint(grid: TargetGrid) -> tuple[dict[str, Any], list[float]]:
     not on the globe, as that of a world map with round edges.
     """
     west, south, east, north = grid.bounds
+    outline = None
     if grid.is_geographic:
-        ring = np.array([[west, south], [east, south], [east, north], [west, north]])
-        return _geometry(ring), _rounded([*_wrapped(west, east), south, north])
-    to_lonlat = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
-    w, s, e, n = (float(v) for v in to_lonlat.transform_bounds(*grid.bounds, densify_pts=101))
-    if not np.isfinite([w, s, e, n]).all():
-        w, s, e, n = -180.0, -90.0, 180.0, 90.0
-    outline = _outline(grid, to_lonlat)
+        west, east = _wrapped(west, east)
+    else:
+        to_lonlat = pyproj.Transformer.from_crs(grid.crs, "EPSG:4326", always_xy=True)
+        outline = _outline(grid, to_lonlat)
+        west, south, east, north = to_lonlat.transform_bounds(*grid.bounds, densify_pts=101)
+        if not np.isfinite([west, south, east, north]).all():
+            west, south, east, north = -180.0, -90.0, 180.0, 90.0
     if outline is None:
-        far = e if w <= e else e + 360
-        outline = np.array([[w, s], [far, s], [far, n], [w, n]])
-    return _geometry(outline), _rounded([w, e, s, n])
+        outline = _box(west, south, east, north)
+    return _geometry(outline), [round(float(v), _DIGITS) for v in (west, south, east, north)]
 
 
 def union_box(boxes: Sequence[Sequence[float]]) -> list[float]:
@@ -55,10 +56,17 @@ def union_box(boxes: Sequence[Sequence[float]]) -> list[float]:
     return [west, south, east, north]
 
 
+def _box(west: float, south: float, east: float, north: float) -> np.ndarray:
+    """The corners of a box, and points between them where it crosses the antimeridian."""
+    # A step of more than half the globe would be taken for the shorter one, the other way.
+    xs = np.array([west, east]) if west <= east else np.linspace(west, east + 360, 5)
+    return np.array([*((x, south) for x in xs), *((x, north) for x in xs[::-1])])
+
+
 def _outline(grid: TargetGrid, to_lonlat: pyproj.Transformer) -> np.ndarray | None:
     """The grid's edges in degrees, dims (point, 2), longitudes running on past ±180.
 
-    Over the pole and back where they go once round it. None where they are not on the globe.
+    None where they are not on the globe.
     """
     west, south, east, north = grid.bounds
     along = np.linspace(0, 1, _ALONG, endpoint=False)
@@ -69,39 +77,23 @@ def _outline(grid: TargetGrid, to_lonlat: pyproj.Transformer) -> np.ndarray | No
     lon, lat = (np.asarray(v) for v in to_lonlat.transform(xs, ys))
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
         return None
-    round_ = np.unwrap(np.append(lon, lon[0]), period=360)
-    if abs(round_[-1] - round_[0]) < 180:
-        return np.stack([round_[:-1], lat], axis=1)
-    poles = [pole for pole in (-90.0, 90.0) if _holds(grid, to_lonlat, pole)]
-    if len(poles) != 1:
-        return None
-    over = np.array([[round_[-1], lat[0]], [round_[-1], poles[0]], [round_[0], poles[0]]])
-    return np.concatenate([np.stack([round_[:-1], lat], axis=1), over])
-
-
-def _holds(grid: TargetGrid, to_lonlat: pyproj.Transformer, pole: float) -> bool:
-    west, south, east, north = grid.bounds
-    x, y = to_lonlat.transform(0.0, pole, direction="INVERSE")
-    return bool(west <= x <= east and south <= y <= north)
+    # An edge along the antimeridian is at 180 or at -180, as rounding has it: now it is at one.
+    return np.stack([np.unwrap(lon, period=360), lat], axis=1)
 
 
 def _geometry(ring: np.ndarray) -> dict[str, Any]:
-    """GeoJSON of an outline whose longitudes may run past ±180."""
+    """GeoJSON of an outline whose longitudes may run past ±180, and once round a pole."""
     ring = np.round(ring, _DIGITS)
-    if ring[:, 0].min() >= -180 and ring[:, 0].max() <= 180:
-        points = ring.tolist()
-        return {"type": "Polygon", "coordinates": [[*points, points[0]]]}
-    shape = shapely.make_valid(shapely.Polygon(ring))
-    first, last = (int(np.floor((lon + 180) / 360)) for lon in (shape.bounds[0], shape.bounds[2]))
-    globe = shapely.box(-180, -90, 180, 90)
-    turned = [shapely.transform(shape, lambda xy, k=k: xy - [360 * k, 0])
-              for k in range(first, last + 1)]  # fmt: skip
-    pieces = [piece.intersection(globe) for piece in turned]
-    # Snapped, so that the two sides of a seam away from the antimeridian become one again.
-    whole = shapely.union_all(pieces, grid_size=10.0**-_DIGITS)
-    parts = [orient(part) for part in shapely.get_parts(whole) if part.geom_type == "Polygon"]
+    shape, lon = shapely.Polygon(ring), ring[:, 0]
+    is_round_a_pole = abs(lon[-1] - lon[0]) > 180
+    if is_round_a_pole or np.abs(lon).max() > 180:
+        shape = antimeridian.fix_polygon(shape, fix_winding=True, great_circle=False)
+        if not shape.is_valid:
+            # A seam away from the antimeridian, or a pole that the outline touches.
+            parts = shapely.get_parts(shapely.make_valid(shape))
+            shape = shapely.union_all(parts, grid_size=10.0**-_DIGITS)
     rings = [[np.round(r.coords, _DIGITS).tolist() for r in (part.exterior, *part.interiors)]
-             for part in parts]  # fmt: skip
+             for part in map(orient, shapely.get_parts(shape))]  # fmt: skip
     if len(rings) == 1:
         return {"type": "Polygon", "coordinates": rings[0]}
     return {"type": "MultiPolygon", "coordinates": rings}
@@ -116,8 +108,3 @@ def _wrapped(west: float, east: float) -> tuple[float, float]:
     begin = (west + 180) % 360 - 180
     end = begin + (east - west)
     return begin, end if end <= 180 else end - 360
-
-
-def _rounded(spans: Sequence[float]) -> list[float]:
-    west, east, south, north = (round(float(v), _DIGITS) for v in spans)
-    return [west, south, east, north]

@@ -19,7 +19,9 @@ def of(crs: str, bounds: tuple[float, float, float, float], step: float) -> Targ
 ARCTIC = of("EPSG:3413", (-3850000, -5350000, 3750000, 5850000), 50000)
 ANTARCTIC = of("EPSG:3031", (-3000000, -3000000, 3000000, 3000000), 50000)
 PACIFIC = of("EPSG:3832", (-5000000, -3000000, 5000000, 3000000), 50000)
+ARCTIC_HALF = of("EPSG:3413", (-1000000, 0, 1000000, 1000000), 25000)
 FIJI = of("EPSG:4326", (170, -20, 190, 0), 1)
+WIDE = of("EPSG:4326", (0, -20, 300, 10), 1)
 HEMISPHERE = of("EPSG:6931", (-9000000, -9000000, 9000000, 9000000), 200000)
 MOLLWEIDE = of("ESRI:54009", (-18040000, -9020000, 18040000, 9020000), 40000)
 
@@ -34,7 +36,9 @@ def test_the_outline_follows_the_projection() -> None:
 
 
 @pytest.mark.parametrize(
-    "grid", [ALBERS, ARCTIC, ANTARCTIC, PACIFIC, FIJI, HEMISPHERE, MOLLWEIDE], ids=lambda g: g.crs
+    "grid",
+    [ALBERS, ARCTIC, ANTARCTIC, ARCTIC_HALF, PACIFIC, FIJI, WIDE, HEMISPHERE, MOLLWEIDE],
+    ids=lambda g: f"{g.crs} {g.bounds[2]:.0f}",
 )
 def test_cells_lie_in_the_outline_and_in_the_box(grid: TargetGrid) -> None:
     geometry, (west, south, east, north) = footprint(grid)
