@@ -20,6 +20,8 @@ import pyproj
 import pystac
 import rasterio
 import xarray as xr
+from pystac.extensions.projection import SCHEMA_URI as PROJECTION
+from pystac.extensions.projection import ProjectionExtension
 from pystac.validation import validate_dict
 from pystac.validation.stac_validator import JsonSchemaSTACValidator
 
@@ -29,7 +31,6 @@ from pipeline.grid.footprint import footprint, union_box
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.times.periods import time_coverage
 
-PROJECTION = "https://stac-extensions.github.io/projection/v2.0.0/schema.json"
 _NUMBERS = {"type": "array", "items": {"type": "number"}}
 _PROJECTION_SCHEMA = {
     "$schema": "http://json-schema.org/draft-07/schema#",
@@ -58,13 +59,12 @@ _PROJECTION_SCHEMA = {
 }  # fmt: skip
 
 COLLECTION = "collection.json"
-COG = pystac.MediaType.COG
 ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
-    ".tif": (str(COG), ("data",)),
-    ".zarr": ("application/vnd+zarr", ("data",)),
-    ".png": ("image/png", ("thumbnail", "overview")),
-    ".qml": ("application/xml", ("style",)),
-    ".gpkg": ("application/geopackage+sqlite3", ("data",)),
+    ".tif": (pystac.MediaType.COG, ("data",)),
+    ".zarr": (pystac.MediaType.ZARR, ("data",)),
+    ".png": (pystac.MediaType.PNG, ("thumbnail", "overview")),
+    ".qml": (pystac.MediaType.XML, ("style",)),
+    ".gpkg": (pystac.MediaType.GEOPACKAGE, ("data",)),
 }
 
 
@@ -80,7 +80,6 @@ class StacItem:
     time: np.ndarray = field(default_factory=lambda: np.array([], "datetime64[s]"))
     """Of what it stands for, as `times_of` gives it; of maps without dates that of their inputs."""
     description: str = ""
-    properties: Mapping[str, Any] = field(default_factory=dict)
 
 
 def times_of(da: xr.DataArray | xr.Dataset) -> np.ndarray:
@@ -203,17 +202,16 @@ def _interval(item: StacItem) -> tuple[datetime, datetime]:
     return _moment(item.time.min()), _moment(item.time.max())
 
 
-def _projection(grid: TargetGrid) -> dict[str, Any]:
-    """Fields of the projection extension; the whole CRS where it has no code."""
-    crs = pyproj.CRS.from_user_input(grid.crs)
+def _add_projection(item: pystac.Item, grid: TargetGrid) -> None:
+    """The grid in the fields of the projection extension; the whole CRS where it has no code."""
     has_code = re.fullmatch(r"[A-Za-z]\w*:\w+", grid.crs) is not None
-    return {
-        "proj:code": grid.crs if has_code else None,
-        **({} if has_code else {"proj:projjson": crs.to_json_dict()}),
-        "proj:shape": list(grid.shape),
-        "proj:transform": [float(v) for v in grid.transform[:6]],
-        "proj:bbox": [float(v) for v in grid.bounds],
-    }
+    ProjectionExtension.ext(item, add_if_missing=True).apply(
+        code=grid.crs if has_code else None,
+        projjson=None if has_code else pyproj.CRS.from_user_input(grid.crs).to_json_dict(),
+        shape=list(grid.shape),
+        transform=[float(v) for v in grid.transform[:6]],
+        bbox=[float(v) for v in grid.bounds],
+    )
 
 
 def _item(folder: Path, item: StacItem) -> pystac.Item:
@@ -226,14 +224,12 @@ def _item(folder: Path, item: StacItem) -> pystac.Item:
         datetime=None,
         start_datetime=start,
         end_datetime=end,
-        stac_extensions=[PROJECTION],
         properties={
             "title": item.title,
             **({"description": item.description} if item.description else {}),
-            **_projection(item.grid),
-            **item.properties,
         },
     )
+    _add_projection(made, item.grid)
     for key, path in item.files.items():
         media, roles = ROLES.get(Path(path).suffix, ("application/octet-stream", ("metadata",)))
         bands = {"bands": _bands(Path(path))} if Path(path).suffix == ".tif" else {}
@@ -261,11 +257,10 @@ def _bands(path: Path) -> list[dict[str, Any]]:
         for number in raster.indexes:
             nodata = raster.nodatavals[number - 1]
             tags = raster.tags(number)
-            names = {"minimum": "MINIMUM", "maximum": "MAXIMUM", "mean": "MEAN", "stddev": "STDDEV"}
             statistics = {
-                key: float(tags[f"STATISTICS_{tag}"])
-                for key, tag in names.items()
-                if f"STATISTICS_{tag}" in tags
+                key: float(tags[tag])
+                for key in ("minimum", "maximum", "mean", "stddev")
+                if (tag := f"STATISTICS_{key.upper()}") in tags
             }
             described.append(
                 {
