@@ -13,7 +13,6 @@ from stefaland.config import ModelConfig
 from stefaland.model.dropout import Dropout
 from stefaland.model.embedding import uniform_parameter
 from stefaland.model.encoder import Stack
-from stefaland.model.linear import affine
 
 
 class LSTMDecoder(nn.Module):
@@ -61,7 +60,7 @@ class VariableHeads(nn.Module):
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[..., d] → [..., V, outputs]: every variable from the same token."""
-        inner = affine(tokens, self.weight_in.flatten(1).t(), self.bias_in.flatten())
+        inner = F.linear(tokens, self.weight_in.flatten(1).t(), self.bias_in.flatten())
         inner = self.dropout(F.gelu(inner))
         # Block-diagonal: each variable's outputs see its own features alone.
         n_variables, d_embed, outputs = self.weight_out.shape

@@ -10,12 +10,10 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from stefaland.config import ModelConfig
 from stefaland.model.attention import attend, rotary_angles, rotate
 from stefaland.model.dropout import Dropout
-from stefaland.model.linear import Linear
 
 Angles = tuple[Tensor, Tensor]
 ROWS_AT_ONCE = 4096
@@ -35,9 +33,10 @@ class Layer(nn.Module):
         super().__init__()
         d = config.d_model
         self.n_heads, self.norm_first = config.n_heads, config.norm_first
-        self.activation = config.activation
-        self.qkv, self.out = Linear(d, 3 * d), Linear(d, d)
-        self.up, self.down = Linear(d, config.d_feedforward), Linear(config.d_feedforward, d)
+        self.activation = nn.ReLU(inplace=True) if config.activation == "relu" else nn.GELU()
+        self.qkv, self.out = nn.Linear(d, 3 * d), nn.Linear(d, d)
+        self.up = nn.Linear(d, config.d_feedforward)
+        self.down = nn.Linear(config.d_feedforward, d)
         self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
         self.dropout = Dropout(config.dropout)
         nn.init.xavier_uniform_(self.qkv.weight)
@@ -65,11 +64,7 @@ class Layer(nn.Module):
         return self.dropout(self.out(mixed))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
-        if self.activation == "relu":
-            inner = self.up.relu(x, self._share)
-        else:
-            inner = self.dropout(F.gelu(self.up(x)))
-        return self.dropout(self.down(inner))
+        return self.dropout(self.down(self.dropout(self.activation(self.up(x)))))
 
 
 class Stack(nn.Module):
@@ -107,7 +102,7 @@ class Encoder(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.stack = Stack(config, config.n_encoder_layers)
-        self.out = Linear(config.d_model, config.d_model)
+        self.out = nn.Linear(config.d_model, config.d_model)
 
     def forward(self, tokens: Tensor, places: Tensor) -> Tensor:
         """Encoded tokens."""
