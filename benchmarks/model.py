@@ -1,12 +1,14 @@
-"""python -m benchmarks.model [--threads 2] [--repeat 5] [--clock wall|cpu] [--device cpu|cuda]
+"""python -m benchmarks.model [--threads 2] [--repeat 5] [--dropout 0.1] [--clock wall|cpu]
+                             [--device cpu|cuda]
 
 Is the network quicker and leaner than the same one written plainly (plain_model.py)? Same weights
 and batch, in one process, in turns: B = 32, T = 365, 6 forcings, 26 statics, d = 256, float32. Each
 time is the best of the repeats, because other work on the machine only ever adds. Peak memory is
-that of a process of its own for each, two training steps, less what it held before. Masks: a batch
-of them, ours against NumPy loops per sample. --clock cpu counts this process's CPU seconds, which
-a busy machine disturbs less (with one thread). On a GPU the last table has samples/s in bf16, with
-and without torch.compile, and the share of the card's bf16 peak (--peak, TFLOP/s).
+that of a process of its own for each, two training steps, less what it held before. Training has
+the paper's dropout of 0.1 or another. Masks: a batch of them, ours against NumPy loops per sample.
+--clock cpu counts this process's CPU seconds, which a busy machine disturbs less (with one thread).
+On a GPU the last table has samples/s in bf16, with and without torch.compile, and the share of the
+card's bf16 peak (--peak, TFLOP/s).
 """
 
 from __future__ import annotations
@@ -85,18 +87,15 @@ class Case:
             loss, _ = masked_loss(self.ours(self.batch, *self.masks), self.batch, *self.masks)
         loss.backward()
 
-    def mode(self, training: bool, dropout: bool = True) -> None:
-        """Training or evaluation of both, with the paper's dropout or none."""
-        share = 0.1 if dropout else 0.0
+    def mode(self, training: bool, dropout: float = 0.0) -> None:
+        """Training or evaluation of both, with that probability of dropout."""
         for network in (self.plain, self.ours):
             network.train(training)
             for module in network.modules():
                 if isinstance(module, nn.Dropout):
-                    module.p = share
+                    module.p = dropout
                 elif isinstance(module, nn.MultiheadAttention):
-                    module.dropout = share
-                elif type(module).__name__ == "Dropout":
-                    module.share = share
+                    module.dropout = dropout
 
 
 def in_turns(
@@ -113,31 +112,25 @@ def in_turns(
     return best
 
 
-def speed_table(case: Case, repeat: int, clock: Callable[[], float]) -> Table:
+def speed_table(case: Case, dropout: float, repeat: int, clock: Callable[[], float]) -> Table:
     """Seconds of both networks, and how many times ours is quicker."""
     table = Table(
         "work", "plain s", "ours s", "ratio", "samples/s", title=f"batch of {len(case.batch)}"
     )
-    kinds: list[tuple[str, bool, bool]] = [
-        ("forward", False, True), ("forward + backward", True, True),
-        ("forward + backward, no dropout", True, False),
-    ]  # fmt: skip
-    for name, training, dropout in kinds:
-        case.mode(training, dropout)
-        if training:
-            theirs, ours = in_turns(
-                [lambda: case.step("plain"), lambda: case.step("ours")], repeat, clock
-            )
-        else:
-            with torch.inference_mode():
-                apart = max(
-                    float((a - b).abs().max())
-                    for a, b in zip(case.forward("plain"), case.forward("ours"), strict=True)
-                )
-                assert apart < 1e-4, f"the networks differ by {apart}"
-                theirs, ours = in_turns(
-                    [lambda: case.forward("plain"), lambda: case.forward("ours")], repeat, clock
-                )
+    case.mode(False)
+    with torch.inference_mode():
+        apart = max(
+            float((a - b).abs().max())
+            for a, b in zip(case.forward("plain"), case.forward("ours"), strict=True)
+        )
+        assert apart < 1e-4, f"the networks differ by {apart}"
+        forward = in_turns(
+            [lambda: case.forward("plain"), lambda: case.forward("ours")], repeat, clock
+        )
+    case.mode(True, dropout)
+    step = in_turns([lambda: case.step("plain"), lambda: case.step("ours")], repeat, clock)
+    for name, (theirs, ours) in (("forward", forward),
+                                 (f"forward + backward, dropout {dropout:g}", step)):  # fmt: skip
         table.add_row(
             name, f"{theirs:.3f}", f"{ours:.3f}", f"{theirs / ours:.2f}x",
             f"{len(case.batch) / ours:.1f}",
@@ -169,7 +162,7 @@ def mask_table(clock: Callable[[], float]) -> Table:
     return table
 
 
-def added_memory(name: str, size: int) -> tuple[float, float]:
+def added_memory(name: str, size: int, dropout: float) -> tuple[float, float]:
     """MiB that two training steps add to this process, and its peak."""
 
     def peak() -> float:
@@ -179,19 +172,20 @@ def added_memory(name: str, size: int) -> tuple[float, float]:
 
     case = Case(size)
     before = peak()
-    case.mode(True)
+    case.mode(True, dropout)
     for _ in range(2):
         case.step(name)
     return peak() - before, peak()
 
 
-def memory_table(size: int, threads: int) -> Table:
+def memory_table(size: int, threads: int, dropout: float) -> Table:
     """MiB of both networks in training, each in a process of its own."""
     table = Table("training", "plain MiB", "ours MiB", "ratio", title="peak memory")
     figures = []
     for name in ("plain", "ours"):
         command = [sys.executable, "-m", "benchmarks.model", "--memory-of", name,
-                   "--batch", str(size), "--threads", str(threads)]  # fmt: skip
+                   "--batch", str(size), "--threads", str(threads),
+                   "--dropout", str(dropout)]  # fmt: skip
         done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
         figures.append([float(value) for value in done.stdout.split()])
     for row, (theirs, ours) in zip(
@@ -258,6 +252,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--dropout", type=float, default=0.1, help="probability in training")
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--peak", type=float, default=989.0, help="bf16 TFLOP/s of the card")
@@ -265,15 +260,15 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     if given.memory_of:
-        print(*added_memory(given.memory_of, given.batch))
+        print(*added_memory(given.memory_of, given.batch, given.dropout))
         return
     console = Console(width=120)
     if given.device != "cpu":
         console.print(device_table(given.device, given.batch, given.peak))
         return
     clock = time.perf_counter if given.clock == "wall" else time.process_time
-    console.print(speed_table(Case(given.batch), given.repeat, clock))
-    console.print(memory_table(given.batch, given.threads))
+    console.print(speed_table(Case(given.batch), given.dropout, given.repeat, clock))
+    console.print(memory_table(given.batch, given.threads, given.dropout))
     console.print(mask_table(clock))
 
 

@@ -10,7 +10,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from stefaland.config import ModelConfig
-from stefaland.model.dropout import Dropout
 from stefaland.model.embedding import uniform_parameter
 from stefaland.model.encoder import Stack
 
@@ -22,7 +21,7 @@ class LSTMDecoder(nn.Module):
         super().__init__()
         self.lstm = nn.LSTM(config.d_model, config.d_model, batch_first=True)
         self.norm = nn.LayerNorm(config.d_model)
-        self.dropout = Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, tokens: Tensor, places: Tensor) -> Tensor:
         """Decoded tokens; their order alone tells their places."""
@@ -56,7 +55,7 @@ class VariableHeads(nn.Module):
         self.bias_in = uniform_parameter(n_variables, config.d_embed)
         self.weight_out = uniform_parameter(n_variables, config.d_embed, outputs)
         self.bias_out = uniform_parameter(n_variables, outputs)
-        self.dropout = Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """[..., d] → [..., V, outputs]: every variable from the same token."""

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from pipeline.core.errors import bad_input
 from stefaland.config import ModelConfig
-from stefaland.model.dropout import Dropout
 
 INITIAL_RANGE = 0.02
 """Embeddings, heads and position tables start uniform in ± this (spec, details A.9)."""
@@ -40,7 +39,7 @@ class VariableEmbedding(nn.Module):
         self.weight_out = uniform_parameter(n_variables, d_embed, d_model)
         self.bias_out = uniform_parameter(n_variables, d_model)
         self.mask_vector = uniform_parameter(n_variables, d_model)
-        self.dropout = Dropout(dropout)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(self, values: Tensor, hidden: Tensor | None = None) -> Tensor:
         """The summed tokens."""
@@ -76,7 +75,7 @@ class StaticEmbedding(nn.Module):
             if config.reference_static_mask
             else None
         )
-        self.dropout = Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
         owner = static_token_of(config)
         self.n_tokens = max(owner, default=0) + 1
         self.register_buffer("owner", torch.tensor(owner, dtype=torch.long), persistent=False)

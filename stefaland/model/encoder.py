@@ -10,10 +10,10 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from stefaland.config import ModelConfig
-from stefaland.model.attention import attend, rotary_angles, rotate
-from stefaland.model.dropout import Dropout
+from stefaland.model.rotary import rotary_angles, rotate
 
 Angles = tuple[Tensor, Tensor]
 ROWS_AT_ONCE = 4096
@@ -38,7 +38,7 @@ class Layer(nn.Module):
         self.up = nn.Linear(d, config.d_feedforward)
         self.down = nn.Linear(config.d_feedforward, d)
         self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
-        self.dropout = Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
         nn.init.xavier_uniform_(self.qkv.weight)
         nn.init.zeros_(self.qkv.bias)
         nn.init.zeros_(self.out.bias)
@@ -51,17 +51,15 @@ class Layer(nn.Module):
         x = self.norm1(x + self._attention(x, angles))
         return self.norm2(x + self._feed_forward(x))
 
-    @property
-    def _share(self) -> float:
-        return self.dropout.share if self.training else 0.0
-
     def _attention(self, x: Tensor, angles: Angles | None) -> Tensor:
         packed = self.qkv(x).unflatten(-1, (3, self.n_heads, -1))
         q, k, v = packed.permute(2, 0, 3, 1, 4).unbind(0)
         if angles is not None:
             q, k = rotate(q, angles), rotate(k, angles)
-        mixed = attend(q, k, v, self._share).transpose(1, 2).flatten(2)
-        return self.dropout(self.out(mixed))
+        mixed = F.scaled_dot_product_attention(
+            q, k, v, dropout_p=self.dropout.p if self.training else 0.0
+        )
+        return self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
 
     def _feed_forward(self, x: Tensor) -> Tensor:
         return self.dropout(self.down(self.dropout(self.activation(self.up(x)))))
@@ -74,7 +72,7 @@ class Stack(nn.Module):
         super().__init__()
         self.layers = nn.ModuleList(Layer(config) for _ in range(layers))
         self.norm = nn.LayerNorm(config.d_model)
-        self.dropout = Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
         self.scale = math.sqrt(config.d_model)
         self.rotary_width = (
             config.d_model // config.n_heads if config.positions == "rotary" else None

@@ -14,7 +14,6 @@ from pipeline.core.errors import Faults
 from stefaland.config import ModelConfig
 from stefaland.data.batch import Batch
 from stefaland.model.decoder import VariableHeads, make_decoder
-from stefaland.model.dropout import Dropout
 from stefaland.model.encoder import Encoder
 from stefaland.model.patches import PatchHead
 from stefaland.model.tokens import Tokens
@@ -52,7 +51,7 @@ class StefaLand(nn.Module):
         self.static_heads = VariableHeads(len(config.statics), config, outputs)
         self.category_heads = nn.ModuleList(
             nn.Sequential(
-                nn.Linear(config.d_model, config.d_embed), nn.GELU(), Dropout(config.dropout),
+                nn.Linear(config.d_model, config.d_embed), nn.GELU(), nn.Dropout(config.dropout),
                 nn.Linear(config.d_embed, classes),
             )
             for classes in config.categorical.values()

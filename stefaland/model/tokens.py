@@ -13,7 +13,6 @@ from torch.nn import functional as F
 from pipeline.core.errors import bad_input
 from stefaland.config import ModelConfig
 from stefaland.data.batch import Batch
-from stefaland.model.dropout import Dropout
 from stefaland.model.embedding import (
     StaticEmbedding,
     VariableEmbedding,
@@ -45,7 +44,7 @@ class Tokens(nn.Module):
         )
         self.year = nn.Linear(4, config.d_model) if config.time_of_year else None
         self.place = nn.Linear(3, config.d_model) if config.location_encoding else None
-        self.dropout = Dropout(config.dropout)
+        self.dropout = nn.Dropout(config.dropout)
 
     def forward(
         self, batch: Batch, forcing_mask: Tensor | None = None, static_mask: Tensor | None = None
