@@ -41,9 +41,13 @@ class ShardedArray(BackendArray):
         after: list[int | slice] = []
         for part, size in zip(key, self.shape, strict=True):
             wanted = range(size)[part] if isinstance(part, slice) else range(part, part + 1)
+            # Shards are read as a box without steps; steps and their direction are applied to the
+            # result.
             low, high = (min(wanted), max(wanted) + 1) if len(wanted) else (0, 0)
             spans.append((low, high))
             if isinstance(part, slice):
+                # A range that runs down to the first element stops at -1, which in a slice would be
+                # the last.
                 stop = wanted.stop - low
                 after.append(slice(wanted.start - low, stop if stop >= 0 else None, wanted.step))
             else:
@@ -90,14 +94,17 @@ def read_box(path: Path, layout: ShardLayout, spans: list[tuple[int, int]]) -> n
     What was never written is the fill value. `InputError`, naming the tile, where bytes are
     corrupt.
     """
+    # Full of the fill value beforehand: what is not stored need not be looked at again.
     out = np.full([high - low for low, high in spans], layout.fill, dtype=layout.dtype)
     if not out.size:
         return out
+    # From the shard that holds the first element to that of the last, along each dimension.
     shards = [range(lo // n, -(-hi // n)) for (lo, hi), n in zip(spans, layout.shard, strict=True)]
     for shard in product(*shards):
         try:
             with shard_file(path, shard).open("rb") as file:
                 _read_shard(file, layout, shard, spans, out)
+        # No file is a tile without values; whether it should have some only the ledger knows.
         except FileNotFoundError:
             continue
         except ShardError as error:
@@ -119,6 +126,7 @@ def _read_shard(
         spans, corner, layout.shard, layout.chunk, strict=True
     ):
         first, last = max(low, start) - start, min(high, start + long) - start
+        # Chunks of this shard that meet the box, counted within the shard.
         ranges.append(range(first // short, -(-last // short)))
     for place, values in read_chunks(file, layout, product(*ranges)):
         into, take = [], []
@@ -127,6 +135,7 @@ def _read_shard(
         ):
             begin = start + count * short
             first, last = max(low, begin), min(high, begin + short)
+            # The overlap of chunk and box, in elements of the box and of the chunk.
             into.append(slice(first - low, last - low))
             take.append(slice(first - begin, last - begin))
         out[tuple(into)] = values[tuple(take)]

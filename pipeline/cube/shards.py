@@ -68,6 +68,7 @@ class ShardLayout:
     @classmethod
     def of(cls, meta: Mapping[str, Any]) -> ShardLayout:
         """The layout that an array's metadata declare."""
+        # `bytes` and `crc32c` are always there and the same; what differs is the compressor.
         sharding = meta["codecs"][0]["configuration"]
         codecs = [codec for codec in sharding["codecs"] if codec["name"] not in ("bytes", "crc32c")]
         return cls(
@@ -75,6 +76,7 @@ class ShardLayout:
             tuple(meta["shape"]),
             tuple(meta["chunk_grid"]["configuration"]["chunk_shape"]),
             tuple(sharding["chunk_shape"]),
+            # Stored little-endian, whatever machine reads or writes.
             np.dtype(meta["data_type"]).newbyteorder("<").str,
             float(meta["fill_value"]),
             json.dumps(codecs[0]) if codecs else "",
@@ -108,6 +110,7 @@ def checksum(data: bytes) -> bytes:
 
 def digest(parts: Iterable[bytes]) -> str:
     """64-bit hash of joined bytes; the crc32c of a shard is no use, being the same for all."""
+    # A crc32c of data that end with their own crc32c is a constant.
     state = hashlib.sha256()
     for part in parts:
         state.update(part)
@@ -126,6 +129,7 @@ class EncodedShard:
 
 def _copy(block: np.ndarray, layout: ShardLayout, at: tuple[int, ...]) -> np.ndarray:
     """The chunk of `block` that starts at `at`, our own, filled up beyond the block's edge."""
+    # Zarr stores every chunk whole, also one that overhangs the array's edge.
     inside = block[tuple(slice(a, a + c) for a, c in zip(at, layout.chunk, strict=True))]
     if inside.shape == layout.chunk:
         return np.array(inside, dtype=layout.dtype, order="C")
@@ -140,6 +144,7 @@ def _summarised(chunk: np.ndarray, fill: float) -> tuple[int, float, float]:
         missing = np.isnan(chunk)
         absent = int(np.count_nonzero(missing))
         if absent:
+            # NaN has many bit patterns; which of them arithmetic leaves depends on the machine.
             np.copyto(chunk, np.nan, where=missing)
         if absent == chunk.size:
             return 0, math.inf, -math.inf
@@ -162,6 +167,7 @@ def encode_shard(block: np.ndarray, layout: ShardLayout) -> EncodedShard:
     position, valid, low, high = 0, 0, math.inf, -math.inf
     for place in product(*map(range, layout.counts)):
         at = tuple(p * c for p, c in zip(place, layout.chunk, strict=True))
+        # Wholly beyond the array's edge: absent, as zarr-python has it.
         if any(a >= n for a, n in zip(at, block.shape, strict=True)):
             continue
         chunk = _copy(block, layout, at)
@@ -171,8 +177,10 @@ def encode_shard(block: np.ndarray, layout: ShardLayout) -> EncodedShard:
         valid, low, high = valid + count, min(low, smallest), max(high, largest)
         encoded = bytes(layout.compressor.encode(chunk)) if layout.compressor else chunk.tobytes()
         pieces += [encoded, checksum(encoded)]
+        # Lengths in the index count the chunk's checksum too.
         index[place] = position, len(encoded) + 4
         position += len(encoded) + 4
+    # Without any chunk there is no file at all: a tile of sea costs nothing to store or to list.
     if pieces:
         table = index.tobytes()
         pieces += [table, checksum(table)]
@@ -209,6 +217,7 @@ def read_chunks(
 
     `ShardError` at the first that is corrupt.
     """
+    # The index is last, so that a shard can be written from front to back.
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - layout.index_bytes))
     index = read_index(file.read(), layout)

@@ -62,7 +62,9 @@ def create_cube(path: str | Path, template: CubeTemplate, attrs: Mapping[str, An
         ):
             write_template(folder, template, attrs)
             return
+    # Lost files (`hole`) can be written again from the template; changed ones are for the user.
     refuse_damaged(path, [one for one in metadata_damage(path) if one.kind != "hole"])
+    # Written out and compared as files: the template then need not be read back from a store.
     with tempfile.TemporaryDirectory() as folder_name:
         wanted = Path(folder_name) / path.name
         write_template(wanted, template, attrs)
@@ -82,6 +84,7 @@ def _comparable(file: Path) -> Any:
     if file.name != "zarr.json":
         return file.read_bytes()
     meta = json.loads(file.read_text())
+    # The root's copy of what the arrays say, which are compared themselves.
     meta.pop("consolidated_metadata", None)
     for key in UNCOMPARED:
         meta.get("attributes", {}).pop(key, None)
@@ -94,6 +97,8 @@ def _differences(wanted: Path, found: Path) -> list[str]:
     Files that the second lost do not differ, unless it never had the array.
     """
     names = {file.parent.name for root in (wanted, found) for file in root.glob("*/zarr.json")}
+    # The root lists the arrays that the store was made with: one that it lists and lacks was lost,
+    # one that it does not list is of another template.
     known = root_metadata(found)
     had = names if isinstance(known, Damage) else {*arrays_of(known)}
     differing = [] if _same(wanted, found, ROOT) else ["attributes"]
@@ -116,6 +121,7 @@ def _same(wanted: Path, found: Path, name: str) -> bool:
 def _write_lost(wanted: Path, path: Path) -> None:
     """Copy the files of a template that the store lacks; its root, which lists them, last."""
     files = [file.relative_to(wanted) for file in wanted.rglob("*") if file.is_file()]
+    # The root last: until it is there the store counts as damaged, however far this came.
     lost = [file for file in files if not (path / file).exists()]
     for file in sorted(lost, key=lambda file: (file == Path(ROOT), file)):
         with writing(path):
@@ -153,6 +159,7 @@ def _guard(store: Store, tile: Tile, ds: xr.Dataset) -> int:
     """Refuse whatever is not exactly shards of `tile`; gives the position of its first time."""
     where, faults = f"{store.path}, tile {tile.name}", Faults()
     if not store.owns(tile):
+        # At once, because where the tile is wrong the coordinates below are all wrong too.
         faults.add(where, f"rows {tile.rows}, columns {tile.cols}", "a whole tile of the store",
                    "Shards are written whole: use the tiles of cube_tiles(path).")  # fmt: skip
         faults.raise_if_any()
@@ -186,6 +193,8 @@ def _first_time(store: Store, where: str, ds: xr.Dataset, length: int) -> int:
     if "time" not in ds.coords or not ds["time"].size:
         raise bad_input(label, "none", f"times of the store, {known}")
     times = ds["time"].values
+    # A block of times may begin and end only where a shard does, or at the end of the axis: half a
+    # shard would have to be read to be written, and two tasks could do so at once.
     first = int(np.searchsorted(store.time, times[0]))
     last = first + times.size
     if not np.array_equal(store.time[first:last], times):
@@ -209,6 +218,7 @@ def _write_variable(
     length = layout.shard[0]
     parts: dict[tuple[int, ...], np.ndarray] = {(tile.row, tile.col): block}
     if block.ndim == 3:
+        # A third dimension is time or bands; bands are in one shard, the first.
         start = start if "time" in layout.dims else 0
         parts = {
             ((start + at) // length, tile.row, tile.col): block[at : at + length]
@@ -226,6 +236,7 @@ def _write_variable(
 def _add_shard(files: FileSet, file: Path, shard: EncodedShard) -> str:
     """Have one shard written, or remove it where it has no values; gives its digest."""
     if not shard.pieces:
+        # A tile that had values and has none now: what is absent reads as missing.
         file.unlink(missing_ok=True)
         return ""
     file.parent.mkdir(parents=True, exist_ok=True)

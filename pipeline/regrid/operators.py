@@ -64,6 +64,7 @@ class Sparse:
         top, bottom = int(row.min()), int(row.max()) + 1
         used = np.flatnonzero(np.bincount(col, minlength=self.width))
         left, columns = _arc(used, self.width)
+        # Modulo the width: the window may go over the seam, from the last columns to the first.
         index = (row - top) * columns + (col - left) % self.width
         window = Window(slice(top, bottom), _columns(left, columns, self.width))
         return Sparse(self.begin, index, self.weight, columns), window
@@ -126,10 +127,12 @@ class Separable:
     @cached_property
     def within(self) -> tuple[Separable, Window]:
         """The same operator on the smallest window of the source that it needs."""
+        # Targets outside the source have weights of 0 and must not widen the window.
         met = self.y.weight > 0
         rows = self.y.index[met] if met.any() else np.zeros(1, np.int64)
         top, bottom = int(rows.min()), int(rows.max()) + 1
         first = np.where(met.any(axis=0), self.y.start, 0)
+        # `start` counts along the ascending axis, which of a reversed array begins at its bottom.
         offset = self.y.size - bottom if self.y.reverse else top
         start = np.where(met.any(axis=0), first - offset, 0)
         y = replace(self.y, start=start, size=bottom - top)
@@ -145,6 +148,7 @@ def _narrowed(x: AxisWeights) -> tuple[AxisWeights, slice | np.ndarray]:
     used = used if used.size else np.zeros(1, np.int64)
     left, columns = _arc(used, x.size)
     start = np.where(met.any(axis=0), (x.start - left) % x.size, 0)
+    # Columns are read west to east whatever the array's order, so that the rest sees one case.
     narrow = replace(x, start=start, size=columns, reverse=False)
     if not x.reverse:
         return narrow, _columns(left, columns, x.size)
@@ -153,6 +157,8 @@ def _narrowed(x: AxisWeights) -> tuple[AxisWeights, slice | np.ndarray]:
 
 def _arc(used: np.ndarray, size: int) -> tuple[int, int]:
     """First cell and length of the shortest run round a ring of `size` that holds all `used`."""
+    # What is left out is the widest gap between used cells, once round; where gaps are equally wide
+    # the one over the seam, so that the window is one slice.
     gaps = np.diff(used, append=used[0] + size)
     widest = int(gaps.argmax())
     if gaps[widest] <= gaps[-1]:
@@ -183,6 +189,7 @@ def apply_bands(
         kernel, scratch_for = kernels.columns_first, kernels.columns_scratch
         if values.shape[2] < 2:  # a column that is read beside the only one, and weighs nothing
             values = np.concatenate([values, np.full_like(values, np.nan)], axis=2)
+    # Kept by axes: the other variables and times of a tile have the same.
     down, across = kernel_tables(operator.y, operator.x, kind, values.dtype)
     # Sums in float32 miss a coverage such as 0.3 by their rounding.
     enough = values.dtype.type(least * (1 - 8 * np.finfo(values.dtype).eps))
@@ -193,6 +200,8 @@ def apply_bands(
         scratch = scratch_for(values.shape[2], across, out)
         kernel(source, down, across, scratch, enough, times, part, out, coverage)
 
+    # Pieces are whole times where there are enough for all threads, for then a source row is read
+    # by one thread; else rows are shared out, and their first ones are read twice.
     n_times, n_rows, n_cols = out.shape
     step = max(1, min(_BLOCK // (n_rows * n_cols), n_times // (4 * threads)))
     height = n_rows if n_times >= 4 * threads else max(8, n_rows // (4 * threads))
@@ -207,6 +216,8 @@ def _has_whole_rows(values: np.ndarray) -> bool:
 
 def _flat(values: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     """The memory of `values` (t, y, x), first to last cell, and the strides of time and row."""
+    # A view of all the memory between the first and the last cell, what lies between rows too: a
+    # kernel goes by strides, and a window of a larger array need not be copied.
     steps = tuple(stride // values.itemsize for stride in values.strides)
     length = 1 + sum((n - 1) * step for n, step in zip(values.shape, steps, strict=True))
     flat = np.lib.stride_tricks.as_strided(values, (length,), (values.itemsize,), writeable=False)
@@ -232,6 +243,7 @@ def run_all(work: Callable[[Any], None], pieces: Iterable[Any], threads: int) ->
         for piece in pieces:
             work(piece)
         return
+    # A queue and not fixed portions: a thread that the system holds up leaves its pieces to others.
     waiting = deque(pieces)
 
     def work_off(_: int) -> None:

@@ -54,6 +54,8 @@ class Warp:
     def strips(self) -> list[slice]:
         """Slices of target rows whose matrices are of a bearable size."""
         rows, cols = self.grid.shape
+        # How many source cells a row meets is not known beforehand: that of the middle row stands
+        # for all, which only makes strips longer or shorter.
         middle = self.grid.window(slice(rows // 2, rows // 2 + 1), slice(None))
         per_row = max(cols, self.sparse(middle).index.size)
         step = max(1, min(_STRIP // cols, _ENTRIES // per_row))
@@ -69,6 +71,7 @@ class Warp:
         held = self._held.get(key)
         if held is None:
             held = self.sparse(self.grid.window(rows, slice(None))).within()
+            # The first few and no others: dropping old ones would keep none where strips are many.
             if len(self._held) < _HELD:
                 self._held[key] = held
         return held
@@ -83,6 +86,7 @@ class Warp:
         """Weights of up to four source cells round each target centre."""
         x, y = np.meshgrid(strip.x, strip.y)
         x, y = self.place(x.ravel(), y.ravel())
+        # Points that the source's CRS does not reach get any place, and no weight.
         finite = np.isfinite(x) & np.isfinite(y)
         period = self.x.period
         scale = PER_DEGREE if period else PER_UNIT
@@ -99,12 +103,16 @@ class Warp:
 
         outline = _rings(strip)
         x, y = self.place(*outline)
+        # Longitudes are unwrapped by the kernel, and indices of a curvilinear source have no seam;
+        # any other CRS may tear a cell in two, whose area would then be half the globe.
         if not self.x.period and self.area is None:
             x = _without_torn(strip.crs, *outline, x, y)
         scale = float(PER_DEGREE if self.x.period else PER_UNIT)
         x_edges, x_cell = _intervals(self.x, scale)
         z_edges, z_cell = _intervals(self.y, scale)
         z = -y
+        # In longitude and the sine of latitude areas are those of the sphere (Lambert's cylindrical
+        # projection). Sides are taken as straight there, and `_rings` has made them short.
         if self.x.period:
             z, z_edges = np.sin(np.deg2rad(z)), np.sin(np.deg2rad(z_edges))
         turn = self.x.period / scale
@@ -159,6 +167,7 @@ def _by_area(matrix: Sparse, area: np.ndarray) -> Sparse:
     cell = np.repeat(np.arange(matrix.begin.size - 1), np.diff(matrix.begin))
     weight = matrix.weight * area[matrix.index]
     before, after = (np.bincount(cell, w, matrix.begin.size - 1) for w in (matrix.weight, weight))
+    # The part of the target cell that is covered stays; it is distributed anew among the cells.
     with np.errstate(invalid="ignore", divide="ignore"):
         return replace(matrix, weight=weight * (before / after)[cell])
 
@@ -168,12 +177,15 @@ def _rings(strip: TargetGrid) -> tuple[np.ndarray, np.ndarray]:
 
     Dims (cell, vertex); neighbours share the very points of their common side.
     """
+    # Sides become curves in the source's CRS: vertices between keep what they cut off small.
     metres = strip.dx * (111_000 if strip.is_geographic else 1)
     parts = 4 if metres > 20_000 else 2 if metres > 5_000 else 1
     steps = np.arange(parts) / parts
     x_edges, y_edges = strip.x_edges, strip.y_edges
     along_x = x_edges[:-1, None] + steps * np.diff(x_edges)[:, None]
     along_y = y_edges[:-1, None] + steps * np.diff(y_edges)[:, None]
+    # The other two sides run the other way, through the very same points: recomputed from the far
+    # end they would differ in the last bit, and neighbours would overlap.
     from_east = np.concatenate([x_edges[1:, None], along_x[:, :0:-1]], axis=1)
     from_south = np.concatenate([y_edges[1:, None], along_y[:, :0:-1]], axis=1)
     n_rows, n_cols = strip.shape
@@ -195,6 +207,7 @@ def _without_torn(
     crs: str, ring_x: np.ndarray, ring_y: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
     """`x` with NaN for rings (cell, vertex) torn by a discontinuity of the source CRS."""
+    # Lengths in both: on the globe as chords, in the source's CRS as they are.
     vectors = unit_vectors(*_transform(crs, "EPSG:4326", ring_x, ring_y))
     metres = np.linalg.norm(vectors - np.roll(vectors, 1, axis=1), axis=-1) * EARTH_RADIUS
     edges = np.hypot(x - np.roll(x, 1, axis=1), y - np.roll(y, 1, axis=1))
@@ -211,16 +224,20 @@ def _intervals(axis: Axis, scale: float) -> tuple[np.ndarray, np.ndarray]:
     lower, upper = axis.lower, axis.upper
     cell = np.arange(axis.size)[:: -1 if axis.reverse else 1]
     if axis.period:
+        # Five turns hold the range wanted, whatever longitude the source begins with.
         turns = axis.period * np.arange(-2, 3)
         lower, upper = ((v + turns[:, None]).ravel() for v in (lower, upper))
         near = (upper > -axis.period // 2) & (lower < 3 * axis.period // 2)
         lower, upper, cell = lower[near], upper[near], np.tile(cell, turns.size)[near]
     edges = np.stack([lower, upper], axis=1).ravel()
     cells = np.stack([cell, np.full_like(cell, -1)], axis=1).ravel()[:-1]
+    # Between cells that touch the gap has no width and goes.
     kept = np.diff(edges) > 0
     edges = np.append(edges[:-1][kept], edges[-1])
     if not axis.period:
         return edges / scale, cells[kept]
+    # Divided within one turn and moved afterwards, so that the same meridian is the same float in
+    # every turn and every frame.
     turn = (edges + axis.period // 2) // axis.period
     return (edges - turn * axis.period) / scale + turn * (axis.period / scale), cells[kept]
 

@@ -30,6 +30,7 @@ def kernel_tables(
 def _bands(axis: AxisWeights, count: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
     """Source cells and weights, both (count, target); what a target does not use weighs 0."""
     missing = max(0, count - axis.weight.shape[0])
+    # Bands that only fill up the number read a cell at hand and weigh 0.
     index = np.pad(axis.index, ((0, missing), (0, 0)), mode="edge")
     index = np.where(np.arange(index.shape[0])[:, None] < axis.weight.shape[0], index, index[0])
     return index, rounded(np.pad(axis.weight, ((0, missing), (0, 0))), dtype)
@@ -40,17 +41,21 @@ def rows_ahead(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
 
     Dims (a multiple of three, target); after a target's last bands come the next target's first.
     """
+    # Dims (merge, three bands, target): kernels merge three bands at a time.
     here, weighs = (a.reshape(-1, 3, rows.shape[1]) for a in (rows, weight > 0))
     after = np.full_like(here, -1)
     after[:, :, :-1] = np.where(weighs, here, -1)[:1, :, 1:]
     more = weighs[1:].any(axis=1, keepdims=True)
     after[:-1] = np.where(more, np.where(weighs[1:], here[1:], -1), after[:-1])
+    # A row that is being merged now is in the cache; to ask for it again costs a request.
     at_hand = (after[:, :, None] == here[:, None]).any(axis=2)
     return np.where(at_hand, -1, after).reshape(rows.shape)
 
 
 def _strided(axis: AxisWeights, dtype: np.dtype) -> tuple[int, np.ndarray, np.ndarray]:
     """Step from band to band (0 where it varies), columns and weights, both (K, target)."""
+    # Where every target cell begins a fixed number of source cells after the last one, the kernel
+    # can deal columns out instead of looking each one up. Cells without weights fit any step.
     met = np.flatnonzero((axis.weight > 0).any(axis=0))
     start, stride = axis.start, 0
     if met.size > 1:
@@ -66,6 +71,8 @@ def _strided(axis: AxisWeights, dtype: np.dtype) -> tuple[int, np.ndarray, np.nd
 def _beside(axis: AxisWeights, dtype: np.dtype) -> tuple[np.ndarray, ...]:
     """Left columns, seam columns with their right ones, weights (2, target) and right shares."""
     index, weight = _bands(axis, 2, dtype)
+    # A target cell between neighbours copies both at once; one over the seam, or reversed, does
+    # not.
     last = max(axis.size, 2) - 1
     joined = (index[0] < last) & ((index[1] == index[0] + 1) | (weight[1] == 0))
     seam = np.flatnonzero(~joined)
@@ -82,6 +89,7 @@ def rounded(weight: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """
     if dtype != np.float32 or not weight.size:
         return np.ascontiguousarray(weight, dtype)
+    # What rounding adds or takes is given to the largest weight, where it matters least.
     steps = np.where(weight > 0, np.maximum(np.rint(weight * _STEPS), 1), 0)
     whole = np.rint(weight.sum(axis=0) * _STEPS)
     steps[weight.argmax(axis=0), np.arange(weight.shape[1])] += whole - steps.sum(axis=0)
@@ -145,17 +153,20 @@ def _measure(lower: np.ndarray, upper: np.ndarray, latitude: bool) -> np.ndarray
     if not latitude:
         return np.maximum(upper - lower, 0).astype(float)
     a, b = np.deg2rad(lower / PER_DEGREE), np.deg2rad(np.maximum(upper, lower) / PER_DEGREE)
+    # sin b - sin a without cancellation, however narrow the cell.
     return 2 * np.cos((a + b) / 2) * np.sin((b - a) / 2)
 
 
 def _area(source: Axis, target: Axis) -> AxisWeights:
     """Overlap of source and target cells over the target cell."""
+    # Lattice positions are integers: edges that should be equal are, and no sliver remains.
     lower, upper = _twice(source, source.lower), _twice(source, source.upper)
     begin = _turned(source, target.lower, source.lower[0])
     end = begin + (target.upper - target.lower)
     first = np.searchsorted(upper, begin, side="right")
     last = np.searchsorted(lower, end, side="left")
     count = np.maximum(last - first, 0)
+    # All bands at once, dims (K, target); a target cell with fewer source cells has zeros.
     k = np.arange(max(1, int(count.max())))[:, None]
     cell = np.minimum(first + k, lower.size - 1)
     overlap = _measure(
@@ -172,6 +183,7 @@ def _bilinear(source: Axis, target: Axis) -> AxisWeights:
     position = _turned(source, target.centre, source.centre[0])
     before = np.searchsorted(centre, position, side="right") - 1
     left, right = np.maximum(before, 0), np.minimum(before + 1, centre.size - 1)
+    # Only between cells that touch: over a gap in the axis nothing is interpolated.
     joined = (before >= 0) & (right > left) & (upper[left] == lower[right])
     share = (position - centre[left]) / np.maximum(centre[right] - centre[left], 1)
     on_left = (position >= lower[left]) & (position <= upper[left])

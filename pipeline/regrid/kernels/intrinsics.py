@@ -26,6 +26,7 @@ def _element(context: Any, builder: Any, array_type: Any, array: Any, index: Any
 
 def _without_owner(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     if isinstance(kind, types.Array):
+        # Numba counts through `meminfo` and `parent`; without them an array is only an address.
         array = context.make_array(kind)(context, builder, value)
         array.meminfo = cgutils.get_null_value(array.meminfo.type)
         array.parent = cgutils.get_null_value(array.parent.type)
@@ -74,6 +75,7 @@ def copy_pair(typing_context, row, index, into, at):  # type: ignore[no-untyped-
         align = context.get_abi_sizeof(number)
         source = _element(context, builder, signature.args[0], row, index)
         target = _element(context, builder, signature.args[2], into, at)
+        # Aligned as one number is: a pair may begin at any of them.
         both = builder.load(builder.bitcast(source, pair), align=align)
         builder.store(both, builder.bitcast(target, pair), align=align)
         return context.get_dummy_value()
@@ -99,16 +101,21 @@ def stream(typing_context, values, count, into, at):  # type: ignore[no-untyped-
         def element(which: int, index: Any) -> Any:
             return _element(context, builder, signature.args[which], arguments[which], index)
 
+        # Numbers before the first whole line of the target: -address modulo LINE, in numbers.
         address = builder.ptrtoint(element(2, at), whole)
         before = builder.lshr(
             builder.and_(builder.neg(address), ir.Constant(whole, LINE - 1)),
             ir.Constant(whole, size.bit_length() - 1),
         )
+        # Fewer values than reach the first whole line: all go one by one.
         before = builder.select(builder.icmp_signed("<", before, count), before, count)
         lines = builder.udiv(builder.sub(count, before), ir.Constant(whole, lanes))
         with cgutils.for_range(builder, before) as loop:
             value = builder.load(element(0, loop.index))
             builder.store(value, element(2, builder.add(at, loop.index)))
+        # `nontemporal` on a store of a whole line, aligned to it, becomes a streaming store: the
+        # line is not read from memory before it is overwritten, and pushes nothing out of the
+        # caches.
         flag = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
         with cgutils.for_range(builder, lines) as loop:
             index = builder.add(before, builder.mul(loop.index, ir.Constant(whole, lanes)))

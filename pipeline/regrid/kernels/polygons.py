@@ -21,6 +21,7 @@ def _close_ring(x, z, turn, ring_x, ring_z):  # type: ignore[no-untyped-def]
     completed along the pole that it encloses.
     """
     size, first = x.size, 0
+    # Begin at a vertex with a longitude: on a pole there is none.
     while first < size - 1 and abs(z[first]) > _POLE:
         first += 1
     ring_x[0], ring_z[0] = x[first], z[first]
@@ -33,6 +34,7 @@ def _close_ring(x, z, turn, ring_x, ring_z):  # type: ignore[no-untyped-def]
                 n += 1
             at_pole = True
             continue
+        # The nearest of all equal longitudes: sides are shorter than half a turn.
         lon = lon + (x[v] - lon + turn / 2) % turn - turn / 2
         if at_pole:
             ring_x[n], ring_z[n] = lon, ring_z[n - 1]
@@ -40,8 +42,10 @@ def _close_ring(x, z, turn, ring_x, ring_z):  # type: ignore[no-untyped-def]
             at_pole = False
         ring_x[n], ring_z[n] = lon, z[v]
         n += 1
+    # Back where it began: an ordinary ring, whose last vertex repeats the first.
     if abs(lon - ring_x[0]) < turn / 2:
         return n - 1
+    # Else it went once round and holds the pole of its own hemisphere: along it, and back.
     pole = 1.0 if ring_z[:n].sum() > 0.0 else -1.0
     ring_x[n], ring_z[n] = lon, pole
     ring_x[n + 1], ring_z[n + 1] = ring_x[0], pole
@@ -77,6 +81,8 @@ def _add_edge(x0, z0, x1, z1, x_edges, z_edges, i0, j0, area, cover):  # type: i
     """Adds one directed edge: the area to its right in each cell, `cover` for all cells beyond."""
     if z0 == z1:
         return
+    # Up counts as more and down as less, so that between two sides the area is left, whichever way
+    # the ring turns; each side is then walked upwards.
     sign = 1.0 if z1 > z0 else -1.0
     if z1 < z0:
         x0, z0, x1, z1 = x1, z1, x0, z0
@@ -93,6 +99,8 @@ def _add_edge(x0, z0, x1, z1, x_edges, z_edges, i0, j0, area, cover):  # type: i
         row = i - i0
         span = end - top
         j = j0
+        # `cover` has what the side adds to every cell to its right. West of the window it adds
+        # nothing else.
         if left >= x_edges[j0]:
             j = _interval(x_edges, left)
         elif right > x_edges[j0]:
@@ -103,6 +111,7 @@ def _add_edge(x0, z0, x1, z1, x_edges, z_edges, i0, j0, area, cover):  # type: i
         while j < j0 + n_cols and x_edges[j] <= right:
             a, b = max(left, x_edges[j]), min(right, x_edges[j + 1])
             share = max(b - a, 0.0) / (right - left) if right > left else 1.0
+            # Within the cell: the trapezoid between the side and the cell's right edge.
             part = sign * span * share
             area[row, j - j0] += part * (x_edges[j + 1] - (a + b) / 2)
             cover[row, j - j0 + 1] += part
@@ -140,6 +149,8 @@ def overlaps(x, z, turn, x_edges, x_cell, z_edges, z_cell, width):  # type: igno
             ring_x[:vertices], ring_z[:vertices] = x[p], z[p]
         rx, rz = ring_x[:vertices], ring_z[:vertices]
         if turn > 0.0:
+            # Moved by whole turns until its west end lies within half a turn of 0: `x_edges` hold
+            # all such rings whole.
             rx -= np.floor((_range(rx)[0] + turn / 2) / turn) * turn
         (west, east), (top, bottom) = _range(rx), _range(rz)
         if east <= x_edges[0] or west >= x_edges[-1]:
@@ -153,10 +164,12 @@ def overlaps(x, z, turn, x_edges, x_cell, z_edges, z_cell, width):  # type: igno
         whole = 0.0
         for v in range(vertices):
             w = (v + 1) % vertices
+            # Relative to the first vertex: products of small differences keep their digits.
             whole += (rx[v] - rx[0]) * (rz[w] - rz[0]) - (rx[w] - rx[0]) * (rz[v] - rz[0])
             _add_edge(rx[v], rz[v], rx[w], rz[w], x_edges, z_edges, i0, j0, area, cover)
         whole = abs(whole) / 2
         needed = size + area.size
+        # Doubled, so that all copying together costs no more than the entries.
         if needed > index.size:
             more = max(needed, 2 * index.size)
             longer_index, longer_weight = np.empty(more, np.int64), np.empty(more)
@@ -167,6 +180,7 @@ def overlaps(x, z, turn, x_edges, x_cell, z_edges, z_cell, width):  # type: igno
             for j in range(area.shape[1]):
                 running += cover[i, j]
                 step = x_edges[j0 + j + 1] - x_edges[j0 + j]
+                # `running` has the sides further west, which add the cell's whole width.
                 share = abs(area[i, j] + running * step) / whole
                 if share > 1e-13 and x_cell[j0 + j] >= 0 and z_cell[i0 + i] >= 0:
                     index[size] = z_cell[i0 + i] * width + x_cell[j0 + j]

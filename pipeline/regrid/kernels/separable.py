@@ -26,6 +26,8 @@ _PIECE = 256  # columns of a row for which the next rows are asked together
 @compiled
 def _of_three(x, y, z, a, b, c, zero):  # type: ignore[no-untyped-def]
     """Mean and weight of three values, by differences from the first that weighs something."""
+    # Differences of equal values are 0, so that a constant comes back as it is; and of values that
+    # are large and close together they keep the digits that a sum would lose.
     origin = x if a > zero else (y if b > zero else z)
     n = a * (x - origin) + b * (y - origin) + c * (z - origin)
     d = a + b + c
@@ -34,6 +36,8 @@ def _of_three(x, y, z, a, b, c, zero):  # type: ignore[no-untyped-def]
 
 @compiled
 def _three_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight, first, stop):  # type: ignore[no-untyped-def]
+    # Unsigned, for Numba asks of a signed index whether it counts from the end. `x == x` is False
+    # for NaN alone, which then weighs nothing: no branch, so that the loop fills vectors.
     a, b, c = uint64(ra), uint64(rb), uint64(rc)
     for i in range(first, stop):
         j = uint64(i)
@@ -54,6 +58,8 @@ def _three_more_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight, first, st
             x if x == x else zero, y if y == y else zero, z if z == z else zero,
             wa if x == x else zero, wb if y == y else zero, wc if z == z else zero, zero,
         )  # fmt: skip
+        # West (1979): the mean so far moves towards the new one by the new one's part of the
+        # weight.
         both = weight[j] + d
         mean[j] = mean[j] + d / both * (more - mean[j]) if both > zero else zero
         weight[j] = both
@@ -66,6 +72,7 @@ def _merge_rows(flat, begin, step, rows, wy, ahead, k, i, zero, mean, weight):  
     It asks a piece at a time: many requests at once wait for each other, and the sums with them.
     """
     wa, wb, wc = wy[k, i], wy[k + 1, i], wy[k + 2, i]
+    # The first three bands always run, even if they weigh nothing: they set `mean` and `weight`.
     if k > 0 and not wa + wb + wc > zero:
         return
     ra, rb, rc = (
@@ -73,6 +80,7 @@ def _merge_rows(flat, begin, step, rows, wy, ahead, k, i, zero, mean, weight):  
         begin + rows[k + 1, i] * step,
         begin + rows[k + 2, i] * step,
     )
+    # While this piece is summed, memory brings the same piece of the rows that come next.
     for c in range(0, mean.size, _PIECE):
         stop = min(c + _PIECE, mean.size)
         for band in range(k, k + 3):
@@ -86,6 +94,7 @@ def _merge_rows(flat, begin, step, rows, wy, ahead, k, i, zero, mean, weight):  
 
 @compiled
 def _three_columns(means, weights, at, shares, width, zero, most, least, mean, m, weight, w):  # type: ignore[no-untyped-def]
+    # Three bands alone, the usual case, are finished here: sums, limits and result in one pass.
     a, b, c = uint64(at[0]), uint64(at[1]), uint64(at[2])
     n, m, w = uint64(width), uint64(m), uint64(w)
     for i in range(width):
@@ -102,6 +111,7 @@ def _three_columns(means, weights, at, shares, width, zero, most, least, mean, m
 def _three_more_columns(means, weights, at, k, shares, zero, mean, weight):  # type: ignore[no-untyped-def]
     a, b, c = uint64(at[k]), uint64(at[k + 1]), uint64(at[k + 2])
     n = uint64(mean.size)
+    # `shares` holds the weights (band, target cell) in one piece: a band begins every n cells.
     o, p, q = uint64(k) * n, uint64(k + 1) * n, uint64(k + 2) * n
     for i in range(mean.size):
         j = uint64(i)
@@ -127,6 +137,9 @@ def _finish(mean, weight, least, one, out, n, coverage, m):  # type: ignore[no-u
 @compiled
 def _deal(row, begin, stride, count, into, at, length):  # type: ignore[no-untyped-def]
     """`into[p * length + at + q] = row[begin + stride * q + p]` for q < count and p < stride."""
+    # A band takes every `stride`-th value of the row. Dealt out by the remainder of their position,
+    # the values of a band lie side by side, and the sums load whole vectors. Halving the resolution
+    # is the usual case: written out, it needs no inner loop.
     if stride == 2:
         b, a, h = uint64(begin), uint64(at), uint64(at + length)
         for i in range(count):
@@ -143,6 +156,7 @@ def _deal_round(row, first, stride, into, length):  # type: ignore[no-untyped-de
     """`into[p * length + q] = row[first + stride * q + p]`, going round at the end of the row."""
     q, begin = 0, first
     while q < length:
+        # As many whole steps as fit before the row ends, then one step over the seam, and again.
         count = min(length - q, (row.size - begin) // stride)
         _deal(row, begin, stride, count, into, q, length)
         q, begin = q + count, begin + stride * count
@@ -167,6 +181,8 @@ def rows_scratch(size: int, across: tuple, out: np.ndarray) -> tuple[np.ndarray,
     at = np.arange(bands) * width
     cells = bands * width
     if stride:
+        # Bands k and k + stride are the same values, one target cell apart, so that only `stride`
+        # lists are dealt out, each longer than the row by the shifts.
         length = width + (bands - 1) // stride
         at = np.arange(bands) % stride * length + np.arange(bands) // stride
         cells = stride * length
@@ -192,6 +208,7 @@ def rows_first(source, down, across, scratch, least, times, part, out, coverage)
     at, mean, weight, means, weights, total, share, done, covered = borrowed(scratch)
     zero, one, infinite = wx.dtype.type(0), wx.dtype.type(1), wx.dtype.type(np.inf)
     width, bands, height = out.shape[2], wx.shape[0], out.shape[1]
+    # Views that `ravel` makes would be counted again, hence `borrowed` before it.
     shares, all_out, all_coverage = wx.ravel(), borrowed(out).ravel(), borrowed(coverage).ravel()
     length = means.size // stride if stride else width
     for t in range(times[0], times[1]):
@@ -206,11 +223,13 @@ def rows_first(source, down, across, scratch, least, times, part, out, coverage)
             else:
                 _taken(mean, columns, means)
                 _taken(weight, columns, weights)
+            # Rows are done: one row of means, with the weight that is behind each. Now its columns.
             if bands == 3:
                 _three_columns(
                     means, weights, at, shares, width, zero, one, least, done, n, covered, m
                 )
             else:
+                # Limits that limit nothing: more bands come, and coverage is known after the last.
                 _three_columns(
                     means, weights, at, shares, width, zero, infinite, -infinite, total, 0, share, 0
                 )
@@ -239,6 +258,7 @@ def _between_columns(pairs, wx, share, zero, mean, weight, at):  # type: ignore[
     for i in range(share.size):
         j = uint64(i)
         x, y = pairs[_TWO * j], pairs[_TWO * j + _ONE]
+        # NaN where either is; then the other one alone counts, as at a coast.
         between = x + share[j] * (y - x)
         alone = x if x == x else (y if y == y else zero)
         mean[m + j] = between if between == between else alone
@@ -253,6 +273,7 @@ def _between_rows(mean, weight, above, below, wa, wb, width, least, one, out, n,
         heavy = wb * weight[b + j]
         d = wa * weight[a + j] + heavy
         coverage[m + j] = d if d < one else one
+        # Without any weight d is 0 and `between` NaN, as it should be.
         between = mean[a + j] + heavy / d * (mean[b + j] - mean[a + j])
         out[n + j] = between if d >= least else out.dtype.type(np.nan)
 
@@ -260,6 +281,7 @@ def _between_rows(mean, weight, above, below, wa, wb, width, least, one, out, n,
 def columns_scratch(size: int, across: tuple, out: np.ndarray) -> tuple[np.ndarray, ...]:
     """What one call of `columns_first` writes on."""
     width = out.shape[2]
+    # Two rows of a pair are kept, above and below, and change places as the target goes on.
     pitch = -(-width // LINE) * LINE  # each of two rows begins on a line
     rows = (on_a_line(n, out.dtype) for n in (2 * pitch, 2 * pitch, 2 * width, AT_ONCE + width))
     return np.empty(2, np.int64), *rows, on_a_line(AT_ONCE + width, np.dtype(np.float32))
@@ -280,7 +302,9 @@ def columns_first(source, down, across, scratch, least, times, part, out, covera
     held, mean, weight, pairs, done, covered = borrowed(scratch)
     zero, one = wx.dtype.type(0), wx.dtype.type(1)
     width, height, pitch = out.shape[2], out.shape[1], mean.size // 2
+    # Only the columns that the target spans are asked for ahead of their use.
     west, count = int(left.min()), int(left.max()) - int(left.min()) + 2
+    # Source rows may run either way under the target's: the next one to ask for follows from that.
     onwards = strides[1] if rows[0, part[1] - 1] >= rows[0, part[0]] else -strides[1]
     shares, all_out, all_coverage = wx.ravel(), borrowed(out).ravel(), borrowed(coverage).ravel()
     for t in range(times[0], times[1]):

@@ -42,6 +42,7 @@ def sparse_mean(values, begin, index, weight, least, first, out, coverage):  # t
                 if x == x:
                     n += weight[e] * x
                     d += weight[e]
+            # A target cell without valid source has n / d = 0 / 0, but no d reaches `least` > 0.
             coverage[t, first + j] = d
             out[t, first + j] = n / d if d >= least else np.nan
 
@@ -55,6 +56,8 @@ def sparse_std(values, begin, index, weight, least, first, out, coverage):  # ty
             for e in range(begin[j], begin[j + 1]):
                 x = np.float64(values[t, index[e]])
                 if x == x:
+                    # Squares of differences from a value of the cell itself: of a constant they are
+                    # exactly 0.
                     if not begun:
                         origin, begun = x, True
                     n += weight[e] * (x - origin)
@@ -62,6 +65,8 @@ def sparse_std(values, begin, index, weight, least, first, out, coverage):  # ty
             coverage[t, first + j] = d
             out[t, first + j] = np.nan
             if d >= least:
+                # A second pass over the same few values, which are in the cache, instead of sums of
+                # squares, whose difference would lose the digits that matter.
                 mean, square = n / d, 0.0
                 for e in range(begin[j], begin[j + 1]):
                     x = np.float64(values[t, index[e]])
@@ -92,6 +97,7 @@ def sparse_classes(codes, begin, index, weight, shares, total):  # type: ignore[
 @compiled
 def outer_count(wy, wx, begin):  # type: ignore[no-untyped-def]
     """Fills `begin` (Y * X + 1,) of the sparse matrix that `outer_fill` writes."""
+    # Counted first, so that the entries fill arrays of the right length, and any thread any part.
     begin[0] = 0
     for i in range(wy.shape[1]):
         for j in range(wx.shape[1]):

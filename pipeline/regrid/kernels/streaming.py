@@ -25,6 +25,7 @@ def fetch(flat, begin, count):  # type: ignore[no-untyped-def]
 
 def on_a_line(count: int, dtype: np.dtype) -> np.ndarray:
     """Room for `count` numbers, from the beginning of a cache line on."""
+    # NumPy aligns to 16 bytes only: take a line more and begin at the first that is whole.
     room = np.empty(count + LINE // dtype.itemsize, dtype)
     skipped = -room.ctypes.data % LINE // dtype.itemsize
     return room[skipped : skipped + count]
@@ -39,6 +40,7 @@ def send(values, count, into, at, width, everything):  # type: ignore[no-untyped
     """
     if count + width <= values.size and not everything:
         return count, at
+    # Part of a line stays behind and goes with the next cells, at the place after what was sent.
     sent = stream(values, count, into, at)
     for j in range(sent, count):
         if everything:
