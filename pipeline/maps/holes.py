@@ -23,7 +23,7 @@ from pipeline.regrid.regrid import regrid
 _LISTED = 1000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Holes:
     """Land cells of a prediction or a map: how many, how many with a value, masked, and missing.
 
@@ -71,7 +71,10 @@ def holes(store: str | Path, land_mask: np.ndarray, variable: str) -> Holes:
         for row, col in np.argwhere(empty)[: _LISTED - len(found)]:
             found.append((int(row) + tile.rows.start, int(col) + tile.cols.start))
     located = _located(grid, found)
-    return Holes(int(land_mask.sum()), predicted, masked, missing, flagged, located)
+    return Holes(
+        land=int(land_mask.sum()), predicted=predicted, masked=masked, missing=missing,
+        flagged=flagged, cells=located,
+    )  # fmt: skip
 
 
 def _valid(da: xr.DataArray, tile: Tile) -> np.ndarray:

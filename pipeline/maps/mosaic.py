@@ -43,7 +43,7 @@ _TILE_BYTES = 48 * 2**20  # of one variable's tile over all times
 _COARSER = 1.5  # target cells this many times as wide average the source instead of sampling it
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class MapTask:
     """What a worker needs to fill any tile of a map store; small enough to travel with each."""
 
@@ -93,7 +93,10 @@ def create_map(
     create_cube(store, template, {**_root_attrs(source), **about, **(attrs or {})})
     # Decided once for the whole grid: tiles must not differ in method.
     coarser = is_coarser(source, grid)
-    return MapTask(Path(prediction), Path(store), grid, aggregate, min_valid_share, coarser)
+    return MapTask(
+        prediction=Path(prediction), store=Path(store), grid=grid, aggregate=aggregate,
+        min_valid_share=min_valid_share, coarser=coarser,
+    )  # fmt: skip
 
 
 def map_template(

@@ -21,7 +21,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
-import pyproj
 import rasterio
 import rasterio.shutil
 import xarray as xr
@@ -33,6 +32,7 @@ from pipeline.core.files import scratch_folder
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.maps.legend import NODATA_CODE, Legend
 from pipeline.publish.bands import BandStatistics, describe, names_of_bands
+from pipeline.publish.faults import cog_faults
 
 Kind = Literal["continuous", "categorical"]
 
@@ -170,46 +170,6 @@ def overview_factors(shape: tuple[int, int], block: int) -> list[int]:
     while max(shape) // (factors[-1] if factors else 1) > block:
         factors.append(2 * factors[-1] if factors else 2)
     return factors
-
-
-def same_value(first: float | None, second: float | None) -> bool:
-    """Whether two nodata values are the same; NaN is NaN."""
-    if first is None or second is None:
-        return first is second
-    return first == second or (math.isnan(first) and math.isnan(second))
-
-
-def grid_faults(
-    where: str, grid: TargetGrid, crs: Any, transform: Any, shape: tuple[int, ...]
-) -> list[Fault]:
-    """What of a file's CRS, transform (to 1e-9 of a cell) and shape is not the grid's."""
-    faults = Faults()
-    wanted = pyproj.CRS.from_user_input(grid.crs)
-    found = pyproj.CRS.from_user_input(crs.to_wkt()) if crs else None
-    if found is None or not found.equals(wanted, ignore_axis_order=True):
-        faults.add(f"{where}: crs", found.name if found else "none", grid.crs)
-    gaps = np.subtract(transform[:6], grid.transform[:6])
-    if np.abs(gaps).max() > 1e-9 * max(grid.dx, grid.dy):
-        faults.add(f"{where}: transform", str(tuple(transform)[:6]), str(tuple(grid.transform)[:6]))
-    if tuple(shape) != tuple(grid.shape):
-        faults.add(f"{where}: shape", str(shape), str(grid.shape))
-    return faults.faults
-
-
-def cog_faults(
-    path: Path, grid: TargetGrid, names: Sequence[str] | None, nodata: float | None, dtype: str
-) -> list[Fault]:
-    """What of a reopened file is not as meant: grid, type, nodata, band names."""
-    where, faults = path.name, Faults()
-    with rasterio.open(path) as raster:
-        faults.faults += grid_faults(where, grid, raster.crs, raster.transform, raster.shape)
-        if set(raster.dtypes) != {dtype}:
-            faults.add(f"{where}: type", ", ".join(sorted(set(raster.dtypes))), dtype)
-        if not all(same_value(value, nodata) for value in raster.nodatavals):
-            faults.add(f"{where}: nodata", str(raster.nodatavals), str(nodata))
-        if names is not None and list(raster.descriptions) != list(names):
-            faults.add(f"{where}: band names", str(raster.descriptions), str(tuple(names)))
-    return faults.faults
 
 
 def _check_map(

@@ -25,27 +25,8 @@ from pipeline.core.errors import Fault, Faults, InputError, bad_input
 from pipeline.core.files import make_folder, write_bytes
 from pipeline.publish.differences import difference_faults, xml_content
 from pipeline.publish.geopackage import renderer_element
-from pipeline.publish.qgis_layers import (
-    LayerGroup,
-    RasterLayer,
-    SiteLayer,
-    date_layers,
-    leaves,
-    map_group,
-)
+from pipeline.publish.qgis_layers import LayerGroup, RasterLayer, SiteLayer, leaves
 from pipeline.publish.qml import QGIS_VERSION, pipe_element, xml_bytes
-
-__all__ = [
-    "LayerGroup",
-    "RasterLayer",
-    "SiteLayer",
-    "date_layers",
-    "map_group",
-    "project_element",
-    "read_project",
-    "verify_project",
-    "write_project",
-]
 
 
 def write_project(

@@ -19,7 +19,7 @@ MAX_DATES = 62
 """Of a longer series, one date of each month becomes a layer, shown for the whole month."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RasterLayer:
     """One band of a map; `begin` and `end` (datetime64, both included) where it has a date."""
 
@@ -32,7 +32,7 @@ class RasterLayer:
     visible: bool = True
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SiteLayer:
     """A layer of a GeoPackage, coloured by a column of scores where a legend is given."""
 
@@ -68,7 +68,9 @@ def date_layers(path: str | Path, legend: Legend, visible: bool = True) -> list[
     texts = [tag.get("time") for tag in tags]
     if len(names) == 1 or None in texts:
         return [
-            RasterLayer(name, path, legend, band, visible=visible and band == 1)
+            RasterLayer(
+                name=name, path=path, legend=legend, band=band, visible=visible and band == 1
+            )
             for band, name in enumerate(names, start=1)
         ]
     times = np.array(texts, "datetime64[s]")
@@ -82,9 +84,12 @@ def date_layers(path: str | Path, legend: Legend, visible: bool = True) -> list[
         begins[chosen] = months.astype("datetime64[s]")
         ends[chosen] = (months + 1).astype("datetime64[s]") - np.timedelta64(1, "s")
     return [
-        RasterLayer(names[i], path, legend, i + 1, begins[i], ends[i], visible)
+        RasterLayer(
+            name=names[i], path=path, legend=legend, band=i + 1, begin=begins[i], end=ends[i],
+            visible=visible,
+        )
         for i in chosen.tolist()
-    ]
+    ]  # fmt: skip
 
 
 def periods(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -68,7 +68,7 @@ ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StacItem:
     """One product: an id, its grid, its files, and the first and last second of its time."""
 

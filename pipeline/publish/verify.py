@@ -28,7 +28,8 @@ from pipeline.grid.target_grid import TargetGrid
 from pipeline.maps.legend import NODATA_CODE, Legend
 from pipeline.publish.bands import names_of_bands
 from pipeline.publish.differences import difference_faults, restricted, xml_content
-from pipeline.publish.geotiff import cog_faults, gdal_environment, uncompressed
+from pipeline.publish.faults import cog_faults
+from pipeline.publish.geotiff import gdal_environment, uncompressed
 from pipeline.publish.qml import read_xml, style_element
 from pipeline.publish.stac import read_document, validate_collection
 from pipeline.publish.verify_zarr import zarr_faults

@@ -20,7 +20,7 @@ from pipeline.core.errors import Fault, Faults
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.maps.legend import NODATA_CODE
 from pipeline.publish.differences import difference_faults, restricted
-from pipeline.publish.geotiff import grid_faults, same_value
+from pipeline.publish.faults import grid_faults, same_value
 from pipeline.publish.zarr import create_stores, map_blocks
 
 

@@ -43,9 +43,10 @@ class MapCollection:
         """An item of each product, with all files of its maps."""
         return [
             StacItem(
-                f"{self.target}_{suffix}", f"{self.title}: {suffix}", of[0].grid, _files(of),
-                covered_time([of[0].of.store, *self.made_from[of[0].product.cube]]),
-                self._description(of[0]),
+                id=f"{self.target}_{suffix}", title=f"{self.title}: {suffix}",
+                grid=of[0].grid, files=_files(of),
+                time=covered_time([of[0].of.store, *self.made_from[of[0].product.cube]]),
+                description=self._description(of[0]),
             )
             for suffix, of in of_product.items()
         ]  # fmt: skip

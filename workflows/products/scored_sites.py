@@ -143,7 +143,8 @@ def scores_groups(path: Path, colouring: Colouring, has_basins: bool) -> list[La
     count, column = site_count(path, SITES), colouring.column
     shown = tuple(
         SiteLayer(
-            f"Held-out {name}: {column}", path, name, GEOMETRIES[name], colouring.legend, column,
+            name=f"Held-out {name}: {column}", path=path, table=name,
+            geometry=GEOMETRIES[name], legend=colouring.legend, column=column,
             visible=name == SITES and count is not None and count <= SHOWN,
         )
         for name in ([SITES, BASINS] if has_basins else [SITES])

@@ -19,7 +19,8 @@ from pipeline.grid.target_grid import TargetGrid
 from pipeline.maps.legend import named_legend
 from pipeline.publish import geotiff
 from pipeline.publish.bands import BandStatistics, names_of_bands, valued_steps
-from pipeline.publish.geotiff import block_size, cog_faults, write_cog
+from pipeline.publish.faults import cog_faults
+from pipeline.publish.geotiff import block_size, write_cog
 from tests.maps import ALBERS, GRID, NAMES, TARGET, field, gdalinfo, months, needs_gdalinfo
 
 LARGE = TargetGrid.from_bounds("large", "EPSG:4326", (-180, -60, 180, 84), 0.3)  # 480 x 1200

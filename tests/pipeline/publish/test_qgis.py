@@ -19,17 +19,17 @@ from pipeline.maps.legend import named_legend
 from pipeline.maps.texture import CLASS, texture
 from pipeline.publish.geopackage import renderer_element, sites_frame, write_sites
 from pipeline.publish.geotiff import write_cog
-from pipeline.publish.qgis import (  # fmt: skip
+from pipeline.publish.qgis import project_element, read_project, write_project
+from pipeline.publish.qgis_layers import (
+    MAX_DATES,
     LayerGroup,
     RasterLayer,
     SiteLayer,
     date_layers,
+    leaves,
     map_group,
-    project_element,
-    read_project,
-    write_project,
+    periods,
 )
-from pipeline.publish.qgis_layers import MAX_DATES, leaves, periods
 from tests.maps import ALBERS, GRID, NAMES, TARGET, field
 
 PYTHON = os.environ.get("PYQGIS_PYTHON", "/usr/bin/python3")
@@ -70,7 +70,10 @@ def publish(folder: Path) -> Path:
     )
     style = renderer_element("point", named_legend("score"), "NSE")
     sites = write_sites(maps / "sites.gpkg", {"stations": table}, {"stations": style})
-    stations = SiteLayer("Stations: NSE", sites, "stations", "point", named_legend("score"), "NSE")
+    stations = SiteLayer(
+        name="Stations: NSE", path=sites, table="stations", legend=named_legend("score"),
+        column="NSE",
+    )  # fmt: skip
     return write_project(folder / "run.qgz", [LayerGroup("Stations", (stations,)), *groups],
                          title="A run")  # fmt: skip
 
@@ -188,7 +191,7 @@ os._exit(0)
 
 
 def test_faults(tmp_path: Path) -> None:
-    layer = RasterLayer("a", tmp_path / "none.tif", named_legend(TARGET))
+    layer = RasterLayer(name="a", path=tmp_path / "none.tif", legend=named_legend(TARGET))
     with pytest.raises(InputError, match="no file"):
         write_project(tmp_path / "p.qgz", [LayerGroup("g", (layer,))], title="t")
     with pytest.raises(InputError, match="no layer"):
@@ -205,7 +208,7 @@ def test_faults(tmp_path: Path) -> None:
 def test_sites_that_are_missing_or_no_geopackage_are_told(tmp_path: Path) -> None:
     publish(tmp_path)
     sites = tmp_path / "maps" / "sites.gpkg"
-    groups = [LayerGroup("g", (SiteLayer("Stations", sites, "stations"),))]
+    groups = [LayerGroup("g", (SiteLayer(name="Stations", path=sites, table="stations"),))]
     assert project_element(tmp_path / "run.qgz", groups, title="t").tag == "qgis"
     sites.write_bytes(b"garbage")
     with pytest.raises(InputError, match=r"sites\.gpkg: found unreadable"):
@@ -350,7 +353,7 @@ def test_qgis_draws_texture_classes_and_fractions_in_their_colours(
 
 def test_leaves_keep_their_order() -> None:
     legend = named_legend(TARGET)
-    a, b, c = (RasterLayer(name, Path(name), legend) for name in "abc")
+    a, b, c = (RasterLayer(name=name, path=Path(name), legend=legend) for name in "abc")
     assert [leaf.name for leaf in leaves([LayerGroup("g", (a, LayerGroup("h", (b,)))), c])] == [
         "a", "b", "c",
     ]  # fmt: skip

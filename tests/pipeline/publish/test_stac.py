@@ -38,7 +38,9 @@ def publish(folder: Path) -> Path:
         tif = write_cog(folder / f"{TARGET}_{grid.name}.tif", da, grid)
         qml = write_qml(tif, named_legend("soil_moisture"))
         files = {TARGET: tif, f"{TARGET}_style": qml}
-        items.append(StacItem(tif.stem, "Soil moisture", grid, files, times_of(da)))
+        items.append(
+            StacItem(id=tif.stem, title="Soil moisture", grid=grid, files=files, time=times_of(da))
+        )
     return write_collection(
         folder, items, id="demo", title="Demo", description="Maps", licence="CC-BY-4.0",
         keywords=["soil"],
@@ -112,7 +114,13 @@ def test_a_crs_without_a_code_is_told_in_full(tmp_path: Path) -> None:
     crs = "+proj=lcc +lat_1=33 +lat_2=45 +lat_0=40 +lon_0=-97 +R=6370000 +units=m"
     grid = TargetGrid.from_bounds("wrf", crs, (-500000, -500000, 500000, 500000), 50000)
     tif = write_cog(tmp_path / "wrf.tif", field(grid)[TARGET], grid)
-    item = StacItem("wrf", "WRF", grid, {TARGET: tif}, times_of(field(grid)[TARGET]))
+    item = StacItem(
+        id="wrf",
+        title="WRF",
+        grid=grid,
+        files={TARGET: tif},
+        time=times_of(field(grid)[TARGET]),
+    )
     path = write_collection(tmp_path, [item], id="i", title="t", description="d")
     assert validate_collection(path) == 1
     properties = json.loads((tmp_path / "wrf.json").read_text())["properties"]
@@ -140,7 +148,7 @@ def test_what_is_not_stac_is_found(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_is_told(tmp_path: Path) -> None:
-    item = StacItem("a", "A", GRID, {"data": tmp_path / "a.tif"})
+    item = StacItem(id="a", title="A", grid=GRID, files={"data": tmp_path / "a.tif"})
     with pytest.raises(InputError, match="no such file") as error:
         write_collection(tmp_path, [item], id="i", title="t", description="d")
     assert "item a: found no time" in str(error.value)

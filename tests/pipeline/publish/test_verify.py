@@ -23,8 +23,8 @@ from pipeline.maps.legend import named_legend
 from pipeline.publish.geopackage import sites_frame, verify_sites, write_sites
 from pipeline.publish.geotiff import write_cog
 from pipeline.publish.png import write_preview
-from pipeline.publish.qgis import map_group, project_element, verify_project, write_project
-from pipeline.publish.qgis_layers import LayerGroup
+from pipeline.publish.qgis import project_element, verify_project, write_project
+from pipeline.publish.qgis_layers import LayerGroup, map_group
 from pipeline.publish.qml import write_qml
 from pipeline.publish.stac import StacItem, collection_documents, times_of, write_collection
 from pipeline.publish.verify import verify_collection, verify_picture, verify_product, verify_style
@@ -65,7 +65,15 @@ def items(folder: Path) -> list[StacItem]:
     for grid in (GRID, ALBERS):
         kinds = {"map": ".tif", "flag": "_flag.tif", "zarr": ".zarr"}
         files = {key: folder / f"{grid.name}{ending}" for key, ending in kinds.items()}
-        made.append(StacItem(grid.name, "Map", grid, files, times_of(field(grid)[TARGET])))
+        made.append(
+            StacItem(
+                id=grid.name,
+                title="Map",
+                grid=grid,
+                files=files,
+                time=times_of(field(grid)[TARGET]),
+            )
+        )
     return made
 
 
