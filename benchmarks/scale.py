@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipeline.execution.cluster import ClusterConfig, connect
+from pipeline.execution.dask import OnCluster
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import run_stage
 
@@ -39,8 +40,8 @@ class Watch:
     The scheduler of a local cluster lives in this process.
     """
 
-    def __init__(self, client: object) -> None:
-        self.scheduler = client.cluster.scheduler  # type: ignore[attr-defined]
+    def __init__(self, executor: OnCluster) -> None:
+        self.scheduler = executor.client.cluster.scheduler  # type: ignore[attr-defined]
         self.before = psutil.Process().memory_info().rss
         self.most = 0
         self.growth = 0
@@ -72,13 +73,13 @@ def main() -> None:
     )
     with (
         tempfile.TemporaryDirectory() as folder,
-        connect(ClusterConfig(workers=given.workers)) as client,
+        connect(ClusterConfig(workers=given.workers)) as executor,
     ):
         for count in (50, *map(int, given.tiles.split(","))):
             items = [Item(f"t{i:06d}") for i in range(count)]
-            with Watch(client) as watch:
+            with Watch(executor) as watch:
                 began, cpu = time.perf_counter(), time.process_time()
-                run_stage("noop", items, nothing, Ledger(Path(folder), f"n{count}"), client)
+                run_stage("noop", items, nothing, Ledger(Path(folder), f"n{count}"), executor)
                 seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
             if count != 50:  # the first warms the workers up
                 table.add_row(

@@ -1,6 +1,6 @@
-"""Where the tasks of a run are done: here, in local processes, on SLURM, or on a given scheduler.
+"""Where the tiles of a run are done: here, in local processes, on SLURM, or on a given scheduler.
 
-Downstream: `run.run_stage`. Workers are processes with one or two threads each.
+Downstream: `run.run_stage` takes the executor. Workers are processes with one or two threads each.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from pydantic import Field, model_validator
 from pipeline.core.errors import bad_input
 from pipeline.core.plugins import load_plugins, loaded_plugins
 from pipeline.core.settings import Frozen
+from pipeline.execution.dask import OnCluster
+from pipeline.execution.executor import HERE, Executor
 from pipeline.execution.progress import is_hidden
 from pipeline.execution.slurm import SlurmConfig, slurm_settings
 
@@ -87,13 +89,13 @@ def _parsed_memory(config: ClusterConfig) -> int:
 
 
 @contextmanager
-def connect(config: ClusterConfig) -> Iterator[Client | None]:
-    """A client of the configured cluster, closed with it on leaving; None works in this process.
+def connect(config: ClusterConfig) -> Iterator[Executor]:
+    """The executor of the configured cluster, whose workers end on leaving; `Here` for `none`.
 
     `InputError` where the scheduler does not answer or the cluster's settings cannot be used.
     """
     if config.kind == "none":
-        yield None
+        yield HERE
         return
     from distributed import Client
 
@@ -101,7 +103,7 @@ def connect(config: ClusterConfig) -> Iterator[Client | None]:
         _parsed_memory(config)
     if config.kind == "address":
         with _existing(config, Client) as client:
-            yield client
+            yield OnCluster(client)
         return
     with _main_not_imported_again():
         cluster = _local(config) if config.kind == "local" else _slurm(config)
@@ -111,7 +113,7 @@ def connect(config: ClusterConfig) -> Iterator[Client | None]:
                 client.register_plugin(_interrupt_shield())
             _load_plugins(client)
             _announce(client)
-            yield client
+            yield OnCluster(client)
         finally:
             _close(client, cluster)
 

@@ -1,38 +1,73 @@
-"""The items of a stage on the workers of a Dask cluster; as outcomes, in the order they end.
+"""An executor that runs a stage's items on the workers of a Dask cluster, in the order they end.
 
-Upstream: tasks.py says what a try is. Downstream: `run.run_stage`. The scheduler holds a bounded
-number of tasks, however many items there are.
+Upstream: `executor` has the work and its tries. Downstream: `run.run_stage`. The scheduler holds a
+bounded number of tasks, however many items there are.
 """
 
 from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from pipeline.core.errors import InputError, bad_input
-from pipeline.execution.items import Outcome, T, Work, peak_memory, perform
-from pipeline.execution.ledger import Ledger
+from pipeline.execution.executor import Outcome, Outcomes, Stage, T, peak_memory
 
 if TYPE_CHECKING:
     from distributed import Client
 
+MAX_STAGE_BYTES = 1_000_000
+"""Larger work carries arrays, which workers must read themselves."""
 WINDOW_PER_THREAD = 8
 """Tasks the scheduler holds for each worker thread: one at work, the others ready."""
 TASK_SECONDS, MOST_ITEMS = 0.25, 16
 """A task takes items for so long, at most: its way through the scheduler costs milliseconds."""
 
 
+@dataclass(frozen=True)
+class OnCluster:
+    """Items on the workers of a Dask client; the work must be picklable and carry no arrays."""
+
+    client: Client
+
+    def outcomes(self, stage: Stage, items: Sequence[T]) -> Outcomes[T]:
+        """Each item and its outcome, as they come from the workers.
+
+        Nothing is gathered from workers for an item that went well: its summary is in the ledger.
+        """
+        with _scheduler_alive(self.client):
+            yield from _outcomes_on_cluster(self.client, stage, items)
+
+    def peak_memory(self) -> int:
+        """Largest resident memory that any of the present workers has had, in bytes."""
+        try:
+            return max(self.client.run(peak_memory, on_error="ignore").values(), default=0)
+        except (OSError, TimeoutError):
+            return 0
+
+
+def _pickled(stage: Stage) -> bytes:
+    """The stage pickled, once for all tasks; `ValueError` where its work carries arrays."""
+    from distributed.protocol.pickle import dumps
+
+    payload: bytes = dumps(stage)
+    if len(payload) > MAX_STAGE_BYTES:
+        size = f"{len(payload)} bytes"
+        raise ValueError(f"the work of stage {stage.name} is {size}; pass paths, not arrays")
+    return payload
+
+
 @lru_cache(maxsize=8)
-def _unpickled(payload: bytes) -> tuple[Callable[[Any], Any], Ledger]:
+def _unpickled(payload: bytes) -> Stage:
     from distributed.protocol.pickle import loads
 
-    step, ledger = loads(payload)
-    return step, ledger
+    stage: Stage = loads(payload)
+    return stage
 
 
 class TaskError(Exception):
@@ -43,27 +78,12 @@ class TaskError(Exception):
         self.outcomes = outcomes
 
 
-def perform_on_worker(payload: bytes, items: Sequence[Any]) -> None:
-    """`perform` of a pickled (step, ledger), which a worker unpickles once; raises `TaskError`."""
-    step, ledger = _unpickled(payload)
-    failed = {}
-    for item in items:
-        outcome = perform(step, ledger, item)
-        if outcome.error:
-            failed[item.name] = outcome
-    if failed:
+def attempt_on_worker(payload: bytes, items: Sequence[Any]) -> None:
+    """A try of each item of a pickled stage, which a worker unpickles once; raises `TaskError`."""
+    stage = _unpickled(payload)
+    tried = {item.name: stage.attempt(item) for item in items}
+    if failed := {name: outcome for name, outcome in tried.items() if outcome.error}:
         raise TaskError(failed)
-
-
-def outcomes_on_cluster(
-    work: Work, todo: Sequence[T], client: Client
-) -> Generator[tuple[T, Outcome], None, None]:
-    """Each item and its outcome, as they come from the workers.
-
-    Nothing is gathered from workers for an item that went well: its summary is in the ledger.
-    """
-    with _scheduler_alive(client):
-        yield from _outcomes_on_cluster(work, todo, client)
 
 
 @contextmanager
@@ -84,13 +104,11 @@ def _scheduler_alive(client: Client) -> Iterator[None]:
         ) from None
 
 
-def _outcomes_on_cluster(
-    work: Work, todo: Sequence[T], client: Client
-) -> Generator[tuple[T, Outcome], None, None]:
+def _outcomes_on_cluster(client: Client, stage: Stage, items: Sequence[T]) -> Outcomes[T]:
     from distributed import as_completed
 
-    task = partial(perform_on_worker, work.payload())
-    waiting = deque((item, work.retries) for item in todo)
+    task = partial(attempt_on_worker, _pickled(stage))
+    waiting = deque((item, stage.retries) for item in items)
     flying: dict[Any, list[tuple[T, int]]] = {}
     completed = as_completed()
     window, pace = _Window(client), _Pace()
@@ -99,10 +117,10 @@ def _outcomes_on_cluster(
             room = window.size() - len(flying)
             if waiting and 2 * room >= window.size():
                 size = pace.group(len(waiting), window.threads)
-                groups = list(_groups(waiting, size, room, work.retries))
-                keys = [f"{work.stage}-{g[0][0].name}-{uuid4().hex}" for g in groups]
-                items = [[item for item, _ in group] for group in groups]
-                futures = client.map(task, items, key=keys, pure=False)
+                groups = list(_groups(waiting, size, room, stage.retries))
+                keys = [f"{stage.name}-{g[0][0].name}-{uuid4().hex}" for g in groups]
+                lists = [[item for item, _ in group] for group in groups]
+                futures = client.map(task, lists, key=keys, pure=False)
                 flying |= zip(futures, groups, strict=True)
                 completed.update(futures)
             for future in completed.next_batch():
@@ -189,11 +207,3 @@ class _Window:
             self.asked = now
             self.threads = max(1, sum(self.client.nthreads().values()))
         return WINDOW_PER_THREAD * self.threads
-
-
-def peak_of_workers(client: Client) -> int:
-    """Largest resident memory that any of the present workers has had, in bytes."""
-    try:
-        return max(client.run(peak_memory, on_error="ignore").values(), default=0)
-    except (OSError, TimeoutError):
-        return 0

@@ -1,6 +1,6 @@
 """A tiled stage: one opaque task a tile, recorded in a ledger, resumable, shared by parts.
 
-Upstream: `tiles`, `cluster`, `ledger`, `tasks`. Downstream: the stages of a run.
+Upstream: `executor`, `ledger`. Downstream: the stages of a run.
 """
 
 from __future__ import annotations
@@ -9,21 +9,16 @@ import signal
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pipeline.core.errors import Fault, InputError, bad_input, few
 from pipeline.core.files import UnwritableError
-from pipeline.execution.dask import outcomes_on_cluster, peak_of_workers
-from pipeline.execution.items import Outcome, T, Work, outcomes_here
+from pipeline.execution.executor import HERE, Executor, Outcome, Stage, T, Work
 from pipeline.execution.ledger import Ledger
-from pipeline.execution.overlap import Flow, outcomes_overlapped
 from pipeline.execution.progress import stage_bar
-
-if TYPE_CHECKING:
-    from distributed import Client
 
 GIVE_UP_AFTER = 20
 """Failures without a single success after which the rest is not tried."""
@@ -35,7 +30,7 @@ class StageError(InputError):
 
 @dataclass(frozen=True)
 class StageReport:
-    """What a stage did: seconds, peak bytes of its largest worker, and what became of the items."""
+    """What a stage did: seconds, peak bytes of its largest process, what became of the items."""
 
     seconds: float
     peak_memory: int
@@ -55,22 +50,23 @@ def part_of(items: Sequence[T], part: tuple[int, int]) -> list[T]:
 def run_stage(
     name: str,
     items: Sequence[T],
-    step: Callable[[T], Mapping[str, Any] | None] | Flow,
+    work: Work,
     ledger: Ledger,
-    client: Client | None = None,
+    executor: Executor = HERE,
+    *,
     retries: int = 2,
     progress: bool = True,
     part: tuple[int, int] = (1, 1),
     strict: bool = True,
 ) -> StageReport:
-    """Do `step(item)` for every item (of this `part`) that the ledger does not hold as done.
+    """Do `work(item)` for every item (of this `part`) that the ledger does not hold as done.
 
-    `step` is a module-level function or a `functools.partial` of one; it writes its result itself
-    and returns a small summary for the ledger. Without a `client` it is done in this process; a
-    `Flow` always is, reading and writing some items while it computes others. A failed item is
-    tried `retries` times more, unless its input is bad; the others go on. Raises `StageError` with
-    all failures at the end, or reports them where not `strict`; `UnwritableError` at once where the
-    output cannot be written. Ctrl-C and SIGTERM lose only what is at work.
+    `work` writes its result itself and returns a small summary for the ledger; it is a function, or
+    a `Task` whose parts an `Overlapped` executor runs at once. On a cluster it must be picklable: a
+    function of a module, or a `functools.partial` of one. A failed item is tried `retries` times
+    more, unless its input is bad; the others go on. Raises `StageError` with all failures at the
+    end, or reports them where not `strict`; `UnwritableError` at once where the output cannot be
+    written. Ctrl-C and SIGTERM lose only what is at work.
     """
     began = time.monotonic()
     ledger.open()
@@ -78,15 +74,10 @@ def run_stage(
     mine = part_of(items, part)
     todo = [item for item in mine if item.name not in finished]
     skipped = tuple(item.name for item in mine if item.name in finished)
-    alone = step.step if isinstance(step, Flow) else step
-    work, book = Work(name, alone, ledger, retries), _Book(name, ledger)
-    if isinstance(step, Flow):
-        outcomes = outcomes_overlapped(step, work, todo)
-    else:
-        outcomes = outcomes_on_cluster(work, todo, client) if client else outcomes_here(work, todo)
+    book = _Book(name, ledger)
     with (
         ending_on_sigterm(),
-        closing(outcomes),
+        closing(executor.outcomes(Stage(name, work, ledger, retries), todo)) as outcomes,
         stage_bar(name, len(mine), len(skipped), progress) as advance,
     ):
         for item, outcome in outcomes:
@@ -96,7 +87,7 @@ def run_stage(
                 break
     if book.unwritable or (strict and book.failed):
         raise book.error()
-    peak = max(book.peak_memory, peak_of_workers(client) if client and book.done else 0)
+    peak = executor.peak_memory() if book.done else 0
     seconds = time.monotonic() - began
     return StageReport(seconds, peak, tuple(book.done), skipped, dict(book.failed))
 
@@ -112,11 +103,9 @@ class _Book:
         self.causes: dict[tuple[str, ...], tuple[Fault, list[str]]] = {}
         """The first fault of each cause, and the items that have it."""
         self.unwritable: tuple[Fault, ...] = ()
-        self.peak_memory = 0
 
     def record(self, name: str, outcome: Outcome) -> None:
         """Note an item's last outcome, in the ledger too where it failed."""
-        self.peak_memory = max(self.peak_memory, outcome.peak_memory)
         if not outcome.error:
             self.done.append(name)
             return

@@ -37,10 +37,11 @@ SCRIPT = """
     from tests.faults.slow import fill_slowly
 
     folder = Path({folder!r})
-    with connect(ClusterConfig(kind={kind!r}, workers=2, dashboard_port=0)) as client:
+    with connect(ClusterConfig(kind={kind!r}, workers=2, dashboard_port=0)) as executor:
         made = make_cube(folder / "a.zarr", (10, 10))
         ledger = Ledger(folder / "ledger", "f")
-        run_stage("fill", made.tiles, partial(fill_slowly, folder / "a.zarr"), ledger, client)
+        work = partial(fill_slowly, folder / "a.zarr")
+        run_stage("fill", made.tiles, work, ledger, executor)
     print("ended", flush=True)
 """
 

@@ -33,10 +33,11 @@ SCRIPT = """
 
     folder = Path({folder!r})
     try:
-        with connect(ClusterConfig(kind="address", address={address!r})) as client:
+        with connect(ClusterConfig(kind="address", address={address!r})) as executor:
             made = make_cube(folder / "a.zarr", (10, 10))
             ledger = Ledger(folder / "ledger", "f")
-            run_stage("fill", made.tiles, partial(fill_slowly, folder / "a.zarr"), ledger, client)
+            work = partial(fill_slowly, folder / "a.zarr")
+            run_stage("fill", made.tiles, work, ledger, executor)
     except InputError as error:
         print(error, flush=True)
         sys.exit(2)

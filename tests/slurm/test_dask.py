@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.execution.cluster import ClusterConfig, connect
+from pipeline.execution.dask import OnCluster
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import run_stage
 from pipeline.execution.slurm import SlurmConfig
@@ -44,14 +45,14 @@ def test_workers_are_jobs_and_a_lost_one_is_replaced(
     )  # fmt: skip
     made = make_cube(tmp_path / "a.zarr", (5, 5))
     ledger = Ledger(tmp_path / "ledger", "f")
-    with connect(ClusterConfig(kind="slurm", slurm=settings)) as client:
-        assert client is not None
-        client.wait_for_workers(2, timeout=90)
+    with connect(ClusterConfig(kind="slurm", slurm=settings)) as executor:
+        assert isinstance(executor, OnCluster)
+        executor.client.wait_for_workers(2, timeout=90)
         first = _jobs()
         assert len(first) == 2
         subprocess.run(["scancel", "--signal=KILL", "--full", first[0]], check=True)
         report = run_stage(
-            "fill", made.tiles, partial(fill_slowly, tmp_path / "a.zarr"), ledger, client
+            "fill", made.tiles, partial(fill_slowly, tmp_path / "a.zarr"), ledger, executor
         )
         assert len(report.done) == len(made.tiles)
         end = time.monotonic() + 60

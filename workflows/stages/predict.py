@@ -20,8 +20,9 @@ from pipeline.core.provenance import provenance
 from pipeline.cube.open import open_cube
 from pipeline.cube.template import cube_template
 from pipeline.cube.write import create_cube, write_tile
+from pipeline.execution.executor import Task
 from pipeline.execution.ledger import Ledger
-from pipeline.execution.overlap import Flow
+from pipeline.execution.overlap import Overlapped
 from pipeline.execution.run import run_stage
 from pipeline.grid.tiles import Tile, land_cells
 from stefaland.data.cell_data import CellData
@@ -88,7 +89,7 @@ def template_variables(run: Run) -> dict[str, dict[str, Any]]:
 
 @dataclass(frozen=True)
 class MapWork:
-    """The prediction of a cube's tiles, in the three parts of a `Flow`."""
+    """The prediction of a cube's tiles, in the three parts of a `Task`."""
 
     run: Run
     cube: str
@@ -99,10 +100,9 @@ class MapWork:
     """Land cells, dims (y, x)."""
 
     @property
-    def flow(self) -> Flow:
+    def task(self) -> Task:
         """Reading, prediction and writing of tiles."""
-        threads = 1 if best_device().type == "cpu" else GPU_THREADS
-        return Flow(self.read, self.predict, self.write, threads)
+        return Task(self.read, self.predict, self.write)
 
     def read(self, tile: Tile) -> CellData:
         """The tile's land cells; none where it is all sea."""
@@ -192,8 +192,9 @@ def predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, A
     if not mask.any():
         raise bad_input(f"cube {cube}", "no land cell", "at least one cell to predict")
     ledger = Ledger(run.ledger("predict", cube), stage_fingerprint(run, "predict"))
-    flow = MapWork(run, cube, source, ensemble, mask).flow
-    report = run_stage(f"predict {cube}", template.tiles, flow, ledger, part=run.part)
+    task = MapWork(run, cube, source, ensemble, mask).task
+    executor = Overlapped(1 if best_device().type == "cpu" else GPU_THREADS)
+    report = run_stage(f"predict {cube}", template.tiles, task, ledger, executor, part=run.part)
     return {"tiles": len(report.done) + len(report.skipped), "cells": int(mask.sum())}
 
 

@@ -11,8 +11,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from distributed import Client
-
 from pipeline.build import RegridTask, regrid_tile, template_of
 from pipeline.core.errors import Faults, bad_input
 from pipeline.core.provenance import file_stamp, provenance
@@ -21,6 +19,7 @@ from pipeline.cube.open import open_cube
 from pipeline.cube.template import CubeVariable
 from pipeline.cube.write import create_cube
 from pipeline.execution.cluster import connect
+from pipeline.execution.executor import Executor
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import run_stage
 from pipeline.readers.registry import files_of
@@ -73,7 +72,7 @@ def site_variables(run: Run) -> dict[str, CubeVariable]:
     return made
 
 
-def _fill_grid(run: Run, cube: str, client: Client | None) -> int:
+def _fill_grid(run: Run, cube: str, executor: Executor) -> int:
     task = regrid_task(run, cube)
     spec = run.config.cubes[cube]
     if spec.points_from:
@@ -82,7 +81,12 @@ def _fill_grid(run: Run, cube: str, client: Client | None) -> int:
     create_cube(task.store, template, _attributes(run))
     ledger = Ledger(run.ledger("regrid", cube), stage_fingerprint(run, "regrid"))
     report = run_stage(
-        f"regrid {cube}", template.tiles, partial(regrid_tile, task), ledger, client, part=run.part
+        f"regrid {cube}",
+        template.tiles,
+        partial(regrid_tile, task),
+        ledger,
+        executor,
+        part=run.part,
     )
     return len(report.done) + len(report.skipped)
 
@@ -149,10 +153,10 @@ def _fill_cubes(run: Run) -> dict[str, Any]:
     for name, spec in run.config.cubes.items():
         if spec.locations:
             _write_locations(run, name)
-    with connect(run.config.cluster) as client:
+    with connect(run.config.cluster) as executor:
         return {
             "tiles": {
-                name: _fill_grid(run, name, client)
+                name: _fill_grid(run, name, executor)
                 for name, spec in run.config.cubes.items()
                 if spec.grid
             }

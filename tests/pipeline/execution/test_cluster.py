@@ -22,6 +22,7 @@ from pipeline.execution.cluster import (
     slurm_settings,
 )
 from pipeline.execution.dask import WINDOW_PER_THREAD
+from pipeline.execution.executor import Here, Task
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import StageError, run_stage
 from tests.cubes import contents, fill_tile, filled_cube, make_cube
@@ -31,9 +32,14 @@ ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(scope="module")
-def client():
-    with connect(ClusterConfig(workers=2, dashboard_port=0)) as client:
-        yield client
+def executor():
+    with connect(ClusterConfig(workers=2, dashboard_port=0)) as executor:
+        yield executor
+
+
+@pytest.fixture
+def client(executor):
+    return executor.client
 
 
 def test_workers_are_processes_with_one_thread(client):
@@ -45,17 +51,18 @@ def test_workers_are_processes_with_one_thread(client):
     assert client.dashboard_link.startswith("http://127.0.0.1:")
 
 
-def test_the_cluster_gives_the_bytes_that_one_process_gives(client, tmp_path):
+def test_the_cluster_gives_the_bytes_that_one_process_gives(executor, tmp_path):
     made = make_cube(tmp_path / "a.zarr")
     ledger = Ledger(tmp_path / "ledger", "f")
-    report = run_stage("fill", made.tiles, partial(fill_tile, tmp_path / "a.zarr"), ledger, client)
+    work = partial(fill_tile, tmp_path / "a.zarr")
+    report = run_stage("fill", made.tiles, work, ledger, executor)
     assert len(report.done) == len(made.tiles)
     filled_cube(tmp_path / "b.zarr")
     assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
     assert ledger.summaries()["r001_c002"]["rain"]["valid"] == 40 * 20 * 16
 
 
-def test_the_scheduler_sees_one_task_a_tile_and_few_at_once(client, tmp_path):
+def test_the_scheduler_sees_one_task_a_tile_and_few_at_once(executor, client, tmp_path):
     def tasks(dask_scheduler):
         return len(dask_scheduler.tasks)
 
@@ -72,7 +79,7 @@ def test_the_scheduler_sees_one_task_a_tile_and_few_at_once(client, tmp_path):
 
         client.map = counting
         report = run_stage(
-            "t", jobs(60), partial(note, tmp_path / "n"), Ledger(tmp_path / "l", "f"), client
+            "t", jobs(60), partial(note, tmp_path / "n"), Ledger(tmp_path / "l", "f"), executor
         )
     finally:
         client.map = original
@@ -82,24 +89,47 @@ def test_the_scheduler_sees_one_task_a_tile_and_few_at_once(client, tmp_path):
     assert len(seen) >= 60 / (2 * WINDOW_PER_THREAD)
 
 
-def test_failures_are_retried_and_listed(client, tmp_path):
+def test_failures_are_retried_and_listed(executor, tmp_path):
     (tmp_path / "n").mkdir()
     ledger = Ledger(tmp_path / "l", "f")
-    report = run_stage("t", jobs(7), partial(stumble, tmp_path / "n", 1), ledger, client)
+    report = run_stage("t", jobs(7), partial(stumble, tmp_path / "n", 1), ledger, executor)
     assert len(report.done) == 7
     with pytest.raises(StageError, match="network sneezed"):
         run_stage(
-            "t", jobs(4), partial(stumble, tmp_path / "n", 99), Ledger(tmp_path / "l", "g"), client,
-            retries=1,
+            "t", jobs(4), partial(stumble, tmp_path / "n", 99), Ledger(tmp_path / "l", "g"),
+            executor, retries=1,
         )  # fmt: skip
     assert Ledger(tmp_path / "l", "g").names_done() == {"t001", "t002"}
 
 
-def test_steps_that_carry_arrays_are_refused(client, tmp_path):
+def test_steps_that_carry_arrays_are_refused(executor, tmp_path):
     with pytest.raises(ValueError, match="pass paths, not arrays"):
         run_stage(
-            "t", jobs(2), partial(note, np.zeros(1_000_000)), Ledger(tmp_path / "l", "f"), client
+            "t", jobs(2), partial(note, np.zeros(1_000_000)), Ledger(tmp_path / "l", "f"), executor
         )
+
+
+def _read(job: Job) -> int:
+    return int(job.name[1:])
+
+
+def _squares(pairs):
+    return ((job, number**2) for job, number in pairs)
+
+
+def _noted(folder: Path, job: Job, result: int) -> dict[str, int]:
+    (folder / job.name).write_text(str(result))
+    return {"square": result}
+
+
+def test_a_task_in_three_parts_runs_on_a_cluster_too(executor, tmp_path):
+    ledger = Ledger(tmp_path / "l", "f")
+    (tmp_path / "n").mkdir()
+    run_stage(
+        "t", jobs(5), Task(_read, _squares, partial(_noted, tmp_path / "n")), ledger, executor
+    )
+    assert ledger.summaries() == {job.name: {"square": i**2} for i, job in enumerate(jobs(5))}
+    assert (tmp_path / "n/t004").read_text() == "16"
 
 
 def _die_once(folder: Path, job: Job) -> dict[str, str]:
@@ -109,22 +139,22 @@ def _die_once(folder: Path, job: Job) -> dict[str, str]:
     return summary
 
 
-def test_a_worker_killed_in_a_tile_is_replaced(client, tmp_path):
+def test_a_worker_killed_in_a_tile_is_replaced(executor, tmp_path):
     (tmp_path / "n").mkdir()
     ledger = Ledger(tmp_path / "l", "f")
-    report = run_stage("t", jobs(10), partial(_die_once, tmp_path / "n"), ledger, client)
+    report = run_stage("t", jobs(10), partial(_die_once, tmp_path / "n"), ledger, executor)
     assert len(report.done) == 10
     assert len((tmp_path / "n/t003").read_text()) == 2
 
 
-def test_no_cluster_is_no_client():
-    with connect(ClusterConfig(kind="none")) as client:
-        assert client is None
+def test_no_cluster_is_this_process():
+    with connect(ClusterConfig(kind="none")) as executor:
+        assert executor == Here()
 
 
 def test_an_existing_scheduler_is_used_and_left_alone(client):
     with connect(ClusterConfig(kind="address", address=client.scheduler.address)) as other:
-        assert other.scheduler.address == client.scheduler.address
+        assert other.client.scheduler.address == client.scheduler.address
     client.wait_for_workers(2, timeout=30)
 
 
@@ -198,8 +228,8 @@ SCRIPT = """
     print("started", flush=True)
     ledger = Ledger(Path({ledger!r}), "f")
     jobs = [Job(f"t{{i:03d}}") for i in range({n})]
-    with connect(ClusterConfig(workers=2, dashboard_port=0)) as client:
-        run_stage("t", jobs, step, ledger, client)
+    with connect(ClusterConfig(workers=2, dashboard_port=0)) as executor:
+        run_stage("t", jobs, step, ledger, executor)
     print("ended", flush=True)
 """
 

@@ -12,8 +12,9 @@ import pytest
 
 from pipeline.core.errors import Fault, InputError, bad_input
 from pipeline.core.files import UnwritableError, writing
+from pipeline.execution.executor import Here, Task
 from pipeline.execution.ledger import Ledger
-from pipeline.execution.overlap import AHEAD, Flow
+from pipeline.execution.overlap import AHEAD, Overlapped
 from pipeline.execution.run import StageError, part_of, run_stage
 
 
@@ -262,31 +263,30 @@ class Three:
         return {"result": result}
 
     @property
-    def flow(self) -> Flow:
-        return Flow(self.read, self.compute, self.write)
+    def task(self) -> Task:
+        return Task(self.read, self.compute, self.write)
 
 
 def _results(folder: Path) -> dict[str, int]:
     return {file.name: int(file.read_text()) for file in sorted(folder.iterdir())}
 
 
-def test_a_flow_puts_items_together_and_writes_each(ledger, folder):
+def test_a_task_puts_items_together_and_writes_each(ledger, folder):
     three = Three(folder)
-    report = run_stage("predict", jobs(9), three.flow, ledger)
+    report = run_stage("predict", jobs(9), three.task, ledger, Overlapped())
     assert report.done == tuple(job.name for job in jobs(9))
     assert _results(folder) == {job.name: 100 + i for i, job in enumerate(jobs(9))}
     assert max(three.at_once) == 2
     assert three.threads["read"].isdisjoint(three.threads["sum"] | three.threads["write"])
     assert three.threads["write"].isdisjoint(three.threads["sum"])
-    again = run_stage("predict", jobs(9), three.flow, ledger)
+    again = run_stage("predict", jobs(9), three.task, ledger, Overlapped())
     assert again.done == ()
     assert len(again.skipped) == 9
 
 
-def test_a_flow_with_several_threads_gives_the_same_in_the_same_order(ledger, folder):
+def test_a_task_with_several_threads_gives_the_same_in_the_same_order(ledger, folder):
     three = Three(folder)
-    flow = Flow(three.read, three.compute, three.write, threads=3)
-    report = run_stage("predict", jobs(30), flow, ledger)
+    report = run_stage("predict", jobs(30), three.task, ledger, Overlapped(threads=3))
     assert report.done == tuple(job.name for job in jobs(30))
     assert _results(folder) == {job.name: 100 + i for i, job in enumerate(jobs(30))}
     assert three.threads["read"].isdisjoint(three.threads["sum"] | three.threads["write"])
@@ -295,7 +295,7 @@ def test_a_flow_with_several_threads_gives_the_same_in_the_same_order(ledger, fo
 @pytest.mark.parametrize("part", ["read", "sum", "write"])
 def test_what_stumbles_on_the_way_is_done_again_by_itself(ledger, folder, part):
     three = Three(folder, **{f"bad_{part}": ("t003", "t006")})
-    report = run_stage("predict", jobs(9), three.flow, ledger)
+    report = run_stage("predict", jobs(9), three.task, ledger, Overlapped())
     assert sorted(report.done) == [job.name for job in jobs(9)]
     assert _results(folder) == {job.name: 100 + i for i, job in enumerate(jobs(9))}
 
@@ -304,13 +304,13 @@ def test_what_stumbles_on_the_way_is_done_again_by_itself(ledger, folder, part):
 def test_an_item_that_always_fails_costs_no_other(ledger, folder, part):
     three = Three(folder, **{f"bad_{part}": ("t004",)}, times=99)
     with pytest.raises(StageError) as caught:
-        run_stage("predict", jobs(9), three.flow, ledger, retries=1)
+        run_stage("predict", jobs(9), three.task, ledger, Overlapped(), retries=1)
     assert f"{part} of t004 failed" in str(caught.value)
     assert len(caught.value.faults) == 1
     assert sorted(_results(folder)) == [job.name for job in jobs(9) if job.name != "t004"]
 
 
-def test_a_flow_reads_no_further_ahead_than_it_says(ledger, folder):
+def test_a_task_reads_no_further_ahead_than_it_says(ledger, folder):
     three, started = Three(folder), []
 
     def compute(pairs):
@@ -319,14 +319,42 @@ def test_a_flow_reads_no_further_ahead_than_it_says(ledger, folder):
             started.append(sum(part == "read" for part, _ in three.tries) - len(started))
             yield job, number
 
-    run_stage("predict", jobs(12), Flow(three.read, compute, three.write), ledger)
+    run_stage("predict", jobs(12), Task(three.read, compute, three.write), ledger, Overlapped())
     assert 1 < max(started) <= AHEAD + 2
 
 
-def test_a_full_disk_ends_a_flow(ledger, folder):
+def test_a_full_disk_ends_a_task(ledger, folder):
     def write(job, result):
         raise UnwritableError((bad_input("disk", "full", "space").faults[0],))
 
+    task = Task(lambda j: 1, Three(folder).compute, write)
     with pytest.raises(UnwritableError):
-        run_stage("predict", jobs(9), Flow(lambda j: 1, Three(folder).compute, write), ledger)
+        run_stage("predict", jobs(9), task, ledger, Overlapped())
     assert ledger.names_done() == set()
+
+
+@pytest.mark.parametrize("executor", [Here(), Overlapped(), Overlapped(threads=2)])
+def test_any_executor_runs_a_task_and_a_function_alike(ledger, folder, executor):
+    three = Three(folder)
+    report = run_stage("predict", jobs(7), three.task, ledger, executor)
+    assert report.done == tuple(job.name for job in jobs(7))
+    assert _results(folder) == {job.name: 100 + i for i, job in enumerate(jobs(7))}
+    assert ledger.summaries()["t003"] == {"result": 103}
+    plain = Ledger(ledger.folder, "plain")
+    report = run_stage("test", jobs(7), lambda job: {"n": job.name}, plain, executor)
+    assert report.done == tuple(job.name for job in jobs(7))
+    assert plain.summaries()["t003"] == {"n": "t003"}
+    assert report.peak_memory > 10_000_000
+
+
+@pytest.mark.parametrize("executor", [Here(), Overlapped(threads=2)])
+def test_what_another_process_marked_meanwhile_is_not_written_again(ledger, folder, executor):
+    three = Three(folder)
+
+    def compute(pairs):
+        ledger.mark("t004", {"by": "another"})
+        yield from three.compute(pairs)
+
+    run_stage("predict", jobs(5), Task(three.read, compute, three.write), ledger, executor)
+    assert ("write", "t004") not in three.tries
+    assert ledger.summaries()["t004"] == {"by": "another"}

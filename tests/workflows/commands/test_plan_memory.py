@@ -20,7 +20,7 @@ from pipeline.entries.source import Source
 from pipeline.cube.write import create_cube
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.cube.cost import plan_cube
-from pipeline.execution.items import peak_memory
+from pipeline.execution.executor import peak_memory
 from workflows.commands.plan import memory_needs
 from pipeline.build import RegridTask, regrid_tile, template_of
 
