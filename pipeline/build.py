@@ -1,38 +1,56 @@
-"""A tile of a cube: every source read in its window, canonicalised, regridded, written in shards.
+"""A cube of sources on a target grid: created, and filled tile by tile; every source is read in the
+tile's window, canonicalised, regridded and written in whole shards.
 
-Upstream: a run's sources and target grid. Downstream: regrid.py runs it on all tiles of a cube.
+Upstream: `sources` and the target grid. Downstream: the regrid stage, and whoever has no run.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import KW_ONLY, dataclass, field
+from datetime import date
 from functools import partial
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import Faults
+from pipeline.core.provenance import fingerprint, provenance
 from pipeline.cube.cost import shard_bytes
 from pipeline.cube.open import open_cube, read_store
 from pipeline.cube.template import TIME_CHUNK, CubeTemplate, CubeVariable, cube_template
-from pipeline.cube.write import merged_summary, write_tile
+from pipeline.cube.write import create_cube, merged_summary, write_tile
 from pipeline.entries.source import Source, Variable
+from pipeline.execution.executor import HERE, Executor
+from pipeline.execution.ledger import Ledger
+from pipeline.execution.run import StageReport, run_stage
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import Tile, padded_window
 from pipeline.grid.window import source_window
-from pipeline.regrid.fill import fill_gaps
+from pipeline.regrid.fill import GapFilling, with_gaps_filled
 from pipeline.regrid.points import regrid_points
 from pipeline.regrid.regrid import regrid
 from pipeline.regrid.terrain import terrain
 from pipeline.sources.canonical import canonicalise
+from pipeline.sources.common_times import common_times, within
 from pipeline.sources.open import open_source
+from pipeline.sources.unchanged import stamps_of, unchanged
 
 TERRAIN_MARGIN = 2.0
 SHARD_BYTES = 1 << 28
 """Of values in one shard, at most, unless a config says otherwise."""
+
+
+@dataclass(frozen=True)
+class SitePoints:
+    """A store of locations whose sites are interpolated onto a grid."""
+
+    store: Path
+    max_distance_km: float = 10.0
 
 
 @dataclass(frozen=True)
@@ -43,22 +61,117 @@ class RegridTask:
     grid: TargetGrid
     sources: tuple[Source, ...]
     variables: Mapping[str, Variable]
+    _: KW_ONLY
     terrain_from: str | None = None
-    points: Path | None = None
-    max_distance_km: float = 10.0
-    fill_distance: int = 0
-    """Cells; gaps of inputs up to this wide are filled where there is land."""
-    land_fraction: str | None = None
-    min_land_fraction: float = 0.5
-    target: str = ""
-    """Never filled: a model must not be judged by what was made up."""
+    """Elevation source from which slope, aspect and curvature are derived before regridding."""
+    points: SitePoints | None = None
+    """Read instead of the sources."""
+    filling: GapFilling | None = None
     site_variables: Mapping[str, CubeVariable] = field(default_factory=dict)
     """Of the cube too, but filled from sites when all tiles are there."""
 
     @property
     def is_whole(self) -> bool:
         """Whether all sources of a tile have to be there at once."""
-        return bool(self.fill_distance) or self.points is not None
+        return self.filling is not None or self.points is not None
+
+
+def build_cube(
+    path: str | Path,
+    grid: TargetGrid,
+    sources: Sequence[Source],
+    *,
+    time: tuple[date | str, date | str] | None = None,
+    variables: Mapping[str, Variable] | None = None,
+    tile: tuple[int, int] = (64, 64),
+    time_shard: int | None = None,
+    terrain_from: str | None = None,
+    filling: GapFilling | None = None,
+    attrs: Mapping[str, Any] | None = None,
+    executor: Executor = HERE,
+) -> xr.Dataset:
+    """The cube of `sources` on `grid` at `path`, dims (time, y, x) and (y, x), opened lazily.
+
+    Every source is regridded by the method of its entry. `time` is the first and the last day that
+    is taken of each series; a climatology of months has none. Slopes are derived of the source
+    `terrain_from`. `variables` are the canonical ones, by default those of the packaged
+    `variables.yml`; `attrs` replace the root attributes, by default the provenance. Shards are
+    tiles of `tile` (rows, cols) and `time_shard` steps.
+
+    Finished tiles are kept in the folder `NAME.ledger` beside the cube: the same call again does
+    what is left, and gives the same bytes. `InputError` for bad sources, for sources of different
+    times, and where `path` holds a cube of another grid, time or of other variables.
+    """
+    path = Path(path).resolve()
+    _check_names(sources)
+    known = read_variables() if variables is None else variables
+    task = RegridTask(
+        path, grid, tuple(within(source, time) for source in sources), known,
+        terrain_from=terrain_from, filling=filling,
+    )  # fmt: skip
+    settings = {"tile": tile, "time_shard": time_shard, "terrain_from": terrain_from,
+                "filling": filling}  # fmt: skip
+    if attrs is None:
+        attrs = provenance(settings, {source.name: source for source in task.sources})
+    with unchanged(task.sources):
+        ledger = Ledger(path.with_suffix(".ledger"), _fingerprint(task, settings))
+        fill_cube(task, tile, ledger, time_shard=time_shard, attrs=attrs, executor=executor)
+    return open_cube(path)
+
+
+def _check_names(sources: Sequence[Source]) -> None:
+    """`InputError` for no source, and for a variable of two of them."""
+    faults = Faults()
+    if not sources:
+        faults.add("sources", "none", "at least one")
+    owner: dict[str, str] = {}
+    for source in sources:
+        for name in source.variables:
+            if name in owner:
+                faults.add(
+                    f'source "{source.name}"', f"{name}, which {owner[name]} has too",
+                    "variables of one source each",
+                )  # fmt: skip
+            owner[name] = source.name
+    faults.raise_if_any()
+
+
+def _fingerprint(task: RegridTask, settings: Mapping[str, Any]) -> str:
+    """Hash of all that decides the values of a cube that `build_cube` makes."""
+    used = {name for source in task.sources for name in source.variables}
+    return fingerprint(
+        {
+            "version": metadata.version("stefaland"),
+            "grid": task.grid.fingerprint,
+            "sources": task.sources,
+            "files": {source.name: stamps_of(source) for source in task.sources},
+            "variables": {name: task.variables[name] for name in used & {*task.variables}},
+            "settings": settings,
+        }
+    )
+
+
+def fill_cube(
+    task: RegridTask,
+    tile: tuple[int, int],
+    ledger: Ledger,
+    *,
+    time_shard: int | None = None,
+    attrs: Mapping[str, Any],
+    executor: Executor = HERE,
+    part: tuple[int, int] = (1, 1),
+) -> StageReport:
+    """Create the task's cube where there is none, and fill its tiles (of `part`) that are not done.
+
+    A cube has shards of `tile` (rows, cols) and `time_shard` steps, and the root attributes
+    `attrs`. Raises `StageError` with the faults of all tiles that failed, and `InputError` where a
+    different cube is there.
+    """
+    template = template_of(task, tile, time_shard)
+    create_cube(task.store, template, attrs)
+    work = partial(regrid_tile, task)
+    name = f"regrid {task.store.stem}"
+    return run_stage(name, template.tiles, work, ledger, executor, part=part)
 
 
 def canonical_source(task: RegridTask, source: Source, grid: TargetGrid) -> xr.Dataset:
@@ -102,10 +215,8 @@ def source_blocks(
 def regrid_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
     """Every source on `grid`."""
     if task.points is not None:
-        points = open_cube(task.points).load()
-        return regrid_points(
-            points, grid, max_distance_km=task.max_distance_km, require_overlap=False
-        )
+        points, reach = open_cube(task.points.store).load(), task.points.max_distance_km
+        return regrid_points(points, grid, max_distance_km=reach, require_overlap=False)
     parts = [regrid_source(task, source, grid) for source in task.sources]
     return xr.merge(parts, compat="override", join="exact", combine_attrs="override")
 
@@ -113,20 +224,9 @@ def regrid_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
 def filled_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
     """Every source on `grid`, small gaps of inputs on land filled; `input_is_filled` says where."""
     ds = regrid_window(task, grid)
-    if not task.fill_distance or task.points is not None:
+    if task.filling is None or task.points is not None:
         return ds
-    land = np.ones(grid.shape, bool)
-    if task.land_fraction:
-        land = ds[task.land_fraction].values >= task.min_land_fraction
-    inputs = ds.drop_vars([task.target], errors="ignore")
-    filled, masks = fill_gaps(inputs, land, task.fill_distance)
-    flag = np.zeros(grid.shape, np.uint8)
-    for mask in masks.data_vars.values():
-        flag |= mask.values.reshape(-1, *grid.shape).any(0).astype(np.uint8)
-    about = {"long_name": "an input was missing and took the nearest value", "flag_values": [0, 1],
-             "flag_meanings": "no yes"}  # fmt: skip
-    kept = [name for name in ds.data_vars if name not in filled]
-    return filled.merge(ds[kept]).assign(input_is_filled=(("y", "x"), flag, about))
+    return with_gaps_filled(ds, task.filling)
 
 
 def regrid_tile(task: RegridTask, tile: Tile) -> dict[str, Any]:
@@ -137,7 +237,8 @@ def regrid_tile(task: RegridTask, tile: Tile) -> dict[str, Any]:
     """
     own = task.grid.window(tile.rows, tile.cols)
     if task.is_whole:
-        grid, core = padded_window(task.grid, tile, task.fill_distance)
+        halo = task.filling.distance if task.filling else 0
+        grid, core = padded_window(task.grid, tile, halo)
         ds = filled_window(task, grid).isel(y=core.rows, x=core.cols)
         # The tile's own coordinates: those of a halo across the seam are a turn away.
         return write_tile(task.store, tile, ds.assign_coords(y=own.y, x=own.x))
@@ -209,48 +310,3 @@ def held_bytes(task: RegridTask, template: CubeTemplate) -> int | None:
         sum(shard_bytes(template, str(name)) for name in ds.data_vars)
         for ds in first_steps(task, opened, cell)
     )
-
-
-def common_times(sources: Sequence[Source], opened: Sequence[xr.Dataset]) -> xr.DataArray | None:
-    """The one time axis of all sources that have one; `InputError` naming those that differ."""
-    series = [
-        (source, ds["time"])
-        for source, ds in zip(sources, opened, strict=True)
-        if "time" in ds.dims
-    ]
-    if not series:
-        return None
-    (first, time), faults = series[0], Faults()
-    for source, own in series[1:]:
-        if not np.array_equal(own.values, time.values):
-            found, expected, cure = _difference(own.values, time.values)
-            faults.add(
-                f'source "{source.name}", {source.files[0]}: time', found,
-                f'the times of source "{first.name}": {expected}', cure,
-            )  # fmt: skip
-    faults.raise_if_any()
-    return time
-
-
-def _difference(own: np.ndarray, other: np.ndarray) -> tuple[str, str, str]:
-    """Two time axes in words, with the first step that only one has, and what to do."""
-    begin, end = max(own[0], other[0]), min(own[-1], other[-1])
-    odd = np.setxor1d(own, other)
-    inside = odd[(odd >= begin) & (odd <= end)]
-    if begin <= end and not inside.size:
-        cure = "Cut the longer one with `time: {period: [first day, last day]}` in its entry."
-        return _span(own), _span(other), cure
-    step = inside[0] if inside.size else odd[0]
-    here, there = ("with", "without") if step in own else ("without", "with")
-    return (
-        f"{_span(own)}, {here} {_text(step)}", f"{_span(other)}, {there} {_text(step)}",
-        "Give both the same steps; months must be stamped on the same day.",
-    )  # fmt: skip
-
-
-def _span(times: np.ndarray) -> str:
-    return f"{times.size} steps from {_text(times[0])} to {_text(times[-1])}"
-
-
-def _text(time: np.datetime64) -> str:
-    return str(time.astype("datetime64[m]")).removesuffix("T00:00")

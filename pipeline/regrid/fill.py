@@ -6,10 +6,42 @@ silence: every filled value is True in the mask.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import bad_input
+
+
+@dataclass(frozen=True, kw_only=True)
+class GapFilling:
+    """Which gaps of inputs are filled: narrow ones, where there is land."""
+
+    distance: int
+    """Cells; gaps up to this wide are filled."""
+    land_fraction: str | None = None
+    """Variable that says how much of a cell is land; without it all of the grid is."""
+    min_land_fraction: float = 0.5
+    never: tuple[str, ...] = ()
+    """Variables that stay as they are: a model must not be judged by what was made up."""
+
+
+def with_gaps_filled(ds: xr.Dataset, filling: GapFilling) -> xr.Dataset:
+    """The data with small gaps on land filled, and the variable `input_is_filled`, dims (y, x)."""
+    shape = ds.sizes["y"], ds.sizes["x"]
+    land = np.ones(shape, bool)
+    if filling.land_fraction:
+        land = ds[filling.land_fraction].values >= filling.min_land_fraction
+    inputs = ds.drop_vars(filling.never, errors="ignore")
+    filled, masks = fill_gaps(inputs, land, filling.distance)
+    flag = np.zeros(shape, np.uint8)
+    for mask in masks.data_vars.values():
+        flag |= mask.values.reshape(-1, *shape).any(0).astype(np.uint8)
+    about = {"long_name": "an input was missing and took the nearest value", "flag_values": [0, 1],
+             "flag_meanings": "no yes"}  # fmt: skip
+    kept = [name for name in ds.data_vars if name not in filled]
+    return filled.merge(ds[kept]).assign(input_is_filled=(("y", "x"), flag, about))
 
 
 def fill_gaps(

@@ -14,7 +14,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.files import UnwritableError, write_json
 from pipeline.cube.write import verify_cube
 from pipeline.execution.ledger import Ledger
-from pipeline.execution.run import run_stage
+from pipeline.execution.run import StageReport, run_stage
 from tests.cubes import contents, fill_tile, filled_cube, make_cube
 from tests.end_to_end.small import QUICKSTART, digests, settings, stefaland
 from tests.faults.disks import remount, small_disk
@@ -134,11 +134,11 @@ def test_a_source_that_changes_under_the_run_is_named(
 ) -> None:
     changed = next(f for s in regrid.used_sources(copied) for f in s.files if "soil" in str(f))
 
-    def meanwhile(run: Run) -> dict[str, object]:
+    def meanwhile(*arguments: object, **settings: object) -> StageReport:
         os.utime(changed, ns=(1, 1))
-        return {}
+        return StageReport(0.0, 0)
 
-    monkeypatch.setattr(regrid, "_fill_cubes", meanwhile)
+    monkeypatch.setattr(regrid, "fill_cube", meanwhile)
     with pytest.raises(InputError, match=r"soil\.nc changed while it was read"):
         regrid.main(copied)
 

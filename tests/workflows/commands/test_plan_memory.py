@@ -33,7 +33,7 @@ if kind == "warp":
 grid = TargetGrid.from_bounds("g", *bounds)
 terrain = "dem" if kind == "terrain" else None
 task = RegridTask(folder / f"{kind}.zarr", grid, (Source.model_validate(entry),),
-                  read_variables(), terrain)
+                  read_variables(), terrain_from=terrain)
 template = template_of(task, grid.shape)
 create_cube(task.store, template, {})
 regrid_tile(task, template.tiles[0])

@@ -19,6 +19,7 @@ from pipeline.cube.write import create_cube
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.named_grids import read_grids
 from pipeline.grid.target_grid import TargetGrid
+from pipeline.regrid.fill import GapFilling
 
 GRID = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 60), 10.0)
 VARIABLES = {
@@ -54,8 +55,8 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> RegridTask:
     land[:3, :10] = 0
     tables = {"rain": rain, "land_fraction": land, "truth": truth}
     sources = tuple(source(folder, name, values) for name, values in tables.items())
-    return RegridTask(folder / "none", GRID, sources, VARIABLES, fill_distance=2,
-                      land_fraction="land_fraction", target="truth")  # fmt: skip
+    filling = GapFilling(distance=2, land_fraction="land_fraction", never=("truth",))
+    return RegridTask(folder / "none", GRID, sources, VARIABLES, filling=filling)
 
 
 def cube(task: RegridTask, path: Path, tile: tuple[int, int]) -> xr.Dataset:
@@ -76,7 +77,7 @@ def test_any_tiling_fills_the_same_cells(task: RegridTask, tmp_path: Path, tile:
 
 def test_gaps_on_land_alone_are_filled_and_flagged(task: RegridTask, tmp_path: Path) -> None:
     filled = cube(task, tmp_path / "a.zarr", (6, 12))
-    raw = cube(replace(task, fill_distance=0), tmp_path / "b.zarr", (6, 12))
+    raw = cube(replace(task, filling=None), tmp_path / "b.zarr", (6, 12))
     assert "input_is_filled" not in raw
     gap = raw["rain"].isnull().values
     now = filled["rain"].isnull().values
@@ -221,4 +222,4 @@ def test_noon_and_midnight_go_together_and_other_stamps_are_told(tmp_path: Path)
 def test_a_plan_counts_one_shard_of_one_source(long_task: RegridTask) -> None:
     template = template_of(long_task, (6, 12), 1024)
     assert held_bytes(long_task, template) == 2 * 1024 * 6 * 12 * 4
-    assert held_bytes(replace(long_task, fill_distance=1), template) is None
+    assert held_bytes(replace(long_task, filling=GapFilling(distance=1)), template) is None

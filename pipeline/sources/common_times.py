@@ -1,0 +1,77 @@
+"""The one time axis that all sources of a cube share: cut to a period, and compared.
+
+Upstream: `canonical`. Downstream: `pipeline.build`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import date
+
+import numpy as np
+import xarray as xr
+
+from pipeline.core.errors import Faults, bad_input
+from pipeline.entries.source import Source
+from pipeline.times.axis import TimeAxis
+
+
+def within(source: Source, period: tuple[date | str, date | str] | None) -> Source:
+    """The source with the days of a period alone; a climatology of months stays as it is.
+
+    `InputError` where the period is not a first and a last day.
+    """
+    if period is None or source.time.kind == "months":
+        return source
+    try:
+        time = TimeAxis.model_validate({**source.time.model_dump(), "period": period})
+    except ValueError:
+        raise bad_input(
+            "time", repr(period), "a first and a last day", 'Such as ("2001-01-01", "2010-12-31").'
+        ) from None
+    return source.model_copy(update={"time": time})
+
+
+def common_times(sources: Sequence[Source], opened: Sequence[xr.Dataset]) -> xr.DataArray | None:
+    """The one time axis of all sources that have one; `InputError` naming those that differ."""
+    series = [
+        (source, ds["time"])
+        for source, ds in zip(sources, opened, strict=True)
+        if "time" in ds.dims
+    ]
+    if not series:
+        return None
+    (first, time), faults = series[0], Faults()
+    for source, own in series[1:]:
+        if not np.array_equal(own.values, time.values):
+            found, expected, cure = _difference(own.values, time.values)
+            faults.add(
+                f'source "{source.name}", {source.files[0]}: time', found,
+                f'the times of source "{first.name}": {expected}', cure,
+            )  # fmt: skip
+    faults.raise_if_any()
+    return time
+
+
+def _difference(own: np.ndarray, other: np.ndarray) -> tuple[str, str, str]:
+    """Two time axes in words, with the first step that only one has, and what to do."""
+    begin, end = max(own[0], other[0]), min(own[-1], other[-1])
+    odd = np.setxor1d(own, other)
+    inside = odd[(odd >= begin) & (odd <= end)]
+    if begin <= end and not inside.size:
+        cure = "Cut the longer one with `time: {period: [first day, last day]}` in its entry."
+        return _span(own), _span(other), cure
+    step = inside[0] if inside.size else odd[0]
+    here, there = ("with", "without") if step in own else ("without", "with")
+    return (
+        f"{_span(own)}, {here} {_text(step)}", f"{_span(other)}, {there} {_text(step)}",
+        "Give both the same steps; months must be stamped on the same day.",
+    )  # fmt: skip
+
+
+def _span(times: np.ndarray) -> str:
+    return f"{times.size} steps from {_text(times[0])} to {_text(times[-1])}"
+
+
+def _text(time: np.datetime64) -> str:
+    return str(time.astype("datetime64[m]")).removesuffix("T00:00")

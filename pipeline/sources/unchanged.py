@@ -1,0 +1,43 @@
+"""unchanged(): source files that stay as they are while something is made of them.
+
+Downstream: `pipeline.build` and the regrid stage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from pipeline.core.errors import Faults
+from pipeline.core.provenance import file_stamp
+from pipeline.entries.source import Source
+from pipeline.readers.registry import files_of
+
+
+@contextmanager
+def unchanged(sources: Sequence[Source]) -> Iterator[None]:
+    """`InputError` at the end where a source file is not the one that was there at the start."""
+
+    def stamps() -> dict[str, dict[str, tuple[int, int]]]:
+        return {
+            source.name: {name: (size, time) for name, size, time in stamps_of(source)}
+            for source in sources
+        }
+
+    before = stamps()
+    yield
+    faults = Faults()
+    for name, files in stamps().items():
+        for file in sorted({*files, *before[name]}):
+            if files.get(file) != before[name].get(file):
+                faults.add(
+                    f"source {name}", f"{file} changed while it was read",
+                    "files that stay as they are during a run",
+                    "Run again: cubes made of two versions are thrown away.",
+                )  # fmt: skip
+    faults.raise_if_any()
+
+
+def stamps_of(source: Source) -> list[tuple[str, int, int]]:
+    """Name, bytes and modification time (ns) of each file of a source, in order."""
+    return [stamp for file in files_of(source) for stamp in file_stamp(file)]
