@@ -12,10 +12,10 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from pipeline.core.packaged import catalog_path
 from pipeline.cube.cost import plan_cube, shard_bytes
 from pipeline.cube.template import cube_template
 from pipeline.grid.named_grids import read_grids
-from workflows.run import catalog_path
 
 YEARS, VARIABLES, TILE = 40, 8, 128
 LAND_SHARE = 0.34

@@ -101,6 +101,17 @@ def build_cube(
     Finished tiles are kept in the folder `NAME.ledger` beside the cube: the same call again does
     what is left, and gives the same bytes. `InputError` for bad sources, for sources of different
     times, and where `path` holds a cube of another grid, time or of other variables.
+
+    >>> from tempfile import mkdtemp
+    >>> folder, at = Path(mkdtemp()), np.arange(0.5, 4)
+    >>> rain = xr.DataArray(np.ones((4, 4)), {"lat": at, "lon": at}, ("lat", "lon"), "rain")
+    >>> rain.to_netcdf(folder / "rain.nc")
+    >>> entry = {"name": "gauges", "uri": str(folder / "rain.nc"), "driver": "netcdf",
+    ...          "variables": {"precipitation": {"name": "rain", "units": "mm/day"}}}
+    >>> grid = TargetGrid.from_bounds("two", "EPSG:4326", (0, 0, 4, 4), 2.0)
+    >>> cube = build_cube(folder / "cube.zarr", grid, [Source.model_validate(entry)])
+    >>> cube["precipitation"].values.tolist()
+    [[1.0, 1.0], [1.0, 1.0]]
     """
     path = Path(path).resolve()
     _check_names(sources)

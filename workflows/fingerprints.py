@@ -11,11 +11,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.packaged import catalog_path
 from pipeline.core.plugins import plugin_digests
 from pipeline.core.provenance import file_stamp, fingerprint
 from pipeline.readers.registry import files_of
 from stefaland.checkpoints.checkpoint import CONFIG, DATA
-from workflows.run import Run, catalog_path, used_sources
+from workflows.run import Run, used_sources
 
 NEEDS: dict[str, tuple[str, ...]] = {
     "check": (),

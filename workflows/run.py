@@ -4,33 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from pipeline.catalog.catalog import Catalog, read_catalog, read_variables
-from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.errors import Faults, InputError, nearest_name
+from pipeline.core.packaged import catalog_path
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.named_grids import read_grids
 from pipeline.grid.target_grid import TargetGrid
 from workflows.config.publish import Product
 from workflows.config.schema import RunConfig
-
-
-def catalog_path(name: str) -> Path:
-    """The catalog file `name`: as given, or from the packaged `catalogs/`."""
-    given = Path(name)
-    if given.is_file():
-        return given
-    packaged = Path(str(resources.files("catalogs")))
-    if (packaged / name).is_file():
-        return packaged / name
-    # Of a name such as legends/x.yml, those of that folder.
-    beside = (packaged / name).parent
-    names = sorted(str(item.relative_to(packaged)) for item in beside.glob("*.yml"))
-    raise bad_input(
-        name, "no such file", f"a catalog, or one of {', '.join(names)}", nearest_name(name, names)
-    )
 
 
 @dataclass(frozen=True)
@@ -54,8 +38,7 @@ class Run:
     @cached_property
     def catalog(self) -> Catalog:
         """All sources of the config's catalogs."""
-        paths = [catalog_path(name) for name in self.config.catalogs]
-        return read_catalog(paths, {"data": self.config.roots.data})
+        return read_catalog(self.config.catalogs, data=self.config.roots.data)
 
     @cached_property
     def grids(self) -> dict[str, TargetGrid]:

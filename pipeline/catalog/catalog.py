@@ -15,7 +15,8 @@ from typing import Any
 from pydantic import ValidationError
 
 from pipeline.catalog.numbered import numbered
-from pipeline.core.errors import Faults, bad_input, nearest_name
+from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.packaged import catalog_path
 from pipeline.core.settings import read_entries
 from pipeline.entries.source import Source, Variable, entry_faults
 from pipeline.readers.registry import check_entry
@@ -34,6 +35,17 @@ class Catalog:
             hint = nearest_name(name, self.sources)
             raise bad_input("catalog", f'no source "{name}"', f"one of {known}", hint)
         return self.sources[name]
+
+    def select(self, *names: str) -> tuple[Source, ...]:
+        """The sources of those names; one `InputError` with every name that is unknown."""
+        faults = Faults()
+        for name in names:
+            try:
+                self[name]
+            except InputError as error:
+                faults.faults += error.faults
+        faults.raise_if_any()
+        return tuple(self.sources[name] for name in names)
 
 
 def _expanded(value: Any, roots: Mapping[str, str | Path], where: str, faults: Faults) -> Any:
@@ -58,18 +70,26 @@ def _expanded(value: Any, roots: Mapping[str, str | Path], where: str, faults: F
     return re.sub(r"\$\{(\w+)\}", root, value)
 
 
-def read_catalog(paths: Sequence[Path], roots: Mapping[str, str | Path]) -> Catalog:
-    """All sources of the catalog files; `${data}` in an entry stands for `roots["data"]`.
+def read_catalog(
+    paths: str | Path | Sequence[str | Path],
+    roots: Mapping[str, str | Path] | None = None,
+    *,
+    data: str | Path | None = None,
+) -> Catalog:
+    """All sources of one or several catalog files, given as paths or as names of packaged ones.
 
+    `${data}` in an entry stands for `data`, and `${NAME}` for `roots["NAME"]`.
     `${pyogrio}` is the folder of the installed pyogrio, whose country outlines serve as regions.
     A range in a variable's name, as in `embedding_[00-63]: {name: "band_[1-64]"}`, stands for all.
     Raises one `InputError` with the faults of all entries.
     """
     faults = Faults()
     sources: dict[str, Source] = {}
-    for path in paths:
-        for name, entry in read_entries(Path(path), "sources").items():
-            where = f'{Path(path).name}: source "{name}"'
+    roots = {**(roots or {}), **({} if data is None else {"data": data})}
+    for given in [paths] if isinstance(paths, str | Path) else paths:
+        path = catalog_path(given)
+        for name, entry in read_entries(path, "sources").items():
+            where = f'{path.name}: source "{name}"'
             if name in sources:
                 faults.add(where, "a second source of this name", "names used once")
             try:

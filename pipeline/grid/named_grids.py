@@ -1,4 +1,4 @@
-"""read_grids(): the named target grids of a YAML file.
+"""named_grid() and read_grids(): the target grids of a YAML file by name.
 
 Upstream: `catalogs/grids.yml` or your own. Downstream: a run's cubes and products.
 """
@@ -11,12 +11,28 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.packaged import catalog_path
 from pipeline.core.settings import read_entries
 from pipeline.grid.target_grid import TargetGrid
 
 _KEYS = {
     "crs", "bounds", "origin", "shape", "resolution", "window_of", "rows", "cols", "like", "comment"
 }  # fmt: skip
+
+
+def named_grid(name: str, path: str | Path = "grids.yml") -> TargetGrid:
+    """The target grid of that name in a file of grids, by default the packaged one.
+
+    `InputError` with the nearest name for an unknown one.
+
+    >>> named_grid("conus_0p25deg").shape
+    (104, 234)
+    """
+    grids = read_grids(catalog_path(path))
+    if name not in grids:
+        expected = f"one of {', '.join(sorted(grids))}"
+        raise bad_input("grid", f'"{name}"', expected, nearest_name(name, grids))
+    return grids[name]
 
 
 def read_grids(path: str | Path) -> dict[str, TargetGrid]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +21,16 @@ from pipeline.entries.source import Source, Variable
 from pipeline.grid.axes import same_crs
 from pipeline.grid.crs import is_geographic_crs
 from pipeline.grid.curvilinear import Locator
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.grid.window import source_window
 from pipeline.readers.common.dims import layout
 from pipeline.readers.common.refusals import missing_hint
 from pipeline.readers.common.truncated import missing_bytes
 from pipeline.readers.registry import driver_of, files_of, read_files
+from pipeline.sources.canonical import canonicalise
 from pipeline.sources.check_metadata import SourceInfo, check_opened
 from pipeline.sources.check_values import check_values
-from pipeline.sources.crop import Window, cropped
+from pipeline.sources.crop import MARGIN, Window, cropped
 from pipeline.sources.tidy import tidied
 
 __all__ = [
@@ -42,19 +46,25 @@ def open_source(
     source: Source,
     window: Window | Callable[[str], Window] | None = None,
     margin: float | None = None,
+    *,
+    on: TargetGrid | None = None,
 ) -> xr.Dataset:
     """The source's variables under their file names, lazy where the format allows.
 
     Dims as in the file; npz has (time, y, x), a table (time, cell). A `window`, or a function that
     gives it for the CRS in which the source has its places, crops to the cells that overlap it and
     `margin` cells more (by default what the source's method looks at; degrees for a table), to all
-    longitudes where that crosses the file's seam. Raises `InputError` for missing files and
-    variables.
+    longitudes where that crosses the file's seam. With a target grid in `on`, what any method
+    needs to regrid the source onto it, in canonical form instead (`canonicalise`). Raises
+    `InputError` for missing files and variables.
     """
     faults = Faults()
     check_files(source, faults)
     faults.raise_if_any()
     ds = tidied(read_files(source), source)
+    if on is not None:
+        ds = cropped(ds, source, partial(source_window, on), MARGIN)
+        return canonicalise(ds, source, read_variables())
     return ds if window is None else cropped(ds, source, window, margin)
 
 

@@ -14,18 +14,17 @@ from rich.table import Table
 
 from pipeline.catalog.catalog import Catalog, read_catalog
 from pipeline.core.errors import Faults
+from pipeline.core.packaged import catalog_path
 from pipeline.core.plugins import load_plugins
 from pipeline.entries.source import Source
 from pipeline.sources.check_metadata import SourceInfo
 from pipeline.sources.open import check_source
 from workflows.console import OUTPUT
-from workflows.run import catalog_path
 
 
 def _read(names: Sequence[str], data: Path, plugins: Sequence[str]) -> Catalog:
-    paths = [catalog_path(name) for name in names]
-    load_plugins(plugins, paths[0].parent)
-    return read_catalog(paths, {"data": data})
+    load_plugins(plugins, catalog_path(names[0]).parent)
+    return read_catalog(names, data=data)
 
 
 def listed_sources(

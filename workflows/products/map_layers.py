@@ -11,6 +11,7 @@ from pathlib import Path
 
 import xarray as xr
 
+from pipeline.core.packaged import catalog_path
 from pipeline.cube.open import open_cube
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.maps.legend import Legend, read_legend
@@ -21,7 +22,6 @@ from stefaland.model.quantiles import LEVELS, NAMES
 from stefaland.tasks import HEADS
 from workflows.config.publish import Product, PublishSettings
 from workflows.config.schema import Inputs
-from workflows.run import catalog_path
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import xarray as xr
 
+from pipeline.core.packaged import catalog_path
 from pipeline.cube.open import open_cube
 from pipeline.entries.source import Source
 from pipeline.maps.legend import Legend, read_legend
@@ -27,7 +28,6 @@ from pipeline.publish.qgis_layers import LayerGroup, SiteLayer
 from pipeline.sites.regions import polygons_of
 from stefaland.metrics import accumulate, finish
 from stefaland.tasks import values_of
-from workflows.run import catalog_path
 
 if TYPE_CHECKING:
     from geopandas import GeoDataFrame, GeoSeries

@@ -14,6 +14,7 @@ from typing import Any
 
 from pipeline.catalog.catalog import Catalog
 from pipeline.core.errors import Faults, InputError, nearest_name
+from pipeline.core.packaged import catalog_path
 from pipeline.core.plugins import Registry
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.target_grid import TargetGrid
@@ -30,7 +31,7 @@ from workflows.config.publish import Basins, Product, PublishSettings
 from workflows.config.schema import FinetuneSettings, Inputs
 from workflows.console import CONSOLE
 from workflows.inputs.given_encoder import check_given
-from workflows.run import Run, catalog_path, used_sources
+from workflows.run import Run, used_sources
 from workflows.stages.unpack import wanted_encoder
 
 LEAST_DISK = 2 * 2**30

@@ -116,3 +116,27 @@ def test_entries_cannot_be_changed() -> None:
     )
     with pytest.raises(ValidationError):
         source.uri = "y.nc"
+
+
+def test_a_packaged_catalog_is_read_by_its_name_and_any_by_its_path(tmp_path: Path) -> None:
+    catalog = read_catalog("quickstart.yml", data=tmp_path)
+    assert catalog["precipitation"].uri.startswith(str(tmp_path))
+    own = tmp_path / "own.yml"
+    own.write_text('a: {uri: "${data}/x.nc", driver: netcdf, variables: {rain: {name: v}}}\n')
+    for given in (own, str(own), [own]):
+        assert read_catalog(given, data="/d")["a"].uri == "/d/x.nc"
+    assert set(read_catalog(["quickstart.yml", own], data="/d").sources) > {"precipitation", "a"}
+    with pytest.raises(InputError, match=r'no such file.*Did you mean "quickstart.yml"'):
+        read_catalog("quickstat.yml")
+
+
+def test_sources_are_selected_in_the_order_asked_for_or_all_unknown_ones_named() -> None:
+    catalog = read_catalog("quickstart.yml", data="/d")
+    chosen = catalog.select("elevation", "precipitation")
+    assert [source.name for source in chosen] == ["elevation", "precipitation"]
+    assert catalog.select() == ()
+    with pytest.raises(InputError) as caught:
+        catalog.select("elevation", "rain", "snow_amont")
+    assert [fault.found for fault in caught.value.faults] == [
+        'no source "rain"', 'no source "snow_amont"'
+    ]  # fmt: skip

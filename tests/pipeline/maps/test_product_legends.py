@@ -5,11 +5,11 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import Faults, InputError
+from pipeline.core.packaged import catalog_path
 from tests.maps import GRID
 from workflows.config.publish import Product, PublishSettings
 from workflows.config.schema import Inputs
 from workflows.products.map_layers import ProductStore, layers
-from workflows.run import catalog_path
 from workflows.stages.check import _legends
 
 

@@ -307,3 +307,31 @@ def test_files_are_counted_by_the_windows_that_tiles_read(tmp_path: Path, form: 
     assert 0.25 * size < read_bytes(source, west, (1, 1)) < 0.6 * size
     assert read_bytes(source, everything, (2, 1)) == 2 * size
     assert size < read_bytes(source, everything, (1, 4)) < 2 * size
+
+
+def test_a_source_opened_on_a_grid_is_canonical_and_gives_what_the_whole_gives(
+    tmp_path: Path,
+) -> None:
+    lat, lon = np.arange(-44.75, 45, 0.5), np.arange(0.25, 360, 0.5)
+    values = np.random.default_rng(0).random((2, lat.size, lon.size)) * 9 + 273.15
+    time = np.array(["2001-01-01", "2001-01-02"], "datetime64[ns]")
+    da = xr.DataArray(
+        values, {"time": time, "lat": lat, "lon": lon}, ("time", "lat", "lon"), "v", {"units": "K"}
+    )
+    da.to_netcdf(tmp_path / "a.nc")
+    entry = {"name": "s", "uri": str(tmp_path / "a.nc"), "driver": "netcdf", "method": "mean"}
+    source = Source.model_validate({**entry, "variables": {"air_temperature": {"name": "v"}}})
+    grid = TargetGrid.from_bounds("g", "EPSG:4326", (-110, 30, -100, 40), 0.4)
+    ds = open_source(source, on=grid)
+    assert ds["air_temperature"].dims == ("time", "y", "x")
+    assert ds["air_temperature"].attrs["units"] == "degC"
+    assert ds["y"].values[0] > ds["y"].values[-1]
+    west, south, east, north = grid.bounds
+    assert ds["x"].values.min() < west
+    assert ds["x"].values.max() > east
+    assert ds["y"].values.min() < south
+    assert ds["y"].values.max() > north
+    assert ds.sizes["x"] < 40
+    whole = canonicalise(open_source(source), source, read_variables())
+    for method in ("mean", "bilinear", "nearest", "conservative"):
+        xr.testing.assert_identical(regrid(ds, grid, method), regrid(whole, grid, method))
