@@ -85,3 +85,15 @@ def land_cells(mask: np.ndarray, tile: Tile) -> np.ndarray:
         raise bad_input(f"land mask of tile {tile.name}", f"shape {mask.shape}", "the grid's shape")
     rows, cols = np.nonzero(own)
     return (rows + tile.rows.start) * mask.shape[1] + cols + tile.cols.start
+
+
+def cells_within(tile: Tile, cells: np.ndarray, n_cols: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns within the tile of flat indices into a grid of `n_cols` columns.
+
+    >>> tile = Tile(0, slice(2, 4), slice(5, 9), 1, 1)
+    >>> rows, cols = cells_within(tile, np.array([25, 38]), 10)
+    >>> rows.tolist(), cols.tolist()
+    ([0, 1], [0, 3])
+    """
+    rows, cols = np.divmod(cells, n_cols)
+    return rows - tile.rows.start, cols - tile.cols.start

@@ -35,10 +35,10 @@ from pipeline.regrid.regrid import operator_for
 from pipeline.sources.open import open_source, read_bytes
 from workflows.console import REPORT, faults_document
 from workflows.fingerprints import NEEDS, stages_after
+from workflows.products.predicted_maps import QUALITY_FLAG
 from workflows.run import Run
 from workflows.stages import check
 from workflows.stages.order import stage_module, stage_state
-from workflows.stages.predict import template_variables
 from workflows.stages.regrid import regrid_task
 
 SPARSE_METHODS = {"std", "mode", "fractions"}
@@ -90,7 +90,7 @@ def gridded_cubes(run: Run) -> Iterator[GriddedCube]:
         if not spec.grid:
             continue
         if spec.points_from:
-            names = {str(run.config.inputs.target): template_variables(run)["quality_flag"]}
+            names = {run.config.inputs.target: QUALITY_FLAG}
             yield cube, cube_template(run.grid(cube), None, names, spec.tile), None
         else:
             task = regrid_task(run, cube)

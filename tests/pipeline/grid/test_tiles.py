@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import InputError
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.grid.tiles import land_cells, padded_window, tile_grid
+from pipeline.grid.tiles import cells_within, land_cells, padded_window, tile_grid
 
 GRID = TargetGrid.from_bounds("g", "EPSG:4326", (-10, 0, 13, 17), 1.0)
 GLOBE = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 84), 4.0)
@@ -54,6 +54,14 @@ def test_land_cells_are_flat_indices_of_the_grid() -> None:
     cells = np.concatenate([land_cells(mask, tile) for tile in tile_grid(GRID, 5)])
     np.testing.assert_array_equal(np.sort(cells), np.flatnonzero(mask))
     assert land_cells(np.zeros(GRID.shape, bool), tile_grid(GRID, 5)[0]).size == 0
+
+
+def test_cells_lie_in_their_tile_where_the_mask_has_them() -> None:
+    mask = np.random.default_rng(0).random(GRID.shape) < 0.4
+    for tile in tile_grid(GRID, 5):
+        found = np.zeros(tile.shape, bool)
+        found[cells_within(tile, land_cells(mask, tile), GRID.shape[1])] = True
+        np.testing.assert_array_equal(found, mask[tile.rows, tile.cols])
 
 
 def test_bad_sizes_and_masks_are_refused() -> None:

@@ -18,7 +18,7 @@ from pipeline.maps.mosaic import create_map
 from pipeline.times.axis import TimeAxis
 from tests.maps import GRID, months
 from workflows.products.collection import covered_time
-from workflows.stages.predict import series_time
+from workflows.products.predicted_maps import series_time
 
 DAYS = pd.date_range("2015-04-01", "2018-03-31").values.astype("datetime64[ns]")
 
@@ -56,10 +56,8 @@ def test_a_map_without_time_is_of_the_time_of_its_inputs(tmp_path: Path) -> None
 
 def test_a_climatology_is_of_the_years_that_the_catalog_tells() -> None:
     def dated(**axis: Any) -> xr.DataArray:
-        source = SimpleNamespace(time=TimeAxis(kind="months", **axis), variables={"v": None})
-        inputs = SimpleNamespace(targets=("v",), sources=("s",))
-        run: Any = SimpleNamespace(catalog={"s": source}, config=SimpleNamespace(inputs=inputs))
-        return series_time(run, months())
+        source: Any = SimpleNamespace(time=TimeAxis(kind="months", **axis), variables={"v": None})
+        return series_time(months(), [source], ("v",))
 
     known = dated(period=(date(1981, 1, 1), date(2010, 12, 31)))
     assert known.attrs["climatology_period"] == "1981-01-01/2010-12-31"
