@@ -85,7 +85,10 @@ def measure(
     chunk = (min(chunk[0], values.shape[0]), *chunk[1:])
     long = -(-values.shape[0] // chunk[0]) * chunk[0]
     shard = (long, *values.shape[1:])
-    layout = ShardLayout(("time", "y", "x"), values.shape, shard, chunk, "<f4", np.nan, codec)
+    layout = ShardLayout(
+        dims=("time", "y", "x"), shape=values.shape, shard=shard, chunk=chunk, dtype="<f4",
+        fill=np.nan, codec=codec,
+    )  # fmt: skip
     encoded = encode_shard(values, layout)
     file = shard_file(folder, (0, 0, 0))
     file.parent.mkdir(parents=True, exist_ok=True)

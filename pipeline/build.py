@@ -19,6 +19,7 @@ import xarray as xr
 
 from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import Faults
+from pipeline.core.plugins import plugin_digests
 from pipeline.core.provenance import fingerprint, provenance
 from pipeline.cube.cost import shard_bytes
 from pipeline.cube.open import open_cube, read_store
@@ -153,6 +154,7 @@ def _fingerprint(task: RegridTask, settings: Mapping[str, Any]) -> str:
     return fingerprint(
         {
             "version": metadata.version("stefaland"),
+            "plugins": plugin_digests(),
             "grid": task.grid.fingerprint,
             "sources": task.sources,
             "files": {source.name: stamps_of(source) for source in task.sources},

@@ -51,7 +51,7 @@ class Rates:
     """Bytes of values to bytes stored."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """What filling one cube costs; bytes, seconds and counts. `memory` is a worker's peak."""
 

@@ -41,7 +41,7 @@ def _compressor(codec: Mapping[str, Any]) -> Any:
     raise ShardError(f"codec {codec['name']!r} is none that cubes are written with")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class ShardLayout:
     """How one array is cut: `shape`, `shard` and `chunk` in elements, and the chunks' codec.
 
@@ -72,14 +72,14 @@ class ShardLayout:
         sharding = meta["codecs"][0]["configuration"]
         codecs = [codec for codec in sharding["codecs"] if codec["name"] not in ("bytes", "crc32c")]
         return cls(
-            tuple(meta["dimension_names"]),
-            tuple(meta["shape"]),
-            tuple(meta["chunk_grid"]["configuration"]["chunk_shape"]),
-            tuple(sharding["chunk_shape"]),
+            dims=tuple(meta["dimension_names"]),
+            shape=tuple(meta["shape"]),
+            shard=tuple(meta["chunk_grid"]["configuration"]["chunk_shape"]),
+            chunk=tuple(sharding["chunk_shape"]),
             # Stored little-endian, whatever machine reads or writes.
-            np.dtype(meta["data_type"]).newbyteorder("<").str,
-            float(meta["fill_value"]),
-            json.dumps(codecs[0]) if codecs else "",
+            dtype=np.dtype(meta["data_type"]).newbyteorder("<").str,
+            fill=float(meta["fill_value"]),
+            codec=json.dumps(codecs[0]) if codecs else "",
         )
 
     @cached_property

@@ -47,7 +47,7 @@ class CubeVariable:
         return math.nan if kind.kind == "f" else int(np.iinfo(kind).max)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class CubeTemplate:
     """Everything about a cube but its values; `time` is None where no variable has it.
 
@@ -160,7 +160,14 @@ def cube_template(
         faults.add("cube chunk", f"{chunk} in tiles of {tile}", "chunks that divide the tile")
     faults.raise_if_any()
     return CubeTemplate(
-        grid, axis, parsed, (tile[0], tile[1]), chunk, flat_chunk, long, tuple(bands)
+        grid=grid,
+        time=axis,
+        variables=parsed,
+        tile=(tile[0], tile[1]),
+        chunk=chunk,
+        flat_chunk=flat_chunk,
+        time_shard=long,
+        bands=tuple(bands),
     )
 
 
