@@ -12,16 +12,16 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with an input: where (file, variable), found, expected and the cure."""
+    """One thing wrong with an input: where (file, variable), found, expected and the hint."""
 
     where: str
     found: str
     expected: str
-    cure: str = ""
+    hint: str = ""
 
     def __str__(self) -> str:
         text = f"{self.where}: found {self.found}; expected {self.expected}"
-        return f"{text}. {self.cure}" if self.cure else f"{text}."
+        return f"{text}. {self.hint}" if self.hint else f"{text}."
 
 
 class InputError(Exception):
@@ -41,9 +41,9 @@ class Faults:
     def __init__(self) -> None:
         self.faults: list[Fault] = []
 
-    def add(self, where: str, found: str, expected: str, cure: str = "") -> None:
+    def add(self, where: str, found: str, expected: str, hint: str = "") -> None:
         """Record one fault."""
-        self.faults.append(Fault(where, found, expected, cure))
+        self.faults.append(Fault(where, found, expected, hint))
 
     def raise_if_any(self) -> None:
         """Raise `InputError` with all recorded faults, if there are any."""
@@ -51,9 +51,9 @@ class Faults:
             raise InputError(self.faults)
 
 
-def bad_input(where: str, found: str, expected: str, cure: str = "") -> InputError:
+def bad_input(where: str, found: str, expected: str, hint: str = "") -> InputError:
     """The `InputError` of a single fault, to be raised by the caller."""
-    return InputError([Fault(where, found, expected, cure)])
+    return InputError([Fault(where, found, expected, hint)])
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:
@@ -62,7 +62,7 @@ def nearest_name(name: str, known: Iterable[str]) -> str:
     return f'Did you mean "{close[0]}"?' if close else ""
 
 
-def few(names: Iterable[object]) -> str:
+def listed(names: Iterable[object]) -> str:
     """How many and which: `7 (a, b, c, d, e and 2 more)`."""
     texts = [str(name) for name in names]
     more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""

@@ -155,7 +155,7 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn errors that trying again cannot cure into `UnwritableError`; others pass."""
+    """Turn errors that trying again cannot remedy into `UnwritableError`; others pass."""
     try:
         yield
     except OSError as error:

@@ -160,7 +160,7 @@ def registered(registry: Registry[Any]) -> AfterValidator:
             registry.get(name)
         except InputError as error:
             fault = error.faults[0]
-            texts = {"found": fault.found, "expected": fault.expected, "hint": fault.cure}
+            texts = {"found": fault.found, "expected": fault.expected, "hint": fault.hint}
             message = "Input should be {expected}. {hint}"
             raise PydanticCustomError(NOT_REGISTERED, message, texts) from None
         return name

@@ -170,11 +170,11 @@ def check_plans(
             knob = (
                 f"Set {where}.{plan.name}.tile to [{smaller[0]}, {smaller[1]}]" if smaller else ""
             )
-            cure = f"{knob}, or raise cluster.memory_per_worker." if knob else (
+            hint = f"{knob}, or raise cluster.memory_per_worker." if knob else (
                 "Raise cluster.memory_per_worker, or use fewer workers."
             )  # fmt: skip
             found = f"{show_bytes(plan.memory)} a worker with tiles of {template.tile}"
-            faults.add(f"{where}.{plan.name}", found, f"at most {show_bytes(memory)}", cure)
+            faults.add(f"{where}.{plan.name}", found, f"at most {show_bytes(memory)}", hint)
     stored = sum(plan.bytes_stored for plan, _ in pairs)
     if disk is not None and stored > disk:
         faults.add(where, f"{show_bytes(stored)} to be written", f"at most {show_bytes(disk)} free",

@@ -37,12 +37,12 @@ def refuse_damaged(path: Path, damage: Sequence[Damage]) -> None:
     """`InputError` with every damaged file of a store's metadata and coordinates, if any."""
     root = root_metadata(path)
     of_places = not isinstance(root, Damage) and "cube" not in root["attributes"]
-    cure = f"`stefaland verify {path} --repair` has the next run write it again."
+    hint = f"`stefaland verify {path} --repair` has the next run write it again."
     if of_places:
-        cure = "Remove the store, and run the stage that writes it with --restart."
+        hint = "Remove the store, and run the stage that writes it with --restart."
     faults = Faults()
     for one in damage:
-        faults.add(str(path / one.file), one.detail, "the file as it was written", cure)
+        faults.add(str(path / one.file), one.detail, "the file as it was written", hint)
     faults.raise_if_any()
 
 

@@ -14,7 +14,7 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pipeline.core.errors import Fault, InputError, bad_input, few
+from pipeline.core.errors import Fault, InputError, bad_input, listed
 from pipeline.core.files import UnwritableError
 from pipeline.execution.executor import HERE, Executor, Outcome, Stage, T, Work
 from pipeline.execution.ledger import Ledger
@@ -124,15 +124,15 @@ class _Book:
         faults = outcome.faults or (self._fault(name, outcome),)
         alike: Counter[tuple[str, ...]] = Counter()
         for fault in faults:
-            key = (fault.where, fault.expected, fault.cure) if outcome.faults else (outcome.error,)
+            key = (fault.where, fault.expected, fault.hint) if outcome.faults else (outcome.error,)
             alike[key] += 1
             cause = (*key, str(alike[key]))
             self.causes.setdefault(cause, (fault, []))[1].append(name)
 
     def _fault(self, name: str, outcome: Outcome) -> Fault:
         record = self.ledger.path / f"{name}.failed.json"
-        cure = f"The traceback is in {record}; run again to retry."
-        return Fault(f"stage {self.stage}, {name}", outcome.error, "the tile to be done", cure)
+        hint = f"The traceback is in {record}; run again to retry."
+        return Fault(f"stage {self.stage}, {name}", outcome.error, "the tile to be done", hint)
 
     @property
     def is_hopeless(self) -> bool:
@@ -150,7 +150,7 @@ def _of_all(fault: Fault, names: Sequence[str]) -> Fault:
     """A cause's first fault, with how many items have it and which."""
     if len(names) == 1:
         return fault
-    count, which = few(names).split(" ", 1)
+    count, which = listed(names).split(" ", 1)
     return replace(fault, found=f"{fault.found}; {count} tiles failed so {which}")
 
 

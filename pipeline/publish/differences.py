@@ -15,7 +15,7 @@ from pipeline.core.errors import Fault
 
 SHOWN = 4
 """Differences of one file that are named; the others are counted."""
-_CURE = (
+_HINT = (
     "If nobody changed the file, it differs from what this version publishes: run "
     "`stefaland publish CONFIG --restart`."
 )
@@ -27,12 +27,12 @@ def difference_faults(where: str, found: Any, expected: Any) -> list[Fault]:
     """The first differences of nested mappings, sequences and plain values, each with its path."""
     places = list(_differences("", found, expected))
     faults = [
-        Fault(f"{where}: {path or 'content'}", _shown(one), _shown(other), _CURE)
+        Fault(f"{where}: {path or 'content'}", _shown(one), _shown(other), _HINT)
         for path, one, other in places[:SHOWN]
     ]
     if len(places) > SHOWN:
         rest = len(places) - SHOWN
-        faults.append(Fault(where, f"{rest} more differences", "none", _CURE))
+        faults.append(Fault(where, f"{rest} more differences", "none", _HINT))
     return faults
 
 

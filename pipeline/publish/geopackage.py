@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from pipeline.core.errors import Fault, bad_input, few
+from pipeline.core.errors import Fault, bad_input, listed
 from pipeline.core.files import make_folder
 from pipeline.maps.legend import Legend, Stop
 from pipeline.publish.qml import QGIS_VERSION, xml_bytes
@@ -111,7 +111,7 @@ def verify_sites(path: str | Path) -> list[Fault]:
         with closing(sqlite3.connect(f"{Path(path).resolve().as_uri()}?mode=ro", uri=True)) as file:
             damage = [row[0] for row in file.execute("PRAGMA integrity_check")]
         if damage != ["ok"]:
-            return [Fault(where, f"damaged ({few(damage)})", "a sound GeoPackage")]
+            return [Fault(where, f"damaged ({listed(damage)})", "a sound GeoPackage")]
         counts = {
             str(name): pyogrio.read_info(path, layer=name, force_feature_count=True)["features"]
             for name, _ in pyogrio.list_layers(path)
@@ -120,7 +120,7 @@ def verify_sites(path: str | Path) -> list[Fault]:
         return [Fault(where, f"unreadable ({error})", "a GeoPackage")]
     empty = [name for name, count in counts.items() if not count]
     if empty or not counts:
-        return [Fault(where, f"no feature in layers {few(empty)}", "sites with their scores")]
+        return [Fault(where, f"no feature in layers {listed(empty)}", "sites with their scores")]
     return []
 
 

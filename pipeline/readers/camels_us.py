@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pipeline.core.errors import Faults, bad_input, few
+from pipeline.core.errors import Faults, bad_input, listed
 from pipeline.core.settings import Frozen
 from pipeline.core.units import CUBIC_FOOT_M3, SECONDS_A_DAY
 from pipeline.entries.source import Source
@@ -110,7 +110,7 @@ def _area(attributes: pd.DataFrame, column: str, where: str, faults: Faults) -> 
     area = numeric(attributes[[column]], where)[column]
     without = area.index[~(area > 0)]
     if len(without):
-        faults.add(f"{where}: {column}", f"no area of basins, {few(without)}", "km2 > 0")
+        faults.add(f"{where}: {column}", f"no area of basins, {listed(without)}", "km2 > 0")
     return area
 
 
@@ -127,11 +127,11 @@ def _files(
     several = [site for site in sites if len(found.get(site, ())) > 1]
     below = f"{where}: {folder.name}"
     if missing:
-        faults.add(below, f"no file of gauges, {few(missing)}", f"one of each gauge in {folder}",
+        faults.add(below, f"no file of gauges, {listed(missing)}", f"one of each gauge in {folder}",
                    "Fetch them, or name the gauges to use under `options: {sites: [...]}`.",
                    )  # fmt: skip
     if several:
-        faults.add(below, f"several files of gauges, {few(several)}", "one of each gauge")
+        faults.add(below, f"several files of gauges, {listed(several)}", "one of each gauge")
     return {site: found[site][0] for site in sites if site in found}
 
 
@@ -173,7 +173,8 @@ def _depth(
     flow = by_time(frame[["flow"]], days, where)["flow"]
     others = frame["gauge"][frame["gauge"] != gauge].unique()
     if others.size:
-        raise bad_input(where, f"discharge of other gauges, {few(others)}", f"{gauge} in every row",
+        raise bad_input(where, f"discharge of other gauges, {listed(others)}",
+                        f"{gauge} in every row",
                         "Fetch it again: files may have been swapped.")  # fmt: skip
     counts = frame["flag"].isin(flags).to_numpy() & (flow.to_numpy() != -999.0)
     # ft3 s-1 → m3/day, over m2, in mm.

@@ -12,7 +12,7 @@ from typing import Literal
 import pandas as pd
 import xarray as xr
 
-from pipeline.core.errors import Faults, few
+from pipeline.core.errors import Faults, listed
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
 from pipeline.readers.common.refusals import NETCDF, unreadable
@@ -66,7 +66,7 @@ def open_caravan(source: Source) -> xr.Dataset:
     }
     missing = [site for site, path in files.items() if dynamic and not path.is_file()]
     if missing:
-        faults.add(f"{where}: timeseries/{options.form}", f"no file of basins, {few(missing)}",
+        faults.add(f"{where}: timeseries/{options.form}", f"no file of basins, {listed(missing)}",
                    f"one of each basin, as {files[missing[0]].relative_to(root)}",
                    "Fetch them, or name the basins to use under `options: {sites: [...]}`.",
                    )  # fmt: skip

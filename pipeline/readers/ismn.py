@@ -21,7 +21,7 @@ import pandas as pd
 import xarray as xr
 from pydantic import Field, model_validator
 
-from pipeline.core.errors import Faults, bad_input, few
+from pipeline.core.errors import Faults, bad_input, listed
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
 from pipeline.readers.common.site_table import chosen_sites, read_options, site_table
@@ -37,7 +37,7 @@ FILE_NAME = re.compile(r".+_([a-z]+)_(-?\d+\.\d+)_(-?\d+\.\d+)_.+\.stm")
 
 SKIPPED = "a file that is empty, cut off, no ISMN file, or of a sensor that another file has"
 ROWS = "a header and hourly values with two flags"
-CURE = "Fetch it again, or say `options: {unreadable: leave_out}`."
+HINT = "Fetch it again, or say `options: {unreadable: leave_out}`."
 
 GOOD = "G"
 """The quality flag of values that count."""
@@ -87,7 +87,7 @@ def open_ismn(source: Source) -> xr.Dataset:
     collection = _collection(source, options, where)
     unread = faults if options.unreadable == "refuse" else Faults()
     for path in _skipped_files(source.uri, collection, options, wanted):
-        unread.add(f"{where}: {path}", SKIPPED, ROWS, CURE)
+        unread.add(f"{where}: {path}", SKIPPED, ROWS, HINT)
     stations = {
         f"{net.name}/{one.name}": one for net in collection for one in net.stations.values()
     }
@@ -105,7 +105,7 @@ def open_ismn(source: Source) -> xr.Dataset:
     if not series:
         depths = sorted({str(s.depth) for one in stations.values() for s in one.sensors.values()})
         raise bad_input(where, f"no good value from {options.depth[0]:g} to {options.depth[1]:g} m",
-                        f"a depth with sensors, as {few(depths)}",
+                        f"a depth with sensors, as {listed(depths)}",
                         "Change `options: {depth: [...]}`.")  # fmt: skip
     places = pd.DataFrame(
         {"lat": [stations[site].lat for site in series],
@@ -134,7 +134,7 @@ def _collection(source: Source, options: IsmnOptions, where: str) -> list[Any]:
     networks = dict(data.networks)
     unknown = sorted(set(options.networks) - set(networks))
     if unknown:
-        raise bad_input(f"{where}: networks", f"unknown networks, {few(unknown)}",
+        raise bad_input(f"{where}: networks", f"unknown networks, {listed(unknown)}",
                         f"some of {', '.join(sorted(networks))}")  # fmt: skip
     return [networks[name] for name in sorted(options.networks or networks)]
 
@@ -190,11 +190,11 @@ def _daily(
             if data.index.hasnans or pd.isna(flags.iloc[-1]):
                 raise ValueError("a row that is cut off")
         except (OSError, LookupError, TypeError, ValueError) as error:
-            unread.add(at, f"a file that cannot be read ({error})", ROWS, CURE)
+            unread.add(at, f"a file that cannot be read ({error})", ROWS, HINT)
             continue
         if data.index.has_duplicates:
             repeated = data.index[data.index.duplicated()]
-            faults.add(at, f"times given twice, {few(repeated)}", "one row for each time")
+            faults.add(at, f"times given twice, {listed(repeated)}", "one row for each time")
             continue
         days = values.where(flags == GOOD).resample("1D")
         means.append(days.mean().where(days.count() >= options.min_values))

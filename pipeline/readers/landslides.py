@@ -17,7 +17,7 @@ import pandas as pd
 import xarray as xr
 from pydantic import Field
 
-from pipeline.core.errors import Faults, bad_input, few, nearest_name
+from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
 from pipeline.readers.common.site_table import check_columns, numeric, read_options, site_table
@@ -58,7 +58,7 @@ def open_landslides(source: Source) -> xr.Dataset:
     table = table.set_index(table[str(source.cell)].astype(str))
     repeated = table.index[table.index.duplicated()].unique()
     if len(repeated):
-        faults.add(where, f"events given twice, {few(repeated)}", "each event once")
+        faults.add(where, f"events given twice, {listed(repeated)}", "each event once")
     dates = _dates(table[date], options, where, faults)
     accuracy = _accuracy_km(table[options.accuracy_column], where, faults)
     triggered = _triggered(table[options.trigger_column], options, where, faults)
@@ -103,10 +103,10 @@ def _dates(
     unread = dates.isna() & column.notna()
     if unread.any():
         faults.add(f"{where}: {column.name}", f'"{column[unread].iloc[0]}" at events, '
-                   f"{few(column.index[unread])}", "dates")  # fmt: skip
+                   f"{listed(column.index[unread])}", "dates")  # fmt: skip
     if options.undated == "refuse" and column.isna().any():
         faults.add(
-            f"{where}: {column.name}", f"no date of events, {few(column.index[column.isna()])}",
+            f"{where}: {column.name}", f"no date of events, {listed(column.index[column.isna()])}",
             "dates", "Say `options: {undated: leave_out}`.",
         )  # fmt: skip
     return dates
@@ -120,7 +120,7 @@ def _accuracy_km(column: pd.Series, where: str, faults: Faults) -> pd.Series:
     known |= {s: float(m[1]) for s in spelt if (m := re.fullmatch(r"(\d+(?:\.\d+)?) ?km", s))}
     strange = [s for s in spelt if s not in known]
     if strange:
-        faults.add(f"{where}: {column.name}", f"accuracies {few(strange)}",
+        faults.add(f"{where}: {column.name}", f"accuracies {listed(strange)}",
                    'exact, unknown, or kilometres such as "5km"')  # fmt: skip
     return text.map(known).astype(float)
 

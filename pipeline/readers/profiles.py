@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 from pydantic import Field, model_validator
 
-from pipeline.core.errors import Faults, bad_input, few
+from pipeline.core.errors import Faults, bad_input, listed
 from pipeline.core.settings import Frozen
 from pipeline.core.units import linear_conversion
 from pipeline.entries.source import Source
@@ -102,7 +102,7 @@ def _layers(source: Source, options: ProfileOptions, where: str) -> pd.DataFrame
 def _check_places(places: pd.DataFrame, where: str, faults: Faults) -> None:
     moved = places.groupby(level=0).nunique(dropna=False).gt(1).any(axis=1)
     if moved.any():
-        faults.add(where, f"profiles at several places, {few(moved.index[moved])}",
+        faults.add(where, f"profiles at several places, {listed(moved.index[moved])}",
                    "one latitude and longitude each")  # fmt: skip
 
 
@@ -111,7 +111,8 @@ def _check_layers(limits: pd.DataFrame, where: str, faults: Faults) -> None:
     wrong = ~(upper >= 0) | ~(lower > upper)
     if wrong.any():
         faults.add(
-            where, f"layers that do not go down in profiles, {few(limits.index[wrong].unique())}",
+            where,
+            f"layers that do not go down in profiles, {listed(limits.index[wrong].unique())}",
             "upper depth < lower depth, from 0",
         )  # fmt: skip
         return
@@ -121,7 +122,7 @@ def _check_layers(limits: pd.DataFrame, where: str, faults: Faults) -> None:
     if overlap.any():
         faults.add(
             where, f"layers that overlap or are given twice in profiles, "
-            f"{few(order['profile'][overlap].unique())}", "each depth once",
+            f"{listed(order['profile'][overlap].unique())}", "each depth once",
             "Keep one layer of each depth.",
         )  # fmt: skip
 
@@ -145,7 +146,7 @@ def _check_texture(
     if far.any():
         faults.add(
             where, f"sand + silt + clay from {total[far].min():g} to {total[far].max():g} % in "
-            f"{int(far.sum())} layers of profiles, {few(values.index[far].unique())}",
+            f"{int(far.sum())} layers of profiles, {listed(values.index[far].unique())}",
             f"100 % within {tolerance:g}", "Correct these layers, or the units of the entry.",
         )  # fmt: skip
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pyproj
 import xarray as xr
 
-from pipeline.core.errors import Faults, few
+from pipeline.core.errors import Faults, listed
 from pipeline.grid.target_grid import TargetGrid
 
 
@@ -66,7 +66,7 @@ def unmatched_faults(table: pd.DataFrame, without: dict[str, np.ndarray], where:
     for reason, which in without.items():
         if which.any():
             faults.add(
-                where, f"sites {reason}, {few(table['site'].to_numpy()[which])}",
+                where, f"sites {reason}, {listed(table['site'].to_numpy()[which])}",
                 "sites in cells that a model can be run for",
                 "Leave them out with inputs.exclude_unmatched: true, or choose another grid.",
             )  # fmt: skip

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import geopandas
 import numpy as np
 
-from pipeline.core.errors import Faults, bad_input, few, nearest_name
+from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.entries.source import Source
 from pipeline.readers.registry import driver_of, read_files
 from pipeline.sources.open import check_files
@@ -56,7 +56,7 @@ def polygons_of(source: Source, column: str, ids: Sequence[str]) -> geopandas.Ge
     if without:
         raise bad_input(
             f'source "{source.name}", {source.files[0]}: {column}',
-            f"sites without a polygon, {few(without)}", "one of every scored site",
+            f"sites without a polygon, {listed(without)}", "one of every scored site",
         )  # fmt: skip
     return geopandas.GeoSeries(shapes.loc[[_key(name) for name in ids]].to_list(), crs=frame.crs)
 

@@ -70,16 +70,16 @@ def _check_crs(
 ) -> None:  # fmt: skip
     if source.mistrusts("crs") or places.is_curvilinear:
         return
-    cure = "Correct `crs`, or say `wrong_in_file: [crs]` where the file is wrong."
+    hint = "Correct `crs`, or say `wrong_in_file: [crs]` where the file is wrong."
     found, names_crs = declared_crs(ds), driver_of(source).names_crs
     if found is not None:
         same = found.equals(pyproj.CRS.from_user_input(places.crs), ignore_axis_order=True)
         # Grid mappings of plain latitudes and longitudes rarely name a datum.
         same |= not names_crs and same_crs(found.to_wkt(), places.crs)
         if not same:
-            faults.add(f"{where}: crs", found.to_string()[:100], source.crs, cure)
+            faults.add(f"{where}: crs", found.to_string()[:100], source.crs, hint)
     elif names_crs:
-        faults.add(f"{where}: crs", "none", source.crs, cure)
+        faults.add(f"{where}: crs", "none", source.crs, hint)
     elif is_geographic_crs(source.crs):
         x, y = (np.abs(ds[name].values.astype(float)).max() for name in (places.x, places.y))
         if x > 540 or y > 90.5:

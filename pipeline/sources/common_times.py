@@ -44,10 +44,10 @@ def common_times(sources: Sequence[Source], opened: Sequence[xr.Dataset]) -> xr.
     (first, time), faults = series[0], Faults()
     for source, own in series[1:]:
         if not np.array_equal(own.values, time.values):
-            found, expected, cure = _difference(own.values, time.values)
+            found, expected, hint = _difference(own.values, time.values)
             faults.add(
                 f'source "{source.name}", {source.files[0]}: time', found,
-                f'the times of source "{first.name}": {expected}', cure,
+                f'the times of source "{first.name}": {expected}', hint,
             )  # fmt: skip
     faults.raise_if_any()
     return time
@@ -59,8 +59,8 @@ def _difference(own: np.ndarray, other: np.ndarray) -> tuple[str, str, str]:
     odd = np.setxor1d(own, other)
     inside = odd[(odd >= begin) & (odd <= end)]
     if begin <= end and not inside.size:
-        cure = "Cut the longer one with `time: {period: [first day, last day]}` in its entry."
-        return _span(own), _span(other), cure
+        hint = "Cut the longer one with `time: {period: [first day, last day]}` in its entry."
+        return _span(own), _span(other), hint
     step = inside[0] if inside.size else odd[0]
     here, there = ("with", "without") if step in own else ("without", "with")
     return (

@@ -15,7 +15,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from pipeline.core.errors import InputError, bad_input, few
+from pipeline.core.errors import InputError, bad_input, listed
 from pipeline.core.units import convert
 from pipeline.readers.common.packing import stored_value
 from pipeline.times.plan import TimePlan
@@ -148,7 +148,7 @@ class Decoding:
             return ""
         low, high = self.valid_range
         bad = ((values < low) | (values > high)).reshape(-1, len(self.sites))
-        names = few(self.sites[place] for place in np.flatnonzero(bad.any(0)))
+        names = listed(self.sites[place] for place in np.flatnonzero(bad.any(0)))
         return f", {int(bad.sum())} of them outside at sites, {names}"
 
     def _check_range(self, values: np.ndarray) -> None:

@@ -16,7 +16,7 @@ import pyproj
 import xarray as xr
 
 from pipeline.catalog.catalog import read_variables
-from pipeline.core.errors import Faults, InputError, few, nearest_name
+from pipeline.core.errors import Faults, InputError, listed, nearest_name
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.axes import same_crs
 from pipeline.grid.crs import is_geographic_crs
@@ -91,12 +91,12 @@ def check_files(source: Source, faults: Faults) -> bool:
 def _tell_missing(source: Source, missing: Sequence[Path], count: int, faults: Faults) -> None:
     """A fault for each missing file of `count`, or one for many of a series."""
     if len(missing) > MOST_TOLD:
-        cure = "Fetch them, name in `time: {years, period}` what there is, or say `gaps: missing`."
+        hint = "Fetch them, name in `time: {years, period}` what there is, or say `gaps: missing`."
         faults.add(
             f'source "{source.name}", {source.uri}',
-            f"no such files: {few(path.name for path in missing)}",
+            f"no such files: {listed(path.name for path in missing)}",
             f"{count} files, one a step",
-            cure if source.time.years else missing_hint(missing[0]),
+            hint if source.time.years else missing_hint(missing[0]),
         )  # fmt: skip
         return
     for path in missing:

@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
-from pipeline.core.errors import Faults, bad_input, few
+from pipeline.core.errors import Faults, bad_input, listed
 from stefaland.config import ModelConfig, unfit_settings
 from stefaland.model.embedding import REFERENCE_ROWS
 from stefaland.model.mae import StefaLand
@@ -87,7 +87,7 @@ class Reader:
         """Raise `InputError` with all that was missing, misshapen or not finite so far."""
         wild = [name for name in self.used if not self.tensors[name].isfinite().all()]
         if wild and not self.faults.faults:
-            found = f"values that are not finite in tensors, {few(sorted(wild))}"
+            found = f"values that are not finite in tensors, {listed(sorted(wild))}"
             self.faults.add(self.where, found,
                             "finite weights", "Its training went wrong: take an earlier one.",
                             )  # fmt: skip

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.errors import Faults, InputError, bad_input, few, nearest_name
+from pipeline.core.errors import Faults, InputError, bad_input, listed, nearest_name
 from stefaland.folds.fold import Fold, Kind, Locations, Period, near
 from stefaland.folds.leakage import check_fold
 
@@ -80,7 +80,7 @@ def _check_regions(regions: Mapping[str, Sequence[str]], known: Sequence[str]) -
         for name in members:
             if name not in known:
                 faults.add(
-                    f"fold {fold}: region {name}", "no such label", f"one of {few(known)}",
+                    f"fold {fold}: region {name}", "no such label", f"one of {listed(known)}",
                     nearest_name(name, known),
                 )  # fmt: skip
     faults.raise_if_any()

@@ -78,7 +78,7 @@ def test_unknown_variables_and_sources_get_the_nearest_all_together(fails) -> No
     assert 'Did you mean "soil_moisture"?' in text
 
 
-def test_wrong_units_name_variable_and_cure(fails, tmp_path, registry) -> None:
+def test_wrong_units_name_variable_and_hint(fails, tmp_path, registry) -> None:
     catalog = Path(__file__).parents[2] / "catalogs" / "quickstart.yml"
     wrong = tmp_path / "wrong.yml"
     wrong.write_text(catalog.read_text().replace("units: mm/month", "units: K"))

@@ -185,8 +185,8 @@ def submit(run: Run, dry_run: bool = False) -> Iterator[str]:
         yield from _shown_commands(submission)
         return
     if shutil.which("sbatch") is None:
-        expected, cure = "a login node of a SLURM cluster", "See the commands with --dry-run."
-        raise bad_input("submit", "no sbatch on this machine", expected, cure)
+        expected, hint = "a login node of a SLURM cluster", "See the commands with --dry-run."
+        raise bad_input("submit", "no sbatch on this machine", expected, hint)
     if queued := _queued(folder):
         raise bad_input(str(run.folder), f"jobs {queued}, still in the queue", "one submission",
                         f"Wait, or run `scancel {queued.replace(',', ' ')}`.")  # fmt: skip

@@ -33,8 +33,8 @@ def _expand(value: Any, where: str, faults: Faults) -> Any:
         name, default = match.group(1), match.group(2)
         found = os.environ.get(name, default)
         if found is None:
-            cure = f"Run `export {name}=...` first."
-            faults.add(where, f"${{{name}}}, which is not set", "an environment variable", cure)
+            hint = f"Run `export {name}=...` first."
+            faults.add(where, f"${{{name}}}, which is not set", "an environment variable", hint)
             return ""
         return found
 

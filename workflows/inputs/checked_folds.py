@@ -86,7 +86,7 @@ def check_folds(
 
 def _in_file(fault: Fault, name: str, path: Path) -> Fault:
     where = fault.where.replace(name, str(path), 1)
-    return replace(fault, where=where, cure=fault.cure or AGAIN)
+    return replace(fault, where=where, hint=fault.hint or AGAIN)
 
 
 def _check_settings(fold: Fold, wanted: dict[str, Any]) -> None:

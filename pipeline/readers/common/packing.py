@@ -22,14 +22,14 @@ from pipeline.core.errors import bad_input
 from pipeline.entries.source import Source
 
 LIMITS = ("valid_range", "valid_min", "valid_max")
-CURE = "Correct the file, or say `wrong_in_file: [nodata]` and give `nodata` in the entry."
+HINT = "Correct the file, or say `wrong_in_file: [nodata]` and give `nodata` in the entry."
 
 
 def numbers(attrs: Mapping[Any, Any], key: str, where: str) -> np.ndarray:
     """[n] the numbers of an attribute in its own type; `InputError` for anything else."""
     values = np.ravel(attrs[key])
     if values.dtype.kind not in "iuf" or not values.size:
-        raise bad_input(where, f'{key} "{attrs[key]}"', "numbers", CURE)
+        raise bad_input(where, f'{key} "{attrs[key]}"', "numbers", HINT)
     return values
 
 
@@ -45,14 +45,14 @@ def valid_limits(
     if "valid_range" in attrs:
         given = numbers(attrs, "valid_range", where)
         if given.size != 2:
-            raise bad_input(where, f"valid_range {attrs['valid_range']}", "two numbers", CURE)
+            raise bad_input(where, f"valid_range {attrs['valid_range']}", "two numbers", HINT)
         found = list(given)
     low, high = (
         sign * np.inf if limit is None or np.isnan(limit) else _as_meant(limit, dtype)
         for limit, sign in zip(found, (-1, 1), strict=True)
     )
     if low > high:
-        raise bad_input(where, f"valid values from {low:g} to {high:g}", "the least first", CURE)
+        raise bad_input(where, f"valid values from {low:g} to {high:g}", "the least first", HINT)
     if "scale_factor" not in attrs and "add_offset" not in attrs:
         return low, high
     scale, offset = float(attrs.get("scale_factor", 1)), float(attrs.get("add_offset", 0))

@@ -44,12 +44,12 @@ def check_alike(
             if entry.units:
                 # What says nothing is as the entry says.
                 texts = [text or next(filter(None, texts), "") for text in texts]
-            cure = f"{OWN_ENTRY}, or say `wrong_in_file: [units]` where only the text is wrong."
-            _check(texts, _same_units, source, f"{name}: units", cure, faults)
+            hint = f"{OWN_ENTRY}, or say `wrong_in_file: [units]` where only the text is wrong."
+            _check(texts, _same_units, source, f"{name}: units", hint, faults)
         if source.time.daily and not entry.cell_method:
             methods = [str(da.attrs.get("cell_methods", "")) for da in own]
-            cure = "Give the variable a `cell_method` in the catalog."
-            _check(methods, _same_method(time), source, f"{name}: cell_methods", cure, faults)
+            hint = "Give the variable a `cell_method` in the catalog."
+            _check(methods, _same_method(time), source, f"{name}: cell_methods", hint, faults)
     faults.raise_if_any()
 
 
@@ -78,7 +78,7 @@ def _same_axis(first: xr.Dataset, other: xr.Dataset, dim: str) -> bool:
 
 
 def _check(
-    texts: Sequence[str], same: Callable[[str, str], bool], source: Source, what: str, cure: str,
+    texts: Sequence[str], same: Callable[[str, str], bool], source: Source, what: str, hint: str,
     faults: Faults,
 ) -> None:  # fmt: skip
     """Add one fault with the first file whose text means something else than the first's."""
@@ -92,7 +92,7 @@ def _check(
     more = f" and in {len(differ) - 1} more files" if len(differ) > 1 else ""
     faults.add(
         f'source "{source.name}", {differ[0]}: {what}', f'"{_short(found)}"{more}',
-        f'"{_short(texts[0])}" as in {paths[0]}', cure,
+        f'"{_short(texts[0])}" as in {paths[0]}', hint,
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 from pydantic import ValidationError
 
-from pipeline.core.errors import Faults, bad_input, few, nearest_name
+from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source, entry_faults
 
@@ -51,14 +51,14 @@ def chosen_sites(
     unknown = sorted(set(sites) - set(known))
     if unknown:
         hint = nearest_name(unknown[0], known)
-        faults.add(f"{where}: sites", f"unknown ids, {few(unknown)}", "ids of the dataset", hint)
+        faults.add(f"{where}: sites", f"unknown ids, {listed(unknown)}", "ids of the dataset", hint)
     return list(sites) if sites else list(known)
 
 
 def _fault_repeated(names: Sequence[str], where: str, what: str, faults: Faults) -> None:
     unique, counts = np.unique(np.asarray(names, dtype=str), return_counts=True)
     if (counts > 1).any():
-        faults.add(where, f"{what}, {few(unique[counts > 1])}", "each site once")
+        faults.add(where, f"{what}, {listed(unique[counts > 1])}", "each site once")
 
 
 def check_columns(
@@ -90,7 +90,7 @@ def read_attributes(path: Path, key: str, faults: Faults, sep: str = ",") -> pd.
     repeated = frame[key].duplicated()
     if repeated.any():
         ids = frame[key][repeated].unique()
-        faults.add(str(path), f"sites given twice, {few(ids)}", "each site once")
+        faults.add(str(path), f"sites given twice, {listed(ids)}", "each site once")
     return frame[~repeated].set_index(key)
 
 
@@ -101,7 +101,7 @@ def by_time(frame: pd.DataFrame, times: pd.Series, where: str) -> pd.DataFrame:
                         "Fetch it again: it may be truncated.")  # fmt: skip
     repeated = times.duplicated()
     if repeated.any():
-        raise bad_input(where, f"times given twice, {few(times[repeated].unique())}",
+        raise bad_input(where, f"times given twice, {listed(times[repeated].unique())}",
                         "one row for each time")  # fmt: skip
     return numeric(frame, where).set_axis(pd.DatetimeIndex(times))
 
@@ -176,7 +176,7 @@ def _check(places: pd.DataFrame, names: np.ndarray, where: str) -> None:
     for column, most in (("lat", 90.0), ("lon", 360.0)):
         bad = names[~(np.abs(places[column].to_numpy(float)) <= most)]
         if bad.size:
-            faults.add(f"{where}: {column}", f"no degrees at sites, {few(bad)}",
+            faults.add(f"{where}: {column}", f"no degrees at sites, {listed(bad)}",
                        f"degrees from -{most:g} to {most:g}", "Correct or leave out these sites.",
                        )  # fmt: skip
     faults.raise_if_any()

@@ -135,7 +135,7 @@ def test_a_different_store_is_refused_and_not_touched(tmp_path, change, named):
     fault = raised.value.faults[0]
     assert named in fault.found.removeprefix("a store that differs in ").split(", ")
     assert "a.zarr" in fault.where
-    assert "Remove it" in fault.cure
+    assert "Remove it" in fault.hint
     assert contents(tmp_path) == before
 
 

@@ -126,7 +126,7 @@ def test_sound_overviews_listings_and_later_tags(maps: Path) -> None:
     # Provenance, which `TAGS` leaves out, is not compared; another title is.
     (fault,) = verify_product(maps / "test.tif", GRID, field()[TARGET], SOIL, {"title": "Another"})
     assert (fault.where, fault.found) == ("test.tif: tags/title", "'A run'")
-    assert "differs from what this version publishes" in fault.cure
+    assert "differs from what this version publishes" in fault.hint
 
 
 def expected_project(folder: Path) -> ET.Element:
@@ -270,7 +270,7 @@ def test_a_changed_style_is_found(copied: Path, old: str, new: str, where: str) 
     fault = verify_style(copied / "test.qml", SOIL)[0]
     assert fault.where.startswith("test.qml: ")
     assert fault.where.endswith(where)
-    assert "run `stefaland publish CONFIG --restart`" in fault.cure
+    assert "run `stefaland publish CONFIG --restart`" in fault.hint
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,7 @@ def test_files_that_the_package_skips_are_named_or_counted(
     assert len(caught.value.faults) == 2
     for fault, name in zip(caught.value.faults, NAMED.get(how, NAMED[""]), strict=True):
         assert name in fault.where
-        assert "unreadable: leave_out" in fault.cure
+        assert "unreadable: leave_out" in fault.hint
     ds = read_locations_source(source(root, options={"unreadable": "leave_out"}), read_variables())
     np.testing.assert_allclose(ds["soil_moisture"][0, 0], 0.2 + 0.0115, rtol=1e-5)
     assert ds.attrs["left_out_files"] == 2

@@ -383,7 +383,7 @@ def test_places_that_move_are_refused(tmp_path: Path) -> None:
     check_source(source, faults, VARIABLES)
     (fault,) = faults.faults
     assert "a.nc: XLAT: found places that move by up to 0.5 degrees" in str(fault)
-    assert "onto a fixed one" in fault.cure
+    assert "onto a fixed one" in fault.hint
 
 
 def test_a_projected_source_keeps_its_crs_and_is_cropped_in_metres(tmp_path: Path) -> None:
@@ -479,7 +479,7 @@ def test_a_damaged_grib_message_is_refused_not_skipped(
     (fault,) = faults.faults
     assert str(path) in fault.where
     assert f"message {message}, from byte {begin} on, is damaged" in fault.found
-    assert "Fetch it again" in fault.cure
+    assert "Fetch it again" in fault.hint
 
 
 def test_grib_with_other_bytes_between_messages_and_an_old_index(tmp_path: Path) -> None:

@@ -115,7 +115,7 @@ def refusal(tmp_path: Path, **changes: object) -> str:
     return str(caught.value)
 
 
-def test_refusals_name_file_variable_found_expected_and_cure(tmp_path: Path) -> None:
+def test_refusals_name_file_variable_found_expected_and_hint(tmp_path: Path) -> None:
     text = refusal(tmp_path, variable={"name": "v", "units": "m"})
     assert 'units "m"' in text
     assert '"degC"' in text

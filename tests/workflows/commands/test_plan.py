@@ -90,7 +90,7 @@ def test_a_plan_over_memory_names_a_tile_that_fits():
     assert fault.where == "cubes.global"
     assert "(240, 360)" in fault.found
     assert "2.0 GiB" in fault.expected
-    rows, cols = map(int, fault.cure.split("[")[1].split("]")[0].split(","))
+    rows, cols = map(int, fault.hint.split("[")[1].split("]")[0].split(","))
     smaller = cube_template(GLOBAL, DAYS, DAILY, (rows, cols))
     check_plans([(plan_cube("global", smaller, source_bytes=10**11), smaller)], memory=2 * 2**30)
 
@@ -101,8 +101,8 @@ def test_memory_and_disk_faults_come_together():
     with pytest.raises(InputError) as raised:
         check_plans({"global": (plan, made)}, memory=PROCESS_BYTES, disk=10**6)
     assert [fault.where for fault in raised.value.faults] == ["cubes.global", "cubes"]
-    assert raised.value.faults[0].cure.startswith("Raise cluster.memory_per_worker")
-    assert "roots.runs" in raised.value.faults[1].cure
+    assert raised.value.faults[0].hint.startswith("Raise cluster.memory_per_worker")
+    assert "roots.runs" in raised.value.faults[1].hint
     check_plans([(plan, made)], memory=plan.memory, disk=plan.bytes_stored)
 
 

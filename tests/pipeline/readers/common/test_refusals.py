@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[4]
 
 def hint(path: Path, error: Exception | None = None) -> str:
     refusal = unreadable("here", path, error or OSError("no"), "a NetCDF file", *NETCDF)
-    return refusal.faults[0].cure
+    return refusal.faults[0].hint
 
 
 def test_the_demos_folders_are_those_of_their_catalogs() -> None:
