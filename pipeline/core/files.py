@@ -50,6 +50,35 @@ def write_bytes(path: Path, parts: Sequence[bytes | memoryview], durable: bool =
         files.add(path, parts)
 
 
+def write_text(path: Path, text: str) -> None:
+    """Replace `path` by a file of `text` in UTF-8; its folder is made where there is none.
+
+    Raises `UnwritableError` where nothing can be written.
+    """
+    with replacing(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a text file whole or not at all."""
+    write_text(path, text)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace `path` by `value` as JSON, as `write_text` does."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The JSON value in `path`; `InputError` where it is not readable as JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise bad_input(
+            str(path), str(error), "a JSON file", "Delete it and run the stage again."
+        ) from None
+
+
 class FileSet:
     """Files that get their names together, on leaving the context, or not at all.
 
@@ -138,6 +167,21 @@ def scratch_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(partial, ignore_errors=True)
 
 
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A file to write that becomes `path` on leaving, once it is on disk; on an error `path` stays.
+
+    It has the name of `path`, for libraries that ask the suffix what to write, in a folder of its
+    own that is gone on leaving, with all else that is in it. Raises `UnwritableError` where nothing
+    can be written.
+    """
+    with writing(path), scratch_folder(path) as folder:
+        partial = folder / path.name
+        yield partial
+        _flush_one(partial)
+        os.replace(partial, path)
+
+
 def _rename_new(folder: Path, path: Path) -> None:
     try:
         os.rename(folder, path)
@@ -198,30 +242,3 @@ def remove_stale_partials(folder: Path, pattern: str = "*") -> None:
                 shutil.rmtree(partial, ignore_errors=True)
             else:
                 partial.unlink(missing_ok=True)
-
-
-def write_json(path: Path, value: Any) -> None:
-    """Write `value` as JSON, whole or not at all; `InputError` where nothing can be written."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(json.dumps(value, indent=2, sort_keys=True) + "\n")
-        os.replace(temporary, path)
-
-
-def read_json(path: Path) -> Any:
-    """The JSON value in `path`; `InputError` where it is not readable as JSON."""
-    try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
-        raise bad_input(
-            str(path), str(error), "a JSON file", "Delete it and run the stage again."
-        ) from None
-
-
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.write_text(text)
-    os.replace(temporary, path)

@@ -5,7 +5,6 @@ Upstream: scores by site. Downstream: `qgis` puts the layers on top of the maps.
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping
@@ -16,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipeline.core.errors import Fault, bad_input, listed
-from pipeline.core.files import make_folder
+from pipeline.core.files import replacing
 from pipeline.maps.legend import Legend, Stop
 from pipeline.publish.qml import QGIS_VERSION, xml_bytes
 
@@ -55,23 +54,20 @@ def write_sites(
         if frame.empty or frame.crs is None:
             found = "no site" if frame.empty else "no CRS"
             raise bad_input(f"{path.name}: layer {name}", found, "sites with a CRS")
-    make_folder(path.parent)
-    partial = path.with_name(f".{path.stem}.{os.getpid()}.partial.gpkg")
     before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
     # GDAL writes the time of the last change into the file.
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2000-01-01T00:00:00Z"})
     try:
-        for number, (name, frame) in enumerate(layers.items()):
-            frame.to_file(partial, layer=name, driver="GPKG", mode="a" if number else "w")
-        if styles:
-            pyogrio.write_dataframe(
-                _style_table(styles), partial, layer="layer_styles", driver="GPKG", append=True,
-                layer_options={"FID": "id"},
-            )  # fmt: skip
-        os.replace(partial, path)
+        with replacing(path) as partial:
+            for number, (name, frame) in enumerate(layers.items()):
+                frame.to_file(partial, layer=name, driver="GPKG", mode="a" if number else "w")
+            if styles:
+                pyogrio.write_dataframe(
+                    _style_table(styles), partial, layer="layer_styles", driver="GPKG", append=True,
+                    layer_options={"FID": "id"},
+                )  # fmt: skip
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})
-        partial.unlink(missing_ok=True)
     return path
 
 

@@ -28,7 +28,7 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from pipeline.core.errors import Fault, Faults, bad_input
-from pipeline.core.files import scratch_folder
+from pipeline.core.files import replacing
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.maps.legend import NODATA_CODE, Legend
 from pipeline.publish.bands import BandStatistics, describe, names_of_bands
@@ -70,11 +70,10 @@ def write_cog(
     nodata = nodata if nodata is not None else (math.nan if dtype == "float32" else NODATA_CODE)
     names = list(band_names) if band_names is not None else names_of_bands(da)
     workers = threads or len(os.sched_getaffinity(0))
-    with scratch_folder(path) as folder, gdal_environment(workers):
-        cog = folder / path.name
+    with replacing(path) as cog, gdal_environment(workers):
         with uncompressed(
-            folder / "scratch.tif", da, grid, kind=kind, names=names, units=units, nodata=nodata,
-            legend=legend, metadata=metadata, workers=workers, where=path.name,
+            cog.with_name("scratch.tif"), da, grid, kind=kind, names=names, units=units,
+            nodata=nodata, legend=legend, metadata=metadata, workers=workers, where=path.name,
         ) as raster:  # fmt: skip
             block = raster.block_shapes[0][0]
             options = {
@@ -92,7 +91,6 @@ def write_cog(
         ]
         if faults:
             raise RuntimeError("written but not as meant:\n" + "\n".join(map(str, faults)))
-        os.replace(cog, path)
     return path
 
 

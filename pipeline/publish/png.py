@@ -6,7 +6,6 @@ whole blocks of cells, so that a large map costs no more than a small one.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import bad_input
+from pipeline.core.files import replacing
 from pipeline.grid.crs import crs_of
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.maps.legend import NODATA_CODE, Legend
@@ -64,12 +64,10 @@ def write_preview(
             axis.set_title(names[band], fontsize=10, color=_INK, loc="left")
     figure.suptitle(title, fontsize=12, color=_INK, x=0.01, ha="left")
     add_key(figure, list(axes[: len(shown)]), legend)
-    png = Path(png)
-    partial = png.with_name(f".{png.name}.{os.getpid()}.partial")
-    # No software tag: equal maps are equal files.
-    figure.savefig(partial, format="png", dpi=130, metadata={"Software": ""})
-    os.replace(partial, png)
-    return png
+    with replacing(Path(png)) as partial:
+        # No software tag: equal maps are equal files.
+        figure.savefig(partial, format="png", dpi=130, metadata={"Software": ""})
+    return Path(png)
 
 
 def draw_map(

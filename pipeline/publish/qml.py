@@ -5,11 +5,11 @@ Upstream: `legend`. Downstream: `qgis` puts the same elements into a project, `v
 
 from __future__ import annotations
 
-import os
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from pipeline.core.errors import bad_input
+from pipeline.core.files import replacing
 from pipeline.maps.legend import Legend, named_legend, read_legend
 
 __all__ = [
@@ -65,9 +65,8 @@ def style_element(legend: Legend, band: int = 1) -> ET.Element:
 def write_qml(path: str | Path, legend: Legend, band: int = 1) -> Path:
     """Write the style of `band` at `path` (with suffix .qml), whole or not at all."""
     path = Path(path).with_suffix(".qml")
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(xml_bytes(style_element(legend, band)))
-    os.replace(partial, path)
+    with replacing(path) as partial:
+        partial.write_bytes(xml_bytes(style_element(legend, band)))
     return path
 
 

@@ -7,7 +7,6 @@ it, leakage.py checks it.
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
 from pipeline.core.errors import bad_input
+from pipeline.core.files import write_text
 
 EARTH_RADIUS_KM = 6371.0088
 Kind = Literal["time", "groups", "regions", "blocks"]
@@ -79,10 +79,7 @@ class Fold:
     def save(self, path: str | Path) -> Path:
         """Write the fold as JSON, whole or not at all."""
         target = Path(path)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f".{target.name}.{os.getpid()}")
-        temporary.write_text(json.dumps(self.to_dict()))
-        os.replace(temporary, target)
+        write_text(target, json.dumps(self.to_dict()))
         return target
 
     @classmethod

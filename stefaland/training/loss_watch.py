@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from pipeline.core.errors import bad_input
-from pipeline.core.files import write_atomically
+from pipeline.core.files import write_text
 
 LAG = 16
 """Steps after which a GPU's loss is looked at."""
@@ -70,7 +70,7 @@ class LossWatch:
         loss = float(step.loss)
         ids = [] if step.cells is None else step.cells.tolist()
         where = {"epoch": step.epoch, "step": step.number, "loss": str(loss), "cells": ids}
-        write_atomically(self.path, json.dumps(where))
+        write_text(self.path, json.dumps(where))
         raise bad_input(
             f"training, epoch {step.epoch}, step {step.number}", f"a loss of {loss}",
             "a finite loss",

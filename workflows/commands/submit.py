@@ -19,7 +19,7 @@ from pathlib import Path
 import yaml
 
 from pipeline.core.errors import bad_input
-from pipeline.core.files import read_json, write_json
+from pipeline.core.files import read_json, write_json, write_text
 from pipeline.core.plugins import loaded_plugins
 from pipeline.execution.slurm import JobConfig, JobName, SlurmConfig, sbatch_options
 from workflows.config.schema import RunConfig
@@ -120,13 +120,12 @@ def job_environment(submission: Submission, job: Job) -> dict[str, str]:
 
 def freeze_settings(config: RunConfig, folder: Path) -> None:
     """Write the resolved config and the prologue: a config edited later changes no queued job."""
-    folder.mkdir(parents=True, exist_ok=True)
     settings = config.model_dump(mode="json")
     if config.plugins:
         settings["plugins"] = list(loaded_plugins())
-    (folder / "config.yml").write_text(yaml.safe_dump(settings, sort_keys=False))
+    write_text(folder / "config.yml", yaml.safe_dump(settings, sort_keys=False))
     lines = config.cluster.slurm.prologue
-    (folder / "prologue.sh").write_text("".join(f"{line}\n" for line in lines))
+    write_text(folder / "prologue.sh", "".join(f"{line}\n" for line in lines))
 
 
 def _submitted(words: list[str], environment: dict[str, str], job: Job) -> str:

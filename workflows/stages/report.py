@@ -6,7 +6,6 @@ Maps, scorecard, checks and provenance → one self-contained report.html; no ne
 from __future__ import annotations
 
 import json
-import os
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import xarray as xr
 import yaml
 from jinja2 import Environment, StrictUndefined
 
-from pipeline.core.files import read_json
+from pipeline.core.files import read_json, write_text
 from pipeline.core.provenance import versions
 from workflows.fingerprints import NEEDS
 from workflows.products.figures import image_uri, report_figures
@@ -111,7 +110,5 @@ def main(run: Run) -> dict[str, Any]:
         )
     )
     path = run.folder / "report.html"
-    temporary = path.with_name(".report.html.partial")
-    temporary.write_text(page)
-    os.replace(temporary, path)
+    write_text(path, page)
     return {"page": str(path)}
