@@ -11,6 +11,8 @@ from typing import Any
 
 from pipeline.core.errors import Faults
 
+MOST_NUMBERED = 10_000
+"""Entries that the ranges of one mapping may stand for."""
 _RANGE = re.compile(r"\[(\d+)-(\d+)\]")
 
 
@@ -33,6 +35,9 @@ def numbered(entries: Mapping[str, Any], where: str, faults: Faults) -> dict[str
                                f"a range of {last - first + 1} numbers, as in the key")  # fmt: skip
         if last < first:
             faults.add(f"{where}: {key}", found[0], "a range that goes up")
+        if len(result) + last - first >= MOST_NUMBERED:
+            faults.add(f"{where}: {key}", found[0], f"at most {MOST_NUMBERED:,} entries in all")
+            continue
         for step in range(last - first + 1):
             result[_at(str(key), step)] = _along(value, step)
     return result

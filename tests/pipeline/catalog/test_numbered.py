@@ -39,6 +39,15 @@ def test_ranges_of_other_lengths_are_refused() -> None:
     assert "a range that goes up" in str(raised.value)
 
 
+def test_a_range_that_would_fill_the_memory_is_refused() -> None:
+    faults = Faults()
+    found = numbered({"a_[0-5999]": 1, "b_[0-5999]": 1, "c_[1-999999999]": 1}, "c.yml", faults)
+    assert len(found) == 6000
+    assert [fault.where for fault in faults.faults] == [
+        "c.yml: b_[0-5999]", "c.yml: c_[1-999999999]"
+    ]  # fmt: skip
+
+
 def test_an_embedding_raster_is_a_static_group(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(64, 6, 8)).astype(np.float32)
     with rasterio.open(
