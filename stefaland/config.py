@@ -4,31 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
-from pipeline.core.plugins import NOT_REGISTERED
+from pipeline.core.errors import bad_input, nearest_name
 from pipeline.core.settings import Frozen
 from stefaland.tasks import HeadName, LossName, TaskName, disagreement, with_defaults
-
-
-def unfit_settings(where: str, error: ValidationError) -> InputError:
-    """What pydantic found wrong with stored or given settings, one fault each."""
-    faults = Faults()
-    for item in error.errors():
-        keys = ".".join(str(part) for part in item["loc"])
-        place = f"{where}: {keys}" if keys else where
-        if item["type"] == "missing":
-            faults.add(place, "nothing", "a value for this key")
-        elif item["type"] == "value_error":
-            faults.add(place, str(item["ctx"]["error"]), "settings that agree")
-        elif item["type"] == NOT_REGISTERED:
-            texts = item["ctx"]
-            faults.add(place, texts["found"], texts["expected"], texts["hint"])
-        else:
-            wanted = item["msg"].removeprefix("Input should be ")
-            faults.add(place, repr(item["input"])[:80], wanted)
-    return InputError(faults.faults)
 
 
 class ModelConfig(Frozen):

@@ -5,20 +5,16 @@ Downstream: `sources` opens what an entry names and brings it into canonical for
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
 
 from pipeline.catalog.numbered import numbered
-from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.errors import Faults, bad_input, nearest_name
 from pipeline.core.packaged import catalog_path
-from pipeline.core.settings import read_entries
-from pipeline.entries.source import Source, Variable, entry_faults
+from pipeline.core.settings import expanded, read_entries, validated
+from pipeline.entries.source import Source, Variable
 from pipeline.readers.registry import check_entry
 
 
@@ -40,34 +36,24 @@ class Catalog:
         """The sources of those names; one `InputError` with every name that is unknown."""
         faults = Faults()
         for name in names:
-            try:
+            with faults.collecting():
                 self[name]
-            except InputError as error:
-                faults.faults += error.faults
         faults.raise_if_any()
         return tuple(self.sources[name] for name in names)
 
 
-def _expanded(value: Any, roots: Mapping[str, str | Path], where: str, faults: Faults) -> Any:
-    """`${root}` in every string of an entry."""
-    if isinstance(value, dict):
-        return {key: _expanded(item, roots, where, faults) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_expanded(item, roots, where, faults) for item in value]
-    if not isinstance(value, str):
-        return value
+def _root_lookup(roots: Mapping[str, str | Path]) -> Callable[[str], str]:
+    """What `${name}` in a catalog stands for, of `roots` and installed packages."""
 
-    def root(match: re.Match[str]) -> str:
-        name = match.group(1)
+    def lookup(name: str) -> str:
         if name == "pyogrio":
             return str(resources.files("pyogrio"))
         if name not in roots:
-            known = ", ".join(sorted([*roots, "pyogrio"]))
-            faults.add(where, f"${{{name}}}", f"one of the roots {known}")
-            return ""
+            known = sorted([*roots, "pyogrio"])
+            raise LookupError(f"one of the roots {', '.join(known)}", nearest_name(name, known))
         return str(roots[name])
 
-    return re.sub(r"\$\{(\w+)\}", root, value)
+    return lookup
 
 
 def read_catalog(
@@ -92,14 +78,12 @@ def read_catalog(
             where = f'{path.name}: source "{name}"'
             if name in sources:
                 faults.add(where, "a second source of this name", "names used once")
-            try:
-                expanded = _expanded(entry, roots, where, faults)
-                if isinstance(expanded.get("variables"), dict):
-                    expanded["variables"] = numbered(expanded["variables"], where, faults)
-                sources[name] = Source.model_validate({"name": name, **expanded})
+            settings = expanded(entry, _root_lookup(roots), where, faults)
+            if isinstance(settings.get("variables"), dict):
+                settings["variables"] = numbered(settings["variables"], where, faults)
+            with faults.collecting():
+                sources[name] = validated(Source, {"name": name, **settings}, where)
                 check_entry(sources[name], where, faults)
-            except ValidationError as error:
-                entry_faults(where, Source, error, faults)
     faults.raise_if_any()
     return Catalog(sources)
 
@@ -110,9 +94,7 @@ def read_variables(path: Path | None = None) -> dict[str, Variable]:
     faults = Faults()
     variables: dict[str, Variable] = {}
     for name, entry in numbered(read_entries(path, "variables"), path.name, faults).items():
-        try:
-            variables[name] = Variable.model_validate(entry)
-        except ValidationError as error:
-            entry_faults(f'{path.name}: variable "{name}"', Variable, error, faults)
+        with faults.collecting():
+            variables[name] = validated(Variable, entry, f'{path.name}: variable "{name}"')
     faults.raise_if_any()
     return variables

@@ -6,7 +6,8 @@ Collected with `Faults` so that all faults of an input are reported together, be
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -44,6 +45,14 @@ class Faults:
     def add(self, where: str, found: str, expected: str, hint: str = "") -> None:
         """Record one fault."""
         self.faults.append(Fault(where, found, expected, hint))
+
+    @contextmanager
+    def collecting(self) -> Iterator[None]:
+        """Record the faults of an `InputError` raised inside, and go on after it."""
+        try:
+            yield
+        except InputError as error:
+            self.faults += error.faults
 
     def raise_if_any(self) -> None:
         """Raise `InputError` with all recorded faults, if there are any."""

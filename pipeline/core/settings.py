@@ -1,40 +1,153 @@
-"""A catalog's YAML file as named entries, with one clear refusal where it is something else."""
+"""Settings of files and callers made frozen, checked values; everything wrong becomes a fault.
+
+Upstream: safe_yaml.py. Downstream: whoever has a pydantic model of what it accepts.
+"""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import UnionType
+from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from pipeline.core.errors import Faults, bad_input
+from pipeline.core.errors import Fault, Faults, InputError, bad_input, nearest_name
+from pipeline.core.plugins import NOT_REGISTERED
+from pipeline.core.safe_yaml import read_yaml
 
+Settings = TypeVar("Settings", bound=BaseModel)
 
-def read_entries(path: Path, what: str) -> dict[str, Any]:
-    """The mapping of names to mappings in a YAML file of `what`, such as "sources".
-
-    `InputError` for a file that cannot be read, is no YAML or holds anything else.
-    """
-    expected = f"a YAML mapping of names to {what}"
-    try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise bad_input(str(path), str(error.strerror), f"a file of {what}") from None
-    except (yaml.YAMLError, ValueError) as error:
-        # PyYAML gives a plain ValueError for a date that does not exist, and so does decoding.
-        raise bad_input(str(path), " ".join(str(error).split()), expected) from None
-    if not isinstance(value, dict):
-        raise bad_input(str(path), "nothing" if value is None else repr(value)[:80], expected)
-    faults = Faults()
-    for name, entry in value.items():
-        if not isinstance(entry, dict):
-            faults.add(f"{path.name}: {name}", repr(entry)[:80], "a mapping of its settings")
-    faults.raise_if_any()
-    return {str(name): entry for name, entry in value.items()}
+_NAME = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
 class Frozen(BaseModel):
     """Immutable settings; extra keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def validated(model: type[Settings], value: Any, where: str) -> Settings:
+    """`value` as settings of `model`; `InputError` with a fault for each thing wrong with it."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise unfit_settings(where, error, model) from None
+
+
+def unfit_settings(
+    where: str, error: ValidationError, model: type[BaseModel] = BaseModel
+) -> InputError:
+    """What pydantic found wrong with settings of `model`, one fault each."""
+    return InputError([_fault(where, item, model) for item in error.errors(include_url=False)])
+
+
+def _fault(where: str, item: Mapping[str, Any], model: type[BaseModel]) -> Fault:
+    keys, place = item["loc"], _place(where, item["loc"])
+    match item["type"]:
+        case "extra_forbidden":
+            known = _keys_beside(model, keys)
+            expected = f"one of {', '.join(known)}" if known else "a known key"
+            return Fault(place, "an unknown key", expected, nearest_name(str(keys[-1]), known))
+        case "missing":
+            return Fault(place, "nothing", "a value for this key")
+        case "value_error":
+            return Fault(place, str(item["ctx"]["error"]), "settings that agree")
+        case kind if kind == NOT_REGISTERED:
+            texts = item["ctx"]
+            return Fault(place, texts["found"], texts["expected"], texts["hint"])
+        case "model_type":
+            return Fault(place, repr(item["input"])[:80], "a mapping of settings")
+        case _:
+            expected = item["msg"].removeprefix("Input should be ")
+            return Fault(place, repr(item["input"])[:80], expected)
+
+
+def _place(where: str, keys: Sequence[object]) -> str:
+    return f"{where}: {'.'.join(map(str, keys))}" if keys else where
+
+
+def _keys_beside(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
+    """The keys that a model, or one within it, allows beside the one at `location`."""
+    kinds: list[Any] = [model]
+    for part in location[:-1]:
+        # Of a union pydantic reports the member too, which is no key: the kinds stay.
+        kinds = [inner for kind in kinds for inner in _beneath(kind, part)] or kinds
+    return [name for kind in kinds for name in getattr(kind, "model_fields", {})]
+
+
+def _beneath(kind: Any, part: int | str) -> list[Any]:
+    """The types, free of unions, of what lies under a key or index of a value of type `kind`."""
+    if isinstance(kind, type) and issubclass(kind, BaseModel):
+        fields = kind.model_fields
+        return _members(fields[str(part)].annotation) if part in fields else []
+    origin, arguments = get_origin(kind), get_args(kind)
+    if origin is tuple and Ellipsis not in arguments and isinstance(part, int):
+        return _members(arguments[part])
+    if origin is None or not arguments:
+        return []
+    return _members(arguments[isinstance(origin, type) and issubclass(origin, Mapping)])
+
+
+def _members(kind: Any) -> list[Any]:
+    if get_origin(kind) is Annotated:
+        return _members(get_args(kind)[0])
+    if get_origin(kind) in (Union, UnionType):
+        return [member for part in get_args(kind) for member in _members(part)]
+    return [kind]
+
+
+def expanded(
+    value: Any,
+    lookup: Callable[[str], str],
+    where: str,
+    faults: Faults,
+    keys: tuple[object, ...] = (),
+) -> Any:
+    """`value` with `${NAME}` and `${NAME:-default}` in each of its texts replaced.
+
+    `lookup` returns what a name stands for, or raises `LookupError(expected)` or
+    `LookupError(expected, hint)`: then the default is taken, and without one a fault is added for
+    the text under `keys` of `where`.
+    """
+    if isinstance(value, Mapping):
+        return {k: expanded(v, lookup, where, faults, (*keys, k)) for k, v in value.items()}
+    if isinstance(value, list):
+        return [expanded(v, lookup, where, faults, (*keys, i)) for i, v in enumerate(value)]
+    if not isinstance(value, str):
+        return value
+
+    def replacement(match: re.Match[str]) -> str:
+        name, default = match.groups()
+        try:
+            return lookup(name)
+        except LookupError as error:
+            if default is None:
+                faults.add(_place(where, keys), f"${{{name}}}", *error.args)
+            return default or ""
+
+    return _NAME.sub(replacement, value)
+
+
+def read_mapping(path: Path, expected: str = "a YAML mapping") -> dict[Any, Any]:
+    """The mapping in a YAML file; `InputError` for a file that cannot be read or holds no such."""
+    value = read_yaml(path, expected)
+    if not isinstance(value, dict):
+        found = "nothing" if value is None else type(value).__name__
+        raise bad_input(str(path), found, expected)
+    return value
+
+
+def read_entries(path: Path, what: str) -> dict[str, dict[Any, Any]]:
+    """The mapping of names to mappings in a YAML file of `what`, such as "sources".
+
+    `InputError` for a file that cannot be read, is no YAML or holds anything else.
+    """
+    entries = read_mapping(path, f"a YAML mapping of names to {what}")
+    faults = Faults()
+    for name, entry in entries.items():
+        if not isinstance(entry, dict):
+            faults.add(f"{path.name}: {name}", repr(entry)[:80], "a mapping of its settings")
+    faults.raise_if_any()
+    return {str(name): entry for name, entry in entries.items()}

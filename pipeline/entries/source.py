@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyproj
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline.core.errors import Faults, nearest_name
+from pipeline.core.errors import nearest_name
 from pipeline.core.settings import Frozen
 from pipeline.entries.file_series import Step, pattern_keys, series_files
 from pipeline.times.axis import TimeAxis
@@ -155,21 +155,3 @@ class Source(Frozen):
         if not self.may_lack_files:
             return self.series
         return {step: path for step, path in self.series.items() if path.exists()}
-
-
-def entry_faults(where: str, model: type[Frozen], error: ValidationError, faults: Faults) -> None:
-    """Add what pydantic found wrong with an entry, in this package's words."""
-    for item in error.errors():
-        keys = ".".join(str(part) for part in item["loc"])
-        place = f"{where}: {keys}" if keys else where
-        if item["type"] == "extra_forbidden":
-            known = SourceVariable if "variables" in item["loc"] else model
-            names = list(known.model_fields)
-            hint = nearest_name(str(item["loc"][-1]), names)
-            faults.add(place, "an unknown key", f"one of {', '.join(names)}", hint)
-        elif item["type"] == "missing":
-            faults.add(place, "nothing", "a value for this key")
-        elif item["type"] == "value_error":
-            faults.add(place, str(item["ctx"]["error"]), "an entry that agrees with itself")
-        else:
-            faults.add(place, repr(item["input"]), item["msg"].removeprefix("Input should be "))

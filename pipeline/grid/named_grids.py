@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.errors import Faults, bad_input, nearest_name
 from pipeline.core.packaged import catalog_path
 from pipeline.core.settings import read_entries
 from pipeline.grid.target_grid import TargetGrid
@@ -40,10 +40,8 @@ def read_grids(path: str | Path) -> dict[str, TargetGrid]:
     grids: dict[str, TargetGrid] = {}
     faults = Faults()
     for name, entry in read_entries(Path(path), "grids").items():
-        try:
+        with faults.collecting():
             grids[name] = _grid_of_entry(name, entry, grids, Path(path).name)
-        except InputError as error:
-            faults.faults.extend(error.faults)
     faults.raise_if_any()
     return grids
 

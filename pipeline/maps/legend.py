@@ -11,11 +11,10 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-import yaml
-from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
-from pipeline.core.errors import Faults, bad_input, nearest_name
-from pipeline.core.settings import Frozen
+from pipeline.core.errors import bad_input, nearest_name
+from pipeline.core.settings import Frozen, read_mapping, validated
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap, Normalize
@@ -119,20 +118,8 @@ class Legend(Frozen):
 def read_legend(path: str | Path) -> Legend:
     """The legend in a YAML file; `InputError` with every fault of the file."""
     path = Path(path)
-    if not path.is_file():
-        raise bad_input(str(path), "no such file", "a legend, as in catalogs/legends")
-    try:
-        entry = yaml.safe_load(path.read_text(encoding="utf-8"))
-        return Legend.model_validate(entry)
-    except yaml.YAMLError as error:
-        raise bad_input(path.name, f"text that is not YAML ({error})", "a legend") from None
-    except ValidationError as error:
-        faults = Faults()
-        for fault in error.errors():
-            where = ".".join(str(part) for part in fault["loc"]) or "legend"
-            faults.add(f"{path.name}: {where}", repr(fault["input"])[:80], fault["msg"])
-        faults.raise_if_any()
-        raise
+    entry = read_mapping(path, "a legend, as in catalogs/legends")
+    return validated(Legend, entry, path.name)
 
 
 def named_legend(name: str) -> Legend:

@@ -10,12 +10,11 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from pipeline.core.errors import Faults, InputError, bad_input
 from pipeline.core.plugins import Registry
+from pipeline.core.settings import validated
 from pipeline.entries.file_series import pattern_keys
-from pipeline.entries.source import Source, entry_faults
+from pipeline.entries.source import Source
 from pipeline.readers.driver import Driver
 
 DRIVERS: Registry[Driver] = Registry(
@@ -104,7 +103,5 @@ def check_entry(source: Source, where: str, faults: Faults) -> None:
             f"these keys, which the driver {driver.name} needs",
         )  # fmt: skip
     if driver.options is not None:
-        try:
-            driver.options.model_validate(source.options)
-        except ValidationError as error:
-            entry_faults(f"{where}: options", driver.options, error, faults)
+        with faults.collecting():
+            validated(driver.options, source.options, f"{where}: options")

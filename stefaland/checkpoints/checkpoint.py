@@ -22,9 +22,10 @@ from torch import Tensor, nn
 from pipeline.core.errors import Faults, bad_input
 from pipeline.core.files import FileSet, make_folder, remove_stale_partials, writing
 from pipeline.core.plugins import Registry
+from pipeline.core.settings import unfit_settings
 from stefaland.checkpoints.card import model_card
 from stefaland.checkpoints.plugins import plugins_of, require_plugins
-from stefaland.config import FinetuneConfig, ModelConfig, unfit_settings
+from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.data.normalise import Normaliser
 from stefaland.model.finetuned import FinetunedModel
 from stefaland.model.lstm import LSTMConfig, LSTMNetwork

@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.core.errors import Faults, bad_input, listed
-from stefaland.config import ModelConfig, unfit_settings
+from pipeline.core.settings import unfit_settings
+from stefaland.config import ModelConfig
 from stefaland.model.embedding import REFERENCE_ROWS
 from stefaland.model.mae import StefaLand
 

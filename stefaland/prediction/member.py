@@ -7,12 +7,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 from torch import nn
 
 from pipeline.core.errors import bad_input
+from pipeline.core.settings import validated
 from stefaland.checkpoints.checkpoint import load_checkpoint, settings_of, stored_normaliser
-from stefaland.config import unfit_settings
 from stefaland.data.normalise import Normaliser
 from stefaland.model.mae import StefaLand
 from stefaland.prediction.calibration import Calibration, nothing_learnt
@@ -58,10 +58,7 @@ def load_member(folder: str | Path, device: torch.device | str = "cpu") -> Membe
     if isinstance(model, StefaLand):
         raise bad_input(str(folder), "a network without a target", "a finetuned network")
     variables = settings_of(model)["model"]
-    try:
-        known = _Stored.model_validate(stored)
-    except ValidationError as error:
-        raise unfit_settings(str(Path(folder) / "data.json"), error) from None
+    known = validated(_Stored, stored, str(Path(folder) / "data.json"))
     normaliser = stored_normaliser(folder, stored)
     normaliser.require((*variables.forcings, *variables.statics, *known.targets), str(folder))
     return Member(

@@ -11,18 +11,16 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 import catalogs
 from pipeline.core.errors import bad_input, nearest_name
+from pipeline.core.settings import read_entries
 
 
 @cache
 def named_splits() -> dict[str, dict[str, Any]]:
     """The `folds` sections by name."""
     path = Path(catalogs.__file__).with_name("splits.yml")
-    splits: dict[str, dict[str, Any]] = yaml.safe_load(path.read_text(encoding="utf-8"))
-    return splits
+    return read_entries(path, "folds")
 
 
 def named_split(name: str | None, where: str) -> dict[str, Any]:

@@ -13,24 +13,17 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 import xarray as xr
-from pydantic import ValidationError
 
 from pipeline.core.errors import Faults, bad_input, listed, nearest_name
-from pipeline.core.settings import Frozen
-from pipeline.entries.source import Source, entry_faults
+from pipeline.core.settings import Frozen, validated
+from pipeline.entries.source import Source
 
 Options = TypeVar("Options", bound=Frozen)
 
 
 def read_options(source: Source, model: type[Options]) -> Options:
     """The entry's `options` as `model`; `InputError` with all that is wrong with them."""
-    try:
-        return model.model_validate(source.options)
-    except ValidationError as error:
-        faults = Faults()
-        entry_faults(f'source "{source.name}": options', model, error, faults)
-        faults.raise_if_any()
-        raise
+    return validated(model, source.options, f'source "{source.name}": options')
 
 
 def chosen_sites(

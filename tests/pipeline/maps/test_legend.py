@@ -103,6 +103,7 @@ def test_faults_of_a_legend_are_told_together(tmp_path: Path) -> None:
         read_legend(path)
     where = {fault.where for fault in caught.value.faults}
     assert where == {"bad.yml: kind", "bad.yml: stops.0.colour", "bad.yml: stops.1.colur"}
+    assert 'Did you mean "colour"?' in str(caught.value)
     path.write_text(
         "name: bad\ntitle: Bad\nkind: categorical\nstops:\n"
         "  - {value: 300, colour: '#000000'}\n  - {value: 301, colour: '#000000'}\n"

@@ -251,9 +251,9 @@ def test_all_faults_of_a_catalog_come_together(tmp_path: Path) -> None:
     [
         ("a: {uri: x, driver: netcdf, variables: {rain: {name: v}}, crs: EPSG:99999}",
          "crs: found 'EPSG:99999'; expected a CRS that PROJ knows"),
-        ("a: [1", "my.yml: found .*line 1.* expected a YAML mapping of names to sources"),
+        ("a: [1", "my.yml, line 1: found .*'<stream end>'.* a YAML mapping of names to sources"),
         ("a: 5", "my.yml: a: found 5; expected a mapping of its settings"),
-        ("a: 2001-13-45", "my.yml: found month must be in 1..12; expected a YAML mapping"),
+        ("a: 2001-13-45", "my.yml, line 1: found .*month must be in 1..12.* a YAML mapping"),
         ("", "found nothing; expected a YAML mapping"),
     ],
 )  # fmt: skip
@@ -265,7 +265,7 @@ def test_a_catalog_that_cannot_be_read_says_why(tmp_path: Path, text: str, messa
 
 def test_a_catalog_in_another_encoding_is_refused(tmp_path: Path) -> None:
     (tmp_path / "my.yml").write_bytes("a: {title: Niño}".encode("latin-1"))
-    with pytest.raises(InputError, match=r"my.yml: found .*utf-8"):
+    with pytest.raises(InputError, match=r"my.yml, line 1: found .*utf-8"):
         read_catalog([tmp_path / "my.yml"], {})
 
 

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from pipeline.core.errors import InputError
-from workflows.config.load import find_config, load_config, read_yaml
+from pipeline.core.settings import read_mapping
+from workflows.config import named_splits as splits_file
+from workflows.config.load import find_config, load_config
 from workflows.config.named_splits import named_split, named_splits
 from workflows.config.schema import FoldSettings
 
@@ -84,7 +86,55 @@ def test_unsafe_or_broken_yaml_is_refused(tmp_path: Path, text: str, message: st
     path = tmp_path / "bad.yml"
     path.write_text(text)
     with pytest.raises(InputError, match=message):
-        read_yaml(path)
+        read_mapping(path)
+
+
+BOMB = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\n"
+
+
+def test_a_bomb_in_a_config_its_parent_or_the_splits_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "splits.yml").write_text(BOMB)
+    (tmp_path / "child.yml").write_text("extends: splits.yml\n")
+    monkeypatch.setattr(splits_file.catalogs, "__file__", str(tmp_path / "__init__.py"))
+    for read in (
+        lambda: load_config(tmp_path / "splits.yml"),
+        lambda: load_config(tmp_path / "child.yml"),
+        named_splits.__wrapped__,
+    ):
+        with pytest.raises(InputError, match=r"splits\.yml, line 2: found the alias \*a"):
+            read()
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "more than 40 levels"),
+        ("[&a [x], *a]", "no aliases"),
+        ("{epochs: 1, epochs: 2}", 'the key "epochs" for the second time'),
+        ("1" + ":1" * 30_000, "a number or date of 60001 characters"),
+    ],
+)
+def test_an_unsafe_value_of_the_command_line_is_refused(text: str, message: str) -> None:
+    with pytest.raises(InputError, match=f"--set pretrain, line 1: found .*{message}"):
+        load_config("quickstart", [f"pretrain={text}"])
+
+
+@pytest.mark.parametrize("text", ["[draft] map", "50 % of it: {", "2001-02-30", "@home"])
+def test_a_value_that_is_no_yaml_is_a_text(text: str) -> None:
+    assert load_config("quickstart", [f"title={text}"]).title == text
+
+
+def test_a_name_that_is_not_set_is_reported_with_its_key(tmp_path: Path) -> None:
+    path = tmp_path / "run.yml"
+    path.write_text(
+        "extends: quickstart\nroots: {data: '${NO_SUCH_NAME}', runs: '${NONE:-here}'}\n"
+    )
+    with pytest.raises(InputError) as caught:
+        load_config(path)
+    (fault,) = caught.value.faults
+    assert fault.where == f"{path}: roots.data"
 
 
 def test_a_config_that_extends_itself_is_refused(tmp_path: Path) -> None:
