@@ -86,8 +86,6 @@ def set_up(verbose: bool = False, quiet: bool = False, log_file: Path | None = N
     own = logging.DEBUG if verbose else level
     for name in PACKAGES:
         logging.getLogger(name).setLevel(own if verbose or quiet else logging.NOTSET)
-    # CF's unit definitions overwrite pint's own on purpose.
-    logging.getLogger("pint.util").setLevel(logging.ERROR)
     CONSOLE.quiet = quiet
     _replace_handlers(log_file, level, own)
 

@@ -5,12 +5,11 @@ Downstream: canonical.py.
 
 from __future__ import annotations
 
+import logging
 from functools import cache
 from typing import Any
 
-import cf_xarray.units
 import numpy as np
-import pint
 
 from pipeline.core.errors import bad_input
 
@@ -24,7 +23,16 @@ WATER = "kg m-2"
 
 
 @cache
-def _registry() -> pint.UnitRegistry:
+def _registry() -> Any:
+    """The pint registry of CF's units, which is loaded at the first use: that takes a while."""
+    log = logging.getLogger("pint.util")
+    level = log.level
+    # CF's units redefine some of pint's own on purpose, of which pint warns.
+    log.setLevel(logging.ERROR)
+    try:
+        import cf_xarray.units
+    finally:
+        log.setLevel(level)
     return cf_xarray.units.units
 
 
@@ -34,12 +42,20 @@ def linear_conversion(found: str, wanted: str) -> tuple[float, float]:
     if found == wanted:
         return 1.0, 0.0
     registry = _registry()
+    from pint.errors import PintError
+
     try:
         unit, target = registry.Unit(_spelt(found)), registry.Unit(_spelt(wanted))
         zero, one = (registry.Quantity(v, unit).to(target).magnitude for v in (0.0, 1.0))
-    except (pint.errors.PintError, AttributeError, ValueError, TypeError) as error:
+    except (PintError, AttributeError, ValueError, TypeError) as error:
         raise ValueError(str(error)) from None
     return float(one - zero), float(zero)
+
+
+def same_units(first: str, second: str) -> bool:
+    """Whether a value is the same in both units; `ValueError` where they do not convert."""
+    factor, offset = linear_conversion(first, second)
+    return bool(np.isclose(factor, 1.0, rtol=1e-6)) and abs(offset) <= 1e-9
 
 
 def _spelt(units: str) -> str:

@@ -14,7 +14,7 @@ import pyproj
 import xarray as xr
 
 from pipeline.core.errors import Faults, InputError
-from pipeline.core.units import linear_conversion
+from pipeline.core.units import same_units
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.axes import same_crs
 from pipeline.grid.crs import declared_crs, is_geographic_crs
@@ -149,10 +149,9 @@ def _check_units(
 def _differ(first: str, second: str) -> bool:
     """Whether two units are both understood and not the same."""
     try:
-        factor, offset = linear_conversion(first, second)
+        return not same_units(first, second)
     except ValueError as error:
         return "not defined" not in str(error) and "convert" in str(error)
-    return not np.isclose(factor, 1.0, rtol=1e-6) or abs(offset) > 1e-9
 
 
 def _check_nodata(

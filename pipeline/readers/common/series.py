@@ -18,7 +18,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from pipeline.core.errors import Faults
-from pipeline.core.units import linear_conversion
+from pipeline.core.units import same_units
 from pipeline.entries.source import Source
 from pipeline.readers.common.packing import UNPACKED
 from pipeline.times.cell_methods import method_of_time
@@ -110,10 +110,9 @@ def _same_dims(first: str, other: str) -> bool:
 
 def _same_units(first: str, other: str) -> bool:
     try:
-        factor, offset = linear_conversion(first, other)
+        return same_units(first, other)
     except ValueError:
         return False
-    return bool(np.isclose(factor, 1.0, rtol=1e-6)) and abs(offset) <= 1e-9
 
 
 def _same_method(time: str) -> Callable[[str, str], bool]:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.core.errors import InputError
-from pipeline.core.units import DAYS_IN_MONTH, convert, linear_conversion
+from pipeline.core.units import DAYS_IN_MONTH, convert, linear_conversion, same_units
 
 TEMPERATURES = st.sampled_from(["K", "degC", "degF"])
 
@@ -30,6 +33,29 @@ def test_known_pairs(found: str, wanted: str, value: float, expected: float) -> 
     values = convert(np.float32([value]), found, wanted, "x")
     np.testing.assert_allclose(values, [expected], rtol=1e-5, atol=1e-4)
     assert values.dtype == np.float32
+
+
+def test_units_are_the_same_where_a_value_is() -> None:
+    assert same_units("kg m-2 day-1", "mm/day")
+    assert same_units("degC", "degree_Celsius")
+    assert not same_units("degC", "K")
+    assert not same_units("mm/day", "m/day")
+    with pytest.raises(ValueError, match="convert"):
+        same_units("mm", "K")
+
+
+def test_loading_the_units_of_cf_logs_nothing_and_waits_for_the_first_use() -> None:
+    script = (
+        "import logging, sys; logging.basicConfig()\n"
+        "from pipeline.core.units import linear_conversion\n"
+        "assert 'pint' not in sys.modules\n"
+        "linear_conversion('degC', 'K')\n"
+        "assert logging.getLogger('pint.util').level == logging.NOTSET\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stderr == ""
 
 
 @given(TEMPERATURES, TEMPERATURES, TEMPERATURES, st.floats(-90, 60))
