@@ -53,7 +53,7 @@ def field(days: int) -> xr.Dataset:
 
 
 def ours(ds: xr.Dataset, method: str, threads: int) -> np.ndarray:
-    from pipeline.regrid.regrid import regrid
+    from pipeline.regridding.regrid import regrid
 
     result = regrid(ds, TARGETS[method], method, threads=threads)
     return np.stack([result.t.values[0], result.t_coverage.values[0]])

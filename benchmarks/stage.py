@@ -31,7 +31,7 @@ from pipeline.entries.source import Source, Variable
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import Tile, tile_grid
 from pipeline.grid.window import source_window
-from pipeline.regrid.regrid import regrid
+from pipeline.regridding.regrid import regrid
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import open_source
 

@@ -32,10 +32,10 @@ from pipeline.execution.run import StageReport, run_stage
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import Tile, padded_window
 from pipeline.grid.window import source_window
-from pipeline.regrid.fill import GapFilling, with_gaps_filled
-from pipeline.regrid.points import regrid_points
-from pipeline.regrid.regrid import regrid
-from pipeline.regrid.terrain import terrain
+from pipeline.regridding.fill import GapFilling, with_gaps_filled
+from pipeline.regridding.points import regrid_points
+from pipeline.regridding.regrid import regrid
+from pipeline.regridding.terrain import terrain
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.common_times import common_times, within
 from pipeline.sources.open import open_source

@@ -17,7 +17,7 @@ PACKAGES = ("pipeline", "stefaland", "workflows")
 FLOORS = """
 pipeline.core
 pipeline.times pipeline.grid pipeline.execution
-pipeline.entries pipeline.regrid
+pipeline.entries pipeline.regridding
 pipeline.readers pipeline.cube
 pipeline.catalog
 pipeline.sources pipeline.maps

@@ -148,7 +148,7 @@ def _lonlat(ds: xr.Dataset, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndar
 
 def _gather(da: xr.DataArray, rows: np.ndarray, cols: np.ndarray) -> xr.Variable:
     """Values at (rows, cols), dims (cell, time) or (cell,), a window of one shard at a time."""
-    from pipeline.regrid.kernels import sparse as kernels
+    from pipeline.regridding.kernels import sparse as kernels
 
     has_time = "time" in da.dims
     order = ("time", "y", "x") if has_time else ("y", "x")

@@ -18,7 +18,7 @@ from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import Tile
 from pipeline.maps.legend import NODATA_CODE
 from pipeline.maps.mosaic import FLAG, MASKED, is_coarser
-from pipeline.regrid.regrid import regrid
+from pipeline.regridding.regrid import regrid
 
 _LISTED = 1000
 

@@ -32,7 +32,7 @@ from pipeline.maps.aggregate import (
 )
 from pipeline.maps.legend import NODATA_CODE
 from pipeline.maps.texture import CLASS, CLASS_ATTRS, has_fractions, texture
-from pipeline.regrid.regrid import regrid
+from pipeline.regridding.regrid import regrid
 
 FLAG = "quality_flag"
 SPREAD = "_spread"

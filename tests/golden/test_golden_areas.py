@@ -8,7 +8,7 @@ import pytest
 from shapely import STRtree, area, intersection, polygons
 
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regrid.regrid import regrid
+from pipeline.regridding.regrid import regrid
 from tests.gridded import grid, source
 
 LCC = "+proj=lcc +lat_1=30 +lat_2=60 +lat_0=39 +lon_0=-97 +R=6370000 +type=crs"

@@ -10,8 +10,8 @@ from scipy.interpolate import RegularGridInterpolator
 from shapely import STRtree, area, box, intersection, polygons
 
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regrid.operators import Separable
-from pipeline.regrid.regrid import operator_for, regrid
+from pipeline.regridding.operators import Separable
+from pipeline.regridding.regrid import operator_for, regrid
 from tests.gridded import brute_conservative, globe, grid, source, with_gaps
 
 ALBERS = TargetGrid.from_bounds("a", "EPSG:5070", (-500_000, 1_000_000, 500_000, 2_000_000), 50_000)
@@ -157,7 +157,7 @@ def test_warped_bilinear_is_scipys_at_the_points_that_proj_gives() -> None:
 @pytest.mark.parametrize("crs", ["EPSG:6933", "EPSG:3395"])
 def test_a_cylindrical_grid_needs_no_warp_and_agrees_with_it(crs: str) -> None:
     from pipeline.grid.axes import source_axes
-    from pipeline.regrid.warp import Warp
+    from pipeline.regridding.warp import Warp
 
     ds = globe(1.0)
     target = TargetGrid.from_bounds("e", crs, (-9e6, 2e6, -6e6, 5e6), 100_000)

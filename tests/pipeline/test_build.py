@@ -26,8 +26,8 @@ from pipeline.execution.ledger import Ledger
 from pipeline.execution.overlap import Overlapped
 from pipeline.execution.run import StageError
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regrid.fill import GapFilling
-from pipeline.regrid.regrid import regrid
+from pipeline.regridding.fill import GapFilling
+from pipeline.regridding.regrid import regrid
 from pipeline.sources.open import open_source
 from tests.conftest import ROOT
 from tests.cubes import contents

@@ -19,7 +19,7 @@ from pipeline.cube.write import create_cube
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.named_grids import read_grids
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regrid.fill import GapFilling
+from pipeline.regridding.fill import GapFilling
 
 GRID = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 60), 10.0)
 VARIABLES = {

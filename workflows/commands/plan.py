@@ -30,8 +30,8 @@ from pipeline.entries.source import Source
 from pipeline.execution.cluster import worker_count, worker_memory
 from pipeline.grid.tiles import Tile
 from pipeline.grid.window import source_window
-from pipeline.regrid.operators import Separable
-from pipeline.regrid.regrid import operator_for
+from pipeline.regridding.operators import Separable
+from pipeline.regridding.regrid import operator_for
 from pipeline.sources.open import open_source, read_bytes
 from workflows.console import REPORT, faults_document
 from workflows.fingerprints import NEEDS, stages_after

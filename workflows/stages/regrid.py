@@ -19,7 +19,7 @@ from pipeline.entries.source import Source, Variable
 from pipeline.execution.cluster import connect
 from pipeline.execution.ledger import Ledger
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regrid.fill import GapFilling
+from pipeline.regridding.fill import GapFilling
 from pipeline.sources.locations import read_locations_source
 from pipeline.sources.unchanged import unchanged
 from workflows.fingerprints import stage_fingerprint

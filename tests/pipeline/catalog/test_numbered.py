@@ -13,7 +13,7 @@ from pipeline.catalog.catalog import read_catalog, read_variables
 from pipeline.catalog.numbered import numbered
 from pipeline.core.errors import Faults, InputError
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regrid.regrid import regrid
+from pipeline.regridding.regrid import regrid
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import check_source, open_source
 

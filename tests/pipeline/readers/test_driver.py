@@ -21,7 +21,7 @@ from pipeline.grid.target_grid import TargetGrid
 from pipeline.readers import registry
 from pipeline.readers.driver import Driver
 from pipeline.readers.registry import DRIVERS, driver_of, files_of
-from pipeline.regrid.regrid import regrid
+from pipeline.regridding.regrid import regrid
 from pipeline.sites.regions import read_polygons
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.locations import read_locations_source

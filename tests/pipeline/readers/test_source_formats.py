@@ -14,8 +14,8 @@ import pipeline.sources.canonical
 from pipeline.core.errors import Faults, InputError
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regrid.points import regrid_points
-from pipeline.regrid.regrid import regrid
+from pipeline.regridding.points import regrid_points
+from pipeline.regridding.regrid import regrid
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.locations import read_locations_source
 from pipeline.sources.open import check_source, open_source

@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regrid.regrid import regrid, source_window
+from pipeline.regridding.regrid import regrid, source_window
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.crop import cropped
 from tests.gridded import grid
-from tests.pipeline.regrid.test_regrid_properties import same_bits
+from tests.pipeline.regridding.test_regrid_properties import same_bits
 
 VARIABLES = {"v": Variable(long_name="v", units="1")}
 some = settings(max_examples=20, deadline=None)

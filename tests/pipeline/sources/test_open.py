@@ -16,7 +16,7 @@ from pipeline.core.errors import Faults, InputError
 from pipeline.core.units import convert, linear_conversion
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regrid.regrid import regrid
+from pipeline.regridding.regrid import regrid
 from pipeline.sources.canonical import canonicalise, month_axis
 from pipeline.sources.open import check_source, open_source, read_bytes
 

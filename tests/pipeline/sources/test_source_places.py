@@ -15,8 +15,8 @@ from pipeline.entries.source import Source, Variable
 from pipeline.grid.axes import same_crs
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window
-from pipeline.regrid.regrid import regrid
-from pipeline.regrid.terrain import terrain
+from pipeline.regridding.regrid import regrid
+from pipeline.regridding.terrain import terrain
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import SourceInfo, check_source, nearest_cells, open_source
 from tests.gridded import grid

@@ -11,7 +11,7 @@ import pytest
 from pipeline.build import build_cube
 from pipeline.core.errors import InputError
 from pipeline.cube.open import open_cube
-from pipeline.regrid.fill import GapFilling
+from pipeline.regridding.fill import GapFilling
 from tests.conftest import ROOT
 from tests.cubes import contents
 from workflows.config.load import load_config

@@ -16,8 +16,8 @@ import numpy as np
 from numba import uint64
 
 from pipeline.core.compiled import compiled
-from pipeline.regrid.kernels.intrinsics import LINE, borrowed, copy_pair, fence
-from pipeline.regrid.kernels.streaming import AT_ONCE, fetch, on_a_line, send
+from pipeline.regridding.kernels.intrinsics import LINE, borrowed, copy_pair, fence
+from pipeline.regridding.kernels.streaming import AT_ONCE, fetch, on_a_line, send
 
 _ONE, _TWO = uint64(1), uint64(2)
 _PIECE = 256  # columns of a row for which the next rows are asked together

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 import xarray as xr
 
-from pipeline.regrid.operators import Separable, Window
+from pipeline.regridding.operators import Separable, Window
 
 _BLOCK_BYTES = 1 << 28  # of lazy source data read at once
 

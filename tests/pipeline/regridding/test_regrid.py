@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import xarray as xr
 
-import pipeline.regrid.regrid as module
+import pipeline.regridding.regrid as module
 from pipeline.core.errors import InputError
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regrid import blocks
-from pipeline.regrid.operators import Separable, default_threads
-from pipeline.regrid.regrid import METHODS, operator_for, regrid, source_window
+from pipeline.regridding import blocks
+from pipeline.regridding.operators import Separable, default_threads
+from pipeline.regridding.regrid import METHODS, operator_for, regrid, source_window
 from tests.gridded import globe, grid, source, with_gaps
 
 CONUS = grid(-125, 24, -66.5, 50, 0.5)

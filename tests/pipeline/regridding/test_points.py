@@ -10,7 +10,7 @@ from pipeline.core.errors import InputError
 from pipeline.grid.crs import EARTH_RADIUS
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import tile_grid
-from pipeline.regrid.points import regrid_points
+from pipeline.regridding.points import regrid_points
 
 GRID = TargetGrid.from_bounds("d", "EPSG:4326", (-76, 39, -74, 42), 0.25)
 

@@ -16,7 +16,7 @@ from pipeline.core.errors import Faults, bad_input
 from pipeline.grid.crs import EARTH_RADIUS
 from pipeline.grid.curvilinear import unit_vectors
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regrid.operators import Sparse, apply_sparse
+from pipeline.regridding.operators import Sparse, apply_sparse
 
 _SMALLEST = 1e-12
 
@@ -92,7 +92,7 @@ def point_matrix(
 def _means(
     da: xr.DataArray, matrix: Sparse, shape: tuple[int, int]
 ) -> tuple[np.ndarray, np.ndarray]:
-    from pipeline.regrid.kernels import sparse as kernels
+    from pipeline.regridding.kernels import sparse as kernels
 
     count = math.prod(da.shape[:-1])
     dtype = np.float64 if da.dtype == np.float64 else np.float32

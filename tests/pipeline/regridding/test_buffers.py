@@ -8,8 +8,8 @@ import pytest
 import xarray as xr
 
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regrid import buffers as memory
-from pipeline.regrid.regrid import regrid
+from pipeline.regridding import buffers as memory
+from pipeline.regridding.regrid import regrid
 
 SHAPE = (5, 1024, 1024)
 """20 MiB of float32."""
@@ -88,7 +88,7 @@ def test_a_result_that_is_kept_is_not_written_over_by_the_next() -> None:
 
 def test_a_result_at_the_end_of_the_program_says_nothing() -> None:
     code = (
-        "import numpy as np; from pipeline.regrid import buffers as memory;"
+        "import numpy as np; from pipeline.regridding import buffers as memory;"
         "kept = memory.empty((5 << 22,), np.uint8); ring = [kept]; ring.append(ring)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -11,7 +11,7 @@ import xarray as xr
 
 from pipeline.core.errors import InputError
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regrid.terrain import terrain
+from pipeline.regridding.terrain import terrain
 
 ALBERS = TargetGrid.from_bounds(
     "a", "EPSG:5070", (1_000_000, 1_000_000, 1_040_000, 1_030_000), 1000
@@ -90,7 +90,7 @@ def test_blocks_and_lazy_elevation_change_no_bit(
     z = rng.random(grid.shape, np.float32) * 1000
     z[rng.random(grid.shape) < 0.1] = np.nan
     whole = terrain(elevation(grid, z))
-    monkeypatch.setattr("pipeline.regrid.terrain.BLOCK_CELLS", 5 * grid.shape[1])
+    monkeypatch.setattr("pipeline.regridding.terrain.BLOCK_CELLS", 5 * grid.shape[1])
     xr.testing.assert_identical(terrain(elevation(grid, z)), whole)
     elevation(grid, z).to_netcdf(tmp_path / "z.nc")
     with xr.open_dataset(tmp_path / "z.nc", decode_coords="all", cache=False) as ds:

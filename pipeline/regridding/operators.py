@@ -17,7 +17,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from pipeline.regrid.weights import AxisWeights, kernel_tables
+from pipeline.regridding.weights import AxisWeights, kernel_tables
 
 _STRIP = 2_000_000  # entries of a sparse matrix held at once by a thread
 _BLOCK = 1 << 21  # target cells of one piece of work
@@ -110,7 +110,7 @@ class Separable:
 
     def matrix(self, rows: slice) -> tuple[Sparse, Window]:
         """The matrix of some target rows, on the window of the source that it needs."""
-        from pipeline.regrid.kernels import sparse as kernels
+        from pipeline.regridding.kernels import sparse as kernels
 
         part, window = self.part(rows).within
         y, x = part.y, part.x
@@ -181,7 +181,7 @@ def apply_bands(
 
     `kind` "area" merges rows first (coarser targets), "point" columns first (finer targets).
     """
-    from pipeline.regrid.kernels import separable as kernels
+    from pipeline.regridding.kernels import separable as kernels
 
     values = values if _has_whole_rows(values) else np.ascontiguousarray(values)
     kernel, scratch_for = kernels.rows_first, kernels.rows_scratch

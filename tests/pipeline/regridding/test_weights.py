@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.grid.axes import PER_DEGREE, common_axes, source_axes
-from pipeline.regrid.operators import Separable
-from pipeline.regrid.weights import axis_weights
+from pipeline.regridding.operators import Separable
+from pipeline.regridding.weights import axis_weights
 from tests.gridded import grid
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import tile_grid
-from pipeline.regrid.regrid import METHODS, operator_for, regrid, source_window
+from pipeline.regridding.regrid import METHODS, operator_for, regrid, source_window
 from tests.gridded import globe, grid, source, with_gaps
 
 few = settings(max_examples=15, deadline=None)

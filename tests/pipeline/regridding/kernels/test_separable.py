@@ -8,10 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
-from pipeline.regrid.kernels.intrinsics import LINE, copy_pair, fence, stream
-from pipeline.regrid.kernels.streaming import AT_ONCE, send
-from pipeline.regrid.operators import Separable, apply_bands
-from pipeline.regrid.weights import AxisWeights, rounded, rows_ahead
+from pipeline.regridding.kernels.intrinsics import LINE, copy_pair, fence, stream
+from pipeline.regridding.kernels.streaming import AT_ONCE, send
+from pipeline.regridding.operators import Separable, apply_bands
+from pipeline.regridding.weights import AxisWeights, rounded, rows_ahead
 
 few = settings(max_examples=40, deadline=None)
 

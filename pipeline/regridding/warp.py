@@ -21,8 +21,8 @@ from pipeline.grid.axes import PER_DEGREE, PER_UNIT, Axis, source_axes
 from pipeline.grid.crs import EARTH_RADIUS, crs_of, unit_vectors
 from pipeline.grid.curvilinear import Locator
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regrid.operators import Sparse, Window
-from pipeline.regrid.weights import point_weights
+from pipeline.regridding.operators import Sparse, Window
+from pipeline.regridding.weights import point_weights
 
 _STRIP = 1 << 18  # target cells mapped at once
 _ENTRIES = 2_000_000  # of one strip's matrix, roughly
@@ -99,7 +99,7 @@ class Warp:
 
     def _areas(self, strip: TargetGrid) -> Sparse:
         """Weights by exact overlap of target polygons and source cells."""
-        from pipeline.regrid.kernels import polygons
+        from pipeline.regridding.kernels import polygons
 
         outline = _rings(strip)
         x, y = self.place(*outline)

@@ -21,10 +21,10 @@ from pipeline.grid.axes import common_axes
 from pipeline.grid.crs import crs_of
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window
-from pipeline.regrid import buffers as memory
-from pipeline.regrid import classes as categories
-from pipeline.regrid.blocks import blocks, read_window, time_blocks
-from pipeline.regrid.operators import (  # fmt: skip
+from pipeline.regridding import buffers as memory
+from pipeline.regridding import classes as categories
+from pipeline.regridding.blocks import blocks, read_window, time_blocks
+from pipeline.regridding.operators import (  # fmt: skip
     Operator,
     Separable,
     apply_bands,
@@ -32,7 +32,7 @@ from pipeline.regrid.operators import (  # fmt: skip
     default_threads,
     run_all,
 )
-from pipeline.regrid.weights import axis_weights
+from pipeline.regridding.weights import axis_weights
 
 __all__ = ["METHODS", "operator_for", "regrid", "source_window"]
 
@@ -111,7 +111,7 @@ def operator_for(ds: xr.Dataset, target_grid: TargetGrid, method: str) -> Operat
         separable = _separable(x, y, crs_of(ds), target_grid, kind)
         if separable is not None:
             return separable
-    from pipeline.regrid import warp
+    from pipeline.regridding import warp
 
     return warp.warp_operator(ds, target_grid, kind)
 
@@ -199,7 +199,7 @@ def _sparse(
     da: xr.DataArray, job: _Job, out: np.ndarray, coverage: np.ndarray, of: _Function = _floats
 ) -> None:
     """Means or standard deviations by strips of a sparse matrix."""
-    from pipeline.regrid.kernels import sparse as kernels
+    from pipeline.regridding.kernels import sparse as kernels
 
     kernel = kernels.sparse_std if job.method == "std" else kernels.sparse_mean
 
@@ -218,7 +218,7 @@ def _classes(
     out: np.ndarray, coverage: np.ndarray,
 ) -> None:  # fmt: skip
     """Shares of `classes` into `out` (class, t, Y, X), or the commonest code where None."""
-    from pipeline.regrid.kernels import sparse as kernels
+    from pipeline.regridding.kernels import sparse as kernels
 
     def work(rows: slice) -> None:
         matrix, window = job.operator.matrix(rows)

@@ -12,7 +12,7 @@ from scipy.ndimage import distance_transform_edt
 from pipeline.core.errors import InputError
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import padded_window, tile_grid
-from pipeline.regrid.fill import fill_gaps
+from pipeline.regridding.fill import fill_gaps
 
 GRID = TargetGrid.from_bounds("g", "EPSG:4326", (0, 0, 20, 15), 1.0)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 
 from pipeline.core.compiled import compiled
-from pipeline.regrid.kernels.intrinsics import LINE, prefetch, stream
+from pipeline.regridding.kernels.intrinsics import LINE, prefetch, stream
 
 AT_ONCE = 1 << 9
 """Cells, besides those of a row, that may wait in a cache to go to memory together."""
