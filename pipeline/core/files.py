@@ -59,11 +59,6 @@ def write_text(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
 
 
-def write_atomically(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    write_text(path, text)
-
-
 def write_json(path: Path, value: Any) -> None:
     """Replace `path` by `value` as JSON, as `write_text` does."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
