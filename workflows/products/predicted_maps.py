@@ -22,7 +22,7 @@ from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import Tile, cells_within, land_cells
 from stefaland.data.cell_data import CellData
 from stefaland.model.quantiles import LEVELS, NAMES
-from stefaland.prediction.predict import MASKED
+from stefaland.prediction.predictions import MASKED
 from workflows.config.schema import Inputs
 from workflows.inputs.cells import cell_data, read_inputs
 
