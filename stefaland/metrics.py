@@ -282,6 +282,19 @@ def score_series(name: str, observed: Any, predicted: Any) -> Array:
     return SCORES.get(name).function(o, s)
 
 
+def scores(observed: Any, predicted: Any) -> dict[str, Array]:
+    """All scores [N] of predicted series [N, T] or [T] by name, and `count`, the pairs they use.
+
+    A pair counts only where both values exist; a score that is not defined is NaN.
+
+    >>> found = scores([1.0, 2.0, 3.0, np.nan], [1.0, 2.0, 4.0, 9.0])
+    >>> round(float(found["NSE"][0]), 3), int(found["count"][0])
+    (0.5, 3)
+    """
+    o, s = (np.atleast_2d(np.asarray(x, dtype=np.float64)) for x in (observed, predicted))
+    return finish(accumulate(o, s)) | flow_duration(o, s)
+
+
 def is_error(name: str) -> bool:
     """Whether lower values of the named score are better; `InputError` for an unknown name."""
     return SCORES.get(name).better == "lower"

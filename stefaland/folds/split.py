@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.core.errors import Faults, InputError, bad_input, listed, nearest_name
+from stefaland.data.cell_data import CellData
 from stefaland.folds.fold import Fold, Kind, Locations, Period, near
 from stefaland.folds.leakage import check_fold
 
@@ -88,7 +89,7 @@ def _check_regions(regions: Mapping[str, Sequence[str]], known: Sequence[str]) -
 
 def make_folds(
     kind: Kind,
-    at: Locations,
+    at: Locations | CellData,
     *,
     k: int = 5,
     seed: int = 0,
@@ -110,6 +111,8 @@ def make_folds(
     Raises `InputError` for folds with fewer than `min_cells` cells in a part, for unknown regions,
     and for periods that share a day.
     """
+    if isinstance(at, CellData):
+        at = Locations(at.cell.numpy(), at.lonlat.numpy().astype(float), at.group, at.region)
     rng = np.random.default_rng((seed, 0xF01D))
     periods: dict[str, Any] = {
         "train_period": train_period,
