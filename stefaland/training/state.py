@@ -16,11 +16,11 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from pipeline.core.errors import bad_input
-from pipeline.core.files import write_bytes
+from pipeline.core.files import replacing
 from pipeline.core.provenance import fingerprint
 
 STATE_FILE = "state.safetensors"
@@ -67,9 +67,9 @@ def save_state(
     ready = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     about = {"progress": asdict(progress), "fingerprint": identity}
     about["sha256"] = _digest(about, ready)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # One key: safetensors writes several in an order that differs from run to run.
-    write_bytes(path, [save(ready, {"state": json.dumps(about)})])
+    with replacing(path) as partial:
+        # One key: safetensors writes several in an order that differs from run to run.
+        save_file(ready, str(partial), {"state": json.dumps(about)})
 
 
 def _digest(about: Mapping[str, Any], tensors: Weights) -> str:
