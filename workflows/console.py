@@ -12,7 +12,7 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TextIO
+from typing import IO, Any, ClassVar
 
 from rich.console import Console
 
@@ -30,6 +30,8 @@ class CopiedConsole(Console):
 
     def print(self, *objects: Any, **options: Any) -> None:
         """Print as rich does; what `quiet` hides is in the log file all the same."""
+        if (columns := _width(self.file)) is not None:
+            self.width = columns
         super().print(*objects, **options)
         if self.copy is not None:
             self.copy.print(*objects, **options)
@@ -46,9 +48,12 @@ def write_to_log(text: str) -> None:
         print(text, file=CopiedConsole.copy.file)
 
 
-def _width(stream: TextIO) -> int | None:
-    """Columns of a console on `stream`; None where the terminal decides."""
-    return None if stream.isatty() or "COLUMNS" in os.environ else LOG_WIDTH
+def _width(stream: IO[str]) -> int | None:
+    """Columns of a console on `stream` at present; None where the terminal decides."""
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdigit():
+        return int(columns)
+    return None if stream.isatty() else LOG_WIDTH
 
 
 CONSOLE = CopiedConsole(stderr=True, highlight=False, width=_width(sys.stderr))

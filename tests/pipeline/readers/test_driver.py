@@ -17,6 +17,7 @@ from pipeline.core.errors import Faults, InputError
 from pipeline.core.plugins import Registry, load_plugins, loaded_plugins
 from pipeline.entries.source import Source, Variable
 from pipeline.execution.cluster import ClusterConfig, connect
+from pipeline.execution.dask import OnCluster
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.readers import registry
 from pipeline.readers.driver import Driver
@@ -268,7 +269,7 @@ def test_catalog_commands_take_the_plugins_of_a_catalog(
 def test_workers_of_a_cluster_have_the_plugins_too(folder: Path) -> None:
     load_plugins(["my_reader"], folder)
     source = catalog_of(folder)["rain"]
-    with connect(ClusterConfig(workers=1, dashboard_port=0)) as client:
-        assert client is not None
-        size = client.submit(lambda: open_source(source)["value"].shape).result()
+    with connect(ClusterConfig(workers=1, dashboard_port=0)) as executor:
+        assert isinstance(executor, OnCluster)
+        size = executor.client.submit(lambda: open_source(source)["value"].shape).result()
     assert size == (2, 2, 3)
