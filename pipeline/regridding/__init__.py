@@ -1,1 +1,1 @@
-"""Any source grid onto the target grid."""
+"""Regridding of sources from any grid onto the target grid."""

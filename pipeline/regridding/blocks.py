@@ -1,6 +1,6 @@
-"""Reading what is lazy in blocks and never whole: windows of rows and columns, slices of time.
+"""Block-wise reading of lazy variables: windows of rows and columns, slices of time.
 
-Upstream: `canonical`. Downstream: `regrid`.
+Called from `regrid`; a lazy source is never read whole.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import xarray as xr
 
 from pipeline.regridding.operators import Separable, Window
 
-_BLOCK_BYTES = 1 << 28  # of lazy source data read at once
+_BLOCK_BYTES = 1 << 28  # lazy source data that are read at once
 
 
 def read_window(da: xr.DataArray, times: slice, window: Window) -> np.ndarray:
@@ -40,24 +40,24 @@ def _read(variable: xr.Variable, times: slice, rows: slice, cols: slice | np.nda
         return _values(variable[times, rows, cols])
     if not lead:
         return _values(variable[rows, cols])[None][times]
-    places = [np.unravel_index(i, lead) for i in range(math.prod(lead))[times]]
-    return np.stack([_values(variable[(*map(int, place), rows, cols)]) for place in places])
+    steps = [np.unravel_index(i, lead) for i in range(math.prod(lead))[times]]
+    return np.stack([_values(variable[(*map(int, step), rows, cols)]) for step in steps])
 
 
 def _values(variable: xr.Variable) -> np.ndarray:
-    """The values; Dask arrays in this very thread, for this may be a task of its own."""
+    """The values; Dask arrays are computed in this thread, which may be a Dask task itself."""
     return np.asarray(variable.compute(scheduler="synchronous").values)
 
 
 def blocks(da: xr.DataArray, operator: Separable) -> Iterator[tuple[slice, slice]]:
-    """Times and target rows that are done at once: everything, or bounded blocks if lazy."""
+    """Pairs of times and target rows to process together: one pair, or bounded blocks if lazy."""
     rows = slice(0, operator.shape[0])
     if da.variable._in_memory:
         yield slice(0, math.prod(da.shape[:-2])), rows
         return
     _, window = operator.within
-    heavy = window.height * window.width * da.dtype.itemsize
-    count = -(-heavy // _BLOCK_BYTES)
+    size = window.height * window.width * da.dtype.itemsize
+    count = -(-size // _BLOCK_BYTES)
     step = max(1, -(-operator.shape[0] // count))
     for first in range(0, operator.shape[0], step):
         strip = slice(first, min(first + step, operator.shape[0]))

@@ -1,9 +1,8 @@
-"""Large result arrays whose memory goes round: what one result leaves, the next one takes.
+"""Reuse of memory for large result arrays.
 
-Called from `regrid`. New memory is zeroed by the system page by page, which takes as long as
-filling it with regridded values; tiles of one grid need the same sizes again and again. What is
-kept is never more than the results that lived before it, and goes back to the system when another
-size is asked for.
+Called from `regrid`. The system zeroes new memory page by page, which takes as long as filling it
+with regridded values, and tiles of one grid need the same sizes again and again. The memory that is
+kept never exceeds that of the previous results; it is freed when another size is requested.
 """
 
 from __future__ import annotations
@@ -15,19 +14,20 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 SMALLEST = 16 << 20
-"""Bytes below which the C library reuses memory by itself."""
-MOST_KEPT = 1 << 30
-"""Bytes of all unused memory together."""
+"""Size in bytes below which the C library reuses memory by itself."""
+MAX_KEPT = 1 << 30
+"""Upper limit of the unused memory that is kept, in bytes."""
 
 _kept: list[NDArray[np.uint8]] = []
-# Arrays may die in the middle of `_take`, when Python collects cycles: the lock must let them in.
+# Python may collect an array in the middle of `_take`, which calls `_give_back` in this thread: the
+# lock must be reentrant.
 _lock = RLock()
 
 
 def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
-    """As `numpy.empty`; large arrays take memory that earlier ones no longer use.
+    """Uninitialised array like `numpy.empty`; large ones reuse memory of earlier arrays.
 
-    The memory is free for others when neither the array nor any view of it is left.
+    The memory can be reused once neither the array nor any view of it is left.
     """
     size = math.prod(shape) * np.dtype(dtype).itemsize
     if size < SMALLEST:
@@ -36,13 +36,13 @@ def empty(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[np.generic]:
 
 
 def kept_bytes() -> int:
-    """Bytes of memory that no array uses and the next one may take."""
+    """Bytes of unused memory that the next array may reuse."""
     with _lock:
         return sum(block.nbytes for block in _kept)
 
 
 class _Lease:
-    """The base of an array, alive as long as any view of it: gives the memory back at its end."""
+    """Base object of an array; its memory returns to the kept blocks when the last view is gone."""
 
     def __init__(
         self, block: NDArray[np.uint8], shape: tuple[int, ...], dtype: np.dtype[np.generic]
@@ -53,11 +53,11 @@ class _Lease:
         }  # fmt: skip
 
     def __del__(self) -> None:
-        _give(self.block)
+        _give_back(self.block)
 
 
 def _take(size: int) -> NDArray[np.uint8]:
-    """The smallest kept block of `size` bytes or a little more, or a new one."""
+    """The smallest kept block of `size` to 1.25 `size` bytes, or a new one."""
     with _lock:
         fitting = [b for b in _kept if size <= b.nbytes <= size + size // 4]
         if fitting:
@@ -68,7 +68,7 @@ def _take(size: int) -> NDArray[np.uint8]:
     return np.empty(size, np.uint8)
 
 
-def _give(block: NDArray[np.uint8]) -> None:
+def _give_back(block: NDArray[np.uint8]) -> None:
     with _lock:
-        if kept_bytes() + block.nbytes <= MOST_KEPT:
+        if kept_bytes() + block.nbytes <= MAX_KEPT:
             _kept.append(block)

@@ -1,4 +1,4 @@
-"""Class codes of categorical rasters: which there are, and what their areas say of a cell.
+"""Class codes of categorical rasters, and the fractions and the mode of the classes of a cell.
 
 Used by `regrid` for the methods `mode` and `fractions`.
 """
@@ -12,7 +12,7 @@ import xarray as xr
 
 from pipeline.core.errors import bad_input
 
-_MOST_CLASSES = 4096
+_MAX_CLASSES = 4096
 _UNKNOWN = -2
 
 
@@ -20,7 +20,8 @@ def classes_of(da: xr.DataArray, name: str) -> dict[int, str]:
     """Codes and labels of a categorical variable from `flag_values` and `flag_meanings`.
 
     Without `flag_values` all of the data is read for its codes, which are their own labels; a
-    part of a raster may then hold fewer classes than the whole.
+    part of a raster may then hold fewer classes than the whole. `InputError` where the numbers of
+    values and meanings differ.
     """
     flags = da.attrs.get("flag_values")
     if flags is None:
@@ -45,25 +46,26 @@ def classes_of(da: xr.DataArray, name: str) -> dict[int, str]:
 def class_index(
     values: np.ndarray, classes: np.ndarray | None, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Position of every value among the classes, int16, -1 where missing; and the classes.
+    """Index of the class of every value, int16, -1 where missing; and the class codes.
 
-    `InputError` for values that are no whole numbers, or not among `classes` where given.
+    `classes` None stands for all codes from the smallest to the largest. `InputError` for values
+    that are not whole numbers or not among `classes`, and for too many classes.
     """
     if values.dtype.kind == "f":
         valid = values == values
         codes = np.where(valid, values, 0).astype(np.int64)
         if (codes[valid] != values[valid]).any():
-            raise bad_input(name, "values that are no whole numbers", "class codes")
+            raise bad_input(name, "values that are not whole numbers", "class codes")
     else:
         valid, codes = np.True_, values
     present = codes[valid] if valid.size > 1 else codes
     low, high = (int(present.min()), int(present.max())) if present.size else (0, 0)
     if classes is None:
-        classes = np.arange(low, min(high, low + _MOST_CLASSES) + 1)
+        classes = np.arange(low, min(high, low + _MAX_CLASSES) + 1)
     low, high = min(low, int(classes.min())), max(high, int(classes.max()))
-    if high - low >= 1 << 16 or classes.size > _MOST_CLASSES:
+    if high - low >= 1 << 16 or classes.size > _MAX_CLASSES:
         raise bad_input(
-            name, f"codes {low}..{high}", f"fewer than {_MOST_CLASSES} classes",
+            name, f"codes {low}..{high}", f"fewer than {_MAX_CLASSES} classes",
             "Is this variable continuous?",
         )  # fmt: skip
     table = np.full(high - low + 1, _UNKNOWN, np.int16)
@@ -73,31 +75,40 @@ def class_index(
     if valid.size > 1:
         index[~valid] = -1
     if index.min(initial=0) == _UNKNOWN:
-        strange = ", ".join(str(code) for code in np.unique(codes[index == _UNKNOWN])[:10])
+        unknown = ", ".join(str(code) for code in np.unique(codes[index == _UNKNOWN])[:10])
         raise bad_input(
-            name, f"codes {strange}", "codes of flag_values",
-            "Name them in the catalog entry, as a class or as nodata",
+            name, f"codes {unknown}", "codes of flag_values",
+            "Declare them in the catalog entry, as classes or as nodata",
         )  # fmt: skip
     return index, classes
 
 
-def shares(areas: np.ndarray, total: np.ndarray, known: np.ndarray, least: float) -> np.ndarray:
-    """Share of the valid area; dims (class, t, cell), NaN where `total` < `least`.
+def class_fractions(
+    areas: np.ndarray, total: np.ndarray, codes: np.ndarray, min_coverage: float
+) -> np.ndarray:
+    """Fractions of the valid area by class; dims (class, t, cell), NaN below `min_coverage`.
 
-    `areas` (t, cell, class), `total` (t, cell).
+    `areas` (t, cell, class) and their sum `total` (t, cell) are fractions of the target cell.
     """
     with np.errstate(invalid="ignore", divide="ignore"):
-        share = np.where((total >= least)[..., None], areas / total[..., None], np.nan)
-    return np.moveaxis(share, -1, 0)
+        fraction = np.where((total >= min_coverage)[..., None], areas / total[..., None], np.nan)
+    return np.moveaxis(fraction, -1, 0)
 
 
-def commonest(areas: np.ndarray, total: np.ndarray, known: np.ndarray, least: float) -> np.ndarray:
-    """The code with most of the area, the smaller on a tie; dims (1, t, cell), NaN if missing."""
-    most = areas.max(axis=-1, keepdims=True)
-    winner = (areas >= most - 1e-9 * np.maximum(total, least)[..., None]).argmax(axis=-1)
-    return np.where(total >= least, known[winner].astype(float), np.nan)[None]
+def most_common_class(
+    areas: np.ndarray, total: np.ndarray, codes: np.ndarray, min_coverage: float
+) -> np.ndarray:
+    """Code of the class with the largest area, the smaller code on a tie; dims (1, t, cell).
+
+    `areas` and `total` are those of `class_fractions`; `codes` (class,). NaN below `min_coverage`.
+    """
+    largest = areas.max(axis=-1, keepdims=True)
+    # Areas that differ by rounding alone are a tie.
+    tolerance = 1e-9 * np.maximum(total, min_coverage)[..., None]
+    winner = (areas >= largest - tolerance).argmax(axis=-1)
+    return np.where(total >= min_coverage, codes[winner].astype(float), np.nan)[None]
 
 
 def _label(text: str) -> str:
-    """A label fit for a variable name."""
+    """The label in lower case with characters that a variable name may have."""
     return re.sub(r"\W+", "_", text.strip().lower()).strip("_") or "unnamed"

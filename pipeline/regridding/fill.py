@@ -1,7 +1,6 @@
-"""fill_gaps(): small holes inside land take the nearest valid value, and a mask says where.
+"""Filling of small gaps on land with the nearest valid value, and the masks of what was filled.
 
-Upstream: `regrid`. Downstream: `cube`, and the quality flag of the maps. Nothing is filled in
-silence: every filled value is True in the mask.
+Called from `pipeline.build`; the quality flag of the maps marks filled cells.
 """
 
 from __future__ import annotations
@@ -16,15 +15,16 @@ from pipeline.core.errors import bad_input
 
 @dataclass(frozen=True, kw_only=True)
 class GapFilling:
-    """Which gaps of inputs are filled: narrow ones, where there is land."""
+    """Settings of gap filling: which gaps of which inputs are filled."""
 
     distance: int
-    """Cells; gaps up to this wide are filled."""
+    """Largest distance to the nearest valid value, in cells."""
     land_fraction: str | None = None
-    """Variable that says how much of a cell is land; without it all of the grid is."""
+    """Name of the variable with the land fraction of a cell; without it, all cells are land."""
     min_land_fraction: float = 0.5
+    """Land fraction from which a cell counts as land."""
     never: tuple[str, ...] = ()
-    """Variables that stay as they are: a model must not be judged by what was made up."""
+    """Variables that are never filled, such as targets: scores must not use filled values."""
 
 
 def with_gaps_filled(ds: xr.Dataset, filling: GapFilling) -> xr.Dataset:
@@ -38,10 +38,10 @@ def with_gaps_filled(ds: xr.Dataset, filling: GapFilling) -> xr.Dataset:
     flag = np.zeros(shape, np.uint8)
     for mask in masks.data_vars.values():
         flag |= mask.values.reshape(-1, *shape).any(0).astype(np.uint8)
-    about = {"long_name": "an input was missing and took the nearest value", "flag_values": [0, 1],
+    attrs = {"long_name": "an input was missing and took the nearest value", "flag_values": [0, 1],
              "flag_meanings": "no yes"}  # fmt: skip
     kept = [name for name in ds.data_vars if name not in filled]
-    return filled.merge(ds[kept]).assign(input_is_filled=(("y", "x"), flag, about))
+    return filled.merge(ds[kept]).assign(input_is_filled=(("y", "x"), flag, attrs))
 
 
 def fill_gaps(
@@ -49,10 +49,11 @@ def fill_gaps(
 ) -> tuple[xr.Dataset, xr.Dataset]:
     """The data with small gaps on land filled, and bool masks of what was filled.
 
-    Dims (..., y, x) as given. A missing value on land takes the nearest valid one of its own time
-    step within `max_distance` cells (Euclidean; north before south, west before east on a tie);
-    columns go round on a grid that does. `<name>_coverage` variables are passed through. Filling
-    a tile with a halo of `max_distance` cells gives the same as filling the whole.
+    `ds` has dims (..., y, x) and the mask (y, x). A missing value on land takes the nearest valid
+    one of the same time step within `max_distance` cells (Euclidean; north before south, west
+    before east on a tie); columns are periodic on a global grid. `<name>_coverage` variables are
+    passed through. Filling a tile with a halo of `max_distance` cells equals filling the whole.
+    `InputError` for a mask of another shape.
     """
     land = np.asarray(land_mask, bool)
     filled: dict[str, xr.DataArray] = {}
@@ -65,10 +66,10 @@ def fill_gaps(
             raise bad_input(
                 "land mask", f"shape {land.shape}", f"that of {name}, {da.shape[-2:]} (y, x)"
             )
-        values, mask = _filled(da.values, land, max_distance, _goes_round(da))
+        values, mask = _filled(da.values, land, max_distance, _is_periodic(da))
         filled[str(name)] = da.copy(data=values)
-        about = {"long_name": f"{name} was missing and took the nearest value"}
-        masks[str(name)] = da.copy(data=mask).drop_attrs(deep=False).assign_attrs(about)
+        attrs = {"long_name": f"{name} was missing and took the nearest value"}
+        masks[str(name)] = da.copy(data=mask).drop_attrs(deep=False).assign_attrs(attrs)
     return ds.assign(filled), xr.Dataset(masks)
 
 
@@ -106,8 +107,8 @@ def _offsets(max_distance: float) -> list[tuple[int, int]]:
     return sorted(offsets, key=lambda o: (o[0] ** 2 + o[1] ** 2, o))
 
 
-def _goes_round(da: xr.DataArray) -> bool:
-    """Whether longitudes cover the full turn."""
+def _is_periodic(da: xr.DataArray) -> bool:
+    """Whether the longitudes cover the full circle."""
     x = da["x"].values if "x" in da.coords else np.zeros(1)
     if x.size < 2 or da["x"].attrs.get("standard_name", "longitude") != "longitude":
         return False

@@ -1,7 +1,7 @@
-"""Operators that take source windows to target cells: separable bands and sparse matrices.
+"""Operators from source windows to target cells: separable bands and sparse matrices.
 
-Upstream: `weights` (same CRS) or `warp` (another CRS). Downstream: `regrid`, which reads the
-windows and puts results together. `kernels.sparse` is imported at first use: it compiles.
+Made from the weights of `weights` (same CRS) or by `warp` (another CRS), and applied by `regrid`,
+which reads the windows. The kernels are imported at first use, because the import compiles them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ import numpy as np
 
 from pipeline.regridding.weights import AxisWeights, kernel_tables
 
-_STRIP = 2_000_000  # entries of a sparse matrix held at once by a thread
+_STRIP = 2_000_000  # entries of a sparse matrix that one thread holds
 _BLOCK = 1 << 21  # target cells of one piece of work
 
 
 @dataclass(frozen=True, eq=False)
 class Window:
-    """Rows and columns of a source array that a result needs; columns may go round the seam."""
+    """Rows and columns of a source array that a result needs; columns may cross the seam."""
 
     rows: slice
     cols: slice | np.ndarray
@@ -71,14 +71,14 @@ class Sparse:
 
 
 class Operator(Protocol):
-    """What `regrid` needs of an engine: strips of target rows, windows and sparse matrices."""
+    """Interface that `regrid` uses: strips of target rows, windows and sparse matrices."""
 
     @property
     def shape(self) -> tuple[int, int]:
         """Target rows and columns."""
 
     def strips(self) -> list[slice]:
-        """Slices of target rows whose sparse matrices are of a bearable size."""
+        """Slices of target rows whose sparse matrices are of a bounded size."""
 
     def matrix(self, rows: slice) -> tuple[Sparse, Window]:
         """The matrix of some target rows, on the window of the source that it needs."""
@@ -104,7 +104,7 @@ class Separable:
         return bool((self.y.total > 0).any() and (self.x.total > 0).any())
 
     def strips(self) -> list[slice]:
-        """Slices of target rows whose sparse matrices are of a bearable size."""
+        """Slices of target rows whose sparse matrices are of a bounded size."""
         entries = (self.x.weight > 0).sum() * max(1.0, (self.y.weight > 0).sum(axis=0).mean())
         return _slices(self.shape[0], max(1, int(_STRIP // max(entries, 1))))
 
@@ -156,9 +156,9 @@ def _narrowed(x: AxisWeights) -> tuple[AxisWeights, slice | np.ndarray]:
 
 
 def _arc(used: np.ndarray, size: int) -> tuple[int, int]:
-    """First cell and length of the shortest run round a ring of `size` that holds all `used`."""
-    # What is left out is the widest gap between used cells, once round; where gaps are equally wide
-    # the one over the seam, so that the window is one slice.
+    """First cell and length of the shortest run on a ring of `size` cells that holds all `used`."""
+    # The run leaves out the widest gap between used cells of the ring; of equally wide gaps, the
+    # one over the seam, so that the window is one slice.
     gaps = np.diff(used, append=used[0] + size)
     widest = int(gaps.argmax())
     if gaps[widest] <= gaps[-1]:
@@ -174,7 +174,7 @@ def _columns(left: int, count: int, size: int) -> slice | np.ndarray:
 
 
 def apply_bands(
-    operator: Separable, kind: str, values: np.ndarray, least: float,
+    operator: Separable, kind: str, values: np.ndarray, min_coverage: float,
     out: np.ndarray, coverage: np.ndarray, threads: int,
 ) -> None:  # fmt: skip
     """NaN-aware means of `values` (t, y, x) into `out` and `coverage` (t, Y, X).
@@ -187,12 +187,12 @@ def apply_bands(
     kernel, scratch_for = kernels.rows_first, kernels.rows_scratch
     if kind == "point":
         kernel, scratch_for = kernels.columns_first, kernels.columns_scratch
-        if values.shape[2] < 2:  # a column that is read beside the only one, and weighs nothing
+        if values.shape[2] < 2:  # the kernel reads pairs: a second column, of weight 0
             values = np.concatenate([values, np.full_like(values, np.nan)], axis=2)
-    # Kept by axes: the other variables and times of a tile have the same.
+    # Cached by axes: the other variables and times of a tile have the same ones.
     down, across = kernel_tables(operator.y, operator.x, kind, values.dtype)
-    # Sums in float32 miss a coverage such as 0.3 by their rounding.
-    enough = values.dtype.type(least * (1 - 8 * np.finfo(values.dtype).eps))
+    # Sums in float32 may be just below a coverage such as 0.3 by rounding.
+    enough = values.dtype.type(min_coverage * (1 - 8 * np.finfo(values.dtype).eps))
     source = (*_flat(values), values.shape[2])
 
     def work(piece: tuple[slice, slice]) -> None:
@@ -200,12 +200,12 @@ def apply_bands(
         scratch = scratch_for(values.shape[2], across, out)
         kernel(source, down, across, scratch, enough, times, part, out, coverage)
 
-    # Pieces are whole times where there are enough for all threads, for then a source row is read
-    # by one thread; else rows are shared out, and their first ones are read twice.
+    # Pieces are whole times where there are enough for all threads, so that each source row is read
+    # by one thread; else rows are split among threads, and rows at the borders are read twice.
     n_times, n_rows, n_cols = out.shape
     step = max(1, min(_BLOCK // (n_rows * n_cols), n_times // (4 * threads)))
     height = n_rows if n_times >= 4 * threads else max(8, n_rows // (4 * threads))
-    run_all(work, product(_alike(n_times, step, threads), _slices(n_rows, height)), threads)
+    run_all(work, product(_even_slices(n_times, step, threads), _slices(n_rows, height)), threads)
 
 
 def _has_whole_rows(values: np.ndarray) -> bool:
@@ -216,8 +216,8 @@ def _has_whole_rows(values: np.ndarray) -> bool:
 
 def _flat(values: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
     """The memory of `values` (t, y, x), first to last cell, and the strides of time and row."""
-    # A view of all the memory between the first and the last cell, what lies between rows too: a
-    # kernel goes by strides, and a window of a larger array need not be copied.
+    # A view of all memory from the first to the last cell, including what lies between rows:
+    # kernels use strides, and a window of a larger array need not be copied.
     steps = tuple(stride // values.itemsize for stride in values.strides)
     length = 1 + sum((n - 1) * step for n, step in zip(values.shape, steps, strict=True))
     flat = np.lib.stride_tricks.as_strided(values, (length,), (values.itemsize,), writeable=False)
@@ -225,25 +225,25 @@ def _flat(values: np.ndarray) -> tuple[np.ndarray, tuple[int, int]]:
 
 
 def apply_sparse(
-    kernel: Callable[..., None], matrix: Sparse, values: np.ndarray, least: float, first: int,
-    out: np.ndarray, coverage: np.ndarray,
+    kernel: Callable[..., None], matrix: Sparse, values: np.ndarray, min_coverage: float,
+    first: int, out: np.ndarray, coverage: np.ndarray,
 ) -> None:  # fmt: skip
     """Runs a sparse kernel on `values` (t, y, x); writes cells from `first` on of (t, Y, X)."""
     source = np.ascontiguousarray(values).reshape(values.shape[0], -1)
     flat = (out.shape[0], -1)
     kernel(
-        source, matrix.begin, matrix.index, matrix.weight, least, first,
+        source, matrix.begin, matrix.index, matrix.weight, min_coverage, first,
         out.reshape(flat), coverage.reshape(flat),
     )  # fmt: skip
 
 
 def run_all(work: Callable[[Any], None], pieces: Iterable[Any], threads: int) -> None:
-    """Does `work` on every piece, in `threads` threads."""
+    """Calls `work` on every piece, in `threads` threads."""
     if threads == 1:
         for piece in pieces:
             work(piece)
         return
-    # A queue and not fixed portions: a thread that the system holds up leaves its pieces to others.
+    # A queue instead of fixed portions: other threads take the pieces of one that is delayed.
     waiting = deque(pieces)
 
     def work_off(_: int) -> None:
@@ -261,12 +261,12 @@ def run_all(work: Callable[[Any], None], pieces: Iterable[Any], threads: int) ->
 
 def default_threads() -> int:
     """Threads of one regrid: OMP_NUM_THREADS where set (Dask workers set 1), else the CPUs."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, int(given)) if given.isdigit() else len(os.sched_getaffinity(0))
+    setting = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, int(setting)) if setting.isdigit() else len(os.sched_getaffinity(0))
 
 
-def _alike(size: int, step: int, threads: int) -> list[slice]:
-    """Slices of about `step`, as many for each thread and none shorter than the others by 2."""
+def _even_slices(size: int, step: int, threads: int) -> list[slice]:
+    """Slices of about `step`, equally many for each thread, whose lengths differ by at most 1."""
     count = -(-size // (step * threads)) * threads
     ends = [size * i // count for i in range(count + 1)]
     return [slice(a, b) for a, b in pairwise(ends) if b > a]

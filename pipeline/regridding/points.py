@@ -1,7 +1,7 @@
-"""regrid_points(): values at scattered points (gages, units, stations) onto a target grid.
+"""Regridding of scattered points (gauges, hydrologic units, stations) onto a target grid.
 
-Upstream: `canonical`, dims (..., cell) with `lat` and `lon`. Downstream: `cube`. The sparse kernels
-of `engine` do the sums, so results do not depend on tiling.
+Called from `pipeline.build`. The kernels of `kernels.sparse` form the sums, so that results do not
+depend on tiling.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pipeline.grid.curvilinear import unit_vectors
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.regridding.operators import Sparse, apply_sparse
 
-_SMALLEST = 1e-12
+_SMALLEST = 1e-12  # coverage below this counts as none
 
 
 def regrid_points(
@@ -34,9 +34,9 @@ def regrid_points(
 
     `ds` has dims (..., cell) and coordinates `lat`, `lon` (degrees). Distances are along great
     circles. Cells whose nearest point is farther than `max_distance_km` are NaN with coverage 0;
-    elsewhere coverage is the share of the weight whose points have a value. A point on a cell's
-    centre gives its value alone. `InputError` for points without coordinates and, unless a tile
-    may be empty (`require_overlap` False), for no cell in reach.
+    elsewhere coverage is the fraction of the weight whose points have a value. A cell with a point
+    at its centre takes the value of that point alone. `InputError` for points without coordinates
+    and, unless a tile may be empty (`require_overlap` False), for no cell in reach.
     """
     names = [name for name, da in ds.data_vars.items() if "cell" in da.dims]
     _check(ds, names, k, power, max_distance_km)
@@ -46,7 +46,7 @@ def regrid_points(
     if require_overlap and not matrix.index.size:
         raise bad_input(
             f'grid "{target_grid.name}"', f"no point within {max_distance_km} km of any cell",
-            "points on the grid", "Compare the bounds, or raise max_distance_km",
+            "points on the grid", "Compare the bounds, or increase max_distance_km",
         )  # fmt: skip
     coords = target_grid.coords()
     result: dict[str, xr.DataArray] = {}
@@ -59,10 +59,13 @@ def regrid_points(
         attrs = {
             **da.attrs, "grid_mapping": "spatial_ref", "ancillary_variables": f"{name}_coverage",
         }  # fmt: skip
-        about = {"units": "1", "long_name": f"share of the weight of points with valid {name}"}
-        for key, array, own in ((name, out, attrs), (f"{name}_coverage", coverage, about)):
+        coverage_attrs = {
+            "units": "1", "long_name": f"share of the weight of points with valid {name}",
+        }  # fmt: skip
+        results = ((name, out, attrs), (f"{name}_coverage", coverage, coverage_attrs))
+        for key, array, array_attrs in results:
             result[str(key)] = xr.DataArray(
-                array.reshape(shape), dims=dims, coords={**lead, **coords}, attrs=own
+                array.reshape(shape), dims=dims, coords={**lead, **coords}, attrs=array_attrs
             )
     return xr.Dataset(result, attrs=ds.attrs)
 

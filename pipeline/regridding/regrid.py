@@ -1,8 +1,7 @@
-"""regrid(): any canonical Dataset onto any target grid, NaN-aware, with the coverage beside it.
+"""Regridding of any canonical Dataset onto any target grid, NaN-aware, with coverage.
 
-Upstream: `canonical`. Downstream: `cube`. Chooses the engine (`weights` where both grids are
-rectilinear in one CRS, else `warp`), reads what is lazy in blocks and never whole, and knows no
-paths. Blocks, tiles and threads change no bit of the result.
+`regrid` chooses the operator (`weights` where both grids are rectilinear in one CRS, else `warp`)
+and reads lazy variables in blocks. Blocks, tiles and threads change no bit of the result.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from pipeline.grid.axes import common_axes
 from pipeline.grid.crs import crs_of
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window
-from pipeline.regridding import buffers as memory
+from pipeline.regridding import buffers
 from pipeline.regridding import classes as categories
 from pipeline.regridding.blocks import blocks, read_window, time_blocks
 from pipeline.regridding.operators import (  # fmt: skip
@@ -41,9 +40,9 @@ METHODS = {
     "mode": "area: mode", "fractions": "area: mean", "circular_mean": "area: mean",
     "bilinear": "area: point", "nearest": "area: point",
 }  # fmt: skip
-"""Methods and the CF cell method that each leaves behind."""
+"""Methods of `regrid` and the CF cell method of the result of each."""
 
-_SMALLEST = 1e-12  # coverage below this is none
+_SMALLEST = 1e-12  # coverage below this counts as none
 
 
 def regrid(
@@ -58,17 +57,18 @@ def regrid(
     """Every variable of `ds` on the target grid, plus `<name>_coverage`; dims (..., y, x).
 
     `ds` is canonical: dims (..., y, x) with 1-D `y` and `x` (either direction, any longitude
-    frame) in the CRS of `spatial_ref`, or 2-D `lat` and `lon` (curvilinear). Missing is NaN and
-    means are over what is valid; where less than `min_coverage` of a cell is valid, or nothing,
-    the result is NaN. Coverage has the dims of its variable, float32, 0..1.
+    frame) in the CRS of `spatial_ref`, or 2-D `lat` and `lon` (curvilinear). Missing values are NaN
+    and means are over valid values; the result is NaN where less than `min_coverage` of a cell is
+    valid, or nothing. Coverage is the valid fraction of the cell's area, float32, 0 to 1, with the
+    dims of its variable.
 
     Methods: `conservative` and `mean` (area-weighted mean), `std` (area-weighted standard
     deviation), `bilinear`, `nearest`, `circular_mean` (directions in degrees or radians),
-    `mode` (most of the area; the smaller code on a tie) and `fractions` (one variable
-    `<name>_fraction_<label>` a class of `flag_values`, share of the valid area).
+    `mode` (the class with the largest area; the smaller code on a tie) and `fractions` (one
+    variable `<name>_fraction_<label>` for each class of `flag_values`, fraction of the valid area).
 
-    float64 data give float64 results, all else float32. Means of float32 data between grids of one
-    CRS are merged in float32, by differences, with weights of 24 bits; all other sums are in
+    Results of float64 data are float64, all others float32. Means of float32 data between grids of
+    one CRS are merged in float32, by differences, with weights of 24 bits; all other sums are in
     float64. `InputError` for an unknown method, missing dims, or where nothing overlaps (unless
     `require_overlap` is False: then all NaN with coverage 0).
     """
@@ -77,7 +77,7 @@ def regrid(
             "method", f'"{method}"', "one of " + ", ".join(METHODS), nearest_name(method, METHODS)
         )
     if not 0 <= min_coverage <= 1:
-        raise bad_input("min_coverage", str(min_coverage), "a share between 0 and 1")
+        raise bad_input("min_coverage", str(min_coverage), "a fraction between 0 and 1")
     names = [name for name, da in ds.data_vars.items() if {"y", "x"} <= set(da.dims)]
     if not names:
         raise bad_input(
@@ -91,8 +91,9 @@ def regrid(
             "a target grid that the source covers at least in part",
             "Compare the bounds and the CRS of both",
         )  # fmt: skip
-    least = max(min_coverage * (1 - 1e-9), _SMALLEST)
-    job = _Job(operator, method, least, threads or default_threads())
+    # A coverage that equals the limit but for its rounding counts as reaching it.
+    limit = max(min_coverage * (1 - 1e-9), _SMALLEST)
+    job = _Job(operator, method, limit, threads or default_threads())
     coords = {k: c.variable for k, c in ds.coords.items() if not {"y", "x"} & set(c.dims)}
     coords.update((k, c.variable) for k, c in target_grid.coords().items())
     result: dict[str, xr.Variable] = {}
@@ -104,7 +105,7 @@ def regrid(
 
 
 def operator_for(ds: xr.Dataset, target_grid: TargetGrid, method: str) -> Operator:
-    """The engine's operator from the grid of `ds` to the target grid, for `method`."""
+    """The operator from the grid of `ds` to the target grid, for `method`."""
     kind = method if method in {"bilinear", "nearest"} else "area"
     if "y" in ds.coords and "x" in ds.coords and ds["y"].ndim == ds["x"].ndim == 1:
         x, y = (ds[d].values.astype(float).tobytes() for d in ("x", "y"))
@@ -118,26 +119,28 @@ def operator_for(ds: xr.Dataset, target_grid: TargetGrid, method: str) -> Operat
 
 @lru_cache(maxsize=64)
 def _separable(x: bytes, y: bytes, crs: str, grid: TargetGrid, kind: str) -> Separable | None:
-    """The separable operator, if any, kept for the other variables and times of a tile."""
+    """The separable operator or None; cached for the other variables and times of a tile."""
     axes = common_axes(np.frombuffer(x), np.frombuffer(y), crs, grid)
     if axes is None:
         return None
-    (own_y, own_x), (target_y, target_x) = axes
-    return Separable(axis_weights(own_y, target_y, kind), axis_weights(own_x, target_x, kind))
+    (source_y, source_x), (target_y, target_x) = axes
+    return Separable(axis_weights(source_y, target_y, kind), axis_weights(source_x, target_x, kind))
 
 
 def _floats(values: np.ndarray) -> np.ndarray:
     return values if values.dtype in (np.float32, np.float64) else values.astype(np.float32)
 
 
-_Function = Callable[[np.ndarray], np.ndarray]
+_Change = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
 class _Job:
+    """Operator, method, smallest coverage of a valid result and number of threads of a regrid."""
+
     operator: Operator
     method: str
-    least: float
+    limit: float
     threads: int
 
 
@@ -148,7 +151,7 @@ def _regrid_variable(
     lead = da.shape[:-2]
     shape = (math.prod(lead), *job.operator.shape)
     dtype = np.float64 if da.dtype == np.float64 else np.float32
-    coverage = memory.empty(shape, np.float32)
+    coverage = buffers.empty(shape, np.float32)
     attrs = {**da.attrs, "cell_methods": METHODS[job.method], "grid_mapping": "spatial_ref"}
     attrs["ancillary_variables"] = f"{name}_coverage"
     if job.method in {"std", "fractions"}:
@@ -156,14 +159,14 @@ def _regrid_variable(
     full = (*lead, *job.operator.shape)
     if job.method == "fractions":
         classes = categories.classes_of(da, name)
-        shares = memory.empty((len(classes), *shape), np.float32)
-        _classes(da, name, job, np.array(list(classes)), shares, coverage)
-        for share, label in zip(shares, classes.values(), strict=True):
+        fractions = buffers.empty((len(classes), *shape), np.float32)
+        _classes(da, name, job, np.array(list(classes)), fractions, coverage)
+        for fraction, label in zip(fractions, classes.values(), strict=True):
             long_name = f"share of the valid area that is {name} {label}"
-            own = {**attrs, "units": "1", "long_name": long_name}
-            yield f"{name}_fraction_{label}", share.reshape(full), own
+            class_attrs = {**attrs, "units": "1", "long_name": long_name}
+            yield f"{name}_fraction_{label}", fraction.reshape(full), class_attrs
     else:
-        out = memory.empty(shape, dtype)
+        out = buffers.empty(shape, dtype)
         if job.method == "mode":
             _classes(da, name, job, None, out[None], coverage)
         elif job.method == "std":
@@ -173,30 +176,31 @@ def _regrid_variable(
         else:
             _means(da, job, out, coverage)
         yield name, out.reshape(full), attrs
-    about = {"units": "1", "long_name": f"share of the cell's area with valid {name}"}
-    yield f"{name}_coverage", coverage.reshape(full), {**about, "grid_mapping": "spatial_ref"}
+    long_name = f"share of the cell's area with valid {name}"
+    coverage_attrs = {"units": "1", "long_name": long_name, "grid_mapping": "spatial_ref"}
+    yield f"{name}_coverage", coverage.reshape(full), coverage_attrs
 
 
 def _means(
-    da: xr.DataArray, job: _Job, out: np.ndarray, coverage: np.ndarray, of: _Function = _floats
+    da: xr.DataArray, job: _Job, out: np.ndarray, coverage: np.ndarray, change: _Change = _floats
 ) -> None:
-    """Weighted means `of` the values; the fused kernels where the operator is separable."""
+    """Weighted means of the changed values; fused kernels where the operator is separable."""
     if not isinstance(job.operator, Separable):
-        _sparse(da, job, out, coverage, of)
+        _sparse(da, job, out, coverage, change)
         return
     kind = "point" if job.method in {"bilinear", "nearest"} else "area"
     for times, rows in blocks(da, job.operator):
         operator, window = job.operator.part(rows).within
-        values = of(read_window(da, times, window))
+        values = change(read_window(da, times, window))
         whole = rows == slice(0, out.shape[1])
-        into = [a[times] if whole else np.empty_like(a[times, rows]) for a in (out, coverage)]
-        apply_bands(operator, kind, values, job.least, into[0], into[1], job.threads)
+        parts = [a[times] if whole else np.empty_like(a[times, rows]) for a in (out, coverage)]
+        apply_bands(operator, kind, values, job.limit, parts[0], parts[1], job.threads)
         if not whole:
-            out[times, rows], coverage[times, rows] = into
+            out[times, rows], coverage[times, rows] = parts
 
 
 def _sparse(
-    da: xr.DataArray, job: _Job, out: np.ndarray, coverage: np.ndarray, of: _Function = _floats
+    da: xr.DataArray, job: _Job, out: np.ndarray, coverage: np.ndarray, change: _Change = _floats
 ) -> None:
     """Means or standard deviations by strips of a sparse matrix."""
     from pipeline.regridding.kernels import sparse as kernels
@@ -207,8 +211,8 @@ def _sparse(
         matrix, window = job.operator.matrix(rows)
         first = rows.start * out.shape[2]
         for times in time_blocks(da, window):
-            values = of(read_window(da, times, window))
-            apply_sparse(kernel, matrix, values, job.least, first, out[times], coverage[times])
+            values = change(read_window(da, times, window))
+            apply_sparse(kernel, matrix, values, job.limit, first, out[times], coverage[times])
 
     run_all(work, job.operator.strips(), job.threads)
 
@@ -217,7 +221,7 @@ def _classes(
     da: xr.DataArray, name: str, job: _Job, classes: np.ndarray | None,
     out: np.ndarray, coverage: np.ndarray,
 ) -> None:  # fmt: skip
-    """Shares of `classes` into `out` (class, t, Y, X), or the commonest code where None."""
+    """Writes the fractions of `classes` to `out` (class, t, Y, X), or the mode where None."""
     from pipeline.regridding.kernels import sparse as kernels
 
     def work(rows: slice) -> None:
@@ -226,13 +230,14 @@ def _classes(
             values = read_window(da, times, window)
             codes, known = categories.class_index(values, classes, name)
             shape = (codes.shape[0], rows.stop - rows.start, out.shape[3])
-            shares = np.empty((shape[0], shape[1] * shape[2], known.size))
-            total = np.empty(shares.shape[:2])
+            areas = np.empty((shape[0], shape[1] * shape[2], known.size))
+            total = np.empty(areas.shape[:2])
             flat = codes.reshape(shape[0], -1)
-            kernels.sparse_classes(flat, matrix.begin, matrix.index, matrix.weight, shares, total)
+            kernels.sparse_classes(flat, matrix.begin, matrix.index, matrix.weight, areas, total)
             coverage[times, rows] = total.reshape(shape)
-            found = categories.commonest if classes is None else categories.shares
-            result = found(shares, total, known, job.least)
+            mode = classes is None
+            reduce = categories.most_common_class if mode else categories.class_fractions
+            result = reduce(areas, total, known, job.limit)
             out[:, times, rows] = result.reshape(-1, *shape)
 
     run_all(work, job.operator.strips(), job.threads)
@@ -241,7 +246,7 @@ def _classes(
 def _circular(
     da: xr.DataArray, name: str, job: _Job, out: np.ndarray, coverage: np.ndarray
 ) -> None:
-    """Mean direction by way of sine and cosine; NaN where directions cancel out."""
+    """Mean direction from mean sine and cosine; NaN where directions cancel out."""
     units = str(da.attrs.get("units", "degree"))
     turn = 2 * np.pi if units.startswith("rad") else 360.0
     if not units.startswith(("rad", "deg")):

@@ -1,7 +1,7 @@
-"""terrain(): slope, aspect and curvature from elevation, in metres on every kind of grid.
+"""Slope, aspect and curvature from elevation, with distances in metres on every kind of grid.
 
-Upstream: `canonical` or `regrid`. Downstream: static attributes. Horn's 3 x 3 differences (1981,
-doi:10.1109/PROC.1981.11918) with the length of a degree at each latitude on the WGS 84 ellipsoid.
+Horn's 3 x 3 differences (1981, doi:10.1109/PROC.1981.11918) with the length of a degree at each
+latitude on the WGS 84 ellipsoid.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ from pipeline.core.errors import bad_input
 from pipeline.grid.crs import crs_of, is_rotated
 
 BLOCK_CELLS = 1 << 18
-"""Cells derived at once: few enough for all steps on the way to stay in the cache."""
-ABOUT = {
+"""Number of cells derived at once: few enough for all intermediate arrays to stay in the cache."""
+ATTRIBUTES = {
     "slope": ("degree", "steepest slope"),
     "aspect_sine": ("1", "sine of the direction that the slope faces"),
     "aspect_cosine": ("1", "cosine of the direction that the slope faces"),
     "curvature": ("m-1", "Laplacian of elevation"),
 }
-"""Units and long name of what is derived."""
+"""Units and long name of each derived variable."""
 _A, _E2 = 6378137.0, 0.0066943799901413165  # WGS 84: semi-major axis (m), eccentricity squared
 
 
@@ -37,9 +37,9 @@ def terrain(elevation: xr.DataArray) -> xr.Dataset:
     `elevation` in metres, dims (y, x), rows north-up, on a regular grid. Aspect is the direction
     that the slope faces, clockwise from true north; both parts are 0 where it is flat. Curvature
     is the Laplacian: positive in valleys, negative on ridges. Cells without elevation are NaN;
-    missing neighbours and the border are extrapolated through the cell, columns go round where
-    the grid does. Lazy where `elevation` is. `InputError` where units are no metres or rows not
-    north-up.
+    missing neighbours and the border are extrapolated through the cell; columns are periodic on a
+    global grid. The result is lazy where `elevation` is. `InputError` for units other than metres,
+    for rows that are not north-up and for a single row or column.
     """
     if str(elevation.attrs.get("units", "m")) not in {"m", "metre", "metres", "meter", "meters"}:
         raise bad_input(
@@ -53,21 +53,21 @@ def terrain(elevation: xr.DataArray) -> xr.Dataset:
         )  # fmt: skip
     surface = _Surface(da.variable, *_spacing(da), _Convergence(da))
     if da.variable._in_memory:
-        arrays: Mapping[str, Any] = surface.derive(ABOUT, slice(0, da.shape[0]))
+        arrays: Mapping[str, Any] = surface.derive(ATTRIBUTES, slice(0, da.shape[0]))
     else:
-        lazy = {name: _Lazy(surface, name) for name in ABOUT}
+        lazy = {name: _Lazy(surface, name) for name in ATTRIBUTES}
         arrays = {name: indexing.LazilyIndexedArray(array) for name, array in lazy.items()}
     mapping = {k: v for k, v in elevation.attrs.items() if k == "grid_mapping"}
     variables = {
         name: xr.Variable(da.dims, arrays[name], {"units": units, "long_name": text, **mapping})
-        for name, (units, text) in ABOUT.items()
+        for name, (units, text) in ATTRIBUTES.items()
     }
     return xr.Dataset(variables, da.coords)
 
 
 @dataclass(frozen=True, eq=False)
 class _Surface:
-    """Elevation, dims (y, x), with cell widths and heights, each dims (y, 1)."""
+    """Elevation, dims (y, x), with cell widths and heights in m, each dims (y, 1)."""
 
     elevation: xr.Variable
     dx: np.ndarray
@@ -76,9 +76,10 @@ class _Surface:
     convergence: _Convergence
 
     def derive(self, names: Iterable[str], rows: slice) -> dict[str, np.ndarray]:
-        """What is derived of some rows, by name, float32; read at once and done a few at a time.
+        """Derived variables of some rows, by name, float32, dims (y, x).
 
-        In float64 all that a cell needs on the way takes some 20 times its elevation.
+        Rows are read at once but derived in blocks: the intermediate float64 arrays take about 20
+        times the memory of the elevation.
         """
         (height, width), (start, stop) = self.elevation.shape, (rows.start, rows.stop)
         read = slice(max(0, start - 1), min(height, stop + 1))
@@ -86,25 +87,25 @@ class _Surface:
         out = {name: np.empty((stop - start, width), np.float32) for name in names}
         step = max(1, BLOCK_CELLS // width)
         for first in range(start, stop, step):
-            own = slice(first, min(first + step, stop))
-            z = np.full((own.stop - own.start + 2, width), np.nan)
-            low, high = max(read.start, own.start - 1), min(read.stop, own.stop + 1)
-            z[low - own.start + 1 : high - own.start + 1] = values[
+            block = slice(first, min(first + step, stop))
+            z = np.full((block.stop - block.start + 2, width), np.nan)
+            low, high = max(read.start, block.start - 1), min(read.stop, block.stop + 1)
+            z[low - block.start + 1 : high - block.start + 1] = values[
                 low - read.start : high - read.start
             ]
-            derived = self._derived(z, own)
+            derived = self._derived(z, block)
             for name, array in out.items():
-                array[own.start - start : own.stop - start] = derived[name]
+                array[block.start - start : block.stop - start] = derived[name]
         return out
 
     def _derived(self, z: np.ndarray, rows: slice) -> dict[str, np.ndarray]:
-        """All that is derived of `rows`; `z` has a row more on either side, NaN off the grid."""
+        """All derived variables of `rows`; `z` has one more row on each side, NaN off the grid."""
         east, north, curvature = _derivatives(z, self.dx[rows], self.dy[rows], self.is_periodic)
         steepness = np.hypot(east, north)
         with np.errstate(invalid="ignore", divide="ignore"):
             sine = np.where(steepness > 0, -east / steepness, 0 * steepness)
             cosine = np.where(steepness > 0, -north / steepness, 0 * steepness)
-        turn = self.convergence.of(rows)
+        turn = self.convergence.angle(rows)
         return {
             "slope": np.rad2deg(np.arctan(steepness)),
             "aspect_sine": sine * np.cos(turn) - cosine * np.sin(turn),
@@ -114,7 +115,7 @@ class _Surface:
 
 
 class _Lazy(BackendArray):
-    """One derived variable of an elevation that is too large to be held."""
+    """One derived variable of an elevation that is too large for memory."""
 
     def __init__(self, surface: _Surface, name: str) -> None:
         self.surface = surface
@@ -137,7 +138,7 @@ class _Lazy(BackendArray):
 
 
 def _spacing(da: xr.DataArray) -> tuple[np.ndarray, np.ndarray, bool]:
-    """Cell widths and heights in m, each dims (y, 1), and whether the columns go round."""
+    """Cell widths and heights in m, each dims (y, 1), and whether the columns are periodic."""
     x, y = da["x"].values.astype(float), da["y"].values.astype(float)
     dx, dy = (x[-1] - x[0]) / (x.size - 1), (y[0] - y[-1]) / (y.size - 1)
     crs = pyproj.CRS.from_user_input(crs_of(da))
@@ -157,7 +158,7 @@ def _derivatives(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Gradient to the east and to the north (m/m) and Laplacian (1/m); each dims (y, x).
 
-    `z` has a row more on either side.
+    `z` has one more row on each side.
     """
     padded = np.pad(z, ((0, 0), (1, 1)), constant_values=np.nan)
     if periodic:
@@ -203,8 +204,8 @@ class _Convergence:
         if not self.is_geographic or is_rotated(crs):
             self.to_lonlat = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
 
-    def of(self, rows: slice) -> np.ndarray | float:
-        """Dims (y, x) of some rows; 0 in true degrees."""
+    def angle(self, rows: slice) -> np.ndarray | float:
+        """Angle in some rows, dims (y, x); 0 on a grid of longitude and latitude."""
         if self.to_lonlat is None:
             return 0.0
         x, y = np.meshgrid(self.x, self.y[rows])

@@ -1,9 +1,9 @@
-"""Weights between grids in different CRSs, and from curvilinear sources: sparse and inverse-mapped.
+"""Sparse weights between grids in different CRSs, and from curvilinear sources.
 
-Each target cell is taken into the source's own cells by PROJ, as a point (bilinear, nearest) or as
-a polygon whose exact overlap with every source cell is the weight (everything else), so that cells
-side by side share their edges and nothing is counted twice or lost. Same contract as `weights`;
-`regrid` asks strip by strip. `kernels.polygons` is imported at first use: it compiles.
+PROJ maps each target cell to the source's CRS, as a point (bilinear, nearest) or as a polygon whose
+exact overlap with each source cell is the weight (all other methods). Adjacent cells share their
+edges, so nothing is counted twice or lost. `kernels.polygons` is imported at first use, because the
+import compiles it.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from pipeline.regridding.operators import Sparse, Window
 from pipeline.regridding.weights import point_weights
 
 _STRIP = 1 << 18  # target cells mapped at once
-_ENTRIES = 2_000_000  # of one strip's matrix, roughly
-_TORN = 20.0  # an edge this much longer than on the globe crosses a discontinuity
-_HELD = 4  # matrices kept for the next variable
+_ENTRIES = 2_000_000  # approximate number of entries of one strip's matrix
+_TORN = 20.0  # an edge longer than on the globe by this factor crosses a discontinuity
+_HELD = 4  # number of matrices kept for the next variable
 
 
 @dataclass(frozen=True, eq=False)
 class Warp:
     """Operator from a source onto a grid that is not rectilinear on it, by strips of target rows.
 
-    `place` takes points of the target's CRS to the source's (x, y); `area` has the source cells'
-    relative areas, dims (y, x), where its axes do not say them.
+    `to_source` maps points of the target's CRS to the source's (x, y); `area` holds the relative
+    areas of the source cells, dims (y, x), where they do not follow from the axes.
     """
 
     grid: TargetGrid
-    place: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
+    to_source: Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]
     y: Axis
     x: Axis
     kind: str
@@ -52,10 +52,10 @@ class Warp:
         return self.grid.shape
 
     def strips(self) -> list[slice]:
-        """Slices of target rows whose matrices are of a bearable size."""
+        """Slices of target rows whose matrices are of a bounded size."""
         rows, cols = self.grid.shape
-        # How many source cells a row meets is not known beforehand: that of the middle row stands
-        # for all, which only makes strips longer or shorter.
+        # The number of source cells that a row meets is not known beforehand. That of the middle
+        # row stands for all: an estimate suffices for the length of strips.
         middle = self.grid.window(slice(rows // 2, rows // 2 + 1), slice(None))
         per_row = max(cols, self.sparse(middle).index.size)
         step = max(1, min(_STRIP // cols, _ENTRIES // per_row))
@@ -71,7 +71,7 @@ class Warp:
         held = self._held.get(key)
         if held is None:
             held = self.sparse(self.grid.window(rows, slice(None))).within()
-            # The first few and no others: dropping old ones would keep none where strips are many.
+            # Only the first are kept: with many strips, replacing the oldest would never hit.
             if len(self._held) < _HELD:
                 self._held[key] = held
         return held
@@ -83,10 +83,10 @@ class Warp:
         return self._points(strip)
 
     def _points(self, strip: TargetGrid) -> Sparse:
-        """Weights of up to four source cells round each target centre."""
+        """Weights of up to four source cells around each target centre."""
         x, y = np.meshgrid(strip.x, strip.y)
-        x, y = self.place(x.ravel(), y.ravel())
-        # Points that the source's CRS does not reach get any place, and no weight.
+        x, y = self.to_source(x.ravel(), y.ravel())
+        # Points outside the domain of the source's CRS get an arbitrary position and no weight.
         finite = np.isfinite(x) & np.isfinite(y)
         period = self.x.period
         scale = PER_DEGREE if period else PER_UNIT
@@ -98,11 +98,11 @@ class Warp:
         return _gathered(index.reshape(-1, x.size), weight.reshape(-1, x.size), self.x.size)
 
     def _areas(self, strip: TargetGrid) -> Sparse:
-        """Weights by exact overlap of target polygons and source cells."""
+        """Weights from the exact overlap of target polygons and source cells."""
         from pipeline.regridding.kernels import polygons
 
         outline = _rings(strip)
-        x, y = self.place(*outline)
+        x, y = self.to_source(*outline)
         # Longitudes are unwrapped by the kernel, and indices of a curvilinear source have no seam;
         # any other CRS may tear a cell in two, whose area would then be half the globe.
         if not self.x.period and self.area is None:
@@ -112,7 +112,7 @@ class Warp:
         z_edges, z_cell = _intervals(self.y, scale)
         z = -y
         # In longitude and the sine of latitude areas are those of the sphere (Lambert's cylindrical
-        # projection). Sides are taken as straight there, and `_rings` has made them short.
+        # projection). Sides are taken as straight there; `_rings` has made them short.
         if self.x.period:
             z, z_edges = np.sin(np.deg2rad(z)), np.sin(np.deg2rad(z_edges))
         turn = self.x.period / scale
@@ -140,7 +140,7 @@ def warp_operator(ds: xr.Dataset, grid: TargetGrid, kind: str) -> Warp:
         y, x = source_axes(columns, -rows, geographic=False)
         return Warp(grid, partial(_indices, grid.crs, locator), y, x, kind, locator.cell_area())
     raise bad_input(
-        "source grid", "no coordinates that place its cells",
+        "source grid", "no coordinates that locate its cells",
         "1-D coordinates y and x, or 2-D lat and lon", "Canonicalise the source first",
     )  # fmt: skip
 
@@ -148,7 +148,7 @@ def warp_operator(ds: xr.Dataset, grid: TargetGrid, kind: str) -> Warp:
 def _transform(
     crs: str, to_crs: str, x: np.ndarray, y: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Points in another CRS; not finite where it does not reach."""
+    """Points in another CRS; not finite outside its domain."""
     x, y = pyproj.Transformer.from_crs(crs, to_crs, always_xy=True).transform(x, y)
     return np.asarray(x), np.asarray(y)
 
@@ -163,11 +163,11 @@ def _indices(
 
 
 def _by_area(matrix: Sparse, area: np.ndarray) -> Sparse:
-    """The matrix with each target cell's weights shifted to the larger source cells."""
+    """The matrix with the weights of each target cell multiplied by the areas of source cells."""
     cell = np.repeat(np.arange(matrix.begin.size - 1), np.diff(matrix.begin))
     weight = matrix.weight * area[matrix.index]
     before, after = (np.bincount(cell, w, matrix.begin.size - 1) for w in (matrix.weight, weight))
-    # The part of the target cell that is covered stays; it is distributed anew among the cells.
+    # Scaled so that the covered fraction of the target cell does not change.
     with np.errstate(invalid="ignore", divide="ignore"):
         return replace(matrix, weight=weight * (before / after)[cell])
 
@@ -175,16 +175,16 @@ def _by_area(matrix: Sparse, area: np.ndarray) -> Sparse:
 def _rings(strip: TargetGrid) -> tuple[np.ndarray, np.ndarray]:
     """Outlines of the cells in the strip's CRS, with extra vertices on each side of large cells.
 
-    Dims (cell, vertex); neighbours share the very points of their common side.
+    Dims (cell, vertex); neighbours share the exact points of their common side.
     """
-    # Sides become curves in the source's CRS: vertices between keep what they cut off small.
+    # Sides become curves in the source's CRS: more vertices make the error of the polygon small.
     metres = strip.dx * (111_000 if strip.is_geographic else 1)
     parts = 4 if metres > 20_000 else 2 if metres > 5_000 else 1
     steps = np.arange(parts) / parts
     x_edges, y_edges = strip.x_edges, strip.y_edges
     along_x = x_edges[:-1, None] + steps * np.diff(x_edges)[:, None]
     along_y = y_edges[:-1, None] + steps * np.diff(y_edges)[:, None]
-    # The other two sides run the other way, through the very same points: recomputed from the far
+    # The other two sides run the other way through exactly the same points: recomputed from the far
     # end they would differ in the last bit, and neighbours would overlap.
     from_east = np.concatenate([x_edges[1:, None], along_x[:, :0:-1]], axis=1)
     from_south = np.concatenate([y_edges[1:, None], along_y[:, :0:-1]], axis=1)
@@ -207,7 +207,7 @@ def _without_torn(
     crs: str, ring_x: np.ndarray, ring_y: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:
     """`x` with NaN for rings (cell, vertex) torn by a discontinuity of the source CRS."""
-    # Lengths in both: on the globe as chords, in the source's CRS as they are.
+    # Lengths of the edges: on the globe as chords, and in the source's CRS.
     vectors = unit_vectors(*_transform(crs, "EPSG:4326", ring_x, ring_y))
     metres = np.linalg.norm(vectors - np.roll(vectors, 1, axis=1), axis=-1) * EARTH_RADIUS
     edges = np.hypot(x - np.roll(x, 1, axis=1), y - np.roll(y, 1, axis=1))
@@ -216,34 +216,34 @@ def _without_torn(
 
 
 def _intervals(axis: Axis, scale: float) -> tuple[np.ndarray, np.ndarray]:
-    """Edges of the source's cells and of the gaps between; from -180 to 540 if it goes round.
+    """Edges of the source's cells and of the gaps between them; from -180 to 540 if periodic.
 
-    The second array is the array index of each interval's cell, -1 for gaps. The position of an
-    edge does not depend on the longitude that the source begins with.
+    The second array holds the array index of each interval's cell, -1 for gaps. The position of an
+    edge does not depend on the longitude with which the source begins.
     """
     lower, upper = axis.lower, axis.upper
     cell = np.arange(axis.size)[:: -1 if axis.reverse else 1]
     if axis.period:
-        # Five turns hold the range wanted, whatever longitude the source begins with.
+        # Five turns hold the required range, with whatever longitude the source begins.
         turns = axis.period * np.arange(-2, 3)
         lower, upper = ((v + turns[:, None]).ravel() for v in (lower, upper))
         near = (upper > -axis.period // 2) & (lower < 3 * axis.period // 2)
         lower, upper, cell = lower[near], upper[near], np.tile(cell, turns.size)[near]
     edges = np.stack([lower, upper], axis=1).ravel()
     cells = np.stack([cell, np.full_like(cell, -1)], axis=1).ravel()[:-1]
-    # Between cells that touch the gap has no width and goes.
+    # Gaps of no width, between cells that touch, are dropped.
     kept = np.diff(edges) > 0
     edges = np.append(edges[:-1][kept], edges[-1])
     if not axis.period:
         return edges / scale, cells[kept]
-    # Divided within one turn and moved afterwards, so that the same meridian is the same float in
-    # every turn and every frame.
+    # Divided within one turn and shifted afterwards, so that a meridian is the same float in every
+    # turn and every longitude frame.
     turn = (edges + axis.period // 2) // axis.period
     return (edges - turn * axis.period) / scale + turn * (axis.period / scale), cells[kept]
 
 
 def _gathered(index: np.ndarray, weight: np.ndarray, width: int) -> Sparse:
-    """A sparse matrix of entries (K, target), those without weight left out."""
+    """A sparse matrix of entries (K, target), without those of weight 0."""
     used = weight.T > 0
     begin = np.concatenate([[0], np.cumsum(used.sum(axis=1))])
     return Sparse(begin, index.T[used], weight.T[used], width)

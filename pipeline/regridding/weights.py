@@ -1,7 +1,7 @@
-"""One-dimensional weights between a source axis and a target axis; outer products make the grid's.
+"""One-dimensional weights between a source axis and a target axis.
 
-Upstream: `axes`. Downstream: the fused kernels of `regrid`. Weights depend on the absolute
-positions of the two cells alone, never on the window, so any tiling gives the same bits.
+Outer products of the weights along y and x are those of the grid. Weights depend on the absolute
+positions of the two cells alone, never on the window, so that results of any tiling are identical.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ import numpy as np
 
 from pipeline.grid.axes import PER_DEGREE, Axis
 
-_STEPS = 1 << 24  # parts of 1 that float32 tells apart below 1
+_STEPS = 1 << 24  # float32 resolves steps of 2^-24 below 1
 
 
 @lru_cache(maxsize=64)
 def kernel_tables(
     y: AxisWeights, x: AxisWeights, kind: str, dtype: np.dtype
 ) -> tuple[tuple, tuple]:
-    """`down` and `across` of `columns_first` (`kind` "point") or of `rows_first` ("area")."""
+    """Arguments `down` and `across` of `columns_first` (kind "point") or `rows_first` ("area")."""
     if kind == "point":
         return _bands(y, 2, dtype), _beside(x, dtype)
     rows, weight = _bands(y, -(-y.weight.shape[0] // 3) * 3, dtype)
@@ -28,18 +28,19 @@ def kernel_tables(
 
 
 def _bands(axis: AxisWeights, count: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Source cells and weights, both (count, target); what a target does not use weighs 0."""
+    """Source cells and weights, both (count, target); unused entries have weight 0."""
     missing = max(0, count - axis.weight.shape[0])
-    # Bands that only fill up the number read a cell at hand and weigh 0.
+    # Bands added to reach the count read a cell that is in the cache anyway, with weight 0.
     index = np.pad(axis.index, ((0, missing), (0, 0)), mode="edge")
     index = np.where(np.arange(index.shape[0])[:, None] < axis.weight.shape[0], index, index[0])
     return index, rounded(np.pad(axis.weight, ((0, missing), (0, 0))), dtype)
 
 
 def rows_ahead(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Rows to ask for while three bands are merged: the next three, -1 for what is at hand.
+    """Rows to prefetch while three bands are merged: the next three, -1 for those being merged.
 
-    Dims (a multiple of three, target); after a target's last bands come the next target's first.
+    Dims (a multiple of three, target); a target's last bands are followed by the next target's
+    first.
     """
     # Dims (merge, three bands, target): kernels merge three bands at a time.
     here, weighs = (a.reshape(-1, 3, rows.shape[1]) for a in (rows, weight > 0))
@@ -47,15 +48,15 @@ def rows_ahead(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
     after[:, :, :-1] = np.where(weighs, here, -1)[:1, :, 1:]
     more = weighs[1:].any(axis=1, keepdims=True)
     after[:-1] = np.where(more, np.where(weighs[1:], here[1:], -1), after[:-1])
-    # A row that is being merged now is in the cache; to ask for it again costs a request.
+    # A row that is being merged is in the cache already; prefetching it would cost an instruction.
     at_hand = (after[:, :, None] == here[:, None]).any(axis=2)
     return np.where(at_hand, -1, after).reshape(rows.shape)
 
 
 def _strided(axis: AxisWeights, dtype: np.dtype) -> tuple[int, np.ndarray, np.ndarray]:
     """Step from band to band (0 where it varies), columns and weights, both (K, target)."""
-    # Where every target cell begins a fixed number of source cells after the last one, the kernel
-    # can deal columns out instead of looking each one up. Cells without weights fit any step.
+    # Where every target cell begins a fixed number of source cells after the previous one, the
+    # kernel can copy columns by stride instead of by index. Cells without weights fit any step.
     met = np.flatnonzero((axis.weight > 0).any(axis=0))
     start, stride = axis.start, 0
     if met.size > 1:
@@ -69,10 +70,10 @@ def _strided(axis: AxisWeights, dtype: np.dtype) -> tuple[int, np.ndarray, np.nd
 
 
 def _beside(axis: AxisWeights, dtype: np.dtype) -> tuple[np.ndarray, ...]:
-    """Left columns, seam columns with their right ones, weights (2, target) and right shares."""
+    """Left columns, seam columns with their right ones, weights (2, target), right fractions."""
     index, weight = _bands(axis, 2, dtype)
-    # A target cell between neighbours copies both at once; one over the seam, or reversed, does
-    # not.
+    # The kernel copies two adjacent columns at once; columns over the seam, or reversed, are copied
+    # one by one.
     last = max(axis.size, 2) - 1
     joined = (index[0] < last) & ((index[1] == index[0] + 1) | (weight[1] == 0))
     seam = np.flatnonzero(~joined)
@@ -85,11 +86,11 @@ def _beside(axis: AxisWeights, dtype: np.dtype) -> tuple[np.ndarray, ...]:
 def rounded(weight: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """Weights (K, target) of `dtype`; those of float32 are multiples of 2^-24 and keep their sum.
 
-    So weights that sum to 1 do so exactly in any order, and none of several becomes 0.
+    Weights that sum to 1 then do so exactly in any order, and no positive weight becomes 0.
     """
     if dtype != np.float32 or not weight.size:
         return np.ascontiguousarray(weight, dtype)
-    # What rounding adds or takes is given to the largest weight, where it matters least.
+    # The rounding error of the sum is added to the largest weight, where it matters least.
     steps = np.where(weight > 0, np.maximum(np.rint(weight * _STEPS), 1), 0)
     whole = np.rint(weight.sum(axis=0) * _STEPS)
     steps[weight.argmax(axis=0), np.arange(weight.shape[1])] += whole - steps.sum(axis=0)
@@ -98,11 +99,11 @@ def rounded(weight: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class AxisWeights:
-    """Bands of weights: target cell j takes source cells `start[j] + k`, k < K, going round.
+    """Bands of weights: target cell j uses source cells `start[j] + k`, k < K, modulo `size`.
 
     `start` int64 dims (target,), `weight` float64 dims (K, target), `size` the source's length.
     A sum of 1 down a column means that the target cell lies wholly on the source; unused entries
-    are 0. `reverse` says that the array holds the source axis the other way round.
+    are 0. `reverse` is True where the array holds the source axis in descending order.
     """
 
     start: np.ndarray
@@ -112,14 +113,14 @@ class AxisWeights:
 
     @property
     def index(self) -> np.ndarray:
-        """Array index of each weight's source cell; dims (K, target), int64; first for unused."""
+        """Array index of each weight's source cell; dims (K, target), int64; first if unused."""
         index = (self.start + np.arange(self.weight.shape[0])[:, None]) % self.size
         index = np.where(self.weight > 0, index, self.start)
         return self.size - 1 - index if self.reverse else index
 
     @property
     def total(self) -> np.ndarray:
-        """Share of each target cell that lies on the source; dims (target,)."""
+        """Fraction of each target cell that lies on the source; dims (target,)."""
         return self.weight.sum(axis=0)
 
     def part(self, targets: slice) -> AxisWeights:
@@ -133,18 +134,18 @@ def axis_weights(source: Axis, target: Axis, method: str) -> AxisWeights:
 
 
 def point_weights(source: Axis, position: np.ndarray, method: str) -> AxisWeights:
-    """Weights ("bilinear" or "nearest") of the source cells round lattice positions."""
+    """Weights ("bilinear" or "nearest") of the source cells around lattice positions."""
     points = Axis(position, position, position, source.period, source.latitude)
     return (_bilinear if method == "bilinear" else _nearest)(source, points)
 
 
 def _turned(source: Axis, position: np.ndarray, first: np.int64) -> np.ndarray:
-    """Positions brought into the turn that begins at `first`."""
+    """Positions shifted by whole periods into the period that begins at `first`."""
     return first + (position - first) % source.period if source.period else position
 
 
 def _twice(source: Axis, values: np.ndarray) -> np.ndarray:
-    """Positions of the cells over two turns, so that a band may cross the seam."""
+    """Positions of the cells over two periods, so that a band may cross the seam."""
     return np.concatenate([values, values + source.period]) if source.period else values
 
 
@@ -158,8 +159,8 @@ def _measure(lower: np.ndarray, upper: np.ndarray, latitude: bool) -> np.ndarray
 
 
 def _area(source: Axis, target: Axis) -> AxisWeights:
-    """Overlap of source and target cells over the target cell."""
-    # Lattice positions are integers: edges that should be equal are, and no sliver remains.
+    """Overlap of source and target cells, divided by the size of the target cell."""
+    # Lattice positions are integers: edges that should coincide do, and no sliver remains.
     lower, upper = _twice(source, source.lower), _twice(source, source.upper)
     begin = _turned(source, target.lower, source.lower[0])
     end = begin + (target.upper - target.lower)
@@ -178,12 +179,12 @@ def _area(source: Axis, target: Axis) -> AxisWeights:
 
 
 def _bilinear(source: Axis, target: Axis) -> AxisWeights:
-    """The two nearest source centres; one alone between the outermost centre and its cell's end."""
+    """Linear weights of the two nearest source centres; of one beyond the outermost centre."""
     lower, upper, centre = (_twice(source, v) for v in (source.lower, source.upper, source.centre))
     position = _turned(source, target.centre, source.centre[0])
     before = np.searchsorted(centre, position, side="right") - 1
     left, right = np.maximum(before, 0), np.minimum(before + 1, centre.size - 1)
-    # Only between cells that touch: over a gap in the axis nothing is interpolated.
+    # Only between cells that touch: values are not interpolated over a gap in the axis.
     joined = (before >= 0) & (right > left) & (upper[left] == lower[right])
     share = (position - centre[left]) / np.maximum(centre[right] - centre[left], 1)
     on_left = (position >= lower[left]) & (position <= upper[left])

@@ -1,1 +1,1 @@
-"""The compiled loops of regridding."""
+"""Compiled loops of regridding (see DESIGN.md)."""

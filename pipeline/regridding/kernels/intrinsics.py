@@ -1,6 +1,6 @@
-"""What Numba has no word for: fetching ahead, pairs, storing past the caches, borrowed arrays.
+"""Instructions that Numba does not offer: prefetch, paired copies, streaming stores, borrowing.
 
-Called from `separable_kernels`. LLVM has them on every processor; none changes a result.
+Called from `separable` and `streaming`. LLVM has them for every processor; none changes a result.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from numba.core import cgutils
 intrinsic: Any = extending.intrinsic  # its own type counts the typing context as an argument
 
 LINE = 64
-"""Bytes of a cache line."""
+"""Size of a cache line in bytes."""
 _READ, _INTO_L2, _DATA = 0, 2, 1  # arguments of llvm.prefetch
 
 
@@ -26,12 +26,13 @@ def _element(context: Any, builder: Any, array_type: Any, array: Any, index: Any
 
 def _without_owner(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     if isinstance(kind, types.Array):
-        # Numba counts through `meminfo` and `parent`; without them an array is only an address.
+        # Numba counts references through `meminfo` and `parent`; without them only an address is
+        # left.
         array = context.make_array(kind)(context, builder, value)
         array.meminfo = cgutils.get_null_value(array.meminfo.type)
         array.parent = cgutils.get_null_value(array.parent.type)
         return array._getvalue()
-    for i, item in enumerate(getattr(kind, "types", ())):  # of a tuple
+    for i, item in enumerate(getattr(kind, "types", ())):  # the items of a tuple
         part = _without_owner(context, builder, item, builder.extract_value(value, i))
         value = builder.insert_value(value, part, i)
     return value
@@ -39,7 +40,7 @@ def _without_owner(context: Any, builder: Any, kind: Any, value: Any) -> Any:
 
 @intrinsic
 def borrowed(typing_context, value):  # type: ignore[no-untyped-def]
-    """The same array, or tuple of arrays, uncounted: the caller must own it until all is done."""
+    """The same array, or tuple of arrays, without reference counts; the caller keeps it alive."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         return _without_owner(context, builder, signature.args[0], arguments[0])
@@ -49,7 +50,7 @@ def borrowed(typing_context, value):  # type: ignore[no-untyped-def]
 
 @intrinsic
 def prefetch(typing_context, row, index):  # type: ignore[no-untyped-def]
-    """Asks for the cache line of `row[index]`, which is read a little later; any index is safe."""
+    """Prefetches the cache line of `row[index]`, which is read later; any index is safe."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         pointer = builder.bitcast(
@@ -65,29 +66,30 @@ def prefetch(typing_context, row, index):  # type: ignore[no-untyped-def]
 
 
 @intrinsic
-def copy_pair(typing_context, row, index, into, at):  # type: ignore[no-untyped-def]
-    """`into[at:at + 2] = row[index:index + 2]` in one load and one store; both must exist."""
+def copy_pair(typing_context, row, index, target, at):  # type: ignore[no-untyped-def]
+    """Copies `row[index:index + 2]` to `target[at:at + 2]` in one load and one store, unchecked."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
-        row, index, into, at = arguments
+        row, index, target, at = arguments
         number = context.get_data_type(signature.args[0].dtype)
         pair = ir.VectorType(number, 2).as_pointer()
         align = context.get_abi_sizeof(number)
         source = _element(context, builder, signature.args[0], row, index)
-        target = _element(context, builder, signature.args[2], into, at)
-        # Aligned as one number is: a pair may begin at any of them.
+        target = _element(context, builder, signature.args[2], target, at)
+        # Aligned as one number is: a pair may begin at any number.
         both = builder.load(builder.bitcast(source, pair), align=align)
         builder.store(both, builder.bitcast(target, pair), align=align)
         return context.get_dummy_value()
 
-    return types.void(row, types.uint64, into, types.uint64), generate
+    return types.void(row, types.uint64, target, types.uint64), generate
 
 
 @intrinsic
-def stream(typing_context, values, count, into, at):  # type: ignore[no-untyped-def]
-    """Stores `values[:count]` at `into[at:]` past the caches: memory is not read to be written.
+def stream(typing_context, values, count, target, at):  # type: ignore[no-untyped-def]
+    """Stores `values[:count]` at `target[at:]` past the caches, without reading the lines first.
 
-    Returns how many it stored: all up to the last whole cache line of `into`. A `fence` follows.
+    Returns how many values it stored: all up to the last whole cache line of `target`. The caller
+    must issue a `fence` afterwards.
     """
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
@@ -113,9 +115,8 @@ def stream(typing_context, values, count, into, at):  # type: ignore[no-untyped-
         with cgutils.for_range(builder, before) as loop:
             value = builder.load(element(0, loop.index))
             builder.store(value, element(2, builder.add(at, loop.index)))
-        # `nontemporal` on a store of a whole line, aligned to it, becomes a streaming store: the
-        # line is not read from memory before it is overwritten, and pushes nothing out of the
-        # caches.
+        # `nontemporal` on an aligned store of a whole line becomes a streaming store: the line is
+        # not read from memory before it is overwritten, and evicts nothing from the caches.
         flag = builder.module.add_metadata([ir.Constant(ir.IntType(32), 1)])
         with cgutils.for_range(builder, lines) as loop:
             index = builder.add(before, builder.mul(loop.index, ir.Constant(whole, lanes)))
@@ -127,12 +128,12 @@ def stream(typing_context, values, count, into, at):  # type: ignore[no-untyped-
             store.set_metadata("nontemporal", flag)
         return builder.add(before, builder.mul(lines, ir.Constant(whole, lanes)))
 
-    return types.int64(values, types.int64, into, types.int64), generate
+    return types.int64(values, types.int64, target, types.int64), generate
 
 
 @intrinsic
 def fence(typing_context):  # type: ignore[no-untyped-def]
-    """Lets other threads see, before anything that follows, what this one has streamed."""
+    """Makes the streamed stores of this thread visible to others before anything that follows."""
 
     def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
         builder.fence("seq_cst")

@@ -1,7 +1,7 @@
 """Compiled overlap areas of polygons and the cells of a rectilinear grid; exact for straight edges.
 
-Used by `warp`. Areas are accumulated edge by edge (signed trapezoids to the right of every edge,
-then a running sum along each row), so the cost goes with the cells touched. Compiled at first use.
+Called from `warp`. Areas are accumulated edge by edge (signed trapezoids to the right of each edge,
+then a running sum along each row), so that the cost is proportional to the number of cells touched.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _POLE = 1.0 - 1e-14
 def _close_ring(x, z, turn, ring_x, ring_z):  # type: ignore[no-untyped-def]
     """Writes a ring of longitudes and sines unwrapped across the seam; returns its length.
 
-    Vertices on a pole take the longitudes of both neighbours, and a ring that goes once round is
-    completed along the pole that it encloses.
+    Vertices on a pole take the longitudes of both neighbours, and a ring around a pole is completed
+    along the pole that it encloses.
     """
     size, first = x.size, 0
-    # Begin at a vertex with a longitude: on a pole there is none.
+    # Begin at a vertex that is not on a pole, where longitude is undefined.
     while first < size - 1 and abs(z[first]) > _POLE:
         first += 1
     ring_x[0], ring_z[0] = x[first], z[first]
@@ -42,10 +42,10 @@ def _close_ring(x, z, turn, ring_x, ring_z):  # type: ignore[no-untyped-def]
             at_pole = False
         ring_x[n], ring_z[n] = lon, z[v]
         n += 1
-    # Back where it began: an ordinary ring, whose last vertex repeats the first.
+    # The ring ends at its first longitude: an ordinary ring, whose last vertex repeats the first.
     if abs(lon - ring_x[0]) < turn / 2:
         return n - 1
-    # Else it went once round and holds the pole of its own hemisphere: along it, and back.
+    # Else it encloses the pole of its hemisphere: two vertices along the pole close it.
     pole = 1.0 if ring_z[:n].sum() > 0.0 else -1.0
     ring_x[n], ring_z[n] = lon, pole
     ring_x[n + 1], ring_z[n + 1] = ring_x[0], pole
@@ -65,7 +65,7 @@ def _range(values):  # type: ignore[no-untyped-def]
 
 @compiled
 def _interval(edges, value):  # type: ignore[no-untyped-def]
-    """Index of the interval that holds the value, cut off at both ends."""
+    """Index of the interval that holds the value; the first or the last one beyond the ends."""
     low, high = 0, edges.size - 1
     while high - low > 1:
         middle = (low + high) // 2
@@ -78,11 +78,11 @@ def _interval(edges, value):  # type: ignore[no-untyped-def]
 
 @compiled
 def _add_edge(x0, z0, x1, z1, x_edges, z_edges, i0, j0, area, cover):  # type: ignore[no-untyped-def]
-    """Adds one directed edge: the area to its right in each cell, `cover` for all cells beyond."""
+    """Adds one directed edge: the area to its right in its cells, and `cover` for cells beyond."""
     if z0 == z1:
         return
-    # Up counts as more and down as less, so that between two sides the area is left, whichever way
-    # the ring turns; each side is then walked upwards.
+    # Upward edges add and downward edges subtract, so that the area between two sides remains,
+    # whichever way the ring turns; each edge is then followed upwards.
     sign = 1.0 if z1 > z0 else -1.0
     if z1 < z0:
         x0, z0, x1, z1 = x1, z1, x0, z0
@@ -99,8 +99,8 @@ def _add_edge(x0, z0, x1, z1, x_edges, z_edges, i0, j0, area, cover):  # type: i
         row = i - i0
         span = end - top
         j = j0
-        # `cover` has what the side adds to every cell to its right. West of the window it adds
-        # nothing else.
+        # `cover` holds what the edge adds to every cell to its right; an edge west of the window
+        # adds nothing else.
         if left >= x_edges[j0]:
             j = _interval(x_edges, left)
         elif right > x_edges[j0]:
@@ -111,7 +111,7 @@ def _add_edge(x0, z0, x1, z1, x_edges, z_edges, i0, j0, area, cover):  # type: i
         while j < j0 + n_cols and x_edges[j] <= right:
             a, b = max(left, x_edges[j]), min(right, x_edges[j + 1])
             share = max(b - a, 0.0) / (right - left) if right > left else 1.0
-            # Within the cell: the trapezoid between the side and the cell's right edge.
+            # Within the cell: the trapezoid between the edge and the cell's right side.
             part = sign * span * share
             area[row, j - j0] += part * (x_edges[j + 1] - (a + b) / 2)
             cover[row, j - j0 + 1] += part
@@ -126,12 +126,12 @@ def _add_edge(x0, z0, x1, z1, x_edges, z_edges, i0, j0, area, cover):  # type: i
 
 @compiled
 def overlaps(x, z, turn, x_edges, x_cell, z_edges, z_cell, width):  # type: ignore[no-untyped-def]
-    """Shares of polygons in the cells of a grid: `begin`, `index`, `weight` of a sparse matrix.
+    """Fractions of polygons in the cells of a grid: `begin`, `index`, `weight` of a sparse matrix.
 
     `x`, `z` (polygon, vertex) in units whose product is area; `turn` the period of x or 0.
     `x_edges`, `z_edges` ascending; `x_cell`, `z_cell` the array column and row of each interval,
-    -1 for gaps; `width` columns a row. With a period, `x_edges` reach from half a turn before 0 to
-    one and a half after. Polygons with a vertex that is not finite have no entries.
+    -1 for gaps; `width` the number of columns. With a period, `x_edges` reach from half a turn
+    before 0 to one and a half after. Polygons with a vertex that is not finite have no entries.
     """
     n = x.shape[0]
     begin = np.zeros(n + 1, np.int64)
@@ -149,8 +149,8 @@ def overlaps(x, z, turn, x_edges, x_cell, z_edges, z_cell, width):  # type: igno
             ring_x[:vertices], ring_z[:vertices] = x[p], z[p]
         rx, rz = ring_x[:vertices], ring_z[:vertices]
         if turn > 0.0:
-            # Moved by whole turns until its west end lies within half a turn of 0: `x_edges` hold
-            # all such rings whole.
+            # Shifted by whole turns until its west end lies within half a turn of 0: `x_edges` span
+            # all such rings.
             rx -= np.floor((_range(rx)[0] + turn / 2) / turn) * turn
         (west, east), (top, bottom) = _range(rx), _range(rz)
         if east <= x_edges[0] or west >= x_edges[-1]:
@@ -169,7 +169,7 @@ def overlaps(x, z, turn, x_edges, x_cell, z_edges, z_cell, width):  # type: igno
             _add_edge(rx[v], rz[v], rx[w], rz[w], x_edges, z_edges, i0, j0, area, cover)
         whole = abs(whole) / 2
         needed = size + area.size
-        # Doubled, so that all copying together costs no more than the entries.
+        # Doubled, so that the total cost of copying is proportional to the number of entries.
         if needed > index.size:
             more = max(needed, 2 * index.size)
             longer_index, longer_weight = np.empty(more, np.int64), np.empty(more)
@@ -180,7 +180,7 @@ def overlaps(x, z, turn, x_edges, x_cell, z_edges, z_cell, width):  # type: igno
             for j in range(area.shape[1]):
                 running += cover[i, j]
                 step = x_edges[j0 + j + 1] - x_edges[j0 + j]
-                # `running` has the sides further west, which add the cell's whole width.
+                # `running` sums the edges further west, which add the full width of the cell.
                 share = abs(area[i, j] + running * step) / whole
                 if share > 1e-13 and x_cell[j0 + j] >= 0 and z_cell[i0 + i] >= 0:
                     index[size] = z_cell[i0 + i] * width + x_cell[j0 + j]

@@ -52,7 +52,7 @@ def test_tiles_with_a_halo_fill_alike() -> None:
         xr.testing.assert_identical(marked.v[core], mask.v.isel(y=tile.rows, x=tile.cols))
 
 
-def test_the_globe_goes_round() -> None:
+def test_the_globe_is_periodic() -> None:
     globe = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -90, 180, 90), 10.0)
     values = np.full(globe.shape, np.nan)
     values[5, 35] = 7

@@ -62,7 +62,7 @@ def test_missing_values_leave_the_others_their_share() -> None:
     np.testing.assert_array_equal(result.p.sel(time=1).isnull(), part == 0)
 
 
-def test_a_point_on_a_centre_gives_its_own_value() -> None:
+def test_a_cell_takes_the_value_of_a_point_at_its_centre() -> None:
     ds = points(10)
     ds = ds.assign_coords(lon=ds.lon.copy(data=np.r_[GRID.x[3], ds.lon.values[1:]]),
                           lat=ds.lat.copy(data=np.r_[GRID.y[5], ds.lat.values[1:]]))  # fmt: skip

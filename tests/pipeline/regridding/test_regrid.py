@@ -1,4 +1,4 @@
-"""regrid(): choice of engine, lazy reading, gaps of the axes, classes, and what it refuses."""
+"""regrid(): choice of operator, lazy reading, gaps of the axes, classes, and bad input."""
 
 from __future__ import annotations
 
@@ -171,14 +171,14 @@ def test_the_window_of_a_target_spans_seams_and_poles() -> None:
     [
         (lambda ds: ds, "bilinaer", 'Did you mean "bilinear"'),
         (lambda ds: ds.rename(x="lon"), "mean", "dims y and x"),
-        (lambda ds: ds.drop_vars("x"), "mean", "coordinates that place"),
+        (lambda ds: ds.drop_vars("x"), "mean", "coordinates that locate"),
         (lambda ds: ds.isel(x=[0]), "mean", "a single row or column"),
         (lambda ds: ds.isel(x=[0, 2, 1, 3]), "mean", "out of order"),
         (lambda ds: ds.isel(y=[0, 2, 1, 3]), "mean", "sorted axis"),
         (lambda ds: ds.pad(x=(1, 1), mode="wrap"), "mean", "Drop padded"),
         (lambda ds: ds.assign_coords(y=ds.y + 5.2), "mean", "latitudes within"),
         (lambda ds: ds.assign_coords(y=ds.y * 1000), "mean", "no CRS"),
-        (lambda ds: ds, "mode", "no whole numbers"),
+        (lambda ds: ds, "mode", "not whole numbers"),
         (lambda ds: ds.map(lambda v: np.floor(v * 1e6)), "mode", "Is this variable continuous"),
         (lambda ds: ds.assign(v=np.floor(ds.v * 3).assign_attrs(flag_values=[0, 1])), "fractions",
          "codes 2"),
@@ -192,7 +192,7 @@ def test_bad_input_is_refused_with_its_reason(change, method: str, message: str)
         regrid(change(globe(10.0)), CONUS, method)
 
 
-def test_min_coverage_is_a_share() -> None:
+def test_min_coverage_is_a_fraction() -> None:
     with pytest.raises(InputError, match="min_coverage"):
         regrid(globe(10.0), CONUS, "mean", 50)
 
@@ -207,17 +207,17 @@ def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
 def test_loops_compile_without_a_folder_for_their_cache(monkeypatch: pytest.MonkeyPatch) -> None:
     import pipeline.core.compiled as compiled
 
-    given = []
+    calls = []
 
     def refusing(**options: bool | str) -> object:
-        given.append(options)
+        calls.append(options)
         if options.get("cache"):
             raise RuntimeError("cannot cache function: no locator available")
         return lambda function: function
 
     monkeypatch.setattr(compiled, "njit", refusing)
     assert compiled.compiled(len) is len
-    assert [options.get("cache", False) for options in given] == [True, False]
+    assert [options.get("cache", False) for options in calls] == [True, False]
 
 
 def test_many_threads_may_regrid_at_once() -> None:

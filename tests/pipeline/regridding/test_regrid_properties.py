@@ -1,4 +1,4 @@
-"""What holds for every regrid: constants, integrals, frames, row order, tiles, seams and poles."""
+"""Properties of every regrid: constants, integrals, frames, row order, tiles, seams and poles."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipeline.grid.tiles import tile_grid
 from pipeline.regridding.regrid import METHODS, operator_for, regrid, source_window
 from tests.gridded import globe, grid, source, with_gaps
 
-few = settings(max_examples=15, deadline=None)
+fifteen_examples = settings(max_examples=15, deadline=None)
 NUMBERS = sorted(set(METHODS) - {"mode", "fractions", "std"})
 ALBERS = TargetGrid.from_bounds("a", "EPSG:5070", (-2e6, 0, 2e6, 3e6), 250_000)
 POLAR = TargetGrid.from_bounds("p", "EPSG:3413", (-3e6, -3e6, 3e6, 3e6), 500_000)
@@ -30,7 +30,7 @@ def same_bits(a: xr.Dataset, b: xr.Dataset) -> None:
         np.testing.assert_array_equal(a[name].values, b[name].values, err_msg=str(name))
 
 
-@few
+@fifteen_examples
 @given(target=anywhere, method=st.sampled_from([*NUMBERS, "mode"]), value=st.integers(0, 359),
        missing=st.sampled_from([0.0, 0.4]))  # fmt: skip
 def test_a_constant_comes_back_exactly(
@@ -45,19 +45,19 @@ def test_a_constant_comes_back_exactly(
     assert (spread[np.isfinite(spread)] == 0).all()
 
 
-@few
+@fifteen_examples
 @given(step=st.sampled_from([2.5, 4.0, 7.5]), onto=st.sampled_from([1.8, 3.0, 10.0]),
        seed=st.integers(0, 99))  # fmt: skip
 def test_a_conservative_regrid_keeps_the_integral(step: float, onto: float, seed: int) -> None:
     ds = globe(step)
     ds.v.values[:] = np.random.default_rng(seed).random(ds.v.shape)
-    target, own = grid(-180, -90, 180, 90, onto), grid(-180, -90, 180, 90, step)
-    before = (ds.v.values * own.cell_area()).sum()
+    target, source = grid(-180, -90, 180, 90, onto), grid(-180, -90, 180, 90, step)
+    before = (ds.v.values * source.cell_area()).sum()
     after = (regrid(ds, target, "conservative").v.values * target.cell_area()).sum()
     np.testing.assert_allclose(after, before, rtol=1e-12)
 
 
-def test_a_warp_hands_out_every_source_cell_once() -> None:
+def test_a_warp_uses_every_source_cell_once() -> None:
     ds = globe(2.0)
     matrix = operator_for(ds, POLAR, "conservative").sparse(POLAR)
     heights = -np.diff(np.sin(np.deg2rad(90 - 2.0 * np.arange(91))))
@@ -74,7 +74,7 @@ def test_a_warp_hands_out_every_source_cell_once() -> None:
     np.testing.assert_allclose(weights, 1, rtol=1e-9)
 
 
-@few
+@fifteen_examples
 @given(target=anywhere, method=st.sampled_from(sorted(METHODS)), turn=st.integers(0, 90),
        step=st.sampled_from([4.0, 0.1 * 45, 3.6]))  # fmt: skip
 def test_longitude_frame_and_row_order_change_no_bit(
@@ -91,7 +91,7 @@ def test_longitude_frame_and_row_order_change_no_bit(
     same_bits(here, regrid(ds.isel(x=slice(None, None, -1)), target, method))
 
 
-@few
+@fifteen_examples
 @given(target=anywhere, method=st.sampled_from(sorted(METHODS)), size=st.integers(3, 25),
        threads=st.integers(1, 3), lazy=st.booleans())  # fmt: skip
 def test_tiles_threads_and_chunks_change_no_bit(
@@ -109,7 +109,7 @@ def test_tiles_threads_and_chunks_change_no_bit(
         np.testing.assert_array_equal(result.x, whole.x[tile.cols])
 
 
-@few
+@fifteen_examples
 @given(target=anywhere, method=st.sampled_from(sorted(METHODS)))
 def test_a_crop_with_a_margin_changes_no_bit(target: TargetGrid, method: str) -> None:
     ds = globe(3.0).astype(np.float32)
@@ -137,15 +137,17 @@ def test_fractions_sum_to_one_and_mode_is_the_largest(target: TargetGrid) -> Non
     np.testing.assert_allclose(largest, stack[:, covered].max(axis=0), atol=1e-7)
 
 
-@few
-@given(least=st.sampled_from([0.0, 0.3, 0.5, 1.0]), target=anywhere)
-def test_values_are_given_exactly_where_coverage_suffices(least: float, target: TargetGrid) -> None:
+@fifteen_examples
+@given(min_coverage=st.sampled_from([0.0, 0.3, 0.5, 1.0]), target=anywhere)
+def test_values_are_valid_exactly_where_coverage_suffices(
+    min_coverage: float, target: TargetGrid
+) -> None:
     ds = with_gaps(globe(3.0).astype(np.float32), 0.4)
     for method in ("conservative", "bilinear", "nearest", "std"):
-        result = regrid(ds, target, method, least)
-        enough = result.v_coverage.values > least
+        result = regrid(ds, target, method, min_coverage)
+        enough = result.v_coverage.values > min_coverage
         assert np.isfinite(result.v.values[enough]).all()
-        scarce = result.v_coverage.values < least - 1e-6
+        scarce = result.v_coverage.values < min_coverage - 1e-6
         assert np.isnan(result.v.values[scarce | (result.v_coverage.values == 0)]).all()
         assert result.v_coverage.min() >= 0
         assert result.v_coverage.max() <= 1

@@ -73,7 +73,7 @@ def test_missing_elevation_stays_missing_and_neighbours_do_not() -> None:
     )
 
 
-def test_columns_go_round_on_a_global_grid() -> None:
+def test_columns_are_periodic_on_a_global_grid() -> None:
     globe = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -90, 180, 90), 5.0)
     lon, lat = np.deg2rad(globe.lonlat())
     z = 1000 * np.cos(lat) * np.cos(lon)

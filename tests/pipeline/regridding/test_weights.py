@@ -71,9 +71,9 @@ def test_reversed_axes_give_the_mirrored_matrix(method: str) -> None:
     lon, lat = np.arange(-20.0, 21), np.arange(60.0, 19, -1)
     for flip_y, flip_x in ((False, True), (True, False), (True, True)):
         x, y = (v[::-1] if flip else v for v, flip in ((lon, flip_x), (lat, flip_y)))
-        own, towards = common_axes(lon, lat, "EPSG:4326", target)
+        source, towards = common_axes(lon, lat, "EPSG:4326", target)
         flipped, _ = common_axes(x, y, "EPSG:4326", target)
-        for axis, (a, b, flip) in enumerate(zip(own, flipped, (flip_y, flip_x), strict=True)):
+        for axis, (a, b, flip) in enumerate(zip(source, flipped, (flip_y, flip_x), strict=True)):
             expected = dense(axis_weights(a, towards[axis], method), a.size)
             found = dense(axis_weights(b, towards[axis], method), b.size)
             np.testing.assert_array_equal(found, expected[:, ::-1] if flip else expected)

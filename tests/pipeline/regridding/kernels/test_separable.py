@@ -13,11 +13,11 @@ from pipeline.regridding.kernels.streaming import AT_ONCE, send
 from pipeline.regridding.operators import Separable, apply_bands
 from pipeline.regridding.weights import AxisWeights, rounded, rows_ahead
 
-few = settings(max_examples=40, deadline=None)
+forty_examples = settings(max_examples=40, deadline=None)
 
 
 def dense(axis: AxisWeights) -> np.ndarray:
-    """Weights (target, source) of an axis; bands go round."""
+    """Weights (target, source) of an axis; bands are periodic."""
     matrix = np.zeros((axis.start.size, axis.size))
     for k, weight in enumerate(axis.weight):
         np.add.at(matrix, (np.arange(axis.start.size), (axis.start + k) % axis.size), weight)
@@ -75,7 +75,7 @@ def agree(operator: Separable, kind: str, values: np.ndarray) -> None:
     assert np.isnan(out[share == 0]).all()
 
 
-@few
+@forty_examples
 @given(data=st.data(), down=st.integers(1, 11), across=st.integers(1, 11), seed=st.integers(0, 99),
        dtype=st.sampled_from([np.float32, np.float64]))  # fmt: skip
 def test_rows_first_is_the_dense_product(
@@ -85,7 +85,7 @@ def test_rows_first_is_the_dense_product(
     agree(Separable(y, x), "area", field((2, y.size, x.size), dtype, seed))
 
 
-@few
+@forty_examples
 @given(data=st.data(), bands=st.integers(1, 2), seed=st.integers(0, 99),
        dtype=st.sampled_from([np.float32, np.float64]))  # fmt: skip
 def test_columns_first_is_the_dense_product(
@@ -102,7 +102,7 @@ def trimmed(axis: AxisWeights, targets: slice) -> AxisWeights:
     return AxisWeights(part.start, part.weight[:bands], part.size, part.reverse)
 
 
-@few
+@forty_examples
 @given(ratio=st.floats(1.2, 11), first=st.floats(0, 3), seed=st.integers(0, 99),
        dtype=st.sampled_from([np.float32, np.float64]))  # fmt: skip
 def test_cells_alone_have_the_bits_that_they_have_together(
@@ -119,8 +119,8 @@ def test_cells_alone_have_the_bits_that_they_have_together(
     bands = int((overlap > 0).sum(axis=1).max())
     weight = np.zeros((bands, 7))
     for j, row in enumerate(overlap):
-        own = row[row > 0] / row.sum()
-        weight[: own.size, j] = own
+        used = row[row > 0] / row.sum()
+        weight[: used.size, j] = used
     axis = AxisWeights(start, weight, cells.size)
     values = field((2, cells.size, cells.size), dtype, seed)
     whole = applied(Separable(axis, axis), "area", values)
@@ -167,7 +167,7 @@ def test_wide_bands_of_float32_lose_no_more_than_its_last_digits() -> None:
     np.testing.assert_allclose(out[0, 0], exact, atol=2e-4)
 
 
-@few
+@forty_examples
 @given(bands=st.integers(2, 60), total=st.sampled_from([1.0, 0.5, 0.3]), seed=st.integers(0, 99))
 def test_rounded_weights_keep_their_sum_and_lose_none(bands: int, total: float, seed: int) -> None:
     weight = np.random.default_rng(seed).random((bands, 5)) ** 4
@@ -186,31 +186,31 @@ def test_rounded_weights_keep_their_sum_and_lose_none(bands: int, total: float, 
     np.testing.assert_array_equal(rounded(weight, np.dtype(float)), weight)
 
 
-def test_rows_are_asked_for_once_before_they_are_read() -> None:
+def test_rows_are_requested_once_before_they_are_read() -> None:
     """Two target cells of four and one of three source rows; the fourth row is the next's first."""
     rows = np.array([[0, 3, 6], [1, 4, 7], [2, 5, 8], [3, 6, 6], [0, 3, 6], [0, 3, 6]])
     weight = np.array([[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 0], [0, 0, 0], [0, 0, 0]])
-    asked = rows_ahead(rows, weight)
-    np.testing.assert_array_equal(asked[:, 0], [3, -1, -1, -1, 4, 5])
-    np.testing.assert_array_equal(asked[:, 1], [6, -1, -1, -1, 7, 8])
-    np.testing.assert_array_equal(asked[:, 2], [-1] * 6)
+    requested = rows_ahead(rows, weight)
+    np.testing.assert_array_equal(requested[:, 0], [3, -1, -1, -1, 4, 5])
+    np.testing.assert_array_equal(requested[:, 1], [6, -1, -1, -1, 7, 8])
+    np.testing.assert_array_equal(requested[:, 2], [-1] * 6)
 
 
 @njit
-def _streamed(values, count, into, at):  # type: ignore[no-untyped-def]
-    sent = stream(values, count, into, at)
+def _streamed(values, count, target, at):  # type: ignore[no-untyped-def]
+    sent = stream(values, count, target, at)
     fence()
     return sent
 
 
 @njit
-def _sent(values, count, into, at, width, everything):  # type: ignore[no-untyped-def]
-    return send(values, count, into, at, width, everything)
+def _sent(values, count, target, at, width, everything):  # type: ignore[no-untyped-def]
+    return send(values, count, target, at, width, everything)
 
 
 @njit
-def _paired(row, index, into, at):  # type: ignore[no-untyped-def]
-    copy_pair(row, np.uint64(index), into, np.uint64(at))
+def _paired(row, index, target, at):  # type: ignore[no-untyped-def]
+    copy_pair(row, np.uint64(index), target, np.uint64(at))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -218,30 +218,30 @@ def test_streaming_stores_up_to_the_last_whole_line_at_any_address(dtype: type) 
     values = np.arange(200, dtype=dtype)
     for at in range(18):
         for count in (0, 1, 7, 16, 33, 100, 200):
-            into = np.full(300, -1, dtype)
-            sent = _streamed(values, count, into, at)
+            target = np.full(300, -1, dtype)
+            sent = _streamed(values, count, target, at)
             expected = np.full(300, -1, dtype)
             expected[at : at + sent] = values[:sent]
-            np.testing.assert_array_equal(into, expected)
-            end = into.ctypes.data + (at + sent) * into.itemsize
-            assert sent == count or (end % LINE == 0 and count - sent < LINE // into.itemsize)
+            np.testing.assert_array_equal(target, expected)
+            end = target.ctypes.data + (at + sent) * target.itemsize
+            assert sent == count or (end % LINE == 0 and count - sent < LINE // target.itemsize)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_much_is_sent_in_whole_lines_and_the_rest_comes_to_the_front(dtype: type) -> None:
     for at in range(18):
-        values, into = np.arange(1000, dtype=dtype), np.full(1100, -1, dtype)
-        assert _sent(values, 900, into, at, 100, False) == (900, at)
-        assert (into == -1).all()
-        count, to = _sent(values, 950, into, at, 100, False)
-        assert count < LINE // into.itemsize
+        values, target = np.arange(1000, dtype=dtype), np.full(1100, -1, dtype)
+        assert _sent(values, 900, target, at, 100, False) == (900, at)
+        assert (target == -1).all()
+        count, to = _sent(values, 950, target, at, 100, False)
+        assert count < LINE // target.itemsize
         assert count + to == at + 950
-        np.testing.assert_array_equal(into[at:to], np.arange(to - at))
+        np.testing.assert_array_equal(target[at:to], np.arange(to - at))
         np.testing.assert_array_equal(values[:count], np.arange(to - at, 950))
-        assert _sent(values, count, into, to, 100, True) == (0, to + count)
-        np.testing.assert_array_equal(into[at : to + count], np.arange(950))
-        assert (into[:at] == -1).all()
-        assert (into[to + count :] == -1).all()
+        assert _sent(values, count, target, to, 100, True) == (0, to + count)
+        np.testing.assert_array_equal(target[at : to + count], np.arange(950))
+        assert (target[:at] == -1).all()
+        assert (target[to + count :] == -1).all()
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -262,6 +262,6 @@ def test_results_of_many_rows_go_to_memory_in_parts(kind: str, bands: int, dtype
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_pairs_are_copied_side_by_side(dtype: type) -> None:
-    into = np.zeros(5, dtype)
-    _paired(np.arange(9, dtype=dtype), 3, into, 1)
-    np.testing.assert_array_equal(into, [0, 3, 4, 0, 0])
+    target = np.zeros(5, dtype)
+    _paired(np.arange(9, dtype=dtype), 3, target, 1)
+    np.testing.assert_array_equal(target, [0, 3, 4, 0, 0])
