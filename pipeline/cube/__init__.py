@@ -1,1 +1,1 @@
-"""Zarr cubes: made whole from a template, written by tiles, checked and read."""
+"""Zarr cubes: created from a template, written by tiles, checked and read (see DESIGN.md)."""

@@ -1,7 +1,6 @@
 """Cubes as tables of model locations: dims (cell, time) and (cell,).
 
-Upstream: `cube` (or a store of locations). Downstream: the tensors of training and prediction. A
-cell of a grid is its row-major flat index.
+A cell of a grid is identified by its row-major flat index.
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ def read_cells(
 ) -> xr.Dataset:
     """The variables at `cells`, dims (cell, time) and (cell,), in memory; coords cell, lat, lon.
 
-    Of a cube, `cells` are flat indices into the grid, by default those where `land_mask` (y, x) is
-    True, or all. Of a store of locations (dims (time, cell)) they are positions, and its own
-    coordinates stay. Shards are read once each, whatever the order of the cells. Raises
-    `InputError` for unknown variables and cells outside the grid.
+    For a cube, `cells` are flat indices into the grid, by default those where `land_mask` (y, x) is
+    True, or all. For a store of locations (dims (time, cell)) they are positions along `cell`, and
+    the store's coordinates are kept. Each shard is read once, whatever the order of the cells.
+    Raises `InputError` for unknown variables, cells outside the grid and a mask of another shape.
     """
     ds = cube if isinstance(cube, xr.Dataset) else open_cube(cube)
-    _known(ds, names)
+    _check_names(ds, names)
     if "cell" in ds.dims:
         return _locations(ds, names, cells)
     grid_shape = ds.sizes["y"], ds.sizes["x"]
@@ -52,9 +51,9 @@ def read_cells(
 
 
 def by_shard(ds: xr.Dataset, cells: np.ndarray) -> list[np.ndarray]:
-    """`cells` (flat indices, or positions in a store of locations) by the shard they lie in.
+    """Groups of `cells` (flat indices, or positions in a store of locations) by shard.
 
-    Whoever reads a cube larger than memory takes one of these at a time.
+    A cube larger than memory is read one group at a time.
     """
     cells = np.asarray(cells, dtype=np.int64)
     if "cell" in ds.dims:
@@ -65,37 +64,37 @@ def by_shard(ds: xr.Dataset, cells: np.ndarray) -> list[np.ndarray]:
         shard = _shard_of(next(da for da in ds.data_vars.values() if "y" in da.dims), rows, cols)
     order = np.argsort(shard, kind="stable")
     starts = np.flatnonzero(np.diff(shard[order], prepend=-1))
-    return [cells[here] for here in np.split(order, starts[1:]) if here.size]
+    return [cells[group] for group in np.split(order, starts[1:]) if group.size]
 
 
 def any_valid(da: xr.DataArray, wanted: np.ndarray | None = None) -> np.ndarray:
-    """Where any time step has a value, dims (y, x) or (cell,), False outside `wanted`.
+    """Mask of the locations with a value at any time step, dims (y, x) or (cell,).
 
-    One shard in memory at a time, and of its time steps no more than it takes to see a value of
-    every wanted cell: of most cubes the first few.
+    Locations outside `wanted` are False. Shards are read one at a time, and only as many time steps
+    as are needed to find a value of every wanted cell: in most cubes the first few.
     """
     dims = [dim for dim in da.dims if dim != "time"]
     sizes = [da.sizes[dim] for dim in dims]
     wanted = np.ones(sizes, bool) if wanted is None else wanted
     if "time" not in da.dims:
         return np.asarray(da.notnull().values) & wanted
-    unseen = wanted.copy()
+    without_value = wanted.copy()
     cuts = [_cut(da, str(dim)) for dim in dims]
     for corner in product(*(range(0, n, cut) for n, cut in zip(sizes, cuts, strict=True))):
-        place = tuple(slice(at, at + cut) for at, cut in zip(corner, cuts, strict=True))
-        shard = da.isel(dict(zip(dims, place, strict=True)))
+        window = tuple(slice(at, at + cut) for at, cut in zip(corner, cuts, strict=True))
+        shard = da.isel(dict(zip(dims, window, strict=True)))
         first, step = 0, _cut(da, "time", "chunks")
-        while first < da.sizes["time"] and unseen[place].any():
+        while first < da.sizes["time"] and without_value[window].any():
             part = shard.isel(time=slice(first, first + step)).load()
-            unseen[place] &= part.isnull().all("time").transpose(*dims).values
+            without_value[window] &= part.isnull().all("time").transpose(*dims).values
             first, step = first + step, 2 * step
-    found: np.ndarray = wanted & ~unseen
+    found: np.ndarray = wanted & ~without_value
     return found
 
 
-def _cut(da: xr.DataArray, dim: str, of: str = "shards") -> int:
-    """Length of a shard (or of the `chunks` within) along a dim; all of it where there is none."""
-    cut = da.encoding.get(of) or da.encoding.get("chunks") or da.shape
+def _cut(da: xr.DataArray, dim: str, unit: str = "shards") -> int:
+    """Length of a shard (or of a chunk) along a dim; the whole dim where there is none."""
+    cut = da.encoding.get(unit) or da.encoding.get("chunks") or da.shape
     return int(cut[da.dims.index(dim)])
 
 
@@ -105,7 +104,7 @@ def _shard_of(da: xr.DataArray, rows: np.ndarray, cols: np.ndarray) -> np.ndarra
     return shard
 
 
-def _known(ds: xr.Dataset, names: Sequence[str]) -> None:
+def _check_names(ds: xr.Dataset, names: Sequence[str]) -> None:
     faults = Faults()
     known = sorted(map(str, ds.data_vars))
     where = ds.encoding.get("source", "the cube")
@@ -117,7 +116,7 @@ def _known(ds: xr.Dataset, names: Sequence[str]) -> None:
 
 
 def _locations(ds: xr.Dataset, names: Sequence[str], cells: np.ndarray | None) -> xr.Dataset:
-    # With no names at all the coordinates would go too.
+    # Assigned again, because a selection of no names would drop the coordinates too.
     chosen = ds[list(names)].assign_coords(ds.coords)
     chosen = chosen if cells is None else chosen.isel(cell=np.asarray(cells))
     return chosen.transpose("cell", "time", missing_dims="ignore").load()
@@ -147,37 +146,37 @@ def _lonlat(ds: xr.Dataset, rows: np.ndarray, cols: np.ndarray) -> tuple[np.ndar
 
 
 def _gather(da: xr.DataArray, rows: np.ndarray, cols: np.ndarray) -> xr.Variable:
-    """Values at (rows, cols), dims (cell, time) or (cell,), a window of one shard at a time."""
+    """Values at (rows, cols), dims (cell, time) or (cell,), read in windows of one shard each."""
     from pipeline.regridding.kernels import sparse as kernels
 
     has_time = "time" in da.dims
     order = ("time", "y", "x") if has_time else ("y", "x")
     shape = (rows.size, da.sizes["time"]) if has_time else (rows.size,)
     out = np.empty(shape, dtype=da.dtype)
-    # Without its coordinates: for small shards they would cost more than the values. Loaded before
-    # it is transposed: xarray would index a lazy transpose cell by cell.
+    # As a Variable, because indexing the coordinates of small shards costs more than the values.
+    # Loaded before it is transposed, because xarray would index a lazy transpose cell by cell.
     values, axes = da.variable, [da.dims.index(dim) for dim in order]
-    for here, (height, width) in _blocks(da, rows, cols):
+    for positions, (height, width) in _blocks(da, rows, cols):
         window = values.isel(y=height, x=width).values.transpose(axes)
-        y, x = rows[here] - height.start, cols[here] - width.start
+        y, x = rows[positions] - height.start, cols[positions] - width.start
         if has_time:
             flat = np.ascontiguousarray(window).reshape(len(window), -1)
-            kernels.take_series(flat, y * window.shape[2] + x, out, here)
+            kernels.take_series(flat, y * window.shape[2] + x, out, positions)
         else:
-            out[here] = window[y, x]
+            out[positions] = window[y, x]
     return xr.Variable(("cell", "time") if has_time else ("cell",), out, da.attrs)
 
 
 def _blocks(
     da: xr.DataArray, rows: np.ndarray, cols: np.ndarray
 ) -> Iterator[tuple[np.ndarray, tuple[slice, slice]]]:
-    """For each shard with wanted cells: their positions, and the window of the shard they span."""
+    """Positions of the wanted cells of each shard, and the window of the shard that they span."""
     shard = _shard_of(da, rows, cols)
     order = np.argsort(shard, kind="stable")
     starts = np.flatnonzero(np.diff(shard[order], prepend=-1))
-    for here in np.split(order, starts[1:]):
-        if here.size:
-            yield here, (_span(rows[here]), _span(cols[here]))
+    for positions in np.split(order, starts[1:]):
+        if positions.size:
+            yield positions, (_span(rows[positions]), _span(cols[positions]))
 
 
 def _span(index: np.ndarray) -> slice:

@@ -1,7 +1,6 @@
-"""What a tiled stage will cost, by arithmetic alone: tiles, bytes, memory, files and time.
+"""Estimated cost of filling a cube: tiles, bytes, memory, files and time.
 
-Upstream: templates and the sizes of sources. Downstream: `stefaland plan` and `--dry-run`, which
-refuse what does not fit before anything runs.
+Used by `stefaland plan` and `--dry-run`, which refuse a run that does not fit before it starts.
 """
 
 from __future__ import annotations
@@ -23,37 +22,39 @@ from pipeline.cube.shards import encode_shard
 from pipeline.cube.template import CubeTemplate, cube_template, write_template
 
 PROCESS_BYTES = 704 * 2**20
-"""Before anything is read: 580 MiB of Python, xarray, GDAL and PyTorch as measured, 65 of compiled
-kernels, and a tenth to spare. Workers of a cluster, which need no PyTorch, have 410 MiB."""
+"""Memory of a process before anything is read, in bytes: 580 MiB of Python, xarray, GDAL and
+PyTorch as measured, 65 MiB of compiled kernels, and a reserve of 10 %. Workers of a cluster, which
+need no PyTorch, take 410 MiB."""
 SOURCE_COPIES = 3
-"""A source window is held as stored, as canonical float32, and as weights' input, for a moment."""
+"""Number of copies of a source window in memory: as stored, canonical, and as kernel input."""
 TERRAIN_COPIES = 4
-"""Slope, aspect (sine and cosine) and curvature on the elevation's own grid."""
+"""Number of terrain arrays on the elevation's grid: slope, aspect (sine, cosine) and curvature."""
 MATRIX_BYTES = 192 * 2**20
-"""Sparse matrices of a warp, and what they are made of; strips keep them to so much."""
+"""Upper limit of the sparse matrices of a warp and their input, in bytes; strips keep to it."""
 LARGEST_BLOCK = 2**28
-"""Of a source's window in memory at once; larger ones are read in blocks."""
+"""Largest part of a source's window in memory, in bytes; larger windows are read in blocks."""
 HALO_SHARE = 1.2
-"""Source cells read for a tile, to those the tile itself covers."""
+"""Ratio of the source cells read for a tile to those that the tile covers."""
 SCHEDULER_TASKS = 20
-"""Tasks beside those of the tiles."""
+"""Number of tasks besides those of the tiles."""
 PROBE_BYTES = 8 * 2**20
+"""Size of the values that `probe` encodes and writes."""
 
 
 @dataclass(frozen=True)
 class Rates:
-    """Bytes a second of one worker: reading and decoding sources, computing, encoding + writing."""
+    """Bytes per second of one worker: reading and decoding, computing, encoding and writing."""
 
     read: float = 300e6
     compute: float = 800e6
     write: float = 150e6
     ratio: float = 1.5
-    """Bytes of values to bytes stored."""
+    """Ratio of the bytes of values to the bytes stored."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What filling one cube costs; bytes, seconds and counts. `memory` is a worker's peak."""
+    """Estimated cost of filling one cube: bytes, seconds, counts; `memory` is a worker's peak."""
 
     name: str
     tiles: int
@@ -68,7 +69,7 @@ class Plan:
 
     @property
     def tasks(self) -> int:
-        """Tasks the scheduler gets, over the whole stage."""
+        """Number of tasks that the scheduler receives in the whole stage."""
         return self.tiles + SCHEDULER_TASKS
 
 
@@ -88,11 +89,11 @@ def plan_cube(
 ) -> Plan:
     """The cost of filling `template` from sources of `source_bytes` on its extent.
 
-    `land_share` is the share of tiles that have values: others are neither stored nor encoded.
-    `window_bytes` (of the largest source's window of a tile) and `tile_seconds` (to regrid a tile)
-    replace what is otherwise guessed from `source_bytes`; `held_bytes` is what a tile's values
-    take at once, by default all of them; `terrain_bytes` is the window of an elevation of which
-    terrain is derived, and `has_matrices` says that a source is regridded by sparse matrices.
+    `land_share` is the fraction of tiles with values: others are neither stored nor encoded.
+    `window_bytes` (size of the largest source window of a tile) and `tile_seconds` (time to regrid
+    a tile) replace estimates from `source_bytes`; `held_bytes` is the memory of a tile's values at
+    once, by default of all of them; `terrain_bytes` is the size of the elevation window from which
+    terrain is derived; `has_matrices` is True where a source is regridded by sparse matrices.
     """
     rates = rates or Rates()
     tiles = math.prod(template.counts)
@@ -100,14 +101,14 @@ def plan_cube(
     values = sum(sizes.values())
     shards = sum(tiles * template.time_blocks(key) for key in template.variables)
     stored = int(values * land_share / rates.ratio)
-    a_tile = template.tile[0] * template.tile[1]
+    tile_cells = template.tile[0] * template.tile[1]
     cells = template.grid.shape[0] * template.grid.shape[1]
-    source_tile = int(source_bytes * min(1.0, a_tile / cells * HALO_SHARE))
+    source_tile = int(source_bytes * min(1.0, tile_cells / cells * HALO_SHARE))
     if window_bytes is not None:
         source_tile = min(window_bytes, LARGEST_BLOCK)
     if held_bytes is None:
         held_bytes = sum(shard_bytes(template, key, whole=True) for key in sizes)
-    besides = TERRAIN_COPIES * min(terrain_bytes, LARGEST_BLOCK) + MATRIX_BYTES * has_matrices
+    other_bytes = TERRAIN_COPIES * min(terrain_bytes, LARGEST_BLOCK) + MATRIX_BYTES * has_matrices
     largest = max(shard_bytes(template, key) for key in sizes)
     work = source_bytes / rates.read + (source_bytes + values) / rates.compute
     if tile_seconds is not None:
@@ -119,7 +120,7 @@ def plan_cube(
         bytes_read=source_bytes,
         bytes_values=values,
         bytes_stored=stored,
-        memory=PROCESS_BYTES + SOURCE_COPIES * source_tile + besides + held_bytes + largest,
+        memory=PROCESS_BYTES + SOURCE_COPIES * source_tile + other_bytes + held_bytes + largest,
         shards=shards,
         largest_shard=largest,
         inodes=math.ceil(shards * land_share) + _other_inodes(template, tiles),
@@ -133,7 +134,7 @@ def _variable_bytes(template: CubeTemplate, name: str) -> int:
 
 
 def shard_bytes(template: CubeTemplate, name: str, whole: bool = False) -> int:
-    """Values of one shard in bytes; `whole`: of a tile's whole time axis."""
+    """Size of the values of one shard in bytes; with `whole`, of a tile's whole time axis."""
     shape, shard, _ = template.layout(name)
     lengths = [min(n, s) for n, s in zip(shape, shard, strict=True)]
     if whole and len(shape) == 3:
@@ -142,7 +143,7 @@ def shard_bytes(template: CubeTemplate, name: str, whole: bool = False) -> int:
 
 
 def _other_inodes(template: CubeTemplate, tiles: int) -> int:
-    """Folders and metadata of the store, and the ledger's markers."""
+    """Number of folders and metadata files of the store and of markers of the ledger."""
     rows = template.counts[0]
     arrays = 0
     for key, variable in template.variables.items():
@@ -158,32 +159,32 @@ def check_plans(
     disk: int | None = None,
     where: str = "cubes",
 ) -> None:
-    """Refuse plans over a worker's `memory` or the free `disk` bytes, naming the knob to turn.
+    """Raise `InputError` for plans over a worker's `memory` or the free `disk` bytes.
 
-    `InputError` with all faults; `where` is the settings' section, as `cubes` in `cubes.global`.
+    The hints name the setting to change; `where` is its section, such as `cubes`.
     """
     faults = Faults()
     pairs = list(plans.values()) if isinstance(plans, Mapping) else list(plans)
     for plan, template in pairs:
         if plan.memory > memory:
             smaller = _tile_that_fits(plan, template, memory)
-            knob = (
+            setting = (
                 f"Set {where}.{plan.name}.tile to [{smaller[0]}, {smaller[1]}]" if smaller else ""
             )
-            hint = f"{knob}, or raise cluster.memory_per_worker." if knob else (
+            hint = f"{setting}, or raise cluster.memory_per_worker." if setting else (
                 "Raise cluster.memory_per_worker, or use fewer workers."
             )  # fmt: skip
             found = f"{show_bytes(plan.memory)} a worker with tiles of {template.tile}"
             faults.add(f"{where}.{plan.name}", found, f"at most {show_bytes(memory)}", hint)
     stored = sum(plan.bytes_stored for plan, _ in pairs)
     if disk is not None and stored > disk:
-        faults.add(where, f"{show_bytes(stored)} to be written", f"at most {show_bytes(disk)} free",
+        faults.add(where, f"{show_bytes(stored)} to write", f"at most {show_bytes(disk)} free",
                    "Set roots.runs to a larger disk.")  # fmt: skip
     faults.raise_if_any()
 
 
 def _tile_that_fits(plan: Plan, template: CubeTemplate, memory: int) -> tuple[int, int] | None:
-    """The template's tile, halved along its longer side until it fits; None where none does."""
+    """The template's tile, halved along its longer side until it fits; None if none fits."""
     over = plan.memory - PROCESS_BYTES
     rows, cols = template.tile
     while PROCESS_BYTES + over > memory:
@@ -196,10 +197,10 @@ def _tile_that_fits(plan: Plan, template: CubeTemplate, memory: int) -> tuple[in
 
 
 def probe(template: CubeTemplate, folder: Path | None = None) -> Rates:
-    """Rates of this machine and the disk of `folder`, from a few megabytes; takes under a second.
+    """Rates of this machine and the disk of `folder`, measured in under a second.
 
-    Encodes and writes synthetic values in the template's chunks; the compression ratio is theirs,
-    and real fields differ.
+    Encodes and writes a few megabytes of synthetic values in the template's chunks; the compression
+    ratio of real fields differs.
     """
     chunk = template.chunk
     steps = chunk[0] if template.time is not None else 1
@@ -226,7 +227,7 @@ def probe(template: CubeTemplate, folder: Path | None = None) -> Rates:
 
 
 def _synthetic(shape: tuple[int, int, int]) -> np.ndarray:
-    """A seasonal field with noise and a coast."""
+    """A field (t, y, x) with a season, noise and a coast."""
     rng = np.random.default_rng(0)
     time_, y, x = np.ogrid[: shape[0], : shape[1], : shape[2]]
     season = 15 + 10 * np.sin(time_ * (2 * np.pi / 365)) - 0.1 * y + 0.05 * x
@@ -236,7 +237,7 @@ def _synthetic(shape: tuple[int, int, int]) -> np.ndarray:
 
 
 def show_bytes(count: float) -> str:
-    """Bytes for people: `1.5 GiB`."""
+    """A number of bytes as readable text, such as `1.5 GiB`."""
     for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
         if count < 1024 or unit == "TiB":
             break
@@ -245,7 +246,7 @@ def show_bytes(count: float) -> str:
 
 
 def show_seconds(seconds: float) -> str:
-    """Time for people: `2 h 05 min`."""
+    """A duration as readable text, such as `2 h 05 min`."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     minutes = round(seconds / 60)
@@ -253,7 +254,7 @@ def show_seconds(seconds: float) -> str:
 
 
 def plan_table(plans: Sequence[Plan], title: str = "") -> Table:
-    """One row a cube, for the terminal."""
+    """Table of the plans for the terminal, one row per cube."""
     table = Table(
         "cube", "tiles", "tasks", "reads about", "values", "stores", "files", "largest file",
         "memory a worker", "about", title=title,

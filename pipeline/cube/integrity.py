@@ -1,7 +1,7 @@
-"""What is wrong with a cube: damaged metadata, holes, corrupt or foreign bytes, wrong values.
+"""Integrity of a cube: damaged metadata, holes, corrupt or foreign bytes, impossible values.
 
-Upstream: a store and, better, the ledger of the stage that filled it. Downstream: `stefaland
-doctor`, and a repair that has the ledger forget the tiles named here.
+Used by `stefaland verify`, with the ledger of the stage that filled the cube where there is one; a
+repair removes the markers of damaged tiles from the ledger.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from pipeline.grid.tiles import Tile, tile_grid
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a cube: in which tile and variable (empty for all), and what."""
+    """One problem of a cube, with its tile and variable (empty where it concerns all)."""
 
     kind: str
     """`unfinished`, `hole`, `corrupt`, `changed`, `impossible` or `foreign`."""
@@ -32,11 +32,11 @@ class Problem:
     variable: str
     detail: str
     file: str = ""
-    """Of metadata and coordinates, relative to the cube; tiles are written again whole."""
+    """Damaged file of metadata or coordinates, relative to the cube; empty for tiles."""
 
     def __str__(self) -> str:
-        place = ", ".join(part for part in (self.tile, self.variable) if part)
-        return f"{place}: {self.kind}: {self.detail}" if place else f"{self.kind}: {self.detail}"
+        where = ", ".join(part for part in (self.tile, self.variable) if part)
+        return f"{where}: {self.kind}: {self.detail}" if where else f"{self.kind}: {self.detail}"
 
 
 def verify_cube(
@@ -47,10 +47,11 @@ def verify_cube(
 ) -> list[Problem]:
     """All problems of a cube: its metadata and coordinates, then tile by tile; empty where sound.
 
-    Every shard present is read, checksummed and decoded. `variables` gives objects with a
-    `valid_range` by name, which values must keep; coverages and fractions must be in 0..1. With the
-    `ledger` of the stage, tiles not marked are unfinished, and shards that are missing, or other
-    than what was recorded, are found too: without it a lost shard looks like one without values.
+    Every shard present is read, checksummed and decoded. `variables` maps names to objects with a
+    `valid_range`, in which values must lie; coverages and fractions must be in 0..1. With the
+    `ledger` of the stage, tiles without a marker are unfinished, and shards that are missing or
+    differ from the recorded ones are found too: without it a lost shard looks like one without
+    values.
     """
     problems = [
         Problem(one.kind, "", one.variable, f"{one.file}: {one.detail}", one.file)
@@ -59,7 +60,7 @@ def verify_cube(
     store = bare_store(Path(path))
     if store is None:
         if not problems:
-            read_store(path)  # says what else it is
+            read_store(path)  # raises the error of a store that is not a cube
         return problems
     recorded = ledger.summaries() if ledger is not None else {}
     chosen = tile_grid(store.grid, store.tile) if tiles is None else tiles
@@ -75,7 +76,10 @@ def verify_cube(
 
 
 def repair(ledger: Ledger, problems: Sequence[Problem]) -> list[str]:
-    """Have the ledger forget every tile with a problem; gives their names for the next run."""
+    """Remove every tile with a problem from the ledger, so that the next run writes it again.
+
+    Returns the names of the tiles.
+    """
     names = sorted({problem.tile for problem in problems if problem.tile})
     for name in names:
         ledger.forget(name)
@@ -83,9 +87,10 @@ def repair(ledger: Ledger, problems: Sequence[Problem]) -> list[str]:
 
 
 def remove_damaged(path: Path, problems: Sequence[Problem]) -> list[str]:
-    """Remove damaged metadata and coordinates, which `create_cube` writes again; gives the files.
+    """Remove damaged metadata and coordinates, which `create_cube` writes again; returns the files.
 
-    Where an array's metadata and the root's copy of them differ, either may be wrong: both go.
+    Where an array's metadata and the root's copy of them differ, either may be wrong: both are
+    removed.
     """
     files = {problem.file for problem in problems if problem.file}
     if any(one.kind == "changed" and one.file.endswith(ROOT) for one in problems):
@@ -108,8 +113,8 @@ def _check_tile(
 ) -> Iterator[Problem]:
     """Problems of one variable of one tile."""
     recorded = summary.get("shards") if isinstance(summary, Mapping) else None
-    for number, place in enumerate(shard_places(tile, layout)):
-        file = shard_file(store.path / name, place)
+    for number, position in enumerate(shard_positions(tile, layout)):
+        file = shard_file(store.path / name, position)
         expected = recorded[number] if recorded and number < len(recorded) else None
         where = str(file.relative_to(store.path))
         if not file.is_file():
@@ -123,13 +128,13 @@ def _check_tile(
             yield Problem("corrupt", tile.name, name, f"{where}: {error}")
             continue
         if expected is not None and digest([file.read_bytes()]) != expected:
-            yield Problem("changed", tile.name, name, f"{where} is not what was recorded")
+            yield Problem("changed", tile.name, name, f"{where} differs from what was recorded")
         if outside:
             yield Problem("impossible", tile.name, name, f"{where}: {outside}")
 
 
-def shard_places(tile: Tile, layout: ShardLayout) -> list[tuple[int, ...]]:
-    """The shards of a tile, counted in shards, in order of time."""
+def shard_positions(tile: Tile, layout: ShardLayout) -> list[tuple[int, ...]]:
+    """Positions of the shards of a tile, counted in shards, in order of time."""
     if len(layout.dims) == 2:
         return [(tile.row, tile.col)]
     blocks = -(-layout.shape[0] // layout.shard[0])
@@ -137,7 +142,7 @@ def shard_places(tile: Tile, layout: ShardLayout) -> list[tuple[int, ...]]:
 
 
 def _outside(shard: BinaryIO, layout: ShardLayout, limits: tuple[float, float]) -> str:
-    """What lies outside of `limits` in a shard; empty for nothing. `ShardError` if corrupt."""
+    """Text on the values outside `limits` in a shard, empty if none; `ShardError` if corrupt."""
     low, high, count = math.inf, -math.inf, 0
     for _, values in read_chunks(shard, layout):
         if values.dtype.kind != "f":
@@ -148,15 +153,15 @@ def _outside(shard: BinaryIO, layout: ShardLayout, limits: tuple[float, float]) 
             low, high = min(low, float(wrong.min())), max(high, float(wrong.max()))
     if not count:
         return ""
-    return f"{count} values from {low:g} to {high:g}, outside of {limits[0]:g} to {limits[1]:g}"
+    return f"{count} values from {low:g} to {high:g}, outside {limits[0]:g} to {limits[1]:g}"
 
 
 def _foreign(store: Store) -> Iterator[Problem]:
-    """Files that no tile of this store has: another grid's shards, or half-written ones."""
+    """Files that belong to no tile of this store: shards of another grid, or half-written ones."""
     for name, layout in store.layouts.items():
         folder = store.path / name / "c"
         counts = [-(-n // s) for n, s in zip(layout.shape, layout.shard, strict=True)]
-        own = {shard_file(store.path / name, place) for place in product(*map(range, counts))}
+        known = {shard_file(store.path / name, at) for at in product(*map(range, counts))}
         for file in sorted(folder.rglob("*")):
-            if file.is_file() and file not in own:
+            if file.is_file() and file not in known:
                 yield Problem("foreign", "", name, str(file.relative_to(store.path)))

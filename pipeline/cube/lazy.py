@@ -1,7 +1,7 @@
-"""A cube's variables as lazy arrays that read, check and decode just the chunks they are asked for.
+"""Variables of a cube as lazy arrays that read, check and decode only the chunks they need.
 
-Upstream: `shards`. Downstream: `store.open_cube`. zarr-python reads the same stores; this is
-quicker, keeps nothing in memory, and names the tile where bytes are corrupt.
+zarr-python reads the same stores; these arrays are faster, keep nothing in memory, and name the
+tile whose bytes are corrupt.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pipeline.cube.shards import ShardError, ShardLayout, read_chunks, shard_fil
 
 
 class ShardedArray(BackendArray):
-    """One variable of a cube; indexing gives NumPy arrays."""
+    """One variable of a cube; indexing returns NumPy arrays."""
 
     def __init__(self, path: Path, layout: ShardLayout) -> None:
         self.path = path
@@ -36,7 +36,7 @@ class ShardedArray(BackendArray):
         )
 
     def _read(self, key: tuple[int | slice, ...]) -> np.ndarray:
-        """The values of a basic index: read as a box, then strided."""
+        """Values of a basic index: read as a box, then strided."""
         spans: list[tuple[int, int]] = []
         after: list[int | slice] = []
         for part, size in zip(key, self.shape, strict=True):
@@ -46,8 +46,8 @@ class ShardedArray(BackendArray):
             low, high = (min(wanted), max(wanted) + 1) if len(wanted) else (0, 0)
             spans.append((low, high))
             if isinstance(part, slice):
-                # A range that runs down to the first element stops at -1, which in a slice would be
-                # the last.
+                # A descending range that includes the first element stops at -1, which in a slice
+                # would mean the last.
                 stop = wanted.stop - low
                 after.append(slice(wanted.start - low, stop if stop >= 0 else None, wanted.step))
             else:
@@ -56,7 +56,7 @@ class ShardedArray(BackendArray):
 
 
 class GuardedArray(BackendArray):
-    """A variable of a Zarr store; bytes that cannot be read are an `InputError` of `where`."""
+    """A variable of a Zarr store; unreadable bytes raise an `InputError` that names `where`."""
 
     def __init__(self, stored: xr.Variable, where: str) -> None:
         self.stored = stored
@@ -76,7 +76,7 @@ class GuardedArray(BackendArray):
 
 @contextmanager
 def readable(where: str) -> Iterator[None]:
-    """Turn what a Zarr reader raises of damaged bytes into an `InputError` that names `where`."""
+    """Turn the errors of a Zarr reader about damaged bytes into an `InputError` naming `where`."""
     try:
         yield
     except InputError:
@@ -91,10 +91,10 @@ def readable(where: str) -> Iterator[None]:
 def read_box(path: Path, layout: ShardLayout, spans: list[tuple[int, int]]) -> np.ndarray:
     """The values of `layout`'s array in `path` within `spans` (from, to) along each dimension.
 
-    What was never written is the fill value. `InputError`, naming the tile, where bytes are
-    corrupt.
+    Cells that were never written have the fill value. Corrupt bytes raise an `InputError` that
+    names the tile.
     """
-    # Full of the fill value beforehand: what is not stored need not be looked at again.
+    # Filled beforehand: chunks that are not stored need no further treatment.
     out = np.full([high - low for low, high in spans], layout.fill, dtype=layout.dtype)
     if not out.size:
         return out
@@ -104,7 +104,7 @@ def read_box(path: Path, layout: ShardLayout, spans: list[tuple[int, int]]) -> n
         try:
             with shard_file(path, shard).open("rb") as file:
                 _read_shard(file, layout, shard, spans, out)
-        # No file is a tile without values; whether it should have some only the ledger knows.
+        # No file: a tile without values. Only the ledger records whether it should have some.
         except FileNotFoundError:
             continue
         except ShardError as error:
@@ -119,7 +119,7 @@ def _read_shard(
     spans: list[tuple[int, int]],
     out: np.ndarray,
 ) -> None:
-    """Put what one shard has within `spans` into `out`."""
+    """Copy the values of one shard within `spans` to `out`."""
     corner = [s * n for s, n in zip(shard, layout.shard, strict=True)]
     ranges = []
     for (low, high), start, long, short in zip(
@@ -128,17 +128,17 @@ def _read_shard(
         first, last = max(low, start) - start, min(high, start + long) - start
         # Chunks of this shard that meet the box, counted within the shard.
         ranges.append(range(first // short, -(-last // short)))
-    for place, values in read_chunks(file, layout, product(*ranges)):
-        into, take = [], []
+    for position, values in read_chunks(file, layout, product(*ranges)):
+        box, part = [], []
         for (low, high), start, count, short in zip(
-            spans, corner, place, layout.chunk, strict=True
+            spans, corner, position, layout.chunk, strict=True
         ):
             begin = start + count * short
             first, last = max(low, begin), min(high, begin + short)
             # The overlap of chunk and box, in elements of the box and of the chunk.
-            into.append(slice(first - low, last - low))
-            take.append(slice(first - begin, last - begin))
-        out[tuple(into)] = values[tuple(take)]
+            box.append(slice(first - low, last - low))
+            part.append(slice(first - begin, last - begin))
+        out[tuple(box)] = values[tuple(part)]
 
 
 def _corrupt(path: Path, shard: tuple[int, ...], error: ShardError) -> Exception:
@@ -152,13 +152,13 @@ def _corrupt(path: Path, shard: tuple[int, ...], error: ShardError) -> Exception
 
 
 def lazy_variable(variable: xr.Variable, path: Path, layout: ShardLayout) -> xr.Variable:
-    """`variable` with its values read from `path` when they are asked for."""
+    """`variable` with values that are read from `path` when they are accessed."""
     values = indexing.LazilyIndexedArray(ShardedArray(path, layout))
     encoding = {**variable.encoding, "shards": layout.shard, "chunks": layout.chunk}
     return xr.Variable(variable.dims, values, variable.attrs, encoding)
 
 
 def guarded_variable(variable: xr.Variable, path: Path) -> xr.Variable:
-    """`variable`, as Zarr reads it from `path`, with errors that name the array."""
+    """`variable`, read by Zarr from `path`, with errors that name the array."""
     values = indexing.LazilyIndexedArray(GuardedArray(variable, str(path)))
     return xr.Variable(variable.dims, values, variable.attrs, variable.encoding)

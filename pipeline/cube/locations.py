@@ -1,7 +1,4 @@
-"""Stores of locations: units, basins or stations, dims (time, cell) and (cell,), written whole.
-
-Upstream: `basins` and tables of points. Downstream: `cells`, which passes them through.
-"""
+"""Stores of locations (basins, stations), dims (time, cell) and (cell,), written as a whole."""
 
 from __future__ import annotations
 
@@ -20,13 +17,14 @@ from pipeline.core.files import new_folder, remove_stale_partials, writing
 from pipeline.cube.template import compressor, encoded_time, plain
 
 CHUNK_BYTES = 1 << 20
+"""Approximate size of the values of a chunk."""
 
 
 def write_locations(path: str | Path, ds: xr.Dataset) -> None:
-    """Write `ds`, dims (time, cell) and (cell,), with its coordinates; replaces what was there.
+    """Write `ds`, dims (time, cell) and (cell,), with its coordinates; replaces an earlier store.
 
-    The store appears whole or not at all, and the same values give the same bytes. Needs the
-    coordinates cell, lat and lon; text coordinates are allowed. `InputError` with all faults.
+    The store appears whole or not at all, and equal values produce equal bytes. The coordinates
+    cell, lat and lon are required; text coordinates are allowed. `InputError` lists all faults.
     """
     path = Path(path)
     _check(path, ds)
@@ -87,7 +85,7 @@ def _add(group: zarr.Group, name: str, values: np.ndarray, dims: Any, attrs: Any
 
 
 def _chunks(values: np.ndarray) -> tuple[int, ...]:
-    """Whole time axis, as many locations as make about a megabyte."""
+    """Chunk shape: the whole time axis, and as many locations as make about a megabyte."""
     if values.ndim < 2:
         return values.shape
     column = values.shape[0] * values.dtype.itemsize

@@ -1,7 +1,7 @@
-"""A store's metadata and coordinates, held against each other before anything trusts them.
+"""Checks of a store's metadata and coordinates against each other.
 
-Upstream: what `template` and `locations` wrote. Downstream: `store` refuses to open what is
-damaged, `integrity` reports it, and `cube` writes again what a repair took away.
+`open` refuses a store with damaged files, `integrity` reports them, and `write` writes those again
+that a repair removed.
 """
 
 from __future__ import annotations
@@ -23,19 +23,19 @@ ROOT = "zarr.json"
 
 @dataclass(frozen=True)
 class Damage:
-    """A file of a store that is missing or not what it should be."""
+    """A file of a store that is missing or damaged."""
 
     kind: str
-    """`hole`, `corrupt` or `changed`, as of an `integrity.Problem`."""
+    """Kind of damage, one of those of `integrity.Problem`: `hole`, `corrupt` or `changed`."""
     variable: str
-    """Empty for the store itself."""
+    """Name of the variable; empty for the store itself."""
     file: str
-    """Relative to the store."""
+    """Path relative to the store."""
     detail: str
 
 
 def root_metadata(path: Path) -> dict[str, Any] | Damage:
-    """The root's metadata with those of all arrays, or what is wrong with the file."""
+    """The root's metadata with those of all arrays, or the damage of the file."""
     root = _read_json(path, "", ROOT)
     if isinstance(root, Damage):
         return root
@@ -48,21 +48,21 @@ def root_metadata(path: Path) -> dict[str, Any] | Damage:
 
 
 def arrays_of(root: Mapping[str, Any]) -> dict[str, Any]:
-    """Metadata of each array by name, as the root has them."""
+    """Metadata of each array by name, from the root's copy."""
     arrays: dict[str, Any] = root["consolidated_metadata"]["metadata"]
     return arrays
 
 
 def is_sharded(meta: Mapping[str, Any]) -> bool:
-    """Whether an array is a cube's variable; coordinates are one chunk each."""
+    """Whether an array is a variable of a cube; coordinates are not sharded."""
     return meta["codecs"][0]["name"] == "sharding_indexed"
 
 
 def metadata_damage(path: str | Path) -> list[Damage]:
     """Every file of metadata or of a cube's coordinates that is missing or damaged.
 
-    Each array's metadata must be what the root has of it; coordinates must keep their checksums,
-    x and y be those of the cube's grid, bit for bit, and times ascend.
+    Each array's metadata must equal the root's copy; coordinates must match their checksums, x and
+    y must be those of the cube's grid, bit for bit, and times must ascend.
     """
     path = Path(path)
     root = root_metadata(path)
@@ -71,18 +71,18 @@ def metadata_damage(path: str | Path) -> list[Damage]:
     found = []
     for name, wanted in arrays_of(root).items():
         file = f"{name}/{ROOT}"
-        own = _read_json(path, name, file)
-        if isinstance(own, Damage):
-            found.append(own)
-        elif _canonical(own) != _canonical(wanted):
-            found.append(Damage("changed", name, file, "other metadata than the store's own"))
+        meta = _read_json(path, name, file)
+        if isinstance(meta, Damage):
+            found.append(meta)
+        elif _canonical(meta) != _canonical(wanted):
+            found.append(Damage("changed", name, file, "metadata that differ from the store's own"))
     if "cube" in root["attributes"]:
         return found + _coordinate_damage(path, root)
-    return found + _lost_places(path, arrays_of(root))
+    return found + _lost_locations(path, arrays_of(root))
 
 
-def _lost_places(path: Path, arrays: Mapping[str, Any]) -> list[Damage]:
-    """Coordinates of a store of locations without any chunk: more than one value is no fill's."""
+def _lost_locations(path: Path, arrays: Mapping[str, Any]) -> list[Damage]:
+    """Coordinates of a store of locations without any chunk, where one must have been written."""
     return [
         Damage("hole", name, f"{name}/c", "no values")
         for name in ("time", "cell", "lat", "lon")
@@ -93,7 +93,7 @@ def _lost_places(path: Path, arrays: Mapping[str, Any]) -> list[Damage]:
 
 
 def _canonical(meta: Mapping[str, Any]) -> str:
-    """As text: NaN equals NaN there."""
+    """The metadata as text, in which NaN equals NaN."""
     return json.dumps(meta, sort_keys=True)
 
 
@@ -151,7 +151,7 @@ def _chunk(name: str, meta: Mapping[str, Any]) -> str:
 
 
 def _coordinate(path: Path, name: str, meta: Mapping[str, Any]) -> np.ndarray | Damage:
-    """Values of an array of one chunk; read here, for Zarr takes a missing chunk for zeros."""
+    """Values of an array of one chunk; read here, because Zarr reads a missing chunk as zeros."""
     file = _chunk(name, meta)
     content = _read_bytes(path, name, file)
     if isinstance(content, Damage):

@@ -1,6 +1,6 @@
-"""Additive moments of variables: parts may be gathered in any tiles and merged.
+"""Additive moments of variables, computed for parts of the data and merged.
 
-Upstream: cells and times of the training fold only, NaN left out. Downstream: the normaliser.
+The stage `stats` computes them from the training fold alone, for normalisation.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 @dataclass(frozen=True)
 class Moments:
-    """Count, mean, sum of squared deviations `m2`, minimum and maximum; float64, all one shape.
+    """Count, mean, sum of squared deviations `m2`, minimum and maximum; float64, of one shape.
 
     Where nothing was counted the mean is 0, `m2` is 0, and the extremes are infinite.
     """
@@ -40,7 +40,7 @@ class Moments:
         return np.sqrt(self.variance)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain lists or numbers, for JSON; extremes of nothing are None."""
+        """The moments as plain lists or numbers for JSON; extremes without values are None."""
         return {
             "count": self.count.tolist(),
             "mean": self.mean.tolist(),
@@ -51,7 +51,7 @@ class Moments:
 
     @classmethod
     def from_dict(cls, entry: Mapping[str, Any]) -> Moments:
-        """The moments that `to_dict` gave."""
+        """The moments from the result of `to_dict`."""
         low, high = _none_to(entry["min"], math.inf), _none_to(entry["max"], -math.inf)
         values = (entry["count"], entry["mean"], entry["m2"], low, high)
         return cls(*(np.asarray(value, dtype=np.float64) for value in values))
@@ -100,13 +100,13 @@ def merge(first: Moments, second: Moments) -> Moments:
     """Moments of both parts together (Chan et al. 1983)."""
     count = first.count + second.count
     delta = second.mean - first.mean
-    share = np.divide(second.count, count, out=np.zeros_like(count), where=count > 0)
-    mean = np.where(first.count == 0, second.mean, first.mean + delta * share)
-    m2 = first.m2 + second.m2 + delta**2 * first.count * share
+    fraction = np.divide(second.count, count, out=np.zeros_like(count), where=count > 0)
+    mean = np.where(first.count == 0, second.mean, first.mean + delta * fraction)
+    m2 = first.m2 + second.m2 + delta**2 * first.count * fraction
     low, high = np.minimum(first.minimum, second.minimum), np.maximum(first.maximum, second.maximum)
     return Moments(count, mean, m2, low, high)
 
 
 def merge_all(parts: Iterable[Moments]) -> Moments:
-    """Moments of all parts, merged in the order given: the same order gives the same bits."""
+    """Moments of all parts, merged in their order: the same order yields the same bits."""
     return reduce(merge, parts)

@@ -1,7 +1,4 @@
-"""Cubes and stores of locations on disk, opened: as a Dataset, or as the metadata writers need.
-
-Upstream: `cube`, `locations`. Downstream: every reader, and the guards of `cube.write_tile`.
-"""
+"""Opening of cubes and stores of locations, as a Dataset or as the metadata that writers need."""
 
 from __future__ import annotations
 
@@ -34,11 +31,11 @@ def _no_store(path: Path) -> InputError:
 
 
 def refuse_damaged(path: Path, damage: Sequence[Damage]) -> None:
-    """`InputError` with every damaged file of a store's metadata and coordinates, if any."""
+    """Raise `InputError` with every damaged file of a store's metadata and coordinates, if any."""
     root = root_metadata(path)
-    of_places = not isinstance(root, Damage) and "cube" not in root["attributes"]
-    hint = f"`stefaland verify {path} --repair` has the next run write it again."
-    if of_places:
+    has_locations = not isinstance(root, Damage) and "cube" not in root["attributes"]
+    hint = f"`stefaland verify {path} --repair` makes the next run write it again."
+    if has_locations:
         hint = "Remove the store, and run the stage that writes it with --restart."
     faults = Faults()
     for one in damage:
@@ -49,18 +46,18 @@ def refuse_damaged(path: Path, damage: Sequence[Damage]) -> None:
 def open_cube(path: str | Path) -> xr.Dataset:
     """The cube, or store of locations, as a lazy Dataset without Dask; `spatial_ref` is a coord.
 
-    A cube's values are read from its shards each time they are asked for, and checked.
-    `InputError` where there is none, or its metadata or coordinates are damaged.
+    The values of a cube are read from its shards, and checked, at every access. `InputError` where
+    there is no store, or its metadata or coordinates are damaged.
     """
     path = Path(path)
     if not path.is_dir():
         raise _no_store(path)
     refuse_damaged(path, metadata_damage(path))
     with readable(str(path)):
-        # Not decode_coords="all": it takes the time axis's `climatology` flag for a variable.
+        # Not decode_coords="all", which mistakes the time axis's `climatology` flag for a variable.
         ds = xr.open_zarr(path, chunks=None, mask_and_scale=False)
         text = [name for name, da in ds.coords.items() if da.dtype.kind == "T"]
-        # As plain NumPy text: few libraries know StringDType yet.
+        # As plain NumPy text, because few libraries support StringDType yet.
         texts = {n: ds[n].copy(data=np.array(ds[n].values.tolist(), str)) for n in text}
     ds = ds.set_coords([name for name in ("spatial_ref",) if name in ds]).assign_coords(texts)
     if "cube" not in ds.attrs:
@@ -79,7 +76,7 @@ def open_cube(path: str | Path) -> xr.Dataset:
 
 
 def cube_grid(cube: str | Path | xr.Dataset) -> TargetGrid:
-    """The grid of a cube, with the bits it was created with."""
+    """The grid of a cube, bit for bit as it was created."""
     ds = cube if isinstance(cube, xr.Dataset) else open_cube(cube)
     return grid_of(ds.attrs)
 
@@ -96,7 +93,7 @@ class Store:
 
     @property
     def time_shard(self) -> int:
-        """Time steps in a shard of the variables that have a time axis; 1 without any."""
+        """Time steps in a shard of the variables with a time axis; 1 if there are none."""
         lengths = {v.shard[0] for v in self.layouts.values() if "time" in v.dims}
         return max(lengths, default=1)
 
@@ -109,7 +106,7 @@ class Store:
 
 
 def read_store(path: str | Path) -> Store:
-    """The metadata of the cube at `path`, read once by each process; `InputError` for no cube."""
+    """The metadata of the cube at `path`, cached in each process; `InputError` for no cube."""
     path = Path(path)
     if not path.is_dir():
         raise _no_store(path)
@@ -133,11 +130,15 @@ def _read_store(path: Path, _inode: int, _modified: int) -> Store:
 
 
 def bare_store(path: Path) -> Store | None:
-    """The cube as its root's metadata alone describe it, without times; None where they do not."""
+    """The cube from the root's metadata alone, without times; None where they are damaged."""
     root = root_metadata(path)
     if isinstance(root, Damage) or "cube" not in root["attributes"]:
         return None
-    layouts = {n: ShardLayout.of(meta) for n, meta in arrays_of(root).items() if is_sharded(meta)}
+    layouts = {
+        n: ShardLayout.from_metadata(meta)
+        for n, meta in arrays_of(root).items()
+        if is_sharded(meta)
+    }
     try:
         rows, cols = root["attributes"]["cube"]["tile"]
         return Store(path, grid_of(root["attributes"]), (rows, cols), None, layouts)

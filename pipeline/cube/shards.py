@@ -1,8 +1,8 @@
-"""One Zarr v3 shard as bytes: encoded whole, so that it can be written atomically, and checked.
+"""One Zarr v3 shard as bytes: encoded as a whole, to be written atomically, and checked.
 
-Downstream: `cube`. zarr-python reads what this writes. It does not write it itself here because it
-merges a shard that overhangs the array with what is already on disk (so a corrupt shard could never
-be replaced) and spends more time in its event loop than in the codec.
+zarr-python reads these shards but does not write them, because it merges a shard that overhangs the
+array with the one on disk (a corrupt shard could never be replaced) and spends more time in its
+event loop than in the codec.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ import numpy as np
 from numcodecs import Blosc, Zstd
 
 EMPTY = 2**64 - 1
-"""Offset and length of a chunk that is not there."""
+"""Offset and length of a chunk that is absent."""
 _SHUFFLES = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
 
 
 class ShardError(ValueError):
-    """Bytes that are not the shard they should be; says what is wrong."""
+    """Bytes that are not a valid shard; the message states the damage."""
 
 
 def _compressor(codec: Mapping[str, Any]) -> Any:
@@ -38,14 +38,14 @@ def _compressor(codec: Mapping[str, Any]) -> Any:
         return Blosc(**settings)
     if codec["name"] == "zstd":
         return Zstd(**settings)
-    raise ShardError(f"codec {codec['name']!r} is none that cubes are written with")
+    raise ShardError(f"codec {codec['name']!r} is not one that cubes use")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ShardLayout:
-    """How one array is cut: `shape`, `shard` and `chunk` in elements, and the chunks' codec.
+    """Layout of one array: `shape`, `shard` and `chunk` in elements, and the codec of the chunks.
 
-    Every chunk ends with its crc32c, and so does the index at the end of the shard.
+    Every chunk, and the index at the end of the shard, ends with its crc32c.
     """
 
     dims: tuple[str, ...]
@@ -59,16 +59,16 @@ class ShardLayout:
 
     @classmethod
     def read(cls, array: Path) -> ShardLayout:
-        """The layout that an array's `zarr.json` declares."""
+        """The layout from an array's `zarr.json`; `ShardError` where the array has no shards."""
         meta = json.loads((array / "zarr.json").read_text())
         if [codec["name"] for codec in meta["codecs"]] != ["sharding_indexed"]:
             raise ShardError(f"{array} has no shards")
-        return cls.of(meta)
+        return cls.from_metadata(meta)
 
     @classmethod
-    def of(cls, meta: Mapping[str, Any]) -> ShardLayout:
-        """The layout that an array's metadata declare."""
-        # `bytes` and `crc32c` are always there and the same; what differs is the compressor.
+    def from_metadata(cls, meta: Mapping[str, Any]) -> ShardLayout:
+        """The layout from an array's metadata."""
+        # `bytes` and `crc32c` are always the same; only the compressor differs.
         sharding = meta["codecs"][0]["configuration"]
         codecs = [codec for codec in sharding["codecs"] if codec["name"] not in ("bytes", "crc32c")]
         return cls(
@@ -76,7 +76,7 @@ class ShardLayout:
             shape=tuple(meta["shape"]),
             shard=tuple(meta["chunk_grid"]["configuration"]["chunk_shape"]),
             chunk=tuple(sharding["chunk_shape"]),
-            # Stored little-endian, whatever machine reads or writes.
+            # Stored little-endian on every machine.
             dtype=np.dtype(meta["data_type"]).newbyteorder("<").str,
             fill=float(meta["fill_value"]),
             codec=json.dumps(codecs[0]) if codecs else "",
@@ -89,7 +89,7 @@ class ShardLayout:
 
     @property
     def counts(self) -> tuple[int, ...]:
-        """Chunks of a shard along each dimension."""
+        """Number of chunks of a shard along each dimension."""
         return tuple(s // c for s, c in zip(self.shard, self.chunk, strict=True))
 
     @property
@@ -98,9 +98,9 @@ class ShardLayout:
         return 16 * math.prod(self.counts) + 4
 
 
-def shard_file(array: Path, place: tuple[int, ...]) -> Path:
-    """The file of an array's shard at `place`, counted in shards."""
-    return array.joinpath("c", *map(str, place))
+def shard_file(array: Path, position: tuple[int, ...]) -> Path:
+    """The file of an array's shard at `position`, counted in shards."""
+    return array.joinpath("c", *map(str, position))
 
 
 def checksum(data: bytes) -> bytes:
@@ -109,8 +109,8 @@ def checksum(data: bytes) -> bytes:
 
 
 def digest(parts: Iterable[bytes]) -> str:
-    """64-bit hash of joined bytes; the crc32c of a shard is no use, being the same for all."""
-    # A crc32c of data that end with their own crc32c is a constant.
+    """64-bit hash of the joined bytes, in hexadecimal."""
+    # Not a crc32c: of data that end with their own crc32c it is the same constant for all.
     state = hashlib.sha256()
     for part in parts:
         state.update(part)
@@ -119,7 +119,7 @@ def digest(parts: Iterable[bytes]) -> str:
 
 @dataclass(frozen=True)
 class EncodedShard:
-    """A shard's bytes in pieces (none where it has no values), and a summary of its values."""
+    """The bytes of a shard in pieces (none if it has no values), and a summary of its values."""
 
     pieces: tuple[bytes, ...]
     valid: int
@@ -128,8 +128,8 @@ class EncodedShard:
 
 
 def _copy(block: np.ndarray, layout: ShardLayout, at: tuple[int, ...]) -> np.ndarray:
-    """The chunk of `block` that starts at `at`, our own, filled up beyond the block's edge."""
-    # Zarr stores every chunk whole, also one that overhangs the array's edge.
+    """A copy of the chunk of `block` that starts at `at`, filled beyond the edge of the block."""
+    # Zarr stores every chunk whole, even one that overhangs the edge of the array.
     inside = block[tuple(slice(a, a + c) for a, c in zip(at, layout.chunk, strict=True))]
     if inside.shape == layout.chunk:
         return np.array(inside, dtype=layout.dtype, order="C")
@@ -139,12 +139,12 @@ def _copy(block: np.ndarray, layout: ShardLayout, at: tuple[int, ...]) -> np.nda
 
 
 def _summarised(chunk: np.ndarray, fill: float) -> tuple[int, float, float]:
-    """Valid values, minimum and maximum of a chunk; gives every NaN in it the same bits."""
+    """Number of valid values, minimum and maximum of a chunk; sets every NaN to the same bits."""
     if chunk.dtype.kind == "f":
         missing = np.isnan(chunk)
         absent = int(np.count_nonzero(missing))
         if absent:
-            # NaN has many bit patterns; which of them arithmetic leaves depends on the machine.
+            # NaN has many bit patterns; which of them arithmetic produces depends on the machine.
             np.copyto(chunk, np.nan, where=missing)
         if absent == chunk.size:
             return 0, math.inf, -math.inf
@@ -157,17 +157,17 @@ def _summarised(chunk: np.ndarray, fill: float) -> tuple[int, float, float]:
 
 
 def encode_shard(block: np.ndarray, layout: ShardLayout) -> EncodedShard:
-    """The shard of `block`, which has at most its shape: less where it overhangs the array.
+    """The shard of `block`, which may be smaller than a shard at the edge of the array.
 
-    Chunks that hold only the fill value are left out. The same values give the same bytes, NaN
-    payloads included. Works a chunk at a time, so that values are summarised while they are cached.
+    Chunks that hold only the fill value are left out. Equal values produce equal bytes, also for
+    NaN. Chunks are encoded one by one, so that values are summarised while they are in the cache.
     """
     pieces: list[bytes] = []
     index = np.full((*layout.counts, 2), EMPTY, dtype="<u8")
-    position, valid, low, high = 0, 0, math.inf, -math.inf
-    for place in product(*map(range, layout.counts)):
-        at = tuple(p * c for p, c in zip(place, layout.chunk, strict=True))
-        # Wholly beyond the array's edge: absent, as zarr-python has it.
+    offset, valid, low, high = 0, 0, math.inf, -math.inf
+    for position in product(*map(range, layout.counts)):
+        at = tuple(p * c for p, c in zip(position, layout.chunk, strict=True))
+        # Wholly beyond the edge of the array: absent, as zarr-python writes it.
         if any(a >= n for a, n in zip(at, block.shape, strict=True)):
             continue
         chunk = _copy(block, layout, at)
@@ -177,10 +177,10 @@ def encode_shard(block: np.ndarray, layout: ShardLayout) -> EncodedShard:
         valid, low, high = valid + count, min(low, smallest), max(high, largest)
         encoded = bytes(layout.compressor.encode(chunk)) if layout.compressor else chunk.tobytes()
         pieces += [encoded, checksum(encoded)]
-        # Lengths in the index count the chunk's checksum too.
-        index[place] = position, len(encoded) + 4
-        position += len(encoded) + 4
-    # Without any chunk there is no file at all: a tile of sea costs nothing to store or to list.
+        # Lengths in the index include the checksum of the chunk.
+        index[position] = offset, len(encoded) + 4
+        offset += len(encoded) + 4
+    # Without any chunk there is no file: a tile of sea needs no storage.
     if pieces:
         table = index.tobytes()
         pieces += [table, checksum(table)]
@@ -199,30 +199,30 @@ def read_index(table: bytes, layout: ShardLayout) -> np.ndarray:
     return np.frombuffer(table[:-4], dtype="<u8").reshape(*layout.counts, 2)
 
 
-def decode_chunk(encoded: bytes, layout: ShardLayout, place: tuple[int, ...]) -> np.ndarray:
-    """The values of one chunk; `ShardError` where its bytes are not what was written."""
+def decode_chunk(encoded: bytes, layout: ShardLayout, position: tuple[int, ...]) -> np.ndarray:
+    """The values of one chunk; `ShardError` where its bytes are corrupt."""
     if len(encoded) < 4 or checksum(encoded[:-4]) != encoded[-4:]:
-        raise ShardError(f"the checksum of chunk {place} is wrong: truncated or changed")
+        raise ShardError(f"the checksum of chunk {position} is wrong: truncated or changed")
     try:
         plain = layout.compressor.decode(encoded[:-4]) if layout.compressor else encoded[:-4]
         return np.frombuffer(plain, dtype=layout.dtype).reshape(layout.chunk)
     except (RuntimeError, ValueError) as error:
-        raise ShardError(f"chunk {place} cannot be decoded ({error})") from None
+        raise ShardError(f"chunk {position} cannot be decoded ({error})") from None
 
 
 def read_chunks(
-    file: BinaryIO, layout: ShardLayout, places: Iterable[tuple[int, ...]] | None = None
+    file: BinaryIO, layout: ShardLayout, positions: Iterable[tuple[int, ...]] | None = None
 ) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """(place, values) of the chunks at `places` (all by default) that are there, one at a time.
+    """Yields (position, values) of the chunks at `positions` (by default all) that are present.
 
-    `ShardError` at the first that is corrupt.
+    `ShardError` at the first corrupt one.
     """
     # The index is last, so that a shard can be written from front to back.
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - layout.index_bytes))
     index = read_index(file.read(), layout)
-    for place in product(*map(range, layout.counts)) if places is None else places:
-        offset, length = (int(value) for value in index[place])
+    for position in product(*map(range, layout.counts)) if positions is None else positions:
+        offset, length = (int(value) for value in index[position])
         if offset != EMPTY:
             file.seek(offset)
-            yield place, decode_chunk(file.read(length), layout, place)
+            yield position, decode_chunk(file.read(length), layout, position)

@@ -1,6 +1,6 @@
-"""What a cube is before it has values: grid, times, variables, tiles, chunks; as Zarr metadata.
+"""Template of a cube: its grid, times, variables, tiles and chunks, written as Zarr metadata.
 
-Upstream: `grid`, `tiles`. Downstream: `cube` creates the store and `plan` counts it.
+`write` creates stores from templates, and `cost` estimates what filling them takes.
 """
 
 from __future__ import annotations
@@ -24,23 +24,24 @@ from pipeline.grid.tiles import Tile, tile_grid
 TIME_CHUNK = 1024
 CHUNK_BYTES = 1 << 20
 SQUARES = 16, 128
-"""Longest chunk in time, its size, and the least and greatest edge in cells: few enough bytes to
-read one place's series, enough to fill a codec's block (docs/benchmarks.md)."""
+"""Smallest and largest edge of a chunk in cells. With at most `TIME_CHUNK` times and `CHUNK_BYTES`
+bytes, a chunk is small enough to read the series of one location and large enough for a codec's
+block (docs/benchmarks.md)."""
 
 
 @dataclass(frozen=True)
 class CubeVariable:
-    """One array of a cube: dims (y, x), perhaps after "time" or "band"; dtype, CF attributes."""
+    """One array of a cube: dims (y, x), optionally after "time" or "band"; dtype, CF attributes."""
 
     dims: tuple[str, ...]
     dtype: str = "float32"
     attrs: Mapping[str, Any] = field(default_factory=dict)
     fill_value: float | None = None
-    """NaN by default for floats, the greatest value of the type for integers."""
+    """Fill value; by default NaN for floats, the largest value of the type for integers."""
 
     @property
     def fill(self) -> float:
-        """The value of what was never written."""
+        """The value of cells that were never written."""
         if self.fill_value is not None:
             return self.fill_value
         kind = np.dtype(self.dtype)
@@ -49,9 +50,9 @@ class CubeVariable:
 
 @dataclass(frozen=True, kw_only=True)
 class CubeTemplate:
-    """Everything about a cube but its values; `time` is None where no variable has it.
+    """All of a cube but its values; `time` is None where no variable has a time axis.
 
-    `bands` are names along the dim "band", which a shard holds whole.
+    `bands` are the names along the dim "band", which is never split into shards.
     """
 
     grid: TargetGrid
@@ -60,7 +61,7 @@ class CubeTemplate:
     tile: tuple[int, int]
     chunk: tuple[int, int, int]
     flat_chunk: tuple[int, int]
-    """Of variables without time."""
+    """Chunk (y, x) of variables without time."""
     time_shard: int
     bands: tuple[str, ...] = ()
 
@@ -71,12 +72,12 @@ class CubeTemplate:
 
     @property
     def counts(self) -> tuple[int, int]:
-        """Rows and columns of tiles."""
+        """Number of rows and columns of tiles."""
         (rows, cols), (height, width) = self.grid.shape, self.tile
         return math.ceil(rows / height), math.ceil(cols / width)
 
     def time_blocks(self, name: str) -> int:
-        """Shards of one tile of a variable: 1 where the whole time axis is in one."""
+        """Number of shards of one tile of a variable; 1 where one holds the whole time axis."""
         shape, shard, _ = self.layout(name)
         return math.ceil(shape[0] / shard[0]) if "time" in self.variables[name].dims else 1
 
@@ -87,7 +88,7 @@ class CubeTemplate:
         bands = len(self.bands)
         sizes = {"time": steps, "band": bands, "y": self.grid.shape[0], "x": self.grid.shape[1]}
         shards = {"time": self.time_shard, "band": bands, "y": self.tile[0], "x": self.tile[1]}
-        shape, shard = (tuple(of[dim] for dim in variable.dims) for of in (sizes, shards))
+        shape, shard = (tuple(n[dim] for dim in variable.dims) for n in (sizes, shards))
         if "band" in variable.dims:
             return shape, shard, (bands, *_square(self.tile, bands))
         return shape, shard, self.chunk if "time" in variable.dims else self.flat_chunk
@@ -100,7 +101,7 @@ def _divisor_near(length: int, wanted: int) -> int:
 
 
 def _square(tile: tuple[int, ...], steps: int) -> tuple[int, int]:
-    """Edges that divide the tile, of a chunk of `steps` float32 near the wanted size."""
+    """Edges of a chunk of `steps` float32 steps near `CHUNK_BYTES`; they divide the tile."""
     edge = math.sqrt(CHUNK_BYTES / (4 * steps))
     wanted = round(min(max(edge, SQUARES[0]), SQUARES[1]))
     return _divisor_near(tile[0], wanted), _divisor_near(tile[1], wanted)
@@ -129,9 +130,9 @@ def cube_template(
     """The template of a cube on `grid` whose shards are tiles of `tile_size` (rows, cols).
 
     `time` is an array or DataArray of datetime64 (its attributes are kept) or None; `variables`
-    gives dims and, optionally, dtype, attrs and fill_value of each. `chunk` (time, y, x) divides
-    the shard; `time_shard` cuts shards in time where the whole axis of a tile is too large; `bands`
-    names the layers of variables with a dim "band". Raises `InputError` with all faults.
+    maps names to dims and, optionally, dtype, attrs and fill_value. `chunk` (time, y, x) divides
+    the shard; `time_shard` is the number of times of a shard where the whole axis of a tile is too
+    large; `bands` names the layers of variables with a dim "band". `InputError` lists all faults.
     """
     axis = _time_axis(time)
     steps = 1 if axis is None else axis.size
@@ -172,7 +173,7 @@ def cube_template(
 
 
 def encoded_time(time: xr.DataArray) -> tuple[np.ndarray, dict[str, Any]]:
-    """Whole days where all times are midnights, else seconds, since 1970; with CF attributes."""
+    """Days since 1970 where all times are midnights, else seconds; with CF attributes."""
     seconds = time.values.astype("datetime64[s]").astype(np.int64)
     days = bool((seconds % 86400 == 0).all())
     units = {"units": f"{'days' if days else 'seconds'} since 1970-01-01"}
@@ -182,7 +183,7 @@ def encoded_time(time: xr.DataArray) -> tuple[np.ndarray, dict[str, Any]]:
 
 
 def plain(value: Any) -> Any:
-    """`value` with NumPy scalars and arrays, tuples and paths as JSON has them."""
+    """`value` with NumPy scalars and arrays, tuples and paths as JSON types."""
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)):
@@ -210,7 +211,7 @@ def _add_coordinate(
 
 
 def write_template(folder: Path, template: CubeTemplate, attrs: Mapping[str, Any]) -> None:
-    """Write a store's metadata and coordinates into `folder`; root attributes are `attrs`."""
+    """Write a store's metadata and coordinates to `folder`, with the root attributes `attrs`."""
     grid = {key: value for key, value in asdict(template.grid).items() if key != "name"}
     described = {"grid": grid, "grid_name": template.grid.name, "tile": template.tile}
     if template.bands:
@@ -241,14 +242,14 @@ def write_template(folder: Path, template: CubeTemplate, attrs: Mapping[str, Any
 
 
 def compressor(dtype: str) -> BloscCodec:
-    """The codec of a cube's chunks: the quickest to read at like size, see docs/benchmarks.md."""
+    """The codec of a cube's chunks: the fastest to read at similar size (docs/benchmarks.md)."""
     size = np.dtype(dtype).itemsize
     shuffle: Literal["shuffle", "bitshuffle"] = "shuffle" if size > 1 else "bitshuffle"
     return BloscCodec(typesize=size, cname="lz4", clevel=5, shuffle=shuffle)
 
 
 def grid_of(attrs: Mapping[str, Any]) -> TargetGrid:
-    """The grid that a cube's root attributes describe."""
+    """The grid from a cube's root attributes."""
     described = attrs["cube"]
     entry = dict(described["grid"])
     pairs = {key: tuple(entry[key]) for key in ("shape", "offset")}

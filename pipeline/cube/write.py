@@ -1,9 +1,8 @@
-"""Cubes: Zarr v3 stores that are created whole from a template and filled one tile at a time.
+"""Creation of cubes, Zarr v3 stores made from a template, and writing of their tiles.
 
-Upstream: `regrid` and the model's predictions. Downstream: `cells`, `mosaic`. A shard is the whole
-time axis of one tile of one variable and is written in full by exactly one task; chunks that hold
-only the fill value are not written; every chunk carries its crc32c. A store holds no time stamps,
-so that a resumed run gives the same bytes.
+A shard holds the whole time axis (or a block of times) of one tile of one variable, and is written
+in full by exactly one task. A store holds no time stamps, so that a resumed run produces the same
+bytes; DESIGN.md lists the other invariants.
 """
 
 from __future__ import annotations
@@ -48,23 +47,23 @@ UNCOMPARED = ("versions", "code")
 def create_cube(path: str | Path, template: CubeTemplate, attrs: Mapping[str, Any]) -> None:
     """Write the store's metadata and coordinates, whole or not at all; no array values.
 
-    A store of the same template is kept with all it holds, and files of metadata or coordinates
-    that it lost are written again; a different one is an `InputError` that names what differs.
+    An existing store of the same template is kept with its values, and files of metadata or
+    coordinates that are missing are written again; `InputError` lists the differences of another.
     """
     path = Path(path)
     make_folder(path.parent)
     remove_stale_partials(path.parent, f"{path.name}.*")
     if not path.exists():
         with (
-            suppress(FileExistsError),  # another part of the run was first: compare with its store
+            suppress(FileExistsError),  # another part of the run created it first: compare with it
             writing(path),
             new_folder(path, replace=False) as folder,
         ):
             write_template(folder, template, attrs)
             return
-    # Lost files (`hole`) can be written again from the template; changed ones are for the user.
+    # Missing files (`hole`) can be written from the template; the user decides about changed ones.
     refuse_damaged(path, [one for one in metadata_damage(path) if one.kind != "hole"])
-    # Written out and compared as files: the template then need not be read back from a store.
+    # Written and compared as files, so that a template need not be read back from a store.
     with tempfile.TemporaryDirectory() as folder_name:
         wanted = Path(folder_name) / path.name
         write_template(wanted, template, attrs)
@@ -76,7 +75,7 @@ def create_cube(path: str | Path, template: CubeTemplate, attrs: Mapping[str, An
             str(path),
             f"a store that differs in {', '.join(differences[:5])}",
             "a store of the same grid, times, variables and settings",
-            "Remove it, or give this run another name.",
+            "Remove it, or choose another name for this run.",
         )
 
 
@@ -84,7 +83,7 @@ def _comparable(file: Path) -> Any:
     if file.name != "zarr.json":
         return file.read_bytes()
     meta = json.loads(file.read_text())
-    # The root's copy of what the arrays say, which are compared themselves.
+    # The root's copy of the metadata of the arrays, which are compared themselves.
     meta.pop("consolidated_metadata", None)
     for key in UNCOMPARED:
         meta.get("attributes", {}).pop(key, None)
@@ -94,11 +93,11 @@ def _comparable(file: Path) -> Any:
 def _differences(wanted: Path, found: Path) -> list[str]:
     """Names of the arrays (or `attributes`) in which two stores' templates differ.
 
-    Files that the second lost do not differ, unless it never had the array.
+    A file that is missing in `found` is no difference, unless `found` never had the array.
     """
     names = {file.parent.name for root in (wanted, found) for file in root.glob("*/zarr.json")}
-    # The root lists the arrays that the store was made with: one that it lists and lacks was lost,
-    # one that it does not list is of another template.
+    # The root lists the arrays of the store: a missing one that it lists was lost, one that it does
+    # not list belongs to another template.
     known = root_metadata(found)
     had = names if isinstance(known, Damage) else {*arrays_of(known)}
     differing = [] if _same(wanted, found, ROOT) else ["attributes"]
@@ -119,9 +118,9 @@ def _same(wanted: Path, found: Path, name: str) -> bool:
 
 
 def _write_lost(wanted: Path, path: Path) -> None:
-    """Copy the files of a template that the store lacks; its root, which lists them, last."""
+    """Copy the files of a template that the store lacks."""
     files = [file.relative_to(wanted) for file in wanted.rglob("*") if file.is_file()]
-    # The root last: until it is there the store counts as damaged, however far this came.
+    # The root last: without it the store counts as damaged until all files are there.
     lost = [file for file in files if not (path / file).exists()]
     for file in sorted(lost, key=lambda file: (file == Path(ROOT), file)):
         with writing(path):
@@ -132,7 +131,7 @@ def _write_lost(wanted: Path, path: Path) -> None:
 def write_tile(path: str | Path, tile: Tile, ds: xr.Dataset) -> dict[str, dict[str, Any]]:
     """Write the tile's core of every variable in `ds`, dims (time?, y, x), as whole shards.
 
-    Gives by variable `valid`, `min`, `max` and `shards`: the digest of each shard, or ""
+    Returns for each variable `valid`, `min`, `max` and `shards`: the digest of each shard, or ""
     for one without values, which is not written. `InputError`, before anything is written, where
     `ds` is not exactly the tile or would fill only part of a shard.
     """
@@ -147,7 +146,7 @@ def write_tile(path: str | Path, tile: Tile, ds: xr.Dataset) -> dict[str, dict[s
 
 
 def merged_summary(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """What `write_tile` gives of a variable, of two blocks of its times."""
+    """The summary of a variable (see `write_tile`) for two blocks of times together."""
     both = [part for part in (first, second) if part["valid"]]
     merged: dict[str, Any] = {"valid": first["valid"] + second["valid"]}
     if both:
@@ -156,10 +155,10 @@ def merged_summary(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[
 
 
 def _guard(store: Store, tile: Tile, ds: xr.Dataset) -> int:
-    """Refuse whatever is not exactly shards of `tile`; gives the position of its first time."""
+    """Position of the first time of `ds`; `InputError` unless `ds` is exactly shards of `tile`."""
     where, faults = f"{store.path}, tile {tile.name}", Faults()
     if not store.owns(tile):
-        # At once, because where the tile is wrong the coordinates below are all wrong too.
+        # Raised alone, because with a wrong tile all coordinates below are wrong too.
         faults.add(where, f"rows {tile.rows}, columns {tile.cols}", "a whole tile of the store",
                    "Shards are written whole: use the tiles of cube_tiles(path).")  # fmt: skip
         faults.raise_if_any()
@@ -187,14 +186,14 @@ def _guard(store: Store, tile: Tile, ds: xr.Dataset) -> int:
 
 
 def _first_time(store: Store, where: str, ds: xr.Dataset, length: int) -> int:
-    """Position in the store of the first time of `ds`; refuses what is not whole shards."""
+    """Position in the store of the first time of `ds`; `InputError` for parts of shards."""
     assert store.time is not None
     label, known = f"{where}, coordinate time", f"{store.time[0]} to {store.time[-1]}"
     if "time" not in ds.coords or not ds["time"].size:
         raise bad_input(label, "none", f"times of the store, {known}")
     times = ds["time"].values
-    # A block of times may begin and end only where a shard does, or at the end of the axis: half a
-    # shard would have to be read to be written, and two tasks could do so at once.
+    # A block of times may begin and end only at a shard, or at the end of the axis: writing part of
+    # a shard would need to read it first, and two tasks could do so at once.
     first = int(np.searchsorted(store.time, times[0]))
     last = first + times.size
     if not np.array_equal(store.time[first:last], times):
@@ -213,30 +212,30 @@ def _first_time(store: Store, where: str, ds: xr.Dataset, length: int) -> int:
 def _write_variable(
     store: Store, tile: Tile, da: xr.DataArray, start: int, files: FileSet
 ) -> dict[str, Any]:
-    """Encode the variable's shards of this tile, one for each block of times, into `files`."""
+    """Encode the variable's shards of this tile, one per block of times, into `files`."""
     layout, array, block = store.layouts[str(da.name)], store.path / str(da.name), da.values
     length = layout.shard[0]
     parts: dict[tuple[int, ...], np.ndarray] = {(tile.row, tile.col): block}
     if block.ndim == 3:
-        # A third dimension is time or bands; bands are in one shard, the first.
+        # The third dimension is time or band; one shard holds all bands.
         start = start if "time" in layout.dims else 0
         parts = {
             ((start + at) // length, tile.row, tile.col): block[at : at + length]
             for at in range(0, block.shape[0], length)
         }
     valid, low, high, digests = 0, math.inf, -math.inf, []
-    for place, part in parts.items():
+    for position, part in parts.items():
         shard = encode_shard(part, layout)
-        digests.append(_add_shard(files, shard_file(array, place), shard))
+        digests.append(_add_shard(files, shard_file(array, position), shard))
         valid, low, high = valid + shard.valid, min(low, shard.minimum), max(high, shard.maximum)
     summary = {"valid": valid, "min": low, "max": high} if valid else {"valid": 0}
     return {**summary, "shards": digests}
 
 
 def _add_shard(files: FileSet, file: Path, shard: EncodedShard) -> str:
-    """Have one shard written, or remove it where it has no values; gives its digest."""
+    """Add one shard to `files`, or remove its file where it has no values; returns its digest."""
     if not shard.pieces:
-        # A tile that had values and has none now: what is absent reads as missing.
+        # The tile may have had values before; an absent shard reads as missing values.
         file.unlink(missing_ok=True)
         return ""
     file.parent.mkdir(parents=True, exist_ok=True)

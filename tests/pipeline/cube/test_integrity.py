@@ -110,7 +110,7 @@ def test_impossible_values_are_found(tmp_path):
     write_tile(tmp_path / "a.zarr", tile, ds)
     variables = {"rain": SimpleNamespace(valid_range=(0.0, 2000.0))}
     found = {p.variable: str(p) for p in verify_cube(tmp_path / "a.zarr", variables)}
-    assert "1 values from -2 to -2, outside of 0 to 2000" in found["rain"]
+    assert "1 values from -2 to -2, outside 0 to 2000" in found["rain"]
     assert "inf" in found["elevation"]
     assert len(found) == 2
 

@@ -234,9 +234,9 @@ def test_chunks_divide_the_shard_and_keep_their_size(steps, tile, expected):
     ],
 )
 def test_bad_templates_are_refused(arguments, expected):
-    given = {"time": TIME, "variables": {"a": {"dims": ("y", "x")}}, **arguments}
+    settings = {"time": TIME, "variables": {"a": {"dims": ("y", "x")}}, **arguments}
     with pytest.raises(InputError, match=None) as raised:
-        cube_template(GRID, tile_size=(20, 16), **given)
+        cube_template(GRID, tile_size=(20, 16), **settings)
     assert expected in str(raised.value)
 
 
