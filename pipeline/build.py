@@ -1,7 +1,7 @@
-"""A cube of sources on a target grid: created, and filled tile by tile; every source is read in the
-tile's window, canonicalised, regridded and written in whole shards.
+"""Cubes of sources on a target grid: created, and filled tile by tile.
 
-Upstream: `sources` and the target grid. Downstream: the regrid stage, and whoever has no run.
+Every source is read in the tile's window, canonicalised, regridded and written in whole shards.
+`build_cube` does so without a run; the stage `regrid` calls `fill_cube`.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ from pipeline.sources.open import open_source
 from pipeline.sources.unchanged import stamps_of, unchanged
 
 TERRAIN_MARGIN = 2.0
+"""Margin of the elevation window around a tile, in source cells, for slopes at the tile's edge."""
 SHARD_BYTES = 1 << 28
-"""Of values in one shard, at most, unless a config says otherwise."""
+"""Largest size of the values of one shard, unless the config sets `time_shard`."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class SitePoints:
 
 @dataclass(frozen=True)
 class RegridTask:
-    """What a worker needs to fill any tile of one cube; small enough to travel with each task."""
+    """Description of one cube from which a worker fills any tile; small enough for each task."""
 
     store: Path
     grid: TargetGrid
@@ -66,14 +67,14 @@ class RegridTask:
     terrain_from: str | None = None
     """Elevation source from which slope, aspect and curvature are derived before regridding."""
     points: SitePoints | None = None
-    """Read instead of the sources."""
+    """Store of sites to interpolate instead of reading the sources."""
     filling: GapFilling | None = None
     site_variables: Mapping[str, CubeVariable] = field(default_factory=dict)
-    """Of the cube too, but filled from sites when all tiles are there."""
+    """Further variables of the cube, filled from sites after all tiles are done."""
 
     @property
     def is_whole(self) -> bool:
-        """Whether all sources of a tile have to be there at once."""
+        """Whether all sources of a tile are needed at once."""
         return self.filling is not None or self.points is not None
 
 
@@ -93,15 +94,15 @@ def build_cube(
 ) -> xr.Dataset:
     """The cube of `sources` on `grid` at `path`, dims (time, y, x) and (y, x), opened lazily.
 
-    Every source is regridded by the method of its entry. `time` is the first and the last day that
-    is taken of each series; a climatology of months has none. Slopes are derived of the source
-    `terrain_from`. `variables` are the canonical ones, by default those of the packaged
+    Every source is regridded by the method of its entry. `time` is the first and the last day of
+    each series to use; it does not apply to climatologies. Slopes are derived from the source
+    `terrain_from`. `variables` are the canonical variables, by default those of the packaged
     `variables.yml`; `attrs` replace the root attributes, by default the provenance. Shards are
     tiles of `tile` (rows, cols) and `time_shard` steps.
 
-    Finished tiles are kept in the folder `NAME.ledger` beside the cube: the same call again does
-    what is left, and gives the same bytes. `InputError` for bad sources, for sources of different
-    times, and where `path` holds a cube of another grid, time or of other variables.
+    Finished tiles are recorded in the folder `NAME.ledger` beside the cube: the same call again
+    does the remaining tiles, and produces the same bytes. `InputError` for bad sources, for sources
+    of different times, and where `path` holds a cube of another grid, time or of other variables.
 
     >>> from tempfile import mkdtemp
     >>> folder, at = Path(mkdtemp()), np.arange(0.5, 4)
@@ -132,7 +133,7 @@ def build_cube(
 
 
 def _check_names(sources: Sequence[Source]) -> None:
-    """`InputError` for no source, and for a variable of two of them."""
+    """Raise `InputError` for no source, and for a variable that two sources have."""
     faults = Faults()
     if not sources:
         faults.add("sources", "none", "at least one")
@@ -142,14 +143,14 @@ def _check_names(sources: Sequence[Source]) -> None:
             if name in owner:
                 faults.add(
                     f'source "{source.name}"', f"{name}, which {owner[name]} has too",
-                    "variables of one source each",
+                    "variables that no other source has",
                 )  # fmt: skip
             owner[name] = source.name
     faults.raise_if_any()
 
 
 def _fingerprint(task: RegridTask, settings: Mapping[str, Any]) -> str:
-    """Hash of all that decides the values of a cube that `build_cube` makes."""
+    """Hash of all that determines the values of a cube of `build_cube`."""
     used = {name for source in task.sources for name in source.variables}
     return fingerprint(
         {
@@ -174,11 +175,11 @@ def fill_cube(
     executor: Executor = HERE,
     part: tuple[int, int] = (1, 1),
 ) -> StageReport:
-    """Create the task's cube where there is none, and fill its tiles (of `part`) that are not done.
+    """Create the task's cube where there is none, and fill its unfinished tiles (of `part`).
 
     A cube has shards of `tile` (rows, cols) and `time_shard` steps, and the root attributes
-    `attrs`. Raises `StageError` with the faults of all tiles that failed, and `InputError` where a
-    different cube is there.
+    `attrs`. Raises `StageError` with the faults of all tiles that failed, and `InputError` where
+    the store holds a different cube.
     """
     template = template_of(task, tile, time_shard)
     create_cube(task.store, template, attrs)
@@ -188,7 +189,7 @@ def fill_cube(
 
 
 def canonical_source(task: RegridTask, source: Source, grid: TargetGrid) -> xr.Dataset:
-    """What of a source `grid` needs, in canonical form."""
+    """The part of a source that `grid` needs, in canonical form."""
     # Slopes at the edge of a tile need the elevation beyond it.
     margin = TERRAIN_MARGIN if source.name == task.terrain_from else None
     ds = open_source(source, partial(source_window, grid), margin)
@@ -217,7 +218,7 @@ def regrid_source(task: RegridTask, source: Source, grid: TargetGrid) -> xr.Data
 def source_blocks(
     task: RegridTask, source: Source, grid: TargetGrid, steps: int
 ) -> Iterator[xr.Dataset]:
-    """One source on `grid`, `steps` times after another; what has no time is in the first."""
+    """One source on `grid`, in blocks of `steps` times; variables without time are in the first."""
     ds = canonical_source(task, source, grid)
     fixed = [name for name, da in ds.data_vars.items() if "time" not in da.dims]
     for start in range(0, ds.sizes.get("time", 1), steps):
@@ -235,7 +236,7 @@ def regrid_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
 
 
 def filled_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
-    """Every source on `grid`, small gaps of inputs on land filled; `input_is_filled` says where."""
+    """Every source on `grid` with small gaps on land filled, and the mask `input_is_filled`."""
     ds = regrid_window(task, grid)
     if task.filling is None or task.points is not None:
         return ds
@@ -243,22 +244,22 @@ def filled_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
 
 
 def regrid_tile(task: RegridTask, tile: Tile) -> dict[str, Any]:
-    """Fill one tile of the cube; gives valid cells, minimum and maximum of each variable.
+    """Fill one tile of the cube; returns the summary of each variable (see `write_tile`).
 
-    Source by source and shard by shard in time, so that memory does not grow with either; only
-    where gaps are filled, which looks at all of them, everything is held at once.
+    Sources and shards of times are processed one by one, so that memory does not grow with their
+    number; only filling of gaps, which needs all of them, holds everything at once.
     """
-    own = task.grid.window(tile.rows, tile.cols)
+    window = task.grid.window(tile.rows, tile.cols)
     if task.is_whole:
         halo = task.filling.distance if task.filling else 0
         grid, core = padded_window(task.grid, tile, halo)
         ds = filled_window(task, grid).isel(y=core.rows, x=core.cols)
-        # The tile's own coordinates: those of a halo across the seam are a turn away.
-        return write_tile(task.store, tile, ds.assign_coords(y=own.y, x=own.x))
+        # The coordinates of the tile: those of a halo across the seam differ by 360 degrees.
+        return write_tile(task.store, tile, ds.assign_coords(y=window.y, x=window.x))
     steps = read_store(task.store).time_shard
     summary: dict[str, dict[str, Any]] = {}
     for source in task.sources:
-        for block in source_blocks(task, source, own, steps):
+        for block in source_blocks(task, source, window, steps):
             for name, part in write_tile(task.store, tile, block).items():
                 summary[name] = merged_summary(summary[name], part) if name in summary else part
     return summary
@@ -267,11 +268,11 @@ def regrid_tile(task: RegridTask, tile: Tile) -> dict[str, Any]:
 def template_of(
     task: RegridTask, tile: tuple[int, int], time_shard: int | None = None
 ) -> CubeTemplate:
-    """The cube's template: what regridding gives for one cell says names, dims and attributes.
+    """The cube's template, with the names, dims and attributes of one regridded cell.
 
-    Where sources are taken one by one, a first time step is enough. Shards are cut in time at
-    `time_shard` steps, by default where they reach `SHARD_BYTES`. `InputError` where sources
-    differ in their times.
+    Where sources are processed one by one, the first time step suffices. Shards have `time_shard`
+    steps, by default as many as `SHARD_BYTES` allow. `InputError` where sources differ in their
+    times.
     """
     cell = middle_cell(task.grid)
     if task.is_whole:
@@ -296,7 +297,7 @@ def template_of(
 
 
 def middle_cell(grid: TargetGrid) -> TargetGrid:
-    """One cell, which tells what any other would."""
+    """The middle cell of the grid, which stands for any other in a trial."""
     rows, cols = (slice(size // 2, size // 2 + 1) for size in grid.shape)
     return grid.window(rows, cols)
 
@@ -304,7 +305,7 @@ def middle_cell(grid: TargetGrid) -> TargetGrid:
 def first_steps(
     task: RegridTask, opened: Sequence[xr.Dataset], cell: TargetGrid
 ) -> list[xr.Dataset]:
-    """Each canonical source on one cell, at its first time."""
+    """Each canonical source regridded to one cell, at its first time."""
     return [
         regrid_canonical(task, source, ds.isel(time=[0]) if "time" in ds.dims else ds, cell)
         for source, ds in zip(task.sources, opened, strict=True)
@@ -312,8 +313,8 @@ def first_steps(
 
 
 def held_bytes(task: RegridTask, template: CubeTemplate) -> int | None:
-    """Most bytes of regridded values that a tile holds at once: a shard of every variable of one
-    source; None where it holds everything.
+    """Largest size of the regridded values that a tile holds at once: a shard of each variable of
+    one source; None where it holds everything.
     """
     if task.is_whole:
         return None

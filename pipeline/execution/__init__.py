@@ -1,1 +1,1 @@
-"""Tiles run here, by threads or on a cluster, and a ledger of those done."""
+"""Execution of the tiles of a stage, locally or on a cluster, and the ledger of finished tiles."""

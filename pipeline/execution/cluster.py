@@ -1,6 +1,6 @@
-"""Where the tiles of a run are done: here, in local processes, on SLURM, or on a given scheduler.
+"""Clusters on which tiles are run: this process, local processes, SLURM, or a running scheduler.
 
-Downstream: `run.run_stage` takes the executor. Workers are processes with one or two threads each.
+`connect` yields the executor for `run.run_stage`.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 CLOSE_SECONDS = 5
-"""How long workers get to end before they are killed."""
+"""Time that workers have to end before they are killed."""
 CONNECT_SECONDS = 15
-"""How long a given scheduler gets to answer."""
+"""Time that a running scheduler has to answer."""
 
 
 class ClusterConfig(Frozen):
-    """The `cluster:` section: `local` processes, `slurm`, the `address` of a scheduler, `none`."""
+    """The `cluster:` section: `local` processes, `slurm`, a scheduler's `address`, or `none`."""
 
     kind: Literal["local", "slurm", "address", "none"] = "local"
     workers: int | None = Field(None, gt=0)
-    """Local processes; by default one a core."""
+    """Number of local processes; by default one per core."""
     threads_per_worker: int = Field(1, gt=0, le=4)
     memory_per_worker: str = "auto"
-    """Such as `4GiB`; a worker above it is restarted. `auto` shares the machine's memory."""
+    """Memory limit such as `4GiB`; a worker above it is restarted. `auto`: a part of all memory."""
     address: str | None = None
     dashboard_port: int = Field(8787, ge=0, le=65535)
     slurm: SlurmConfig = SlurmConfig()
 
     @model_validator(mode="after")
-    def _address_given(self) -> ClusterConfig:
+    def _check_address(self) -> ClusterConfig:
         if (self.kind == "address") != (self.address is not None):
-            raise ValueError("kind `address` and an address belong together")
+            raise ValueError("kind `address` requires an address, and no other kind takes one")
         return self
 
 
 def worker_memory(config: ClusterConfig) -> int:
-    """Bytes that one worker may use, as `plan.check_plans` wants to know."""
+    """Bytes that one worker may use."""
     import psutil
     from dask.utils import parse_bytes
 
@@ -69,7 +69,7 @@ def worker_memory(config: ClusterConfig) -> int:
 
 
 def worker_count(config: ClusterConfig) -> int:
-    """Worker processes that the configured cluster has at most."""
+    """Largest number of worker processes of the configured cluster."""
     from dask.system import CPU_COUNT
 
     if config.kind == "slurm":
@@ -84,13 +84,13 @@ def _parsed_memory(config: ClusterConfig) -> int:
         return int(parse_bytes(config.memory_per_worker))
     except ValueError:
         raise bad_input(
-            "cluster.memory_per_worker", f'"{config.memory_per_worker}"', "such as 4GiB"
+            "cluster.memory_per_worker", f'"{config.memory_per_worker}"', "a size such as 4GiB"
         ) from None
 
 
 @contextmanager
 def connect(config: ClusterConfig) -> Iterator[Executor]:
-    """The executor of the configured cluster, whose workers end on leaving; `Here` for `none`.
+    """The executor of the configured cluster, whose workers end on exit; `Here` for `none`.
 
     `InputError` where the scheduler does not answer or the cluster's settings cannot be used.
     """
@@ -105,7 +105,7 @@ def connect(config: ClusterConfig) -> Iterator[Executor]:
         with _existing(config, Client) as client:
             yield OnCluster(client)
         return
-    with _main_not_imported_again():
+    with _without_main_import():
         cluster = _local(config) if config.kind == "local" else _slurm(config)
         client = Client(cluster)
         try:
@@ -133,7 +133,7 @@ def _existing(config: ClusterConfig, make: Any) -> Iterator[Client]:
         _announce(client)
         yield client
     finally:
-        # Workers and scheduler are not ours to end; a scheduler that died takes nothing with it.
+        # Workers and scheduler are left running; a scheduler that has died is ignored.
         _close(client, None)
 
 
@@ -155,7 +155,7 @@ def _local(config: ClusterConfig) -> Any:
 
 
 def _interrupt_shield() -> Any:
-    """A plugin for workers that share our terminal: Ctrl-C is for us, and we end them."""
+    """Plugin by which workers in the same terminal ignore Ctrl-C; the main process ends them."""
     from distributed import WorkerPlugin
 
     class InterruptShield(WorkerPlugin):
@@ -166,13 +166,13 @@ def _interrupt_shield() -> Any:
 
 
 def _load_plugins(client: Client) -> None:
-    """Load this process's plugins in the workers that are there and in those that will come."""
+    """Load this process's plugins in all present and future workers."""
     if loaded_plugins():
         client.register_worker_callbacks(partial(load_plugins, loaded_plugins(), Path("/")))
 
 
 def _free_port(port: int) -> int:
-    """`port`, or 0 (any) where another process has it."""
+    """The port `port`, or 0 (any) where another process uses it."""
     import socket
 
     with socket.socket() as probe:
@@ -200,7 +200,7 @@ def _slurm(config: ClusterConfig) -> Any:
 
 
 def _slurm_cluster_class() -> Any:
-    """dask-jobqueue's class; its import takes Ctrl-C over for the process, so give that back."""
+    """The class of dask-jobqueue, whose import replaces the handler of Ctrl-C: it is restored."""
     before = signal.getsignal(signal.SIGINT)
     from dask_jobqueue import SLURMCluster
 
@@ -216,7 +216,7 @@ def _announce(client: Client) -> None:
 
 
 def _close(client: Client, cluster: Any) -> None:
-    """End the workers, with no patience when the run was interrupted."""
+    """End the workers; with a shorter timeout where the run was interrupted."""
     seconds = 1 if sys.exc_info()[0] is not None else CLOSE_SECONDS
     ending = threading.Thread(target=_close_quietly, args=(client, cluster, seconds), daemon=True)
     ending.start()
@@ -234,11 +234,10 @@ def _close_quietly(client: Client, cluster: Any, seconds: float) -> None:
 
 
 @contextmanager
-def _main_not_imported_again() -> Iterator[None]:
-    """Keep spawned workers from running the main script again: steps travel by pickle alone.
+def _without_main_import() -> Iterator[None]:
+    """Keep spawned workers from importing the main script, which pickled work does not need.
 
-    Without this a script that has no `if __name__ == "__main__"` would start a cluster in every
-    worker.
+    Otherwise a script without `if __name__ == "__main__"` would start a cluster in every worker.
     """
     main = sys.modules["__main__"]
     kept = {key: getattr(main, key) for key in ("__file__", "__spec__") if hasattr(main, key)}

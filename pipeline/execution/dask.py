@@ -1,7 +1,6 @@
-"""An executor that runs a stage's items on the workers of a Dask cluster, in the order they end.
+"""Executor that runs the items of a stage on the workers of a Dask cluster.
 
-Upstream: `executor` has the work and its tries. Downstream: `run.run_stage`. The scheduler holds a
-bounded number of tasks, however many items there are.
+The scheduler holds a bounded number of tasks, however many items there are.
 """
 
 from __future__ import annotations
@@ -22,23 +21,23 @@ if TYPE_CHECKING:
     from distributed import Client
 
 MAX_STAGE_BYTES = 1_000_000
-"""Larger work carries arrays, which workers must read themselves."""
+"""Largest size of a pickled stage: larger ones carry arrays, which workers must read themselves."""
 WINDOW_PER_THREAD = 8
-"""Tasks the scheduler holds for each worker thread: one at work, the others ready."""
-TASK_SECONDS, MOST_ITEMS = 0.25, 16
-"""A task takes items for so long, at most: its way through the scheduler costs milliseconds."""
+"""Number of tasks that the scheduler holds per worker thread: one runs, the others are ready."""
+TASK_SECONDS, MAX_ITEMS = 0.25, 16
+"""Largest duration and number of items of a task: each task costs the scheduler milliseconds."""
 
 
 @dataclass(frozen=True)
 class OnCluster:
-    """Items on the workers of a Dask client; the work must be picklable and carry no arrays."""
+    """Runs items on the workers of a Dask client; work must be picklable and carry no arrays."""
 
     client: Client
 
     def outcomes(self, stage: Stage, items: Sequence[T]) -> Outcomes[T]:
-        """Each item and its outcome, as they come from the workers.
+        """Each item and its outcome, in the order in which workers finish.
 
-        Nothing is gathered from workers for an item that went well: its summary is in the ledger.
+        Successful items send no result back: their summaries are in the ledger.
         """
         with _scheduler_alive(self.client):
             yield from _outcomes_on_cluster(self.client, stage, items)
@@ -71,7 +70,7 @@ def _unpickled(payload: bytes) -> Stage:
 
 
 class TaskError(Exception):
-    """Carries the outcomes of failed tries from a worker; good ones need no message at all."""
+    """Carries the outcomes of failed attempts from a worker; successful ones send nothing."""
 
     def __init__(self, outcomes: dict[str, Outcome]) -> None:
         super().__init__(outcomes)
@@ -79,7 +78,7 @@ class TaskError(Exception):
 
 
 def attempt_on_worker(payload: bytes, items: Sequence[Any]) -> None:
-    """A try of each item of a pickled stage, which a worker unpickles once; raises `TaskError`."""
+    """Attempt each item of a pickled stage, which a worker unpickles once; raises `TaskError`."""
     stage = _unpickled(payload)
     tried = {item.name: stage.attempt(item) for item in items}
     if failed := {name: outcome for name, outcome in tried.items() if outcome.error}:
@@ -88,19 +87,19 @@ def attempt_on_worker(payload: bytes, items: Sequence[Any]) -> None:
 
 @contextmanager
 def _scheduler_alive(client: Client) -> Iterator[None]:
-    """One clear error where the scheduler goes away, instead of what Dask's connections say."""
+    """Turn the various errors of a lost scheduler into one `InputError`."""
     address = client.scheduler.address if client.scheduler else "of this run"
     try:
         yield
     except Exception as error:
-        # What a lost connection raises depends on the call that met it.
+        # The error of a lost connection depends on the call during which it was lost.
         if isinstance(error, InputError) or client.status == "running":
             raise
         raise bad_input(
             f"scheduler {address}",
             "a connection that was lost in the middle of the stage",
-            "a scheduler that lives as long as the run",
-            "Start one and run again: finished tiles stay.",
+            "a scheduler that runs as long as the stage",
+            "Start a scheduler and run again: finished tiles are kept.",
         ) from None
 
 
@@ -109,33 +108,33 @@ def _outcomes_on_cluster(client: Client, stage: Stage, items: Sequence[T]) -> Ou
 
     task = partial(attempt_on_worker, _pickled(stage))
     waiting = deque((item, stage.retries) for item in items)
-    flying: dict[Any, list[tuple[T, int]]] = {}
+    running: dict[Any, list[tuple[T, int]]] = {}
     completed = as_completed()
-    window, pace = _Window(client), _Pace()
+    window, grouping = _Window(client), _Grouping()
     try:
-        while waiting or flying:
-            room = window.size() - len(flying)
+        while waiting or running:
+            room = window.size() - len(running)
             if waiting and 2 * room >= window.size():
-                size = pace.group(len(waiting), window.threads)
+                size = grouping.size(len(waiting), window.threads)
                 groups = list(_groups(waiting, size, room, stage.retries))
                 keys = [f"{stage.name}-{g[0][0].name}-{uuid4().hex}" for g in groups]
                 lists = [[item for item, _ in group] for group in groups]
                 futures = client.map(task, lists, key=keys, pure=False)
-                flying |= zip(futures, groups, strict=True)
+                running |= zip(futures, groups, strict=True)
                 completed.update(futures)
             for future in completed.next_batch():
-                group = flying.pop(future)
+                group = running.pop(future)
                 outcomes = _outcomes(future, [item.name for item, _ in group])
                 future.release()
-                pace.count(len(group))
+                grouping.count(len(group))
                 for (item, tries), outcome in zip(group, outcomes, strict=True):
                     if outcome.is_worth_retrying and tries > 0:
                         waiting.append((item, tries - 1))
                     else:
                         yield item, outcome
     finally:
-        if flying and client.status == "running":
-            client.cancel(list(flying), force=True)
+        if running and client.status == "running":
+            client.cancel(list(running), force=True)
 
 
 _DEATHS = {
@@ -150,7 +149,7 @@ def _groups(
 ) -> Iterator[list[tuple[T, int]]]:
     """Up to `count` groups of `size` items, taken from the front of `waiting`.
 
-    What failed before goes alone, so that a tile that kills its worker takes no other with it.
+    An item that failed before is a group of its own: if it ends its worker, no other item is lost.
     """
     while waiting and count:
         group = [waiting.popleft()]
@@ -161,7 +160,7 @@ def _groups(
 
 
 def _outcomes(future: Any, names: Sequence[str]) -> list[Outcome]:
-    """The outcomes that a finished future stands for, or those its error carries."""
+    """The outcomes of a finished future, or those that its error carries."""
     if future.status == "finished":
         return [Outcome()] * len(names)
     error = future.exception() if future.status == "error" else None
@@ -172,38 +171,38 @@ def _outcomes(future: Any, names: Sequence[str]) -> list[Outcome]:
     return [Outcome(error=text, trace=text)] * len(names)
 
 
-class _Pace:
-    """How many items go into one task: one, or several where a single takes but milliseconds."""
+class _Grouping:
+    """Number of items per task: several where one item takes only milliseconds."""
 
     def __init__(self) -> None:
         self.began = time.monotonic()
         self.done = 0
 
     def count(self, items: int) -> None:
-        """So many more are done."""
+        """Count `items` more as done."""
         self.done += items
 
-    def group(self, waiting: int, threads: int) -> int:
-        """Items of the next tasks; few near the end, so that no worker is left without."""
+    def size(self, waiting: int, threads: int) -> int:
+        """Items per task from now on; fewer near the end, so that all workers have tasks."""
         if self.done < WINDOW_PER_THREAD:
             return 1
         seconds = (time.monotonic() - self.began) * threads / self.done
         fair = waiting // (WINDOW_PER_THREAD * threads)
-        return max(1, min(int(TASK_SECONDS / seconds), MOST_ITEMS, fair))
+        return max(1, min(int(TASK_SECONDS / seconds), MAX_ITEMS, fair))
 
 
 class _Window:
-    """How many tasks the scheduler may hold; follows workers that come and go."""
+    """Number of tasks that the scheduler may hold; follows workers that come and go."""
 
     def __init__(self, client: Client) -> None:
         self.client = client
-        self.asked = -1.0
+        self.counted_at = -1.0
         self.threads = 1
 
     def size(self) -> int:
-        """Tasks for the present workers; asked of the scheduler once a second."""
+        """Number of tasks for the present workers, which are counted once a second."""
         now = time.monotonic()
-        if self.asked < 0 or now - self.asked > 1.0:
-            self.asked = now
+        if self.counted_at < 0 or now - self.counted_at > 1.0:
+            self.counted_at = now
             self.threads = max(1, sum(self.client.nthreads().values()))
         return WINDOW_PER_THREAD * self.threads

@@ -1,7 +1,7 @@
-"""The work of a stage, and how it is run: one item after another in this process.
+"""The work of a stage, and the executor that runs it item by item in this process.
 
-Downstream: `overlap` and `dask` run the same work otherwise; `run.run_stage` takes any executor. An
-item reads, computes, writes and marks by itself, so what comes back from it is small.
+`overlap` and `dask` have the other executors. Each item reads its input and writes its result
+itself, so that an executor passes no arrays.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAX_SUMMARY_BYTES = 100_000
 
 
 class Item(Protocol):
-    """Whatever a stage is cut into; `name` is unique in the stage and fit for a file name."""
+    """Unit of work of a stage; `name` is unique in the stage and valid as a file name."""
 
     @property
     def name(self) -> str:
@@ -31,16 +31,16 @@ class Item(Protocol):
 T = TypeVar("T", bound=Item)
 
 Work = Callable[[Any], Mapping[str, Any] | None]
-"""What is done for an item: it writes its result itself and returns a summary for the ledger."""
+"""Function of one item that writes its result itself and returns a summary for the ledger."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Work in three parts: what an item reads, what is computed of it, what is written.
+    """Work in three parts: reading of an item's input, computation, and writing of its result.
 
-    `compute` takes pairs (item, what was read) and yields pairs (item, result) in the same order,
-    whenever it likes: it may put several items together. An executor that knows no parts calls the
-    task as a function of one item.
+    `compute` takes pairs (item, input) and yields pairs (item, result) in the same order; it may
+    take several pairs before it yields, to process them together. `Here` calls the task as a
+    function of one item.
 
     >>> square = Task(int, lambda pairs: ((i, n * n) for i, n in pairs), lambda i, n: {"is": n})
     >>> square("7")
@@ -52,30 +52,30 @@ class Task:
     write: Callable[[Any, Any], Mapping[str, Any]]
 
     def __call__(self, item: Any) -> Mapping[str, Any]:
-        """One item by itself."""
+        """Read, compute and write one item."""
         ((_, result),) = self.compute(iter([(item, self.read(item))]))
         return self.write(item, result)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of an item; `error` and `faults` are empty where it went well."""
+    """Outcome of an item; `error` and `faults` are empty where it succeeded."""
 
     error: str = ""
     trace: str = ""
     faults: tuple[Fault, ...] = ()
     is_hopeless: bool = False
-    """No other item could succeed either."""
+    """Whether no other item can succeed either."""
 
     @property
     def is_worth_retrying(self) -> bool:
-        """Whether another try may go better: bad input stays bad."""
+        """Whether another attempt may succeed; bad input remains bad."""
         return bool(self.error) and not self.faults
 
 
 @dataclass(frozen=True)
 class Stage:
-    """A stage's name, work, ledger and retries: all that an executor needs but the items."""
+    """Name, work, ledger and number of retries of a stage."""
 
     name: str
     work: Work
@@ -83,7 +83,7 @@ class Stage:
     retries: int
 
     def attempt(self, item: Item) -> Outcome:
-        """One try of one item, marked in the ledger by the process that wrote its result."""
+        """Attempt one item, and mark it in the ledger if it succeeds."""
         try:
             if not self.ledger.done(item.name):
                 summary = dict(self.work(item) or {})
@@ -104,10 +104,10 @@ Outcomes = Generator[tuple[T, Outcome], None, None]
 
 
 class Executor(Protocol):
-    """How the items of a stage are run: `Here`, `Overlapped` or `OnCluster`."""
+    """Interface of the ways to run the items of a stage: `Here`, `Overlapped`, `OnCluster`."""
 
     def outcomes(self, stage: Stage, items: Sequence[T]) -> Outcomes[T]:
-        """Each item with its last outcome, in the order in which they end."""
+        """Each item with its last outcome, in the order in which they finish."""
 
     def peak_memory(self) -> int:
         """Largest resident memory that a process of this executor has had, in bytes."""
@@ -115,7 +115,7 @@ class Executor(Protocol):
 
 @dataclass(frozen=True)
 class Here:
-    """One item after another in this process."""
+    """Runs one item after another in this process."""
 
     def outcomes(self, stage: Stage, items: Sequence[T]) -> Outcomes[T]:
         """Each item and its outcome, in the order of the items."""

@@ -1,7 +1,7 @@
-"""A folder of markers, one a finished tile and settings fingerprint: what a resumed run may skip.
+"""Ledger: a folder with a marker for each finished tile, by which a resumed run skips it.
 
-Upstream: `run` marks, in the process that wrote the tile and after it wrote. Any number of
-processes may share a ledger: markers are files that appear whole, and nothing is rewritten.
+The process that wrote a tile marks it, after writing. Any number of processes may share a ledger:
+markers are files that appear whole and are never rewritten.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Ledger:
         return self.path / f"{name}.{kind}.json"
 
     def open(self) -> Ledger:
-        """Create the folder and clear what dead writers left; `InputError` if not writable."""
+        """Create the folder and remove files of dead writers; `UnwritableError` if not writable."""
         make_folder(self.path)
         remove_stale_partials(self.path)
         return self
@@ -45,11 +45,11 @@ class Ledger:
         return self._marker(name).exists()
 
     def names_done(self) -> set[str]:
-        """All finished items: one listing, however many there are."""
+        """Names of all finished items, from one listing of the folder."""
         return self._names("done")
 
     def names_failed(self) -> set[str]:
-        """Items whose last try failed."""
+        """Names of the items whose last attempt failed."""
         return self._names("failed") - self.names_done()
 
     def _names(self, kind: str) -> set[str]:
@@ -61,38 +61,38 @@ class Ledger:
             return {f.removesuffix(suffix) for f in files if f.endswith(suffix) and f[0] != "."}
 
     def mark(self, name: str, summary: Mapping[str, Any]) -> None:
-        """Say that the item is finished; only after all it wrote is on disk."""
+        """Mark the item as finished; all that it wrote must be on disk before."""
         self._write(self._marker(name), dict(summary))
         self._marker(name, "failed").unlink(missing_ok=True)
 
     def failed(self, name: str, error: str, traceback: str = "") -> None:
-        """Record why the item's last try failed."""
+        """Record why the item's last attempt failed."""
         self._write(self._marker(name, "failed"), {"error": error, "traceback": traceback})
 
     def forget(self, name: str) -> None:
-        """Let the next run do the item again."""
+        """Remove the item's marker, so that the next run repeats it."""
         self._marker(name).unlink(missing_ok=True)
 
     def _write(self, marker: Path, value: Mapping[str, Any]) -> None:
         text = json.dumps(value, sort_keys=True, default=_plain_number) + "\n"
         with writing(marker):
             marker.parent.mkdir(parents=True, exist_ok=True)
-            # Its tile is on disk already; a marker that a dying node loses costs one tile again.
+            # Not flushed: if a failing node loses the marker, one tile is repeated.
             write_bytes(marker, [text.encode()], durable=False)
 
     def summaries(self) -> dict[str, dict[str, Any]]:
-        """What was recorded with each finished item, by name in order."""
+        """Summary of each finished item, by name in alphabetical order."""
         return {name: self._read(name, "done") for name in sorted(self.names_done())}
 
     def failures(self) -> dict[str, dict[str, Any]]:
-        """`error` and `traceback` of each item whose last try failed, by name in order."""
+        """Error and traceback of each item whose last attempt failed, by name in order."""
         return {name: self._read(name, "failed") for name in sorted(self.names_failed())}
 
     def _read(self, name: str, kind: str) -> dict[str, Any]:
         try:
             value: dict[str, Any] = json.loads(self._marker(name, kind).read_text())
         except (OSError, ValueError):
-            return {}  # withdrawn by another process, or emptied with the node that wrote it
+            return {}  # removed by another process, or lost with the node that wrote it
         return value
 
 

@@ -1,6 +1,6 @@
-"""An executor for items that share a device: reading ahead, computing and writing go on at once.
+"""Executor for items that share a device: reading, computing and writing overlap.
 
-Upstream: `executor`. Downstream: `run.run_stage` for stages whose work is a `Task`.
+It serves stages whose work is a `Task`.
 """
 
 from __future__ import annotations
@@ -14,26 +14,24 @@ from typing import Any
 from pipeline.execution.executor import HERE, Here, Outcome, Outcomes, Stage, T, Task
 
 AHEAD = 2
-"""Items read before the device asks for them, and items computed that wait to be written; of each
-thread.
-"""
+"""Items per thread that are read in advance, and computed ones per thread that wait for writing."""
 
 
 @dataclass(frozen=True)
 class Overlapped(Here):
-    """Items in this process: `threads` read ahead, as many write, while one computes.
+    """Runs items in this process: `threads` read ahead and as many write, while one computes.
 
-    Work that is no `Task` has nothing to overlap and is run as `Here` does.
+    Work that is not a `Task` is run as by `Here`.
     """
 
     threads: int = 1
-    """A GPU asks for more than one thread can bring."""
+    """Number of threads that read, and of threads that write; a GPU needs more than one."""
 
     def outcomes(self, stage: Stage, items: Sequence[T]) -> Outcomes[T]:
-        """Each item and its outcome, in the order of the items, but for those that failed.
+        """Each item and its outcome, in the order of the items; those that failed come last.
 
-        What fails on the way is done again by itself with the stage's retries, so that one bad item
-        costs no other, and the error is the item's own.
+        A failed item is repeated alone with the stage's retries, so that it affects no other item
+        and its error is its own.
         """
         task = stage.work
         if not isinstance(task, Task):
@@ -58,7 +56,7 @@ class Overlapped(Here):
                         ):
                             yield from _written(stage, *writes.popleft())
                 except Exception:
-                    # Whichever item it was, each of them will say so by itself.
+                    # Any of the started items may be at fault: each is repeated alone.
                     failed += started.values()
                 finally:
                     ahead.close()
@@ -74,21 +72,22 @@ class Overlapped(Here):
         failed: list[T],
         reading: ThreadPoolExecutor,
     ) -> Generator[tuple[T, Any], None, None]:
-        """Items with what they read, `AHEAD` a thread of which are at work; moves them to
-        `started`.
+        """Items with their input, of which `AHEAD` per thread are read in advance.
+
+        Items move from `left` to `started`, or to `failed` where reading failed.
         """
         reads: deque[tuple[T, Future[Any]]] = deque()
 
-        def ask() -> None:
+        def submit() -> None:
             while left and len(reads) <= AHEAD * self.threads:
                 item = left.popleft()
                 reads.append((item, reading.submit(task.read, item)))
 
         try:
-            ask()
+            submit()
             while reads:
                 item, read = reads.popleft()
-                ask()
+                submit()
                 if read.exception() is not None:
                     failed.append(item)
                     continue

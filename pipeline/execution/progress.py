@@ -1,4 +1,4 @@
-"""The progress bar of a stage: rate and time left on a terminal, silence elsewhere."""
+"""Progress bar of a stage with rate and remaining time; shown on a terminal only."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from rich.text import Text
 
 
 class _Rate(ProgressColumn):
-    """Tiles a second, or seconds a tile where they are slow."""
+    """Tiles per second, or seconds per tile where that is more than one."""
 
     def render(self, task: Task) -> Text:
         """The rate as text."""
@@ -32,7 +32,7 @@ class _Rate(ProgressColumn):
 
 
 def is_hidden() -> bool:
-    """Whether the level of this package's logger was set so that progress is not to be shown."""
+    """Whether the level of the package's logger hides progress."""
     return logging.getLogger("pipeline").level > logging.INFO
 
 
@@ -40,7 +40,7 @@ def is_hidden() -> bool:
 def stage_bar(
     name: str, total: int, done: int, shown: bool = True
 ) -> Iterator[Callable[[int], None]]:
-    """A function to call after each item with the number of failures so far."""
+    """Yields a function to call after each item with the number of failures so far."""
     console = Console(stderr=True)
     if is_hidden() or not (shown and console.is_terminal and total > done):
         yield lambda failures: None

@@ -1,7 +1,4 @@
-"""A tiled stage: one opaque task a tile, recorded in a ledger, resumable, shared by parts.
-
-Upstream: `executor`, `ledger`. Downstream: the stages of a run.
-"""
+"""Running a tiled stage: one item per tile, recorded in a ledger, resumable, and split in parts."""
 
 from __future__ import annotations
 
@@ -21,16 +18,16 @@ from pipeline.execution.ledger import Ledger
 from pipeline.execution.progress import stage_bar
 
 GIVE_UP_AFTER = 20
-"""Failures without a single success after which the rest is not tried."""
+"""Number of failures without a success after which the other items are not attempted."""
 
 
 class StageError(InputError):
-    """Some items of a stage failed; the others are finished and stay so."""
+    """Failure of some items of a stage; the others are finished and marked."""
 
 
 @dataclass(frozen=True)
 class StageReport:
-    """What a stage did: seconds, peak bytes of its largest process, what became of the items."""
+    """Report of a stage: seconds, peak bytes of its largest process, and items by outcome."""
 
     seconds: float
     peak_memory: int
@@ -40,7 +37,10 @@ class StageReport:
 
 
 def part_of(items: Sequence[T], part: tuple[int, int]) -> list[T]:
-    """The items of part i of n (from 1): every n-th, so that parts cost alike."""
+    """The items of part i of n (from 1): every n-th, so that parts take similar time.
+
+    `InputError` unless 1 <= i <= n.
+    """
     i, n = part
     if not 1 <= i <= n:
         raise bad_input("--part", f"{i}/{n}", "i/n with 1 <= i <= n, such as 3/16")
@@ -59,41 +59,41 @@ def run_stage(
     part: tuple[int, int] = (1, 1),
     strict: bool = True,
 ) -> StageReport:
-    """Do `work(item)` for every item (of this `part`) that the ledger does not hold as done.
+    """Call `work(item)` for every item (of this `part`) that the ledger does not list as done.
 
     `work` writes its result itself and returns a small summary for the ledger; it is a function, or
-    a `Task` whose parts an `Overlapped` executor runs at once. On a cluster it must be picklable: a
-    function of a module, or a `functools.partial` of one. A failed item is tried `retries` times
-    more, unless its input is bad; the others go on. Raises `StageError` with all failures at the
-    end, or reports them where not `strict`; `UnwritableError` at once where the output cannot be
-    written. Ctrl-C and SIGTERM lose only what is at work.
+    a `Task` whose parts an `Overlapped` executor runs concurrently. On a cluster it must be
+    picklable: a function of a module, or a `functools.partial` of one. A failed item is attempted
+    `retries` times more, unless its input is bad; the others continue. Raises `StageError` with all
+    failures at the end, or reports them where not `strict`; `UnwritableError` at once where the
+    output cannot be written. Ctrl-C and SIGTERM lose only the items being processed.
     """
     began = time.monotonic()
     ledger.open()
     finished = ledger.names_done()
-    mine = part_of(items, part)
-    todo = [item for item in mine if item.name not in finished]
-    skipped = tuple(item.name for item in mine if item.name in finished)
-    book = _Book(name, ledger)
+    chosen = part_of(items, part)
+    todo = [item for item in chosen if item.name not in finished]
+    skipped = tuple(item.name for item in chosen if item.name in finished)
+    record = _Record(name, ledger)
     with (
         ending_on_sigterm(),
         closing(executor.outcomes(Stage(name, work, ledger, retries), todo)) as outcomes,
-        stage_bar(name, len(mine), len(skipped), progress) as advance,
+        stage_bar(name, len(chosen), len(skipped), progress) as advance,
     ):
         for item, outcome in outcomes:
-            book.record(item.name, outcome)
-            advance(len(book.failed))
-            if book.is_hopeless:
+            record.add(item.name, outcome)
+            advance(len(record.failed))
+            if record.is_hopeless:
                 break
-    if book.unwritable or (strict and book.failed):
-        raise book.error()
-    peak = executor.peak_memory() if book.done else 0
+    if record.unwritable or (strict and record.failed):
+        raise record.error()
+    peak = executor.peak_memory() if record.done else 0
     seconds = time.monotonic() - began
-    return StageReport(seconds, peak, tuple(book.done), skipped, dict(book.failed))
+    return StageReport(seconds, peak, tuple(record.done), skipped, dict(record.failed))
 
 
-class _Book:
-    """What became of the items of a stage so far."""
+class _Record:
+    """Outcomes of the items of a stage so far."""
 
     def __init__(self, stage: str, ledger: Ledger) -> None:
         self.stage = stage
@@ -104,8 +104,8 @@ class _Book:
         """The first fault of each cause, and the items that have it."""
         self.unwritable: tuple[Fault, ...] = ()
 
-    def record(self, name: str, outcome: Outcome) -> None:
-        """Note an item's last outcome, in the ledger too where it failed."""
+    def add(self, name: str, outcome: Outcome) -> None:
+        """Record an item's last outcome, also in the ledger where it failed."""
         if not outcome.error:
             self.done.append(name)
             return
@@ -117,9 +117,10 @@ class _Book:
         self._note_causes(name, outcome)
 
     def _note_causes(self, name: str, outcome: Outcome) -> None:
-        """Count the item where others failed alike: the same place and demand, or the same error.
+        """Add the item to its causes: equal location, expectation and hint, or an equal error.
 
-        Values found differ from tile to tile even where one setting is wrong for all.
+        The values found are not compared: they differ from tile to tile even where one setting is
+        wrong for all.
         """
         faults = outcome.faults or (self._fault(name, outcome),)
         alike: Counter[tuple[str, ...]] = Counter()
@@ -130,24 +131,24 @@ class _Book:
             self.causes.setdefault(cause, (fault, []))[1].append(name)
 
     def _fault(self, name: str, outcome: Outcome) -> Fault:
-        record = self.ledger.path / f"{name}.failed.json"
-        hint = f"The traceback is in {record}; run again to retry."
-        return Fault(f"stage {self.stage}, {name}", outcome.error, "the tile to be done", hint)
+        file = self.ledger.path / f"{name}.failed.json"
+        hint = f"The traceback is in {file}; run again to retry."
+        return Fault(f"stage {self.stage}, {name}", outcome.error, "a finished tile", hint)
 
     @property
     def is_hopeless(self) -> bool:
-        """Whether the rest would fail as well."""
+        """Whether the other items would fail as well."""
         return bool(self.unwritable) or (len(self.failed) >= GIVE_UP_AFTER and not self.done)
 
     def error(self) -> InputError:
         """All failures in one error, each cause once."""
         if self.unwritable:
             return UnwritableError(self.unwritable)
-        return StageError(_of_all(fault, names) for fault, names in self.causes.values())
+        return StageError(_with_count(fault, names) for fault, names in self.causes.values())
 
 
-def _of_all(fault: Fault, names: Sequence[str]) -> Fault:
-    """A cause's first fault, with how many items have it and which."""
+def _with_count(fault: Fault, names: Sequence[str]) -> Fault:
+    """The first fault of a cause, with the number and names of the items that have it."""
     if len(names) == 1:
         return fault
     count, which = listed(names).split(" ", 1)
@@ -156,7 +157,7 @@ def _of_all(fault: Fault, names: Sequence[str]) -> Fault:
 
 @contextmanager
 def ending_on_sigterm() -> Iterator[None]:
-    """Let SIGTERM (SLURM's warning, a container's stop) end the block as Ctrl-C does."""
+    """Make SIGTERM (SLURM's warning, a container's stop) raise `KeyboardInterrupt`, like Ctrl-C."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

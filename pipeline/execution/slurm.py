@@ -1,7 +1,4 @@
-"""What a site's SLURM wants to know: of Dask's worker jobs, and of the jobs that we submit.
-
-Downstream: cluster.py starts workers, workflows/submit.py submits the stages.
-"""
+"""Settings of SLURM jobs: those of Dask workers (`cluster`) and those of `stefaland submit`."""
 
 from __future__ import annotations
 
@@ -13,19 +10,19 @@ from pipeline.core.settings import Frozen
 
 WALLTIME = r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$"
 WARNING_SECONDS = 180
-"""Before the wall time, at most: how long a job gets to save what it did."""
+"""Largest time before the wall time at which a job is signalled to save its work."""
 JobName = Literal["regrid", "stats", "pretrain", "finetune", "predict", "maps"]
 
 
 def walltime_seconds(walltime: str) -> int:
-    """Seconds of `[days-]hours:minutes:seconds`."""
+    """Number of seconds of `[days-]hours:minutes:seconds`."""
     days, _, clock = walltime.rpartition("-")
     hours, minutes, seconds = map(int, clock.split(":"))
     return ((int(days or 0) * 24 + hours) * 60 + minutes) * 60 + seconds
 
 
 class JobConfig(Frozen):
-    """What the jobs of one stage want; what is not given is as in `cluster.slurm`."""
+    """Settings of the jobs of one stage; by default those of `cluster.slurm`."""
 
     queue: str | None = None
     account: str | None = None
@@ -36,47 +33,47 @@ class JobConfig(Frozen):
     nodes: int = Field(1, gt=0)
     gpus_per_node: int = Field(0, ge=0)
     ranks_per_node: int | None = Field(None, gt=0)
-    """Training processes a node; by default one a GPU, or one."""
+    """Training processes per node; by default one per GPU, or one."""
     directives: tuple[str, ...] = ()
 
 
 class SlurmConfig(Frozen):
-    """What one site's SLURM wants to know of a worker job (dask-jobqueue's names in brackets)."""
+    """Settings of worker jobs for a SLURM site (names of dask-jobqueue in brackets)."""
 
     queue: str | None = None
     account: str | None = None
     walltime: str = Field("04:00:00", pattern=WALLTIME)
     cores: int = Field(8, gt=0)
     processes: int = Field(8, gt=0)
-    """Workers of one job."""
+    """Number of workers of one job."""
     memory: str = "32GiB"
-    """Of one job, shared by its workers."""
+    """Memory of one job, shared by its workers."""
     jobs: int = Field(1, gt=0)
-    """Jobs at most; they come and go with the work."""
+    """Largest number of jobs; jobs are started and ended as the work requires."""
     minimum_jobs: int = Field(1, ge=0)
     directives: tuple[str, ...] = ()
     """Further #SBATCH lines, such as `--constraint=haswell` [job_extra_directives]."""
     prologue: tuple[str, ...] = ()
     """Shell lines before the worker starts, such as `module load ...` [job_script_prologue]."""
     scratch: str | None = None
-    """Local disk of a node for spilled data [local_directory]."""
+    """Folder on a local disk of the node for spilled data [local_directory]."""
     interface: str | None = None
     python: str | None = None
-    """What runs Python in a job, such as `apptainer exec --nv stefaland.sif python`; by default
-    the Python that submits [`stefaland submit`]."""
+    """Command that runs Python in a job, such as `apptainer exec --nv stefaland.sif python`; by
+    default the Python that submits [`stefaland submit`]."""
     parts: int = Field(8, gt=0)
-    """Jobs of the array that shares a tiled stage [`stefaland submit`]."""
+    """Number of jobs of the array into which a tiled stage is split [`stefaland submit`]."""
     stages: dict[JobName, JobConfig] = Field(default_factory=dict)
-    """What the jobs of single stages want otherwise [`stefaland submit`]."""
+    """Settings of the jobs of single stages [`stefaland submit`]."""
 
     @property
     def seconds(self) -> int:
-        """The wall time."""
+        """Wall time in seconds."""
         return walltime_seconds(self.walltime)
 
     @property
     def lifetime(self) -> list[str]:
-        """Worker arguments that end it, between tasks, before the wall time does."""
+        """Worker arguments that end a worker between tasks before the wall time."""
         stagger = max(10, self.seconds // 20)
         lifetime = max(30, self.seconds - 2 * stagger)
         return ["--lifetime", f"{lifetime}s", "--lifetime-stagger", f"{stagger}s"]

@@ -1,1 +1,1 @@
-"""Stations, events and regions on a grid."""
+"""Stations, events and regions matched to the cells of a grid."""

@@ -1,9 +1,8 @@
-"""Cells without an event, drawn where an inventory gives presences alone.
+"""Cells without an event, drawn for inventories that list presences alone.
 
-Upstream: events matched to cells (`site_cells`). Downstream: `workflows.inputs.site_targets`. Equal
-numbers of both, drawn at random outside the events' reach, is the practice of susceptibility
-studies (Petschko et al. 2014, doi 10.5194/nhess-14-95-2014); an absence is a place where nothing
-was reported, not one where nothing happened.
+Equal numbers of both, with absences drawn at random away from events, are the practice of
+susceptibility studies (Petschko et al. 2014, doi:10.5194/nhess-14-95-2014). An absence is a cell
+without a reported event, not one where nothing happened.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ def draw_absences(
     reach_km: float | None,
     seed: int,
 ) -> np.ndarray:
-    """Sorted flat indices of `ratio` times as many cells as have an event.
+    """Sorted flat indices of cells without an event, `ratio` times as many as cells with one.
 
-    Drawn from the cells of `land`, dims (y, x), whose centres are farther than `buffer_km` from
-    every event cell's and, so that they are of surveyed ground, within `reach_km` of one. `events`
-    are flat indices. `InputError` where there are too few.
+    Cells are drawn from `land`, dims (y, x), where their centres are farther than `buffer_km` from
+    those of all event cells and, so that they lie in the surveyed area, within `reach_km` of one.
+    `events` are flat indices. `InputError` where there are too few candidates.
     """
     with_event = np.unique(events)
     lon, lat = grid.lonlat()

@@ -1,8 +1,4 @@
-"""Sites matched to the cells of a grid: which cell, how far its centre is, how well they agree.
-
-Upstream: tables of sites (stations, profiles, events). Downstream: `site_targets` makes them
-the target of a cube; the match is kept beside the run.
-"""
+"""Sites (stations, profiles, events) matched to the cells of a grid, and means of sites by cell."""
 
 from __future__ import annotations
 
@@ -16,12 +12,14 @@ from pipeline.grid.target_grid import TargetGrid
 
 
 def match_sites(ds: xr.Dataset, grid: TargetGrid, name: str) -> pd.DataFrame:
-    """A row a site: `site`, `lon`, `lat`, `row`, `col`, `cell` (row-major; -1 outside the grid),
-    `distance_km` to the cell's centre, and of variable `name`: `sites_in_cell` (those with a
-    value), `cell_mean`, and `departure`, by how much the site differs from the mean of its cell.
+    """Table of the cells of sites, one row per site.
 
-    `ds` has dims (..., cell) and coordinates `lat`, `lon` and perhaps `site`. Distances are
-    geodesics on WGS 84. Of series, means are over time.
+    Columns are `site`, `lon`, `lat`, `row`, `col`, `cell` (row-major; -1 outside the grid),
+    `distance_km` to the cell's centre, and for variable `name` `sites_in_cell` (number of sites
+    with a value), `cell_mean` and `departure` (value of the site minus mean of its cell).
+
+    `ds` has dims (..., cell), coordinates `lat` and `lon` and optionally `site`. Distances are
+    geodesics on WGS 84. Series are averaged over time.
     """
     ids = ds["site"].values if "site" in ds.coords else ds["cell"].values
     lon, lat = ds["lon"].values.astype(float), ds["lat"].values.astype(float)
@@ -51,7 +49,7 @@ def match_sites(ds: xr.Dataset, grid: TargetGrid, name: str) -> pd.DataFrame:
 
 
 def unmatched(table: pd.DataFrame, land: np.ndarray) -> dict[str, np.ndarray]:
-    """Which sites have no cell of `land`, dims (y, x), by the reason."""
+    """Masks [site] of the sites without a cell of `land`, dims (y, x), by reason."""
     cell = table["cell"].to_numpy()
     outside = cell < 0
     return {
@@ -61,29 +59,29 @@ def unmatched(table: pd.DataFrame, land: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def unmatched_faults(table: pd.DataFrame, without: dict[str, np.ndarray], where: str) -> Faults:
-    """One fault a reason, with counts and ids."""
+    """One fault for each reason, with the number and ids of the sites."""
     faults = Faults()
     for reason, which in without.items():
         if which.any():
             faults.add(
                 where, f"sites {reason}, {listed(table['site'].to_numpy()[which])}",
-                "sites in cells that a model can be run for",
+                "sites in cells with land and forcings",
                 "Leave them out with inputs.exclude_unmatched: true, or choose another grid.",
             )  # fmt: skip
     return faults
 
 
 def cell_means(da: xr.DataArray, cell: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted cells, and the mean of the sites of each, dims (..., cell), float32; NaN is left out.
+    """Sorted cells, and the means of their sites, dims (..., cell), float32; NaN is left out.
 
     `cell` is the cell of each site.
     """
-    cells, place = np.unique(cell, return_inverse=True)
+    cells, position = np.unique(cell, return_inverse=True)
     values = da.transpose("cell", ...).values.astype(np.float64)
     known = ~np.isnan(values)
     total = np.zeros((cells.size, *values.shape[1:]))
     count = np.zeros_like(total)
-    np.add.at(total, place, np.where(known, values, 0.0))
-    np.add.at(count, place, known)
+    np.add.at(total, position, np.where(known, values, 0.0))
+    np.add.at(count, position, known)
     mean = total / np.where(count > 0, count, np.nan)
     return cells, np.moveaxis(mean, 0, -1).astype(np.float32)

@@ -1,7 +1,6 @@
-"""Polygons that places lie in, or the nearest off every shore, and polygons of sites by their ids.
+"""Polygons of a vector source: those that contain locations, and those of sites by their ids.
 
-Upstream: a vector source of the catalog. Downstream: folds that hold out whole regions, basins with
-scores.
+They serve folds that hold out whole regions, and maps of basins with their scores.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ def read_polygons(source: Source) -> geopandas.GeoDataFrame:
 
 
 def polygons_with(source: Source, column: str) -> geopandas.GeoDataFrame:
-    """The source's polygons in EPSG:4326; `InputError` where they have no such column."""
+    """The source's polygons in EPSG:4326; `InputError` where they lack the column."""
     frame = read_polygons(source)
     if column not in frame:
         known = [str(name) for name in frame.columns]
@@ -44,9 +43,9 @@ def polygons_with(source: Source, column: str) -> geopandas.GeoDataFrame:
 
 
 def polygons_of(source: Source, column: str, ids: Sequence[str]) -> geopandas.GeoSeries:
-    """[N] the polygon of each id, by `column`, in EPSG:4326; leading zeros do not matter.
+    """[N] polygon of each id in `column`, in EPSG:4326; leading zeros are ignored.
 
-    `InputError` naming the ids without one.
+    `InputError` lists the ids without a polygon.
     """
     frame = polygons_with(source, column)
     shapes = frame.geometry.groupby(frame[column].map(_key).to_numpy()).agg(
@@ -56,7 +55,7 @@ def polygons_of(source: Source, column: str, ids: Sequence[str]) -> geopandas.Ge
     if without:
         raise bad_input(
             f'source "{source.name}", {source.files[0]}: {column}',
-            f"sites without a polygon, {listed(without)}", "one of every scored site",
+            f"sites without a polygon, {listed(without)}", "a polygon of every scored site",
         )  # fmt: skip
     return geopandas.GeoSeries(shapes.loc[[_key(name) for name in ids]].to_list(), crs=frame.crs)
 
@@ -67,7 +66,7 @@ def _key(name: object) -> str:
 
 
 def region_labels(lon: np.ndarray, lat: np.ndarray, source: Source, column: str) -> np.ndarray:
-    """[N] text: `column` of the polygon that holds each place, else of the nearest polygon.
+    """[N] text: `column` of the polygon that contains each location, else of the nearest one.
 
     `InputError` for an unknown column.
     """
@@ -75,8 +74,8 @@ def region_labels(lon: np.ndarray, lat: np.ndarray, source: Source, column: str)
     index = frame.sindex
     points = geopandas.points_from_xy(lon, lat)
     labels = np.full(len(points), "", dtype=object)
-    place, polygon = index.query(points, predicate="intersects")
-    labels[place[::-1]] = frame[column].to_numpy()[polygon[::-1]]
+    location, polygon = index.query(points, predicate="intersects")
+    labels[location[::-1]] = frame[column].to_numpy()[polygon[::-1]]
     outside = np.flatnonzero(labels == "")
     if outside.size:
         found, nearest = index.nearest(points[outside], return_all=False)

@@ -1,7 +1,7 @@
-"""Which cells and places of one cube share ground with those of another, whatever their grids.
+"""Overlap of the cells and sites of one cube with the cells of another on a different grid.
 
-Upstream: `grid`, `cells`. Downstream: folds that are carried from one cube to another. Cells of
-different CRSs are compared by boxes, which may count a neighbour in but never leave a cell out.
+It serves folds that are carried from one cube to another. Cells in different CRSs are compared by
+boxes, which may include a neighbour but never miss a cell.
 """
 
 from __future__ import annotations
@@ -14,14 +14,15 @@ import pyproj
 from pipeline.grid.target_grid import TargetGrid
 
 CELLS_AT_ONCE = 1 << 18
-_INSET = 1e-6  # of a cell: cells that only touch share no ground
-_BULGE = 0.02  # of a box: how far the side of a cell may bend out between its corners and middles
+_INSET = 1e-6  # fraction of a cell: cells that only touch do not overlap
+_BULGE = 0.02  # fraction of a box: margin for sides of cells that bend outwards
 
 
 def cells_over_cells(grid: TargetGrid, cells: np.ndarray, other: TargetGrid) -> np.ndarray:
-    """Where cells of `other` overlap any of the flat indices `cells` of `grid`; [y * x] bool."""
+    """[y * x] bool: the cells of `other` that overlap any of the flat indices `cells` of `grid`."""
     rows, cols = other.shape
-    # Each box adds 1 at its first corner and takes it back past its last: sums give the overlaps.
+    # Each box adds 1 at its first corner and subtracts it beyond its last: cumulative sums count
+    # the overlaps.
     steps = np.zeros((rows + 1, cols + 1), np.int32)
     left, _, _, top = other.bounds
     for west, south, east, north in _boxes(grid, np.asarray(cells), other):
@@ -39,7 +40,7 @@ def cells_over_cells(grid: TargetGrid, cells: np.ndarray, other: TargetGrid) -> 
 def _mark(
     steps: np.ndarray, height: tuple[np.ndarray, np.ndarray], width: tuple[np.ndarray, np.ndarray]
 ) -> None:
-    """Add boxes, first and last place along y and x in cells, to `steps` (y + 1, x + 1)."""
+    """Add boxes, first and last position along y and x in cells, to `steps` (y + 1, x + 1)."""
     (first_row, last_row), (first_col, last_col) = (
         (np.floor(first), np.floor(last)) for first, last in (height, width)
     )
@@ -55,16 +56,16 @@ def _mark(
         np.add.at(steps, (row, col), sign)
 
 
-def cells_over_places(lonlat: np.ndarray, other: TargetGrid) -> np.ndarray:
-    """Where the cells of `other` hold any of the places [n, 2] in degrees; [y * x] bool."""
+def cells_with_sites(lonlat: np.ndarray, other: TargetGrid) -> np.ndarray:
+    """[y * x] bool: the cells of `other` that contain any of the sites [n, 2] in degrees."""
     row, col = other.index_of(lonlat[:, 0], lonlat[:, 1])
     covered = np.zeros(other.shape, bool)
     covered[row[row >= 0], col[row >= 0]] = True
     return covered.ravel()
 
 
-def places_in_cells(grid: TargetGrid, cells: np.ndarray, lonlat: np.ndarray) -> np.ndarray:
-    """[n] True for places [n, 2] in degrees that lie in the flat indices `cells` of `grid`."""
+def sites_in_cells(grid: TargetGrid, cells: np.ndarray, lonlat: np.ndarray) -> np.ndarray:
+    """[n] bool: the sites [n, 2] in degrees that lie in the flat indices `cells` of `grid`."""
     row, col = grid.index_of(lonlat[:, 0], lonlat[:, 1])
     inside: np.ndarray = (row >= 0) & np.isin(row * grid.shape[1] + col, cells)
     return inside
@@ -73,7 +74,7 @@ def places_in_cells(grid: TargetGrid, cells: np.ndarray, lonlat: np.ndarray) -> 
 def _boxes(
     grid: TargetGrid, cells: np.ndarray, other: TargetGrid
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
-    """West, south, east and north [n] of the cells in the CRS of `other`, some cells at a time."""
+    """West, south, east and north [n] of the cells in the CRS of `other`, in blocks of cells."""
     across = np.array([-0.5, 0.0, 0.5]) * (1 - 2 * _INSET)
     side, up = (offsets.ravel() for offsets in np.meshgrid(across, across))
     same = pyproj.CRS(grid.crs) == pyproj.CRS(other.crs)
@@ -95,7 +96,7 @@ def _boxes(
             wide, tall = _BULGE * (east - west), _BULGE * (north - south)
             west, east, south, north = west - wide, east + wide, south - tall, north + tall
         if other.is_geographic and not same:
-            # A cell round a pole has corners on all sides and reaches the pole itself.
+            # A cell that contains a pole has corners on all sides and reaches the pole.
             polar = east - west > 180.0
             west, east = np.where(polar, -180.0, west), np.where(polar, 180.0 - 1e-9, east)
             north = np.where(polar & (north > 0), 90.0, north)

@@ -14,7 +14,7 @@ import xarray as xr
 from pipeline.core.errors import bad_input
 from pipeline.cube.template import grid_of
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.sites.shared_ground import cells_over_cells, cells_over_places, places_in_cells
+from pipeline.sites.shared_ground import cells_over_cells, cells_with_sites, sites_in_cells
 from stefaland.folds.leakage import shown
 from stefaland.folds.split import Fold, near
 from workflows.inputs.cells import SITES
@@ -107,10 +107,10 @@ class Match:
         if own is None:
             if other is None:
                 return near(self.lonlat(self.other), places, SAME_PLACE_KM)
-            return cells_over_places(places, other)[flat]
+            return cells_with_sites(places, other)[flat]
         cells = self.table["cell"].values.astype(np.int64)[chosen]
         if other is None:
-            return places_in_cells(own, cells, self.lonlat(self.other))
+            return sites_in_cells(own, cells, self.lonlat(self.other))
         return cells_over_cells(own, cells, other)[flat]
 
     @staticmethod

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.sites.shared_ground import cells_over_cells, cells_over_places, places_in_cells
+from pipeline.sites.shared_ground import cells_over_cells, cells_with_sites, sites_in_cells
 
 FINE = TargetGrid.from_bounds("fine", "EPSG:4326", (-125, 24, -65, 50), 1)
 COARSE = TargetGrid.from_bounds("coarse", "EPSG:4326", (-180, -60, 180, 85), 2.5)
@@ -58,20 +58,20 @@ def test_no_overlapping_cell_of_another_crs_is_left_out(crs: str) -> None:
         x = projected.x_edges[col] + inside[:, 0] * size
         y = projected.y_edges[row] - inside[:, 1] * size
         lon, lat = pyproj.Transformer.from_crs(crs, 4326, always_xy=True).transform(x, y)
-        places = np.stack([lon, lat], 1)
-        assert places_in_cells(projected, np.array([cell]), places).all()
-        touched = cells_over_places(places, degrees)
+        sites = np.stack([lon, lat], 1)
+        assert sites_in_cells(projected, np.array([cell]), sites).all()
+        touched = cells_with_sites(sites, degrees)
         found = cells_over_cells(projected, np.array([cell]), degrees)
         assert not (touched & ~found).any()
         assert found.sum() <= 3 * touched.sum() + 12 or np.abs(lat).max() > 85
     # And the other way round.
     for cell in np.flatnonzero(touched):
         found = cells_over_cells(degrees, np.array([cell]), projected)
-        own = places[places_in_cells(degrees, np.array([cell]), places)]
-        assert not (cells_over_places(own, projected) & ~found).any()
+        within = sites[sites_in_cells(degrees, np.array([cell]), sites)]
+        assert not (cells_with_sites(within, projected) & ~found).any()
 
 
-def test_places_and_cells() -> None:
-    places = np.array([[-124.5, 49.5], [-124.5, 24.5], [10.0, 10.0]])
-    assert np.flatnonzero(cells_over_places(places, FINE)).tolist() == [0, 25 * 60]
-    assert places_in_cells(FINE, np.array([0, 7]), places).tolist() == [True, False, False]
+def test_sites_and_cells() -> None:
+    sites = np.array([[-124.5, 49.5], [-124.5, 24.5], [10.0, 10.0]])
+    assert np.flatnonzero(cells_with_sites(sites, FINE)).tolist() == [0, 25 * 60]
+    assert sites_in_cells(FINE, np.array([0, 7]), sites).tolist() == [True, False, False]
