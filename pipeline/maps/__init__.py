@@ -1,1 +1,1 @@
-"""Predictions as maps."""
+"""Maps of predictions: mosaics, aggregates over time, legends, soil texture, holes."""

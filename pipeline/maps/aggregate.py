@@ -1,8 +1,8 @@
 """Means over months, seasons and years, climatologies, anomalies and percentiles of a time series.
 
-Upstream: predictions. Downstream: `mosaic` applies one tile by tile. NaN-aware; a period of which
-too little is valid (less than half of its days, unless told) is NaN, whether the days are missing
-or the series does not have them, so that one value never stands for a year.
+`mosaic` applies them tile by tile. A period of which too little is valid (by default less than half
+of its days) is NaN, whether values are missing or the series is shorter, so that a single value
+never stands for a year.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from pipeline.times.periods import (
 )
 
 AGGREGATES = ("none", "monthly", "seasonal", "annual", "mean", "climatology", "anomaly")
-"""Names that `aggregate` takes, besides percentiles such as `p10` or `p10,p50,p90`."""
+"""Names of aggregates, besides percentiles such as `p10` or `p10,p50,p90`."""
 
 MIN_VALID_SHARE = 0.5
+"""Default of the smallest valid fraction of a period."""
 
 _NAMES = {
     "monthly": "monthly mean",
@@ -44,7 +45,7 @@ _CF_PERCENTILES = {0: "minimum", 50: "median", 100: "maximum"}
 
 
 def check_aggregate(how: str) -> str:
-    """`how` itself; `InputError` where there is no such aggregate."""
+    """Returns `how`; `InputError` where there is no such aggregate."""
     parts = how.split(",")
     percents = [int(part[1:]) for part in parts if re.fullmatch(r"p(\d{1,2}|100)", part)]
     if how in AGGREGATES:
@@ -67,11 +68,11 @@ def _percents(how: str) -> list[int]:
 
 
 def aggregate_attrs(attrs: Mapping[str, Any], how: str) -> dict[str, Any]:
-    """A variable's attributes with what the aggregate makes of it: `long_name`, `cell_methods`.
+    """A variable's attributes with `long_name` and `cell_methods` of the aggregate.
 
     CF 1.11 (appendix E) has methods for means and for the percentiles 0, 50 and 100; others, and
-    anomalies, are told by the long name alone. An anomaly loses its `standard_name` and
-    `valid_range`, which are the quantity's.
+    anomalies, are described by the long name alone. An anomaly has no `standard_name` and no
+    `valid_range`, because those describe the quantity.
     """
     kept = dict(attrs)
     if how == "none":
@@ -101,13 +102,14 @@ def aggregate(da: xr.DataArray, how: str, min_valid_share: float = MIN_VALID_SHA
 
     `monthly`, `seasonal` and `annual` are means of each period of the series (seasons are DJF,
     MAM, JJA, SON; a December belongs to the next year's winter), dated by its first day;
-    `climatology` is the mean of each calendar month over all years, `anomaly` what is left
-    without it. Months are weighted by their days where the series is monthly. A series that is a
+    `climatology` is the mean of each calendar month over all years, `anomaly` the departure from
+    it. Months are weighted by their days where the series is monthly. A series that is a
     climatology itself (`climatology` on its time axis) is taken as a closed year.
 
-    NaN where the valid share of a period's full time is below `min_valid_share`. The full time of
-    "mean" and percentiles is from the first step to the last, that of a calendar month the whole of
-    every such month that the series touches. `aggregated_time` tells which periods are left out.
+    The result is NaN where the valid fraction of a period's full time is below `min_valid_share`.
+    The full time of "mean" and percentiles is from the first step to the last, that of a calendar
+    month all such months that the series touches. `aggregated_time` describes which periods are
+    left out. `InputError` for an unknown aggregate, and where no period has enough steps.
     """
     check_aggregate(how)
     if how == "none":
@@ -115,8 +117,8 @@ def aggregate(da: xr.DataArray, how: str, min_valid_share: float = MIN_VALID_SHA
     time = aggregated_time(da["time"], how, min_valid_share)
     weight = step_days(da["time"])
     if how == "mean":
-        least = min_valid_share * step_days(without_gaps(da["time"])).sum()
-        return _finish(_mean(da.values, weight, least), da, how, time)
+        required = min_valid_share * step_days(without_gaps(da["time"])).sum()
+        return _finish(_mean(da.values, weight, required), da, how, time)
     if how[0] == "p":
         steps = without_gaps(da["time"]).size
         found = _percentiles(da.values, _percents(how), steps, min_valid_share)
@@ -125,8 +127,8 @@ def aggregate(da: xr.DataArray, how: str, min_valid_share: float = MIN_VALID_SHA
     kept = slice(None) if how == "anomaly" else _kept(groups, how, min_valid_share)
     means = np.stack(
         [
-            _mean(da.values[groups.place == i], weight[groups.place == i], least)
-            for i, least in enumerate(min_valid_share * groups.whole)
+            _mean(da.values[groups.place == i], weight[groups.place == i], required)
+            for i, required in enumerate(min_valid_share * groups.whole)
         ]
     )
     if how == "anomaly":
@@ -139,8 +141,8 @@ def aggregated_time(
 ) -> xr.DataArray | None:
     """The time axis of the aggregate of a series on `time`; None for "mean" and percentiles.
 
-    Periods at either end of which the series has too few steps for any value are left out, and so
-    are calendar months. `InputError` where none is left.
+    Periods at either end with too few steps for a valid value are left out, as are such calendar
+    months. `InputError` where none remains.
     """
     check_aggregate(how)
     if how == "none":
@@ -157,23 +159,24 @@ def aggregated_time(
     return xr.DataArray(values, dims="time", attrs=_time_attrs(time, how))
 
 
-def _kept(groups: Grouping, how: str, least: float) -> np.ndarray:
-    """Positions of the periods that are published: one between others stays, though missing."""
-    enough = np.flatnonzero(groups.present >= least * groups.whole)
+def _kept(groups: Grouping, how: str, min_valid_share: float) -> np.ndarray:
+    """Positions of the periods to publish; one between others is kept even if it is missing."""
+    enough = np.flatnonzero(groups.present >= min_valid_share * groups.whole)
     return enough if how == "climatology" else np.arange(enough[0], enough[-1] + 1)
 
 
 def _check_enough(
-    time: xr.DataArray, how: str, present: np.ndarray, whole: np.ndarray, least: float
+    time: xr.DataArray, how: str, present: np.ndarray, whole: np.ndarray, min_valid_share: float
 ) -> None:
-    if (present >= least * whole).any():
+    if (present >= min_valid_share * whole).any():
         return
-    span, share = interval_text(*time_coverage(time)), (present / whole).max()
+    span, fraction = interval_text(*time_coverage(time)), (present / whole).max()
     period = PERIODS.get(how, "calendar month") if how in _BY_PERIOD else "series without gaps"
     raise bad_input(
         f"aggregate {how}",
-        f"{time.size} time steps in {span}, which make {100 * share:.2g} % of a whole {period}",
-        f"at least {100 * least:g} %", "Predict a longer series, or lower `min_valid_share`.",
+        f"{time.size} time steps in {span}, which make {100 * fraction:.2g} % of a whole {period}",
+        f"at least {100 * min_valid_share:g} %",
+        "Predict a longer series, or lower `min_valid_share`.",
     )  # fmt: skip
 
 
@@ -185,20 +188,23 @@ def _time_attrs(time: xr.DataArray, how: str) -> dict[str, object]:
     return {**attrs, "period": PERIODS[how]} if how in PERIODS else attrs
 
 
-def _mean(values: np.ndarray, weight: np.ndarray, least: float) -> np.ndarray:
-    """Weighted mean over the first axis of what is valid; NaN where less than `least`; float32."""
+def _mean(values: np.ndarray, weight: np.ndarray, required: float) -> np.ndarray:
+    """Weighted mean of valid values over the first axis, float32; NaN for weights < `required`."""
     valid = ~np.isnan(values)
-    share = np.tensordot(weight, valid.astype(np.float64), axes=1)
+    known = np.tensordot(weight, valid.astype(np.float64), axes=1)
     total = np.tensordot(weight, np.where(valid, values, 0).astype(np.float64), axes=1)
-    enough = share >= least
-    return np.where(enough, total / np.where(enough, share, 1), np.nan).astype(np.float32)
+    enough = known >= required
+    return np.where(enough, total / np.where(enough, known, 1), np.nan).astype(np.float32)
 
 
-def _percentiles(values: np.ndarray, percents: list[int], steps: int, least: float) -> np.ndarray:
-    """Percentiles over the first axis, NaN where fewer than `least` of the whole `steps` are valid;
-    a leading axis of them where there are several.
+def _percentiles(
+    values: np.ndarray, percents: list[int], steps: int, min_valid_share: float
+) -> np.ndarray:
+    """Percentiles over the first axis, with a leading axis where there are several.
+
+    NaN where less than `min_valid_share` of `steps` are valid.
     """
-    enough = (~np.isnan(values)).sum(axis=0) / steps >= least
+    enough = (~np.isnan(values)).sum(axis=0) / steps >= min_valid_share
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="All-NaN slice")
         found = np.nanpercentile(values, percents, axis=0)

@@ -1,6 +1,6 @@
-"""Land without a value in a prediction or a map: counted and listed, never filled in.
+"""Land without a value in a prediction or a map: counted and listed, never filled.
 
-Upstream: `mosaic`. Downstream: the captions of published maps and `stefaland publish --verify`.
+The counts are part of the captions of published maps and of `stefaland publish --verify`.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from pipeline.maps.legend import NODATA_CODE
 from pipeline.maps.mosaic import FLAG, MASKED, is_coarser
 from pipeline.regridding.regrid import regrid
 
-_LISTED = 1000
+_LISTED = 1000  # largest number of missing cells that are listed
 
 
 @dataclass(frozen=True, kw_only=True)
 class Holes:
-    """Land cells of a prediction or a map: how many, how many with a value, masked, and missing.
+    """Number of land cells of a prediction or a map, and of those with a value, masked and missing.
 
-    `flagged` are those whose flag says predicted although they have no value at any time. `cells`
-    lists (row, column, longitude, latitude) of the first missing ones.
+    `flagged` is the number of cells that are flagged as predicted but have no value at any time.
+    `cells` lists (row, column, longitude, latitude) of the first missing ones.
     """
 
     land: int
@@ -47,8 +47,8 @@ class Holes:
 def holes(store: str | Path, land_mask: np.ndarray, variable: str) -> Holes:
     """Count and list the land cells, dims (y, x), for which a prediction or a map has no value.
 
-    A cell counts where it lacks any of the times (or bands) that have values elsewhere: a time
-    without values, such as the warm-up of a network, is no hole of each cell.
+    A cell is missing where it lacks any time (or band) with values elsewhere. Times without any
+    values, such as the warm-up of a network, do not count.
     """
     source = open_cube(store)
     grid = cube_grid(source)
@@ -78,14 +78,14 @@ def holes(store: str | Path, land_mask: np.ndarray, variable: str) -> Holes:
 
 
 def _valid(da: xr.DataArray, tile: Tile) -> np.ndarray:
-    """Where a tile has values, dims (band, y, x)."""
+    """Mask of the cells of a tile with values, dims (band, y, x)."""
     values = da.isel(y=tile.rows, x=tile.cols).values
     valid = ~np.isnan(values) if values.dtype.kind == "f" else values != NODATA_CODE
     return valid if valid.ndim == 3 else valid[None]
 
 
 def _times_used(da: xr.DataArray, tiles: Sequence[Tile]) -> np.ndarray:
-    """Which times have a value anywhere; all of them where none has."""
+    """Mask of the times with a value anywhere; all times where none has one."""
     used = np.zeros(da.shape[0] if da.ndim == 3 else 1, bool)
     for tile in tiles:
         used |= _valid(da, tile).any(axis=(1, 2))
@@ -97,7 +97,7 @@ def _times_used(da: xr.DataArray, tiles: Sequence[Tile]) -> np.ndarray:
 def land_on(
     mask: np.ndarray, source: xr.Dataset, grid: TargetGrid, tiles: Sequence[Tile]
 ) -> np.ndarray:
-    """The land of a cube, dims (y, x), on the grid of a map, warped as the map's flags are."""
+    """The land mask of a cube, dims (y, x), on the grid of a map, warped like the map's flags."""
     if cube_grid(source).fingerprint == grid.fingerprint:
         return mask
     land = source[["y", "x", "spatial_ref"]].assign(

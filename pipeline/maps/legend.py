@@ -1,6 +1,6 @@
-"""Legend: the one truth for a map's colours, read from `catalogs/legends/*.yml`.
+"""Legends: colours, classes and units of maps, read from `catalogs/legends/*.yml`.
 
-Downstream: `style` (QGIS), `geotiff` (colour tables), `preview` and the report's plots.
+QGIS styles, colour tables, previews and the report's plots all take their colours from a legend.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Colour = Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")]
 
 
 class Stop(Frozen):
-    """One colour: at a value of a quantity, or of a class code."""
+    """Colour and label of one value of a quantity, or of one class code."""
 
     value: float
     colour: Colour
@@ -34,12 +34,12 @@ class Stop(Frozen):
 
     @property
     def rgb(self) -> tuple[int, int, int]:
-        """Red, green, blue, 0..255."""
+        """Red, green and blue, 0..255."""
         return int(self.colour[1:3], 16), int(self.colour[3:5], 16), int(self.colour[5:7], 16)
 
 
 class Legend(Frozen):
-    """Colours of one kind of map: `stops` of a quantity (interpolated) or `stops` = classes."""
+    """Colours of one kind of map; `stops` are interpolated values of a quantity, or classes."""
 
     name: str
     title: str
@@ -64,7 +64,7 @@ class Legend(Frozen):
     def _check_values(self) -> Legend:
         values = [stop.value for stop in self.stops]
         if len(values) < 2:
-            raise ValueError("a legend has at least two stops")
+            raise ValueError(f"a legend needs at least two stops, found {len(values)}")
         if any(b <= a for a, b in pairwise(values)):
             raise ValueError(f"stops must ascend, found {values}")
         codes = range(NODATA_CODE)
@@ -98,8 +98,8 @@ class Legend(Frozen):
             cmap: Colormap = ListedColormap(colours, name=self.name)
         else:
             span = self.maximum - self.minimum
-            places = [(stop.value - self.minimum) / span for stop in self.stops]
-            pairs = list(zip(places, colours, strict=True))
+            positions = [(stop.value - self.minimum) / span for stop in self.stops]
+            pairs = list(zip(positions, colours, strict=True))
             cmap = LinearSegmentedColormap.from_list(self.name, pairs, N=1024)
         return cmap.with_extremes(bad=(0.0, 0.0, 0.0, 0.0))
 
@@ -116,14 +116,14 @@ class Legend(Frozen):
 
 
 def read_legend(path: str | Path) -> Legend:
-    """The legend in a YAML file; `InputError` with every fault of the file."""
+    """The legend of a YAML file; `InputError` lists all faults of the file."""
     path = Path(path)
     entry = read_mapping(path, "a legend, as in catalogs/legends")
     return validated(Legend, entry, path.name)
 
 
 def named_legend(name: str) -> Legend:
-    """The packaged legend `name`, or the one in the file of that path."""
+    """The packaged legend `name`, or that of the file `name`; `InputError` where there is none."""
     if Path(name).is_file():
         return read_legend(name)
     folder = resources.files("catalogs") / "legends"

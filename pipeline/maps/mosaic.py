@@ -1,8 +1,7 @@
-"""Predicted tiles put together as maps: in their own grid or warped, one aggregate a store.
+"""Mosaics: predicted tiles put together as maps, on their source grid or warped to another.
 
-Upstream: prediction cubes (`cube`). Downstream: `geotiff`, `cf`, `preview`. A map store is a cube
-again, filled tile by tile with bounded memory; tile sizes change no bit of it. Nothing is filled
-in: land without a value stays empty, and `holes` counts and lists it.
+A map store is a cube of one aggregate, filled tile by tile with bounded memory; tile sizes change
+no bit of it. Land without a value stays empty, and `holes` counts and lists it.
 """
 
 from __future__ import annotations
@@ -36,16 +35,16 @@ from pipeline.regridding.regrid import regrid
 
 FLAG = "quality_flag"
 SPREAD = "_spread"
-"""Ending of the variables that hold a standard deviation."""
+"""Suffix of variables that hold the standard deviation of another."""
 MASKED = 3
-"""The flag of land that is left out of the prediction on purpose."""
-_TILE_BYTES = 48 * 2**20  # of one variable's tile over all times
-_COARSER = 1.5  # target cells this many times as wide average the source instead of sampling it
+"""Flag of land that is deliberately left out of the prediction."""
+_TILE_BYTES = 48 * 2**20  # size of a tile of one variable over all times
+_COARSER = 1.5  # target cells wider than the source cells by this factor average them
 
 
 @dataclass(frozen=True, kw_only=True)
 class MapTask:
-    """What a worker needs to fill any tile of a map store; small enough to travel with each."""
+    """Description of a map store from which a worker fills any tile; small enough for each task."""
 
     prediction: Path
     store: Path
@@ -53,7 +52,7 @@ class MapTask:
     aggregate: str = "none"
     min_valid_share: float = MIN_VALID_SHARE
     coarser: bool = False
-    """Whether the map's cells are so much wider than the prediction's that they average them."""
+    """Whether the map's cells average those of the prediction (see `is_coarser`)."""
 
 
 def mosaic(
@@ -67,11 +66,12 @@ def mosaic(
 ) -> dict[str, Any]:
     """Write a prediction cube as a map store on `grid`, tile by tile, in this process.
 
-    Gives `tiles` and `cells`, the cells with a value at any time. To share the tiles among
-    workers, call `create_map` and run `place_tile` on `cube_tiles(store)`.
+    Returns `tiles` and `cells`, the numbers of tiles and of cells with a value at any time. To
+    distribute tiles among workers, call `create_map` and run `fill_map_tile` on
+    `cube_tiles(store)`.
     """
     task = create_map(prediction, grid, store, aggregate=aggregate, attrs=attrs, tile=tile)
-    counts = [place_tile(task, each)["cells"] for each in cube_tiles(task.store)]
+    counts = [fill_map_tile(task, each)["cells"] for each in cube_tiles(task.store)]
     return {"tiles": len(counts), "cells": sum(counts)}
 
 
@@ -85,13 +85,13 @@ def create_map(
     attrs: Mapping[str, Any] | None = None,
     tile: int | None = None,
 ) -> MapTask:
-    """Create the empty map store of a prediction cube; gives the task that fills it."""
+    """Create the empty map store of a prediction cube; returns the task that fills it."""
     check_aggregate(aggregate)
     source = open_cube(prediction)
     template = map_template(source, grid, aggregate, tile, min_valid_share)
-    about = {"aggregate": aggregate, "min_valid_share": min_valid_share}
-    create_cube(store, template, {**_root_attrs(source), **about, **(attrs or {})})
-    # Decided once for the whole grid: tiles must not differ in method.
+    settings = {"aggregate": aggregate, "min_valid_share": min_valid_share}
+    create_cube(store, template, {**_root_attrs(source), **settings, **(attrs or {})})
+    # Decided once for the whole grid: all tiles must use the same method.
     coarser = is_coarser(source, grid)
     return MapTask(
         prediction=Path(prediction), store=Path(store), grid=grid, aggregate=aggregate,
@@ -108,7 +108,7 @@ def map_template(
 ) -> CubeTemplate:
     """The template of a map store: the prediction's variables on `grid`, the aggregate's times.
 
-    Sand, silt and clay have their texture class beside them.
+    Where sand, silt and clay are predicted, it has their texture class too.
     """
     axis = source["time"] if "time" in source.coords else None
     time = None if axis is None else aggregated_time(axis, aggregate, min_valid_share)
@@ -132,8 +132,8 @@ def map_template(
     return cube_template(grid, time, variables, tile, chunk=(1, tile, tile), bands=bands)
 
 
-def place_tile(task: MapTask, tile: Tile) -> dict[str, Any]:
-    """Read, warp, aggregate and write one tile of a map; gives its number of cells with a value."""
+def fill_map_tile(task: MapTask, tile: Tile) -> dict[str, Any]:
+    """Read, warp, aggregate and write one tile of a map; returns its number of valid `cells`."""
     source = open_cube(task.prediction)
     window = task.grid.window(tile.rows, tile.cols)
     if cube_grid(source).fingerprint == task.grid.fingerprint:
@@ -155,9 +155,10 @@ def place_tile(task: MapTask, tile: Tile) -> dict[str, Any]:
 def aggregated(ds: xr.Dataset, how: str, min_valid_share: float = MIN_VALID_SHARE) -> xr.Dataset:
     """Every series of a map aggregated; fields without time stay.
 
-    The spread of a mean is the mean of the spreads, as if errors were the same at all times: an
-    upper bound, because how they depend on each other in time is not known; so it is with the
-    quantiles of a law. A percentile has the mean spread too, and an anomaly that of its own day.
+    The spread of a mean is the mean of the spreads, which assumes equal errors at all times: an
+    upper bound, because the correlation of errors in time is not known. Quantiles of a predictive
+    distribution are averaged likewise. A percentile has the mean spread too, and an anomaly the
+    spread of its source day.
     """
     result = {
         str(name): aggregate(da, _how(str(name), how), min_valid_share) if da.ndim == 3 else da
@@ -165,13 +166,14 @@ def aggregated(ds: xr.Dataset, how: str, min_valid_share: float = MIN_VALID_SHAR
     }
     if how == "anomaly":
         for name in filter(_is_quantile, result):
-            # Moved as far as the quantity that it is a quantile of.
-            of = name.rsplit("_", 1)[0]
-            result[name] = result[name].copy(data=result[name] + (result[of] - ds[of]).values)
+            # Shifted by as much as the quantity itself.
+            quantity = name.rsplit("_", 1)[0]
+            shift = (result[quantity] - ds[quantity]).values
+            result[name] = result[name].copy(data=result[name] + shift)
     return xr.Dataset(result, attrs=ds.attrs)
 
 
-def is_about_a_law(name: str) -> bool:
+def is_spread_or_quantile(name: str) -> bool:
     """Whether a variable is the spread or a quantile (`_p05`) of another."""
     return name.endswith(SPREAD) or _is_quantile(name)
 
@@ -181,8 +183,8 @@ def _is_quantile(name: str) -> bool:
 
 
 def _how(name: str, how: str) -> str:
-    """The aggregate of one variable: a law's is never a percentile nor an anomaly."""
-    if not is_about_a_law(name):
+    """The aggregate of one variable; of spreads and quantiles never a percentile or an anomaly."""
+    if not is_spread_or_quantile(name):
         return how
     return {"anomaly": "none"}.get(how, "mean" if how[0] == "p" else how)
 
@@ -192,9 +194,9 @@ def reproject_map(
 ) -> xr.Dataset:
     """The maps on another grid: quantities bilinear, or averaged where the grid is coarser.
 
-    Classes and flags are the nearest cell's, or the commonest of the area where coarser (found
-    out where not given). A cell has values exactly where its flag says so: no coast is smeared
-    into the sea, none is lost.
+    Classes and flags are those of the nearest cell, or the most common ones of the area where the
+    grid is coarser (by default determined by `is_coarser`). A cell has values exactly where its
+    flag states so: coasts neither extend into the sea nor shrink.
     """
     coarser = is_coarser(ds, target_grid) if coarser is None else coarser
     fields = [str(name) for name, da in ds.data_vars.items() if da.dtype.kind == "f"]
@@ -209,9 +211,9 @@ def reproject_map(
         result = {c: found[c].fillna(NODATA_CODE).astype("uint8") for c in codes}
     if fields:
         method = "conservative" if coarser else "bilinear"
-        # The flag is what limits a map; without one, half of a cell's weight must be valid.
-        least = 0.0 if FLAG in codes else 0.5
-        found = regrid(ds[fields], target_grid, method, least, require_overlap=False)
+        # The flag limits a map; without one, half of a cell's weight must be valid.
+        min_coverage = 0.0 if FLAG in codes else 0.5
+        found = regrid(ds[fields], target_grid, method, min_coverage, require_overlap=False)
         result |= {name: found[name].astype("float32") for name in fields}
     return _limited_by_flag(_with_attrs(result, ds))
 
@@ -221,11 +223,11 @@ def _root_attrs(source: xr.Dataset) -> dict[str, Any]:
 
 
 def is_coarser(ds: xr.Dataset, grid: TargetGrid) -> bool:
-    """Whether the grid's cells are much wider than those of `ds`, by the area in its middle."""
-    own = TargetGrid.like(ds, "source")
+    """Whether the grid's cells are more than 1.5 times as wide as those of `ds` in its middle."""
+    source = TargetGrid.like(ds, "source")
     lon, lat = grid.window(*_middle(grid)).lonlat()
-    row, col = (max(0, int(index[0, 0])) for index in own.index_of(lon, lat))
-    source_area = own.window(slice(row, row + 1), slice(col, col + 1)).cell_area()
+    row, col = (max(0, int(index[0, 0])) for index in source.index_of(lon, lat))
+    source_area = source.window(slice(row, row + 1), slice(col, col + 1)).cell_area()
     ratio = float(grid.window(*_middle(grid)).cell_area()[0, 0] / source_area[0, 0])
     return math.sqrt(ratio) > _COARSER
 
@@ -245,7 +247,7 @@ def _with_attrs(arrays: Mapping[str, xr.DataArray], ds: xr.Dataset) -> xr.Datase
 
 
 def _limited_by_flag(ds: xr.Dataset) -> xr.Dataset:
-    """Values only where the flag allows them; a flag that allows values but has none is masked."""
+    """Values only where the flag allows them; flags of predicted cells without a value become 3."""
     if FLAG not in ds:
         return ds
     land = (ds[FLAG] != NODATA_CODE) & (ds[FLAG] != MASKED)

@@ -1,8 +1,8 @@
 """Soil texture: fractions that sum to 1 and the USDA class of each cell.
 
-Upstream: predicted sand, silt and clay. Downstream: `mosaic` derives the class on each map's own
-grid, so that it is the class of the fractions beside it; the legend is `usda_texture`. Limits after
-the Soil Survey Manual (USDA Handbook 18, 2017, chapter 3).
+`mosaic` derives the class on each map's own grid, so that it is the class of the map's fractions;
+the legend is `usda_texture`. Limits of the classes are those of the Soil Survey Manual (USDA
+Handbook 18, 2017, chapter 3).
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ CLASS_ATTRS = {
 }
 
 
-_PARTS = 1e6  # of a whole that shares are rounded to: ten times the rounding of float32
+_PARTS = 1e6  # fractions are rounded to 1e-6: ten times the rounding of float32
 WHOLE = 1e-6
-"""How far from 1 the sum of fractions may be: float32 rounding."""
+"""Largest difference of the sum of fractions from 1: float32 rounding."""
 
 
 def has_fractions(ds: xr.Dataset) -> bool:
-    """Whether a map has sand, silt and clay, and so a texture class."""
+    """Whether a map has sand, silt and clay, and therefore a texture class."""
     return all(name in ds for name in FRACTIONS)
 
 
 def texture(ds: xr.Dataset, tolerance: float = 0.1) -> xr.Dataset:
-    """`sand`, `silt` and `clay` scaled to sum to 1, and `texture_class`, all with the same dims.
+    """The Dataset with `sand`, `silt` and `clay` scaled to sum to 1, and `texture_class`.
 
-    Fractions are float32, NaN wherever one of them is missing or negative or their sum is further
-    than `tolerance` from 1; classes are uint8 codes of `CLASSES`, 255 where missing. `InputError`
+    Fractions are float32, NaN where one of them is missing or negative or their sum differs from 1
+    by more than `tolerance`; classes are uint8 codes of `CLASSES`, 255 where missing. `InputError`
     where a fraction is absent.
     """
     missing = [name for name in FRACTIONS if name not in ds]
@@ -68,7 +68,7 @@ def texture(ds: xr.Dataset, tolerance: float = 0.1) -> xr.Dataset:
 def closed(
     sand: np.ndarray, silt: np.ndarray, clay: np.ndarray, tolerance: float = 0.1
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Mass fractions scaled to sum to 1, float32; NaN where they cannot be fractions of a whole."""
+    """Mass fractions scaled to sum to 1, float32; NaN where they are no composition."""
     parts = [np.asarray(part, np.float64) for part in (sand, silt, clay)]
     total = parts[0] + parts[1] + parts[2]
     valid = np.abs(total - 1) <= tolerance  # False where one is NaN
@@ -80,14 +80,15 @@ def closed(
 
 
 def usda_class(sand: np.ndarray, silt: np.ndarray, clay: np.ndarray) -> np.ndarray:
-    """Codes of `CLASSES` for shares of a whole, scaled to sum to 1; uint8, 255 where one is missing
-    or none is above 0.
+    """Codes of `CLASSES` for a composition, which is scaled to sum to 1; uint8.
+
+    The code is 255 where a fraction is missing or none is above 0.
     """
     parts = [np.asarray(part, np.float64) for part in (sand, silt, clay)]
     total = parts[0] + parts[1] + parts[2]
     scale = _PARTS / np.where(total > 0, total, np.nan)
-    # Whole numbers that sum to the whole: limits must not depend on float32 noise, and rounded
-    # one by one three shares could fall between the classes that meet in a point.
+    # Rounded, so that limits do not depend on float32 noise; the third fraction is the remainder,
+    # because three rounded fractions could fall between classes that meet in a point.
     a, c = np.round(parts[0] * scale), np.round(parts[2] * scale)
     i = _PARTS - a - c
     a, i, c, fine, finer = (x / (_PARTS / 100) for x in (a, i, c, i + 1.5 * c, i + 2 * c))
@@ -112,9 +113,10 @@ def usda_class(sand: np.ndarray, silt: np.ndarray, clay: np.ndarray) -> np.ndarr
 
 
 def texture_faults(paths: Mapping[str, Path]) -> list[Fault]:
-    """What is wrong with published maps of sand, silt, clay and `texture_class`, read together.
+    """Faults of published maps of sand, silt, clay and `texture_class`, read together.
 
-    In every cell the fractions sum to 1, are all there or all missing, and the class is theirs.
+    In every cell the fractions must sum to 1 and be all present or all missing, and the class must
+    be that of the fractions.
     """
     faults = Faults()
     not_whole = partly = other = 0
@@ -127,8 +129,8 @@ def texture_faults(paths: Mapping[str, Path]) -> list[Fault]:
             partly += int((missing.any(0) & ~missing.all(0)).sum())
             valid = ~missing.any(0)
             not_whole += int((np.abs(sum(parts) - 1.0)[valid] > WHOLE).sum())
-            own = usda_class(*(part.astype(np.float32) for part in parts))
-            other += int((rasters[CLASS].read(1, window=window) != own).sum())
+            classes = usda_class(*(part.astype(np.float32) for part in parts))
+            other += int((rasters[CLASS].read(1, window=window) != classes).sum())
     where = ", ".join(path.name for path in paths.values() if path.suffix == ".tif")
     for count, found, expected in (
         (partly, "with some of the fractions missing", "all three or none"),

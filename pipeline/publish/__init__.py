@@ -1,1 +1,1 @@
-"""Maps as files: GeoTIFF, Zarr, styles, STAC and a QGIS project."""
+"""Publication of maps as GeoTIFF, Zarr, styles, STAC and a QGIS project."""

@@ -1,7 +1,4 @@
-"""Bands of a map: their names, exact statistics and tags.
-
-Upstream: the maps of `mosaic`. Downstream: `geotiff`, `preview`, `qgis`.
-"""
+"""Bands of a map: their names, exact statistics and tags."""
 
 from __future__ import annotations
 
@@ -18,7 +15,7 @@ import xarray as xr
 
 from pipeline.times.periods import climatology_note, interval_text, time_bounds
 
-_ROWS = 512  # read at once
+_ROWS = 512  # number of rows read at once
 _SEASONS = {12: "DJF", 3: "MAM", 6: "JJA", 9: "SON"}
 
 
@@ -33,11 +30,11 @@ class BandStatistics:
     maximum: float = -math.inf
 
     def add(self, values: np.ndarray, nodata: float) -> None:
-        """Take in more cells, dims (y, x), leaving out NaN and `nodata`.
+        """Add the cells of `values`, dims (y, x), except NaN and `nodata`.
 
-        `ValueError` where one is infinite.
+        `ValueError` for infinite values.
         """
-        from pipeline.publish.moments import moments  # compiles
+        from pipeline.publish.moments import moments  # compiled at import
 
         count, mean, squares, minimum, maximum = moments(values, nodata)
         if not count:
@@ -51,7 +48,7 @@ class BandStatistics:
         self.minimum, self.maximum = min(self.minimum, minimum), max(self.maximum, maximum)
 
     def tags(self, cells: int) -> dict[str, str]:
-        """GDAL's statistics tags of a band of so many cells; none where no cell is valid."""
+        """GDAL's statistics tags of a band of `cells` cells; none where no cell is valid."""
         if not self.count:
             return {}
         numbers = {
@@ -67,7 +64,7 @@ class BandStatistics:
 def valued_steps(da: xr.DataArray) -> slice:
     """The steps of a map, dims (time, y, x) or (y, x), from the first to the last with any value.
 
-    A model's warm-up, and periods that lie wholly in it, have none. All steps where none has any.
+    Steps within a model's warm-up have no values. All steps where no step has any.
     """
     if da.ndim == 2:
         return slice(None)
@@ -80,7 +77,7 @@ def valued_steps(da: xr.DataArray) -> slice:
 
 
 def _has_value(da: xr.DataArray) -> bool:
-    """Whether any cell is valid, dims (y, x); reads no further than the first that is."""
+    """Whether any cell is valid, dims (y, x); reads only up to the first valid one."""
     return any(
         not np.isnan(da[top : top + _ROWS].values).all() for top in range(0, da.shape[0], _ROWS)
     )
@@ -103,7 +100,7 @@ def names_of_bands(da: xr.DataArray) -> list[str]:
     closed = bool(da[dim].attrs.get("climatology") or da.attrs.get("climatology"))
     period = da[dim].attrs.get("period")
     if period == "season":
-        # A winter is dated by its December and named after the January in it.
+        # A winter is dated by its December and named after the year of its January.
         years = ["" if closed else f" {time.year + (time.month == 12)}" for time in times]
         return [f"{_SEASONS[t.month]}{year}" for t, year in zip(times, years, strict=True)]
     if period == "year":
@@ -124,8 +121,8 @@ def describe(
     units: str,
     metadata: Mapping[str, Any],
 ) -> None:
-    """Write names, units, dates and provenance as tags, but no time of writing."""
-    about = {
+    """Write names, units, dates and provenance as tags, without the time of writing."""
+    file_tags = {
         "TIFFTAG_SOFTWARE": f"stefaland {installed.version('stefaland')}",
         "TIFFTAG_IMAGEDESCRIPTION": da.attrs.get("long_name") or str(da.name or ""),
         **metadata,
@@ -133,7 +130,7 @@ def describe(
     raster.update_tags(
         **{
             key: value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-            for key, value in about.items()
+            for key, value in file_tags.items()
             if value not in (None, "")
         }
     )
@@ -151,7 +148,7 @@ def describe(
 
 
 def _date_tags(time: xr.DataArray) -> list[dict[str, str]]:
-    """Tags of each band: its date, the days of its period, what the dates of a climatology mean."""
+    """Tags of each band: its date, the days of its period, and a note on a climatology's dates."""
     note = climatology_note(time)
     tags = [
         {"time": str(value), **({"climatology": note} if note else {})}

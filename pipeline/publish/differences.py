@@ -1,7 +1,7 @@
-"""Where what is on disk differs from what would be written now: nested values and XML, by path.
+"""Differences between published and expected content: nested values and XML, by path.
 
-Downstream: `verify`, `verify_zarr`. Published text follows from the map, the legend, the grid and
-the settings alone, so that it is made anew and compared as a whole.
+Published text follows from the map, the legend, the grid and the settings alone, so that it is
+generated again and compared as a whole.
 """
 
 from __future__ import annotations
@@ -14,35 +14,35 @@ from typing import Any
 from pipeline.core.errors import Fault
 
 SHOWN = 4
-"""Differences of one file that are named; the others are counted."""
+"""Largest number of differences that are listed per file; the others are counted."""
 _HINT = (
     "If nobody changed the file, it differs from what this version publishes: run "
     "`stefaland publish CONFIG --restart`."
 )
 _ABSENT = object()
-_TOLERANCE = 1e-9  # relative: the last digits of a projection differ from machine to machine
+_TOLERANCE = 1e-9  # relative: the last digits of a projection differ between machines
 
 
 def difference_faults(where: str, found: Any, expected: Any) -> list[Fault]:
-    """The first differences of nested mappings, sequences and plain values, each with its path."""
-    places = list(_differences("", found, expected))
+    """The first differences of nested mappings, sequences and plain values, with their paths."""
+    differences = list(_differences("", found, expected))
     faults = [
         Fault(f"{where}: {path or 'content'}", _shown(one), _shown(other), _HINT)
-        for path, one, other in places[:SHOWN]
+        for path, one, other in differences[:SHOWN]
     ]
-    if len(places) > SHOWN:
-        rest = len(places) - SHOWN
+    if len(differences) > SHOWN:
+        rest = len(differences) - SHOWN
         faults.append(Fault(where, f"{rest} more differences", "none", _HINT))
     return faults
 
 
 def restricted(found: Mapping[str, Any], expected: Mapping[str, Any]) -> dict[str, Any]:
-    """What `found` has of the keys of `expected`: what others add to a file is theirs."""
+    """The entries of `found` under the keys of `expected`; further entries are not compared."""
     return {key: found[key] for key in expected if key in found}
 
 
 def xml_content(element: ET.Element) -> dict[str, Any]:
-    """An element as nested values: `@name` of attributes, `text`, children in lists by tag."""
+    """An element as nested values: attributes as `@name`, `text`, and children in lists by tag."""
     content: dict[str, Any] = {f"@{name}": value for name, value in element.attrib.items()}
     if element.text and element.text.strip():
         content["text"] = element.text.strip()
@@ -61,8 +61,8 @@ def _differences(path: str, found: Any, expected: Any) -> Iterator[tuple[str, An
             yield f"{path}: length", len(found), len(expected)
             return
         for number, (one, other) in enumerate(zip(found, expected, strict=True)):
-            place = path if len(expected) == 1 else f"{path}[{number}]"
-            yield from _differences(place, one, other)
+            item_path = path if len(expected) == 1 else f"{path}[{number}]"
+            yield from _differences(item_path, one, other)
     elif not _is_same(found, expected):
         yield path, found, expected
 

@@ -1,7 +1,6 @@
-"""What of a file's grid, type, nodata and band names is not as meant.
+"""Faults of a file's grid, type, nodata value and band names.
 
-Upstream: files just written by `geotiff` and `zarr`, and published ones. Downstream: `geotiff`,
-`verify`, `verify_zarr`.
+`geotiff` checks files after writing, and `verify` and `verify_zarr` check published ones.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from pipeline.grid.target_grid import TargetGrid
 
 
 def same_value(first: float | None, second: float | None) -> bool:
-    """Whether two nodata values are the same; NaN is NaN."""
+    """Whether two nodata values are equal; NaN equals NaN."""
     if first is None or second is None:
         return first is second
     return first == second or (math.isnan(first) and math.isnan(second))
@@ -29,7 +28,7 @@ def same_value(first: float | None, second: float | None) -> bool:
 def grid_faults(
     where: str, grid: TargetGrid, crs: Any, transform: Any, shape: tuple[int, ...]
 ) -> list[Fault]:
-    """What of a file's CRS, transform (to 1e-9 of a cell) and shape is not the grid's."""
+    """Faults of a file's CRS, transform (to 1e-9 of a cell) and shape, which must be the grid's."""
     faults = Faults()
     wanted = pyproj.CRS.from_user_input(grid.crs)
     found = pyproj.CRS.from_user_input(crs.to_wkt()) if crs else None
@@ -46,7 +45,7 @@ def grid_faults(
 def cog_faults(
     path: Path, grid: TargetGrid, names: Sequence[str] | None, nodata: float | None, dtype: str
 ) -> list[Fault]:
-    """What of a reopened file is not as meant: grid, type, nodata, band names."""
+    """Faults of a GeoTIFF's grid, type, nodata value and band names (None: not compared)."""
     where, faults = path.name, Faults()
     with rasterio.open(path) as raster:
         faults.faults += grid_faults(where, grid, raster.crs, raster.transform, raster.shape)

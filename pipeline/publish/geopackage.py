@@ -1,7 +1,4 @@
-"""Stations and basins with their scores as a GeoPackage that carries its QGIS styles.
-
-Upstream: scores by site. Downstream: `qgis` puts the layers on top of the maps.
-"""
+"""Stations and basins with their scores as a GeoPackage that contains its QGIS styles."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ _LINE = "45,52,60,255"
 def sites_frame(
     lon: np.ndarray, lat: np.ndarray, columns: Mapping[str, np.ndarray]
 ) -> GeoDataFrame:
-    """Points in degrees with a column of each name; NaN becomes NULL."""
+    """Points in degrees (EPSG:4326) with the columns by name; NaN becomes NULL."""
     import geopandas
 
     points = geopandas.points_from_xy(np.asarray(lon, float), np.asarray(lat, float))
@@ -42,10 +39,10 @@ def write_sites(
     layers: Mapping[str, GeoDataFrame],
     styles: Mapping[str, ET.Element] | None = None,
 ) -> Path:
-    """Write each frame as a layer of one GeoPackage, whole or not at all; equal for equal frames.
+    """Write each frame as a layer of one GeoPackage, whole or not at all.
 
-    `styles` has the renderer (`renderer_element`) in which QGIS opens a layer. `InputError` where a
-    frame is empty or has no CRS.
+    Equal frames produce equal files. `styles` maps layers to the renderer (`renderer_element`) with
+    which QGIS draws them. `InputError` where a frame is empty or has no CRS.
     """
     import pyogrio
 
@@ -55,7 +52,7 @@ def write_sites(
             found = "no site" if frame.empty else "no CRS"
             raise bad_input(f"{path.name}: layer {name}", found, "sites with a CRS")
     before = pyogrio.get_gdal_config_option("OGR_CURRENT_DATE")
-    # GDAL writes the time of the last change into the file.
+    # Otherwise GDAL writes the present time to the file.
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2000-01-01T00:00:00Z"})
     try:
         with replacing(path) as partial:
@@ -89,7 +86,7 @@ def _style_table(styles: Mapping[str, ET.Element]) -> pd.DataFrame:
 
 
 def site_count(path: str | Path, layer: str) -> int | None:
-    """Features of a layer; None where the file cannot be read, of which `verify_sites` tells."""
+    """Number of features of a layer; None where the file cannot be read (see `verify_sites`)."""
     import pyogrio
 
     try:
@@ -99,7 +96,7 @@ def site_count(path: str | Path, layer: str) -> int | None:
 
 
 def verify_sites(path: str | Path) -> list[Fault]:
-    """What is wrong with a GeoPackage on disk: damaged pages, layers without features."""
+    """Faults of a GeoPackage on disk: damaged pages, layers without features."""
     import pyogrio
 
     where = str(path)
@@ -121,9 +118,9 @@ def verify_sites(path: str | Path) -> list[Fault]:
 
 
 def renderer_element(geometry: Geometry, legend: Legend | None, column: str | None) -> ET.Element:
-    """The `<renderer-v2>` of a layer: one symbol, or a colour for each stop's range of `column`.
+    """The `<renderer-v2>` of a layer: one symbol, or a colour for each range of `column`.
 
-    A range goes from its stop to the next; the first and the last are open.
+    A range extends from its stop to the next; the first and the last are open.
     """
     common = {"symbollevels": "0", "forceraster": "0", "enableorderby": "0"}
     if legend is None or column is None:

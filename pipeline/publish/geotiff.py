@@ -1,12 +1,9 @@
-"""Maps as true Cloud Optimized GeoTIFFs: written by GDAL's COG driver, then reopened and compared.
+"""Maps as Cloud Optimized GeoTIFFs, written by GDAL's COG driver and compared after reopening.
 
-Upstream: `mosaic`, `bands`. Beside the files: `style` (.qml), `preview` (.png), `stac`. Values go
-window by window into an uncompressed scratch file that gets the overviews band by band, so that
-memory does not grow with the raster: the COG driver's own overviews, of all bands at once, do.
-
-Missing values of float maps are NaN, tagged as nodata. GDAL since 2.x and QGIS both leave NaN out
-of statistics, overviews and drawing with or without the tag, and arithmetic that forgets the tag
-gives NaN; a number such as -9999 would give a plausible mean.
+Values are written window by window to an uncompressed scratch file, whose overviews are built band
+by band, so that memory does not grow with the raster (the COG driver builds those of all bands at
+once). Missing values of float maps are NaN, tagged as nodata: arithmetic that ignores the tag then
+yields NaN, where a number such as -9999 would yield a plausible mean.
 """
 
 from __future__ import annotations
@@ -37,7 +34,9 @@ from pipeline.publish.faults import cog_faults
 Kind = Literal["continuous", "categorical"]
 
 MAX_BLOCK = 512
-_TILE_BYTES = 16 * 2**20  # of one uncompressed tile with all its bands, which readers hold whole
+_TILE_BYTES = (
+    16 * 2**20
+)  # size of an uncompressed tile with all bands, which readers hold as a whole
 _WINDOW_BYTES = 48 * 2**20
 _CACHE_BYTES = 64 * 2**20
 _LOADED_BYTES = 64 * 2**20  # lazy maps up to this size are read whole, larger ones streamed
@@ -61,9 +60,10 @@ def write_cog(
     """Write a map, dims (band, y, x) or (y, x), as a COG on `grid`, whole or not at all.
 
     Continuous maps become float32 with NaN and AVERAGE overviews; categorical ones uint8 with 255
-    and MODE overviews, and the legend's colour table where there is one band. Bands carry name,
-    units and exact statistics; `metadata` (text, or values stored as JSON) goes into the file's
-    tags. `da` may be lazy. `InputError` with all faults of the map.
+    and MODE overviews, and the legend's colour table where there is one band. Bands have names,
+    units and exact statistics; `metadata` (text, or values stored as JSON) becomes tags of the
+    file. `da` may be lazy. `InputError` lists all faults of the map; `RuntimeError` where the file
+    differs from the map after writing.
     """
     path = Path(path)
     dtype = "float32" if kind == "continuous" else "uint8"
@@ -90,12 +90,14 @@ def write_cog(
             *_value_faults(cog, da, nodata, block),
         ]
         if faults:
-            raise RuntimeError("written but not as meant:\n" + "\n".join(map(str, faults)))
+            raise RuntimeError(
+                "the written file differs from the map:\n" + "\n".join(map(str, faults))
+            )
     return path
 
 
 def gdal_environment(workers: int) -> rasterio.Env:
-    """GDAL's settings while maps are written: bounded memory, so many threads."""
+    """GDAL's environment for writing maps: bounded memory and `workers` threads."""
     return rasterio.Env(GDAL_CACHEMAX=_CACHE_BYTES, GDAL_NUM_THREADS=workers)
 
 
@@ -114,9 +116,9 @@ def uncompressed(
     workers: int,
     where: str,
 ) -> Iterator[Any]:
-    """The open raster with all that a COG of the map holds: tags, colours, values, overviews.
+    """Yields the open raster with the contents of a COG: tags, colours, values, overviews.
 
-    `where` is the file named in faults.
+    `where` is the file name in faults.
     """
     _check_map(where, da, grid, kind, names)
     if not isinstance(da.variable._data, np.ndarray) and da.nbytes <= _LOADED_BYTES:
@@ -137,17 +139,17 @@ def uncompressed(
         if legend is not None and kind == "categorical" and bands == 1:
             raster.write_colormap(1, legend.colour_table)
         _stream(raster, da, block, where, workers)
-        _give_back()
+        _release_memory()
         raster.build_overviews(overview_factors(grid.shape, block), resampling)
-        _give_back()
+        _release_memory()
         yield raster
 
 
-def _give_back() -> None:
-    """Hand freed memory back to the system, where the C library can.
+def _release_memory() -> None:
+    """Return freed memory to the system, where the C library can.
 
-    glibc keeps what each step freed, in pieces too small for the next one's buffers, so that the
-    resident set would grow with the map although the memory in use does not.
+    glibc keeps the memory that each step freed, in pieces too small for the next one's buffers, so
+    that the resident set would grow with the map although the memory in use does not.
     """
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
@@ -155,7 +157,7 @@ def _give_back() -> None:
 
 
 def block_size(shape: tuple[int, int], bands: int, itemsize: int) -> int:
-    """Edge of the COG's square blocks: so that small maps have an overview and tiles stay small."""
+    """Edge of the COG's square blocks: small enough for an overview and for small tiles."""
     block = MAX_BLOCK
     while block > 128 and (block >= max(shape) or block**2 * bands * itemsize > _TILE_BYTES):
         block //= 2
@@ -163,7 +165,7 @@ def block_size(shape: tuple[int, int], bands: int, itemsize: int) -> int:
 
 
 def overview_factors(shape: tuple[int, int], block: int) -> list[int]:
-    """Factors of a COG's overviews: until one block holds the map, as GDAL's COG driver has it."""
+    """Factors of a COG's overviews, until one block holds the map, as in GDAL's COG driver."""
     factors: list[int] = []
     while max(shape) // (factors[-1] if factors else 1) > block:
         factors.append(2 * factors[-1] if factors else 2)
@@ -196,7 +198,7 @@ def _check_map(
 
 
 def _windows(shape: tuple[int, int], bands: int, itemsize: int, block: int) -> Iterator[Window]:
-    """Windows of whole blocks, a bounded number of bytes each, row by row."""
+    """Windows of whole blocks with a bounded number of bytes, row by row."""
     budget = max(1, _WINDOW_BYTES // (block**2 * bands * itemsize))
     across = min(budget, math.ceil(shape[1] / block))
     down = max(1, budget // across)
@@ -227,19 +229,19 @@ def _stream(raster: Any, da: xr.DataArray, block: int, where: str, workers: int)
                 list(counted)
             except ValueError as error:
                 raise bad_input(where, str(error), "finite values or NaN") from None
-    for number, of_band in enumerate(statistics, start=1):
-        raster.update_tags(number, **of_band.tags(raster.height * raster.width))
+    for number, band in enumerate(statistics, start=1):
+        raster.update_tags(number, **band.tags(raster.height * raster.width))
 
 
 def _stored(values: np.ndarray, nodata: float) -> np.ndarray:
-    """Values as the file holds them: another nodata number in the place of NaN."""
+    """Values as stored in the file, with `nodata` instead of NaN."""
     if values.dtype.kind != "f" or math.isnan(nodata):
         return values
     return np.where(np.isnan(values), values.dtype.type(nodata), values)
 
 
 def _value_faults(path: Path, da: xr.DataArray, nodata: float, block: int) -> list[Fault]:
-    """Compare the written values with the map's: all of a small file, five windows of a large."""
+    """Differences of the written values from the map's, in large files in five windows only."""
     with rasterio.open(path) as raster:
         itemsize = np.dtype(raster.dtypes[0]).itemsize
         windows = list(_windows(raster.shape, raster.count, itemsize, block))

@@ -1,4 +1,4 @@
-"""Compiled loop of `bands`: moments of one band in a single pass. Imported at first use."""
+"""Compiled loop of `bands`: moments of one band in a single pass; imported at first use."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pipeline.core.compiled import compiled
 
 @compiled
 def moments(values, nodata):  # type: ignore[no-untyped-def]
-    """Count, mean, sum of squares about it, minimum, maximum of valid cells; dims (y, x)."""
+    """Count, mean, sum of squared deviations, minimum and maximum of valid cells; dims (y, x)."""
     count, total, squares = 0, 0.0, 0.0
     low, high, shift = np.inf, -np.inf, 0.0
     for i in range(values.shape[0]):
@@ -18,7 +18,7 @@ def moments(values, nodata):  # type: ignore[no-untyped-def]
             if np.isnan(value) or value == nodata:
                 continue
             if count == 0:
-                shift = value  # near the mean, so that squares keep their digits
+                shift = value  # near the mean, so that squares keep their significant digits
             count += 1
             total += value - shift
             squares += (value - shift) ** 2

@@ -1,7 +1,7 @@
-"""PNG previews of maps: legend colours, outlines of land where given, at most a few panels.
+"""PNG previews of maps in the legend's colours, optionally with outlines, in up to four panels.
 
-Upstream: `mosaic`, `legend`. Downstream: the report and the README. Draws a reduced copy: means of
-whole blocks of cells, so that a large map costs no more than a small one.
+They draw a reduced copy, means of whole blocks of cells, so that a large map costs no more than a
+small one.
 """
 
 from __future__ import annotations
@@ -42,8 +42,9 @@ def write_preview(
 ) -> Path:
     """Draw a map, dims (time, y, x) or (y, x), whole or not at all; `width` in inches.
 
-    `bands` (from 0) says which to show, by default up to four evenly through the series (January,
+    `bands` (from 0) are those to show, by default up to four evenly through the series (January,
     April, July, October of a year). `outlines` is a vector file or a GeoSeries with a CRS.
+    `InputError` for bands that do not exist.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -65,7 +66,7 @@ def write_preview(
     figure.suptitle(title, fontsize=12, color=_INK, x=0.01, ha="left")
     add_key(figure, list(axes[: len(shown)]), legend)
     with replacing(Path(png)) as partial:
-        # No software tag: equal maps are equal files.
+        # Without a software tag, equal maps produce equal files.
         figure.savefig(partial, format="png", dpi=130, metadata={"Software": ""})
     return Path(png)
 
@@ -113,7 +114,10 @@ def add_key(figure: Figure, axes: list[Axes], legend: Legend) -> None:
 
 
 def read_outlines(outlines: str | Path | GeoSeries | None, da: xr.DataArray) -> list[np.ndarray]:
-    """Boundaries as lines of points (n, 2) in the map's CRS, cut to its surroundings."""
+    """Boundaries as lines of points (n, 2) in the map's CRS, clipped to its surroundings.
+
+    `InputError` for a missing file.
+    """
     if outlines is None:
         return []
     import geopandas
@@ -126,7 +130,7 @@ def read_outlines(outlines: str | Path | GeoSeries | None, da: xr.DataArray) -> 
         shapes = outlines
     grid = TargetGrid.like(da, "preview")
     if not grid.is_geographic:
-        # Cut in degrees first: far-away vertices have no place in a regional projection.
+        # Clipped in degrees first: distant vertices may not exist in a regional projection.
         lon, lat = grid.lonlat()
         finite = np.isfinite(lon) & np.isfinite(lat)
         west, east = lon[finite].min() - 2, lon[finite].max() + 2
@@ -137,7 +141,7 @@ def read_outlines(outlines: str | Path | GeoSeries | None, da: xr.DataArray) -> 
 
 
 def reduced(da: xr.DataArray, cells: int) -> np.ndarray:
-    """A band, dims (y, x), of at most so many cells a side: means of blocks, or every n-th code."""
+    """A band, dims (y, x), of at most `cells` cells a side: means of blocks, or every n-th code."""
     step = -(-max(da.shape) // cells)
     if da.dtype.kind != "f":
         codes = np.asarray(da[::step, ::step].values)

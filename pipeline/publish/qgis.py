@@ -1,8 +1,8 @@
-"""A QGIS project (.qgz) of a run: one double click shows every map, grouped, styled and in order.
+"""QGIS project (.qgz) of a run with every map, grouped, styled and in order.
 
-Upstream: `layers`, `style`, `sites`. Bands with dates become one layer each with a fixed time
-range, because QGIS before 3.38 knows time only by layer; the temporal controller is set to the
-series shown first. Paths are relative to the project.
+Bands with dates become one layer each with a fixed time range, because QGIS before 3.38 supports
+time by layer only; the temporal controller is set to the series shown first. Paths are relative to
+the project.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ def write_project(
     crs: str | None = None,
     extent: tuple[float, float, float, float] | None = None,
 ) -> Path:
-    """Write a .qgz project, whole or not at all; the same bytes each time.
+    """Write a .qgz project, whole or not at all, with the same bytes each time.
 
-    Takes what `project_element` takes, and raises what it raises.
+    Arguments and errors are those of `project_element`.
     """
     path = Path(path).with_suffix(".qgz")
     root = project_element(path, groups, title=title, crs=crs, extent=extent)
@@ -63,8 +63,8 @@ def project_element(
 ) -> ET.Element:
     """The document of a project at `path`.
 
-    CRS and extent (west, south, east, north) are those of the first map where not given.
-    `InputError` where a file is missing or there is no layer.
+    CRS and extent (west, south, east, north) are by default those of the first map. `InputError`
+    where a file is missing or there is no layer.
     """
     layers = list(leaves(groups))
     faults = Faults()
@@ -80,7 +80,7 @@ def project_element(
 
 
 def read_project(path: str | Path) -> ET.Element:
-    """The XML of a .qgz project; `InputError` where it is none."""
+    """The XML of a .qgz project; `InputError` where the file is not one."""
     try:
         with zipfile.ZipFile(path) as archive:
             (name,) = [name for name in archive.namelist() if name.endswith(".qgs")]
@@ -90,7 +90,7 @@ def read_project(path: str | Path) -> ET.Element:
 
 
 def verify_project(path: str | Path, expected: ET.Element) -> list[Fault]:
-    """What of a project on disk is not as in `expected`, which `project_element` makes."""
+    """Differences of a project on disk from `expected`, the result of `project_element`."""
     try:
         found = read_project(path)
     except InputError as error:
@@ -159,7 +159,7 @@ def _project(
     for layer in layers:
         described.append(_layer_element(path, layer))
         ET.SubElement(order, "layer", id=_id(layer))
-    # At every step of the time controller there is a map: its range is that of the maps shown.
+    # The range is that of the visible maps, so that every step of the time controller shows a map.
     dated = _dated(leaves(groups, shown=True)) or _dated(layers)
     root.append(_properties_element(bool(dated)))
     view = ET.SubElement(root, "ProjectViewSettings", UseProjectScales="0", rotation="0")
@@ -255,10 +255,10 @@ def _properties_element(is_dated: bool) -> ET.Element:
     root = ET.Element("properties")
     values: dict[str, dict[str, tuple[str, str]]] = {
         "Paths": {"Absolute": ("bool", "false")},
-        "SpatialRefSys": {"ProjectionsEnabled": ("int", "1")},  # else QGIS ignores projectCrs
+        "SpatialRefSys": {"ProjectionsEnabled": ("int", "1")},  # otherwise QGIS ignores projectCrs
     }
     if is_dated:
-        # 1: the temporal controller is on, in its animated mode, when the project opens.
+        # 1: the temporal controller is in animated mode when the project opens.
         values["TemporalControllerWidget"] = {"NavigationMode": ("int", "1")}
     for scope, entries in values.items():
         element = ET.SubElement(root, scope)
@@ -268,7 +268,7 @@ def _properties_element(is_dated: bool) -> ET.Element:
 
 
 def _time_element(dated: Sequence[RasterLayer]) -> ET.Element:
-    """The range of dated layers, and a step of the shortest one."""
+    """Time range of the dated layers, with a step as long as the shortest one."""
     begins = np.array([layer.begin for layer in dated], "datetime64[s]")
     ends = np.array([layer.end for layer in dated], "datetime64[s]")
     shortest = int((ends - begins).min().astype(int) + 1) / 86400

@@ -1,7 +1,4 @@
-"""Layers of a QGIS project: bands of maps with the time that each stands for, sites, groups.
-
-Upstream: the published files. Downstream: `qgis` writes them as a project.
-"""
+"""Layers of a QGIS project: bands of maps with their times, sites, and groups of layers."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from pipeline.maps.legend import Legend
 from pipeline.publish.geopackage import Geometry
 
 MAX_DATES = 62
-"""Of a longer series, one date of each month becomes a layer, shown for the whole month."""
+"""Largest number of dates that are layers; of longer series, each month has one layer."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +31,7 @@ class RasterLayer:
 
 @dataclass(frozen=True, kw_only=True)
 class SiteLayer:
-    """A layer of a GeoPackage, coloured by a column of scores where a legend is given."""
+    """A layer of a GeoPackage, coloured by a column of scores if it has a legend."""
 
     name: str
     path: Path
@@ -47,7 +44,7 @@ class SiteLayer:
 
 @dataclass(frozen=True)
 class LayerGroup:
-    """Layers and groups under one name, the first on top."""
+    """Group of layers and groups under one name, the first on top."""
 
     name: str
     layers: tuple[RasterLayer | SiteLayer | LayerGroup, ...]
@@ -58,8 +55,8 @@ class LayerGroup:
 def date_layers(path: str | Path, legend: Legend, visible: bool = True) -> list[RasterLayer]:
     """A layer for each band of a COG, named and dated by its tags.
 
-    Of a long series, each month's first band that has values stands for the month: at any time a
-    map is shown, and the project stays light.
+    In a long series, the first band of each month that has values is the layer of the whole month,
+    which limits the number of layers.
     """
     path = Path(path)
     with rasterio.open(path) as raster:
@@ -93,9 +90,9 @@ def date_layers(path: str | Path, legend: Legend, visible: bool = True) -> list[
 
 
 def periods(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """First and last second of what each of ascending times stands for; datetime64[s].
+    """First and last second of the period of each of ascending times; datetime64[s].
 
-    Whole months or years where the times are a month or a year apart, else until the next time.
+    Periods are whole months or years where times are that far apart, else until the next time.
     """
     months = times.astype("datetime64[M]").astype(int)
     steps = np.unique(np.diff(months))
@@ -113,9 +110,10 @@ def periods(times: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def map_group(
     name: str, maps: Sequence[tuple[str, Path, Legend]], visible: bool = True
 ) -> LayerGroup:
-    """One product: the dates of its first map shown; the others (title, COG, legend) switched off.
+    """The group of one product, with a group for each of its maps (title, COG, legend).
 
-    All are there, each in a group of its own; a map of one band is named after its title.
+    The dates of the first map are visible, those of the others hidden; a map of one band is named
+    after its title.
     """
     groups = []
     for i, (title, path, legend) in enumerate(maps):
@@ -133,7 +131,7 @@ def map_group(
 def leaves(
     groups: Sequence[RasterLayer | SiteLayer | LayerGroup], shown: bool = False
 ) -> Iterator[RasterLayer | SiteLayer]:
-    """The layers of groups within groups, in their order; of those `shown` only, if so wished."""
+    """Yields the layers of nested groups in their order; with `shown`, only the visible ones."""
     for item in groups:
         if shown and not item.visible:
             continue

@@ -1,6 +1,6 @@
-"""QGIS raster styles (.qml) from a legend; the file takes the map's basename and opens with it.
+"""QGIS raster styles (.qml) from a legend.
 
-Upstream: `legend`. Downstream: `qgis` puts the same elements into a project, `verify` reads back.
+QGIS applies a style file with the map's basename when it opens the map.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ __all__ = [
 ]
 
 QGIS_VERSION = "3.22.16"
-"""The oldest QGIS in long support on a desktop; newer ones read its files."""
+"""The oldest long-term release of QGIS in common use; newer ones read its files."""
 _DOCTYPE = "<!DOCTYPE qgis PUBLIC 'http://mrcc.com/qgis.dtd' 'SYSTEM'>\n"
 
 
 def xml_bytes(root: ET.Element) -> bytes:
-    """The element as a QGIS document; the same bytes each time."""
+    """The element as the bytes of a QGIS document, the same each time."""
     ET.indent(root, " ")
     return (_DOCTYPE + ET.tostring(root, encoding="unicode") + "\n").encode()
 
@@ -42,7 +42,7 @@ def pipe_element(legend: Legend, band: int = 1) -> ET.Element:
     pipe.append(renderer)
     ET.SubElement(pipe, "brightnesscontrast", brightness="0", contrast="0", gamma="1")
     ET.SubElement(pipe, "huesaturation", saturation="0", grayscaleMode="0", colorizeOn="0")
-    # Neighbouring cells are never blended: a map shows the values that it holds.
+    # Without interpolation between cells: a map shows its own values.
     ET.SubElement(pipe, "rasterresampler", maxOversampling="2")
     return pipe
 
@@ -71,7 +71,7 @@ def write_qml(path: str | Path, legend: Legend, band: int = 1) -> Path:
 
 
 def read_xml(path: str | Path, expected: str) -> ET.Element:
-    """The root of an XML file; `InputError` where it is none."""
+    """The root of an XML file; `InputError` where the file is not XML."""
     try:
         return ET.fromstring(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, ET.ParseError) as error:
@@ -79,13 +79,16 @@ def read_xml(path: str | Path, expected: str) -> ET.Element:
 
 
 def read_qml(path: str | Path) -> tuple[str, dict[float, tuple[str, str]]]:
-    """Kind ("continuous" or "categorical") and (colour, label) by value of a style file."""
+    """Kind ("continuous" or "categorical") and (colour, label) by value of a style file.
+
+    `InputError` for another kind of style.
+    """
     root = read_xml(path, "a QGIS style")
     renderer = root.find("pipe/rasterrenderer")
     kinds = {"singlebandpseudocolor": "continuous", "paletted": "categorical"}
     kind = kinds.get("" if renderer is None else renderer.get("type", ""))
     if renderer is None or kind is None:
-        raise bad_input(str(path), "no renderer that we know", " or ".join(kinds))
+        raise bad_input(str(path), "no renderer of a known type", " or ".join(kinds))
     tag = "colorPalette/paletteEntry" if kind == "categorical" else "rastershader/*/item"
     return kind, {
         float(item.get("value", "nan")): (item.get("color", ""), item.get("label", ""))
@@ -98,7 +101,7 @@ def _renderer(kind: str, band: int, **attrs: str) -> ET.Element:
     element = ET.Element("rasterrenderer", {"type": kind, **common, **attrs})
     ET.SubElement(element, "rasterTransparency")
     origin = ET.SubElement(element, "minMaxOrigin")
-    # "None": the range is the legend's and never follows the statistics of one file.
+    # "None": the range is that of the legend, not of the statistics of one file.
     for tag, text in (("limits", "None"), ("extent", "WholeRaster"), ("statAccuracy", "Exact")):
         ET.SubElement(origin, tag).text = text
     return element
@@ -158,7 +161,7 @@ def _ramp(legend: Legend, band: int) -> ET.Element:
 
 
 def _bar(units: str) -> ET.Element:
-    """How QGIS shows the ramp: a bar with the units at its ends."""
+    """Settings of the colour bar in QGIS, with the units at its ends."""
     suffix = "" if units in ("", "1") else f" {units}"
     settings = ET.Element(
         "rampLegendSettings", prefix="", suffix=suffix, minimumLabel="", maximumLabel="",

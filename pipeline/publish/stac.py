@@ -1,8 +1,8 @@
-"""A STAC collection beside the maps: one item a product, relative links, valid without a network.
+"""STAC collection beside the maps, with one item per product and relative links.
 
-Upstream: the published files. Bands are described by the STAC 1.1 core, whose schemas `pystac`
-brings along; of the projection extension, whose schema it would fetch, the fields that are written
-here are checked against a schema of our own.
+Bands are described by the STAC 1.1 core, whose schemas `pystac` contains. It would fetch the schema
+of the projection extension, so that the fields written here are checked against a schema of this
+module instead: validation needs no network.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ _PROJECTION_SCHEMA = {
                 "proj:transform": {**_NUMBERS, "minItems": 6, "maxItems": 6},
                 "proj:bbox": {**_NUMBERS, "minItems": 4, "maxItems": 4},
             },
-            # Without a code the CRS must be told in full.
+            # Without a code, the whole CRS is required.
             "if": {"properties": {"proj:code": {"type": "null"}}},
             "then": {"required": ["proj:projjson"]},
         },
@@ -70,7 +70,7 @@ ROLES: dict[str, tuple[str, tuple[str, ...]]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class StacItem:
-    """One product: an id, its grid, its files, and the first and last second of its time."""
+    """One product: its id, grid, files, and the first and last second of its time."""
 
     id: str
     title: str
@@ -78,23 +78,23 @@ class StacItem:
     files: Mapping[str, Path]
     """Path of each asset by its key, such as `soil_moisture`, `soil_moisture_style`."""
     time: np.ndarray = field(default_factory=lambda: np.array([], "datetime64[s]"))
-    """Of what it stands for, as `times_of` gives it; of maps without dates that of their inputs."""
+    """First and last second (see `times_of`); of maps without dates, those of their inputs."""
     description: str = ""
 
 
 def times_of(da: xr.DataArray | xr.Dataset) -> np.ndarray:
-    """First and last second of what a map stands for; empty where it has no time axis."""
+    """First and last second of the period of a map; empty where it has no time axis."""
     if "time" not in da.coords or "time" not in da.dims:
         return np.array([], "datetime64[s]")
     return np.array(time_coverage(da["time"]))
 
 
-def write_collection(folder: str | Path, items: Sequence[StacItem], **about: Any) -> Path:
-    """Write `collection.json` and one `<item>.json` beside the maps; gives the collection's path.
+def write_collection(folder: str | Path, items: Sequence[StacItem], **settings: Any) -> Path:
+    """Write `collection.json` and one `<item>.json` beside the maps; returns the collection's path.
 
-    Takes what `collection_documents` takes, and raises what it raises.
+    Further arguments and errors are those of `collection_documents`.
     """
-    documents = collection_documents(folder, items, **about)
+    documents = collection_documents(folder, items, **settings)
     make_folder(Path(folder))
     for name, document in documents.items():
         _write(Path(folder) / name, document)
@@ -112,11 +112,11 @@ def collection_documents(
     keywords: Iterable[str] = (),
     summaries: Mapping[str, Any] | None = None,
 ) -> dict[str, dict[str, Any]]:
-    """The JSON of each item of a collection of maps, and of the collection, by file name.
+    """The JSON documents of a collection of maps and of its items, by file name.
 
-    Files must lie in `folder`: all links are relative to it. Nothing depends on the clock.
-    `InputError` where there is no item, a file is missing or an item has no time; raises pystac's
-    error where the result is not valid STAC.
+    Files must lie in `folder`: all links are relative to it. The documents do not depend on the
+    time of writing. `InputError` where there is no item, a file is missing or an item has no time;
+    pystac's error where the result is not valid STAC.
     """
     folder = Path(folder)
     _check_items(folder, items)
@@ -151,12 +151,11 @@ def collection_documents(
 
 
 def validate_collection(path: str | Path) -> int:
-    """Validate a collection and all its items as they lie on disk; gives the number of items.
+    """Validate a collection and all its items on disk, without a network; returns their number.
 
-    Raises pystac's error where one is not valid, `ValueError` where one is no JSON object; needs no
-    network.
+    Raises pystac's error where one is not valid, `ValueError` where one is not a JSON object.
     """
-    # The text itself: pystac's objects fill in what it lacks.
+    # The JSON itself is validated, because pystac's objects add missing fields.
     collection, validator = read_document(path), _validator()
     validate_dict(collection, validator=validator)
     links = [link for link in collection["links"] if link["rel"] == "item"]
@@ -166,7 +165,7 @@ def validate_collection(path: str | Path) -> int:
 
 
 def read_document(path: str | Path) -> dict[str, Any]:
-    """A STAC file; `ValueError` where it is no JSON object."""
+    """The JSON object of a STAC file; `ValueError` where it is not one."""
     found = json.loads(Path(path).read_text(encoding="utf-8"))
     if not isinstance(found, dict):
         raise ValueError(f"{path}: a JSON {type(found).__name__}, not an object")
@@ -174,7 +173,7 @@ def read_document(path: str | Path) -> dict[str, Any]:
 
 
 def _validator() -> JsonSchemaSTACValidator:
-    """That of pystac, which has the schema of the extension and fetches nothing."""
+    """The validator of pystac, with the schema of the extension, so that it fetches nothing."""
     validator = JsonSchemaSTACValidator()
     validator.schema_cache[PROJECTION] = _PROJECTION_SCHEMA
     return validator
@@ -189,7 +188,7 @@ def _check_items(folder: Path, items: Sequence[StacItem]) -> None:
             if not Path(path).exists():
                 faults.add(str(path), "no such file", f"the asset {key} of item {item.id}")
         if not item.time.size:
-            faults.add(f"item {item.id}", "no time", "the first and last second of what it is of")
+            faults.add(f"item {item.id}", "no time", "the first and last second of its period")
     faults.raise_if_any()
 
 
@@ -203,7 +202,7 @@ def _interval(item: StacItem) -> tuple[datetime, datetime]:
 
 
 def _add_projection(item: pystac.Item, grid: TargetGrid) -> None:
-    """The grid in the fields of the projection extension; the whole CRS where it has no code."""
+    """Add the grid in fields of the projection extension; the whole CRS where it has no code."""
     has_code = re.fullmatch(r"[A-Za-z]\w*:\w+", grid.crs) is not None
     ProjectionExtension.ext(item, add_if_missing=True).apply(
         code=grid.crs if has_code else None,
@@ -247,7 +246,7 @@ def _item(folder: Path, item: StacItem) -> pystac.Item:
 
 
 def _bands(path: Path) -> list[dict[str, Any]]:
-    """Name, unit, type, nodata and statistics of each band, from the file's own tags."""
+    """Name, unit, type, nodata value and statistics of each band, from the tags of the file."""
     described = []
     try:
         opened = rasterio.open(path)

@@ -1,9 +1,8 @@
-"""Published files reopened and held against what they would be, were they written now.
+"""Verification of published files: reopened and compared with their expected contents.
 
-Upstream: everything written by `geotiff`, `cf`, `style`, `preview` and `stac`. Downstream:
-`stefaland publish --verify`. Faults are returned, not raised, so that all files are reported
-together. What a map's files hold follows from the map, its legend, its grid and the settings: tags,
-colours, statistics and overviews are made anew by the code that writes them, and compared.
+Used by `stefaland publish --verify`. Faults are returned, not raised, so that those of all files
+are reported together. Contents follow from the map, its legend, its grid and the settings: the code
+that writes them generates tags, colours, statistics and overviews again for comparison.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ from pipeline.publish.stac import read_document, validate_collection
 from pipeline.publish.verify_zarr import zarr_faults
 
 _STRIP_BYTES = 32 * 2**20
-_ROUNDING = 1e-6  # of a value of an overview: another GDAL may add in another order
-_OF_THE_WRITER = ("TIFFTAG_SOFTWARE",)
+_ROUNDING = 1e-6  # relative, of overviews: another GDAL version may sum in another order
+_WRITER_TAGS = ("TIFFTAG_SOFTWARE",)
 
 
 def verify_product(
@@ -46,12 +45,12 @@ def verify_product(
     legend: Legend,
     metadata: Mapping[str, Any] | None = None,
 ) -> list[Fault]:
-    """What is wrong with a published `.tif` or `.zarr` of a map, dims (band, y, x) or (y, x).
+    """Faults of a published `.tif` or `.zarr` of a map, dims (band, y, x) or (y, x).
 
     Compares CRS and transform (to 1e-9 of a cell), nodata, all values, band names, units, dates,
-    scales, statistics, colours and every overview with those of `source`. Of the file's tags those
-    in `metadata` count. Memory is a strip; a `.tif` takes its uncompressed size in the system's
-    temporary folder.
+    scales, statistics, colours and every overview with those of `source`, and of the file's tags
+    those in `metadata`. Memory is bounded by a strip; a `.tif` takes its uncompressed size in the
+    system's temporary folder.
     """
     path = Path(path)
     if not path.exists():
@@ -65,7 +64,7 @@ def verify_product(
 
 
 def verify_style(path: str | Path, legend: Legend) -> list[Fault]:
-    """What of a `.qml` is not the legend's: kind, band, range, values, colours, opacity, labels."""
+    """Differences of a `.qml` from the legend: kind, range, values, colours, opacity, labels."""
     try:
         found = read_xml(path, "a QGIS style")
     except InputError as error:
@@ -78,8 +77,9 @@ def verify_style(path: str | Path, legend: Legend) -> list[Fault]:
 def verify_collection(
     path: str | Path, expected: Mapping[str, Mapping[str, Any]] | None = None
 ) -> list[Fault]:
-    """What is wrong with a STAC collection on disk: its validity, and what of its files is not as
-    in `expected` (JSON by file name, as `collection_documents` gives it).
+    """Faults of a STAC collection on disk: its validity, and differences from `expected`.
+
+    `expected` holds JSON documents by file name, as `collection_documents` returns them.
     """
     path = Path(path)
     faults: list[Fault] = []
@@ -106,7 +106,7 @@ def verify_collection(
 
 
 def verify_picture(path: str | Path) -> list[Fault]:
-    """A fault where a `.png` cannot be decoded to its end."""
+    """Fault of a `.png` that cannot be decoded completely."""
     from matplotlib.image import imread
 
     try:
@@ -130,13 +130,13 @@ def _tif_faults(
         if raster.shape != tuple(grid.shape) or raster.count != len(names):
             return faults.faults
     with tempfile.TemporaryDirectory() as folder, gdal_environment(workers):
-        anew = Path(folder) / path.name
+        scratch = Path(folder) / path.name
         with uncompressed(
-            anew, source, grid, kind=legend.kind, names=names, units=None, nodata=nodata,
+            scratch, source, grid, kind=legend.kind, names=names, units=None, nodata=nodata,
             legend=legend, metadata=metadata, workers=workers, where=path.name,
         ):  # fmt: skip
             pass
-        with rasterio.open(path) as found, rasterio.open(anew) as expected:
+        with rasterio.open(path) as found, rasterio.open(scratch) as expected:
             faults.faults += _description_faults(path.name, found, expected)
             faults.faults += _code_faults(path.name, expected, legend)
             if differing := _differing(found, expected):
@@ -150,7 +150,7 @@ def _tif_faults(
         for level, factor in enumerate(levels[0]):
             with (
                 rasterio.open(path, overview_level=level) as found,
-                rasterio.open(anew, overview_level=level) as expected,
+                rasterio.open(scratch, overview_level=level) as expected,
             ):
                 if differing := _differing(found, expected, _ROUNDING):
                     how = "mean" if dtype == "float32" else "most frequent code"
@@ -160,7 +160,7 @@ def _tif_faults(
 
 
 def _description_faults(where: str, found: Any, expected: Any) -> list[Fault]:
-    """What tags, units, scales, statistics and colours of a raster are not those expected."""
+    """Differences of a raster's tags, units, scales, statistics and colours from those expected."""
     wanted, has = _described(expected), _described(found)
     has["tags"] = restricted(has["tags"], wanted["tags"])
     for one, other in zip(has["bands"], wanted["bands"], strict=True):
@@ -169,7 +169,7 @@ def _description_faults(where: str, found: Any, expected: Any) -> list[Fault]:
 
 
 def _described(raster: Any) -> dict[str, Any]:
-    tags = {key: text for key, text in raster.tags().items() if key not in _OF_THE_WRITER}
+    tags = {key: text for key, text in raster.tags().items() if key not in _WRITER_TAGS}
     bands = [
         {
             "unit": raster.units[number - 1],
@@ -183,7 +183,7 @@ def _described(raster: Any) -> dict[str, Any]:
 
 
 def _colours(raster: Any) -> dict[int, str]:
-    """Red, green, blue and opacity of each code; none of a raster without a colour table."""
+    """Red, green, blue and opacity of each code; empty without a colour table."""
     try:
         table = raster.colormap(1) if raster.count == 1 else {}
         return {code: str(colour) for code, colour in table.items()}
@@ -192,7 +192,7 @@ def _colours(raster: Any) -> dict[int, str]:
 
 
 def _strips(raster: Any) -> Iterator[Window]:
-    """Windows of whole rows of blocks, a bounded number of bytes each."""
+    """Windows of whole rows of blocks with a bounded number of bytes."""
     block = raster.block_shapes[0][0]
     bytes_row = raster.width * raster.count * np.dtype(raster.dtypes[0]).itemsize
     height = max(block, _STRIP_BYTES // (bytes_row * block) * block)
@@ -201,7 +201,7 @@ def _strips(raster: Any) -> Iterator[Window]:
 
 
 def _differing(found: Any, expected: Any, tolerance: float = 0.0) -> int:
-    """How many values of two rasters of one shape differ, by more than `tolerance` of the value."""
+    """Number of values of two rasters of one shape that differ beyond a relative tolerance."""
     count = 0
     for window in _strips(expected):
         one, other = found.read(window=window), expected.read(window=window)
@@ -215,14 +215,14 @@ def _differing(found: Any, expected: Any, tolerance: float = 0.0) -> int:
 
 
 def _code_faults(where: str, raster: Any, legend: Legend) -> list[Fault]:
-    """Codes that the legend does not know."""
+    """Fault of the codes that the legend does not have."""
     if legend.kind == "continuous":
         return []
     codes = {
         int(code) for window in _strips(raster) for code in np.unique(raster.read(window=window))
     }
     known = {int(stop.value) for stop in legend.stops}
-    strange = sorted(codes - known - {NODATA_CODE})
-    if not strange:
+    unknown = sorted(codes - known - {NODATA_CODE})
+    if not unknown:
         return []
-    return [Fault(f"{where}: codes", str(strange), f"codes {sorted(known)}")]
+    return [Fault(f"{where}: codes", str(unknown), f"codes {sorted(known)}")]

@@ -1,6 +1,6 @@
-"""A published Zarr store held against what it would be, were it written now: every level of it.
+"""Verification of a published Zarr store and its overviews against their expected contents.
 
-Upstream: `cf`. Downstream: `verify`.
+Called from `verify`.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ from pipeline.publish.zarr import create_stores, map_blocks
 def zarr_faults(
     path: Path, source: xr.DataArray, grid: TargetGrid, metadata: Mapping[str, Any]
 ) -> list[Fault]:
-    """What metadata, coordinates and values of a store and its overviews are not those of the map
-    `source`, and what GDAL reads otherwise. Of the root's attributes those in `metadata` count.
+    """Differences of a store and its overviews from the map `source`, dims (band, y, x) or (y, x).
+
+    Compares metadata, coordinates, values and what GDAL reads, and of the root's attributes those
+    in `metadata`.
     """
     faults = Faults()
     with rasterio.open(path) as raster:
@@ -39,27 +41,27 @@ def zarr_faults(
             faults.add(f"{path.name}: nodata", str(raster.nodata), str(nodata))
     if faults.faults:
         return faults.faults
-    above: zarr.Array | None = None
+    finer: zarr.Array | None = None
     with tempfile.TemporaryDirectory() as folder:
-        for anew in create_stores(Path(folder), source, grid, metadata):
-            place = anew.relative_to(folder)
-            where = f"{path.name}/{place}" if above is not None else path.name
-            faults.faults += _metadata_faults(where, path / place, anew)
+        for scratch in create_stores(Path(folder), source, grid, metadata):
+            level = scratch.relative_to(folder)
+            where = f"{path.name}/{level}" if finer is not None else path.name
+            faults.faults += _metadata_faults(where, path / level, scratch)
             if faults.faults:
                 return faults.faults
-            faults.faults += _coordinate_faults(where, path / place, anew, str(source.name))
-            array = zarr.open_array(str(path / place / str(source.name)), mode="r")
-            if differing := _differing(array, source, above):
-                finer = "the values of its source", "those of the finer level, halved"
-                expected = finer[above is not None]
+            faults.faults += _coordinate_faults(where, path / level, scratch, str(source.name))
+            array = zarr.open_array(str(path / level / str(source.name)), mode="r")
+            if differing := _differing(array, source, finer):
+                origins = "the values of its source", "those of the finer level, halved"
+                expected = origins[finer is not None]
                 faults.add(f"{where}: values", f"{differing} other values", expected)
-            above = array
+            finer = array
     return faults.faults
 
 
-def _metadata_faults(where: str, store: Path, anew: Path) -> list[Fault]:
-    """What the metadata of a store, consolidated and file by file, are not those expected."""
-    expected = json.loads((anew / ".zmetadata").read_text())["metadata"]
+def _metadata_faults(where: str, store: Path, scratch: Path) -> list[Fault]:
+    """Differences of a store's metadata, consolidated and file by file, from those expected."""
+    expected = json.loads((scratch / ".zmetadata").read_text())["metadata"]
     consolidated = json.loads((store / ".zmetadata").read_text())["metadata"]
     files = {
         name: json.loads((store / name).read_text()) for name in expected if (store / name).exists()
@@ -72,9 +74,9 @@ def _metadata_faults(where: str, store: Path, anew: Path) -> list[Fault]:
     return faults
 
 
-def _coordinate_faults(where: str, store: Path, anew: Path, variable: str) -> list[Fault]:
+def _coordinate_faults(where: str, store: Path, scratch: Path, variable: str) -> list[Fault]:
     faults = Faults()
-    for name, expected in zarr.open_group(str(anew), mode="r").arrays():
+    for name, expected in zarr.open_group(str(scratch), mode="r").arrays():
         if name == variable:
             continue
         found = zarr.open_array(str(store / name), mode="r")[...]
@@ -84,14 +86,14 @@ def _coordinate_faults(where: str, store: Path, anew: Path, variable: str) -> li
 
 
 def _ends(values: Any) -> str:
-    """First and last of a coordinate's values."""
+    """First and last value of a coordinate, as text."""
     flat = np.ravel(values)
     return f"{flat[0]}" if flat.size == 1 else f"{flat[0]} to {flat[-1]}"
 
 
-def _differing(array: zarr.Array, source: xr.DataArray, above: zarr.Array | None) -> int:
+def _differing(array: zarr.Array, source: xr.DataArray, finer: zarr.Array | None) -> int:
     count = 0
-    for index, expected in map_blocks(source, array.shape, above):
+    for index, expected in map_blocks(source, array.shape, finer):
         found = np.asarray(array[index])
         same = found == expected
         if found.dtype.kind == "f":

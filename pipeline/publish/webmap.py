@@ -1,6 +1,6 @@
 """Published maps packed for a web page: quantised cells of a COG's overview, outlines, legend.
 
-Upstream: `geotiff`. Downstream: the report's `viewer.js`, which unpacks what `pack` packs.
+The report's `viewer.js` unpacks the result of `pack`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from pipeline.maps.legend import Legend
 from pipeline.publish.png import read_outlines
 
 LEVELS = 65534
-"""Steps between a map's least and greatest value; 0 is missing, values are 1 to LEVELS + 1."""
+"""Number of steps between a map's minimum and maximum; codes are 1 to LEVELS + 1, 0 if missing."""
 
-_LATTICE = 33  # points a side at which the page knows longitude and latitude
+_LATTICE = 33  # number of points a side with longitude and latitude
 
 
 def page_product(
@@ -39,9 +39,9 @@ def page_product(
 ) -> dict[str, Any]:
     """One product for the page: its maps (COG, legend, title), all on one grid, as JSON values.
 
-    Takes the finest overview of which all maps together have at most `cells` cells, so that the
-    page is small however large the map. `spreads` says which of them is the spread of which: number
-    of a map to number of its spread. `outlines` is a vector file, drawn around `outlines_of`.
+    Uses the finest overview at which all maps together have at most `cells` cells, so that the page
+    is small however large the maps. `spreads` maps the number of a map to that of its spread.
+    `outlines` is a vector file, clipped to `outlines_of`.
     """
     with rasterio.open(maps[0][0]) as raster:
         shape, transform, crs = raster.shape, raster.transform, raster.crs
@@ -73,10 +73,10 @@ def overview_factor(shape: tuple[int, int], bands: int, cells: int) -> int:
 
 
 def page_layer(path: Path, legend: Legend, title: str, factor: int) -> dict[str, Any]:
-    """One map: band names, legend and the packed cells of the overview of that factor."""
+    """One map as JSON values: band names, legend and packed cells of the overview of `factor`."""
     with rasterio.open(path) as raster:
         shape = tuple(-(-side // factor) for side in raster.shape)
-        # The size of an overview: where there is one, GDAL reads it and resamples nothing.
+        # The size of an overview: where it exists, GDAL reads it without resampling.
         how = Resampling.average if legend.kind == "continuous" else Resampling.mode
         values = raster.read(out_shape=(raster.count, *shape), masked=True, resampling=how)
         names = [text or f"band {i}" for i, text in enumerate(raster.descriptions, start=1)]
@@ -97,7 +97,7 @@ def page_layer(path: Path, legend: Legend, title: str, factor: int) -> dict[str,
 
 
 def quantised(values: np.ma.MaskedArray) -> tuple[np.ndarray, float, float]:
-    """Codes (uint16, dims as given) with least value and step: value = low + (code - 1) · step.
+    """Codes (uint16, same dims), minimum and step, where value = low + (code - 1) · step.
 
     Code 0 is missing. Class codes (uint8) are kept as they are, plus 1.
     """
@@ -115,12 +115,12 @@ def quantised(values: np.ma.MaskedArray) -> tuple[np.ndarray, float, float]:
 
 
 def pack(codes: np.ndarray) -> str:
-    """Codes (uint16) as base64 of deflated bytes: differences, all low bytes before all high ones.
+    """Codes (uint16) as base64 of deflated differences, all low bytes before all high bytes.
 
-    Neighbours differ by little: differences deflate to about half of what the codes do.
+    Neighbours differ by little, so that differences compress to about half the size of the codes.
     """
     flat = np.ascontiguousarray(codes, "<u2").ravel()
-    differences = np.diff(flat, prepend=flat.dtype.type(0))  # wraps around, as the page's sum does
+    differences = np.diff(flat, prepend=flat.dtype.type(0))  # modulo 2^16, like the sum in the page
     planes = differences.view(np.uint8).reshape(-1, 2).T
     return base64.b64encode(zlib.compress(planes.tobytes(), 9)).decode()
 
@@ -132,8 +132,8 @@ def lonlat_lattice(
     cols, rows = np.meshgrid(np.linspace(0, width, _LATTICE), np.linspace(0, height, _LATTICE))
     x = transform.c + transform.a * cols.ravel() + transform.b * rows.ravel()
     y = transform.f + transform.d * cols.ravel() + transform.e * rows.ravel()
-    turn = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
-    lon, lat = turn.transform(x, y)
+    to_lonlat = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+    lon, lat = to_lonlat.transform(x, y)
     pairs = np.column_stack([lon, lat]).round(5)
     return [pair if np.isfinite(pair).all() else [None, None] for pair in pairs.tolist()]
 
@@ -141,7 +141,7 @@ def lonlat_lattice(
 def pixel_lines(
     lines: Sequence[np.ndarray], transform: Affine, height: int, width: int
 ) -> list[list[float]]:
-    """Lines (n, 2) of the map's CRS as flat lists col, row, …; without detail below half a cell."""
+    """Lines (n, 2) of the map's CRS as flat lists col, row, …, simplified to half a cell."""
     import shapely
 
     kept = []

@@ -1,9 +1,9 @@
-"""Maps as Zarr that GDAL, QGIS and xarray all open: format 2, one variable a store, CF attributes.
+"""Maps as Zarr that GDAL, QGIS and xarray open: format 2, one variable per store, CF attributes.
 
-Upstream: `mosaic`. Each store carries halved overviews as stores of their own under `overviews/`,
-which the root's consolidated metadata does not list: GDAL would otherwise see subdatasets instead
-of a map. Chunks are one date of 512 x 512 cells; coordinates are float64 and regular, or GDAL
-drops the transform.
+Each store has halved overviews as separate stores in `overviews/`, which the root's consolidated
+metadata does not list: GDAL would otherwise report subdatasets instead of a map. Chunks are one
+date of 512 x 512 cells; coordinates are float64 and regular, because GDAL otherwise drops the
+transform.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from pipeline.times.periods import climatology_note
 
 CHUNK = 512
 SMALLEST = 256
-"""Overviews are made until both sides are at most this many cells."""
+"""Largest side of the coarsest overview, in cells."""
 
 
 def write_map_zarr(
@@ -39,23 +39,24 @@ def write_map_zarr(
     attrs: Mapping[str, Any] | None = None,
     overviews: bool = True,
 ) -> Path:
-    """Write the one variable of `ds` and its overviews, or nothing.
+    """Write the only variable of `ds` and its overviews, whole or not at all.
 
-    Its dims are (y, x), perhaps after "time" or "band", along which its coordinate names the bands.
+    Its dims are (y, x), optionally after "time", or after "band", whose coordinate names the bands.
 
-    Floats are float32 with NaN, integers uint8 with 255. Quantities are averaged over the valid
-    cells of 2 x 2, classes take the most frequent, as in GDAL's overviews of a COG. Memory is a
-    strip of chunks. `InputError` where there is not exactly one variable on `grid`.
+    Floats become float32 with NaN, integers uint8 with 255. In overviews, quantities are means of
+    the valid cells of 2 x 2, classes the most frequent code, as in GDAL's overviews of a COG.
+    Memory is bounded by a strip of chunks. `InputError` unless there is exactly one variable on
+    `grid`.
     """
     path = Path(path)
     da = _only_variable(path.name, ds, grid)
     with new_folder(path) as folder:
-        above: zarr.Array | None = None
+        finer: zarr.Array | None = None
         for store in create_stores(folder, da, grid, attrs or {}, overviews):
             array = zarr.open_array(str(store / str(da.name)), mode="r+")
-            for index, block in map_blocks(da, array.shape, above):
+            for index, block in map_blocks(da, array.shape, finer):
                 array[index] = block
-            above = array
+            finer = array
     return path
 
 
@@ -66,31 +67,31 @@ def create_stores(
     attrs: Mapping[str, Any],
     overviews: bool = True,
 ) -> list[Path]:
-    """Create the store of a map and those of its overviews, each with all but the map's values."""
+    """Create the stores of a map and its overviews, complete except for the map's values."""
     levels = _levels(grid) if overviews else [grid]
-    places = [".", *(f"overviews/{2**i}" for i in range(1, len(levels)))]
-    described = {"multiscales": _multiscales(da, places)} if len(levels) > 1 else {}
-    for place, level_grid in zip(places, levels, strict=True):
+    paths = [".", *(f"overviews/{2**i}" for i in range(1, len(levels)))]
+    described = {"multiscales": _multiscales(da, paths)} if len(levels) > 1 else {}
+    for path, level_grid in zip(paths, levels, strict=True):
         root = {
             "Conventions": "CF-1.11",
             **plain(attrs),
-            **(described if place == "." else {}),
+            **(described if path == "." else {}),
         }
-        _create(folder / place, da, level_grid, root)
-        _consolidate(folder / place)
-    return [folder / place for place in places]
+        _create(folder / path, da, level_grid, root)
+        _consolidate(folder / path)
+    return [folder / path for path in paths]
 
 
 def open_map_zarr(path: str | Path, level: int = 0) -> xr.DataArray:
-    """The map in a published store, or its overview of cells `2**level` times as wide; lazy."""
-    place = Path(path) / (f"overviews/{2**level}" if level else "")
-    ds = xr.open_zarr(place, chunks=None, decode_coords="all", consolidated=True)
+    """The map of a published store, or its overview with cells `2**level` times as wide; lazy."""
+    store = Path(path) / (f"overviews/{2**level}" if level else "")
+    ds = xr.open_zarr(store, chunks=None, decode_coords="all", consolidated=True)
     (name,) = ds.data_vars
     return ds[name]
 
 
 def overview_levels(path: str | Path) -> int:
-    """How many overviews a published store has."""
+    """Number of overviews of a published store."""
     attrs = json.loads((Path(path) / ".zattrs").read_text())
     return len(attrs["multiscales"][0]["datasets"]) - 1 if "multiscales" in attrs else 0
 
@@ -100,7 +101,7 @@ def _only_variable(where: str, ds: xr.Dataset | xr.DataArray, grid: TargetGrid) 
     arrays = [ds] if isinstance(ds, xr.DataArray) else [
         da for da in ds.data_vars.values() if da.ndim > 1]  # fmt: skip
     if len(arrays) != 1:
-        faults.add(where, f"{len(arrays)} variables", "one variable a store",
+        faults.add(where, f"{len(arrays)} variables", "one variable per store",
                    "GDAL shows several as subdatasets")  # fmt: skip
         faults.raise_if_any()
     da = arrays[0]
@@ -117,7 +118,7 @@ def _only_variable(where: str, ds: xr.Dataset | xr.DataArray, grid: TargetGrid) 
 
 
 def _levels(grid: TargetGrid) -> list[TargetGrid]:
-    """The grid and its halvings; an odd last row or column becomes part of one wider cell."""
+    """The grid and its halvings; an odd last row or column becomes part of a wider cell."""
     levels = [grid]
     while max(levels[-1].shape) > SMALLEST:
         last = levels[-1]
@@ -131,22 +132,22 @@ def _levels(grid: TargetGrid) -> list[TargetGrid]:
 
 
 def _fits(grid: TargetGrid, rows: int, cols: int) -> bool:
-    """Whether cells twice as large stay on the globe when an odd side is rounded up."""
+    """Whether cells twice as large remain on the globe when an odd side is rounded up."""
     if not grid.is_geographic:
         return True
     _, _, _, north = grid.bounds
     return north - rows * grid.dy * 2 >= -90 - 1e-9 and cols * grid.dx * 2 <= 360 + 1e-9
 
 
-def _multiscales(da: xr.DataArray, places: list[str]) -> list[dict[str, Any]]:
+def _multiscales(da: xr.DataArray, paths: list[str]) -> list[dict[str, Any]]:
     return [
         {
             "version": "0.1",
             "name": str(da.name),
             "type": "average" if da.dtype.kind == "f" else "mode",
             "datasets": [
-                {"path": place, "level": level, "factor": 2**level}
-                for level, place in enumerate(places)
+                {"path": path, "level": level, "factor": 2**level}
+                for level, path in enumerate(paths)
             ],
         }
     ]
@@ -161,8 +162,8 @@ def _create(folder: Path, da: xr.DataArray, grid: TargetGrid, attrs: Mapping[str
         _add(group, "band", da["band"].values.astype(str), ("band",), {})
     elif da.ndim == 3:
         values, time_attrs = encoded_time(da["time"])
-        # CF keeps this name for a variable of bounds, which has two dims: GDAL would see two
-        # maps instead of one.
+        # CF reserves this attribute for the name of a variable of bounds, which has two dims: GDAL
+        # would report two maps instead of one.
         if time_attrs.pop("climatology", None):
             time_attrs["comment"] = climatology_note(da["time"])
         _add(group, "time", values, ("time",), time_attrs)
@@ -196,7 +197,7 @@ def _add(group: zarr.Group, name: str, values: np.ndarray, dims: Any, attrs: Any
 
 
 def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[int | slice, ...]]:
-    """Index of one date and one strip of chunks after the other."""
+    """Yields the indices of one date and one strip of chunks after another."""
     lead = range(shape[0]) if len(shape) == 3 else [None]
     for first in lead:
         for top in range(0, shape[-2], CHUNK):
@@ -205,26 +206,27 @@ def _blocks(shape: tuple[int, ...]) -> Iterator[tuple[int | slice, ...]]:
 
 
 def map_blocks(
-    da: xr.DataArray, shape: tuple[int, ...], above: zarr.Array | None = None
+    da: xr.DataArray, shape: tuple[int, ...], finer: zarr.Array | None = None
 ) -> Iterator[tuple[tuple[int | slice, ...], np.ndarray]]:
-    """Index and values of each block of a store of this shape: the map's, or those of the level
-    `above`, of twice the resolution, halved.
+    """Yields index and values of each block of a store of this shape.
+
+    Values are those of the map, or those of the level `finer`, of twice the resolution, halved.
     """
     cols = shape[-1]
     for index in _blocks(shape):
-        if above is None:
+        if finer is None:
             kind = np.float32 if da.dtype.kind == "f" else np.uint8
             yield index, np.asarray(da[index].values, dtype=kind)
             continue
         strip = index[-2]
         assert isinstance(strip, slice)
-        rows = slice(2 * strip.start, min(2 * strip.stop, above.shape[-2]))
-        block = np.asarray(above[(*index[:-2], rows, slice(0, 2 * cols))])
+        rows = slice(2 * strip.start, min(2 * strip.stop, finer.shape[-2]))
+        block = np.asarray(finer[(*index[:-2], rows, slice(0, 2 * cols))])
         yield index, halved(block)[: strip.stop - strip.start, :cols]
 
 
 def halved(block: np.ndarray) -> np.ndarray:
-    """Every 2 x 2 cells as one, dims (y, x): mean of the valid floats, or most frequent code."""
+    """Each 2 x 2 cells merged to one, dims (y, x): mean of valid floats, or most frequent code."""
     pad = [(0, n % 2) for n in block.shape]
     missing = np.nan if block.dtype.kind == "f" else NODATA_CODE
     block = np.pad(block, pad, constant_values=missing)
@@ -241,8 +243,8 @@ def halved(block: np.ndarray) -> np.ndarray:
 def _most_frequent(quads: np.ndarray) -> np.ndarray:
     """The most frequent valid code of four; 255 where none is valid.
 
-    Of equals the one whose last cell comes first, which is GDAL's rule: the overviews of a COG show
-    the same classes.
+    Of equally frequent codes, the one whose last cell comes first, as in GDAL, so that overviews of
+    a COG show the same classes.
     """
     same = quads[:, None] == quads[None]
     votes = same.sum(axis=0).astype(np.int8)

@@ -13,7 +13,7 @@ from pipeline.cube.open import cube_tiles, open_cube
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import run_stage
 from pipeline.maps.holes import holes
-from pipeline.maps.mosaic import create_map, place_tile
+from pipeline.maps.mosaic import create_map, fill_map_tile
 from workflows.fingerprints import stage_fingerprint
 from workflows.inputs.cells import land_mask
 from workflows.run import Run
@@ -39,7 +39,8 @@ def main(run: Run) -> dict[str, Any]:
         )
         ledger = Ledger(run.ledger("mosaic", product.suffix), stage_fingerprint(run, "mosaic"))
         run_stage(
-            f"mosaic {product.suffix}", cube_tiles(task.store), partial(place_tile, task), ledger,
+            f"mosaic {product.suffix}", cube_tiles(task.store), partial(fill_map_tile, task),
+            ledger,
             part=run.part,
         )  # fmt: skip
         mask = land_mask(open_cube(run.cube(product.cube)), run.config.inputs)

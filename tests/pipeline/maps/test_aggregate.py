@@ -46,7 +46,7 @@ def series(first: str, last: str, freq: str = "D") -> xr.DataArray:
     ],
 )
 def test_periods_are_those_of_pandas(how: str, rule: str, ends: tuple[str, str]) -> None:
-    """But for those at the ends of which the series has less than half."""
+    """All periods except those at the ends of which the series has less than half."""
     found = aggregate(daily(), how)
     wanted = daily().astype(np.float64).resample(time=rule).mean().sel(time=slice(*ends))
     np.testing.assert_array_equal(found["time"].values, wanted["time"].values)
@@ -96,20 +96,20 @@ def test_days_that_are_absent_count_like_missing_ones(how: str) -> None:
         ("2000-01-01", "2003-01-01", "12MS", ["2000", "2001", "2002", "2003"]),
     ],
 )
-def test_the_share_of_a_year_goes_by_the_steps(
+def test_the_fraction_of_a_year_is_counted_in_steps(
     first: str, last: str, freq: str, years: list[str]
 ) -> None:
     assert names_of_bands(aggregate(series(first, last, freq), "annual")) == years
 
 
-def test_months_around_a_gap_weigh_their_days() -> None:
+def test_months_around_a_gap_are_weighted_by_their_days() -> None:
     time = np.array(["2001-01-01", "2001-02-01", "2001-04-01"], "datetime64[ns]")
     np.testing.assert_array_equal(step_days(xr.DataArray(time, dims="time")), [31, 28, 30])
     two_days = np.array(["2001-01-31", "2001-02-01"], "datetime64[ns]")
     np.testing.assert_array_equal(step_days(xr.DataArray(two_days, dims="time")), [1, 1])
 
 
-def test_a_series_too_short_for_any_period_is_told() -> None:
+def test_a_series_too_short_for_any_period_is_reported() -> None:
     with pytest.raises(InputError) as error:
         aggregated_time(series("2001-03-01", "2001-05-31")["time"], "annual")
     assert "92 time steps in 2001-03-01/2001-05-31, which make 25 % of a whole year" in str(error)
@@ -178,7 +178,7 @@ def test_half_a_period_must_be_valid() -> None:
         assert np.isnan(found[0, 1])
 
 
-def test_the_least_valid_share_of_a_season_can_be_told() -> None:
+def test_the_smallest_valid_fraction_of_a_season_can_be_set() -> None:
     da = monthly()
     da[6, 0, 0], da[5:7, 0, 1] = np.nan, np.nan
     summer = {share: aggregate(da, "seasonal", share).values[2] for share in (0.3, 0.5, 1.0)}
@@ -221,6 +221,6 @@ def test_the_time_axis_is_known_before(how: str) -> None:
         assert found["time"].attrs == wanted.attrs
 
 
-def test_an_unknown_aggregate_is_told() -> None:
+def test_an_unknown_aggregate_is_reported() -> None:
     with pytest.raises(InputError, match='Did you mean "annual"'):
         check_aggregate("anual")

@@ -93,7 +93,7 @@ def test_any_ascending_stops_survive_the_style(values: list[float]) -> None:
     assert list(entries) == sorted(values)
 
 
-def test_faults_of_a_legend_are_told_together(tmp_path: Path) -> None:
+def test_faults_of_a_legend_are_reported_together(tmp_path: Path) -> None:
     path = tmp_path / "bad.yml"
     path.write_text(
         "name: bad\ntitle: Bad\nkind: smooth\nstops:\n"
@@ -112,7 +112,7 @@ def test_faults_of_a_legend_are_told_together(tmp_path: Path) -> None:
         read_legend(path)
 
 
-def test_an_unknown_legend_is_told_with_the_nearest() -> None:
+def test_an_unknown_legend_is_reported_with_the_nearest() -> None:
     with pytest.raises(InputError, match='Did you mean "soil_moisture"'):
         named_legend("soil_mosture")
 

@@ -18,9 +18,9 @@ from pipeline.maps.legend import named_legend
 from pipeline.maps.mosaic import (
     aggregated,
     create_map,
+    fill_map_tile,
     is_coarser,
     mosaic,
-    place_tile,
     reproject_map,
 )
 from pipeline.publish.geotiff import write_cog
@@ -63,7 +63,7 @@ def test_many_tiles_are_one_tile(prediction: Path, tmp_path: Path, grid: TargetG
 
 
 @pytest.mark.parametrize("grid", [ALBERS, EASE], ids=lambda grid: grid.name)
-def test_another_projection_agrees_at_places(
+def test_another_projection_agrees_at_locations(
     prediction: Path, tmp_path: Path, grid: TargetGrid
 ) -> None:
     mosaic(prediction, grid, tmp_path / "m.zarr")
@@ -82,10 +82,10 @@ def test_another_projection_agrees_at_places(
     np.testing.assert_allclose(values, truth(lon, lat), atol=4e-3)
 
 
-def test_published_files_of_two_projections_agree_at_places(
+def test_published_files_of_two_projections_agree_at_locations(
     prediction: Path, tmp_path: Path
 ) -> None:
-    """The EPSG:5070 file, cell by cell, is the EPSG:4326 file at that cell's place."""
+    """The EPSG:5070 file, cell by cell, is the EPSG:4326 file at that cell's location."""
     for grid in (GRID, ALBERS):
         mosaic(prediction, grid, tmp_path / f"{grid.name}.zarr")
         write_cog(
@@ -106,7 +106,7 @@ def test_published_files_of_two_projections_agree_at_places(
 
 
 @pytest.mark.parametrize("grid", [ALBERS, EASE, COARSE], ids=lambda grid: grid.name)
-def test_values_lie_exactly_where_the_flag_says(
+def test_values_lie_exactly_where_the_flag_allows_them(
     prediction: Path, tmp_path: Path, grid: TargetGrid
 ) -> None:
     mosaic(prediction, grid, tmp_path / "m.zarr")
@@ -145,7 +145,7 @@ def test_aggregates_have_their_own_times(prediction: Path, tmp_path: Path) -> No
     assert season["quality_flag"].attrs["long_name"] == "quality flag"
 
 
-def test_a_published_percentile_says_so_and_its_spread_is_a_mean(
+def test_a_published_percentile_is_named_and_its_spread_is_a_mean(
     prediction: Path, tmp_path: Path
 ) -> None:
     mosaic(prediction, GRID, tmp_path / "m.zarr", aggregate="p10")
@@ -166,10 +166,10 @@ def test_months_keep_their_names(prediction: Path, tmp_path: Path) -> None:
     assert names_of_bands(open_cube(tmp_path / "m.zarr")[TARGET]) == NAMES
 
 
-def test_tiles_can_be_placed_by_anyone_in_any_order(prediction: Path, tmp_path: Path) -> None:
+def test_tiles_can_be_filled_in_any_order(prediction: Path, tmp_path: Path) -> None:
     task = create_map(prediction, ALBERS, tmp_path / "m.zarr", tile=40)
     for tile in reversed(cube_tiles(task.store)):
-        place_tile(task, tile)
+        fill_map_tile(task, tile)
     mosaic(prediction, ALBERS, tmp_path / "n.zarr", tile=40)
     xr.testing.assert_identical(loaded(tmp_path / "m.zarr"), loaded(tmp_path / "n.zarr"))
 
@@ -212,7 +212,7 @@ def test_a_time_without_values_is_no_hole_but_a_gap_in_one_month_is(tmp_path: Pa
     assert (found.missing, found.flagged) == (1, 0)
     assert found.cells[0][:2] == (row, col)
     group[TARGET][:, row, col] = np.nan
-    # Its flag still says that it was predicted.
+    # Its flag still states that it was predicted.
     assert (holes(path, land, TARGET).missing, holes(path, land, TARGET).flagged) == (1, 1)
     assert holes(path, land, "quality_flag").missing == 0
     group[TARGET][...] = np.nan
@@ -232,7 +232,7 @@ def test_land_on_another_grid_is_where_its_flags_are(
     assert holes(tmp_path / "m.zarr", warped, TARGET).missing == 0
 
 
-def test_an_unknown_aggregate_is_told_before_anything_is_written(
+def test_an_unknown_aggregate_is_reported_before_anything_is_written(
     prediction: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(InputError, match="aggregate"):

@@ -27,15 +27,15 @@ def test_an_anomaly_has_a_legend_of_departures() -> None:
     inputs = Inputs(forcings=(), statics=(), target="soil_moisture")
     names = []
     for product in publish.products:
-        of = ProductStore(product, Path("store"), GRID, Path("maps"), "soil_moisture")
-        names.append([layer.legend.name for layer in layers(of, inputs, publish, "quantile")])
+        stored = ProductStore(product, Path("store"), GRID, Path("maps"), "soil_moisture")
+        names.append([layer.legend.name for layer in layers(stored, inputs, publish, "quantile")])
     spread = "soil_moisture_spread"
     assert names[0] == ["soil_moisture_anomaly", spread, *["soil_moisture_anomaly"] * 2,
                         "quality_flag"]  # fmt: skip
     assert names[1] == names[2] == ["soil_moisture", spread, *["soil_moisture"] * 2, "quality_flag"]
 
 
-def test_a_legend_without_departures_is_told_before() -> None:
+def test_a_legend_without_departures_is_reported_before() -> None:
     faults = Faults()
     _legends(settings("susceptibility", ANOMALY, NAMED), faults)
     assert [fault.where for fault in faults.faults] == [
@@ -44,7 +44,7 @@ def test_a_legend_without_departures_is_told_before() -> None:
     assert "such as soil_moisture_anomaly" in str(faults.faults[1])
 
 
-def test_an_unknown_legend_is_told_with_those_there_are() -> None:
+def test_an_unknown_legend_is_reported_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"one of legends/quality_flag\.yml") as error:
         catalog_path("legends/soil_mosture.yml")
     assert 'Did you mean "legends/soil_moisture.yml"' in str(error.value)

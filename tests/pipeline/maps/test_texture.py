@@ -115,7 +115,7 @@ def test_missing_and_impossible_stay_missing() -> None:
     assert list(ds["texture_class"].values) == [7, 255, 255, 255]
 
 
-def test_an_absent_fraction_is_told() -> None:
+def test_an_absent_fraction_is_reported() -> None:
     with pytest.raises(InputError, match="no silt, clay"):
         texture(xr.Dataset({"sand": ("x", [0.5])}))
 

@@ -40,8 +40,8 @@ def published(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("maps")
     for grid in (GRID, ALBERS):
         ds = field(grid)
-        about = {"provenance": {"config": {"seed": 1}}}
-        write_cog(folder / f"{TARGET}_{grid.name}.tif", ds[TARGET], grid, metadata=about)
+        settings = {"provenance": {"config": {"seed": 1}}}
+        write_cog(folder / f"{TARGET}_{grid.name}.tif", ds[TARGET], grid, metadata=settings)
         write_cog(
             folder / f"flag_{grid.name}.tif", ds["quality_flag"], grid, kind="categorical",
             legend=named_legend("quality_flag"),
@@ -191,7 +191,7 @@ def test_nothing_is_left_when_writing_fails(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_what_a_killed_writer_left_goes_with_the_next(tmp_path: Path) -> None:
+def test_files_of_a_killed_writer_are_removed_by_the_next(tmp_path: Path) -> None:
     script = (
         "import os, signal, sys; from pathlib import Path\n"
         "from pipeline.core import files as atomic\n"
@@ -223,7 +223,7 @@ def test_a_file_that_is_not_as_meant_is_not_published(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_faults_of_a_map_are_told_together(tmp_path: Path) -> None:
+def test_faults_of_a_map_are_reported_together(tmp_path: Path) -> None:
     da = large().assign_coords(y=np.sort(LARGE.y), x=LARGE.x)
     with pytest.raises(InputError) as caught:
         write_cog(tmp_path / "a.tif", da, LARGE, band_names=["one"])
@@ -246,7 +246,7 @@ def test_faults_of_a_file(published: Path) -> None:
     assert "crs" in cog_faults(path, ALBERS, None, np.nan, "float32")[0].where
 
 
-def test_block_size_bounds_a_tile_and_gives_small_maps_an_overview() -> None:
+def test_block_size_bounds_a_tile_and_small_maps_have_an_overview() -> None:
     assert block_size((3600, 7200), 12, 4) == 512
     assert block_size((144, 360), 12, 4) == 256
     assert block_size((104, 236), 12, 4) == 128
@@ -298,7 +298,7 @@ def test_statistics_merge_whatever_the_pieces() -> None:
 
 
 @pytest.mark.parametrize("loaded", [0, 2**30])
-def test_a_lazy_map_gives_the_same_file(
+def test_a_lazy_map_produces_the_same_file(
     published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, loaded: int
 ) -> None:
     """Streamed through the scratch file, read first, or where it lies: the same bytes."""
@@ -322,12 +322,12 @@ def test_a_streamed_map_has_the_same_bytes_where_no_power_of_two_divides_it(
     if kind == "categorical":
         values = rng.choice([1, 2, 3, 12, 255], (1, *ODD.shape)).astype(np.uint8)
     da = xr.DataArray(values, dims=("band", "y", "x"), name="map")
-    own = write_cog(tmp_path / "own.tif", da, ODD, kind=kind)
+    ours = write_cog(tmp_path / "own.tif", da, ODD, kind=kind)
     monkeypatch.setattr(geotiff, "_LOADED_BYTES", 0)
     streamed = write_cog(tmp_path / "streamed.tif", da.chunk({"y": 100}), ODD, kind=kind)
-    assert streamed.read_bytes() == own.read_bytes()
-    assert cog_validate(own, strict=True, quiet=True)[0]
-    with rasterio.open(own) as raster:
+    assert streamed.read_bytes() == ours.read_bytes()
+    assert cog_validate(ours, strict=True, quiet=True)[0]
+    with rasterio.open(ours) as raster:
         assert raster.overviews(1) == [2, 4]
 
 

@@ -48,7 +48,7 @@ def test_classes_have_patches_and_outlines_are_drawn(tmp_path: Path) -> None:
 def test_outlines_far_away_do_not_disturb_a_regional_projection() -> None:
     world = geopandas.GeoSeries([box(-180, -90, 180, 90), box(-100, 30, -90, 40)], crs="EPSG:4326")
     lines = read_outlines(world, field(ALBERS)[TARGET])
-    (west, south), (east, north) = (of(np.concatenate(lines), axis=0) for of in (np.min, np.max))
+    (west, south), (east, north) = (end(np.concatenate(lines), axis=0) for end in (np.min, np.max))
     limits = ALBERS.bounds
     assert west > limits[0] - 2e6
     assert east < limits[2] + 2e6

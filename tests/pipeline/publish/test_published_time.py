@@ -1,4 +1,4 @@
-"""What publishing says of the time of a map that has no dates itself."""
+"""Published time of a map without dates of its own."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_map_without_time_is_of_the_time_of_its_inputs(tmp_path: Path) -> None
     assert published(tmp_path, "none", None, DAYS) == ["2015-04-01", "2018-03-31"]
 
 
-def test_a_climatology_is_of_the_years_that_the_catalog_tells() -> None:
+def test_a_climatology_is_of_the_years_in_the_catalog() -> None:
     def dated(**axis: Any) -> xr.DataArray:
         source: Any = SimpleNamespace(time=TimeAxis(kind="months", **axis), variables={"v": None})
         return series_time(months(), [source], ("v",))

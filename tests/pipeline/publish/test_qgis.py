@@ -94,7 +94,7 @@ def test_the_project_describes_every_layer_once(project: Path) -> None:
     assert bands[:12] == [str(i) for i in range(1, 13)]
 
 
-def test_the_same_run_gives_the_same_project(project: Path, tmp_path: Path) -> None:
+def test_the_same_run_produces_the_same_project(project: Path, tmp_path: Path) -> None:
     again = publish(tmp_path)
     assert again.read_bytes() == project.read_bytes()
     sites = "maps/sites.gpkg"
@@ -153,10 +153,10 @@ def test_headings_name_maps_of_one_band_and_tell_of_dates_left_out(tmp_path: Pat
     one = write_cog(tmp_path / "maps" / "one.tif", field()[TARGET][0], GRID)
     maps = [("Soil moisture (m3 m-3), a", long_series(tmp_path), legend), ("Mean, a", one, legend)]
     group = map_group("a", maps)
-    assert [of.name for of in group.layers] == [
+    assert [layer.name for layer in group.layers] == [
         "Soil moisture (m3 m-3), a: one date a month", "Mean, a",
     ]  # fmt: skip
-    assert [of.name for of in leaves([group])][-1] == "Mean, a"
+    assert [layer.name for layer in leaves([group])][-1] == "Mean, a"
 
 
 def test_ranges_of_scores_meet(project: Path) -> None:
@@ -205,7 +205,7 @@ def test_faults(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.gpkg"))
 
 
-def test_sites_that_are_missing_or_no_geopackage_are_told(tmp_path: Path) -> None:
+def test_sites_that_are_missing_or_no_geopackage_are_reported(tmp_path: Path) -> None:
     publish(tmp_path)
     sites = tmp_path / "maps" / "sites.gpkg"
     groups = [LayerGroup("g", (SiteLayer(name="Stations", path=sites, table="stations"),))]
@@ -219,7 +219,7 @@ def test_sites_that_are_missing_or_no_geopackage_are_told(tmp_path: Path) -> Non
 
 
 def probe(project: Path) -> dict[str, Any]:
-    """What QGIS itself sees in a project, and the colours it draws at the places."""
+    """Contents of a project in QGIS itself, and the colours that it draws at the locations."""
     if not has_qgis():
         pytest.skip(f"{PYTHON} has no QGIS: scripts/install_qgis.sh")
     script = Path(__file__).parents[2] / "qgis" / "probe.py"
@@ -346,7 +346,7 @@ def test_qgis_draws_texture_classes_and_fractions_in_their_colours(
         values = [stop.value for stop in stops]
         at = ds["clay"].values[row, col]
         wanted = np.stack([np.interp(at, values, band) for band in colours.T], -1)
-        # A place on the edge of two cells may be drawn as the other one.
+        # A location on the edge of two cells may be drawn as the other one.
         np.testing.assert_allclose(drawn[:3], wanted, atol=5)
     assert drawn[3] == [255, 255, 255]  # the sea
 

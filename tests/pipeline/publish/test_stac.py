@@ -59,7 +59,7 @@ def test_the_collection_is_valid_and_may_be_moved(tmp_path: Path) -> None:
     assert str(tmp_path) not in "".join(p.read_text() for p in tmp_path.rglob("*.json"))
 
 
-def test_an_item_says_what_the_file_is(tmp_path: Path) -> None:
+def test_an_item_describes_the_file(tmp_path: Path) -> None:
     collection = pystac.Collection.from_file(str(publish(tmp_path)))
     item = collection.get_item(f"{TARGET}_albers")
     assert item is not None
@@ -82,7 +82,7 @@ def test_an_item_says_what_the_file_is(tmp_path: Path) -> None:
     assert collection.extent.spatial.bboxes[0][0] <= -125
 
 
-def test_the_same_maps_give_the_same_text(tmp_path: Path) -> None:
+def test_the_same_maps_produce_the_same_text(tmp_path: Path) -> None:
     for name in ("a", "b"):
         publish(tmp_path / name)
     for path in (tmp_path / "a").glob("*.json"):
@@ -110,7 +110,7 @@ def test_fields_of_the_projection_extension_are_checked(
     assert "Validation failed" in fault.found
 
 
-def test_a_crs_without_a_code_is_told_in_full(tmp_path: Path) -> None:
+def test_a_crs_without_a_code_is_written_in_full(tmp_path: Path) -> None:
     crs = "+proj=lcc +lat_1=33 +lat_2=45 +lat_0=40 +lon_0=-97 +R=6370000 +units=m"
     grid = TargetGrid.from_bounds("wrf", crs, (-500000, -500000, 500000, 500000), 50000)
     tif = write_cog(tmp_path / "wrf.tif", field(grid)[TARGET], grid)
@@ -147,7 +147,7 @@ def test_what_is_not_stac_is_found(tmp_path: Path) -> None:
         validate_collection(path)
 
 
-def test_a_missing_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     item = StacItem(id="a", title="A", grid=GRID, files={"data": tmp_path / "a.tif"})
     with pytest.raises(InputError, match="no such file") as error:
         write_collection(tmp_path, [item], id="i", title="t", description="d")

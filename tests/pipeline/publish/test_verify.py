@@ -134,7 +134,7 @@ def expected_project(folder: Path) -> ET.Element:
 
 
 def rewrite(path: Path, change: Callable[[Any], None] = bool, how: str = "average") -> None:
-    """Write a COG anew by way of a plain file, with something changed; its layout stays strict."""
+    """Write a COG again from a plain file with a change; its layout stays strict."""
     with rasterio.open(path) as raster:
         profile, values, factors = dict(raster.profile), raster.read(), raster.overviews(1)
         bands = [(raster.descriptions[i - 1], raster.units[i - 1], raster.tags(i))
@@ -349,8 +349,8 @@ def test_garbage_in_pictures_and_sites_is_found(tmp_path: Path) -> None:
     for damaged in (b"garbage", whole[: len(whole) // 2]):
         png.write_bytes(damaged)
         assert "unreadable" in verify_picture(png)[0].found
-    place = np.arange(2000) % 80.0
-    frame = sites_frame(place, place, {"NSE": place})
+    degrees = np.arange(2000) % 80.0
+    frame = sites_frame(degrees, degrees, {"NSE": degrees})
     sites = write_sites(tmp_path / "s.gpkg", {"sites": frame})
     assert verify_sites(sites) == []
     whole = sites.read_bytes()
@@ -377,7 +377,7 @@ def test_another_grid_source_or_legend_is_found(maps: Path) -> None:
 
 
 def test_an_untagged_nodata_poisons_overviews(tmp_path: Path) -> None:
-    """The fault this project was warned of: -9999 without a tag goes into the means."""
+    """A nodata value of -9999 without a tag would enter the means."""
     lon, lat = LARGE.lonlat()
     values = np.where(np.abs(lat) > 10.2, np.sin(np.deg2rad(lon)), -9999).astype(np.float32)
     good = xr.DataArray(values, dims=("y", "x"), name="v").where(lambda v: v > -9999)

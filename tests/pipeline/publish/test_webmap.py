@@ -121,7 +121,7 @@ PAGE
 
 
 def unpack(data: str, shape: tuple[int, ...]) -> np.ndarray:
-    """Codes from what `pack` gives, by another way than the page's."""
+    """Codes from the result of `pack`, unpacked without the code of the page."""
     planes = np.frombuffer(zlib.decompress(base64.b64decode(data)), np.uint8).reshape(2, -1)
     differences = planes[0].astype(np.int64) + 256 * planes[1].astype(np.int64)
     return (np.cumsum(differences) % 65536).reshape(shape)
@@ -138,22 +138,24 @@ def products(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, object]
             (TARGET, "soil_moisture"), ("quality_flag", "quality_flag"),
             (f"{TARGET}_spread", "soil_moisture"),
         ):  # fmt: skip
-            of = named_legend(legend)
+            colours = named_legend(legend)
             path = folder / f"{name}_{variable}.tif"
-            write_cog(path, ds[variable], grid, kind=of.kind, legend=of, units=of.units)
-            maps.append((path, of, variable))
+            write_cog(
+                path, ds[variable], grid, kind=colours.kind, legend=colours, units=colours.units
+            )
+            maps.append((path, colours, variable))
         made.append(page_product(name, maps, 10**6, spreads={0: 2}))
     return made
 
 
 def test_what_is_packed_is_the_map_to_half_a_step(products):
-    of = products[0]["layers"][0]
-    codes = unpack(of["data"], (12, *GRID.shape))
-    values = np.where(codes == 0, np.nan, of["low"] + (codes - 1.0) * of["step"])
+    layer = products[0]["layers"][0]
+    codes = unpack(layer["data"], (12, *GRID.shape))
+    values = np.where(codes == 0, np.nan, layer["low"] + (codes - 1.0) * layer["step"])
     wanted = field()[TARGET].values
-    np.testing.assert_allclose(values, wanted, rtol=0, atol=of["step"] * 0.501)
-    assert of["step"] < 1e-5
-    assert of["bands"] == NAMES
+    np.testing.assert_allclose(values, wanted, rtol=0, atol=layer["step"] * 0.501)
+    assert layer["step"] < 1e-5
+    assert layer["bands"] == NAMES
     flags = unpack(products[0]["layers"][1]["data"], GRID.shape)
     assert np.array_equal(np.where(flags == 0, 255, flags - 1), field()["quality_flag"].values)
 
@@ -184,11 +186,11 @@ def test_a_large_map_shrinks_to_an_overview_of_its_cog(tmp_path):
     write_cog(path, da, grid, kind="continuous", legend=legend)
     product = page_product("small", [(path, legend, "map")], 260 * 585)
     assert (product["factor"], product["height"], product["width"]) == (2, 260, 585)
-    of = product["layers"][0]
-    codes = unpack(of["data"], (260, 585))
-    shown = np.where(codes == 0, np.nan, of["low"] + (codes - 1.0) * of["step"])
+    layer = product["layers"][0]
+    codes = unpack(layer["data"], (260, 585))
+    shown = np.where(codes == 0, np.nan, layer["low"] + (codes - 1.0) * layer["step"])
     with rasterio.open(path, overview_level=0) as overview:
-        np.testing.assert_allclose(shown, overview.read(1), rtol=0, atol=of["step"] * 0.501)
+        np.testing.assert_allclose(shown, overview.read(1), rtol=0, atol=layer["step"] * 0.501)
 
 
 def test_the_factor_is_the_least_that_fits():
@@ -204,7 +206,7 @@ def test_outlines_are_in_cells_and_end_at_the_map():
 
 @pytest.fixture(scope="module")
 def found(products, tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
-    """What the probe saw in headless Chromium."""
+    """Results of the probe in headless Chromium."""
     page = tmp_path_factory.mktemp("browser") / "page.html"
     probe = PROBE.replace("ROW, COL", f"{ROW}, {COL}").replace("PAGE", viewer_html(products))
     page.write_text(f"<!doctype html><meta charset='utf-8'><body>{probe}", encoding="utf-8")
@@ -291,7 +293,7 @@ def test_classes_are_named_and_have_no_slider(found):
 
 
 @needs_chromium
-def test_a_click_on_a_projected_map_gives_longitude_and_latitude(found):
+def test_a_click_on_a_projected_map_shows_longitude_and_latitude(found):
     lon, lat = ALBERS.lonlat()
     north, west = re.match(r"([\d.]+)° N, ([\d.]+)° W", found["albers"]).groups()
     assert float(north) == pytest.approx(lat[30, 48], abs=0.02)

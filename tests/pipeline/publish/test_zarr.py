@@ -76,8 +76,8 @@ def test_overviews_are_stores_of_their_own(tmp_path: Path) -> None:
     assert overview_levels(path) == 3
     listed = json.loads((path / ".zmetadata").read_text())["metadata"]
     assert not any("overviews" in key for key in listed)
-    places = json.loads((path / ".zattrs").read_text())["multiscales"][0]["datasets"]
-    assert [place["factor"] for place in places] == [1, 2, 4, 8]
+    levels = json.loads((path / ".zattrs").read_text())["multiscales"][0]["datasets"]
+    assert [level["factor"] for level in levels] == [1, 2, 4, 8]
     half = open_map_zarr(path, 1)
     assert half.shape == (2, 302, 605)
     assert float(half.x[1] - half.x[0]) == 2000
@@ -128,7 +128,7 @@ def test_an_older_gdal_reads_each_overview(tmp_path: Path) -> None:
         assert "NoData Value=nan" in text
 
 
-def test_the_same_map_gives_the_same_bytes(tmp_path: Path) -> None:
+def test_the_same_map_produces_the_same_bytes(tmp_path: Path) -> None:
     one, other = (write_map_zarr(tmp_path / name, wide(), WIDE) for name in ("a", "b"))
     files = sorted(file.relative_to(one) for file in one.rglob("*") if file.is_file())
     assert files == sorted(file.relative_to(other) for file in other.rglob("*") if file.is_file())
@@ -152,7 +152,7 @@ def test_halved_codes_are_among_the_four(rows: int, cols: int, seed: int) -> Non
 
 
 def test_faults(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="one variable a store"):
+    with pytest.raises(InputError, match="one variable per store"):
         write_map_zarr(tmp_path / "m.zarr", field(), GRID)
     with pytest.raises(InputError, match="the grid's shape"):
         write_map_zarr(tmp_path / "m.zarr", field()[TARGET], ALBERS)
