@@ -1,10 +1,10 @@
 """python -m benchmarks.batches [--side 64] [--years 4] [--batch 256]
 
-How quickly do batches of windows (B cells x 365 days x 6 forcings, and statics) come out of a cube?
-Ours against xbatcher on the same store, from files and from memory, to torch tensors. Ours draws
-random windows of random cells. xbatcher's own way to shuffle is its MapDataset under a DataLoader;
-its plain generator gives blocks in their order on disk, which nobody should train on: it is shown
-for what reading alone costs (from files it loads the whole cube first). `pip install xbatcher`.
+Rate of batches of windows (B cells x 365 days x 6 forcings, and statics) from a cube to torch
+tensors, compared with xbatcher on the same store, from files and from memory. Ours draws random
+windows of random cells. xbatcher shuffles with its MapDataset in a DataLoader; its plain generator
+returns blocks in their order on disk, which is unsuitable for training and shown as the cost of
+reading alone (from files it loads the whole cube first). Requires `pip install xbatcher`.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ Names = tuple[str, ...]
 def make_cube(
     path: Path, side: int, years: int, forcings: Names = FORCINGS, statics: Names = STATICS
 ) -> None:
-    """A cube of random values, sixteen tiles."""
+    """Write a cube of random values in sixteen tiles."""
     grid = TargetGrid.from_bounds("g", "EPSG:4326", (0, 0, side * 0.1, side * 0.1), 0.1)
     time_ = np.datetime64("2001-01-01") + np.arange(365 * years)
     variables: dict[str, dict[str, Any]] = {n: {"dims": ("time", "y", "x")} for n in forcings}
@@ -92,7 +92,7 @@ def sharded(path: Path, forcings: Names = FORCINGS, statics: Names = STATICS) ->
 
 
 def ours_from_files(path: Path, size: int, normaliser: Normaliser) -> Iterator[int]:
-    """An epoch of random windows, shard by shard: of each cell as many as xbatcher's patches."""
+    """An epoch of random windows, shard by shard, as many per cell as xbatcher has patches."""
     cells = sharded(path)
     sizes = list(map(len, cells.shards))
     windows = ShardedWindows(cells.readers(), sizes, normaliser, WINDOW)
@@ -123,7 +123,7 @@ def ours_from_memory(windows: Windows, size: int) -> Iterator[int]:
 
 
 def blocks(ds: xr.Dataset, size: int) -> Iterator[int]:
-    """xbatcher's blocks of as many cells and days, in order, as tensors [B, T, F] and [B, S]."""
+    """Blocks of xbatcher of equal size, in order, as tensors [B, T, F] and [B, S]."""
     import xbatcher
 
     stacked = ds[[*FORCINGS, *STATICS]].stack(cell=("y", "x"))
@@ -138,7 +138,7 @@ def _tensors(batch: xr.Dataset) -> tuple[torch.Tensor, torch.Tensor]:
 
 
 def shuffled(ds: xr.Dataset, size: int) -> Iterator[int]:
-    """xbatcher's patches of a cell and a window through its MapDataset and a shuffling loader."""
+    """Patches of xbatcher (a cell and a window) from its MapDataset and a shuffling loader."""
     import xbatcher
     from xbatcher.loaders.torch import MapDataset
 
@@ -150,7 +150,7 @@ def shuffled(ds: xr.Dataset, size: int) -> Iterator[int]:
 
 
 def rate(work: Callable[[], Iterator[int]], seconds: float = 20.0) -> float:
-    """Windows a second, over an epoch or as many batches as fit into `seconds`."""
+    """Windows per second, over an epoch or as many batches as fit into `seconds`."""
     count, began = 0, time.perf_counter()
     for size in work():
         count += size
@@ -165,30 +165,30 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=64)
     parser.add_argument("--years", type=int, default=4)
     parser.add_argument("--batch", type=int, default=256)
-    given = parser.parse_args()
+    args = parser.parse_args()
     table = Table(
         "cube in", "xbatcher blocks, in order", "xbatcher shuffled", "ours, random", "to shuffled",
-        title="windows a second",
+        title="windows per second",
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cube.zarr"
-        make_cube(path, given.side, given.years)
+        make_cube(path, args.side, args.years)
         lazy = xr.open_zarr(path, chunks=None)
-        resident = cell_table(open_cube(path), np.arange(given.side**2))
-        normaliser = fit_normaliser(resident, torch.arange(given.side**2))
+        resident = cell_table(open_cube(path), np.arange(args.side**2))
+        normaliser = fit_normaliser(resident, torch.arange(args.side**2))
         windows = Windows(resident, normaliser, WINDOW)
         held = lazy.load()
         sources: dict[str, tuple[Callable[[], xr.Dataset], Callable[[], Iterator[int]]]] = {
             "files": (
                 lambda: xr.open_zarr(path, chunks=None),
-                lambda: ours_from_files(path, given.batch, normaliser),
+                lambda: ours_from_files(path, args.batch, normaliser),
             ),
-            "memory": (lambda: held, lambda: ours_from_memory(windows, given.batch)),
+            "memory": (lambda: held, lambda: ours_from_memory(windows, args.batch)),
         }
-        for name, (opened, own) in sources.items():
-            in_order = rate(partial(blocks, opened(), given.batch))
-            slow = rate(partial(shuffled, opened(), given.batch))
-            quick = max(rate(own) for _ in range(3))
+        for name, (opened, ours) in sources.items():
+            in_order = rate(partial(blocks, opened(), args.batch))
+            slow = rate(partial(shuffled, opened(), args.batch))
+            quick = max(rate(ours) for _ in range(3))
             table.add_row(
                 name, f"{in_order:.0f}", f"{slow:.0f}", f"{quick:.0f}", f"{quick / slow:.0f}x"
             )

@@ -1,9 +1,9 @@
 """python -m benchmarks.cube [--steps 730] [--tile 128] [--repeat 3]
 
-Which codec and chunk a cube's shards should have: compression ratio, MB/s written and read, and the
-time to read one date of a tile (as a map is) and the series of 200 cells (as training does), of
-daily temperature and rain. Then our writer and reader against zarr-python's, on the same store. All
-MB/s are of float32 values, in one thread, files in the page cache.
+Comparison of codecs and chunks of a cube's shards: compression ratio, MB/s written and read, and
+the time to read one date of a tile (for a map) and the series of 200 cells (for training), of daily
+temperature and rain; then our writer and reader compared with zarr-python's on the same store. All
+MB/s are of float32 values, in one thread, with files in the page cache.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ CODECS = {
 
 
 def fields(steps: int, tile: int) -> dict[str, np.ndarray]:
-    """Daily temperature (deg C) and rain (mm) as regridding leaves them: smooth, coast missing."""
+    """Daily temperature (deg C) and rain (mm) like regridded ones: smooth, missing at sea."""
     rng = np.random.default_rng(7)
     smooth = [gaussian_filter(rng.normal(size=(tile, tile)), 6) * 12 for _ in range(40)]
     weather = rng.normal(size=(steps, 40)).astype(np.float32)
@@ -116,7 +116,7 @@ def measure(
 
 
 def layout_table(steps: int, tile: int, repeat: int) -> Table:
-    """Every codec at the default chunk, then every chunk with the default codec."""
+    """Table of every codec with the default chunk, then of every chunk with the default codec."""
     table = Table(
         "field", "codec", "chunk (time, y, x)", "ratio", "encode MB/s", "write MB/s", "read MB/s",
         "one map ms", "200 series ms", title=f"one shard of {steps} x {tile} x {tile}",
@@ -147,7 +147,7 @@ def layout_table(steps: int, tile: int, repeat: int) -> Table:
 
 
 def peer_table(steps: int, tile: int, repeat: int) -> Table:
-    """Writing and reading one tile of two variables: ours and zarr-python's, same store layout."""
+    """Table of writing and reading one tile of two variables, by our code and by zarr-python."""
     grid = TargetGrid.from_bounds("bench", "EPSG:4326", (0, 0, tile / 10, tile / 10), 0.1)
     days = np.datetime64("2000-01-01") + np.arange(steps)
     values = fields(steps, tile)
@@ -191,10 +191,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=730)
     parser.add_argument("--tile", type=int, default=128)
     parser.add_argument("--repeat", type=int, default=3)
-    given = parser.parse_args()
+    args = parser.parse_args()
     console = Console(width=140)
-    console.print(peer_table(given.steps, given.tile, given.repeat))
-    console.print(layout_table(given.steps, given.tile, given.repeat))
+    console.print(peer_table(args.steps, args.tile, args.repeat))
+    console.print(layout_table(args.steps, args.tile, args.repeat))
 
 
 if __name__ == "__main__":

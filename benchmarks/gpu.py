@@ -1,12 +1,12 @@
 """python -m benchmarks.gpu [--side 128] [--years 8] [--batch 512] [--part pretrain|predict]
 
-How much of the time does a GPU wait, when stefaland-base is pretrained from a cube on disk, and
-when it predicts a grid? Random cubes of 7 daily forcings and 10 static attributes, windows of 365
-days. Busy is the union of all kernels and copies that CUDA's profiler saw; the rest of the wall
-clock, validation and checkpoints included, is idle. Pretraining is measured from its second epoch
-on, for compiling and the first reading belong to a run and not to its pace. Bars: 5 % idle in
-pretraining, 10 % in prediction. The last figure is the time for the land of a global 0.1 degree
-grid and a year.
+Fraction of time in which a GPU is idle while stefaland-base is pretrained from a cube on disk, and
+while it predicts a grid, with random cubes of 7 daily forcings and 10 static attributes and windows
+of 365 days. Busy time is the union of all kernels and copies recorded by CUDA's profiler; the rest
+of the wall time, including validation and checkpoints, is idle. Pretraining is measured from its
+second epoch on, because compiling and the first reading do not depend on its length. The limits are
+5 % idle time in pretraining and 10 % in prediction. The last figure is the time for one year of the
+land of a global 0.1 degree grid.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ from workflows.stages.predict import predict_cube
 CONFIG = load_config("conus_smap", ["roots.data=.", "cubes.conus.tile=[64,64]"])
 FORCINGS, STATICS = tuple(CONFIG.inputs.forcings), tuple(CONFIG.inputs.statics)
 DEVICE = best_device()
-"""Without a GPU the script runs, but its figures say nothing."""
+"""Device of the benchmark; without a GPU the script runs, but its figures are meaningless."""
 GLOBAL_LAND_CELLS = 0.29 * 1800 * 3600
 
 
 @dataclass
 class Busy:
-    """Seconds on the clock, and those in which the device was at work."""
+    """Wall time, and time in which the device was busy, in seconds."""
 
     wall: float = 0.0
     busy: float = 0.0
@@ -90,13 +90,13 @@ def watched(found: Busy) -> Iterator[None]:
 
 
 def _wait() -> None:
-    """Until the device has done all it was asked."""
+    """Wait until the device has finished all its work."""
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
 
 
 class ProfiledLog(RunLog):
-    """Watches the device from the first epoch's end to the last one's."""
+    """Log that profiles the device from the end of the first epoch to that of the last."""
 
     def __init__(self, epochs: int) -> None:
         super().__init__(None)
@@ -116,7 +116,7 @@ def pretraining(
     data: CellData | ShardedCells, fold: Fold, normaliser: Normaliser, size: int, per_cell: int,
     compiled: bool,
 ) -> tuple[ProfiledLog, float]:  # fmt: skip
-    """Three epochs of pretraining, the last two watched; and the peak GiB of the device."""
+    """Log of three epochs of pretraining, the last two profiled, and the peak GiB of the device."""
     config = PretrainConfig(
         epochs=3, batch_size=size, windows_per_cell=per_cell, precision="bfloat16",
         compile=compiled, optimiser=OptimiserConfig(lr=1e-4),
@@ -132,7 +132,7 @@ def pretraining(
 
 
 def pretrain_table(path: Path, size: int, years: int) -> Table:
-    """Resident and streamed, as it is and compiled."""
+    """Table of pretraining from resident and streamed data, with and without torch.compile."""
     table = Table("cells", "network", "samples/s", "idle (bar 5 %)", "peak GiB",
                   title=f"pretraining, bf16, batches of {size}")  # fmt: skip
     cells = np.arange(open_cube(path).sizes["y"] * open_cube(path).sizes["x"])
@@ -152,7 +152,7 @@ def pretrain_table(path: Path, size: int, years: int) -> Table:
 
 @dataclass(frozen=True)
 class Synthetic(Run):
-    """A run whose one cube was made by hand."""
+    """A run whose only cube is synthetic."""
 
     store: Path = Path()
     side: int = 0
@@ -173,7 +173,7 @@ class Synthetic(Run):
 
 
 def untrained(seed: int) -> Member:
-    """A finetuned network of random weights: what it says is wrong, what it costs is not."""
+    """A finetuned network of random weights, which costs as much as a trained one."""
     torch.manual_seed(seed)
     network = ModelConfig(forcings=FORCINGS, statics=STATICS)
     settings = FinetuneConfig(window=365, warmup_steps=60)
@@ -190,7 +190,7 @@ def untrained(seed: int) -> Member:
 
 
 def predict_table(path: Path, side: int, years: int, size: int) -> Table:
-    """One network and an ensemble of three, from cube to cube."""
+    """Table of prediction from cube to cube, with one network and with an ensemble of three."""
     table = Table("networks", "cells x years/s", "idle (bar 10 %)", "global 0.1°, a year",
                   title=f"prediction, bf16, batches of {size}")  # fmt: skip
     settings = CONFIG.predict.model_copy(update={"batch_size": size})
@@ -201,7 +201,7 @@ def predict_table(path: Path, side: int, years: int, size: int) -> Table:
             found = Busy()
             with (
                 tempfile.TemporaryDirectory() as folder,
-                # No stage has run before whose settings could be asked for.
+                # The fingerprint depends on earlier stages, which have not been run.
                 patch("workflows.stages.predict.stage_fingerprint", lambda run, name: "benchmark"),
             ):
                 run = Synthetic(config, store=path, side=side, scratch=Path(folder))
@@ -223,16 +223,16 @@ def main() -> None:
     parser.add_argument("--years", type=int, default=8)
     parser.add_argument("--batch", type=int, default=512)
     parser.add_argument("--part", choices=("pretrain", "predict"))
-    given = parser.parse_args()
+    args = parser.parse_args()
     console = Console(width=120)
     console.print(torch.cuda.get_device_name() if DEVICE.type == "cuda" else DEVICE)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "cube.zarr"
-        make_cube(path, given.side, given.years, FORCINGS, STATICS)
-        if given.part != "predict":
-            console.print(pretrain_table(path, given.batch, given.years))
-        if given.part != "pretrain":
-            console.print(predict_table(path, given.side, given.years, given.batch))
+        make_cube(path, args.side, args.years, FORCINGS, STATICS)
+        if args.part != "predict":
+            console.print(pretrain_table(path, args.batch, args.years))
+        if args.part != "pretrain":
+            console.print(predict_table(path, args.side, args.years, args.batch))
 
 
 if __name__ == "__main__":

@@ -1,14 +1,14 @@
-"""How fast and lean is write_cog()? Against GDAL's own COG driver and rioxarray, in the same run.
+"""Speed and memory of write_cog(), compared with GDAL's COG driver and rioxarray in the same run.
 
     python benchmarks/maps.py [--scale 1] [--repeat 3] [--threads 2]
 
 A global float32 map of 3600 x 7200 cells and 12 months, two thirds of it sea (NaN), smooth with
-noise as a soil moisture map is. Every contender runs in a process of its own with the same creation
-options, in turns, after writing a tiny map to warm up. "array": the map is in memory when the clock
-starts. "store": it lies in a published Zarr store and is read within the time. Memory is the peak
-resident set of the process, array included; "added" is what came on top of the state before.
+noise like a soil moisture map. Every contender runs in its own process with the same creation
+options, in turns, after writing a tiny map to warm up. "array": the map is in memory before timing
+starts. "store": it is read from a published Zarr store, which is included in the time. Memory is
+the peak resident set of the process, array included; "added" is its increase while writing.
 write_cog() also computes exact statistics and reopens and compares its file, which the others do
-not. CPU seconds tell on a machine that others use too. --flat shows write_cog() from the store at
+not. CPU seconds are more reliable on a shared machine. --flat shows write_cog() from the store at
 three sizes instead.
 """
 
@@ -116,7 +116,7 @@ class Peak:
 
 
 def measure(contender: str, scale: float, threads: int, store: Path) -> dict[str, float]:
-    """Seconds, CPU seconds, peak and added bytes, and bytes of the file of one contender, here."""
+    """Seconds, CPU seconds, peak and added bytes, and file size of one contender."""
     grid = grid_of(scale)
     da = open_map_zarr(store) if contender.endswith("store") else in_memory(grid)
     write = {"GDAL COG driver": run_gdal, "rioxarray": run_rioxarray}.get(contender, run_ours)
@@ -148,9 +148,9 @@ def report(title: str, rows: dict[str, list[dict[str, float]]], reference: str |
     for name, runs in rows.items():
         times = []
         for key in ("seconds", "cpu"):
-            own = statistics.median(r[key] for r in runs)
-            of = statistics.median(r[key] for r in rows[reference]) if reference else 0.0
-            times += [f"{own:.1f}", f"{own / of:.2f}" if of else ""]
+            time = statistics.median(r[key] for r in runs)
+            base = statistics.median(r[key] for r in rows[reference]) if reference else 0.0
+            times += [f"{time:.1f}", f"{time / base:.2f}" if base else ""]
         peak, added = (max(r[key] for r in runs) / 2**30 for key in ("peak", "added"))
         size = runs[0]["size"] / 1e6
         table.add_row(name, *times, f"{peak:.2f}", f"{added:.2f}", f"{size:.0f}")
@@ -159,10 +159,14 @@ def report(title: str, rows: dict[str, list[dict[str, float]]], reference: str |
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--scale", type=float, default=1.0, help="1 is 3600 x 7200 cells")
+    parser.add_argument(
+        "--scale", type=float, default=1.0, help="Scale of the grid; 1 is 3600 x 7200 cells."
+    )
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
-    parser.add_argument("--flat", action="store_true", help="write_cog() at three sizes")
+    parser.add_argument(
+        "--flat", action="store_true", help="Show write_cog() at three sizes instead."
+    )
     parser.add_argument("--one", choices=CONTENDERS, help=argparse.SUPPRESS)
     parser.add_argument("--store", type=Path, help=argparse.SUPPRESS)
     args = parser.parse_args()

@@ -1,14 +1,14 @@
 """python -m benchmarks.model [--threads 2] [--repeat 5] [--dropout 0.1] [--clock wall|cpu]
                              [--device cpu|cuda]
 
-Is the network quicker and leaner than the same one written plainly (plain_model.py)? Same weights
-and batch, in one process, in turns: B = 32, T = 365, 6 forcings, 26 statics, d = 256, float32. Each
-time is the best of the repeats, because other work on the machine only ever adds. Peak memory is
-that of a process of its own for each, two training steps, less what it held before. Training has
-the paper's dropout of 0.1 or another. Masks: a batch of them, ours against NumPy loops per sample.
---clock cpu counts this process's CPU seconds, which a busy machine disturbs less (with one thread).
-On a GPU the last table has samples/s in bf16, with and without torch.compile, and the share of the
-card's bf16 peak (--peak, TFLOP/s).
+Speed and memory of the network, compared with the same network written plainly (plain_model.py),
+with the same weights and batch, in one process, in turns: B = 32, T = 365, 6 forcings, 26 statics,
+d = 256, float32. Each time is the best of the repeats, because other work on the machine only adds
+to it. Peak memory is that of two training steps in a separate process for each network, minus the
+memory before. Dropout is the paper's 0.1 or --dropout. Masks of a batch are compared with NumPy
+loops over samples. --clock cpu counts CPU seconds of this process, which other work on the machine
+disturbs less (with one thread). On a GPU the last table has samples/s in bf16, with and without
+torch.compile, and the fraction of the card's bf16 peak (--peak, TFLOP/s).
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ STATICS = tuple(f"static{i}" for i in range(26))
 GROUPS = {f"group{g}": STATICS[4 * g : 4 * g + 4] for g in range(5)}
 STEPS = 365
 IN_A_ROW = 20
-"""Batches of masks that are timed together."""
+"""Number of batches of masks that are timed together."""
 
 
 class Case:
@@ -67,7 +67,7 @@ class Case:
         )
 
     def forward(self, name: str) -> tuple[Tensor, Tensor]:
-        """Reconstructions of the network of that name."""
+        """Reconstructions of the network `name`."""
         if name == "plain":
             guesses: tuple[Tensor, Tensor] = self.plain(
                 self.batch.forcings, self.batch.statics, *self.masks
@@ -77,7 +77,7 @@ class Case:
         return found.forcings, found.statics
 
     def step(self, name: str) -> None:
-        """Forward, loss and backward."""
+        """Run the forward pass, the loss and the backward pass."""
         network: nn.Module = getattr(self, name)
         network.zero_grad()
         if name == "plain":
@@ -88,7 +88,7 @@ class Case:
         loss.backward()
 
     def mode(self, training: bool, dropout: float = 0.0) -> None:
-        """Training or evaluation of both, with that probability of dropout."""
+        """Set both networks to training or evaluation, with this probability of dropout."""
         for network in (self.plain, self.ours):
             network.train(training)
             for module in network.modules():
@@ -101,7 +101,7 @@ class Case:
 def in_turns(
     works: Sequence[Callable[[], Any]], repeat: int, clock: Callable[[], float]
 ) -> list[float]:
-    """Best seconds of each work, the works taken in turns after one round to warm up."""
+    """Best time of each function in seconds; they run in turns after one round to warm up."""
     best = [float("inf")] * len(works)
     for turn in range(repeat + 1):
         for i, work in enumerate(works):
@@ -113,7 +113,7 @@ def in_turns(
 
 
 def speed_table(case: Case, dropout: float, repeat: int, clock: Callable[[], float]) -> Table:
-    """Seconds of both networks, and how many times ours is quicker."""
+    """Table of the seconds of both networks, and the ratio."""
     table = Table(
         "work", "plain s", "ours s", "ratio", "samples/s", title=f"batch of {len(case.batch)}"
     )
@@ -139,7 +139,7 @@ def speed_table(case: Case, dropout: float, repeat: int, clock: Callable[[], flo
 
 
 def mask_table(clock: Callable[[], float]) -> Table:
-    """Milliseconds for the masks of a batch."""
+    """Table of the milliseconds for the masks of a batch."""
     table = Table("masks of a batch of", "NumPy loops ms", "ours ms", "ratio", title="masks")
     rng = np.random.default_rng(0)
     config = ModelConfig(forcings=FORCINGS, statics=STATICS, static_groups=GROUPS)
@@ -163,10 +163,10 @@ def mask_table(clock: Callable[[], float]) -> Table:
 
 
 def added_memory(name: str, size: int, dropout: float) -> tuple[float, float]:
-    """MiB that two training steps add to this process, and its peak."""
+    """Memory that two training steps add to this process, and its peak, in MiB."""
 
     def peak() -> float:
-        # Not ru_maxrss: a process begins with its parent's.
+        # Not ru_maxrss, which a process inherits from its parent.
         lines = Path("/proc/self/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
 
@@ -179,7 +179,7 @@ def added_memory(name: str, size: int, dropout: float) -> tuple[float, float]:
 
 
 def memory_table(size: int, threads: int, dropout: float) -> Table:
-    """MiB of both networks in training, each in a process of its own."""
+    """Table of the memory of both networks in training, each in a separate process, in MiB."""
     table = Table("training", "plain MiB", "ours MiB", "ratio", title="peak memory")
     figures = []
     for name in ("plain", "ours"):
@@ -196,7 +196,7 @@ def memory_table(size: int, threads: int, dropout: float) -> Table:
 
 
 def flops(config: ModelConfig, steps: int) -> float:
-    """Floating-point operations of a sample's forward and backward pass (3 x forward)."""
+    """Floating-point operations of the forward and backward pass of a sample (3 x forward)."""
     d, wide, tokens = config.d_model, config.d_feedforward, steps + 1
     layer = 4 * d * d + 2 * d * wide + 2 * tokens * d
     heads = 2 * len(config.forcings) * d * config.d_embed
@@ -205,7 +205,7 @@ def flops(config: ModelConfig, steps: int) -> float:
 
 
 def device_table(device: str, size: int, peak: float, seconds: float = 5.0) -> Table:
-    """Samples/s of training in bf16, as it is and compiled."""
+    """Table of samples/s of training in bf16, with and without torch.compile."""
     table = Table("network", "samples/s", "TFLOP/s", "share of peak", "peak GiB", title=device)
     for compiled in (False, True):
         case = Case(size)
@@ -252,23 +252,27 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=5)
     parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--dropout", type=float, default=0.1, help="probability in training")
+    parser.add_argument(
+        "--dropout", type=float, default=0.1, help="Probability of dropout in training."
+    )
     parser.add_argument("--clock", choices=("wall", "cpu"), default="wall")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--peak", type=float, default=989.0, help="bf16 TFLOP/s of the card")
+    parser.add_argument(
+        "--peak", type=float, default=989.0, help="Peak of the card in bf16 TFLOP/s."
+    )
     parser.add_argument("--memory-of", choices=("plain", "ours"), help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    torch.set_num_threads(given.threads)
-    if given.memory_of:
-        print(*added_memory(given.memory_of, given.batch, given.dropout))
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    if args.memory_of:
+        print(*added_memory(args.memory_of, args.batch, args.dropout))
         return
     console = Console(width=120)
-    if given.device != "cpu":
-        console.print(device_table(given.device, given.batch, given.peak))
+    if args.device != "cpu":
+        console.print(device_table(args.device, args.batch, args.peak))
         return
-    clock = time.perf_counter if given.clock == "wall" else time.process_time
-    console.print(speed_table(Case(given.batch), given.dropout, given.repeat, clock))
-    console.print(memory_table(given.batch, given.threads, given.dropout))
+    clock = time.perf_counter if args.clock == "wall" else time.process_time
+    console.print(speed_table(Case(args.batch), args.dropout, args.repeat, clock))
+    console.print(memory_table(args.batch, args.threads, args.dropout))
     console.print(mask_table(clock))
 
 

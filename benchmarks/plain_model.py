@@ -1,8 +1,8 @@
-"""The peer of benchmarks/model.py: the same network written plainly, as the published code is.
+"""The reference of benchmarks/model.py: the same network written plainly, like the published code.
 
-Python loops over variables with one small network each, `nn.TransformerEncoder`, masks drawn by
-NumPy one sample and variable at a time. Parameters have the published names, so that
-stefaland/reference.py maps one onto the other and both compute the same numbers.
+It loops over variables with one small network each, uses `nn.TransformerEncoder`, and draws masks
+with NumPy for one sample and variable at a time. Parameters have the published names, so that
+`stefaland.checkpoints.import_published` maps them and both networks compute the same numbers.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class PlainStaticHeads(nn.Module):
 
 
 class PlainPositions(nn.Module):
-    """A table of positions, added."""
+    """Learned positions, added to the tokens."""
 
     def __init__(self, d_model: int, dropout: float) -> None:
         super().__init__()
@@ -105,7 +105,7 @@ class PlainPositions(nn.Module):
 
 
 class PlainStack(nn.Module):
-    """`nn.TransformerEncoder` as PyTorch gives it."""
+    """Encoder of PyTorch, `nn.TransformerEncoder`."""
 
     def __init__(self, d_model: int, heads: int, wide: int, layers: int, dropout: float) -> None:
         super().__init__()
@@ -118,7 +118,7 @@ class PlainStack(nn.Module):
 
 
 class PlainStefaLand(nn.Module):
-    """The paper's network with the LSTM decoder (spec §3 and §4), one thing after the other."""
+    """The paper's network (arXiv 2509.17942) with the LSTM decoder."""
 
     def __init__(
         self, forcings: tuple[str, ...], statics: tuple[str, ...], d_model: int = 256,
@@ -170,7 +170,7 @@ def plain_window_mask(
     samples: int, steps: int, variables: int, ratio: float, shortest: int, longest: int,
     rng: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
-    """[B, T, F] windows until the lengths add up to the share; overlaps count twice."""
+    """[B, T, F] windows whose lengths add up to the mask ratio; overlaps count twice."""
     mask = np.zeros((samples, steps, variables), dtype=bool)
     for sample in range(samples):
         for variable in range(variables):
@@ -187,7 +187,7 @@ def plain_group_mask(
     samples: int, names: tuple[str, ...], groups: dict[str, tuple[str, ...]], ratio: float,
     rng: np.random.Generator,
 ) -> np.ndarray:  # fmt: skip
-    """[B, S] groups hidden whole with probability `ratio` while the budget lasts, then singles."""
+    """[B, S] masks that hide whole groups with probability `ratio` up to a limit, then singles."""
     mask = np.zeros((samples, len(names)), dtype=bool)
     grouped = {name for members in groups.values() for name in members}
     single = [name for name in names if name not in grouped]

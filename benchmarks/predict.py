@@ -1,8 +1,8 @@
-"""How much of the model's own throughput does the prediction of a whole grid keep?
+"""Throughput of predicting a whole grid, as a fraction of the throughput of the model alone.
 
-`python -m benchmarks.predict CONFIG` takes a run that has been finetuned. The yardstick is the same
-ensemble on the same passes, resident and normalised beforehand: what the predict stage adds is
-reading, normalising, copying into maps and writing. The bar is 85 % (issue: maps). In turns.
+`python -m benchmarks.predict CONFIG` requires a finetuned run. The reference is the same ensemble
+on the same passes, in memory and normalised beforehand; the predict stage adds reading,
+normalising, copying to maps and writing. The limit is 85 %. Both run in turns.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from workflows.stages.predict import predict_cube
 
 @dataclass(frozen=True)
 class Elsewhere(Run):
-    """The run, but its predictions and markers go to another folder."""
+    """The run, with predictions and markers in another folder."""
 
     scratch: Path = Path()
 
@@ -49,7 +49,7 @@ class Elsewhere(Run):
 
 
 def resident(run: Run, cube: str, ensemble: Sequence[Member]) -> list[Windows]:
-    """Each member's normalised table of as many cells as make eight passes."""
+    """Normalised table of each member, with enough cells for eight passes."""
     device = best_device()
     size = pass_size(ensemble) if device.type == "cpu" else run.config.predict.batch_size
     store, inputs = open_cube(run.cube(cube)), run.config.inputs
@@ -57,17 +57,17 @@ def resident(run: Run, cube: str, ensemble: Sequence[Member]) -> list[Windows]:
     data = cell_data(read_inputs(store, inputs, cells).load(), inputs, ensemble[0].static_names)
     made = []
     for member in ensemble:
-        own = data.selected(member.forcing_names, member.static_names, member.categorical_names)
+        selected = data.selected(
+            member.forcing_names, member.static_names, member.categorical_names
+        )
         made.append(
-            Windows(own, member.normaliser, member.window, cyclic=member.cyclic, device=device)
+            Windows(selected, member.normaliser, member.window, cyclic=member.cyclic, device=device)
         )
     return made
 
 
 def model_alone(ensemble: Sequence[Member], tables: Sequence[Windows], size: int) -> float:
-    """Cells a second of the networks on resident windows; on the CPU a pass a thread, as the stage
-    has it.
-    """
+    """Cells per second of the networks on resident windows; on the CPU with a pass per thread."""
     rows = torch.arange(len(tables[0]), device=tables[0].device)
     threads = torch.get_num_threads()
     workers = threads if tables[0].device.type == "cpu" else 1
@@ -91,7 +91,7 @@ def model_alone(ensemble: Sequence[Member], tables: Sequence[Windows], size: int
 
 
 def whole_grid(run: Run, cube: str, ensemble: Sequence[Member]) -> float:
-    """Cells a second of the predict stage, from cube to cube."""
+    """Cells per second of the predict stage, from cube to cube."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         done = predict_cube(Elsewhere(run.config, scratch=Path(folder)), cube, ensemble)

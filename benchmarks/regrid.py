@@ -1,11 +1,11 @@
-"""How fast, how lean and how exact is regrid()? Against the tools people use, in the same run.
+"""Speed, memory and accuracy of regrid(), compared with common tools in the same run.
 
     python benchmarks/regrid.py --days 365 --threads 2
 
-A global 0.25 degree float32 field with 30 % of its values missing goes onto CONUS 0.1 degree
-(bilinear) and the global 0.5 degree grid (conservative). Every contender runs in a process of its
-own on the same field; time is the median of --repeat calls after one to warm up, memory the peak
-above the input. Peers that are not installed are left out: `pip install xarray-regrid sparse
+A global 0.25 degree float32 field with 30 % of its values missing is regridded to CONUS 0.1 degree
+(bilinear) and to the global 0.5 degree grid (conservative). Every contender runs in its own process
+on the same field; time is the median of --repeat calls after one to warm up, memory the peak above
+the input. Peers that are not installed are left out: `pip install xarray-regrid sparse
 opt_einsum`; rioxarray, odc-geo and rasterio come with the project.
 """
 
@@ -37,7 +37,7 @@ CROP = {"y": slice(51, 23), "x": slice(-126, -65.5)}
 
 
 def field(days: int) -> xr.Dataset:
-    """Temperature-like field; dims (time, y, x), a random 30 % missing in every step."""
+    """Temperature-like field, dims (time, y, x), of which a random 30 % is missing in each step."""
     y, x = 90 - 0.25 * np.arange(721), -180 + 0.25 * np.arange(1440)
     random = np.random.default_rng(0)
     base = 250 + 50 * np.cos(np.deg2rad(y))[:, None] + 5 * random.random((721, 1440))
@@ -76,10 +76,10 @@ def xarray_regrid(ds: xr.Dataset, method: str, threads: int) -> np.ndarray:
 
     if method == "bilinear":
         return ds.t.sel(CROP).regrid.linear(_regrid_target(method)).values
-    own = ds.t.regrid.conservative(
+    result = ds.t.regrid.conservative(
         _regrid_target(method), latitude_coord="y", skipna=True, nan_threshold=0.5
     )
-    return _dense(own)
+    return _dense(result)
 
 
 def xarray_regrid_dask(ds: xr.Dataset, method: str, threads: int) -> np.ndarray:
@@ -152,7 +152,7 @@ CONTENDERS: dict[str, Callable[[xr.Dataset, str, int], np.ndarray]] = {
 
 
 def reference(ds: xr.Dataset, method: str) -> np.ndarray:
-    """The first time step by dense float64 matrices over the valid values; NaN below half."""
+    """The first time step from dense float64 matrices over the valid values; NaN below half."""
     y, x, target = ds.y.values, ds.x.values, TARGETS[method]
     if method == "bilinear":
         wy = np.maximum(1 - np.abs(target.y[:, None] - y) / 0.25, 0)
@@ -176,7 +176,7 @@ def _overlap(edges: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndar
 
 
 def _memory(key: str) -> float:
-    """A line of /proc/self/status in GB."""
+    """A value of /proc/self/status in GB."""
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith(key):
             return int(line.split()[1]) / 1e6
@@ -184,11 +184,11 @@ def _memory(key: str) -> float:
 
 
 def contend(name: str, method: str, days: int, threads: int, repeat: int) -> dict[str, float]:
-    """Median seconds, peak memory (GB) above the input, and for ours the error; in this process."""
+    """Median seconds, peak memory (GB) above the input, and largest error, in this process."""
     ds, call = field(days), CONTENDERS[name]
     call(ds.isel(time=slice(0, 2)), method, threads)
     seconds, peak = [], 0.0
-    # Before any whole result: what a contender keeps between calls counts as its memory.
+    # Measured before any whole result, so that memory kept between calls counts.
     before = _memory("VmRSS")
     for _ in range(repeat):
         result = np.empty(0)
@@ -206,19 +206,19 @@ def contend(name: str, method: str, days: int, threads: int, repeat: int) -> dic
 
 
 def bandwidth(days: int, threads: int) -> dict[str, float]:
-    """GB/s moved (read and written) by np.copyto of the field, in one thread and in all."""
+    """GB/s read and written by np.copyto of the field, in one thread and in all."""
     values = field(days).t.values
-    into = np.empty_like(values)
+    target = np.empty_like(values)
     parts = np.array_split(np.arange(days), threads)
 
     def copy(part: np.ndarray) -> None:
-        np.copyto(into[part[0] : part[-1] + 1], values[part[0] : part[-1] + 1])
+        np.copyto(target[part[0] : part[-1] + 1], values[part[0] : part[-1] + 1])
 
     best = {"one": np.inf, "all": np.inf}
     with ThreadPoolExecutor(threads) as pool:
         for _ in range(4):
             start = time.perf_counter()
-            np.copyto(into, values)
+            np.copyto(target, values)
             middle = time.perf_counter()
             list(pool.map(copy, parts))
             best["one"] = min(best["one"], middle - start)
@@ -243,7 +243,7 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=365)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeat", type=int, default=3)
-    parser.add_argument("--method", choices=sorted(TARGETS), help="this one alone")
+    parser.add_argument("--method", choices=sorted(TARGETS), help="Only this method.")
     parser.add_argument("--only", nargs=2, metavar=("NAME", "METHOD"))
     parser.add_argument("--bandwidth", action="store_true")
     args = parser.parse_args()
@@ -266,14 +266,14 @@ def main() -> None:
 
 
 def report(method: str, results: dict, moved: float, speed: dict) -> None:
-    """Prints the table of one method, ratios against ours, and the bars."""
-    own = results["stefaland regrid()"]
+    """Print the table of one method with ratios to ours, and the bandwidth."""
+    ours = results["stefaland regrid()"]
     print(f"## {method}\n\n| contender | seconds | times ours | peak GB | largest error / range |")
     print("|---|---|---|---|---|")
     for name, r in sorted(results.items(), key=lambda item: item[1]["seconds"]):
-        print(f"| {name} | {r['seconds']:.3f} | {r['seconds'] / own['seconds']:.1f} "
+        print(f"| {name} | {r['seconds']:.3f} | {r['seconds'] / ours['seconds']:.1f} "
               f"| {r['memory']:.2f} | {r['error']:.1e} |")  # fmt: skip
-    rate = moved / own["seconds"]
+    rate = moved / ours["seconds"]
     print(f"\n{moved:.2f} GB must move; ours moves {rate:.1f} GB/s: {rate / speed['one']:.0%} of "
           f"np.copyto in one thread, {rate / speed['all']:.0%} of all threads\n")  # fmt: skip
 

@@ -1,8 +1,8 @@
 """python -m benchmarks.scale [--tiles 100,1000,10000] [--workers 2]
 
-What a tiled stage costs beside its work: milliseconds a no-op tile (submitted, marked in the ledger
-on disk, reported), how much of that is CPU of client and scheduler, the most tasks the scheduler
-held, and the memory it grew by.
+Overhead of a tiled stage: milliseconds per tile without work (submitted, marked in the ledger on
+disk, reported), CPU time of client and scheduler, the largest number of tasks on the scheduler, and
+the growth of its memory.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class Item:
 
 
 def nothing(item: Item) -> dict[str, int]:
-    """The work of a tile that has none."""
+    """Work of a tile that does nothing."""
     return {}
 
 
 class Watch:
-    """Most tasks on the scheduler, and growth of this process's memory, while a stage runs.
+    """Largest number of tasks on the scheduler, and growth of memory, while a stage runs.
 
     The scheduler of a local cluster lives in this process.
     """
@@ -43,14 +43,14 @@ class Watch:
     def __init__(self, executor: OnCluster) -> None:
         self.scheduler = executor.client.cluster.scheduler  # type: ignore[attr-defined]
         self.before = psutil.Process().memory_info().rss
-        self.most = 0
+        self.max_tasks = 0
         self.growth = 0
         self._stop = Event()
         self._thread = Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
         while not self._stop.wait(0.02):
-            self.most = max(self.most, len(self.scheduler.tasks))
+            self.max_tasks = max(self.max_tasks, len(self.scheduler.tasks))
             self.growth = max(self.growth, psutil.Process().memory_info().rss - self.before)
 
     def __enter__(self) -> Watch:
@@ -67,25 +67,25 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--tiles", default="100,1000,10000")
     parser.add_argument("--workers", type=int, default=2)
-    given = parser.parse_args()
+    args = parser.parse_args()
     table = Table(
         "tiles", "seconds", "ms a tile", "CPU ms a tile", "most tasks held", "memory grew by MiB"
     )
     with (
         tempfile.TemporaryDirectory() as folder,
-        connect(ClusterConfig(workers=given.workers)) as executor,
+        connect(ClusterConfig(workers=args.workers)) as executor,
     ):
-        for count in (50, *map(int, given.tiles.split(","))):
+        for count in (50, *map(int, args.tiles.split(","))):
             items = [Item(f"t{i:06d}") for i in range(count)]
             with Watch(executor) as watch:
                 began, cpu = time.perf_counter(), time.process_time()
                 run_stage("noop", items, nothing, Ledger(Path(folder), f"n{count}"), executor)
                 seconds, cpu = time.perf_counter() - began, time.process_time() - cpu
-            if count != 50:  # the first warms the workers up
+            if count != 50:  # the first count only warms the workers up
                 table.add_row(
                     f"{count:,}", f"{seconds:.1f}", f"{1e3 * seconds / count:.2f}",
                     f"{1e3 * cpu / count:.2f}",
-                    str(watch.most), f"{watch.growth / 2**20:.0f}",
+                    str(watch.max_tasks), f"{watch.growth / 2**20:.0f}",
                 )  # fmt: skip
     Console().print(table)
 

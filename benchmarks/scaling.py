@@ -1,7 +1,7 @@
 """python -m benchmarks.scaling [--config quickstart]
 
-Strong scaling, 1 → 2 workers, of the regrid and predict stages of a shipped run, with the machine's
-own limit beside it: what two plain NumPy processes get done at once, to one.
+Strong scaling, 1 → 2 workers, of the regrid and predict stages of a shipped config, beside the
+limit of the machine: the speed-up of two plain NumPy processes.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ SHORT = ("pretrain.epochs=1", "finetune.epochs=1", "finetune.baselines=[climatol
 
 
 def command(config: str, *arguments: str) -> list[str]:
-    """A command line of ours."""
+    """Command line of `stefaland` with short settings."""
     settings = [part for key in SHORT for part in ("--set", key)]
     return [sys.executable, "-m", "workflows.cli", arguments[0], config, *arguments[1:], *settings]
 
 
 def printed(commands: list[list[str]], runs: Path) -> list[str]:
-    """What commands that run at once say; a failing one ends the benchmark."""
+    """Standard error of commands that run concurrently; a failing one ends the benchmark."""
     environment = {**os.environ, "STEFALAND_RUNS": str(runs), "OMP_NUM_THREADS": "1",
                    "OPENBLAS_NUM_THREADS": "1"}  # fmt: skip
     started = [
@@ -45,21 +45,21 @@ def printed(commands: list[list[str]], runs: Path) -> list[str]:
                          stderr=subprocess.PIPE, text=True)
         for words in commands
     ]  # fmt: skip
-    told = [process.communicate()[1] for process in started]
+    outputs = [process.communicate()[1] for process in started]
     if any(process.returncode for process in started):
-        raise SystemExit("\n".join(told))
-    return told
+        raise SystemExit("\n".join(outputs))
+    return outputs
 
 
 def at_once(commands: list[list[str]], runs: Path) -> float:
-    """Seconds until all are done."""
+    """Seconds until all commands have ended."""
     began = time.perf_counter()
     printed(commands, runs)
     return time.perf_counter() - began
 
 
 def regrid_seconds(config: str, runs: Path, workers: int) -> float:
-    """The stage's own time, without the start of the command."""
+    """Seconds of the stage, without the start of the command."""
     shutil.rmtree(runs, ignore_errors=True)
     at_once([command(config, "regrid", "--set", f"cluster.workers={workers}",
                      "--set", "cluster.dashboard_port=0")], runs)  # fmt: skip
@@ -68,15 +68,15 @@ def regrid_seconds(config: str, runs: Path, workers: int) -> float:
 
 
 def predict_seconds(config: str, runs: Path, parts: int) -> float:
-    """The slowest part's own time, without the start of its process."""
+    """Seconds of the slowest part, without the start of its process."""
     (run,) = (path.parent for path in runs.glob("*/.stages"))
     for path in (run / "predictions", *run.glob("ledger/predict-*")):
         shutil.rmtree(path, ignore_errors=True)
     for path in run.glob(".stages/predict.*"):
         path.unlink()
     parted = [["--part", f"{i}/{parts}"] for i in range(1, parts + 1)] if parts > 1 else [[]]
-    told = printed([command(config, "predict", *part) for part in parted], runs)
-    return max(float(number) for text in told for number in SECONDS.findall(text))
+    outputs = printed([command(config, "predict", *part) for part in parted], runs)
+    return max(float(number) for text in outputs for number in SECONDS.findall(text))
 
 
 def main() -> None:

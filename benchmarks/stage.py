@@ -1,10 +1,9 @@
 """python -m benchmarks.stage [--days 180] [--repeat 3]
 
-Where does the time of the regrid stage go? A global 0.25 degree daily field (30 % missing), as
-compressed NetCDF in blocks or in whole maps, onto the global 0.5 degree grid (conservative), tile
-by tile as a worker does it, in one thread. The codec's own time is that of reading the same windows
-as stored and of encoding the same results, without anything else; the rest is canonicalising,
-regridding and writing.
+Time of the parts of the regrid stage: a global 0.25 degree daily field (30 % missing), stored as
+compressed NetCDF in blocks or in whole maps, regridded to the global 0.5 degree grid (conservative)
+tile by tile in one thread. The codec's time is that of reading the same windows as stored and of
+encoding the same results; the rest is canonicalising, regridding and writing.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ VARIABLES = {"temperature": Variable(long_name="air temperature", units="K")}
 
 
 def write_source(path: Path, days: int, chunks: tuple[int, int, int]) -> Source:
-    """The field as NetCDF, deflated at level 1 with byte shuffle."""
+    """Write the field as NetCDF, deflated at level 1 with byte shuffle; returns its source."""
     ds = field(days).rename(t="t2m", y="lat", x="lon")
     ds["time"] = np.datetime64("2001-01-01") + np.arange(days)
     ds["t2m"].attrs["units"] = "K"
@@ -56,14 +55,14 @@ def write_source(path: Path, days: int, chunks: tuple[int, int, int]) -> Source:
 
 
 def regridded(source: Source, tile: Tile) -> xr.Dataset:
-    """One tile, as the regrid stage makes it."""
+    """One tile of the regrid stage."""
     grid = GRID.window(tile.rows, tile.cols)
     ds = canonicalise(open_source(source, partial(source_window, grid)), source, VARIABLES)
     return regrid(ds, grid, source.method, source.min_coverage, threads=1)
 
 
 def stored_windows(source: Source, tiles: list[Tile]) -> int:
-    """Read each tile's window as stored; gives its values."""
+    """Read each tile's window as stored; returns the number of values."""
     count = 0
     for tile in tiles:
         grid = GRID.window(tile.rows, tile.cols)
@@ -130,14 +129,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--days", type=int, default=180)
     parser.add_argument("--repeat", type=int, default=3)
-    given = parser.parse_args()
+    args = parser.parse_args()
     table = Table(
         "source in", "MB on disk", "stage s", "decoding s", "encoding s", "codec's share",
-        "MB/s of source values", title=f"{given.days} days, 8 tiles",
+        "MB/s of source values", title=f"{args.days} days, 8 tiles",
     )  # fmt: skip
     for layout in LAYOUTS:
         with tempfile.TemporaryDirectory() as folder:
-            table.add_row(*measure(Path(folder), layout, given.days, given.repeat))
+            table.add_row(*measure(Path(folder), layout, args.days, args.repeat))
     Console(width=120).print(table)
 
 
