@@ -1,4 +1,4 @@
-"""A step whose writes take long enough to be killed in."""
+"""A step whose writes take long enough to be killed meanwhile."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kill a run of a stage at random moments, mid-write too, and resume: the same bytes come out."""
+"""A run of a stage killed at random moments, also while writing, and resumed: the same bytes."""
 
 import errno
 import os
@@ -71,7 +71,7 @@ def _kill_in_a_write(folder: Path, kind: str, after: int) -> None:
 
 
 @pytest.mark.parametrize("kind", ["none", pytest.param("local", marks=pytest.mark.slow)])
-def test_killed_three_times_and_resumed_gives_the_same_bytes(tmp_path, kind):
+def test_killed_three_times_and_resumed_writes_the_same_bytes(tmp_path, kind):
     rng = random.Random(7)
     for after in sorted(rng.sample(range(1, 22), 3)):
         _kill_in_a_write(tmp_path, kind, after)
@@ -137,7 +137,7 @@ def test_creating_a_store_killed_half_way_leaves_no_store(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EROFS])
-def test_a_full_disk_leaves_the_old_shard_and_says_what_to_do(tmp_path, monkeypatch, number):
+def test_a_full_disk_leaves_the_old_shard_and_has_a_hint(tmp_path, monkeypatch, number):
     made = filled_cube(tmp_path / "a.zarr")
     before = contents(tmp_path)
     changed = field(made.tiles[5])

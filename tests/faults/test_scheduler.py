@@ -1,4 +1,4 @@
-"""The Dask scheduler of a run dies in the middle of a stage: the run says so, and goes on later."""
+"""The Dask scheduler of a run dies during a stage: the run reports it, and is resumed later."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def _run(folder: Path, address: str) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
-    """Whatever the test started is gone afterwards."""
+    """End all processes that the test started."""
     started: list[subprocess.Popen[bytes]] = []
     yield started
     for process in started:
@@ -90,7 +90,7 @@ def processes() -> Iterator[list[subprocess.Popen[bytes]]]:
             process.wait()
 
 
-def test_a_killed_scheduler_is_named_and_the_next_run_gives_the_same_bytes(
+def test_a_killed_scheduler_is_named_and_the_next_run_writes_the_same_bytes(
     tmp_path: Path, processes: list[subprocess.Popen[bytes]]
 ) -> None:
     address, started = _start(tmp_path)

@@ -1,4 +1,4 @@
-"""build_cube(): a cube without a run, whole after any interruption, and never two cubes in one."""
+"""build_cube(): a cube without a run, whole after any interruption, and never a mixture of two."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def catalog(folder: Path) -> Catalog:
     return read_catalog(folder / "catalog.yml", data=folder)
 
 
-def test_the_cube_is_what_regridding_each_source_gives(catalog: Catalog, tmp_path: Path) -> None:
+def test_the_cube_is_the_result_of_regridding_each_source(catalog: Catalog, tmp_path: Path) -> None:
     cube = build_cube(tmp_path / "a.zarr", GRID, catalog.select(*NAMES), tile=(3, 5))
     for name in NAMES:
         source = catalog[name]
@@ -103,7 +103,7 @@ def executor(request: pytest.FixtureRequest) -> Iterator[Executor]:
         yield HERE if request.param == "here" else Overlapped(threads=2)
 
 
-def test_every_executor_gives_the_same_bytes(
+def test_every_executor_writes_the_same_bytes(
     catalog: Catalog, tmp_path: Path, executor: Executor
 ) -> None:
     settings: dict[str, Any] = {
@@ -161,7 +161,7 @@ def markers(folder: Path) -> set[str]:
     return {name for path in folder.glob("*") for name in Ledger(folder, path.name).names_done()}
 
 
-def test_killed_in_the_middle_and_called_again_gives_the_same_bytes(
+def test_killed_in_the_middle_and_called_again_writes_the_same_bytes(
     catalog: Catalog, folder: Path, tmp_path: Path
 ) -> None:
     path = tmp_path / "a.zarr"
@@ -185,7 +185,7 @@ def marker_time(folder: Path, name: str) -> int:
     return marker.stat().st_mtime_ns
 
 
-def test_another_cube_in_the_same_place_is_refused(catalog: Catalog, tmp_path: Path) -> None:
+def test_another_cube_at_the_same_path_is_refused(catalog: Catalog, tmp_path: Path) -> None:
     path, sources = tmp_path / "a.zarr", catalog.select("rain", "heights")
     build_cube(path, GRID, sources)
     before = contents(tmp_path)
@@ -204,16 +204,16 @@ def test_another_cube_in_the_same_place_is_refused(catalog: Catalog, tmp_path: P
 
 
 def test_a_source_that_changed_is_read_again(folder: Path, tmp_path: Path) -> None:
-    own = tmp_path / "own"
-    own.mkdir()
-    write_sources(own)
-    sources = read_catalog(own / "catalog.yml", data=own).select("heights")
+    copy = tmp_path / "own"
+    copy.mkdir()
+    write_sources(copy)
+    sources = read_catalog(copy / "catalog.yml", data=copy).select("heights")
     first = build_cube(tmp_path / "a.zarr", GRID, sources)["elevation"].values
-    with xr.open_dataset(own / "heights.nc") as ds:
+    with xr.open_dataset(copy / "heights.nc") as ds:
         changed = ds.load()
     changed["heights"] += 1
-    changed.to_netcdf(own / "new.nc")
-    os.replace(own / "new.nc", own / "heights.nc")
+    changed.to_netcdf(copy / "new.nc")
+    os.replace(copy / "new.nc", copy / "heights.nc")
     again = build_cube(tmp_path / "a.zarr", GRID, sources)["elevation"].values
     np.testing.assert_allclose(again, first + 1, rtol=1e-5)
 
@@ -234,14 +234,14 @@ def test_bad_sources_are_refused_before_anything_is_written(
 
 
 def test_tiles_that_fail_are_named_and_the_others_stay(folder: Path, tmp_path: Path) -> None:
-    own = tmp_path / "own"
-    own.mkdir()
-    write_sources(own)
-    with xr.open_dataset(own / "heights.nc") as ds:
+    copy = tmp_path / "own"
+    copy.mkdir()
+    write_sources(copy)
+    with xr.open_dataset(copy / "heights.nc") as ds:
         bad = ds.load()
     bad["heights"][2, 2] = 1e9
-    bad.to_netcdf(own / "heights.nc")
-    sources = read_catalog(own / "catalog.yml", data=own).select("heights")
+    bad.to_netcdf(copy / "heights.nc")
+    sources = read_catalog(copy / "catalog.yml", data=copy).select("heights")
     with pytest.raises(StageError, match=r"heights\.nc: elevation"):
         build_cube(tmp_path / "a.zarr", GRID, sources, tile=(4, 4))
     assert markers(tmp_path / "a.ledger") == {"r000_c001", "r001_c000", "r001_c001"}

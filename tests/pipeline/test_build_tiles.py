@@ -60,11 +60,11 @@ def task(tmp_path_factory: pytest.TempPathFactory) -> RegridTask:
 
 
 def cube(task: RegridTask, path: Path, tile: tuple[int, int]) -> xr.Dataset:
-    own = replace(task, store=path)
-    template = template_of(own, tile)
+    copy = replace(task, store=path)
+    template = template_of(copy, tile)
     create_cube(path, template, {})
     for one in template.tiles:
-        regrid_tile(own, one)
+        regrid_tile(copy, one)
     return open_cube(path).load()
 
 
@@ -115,9 +115,9 @@ def test_tiles_beyond_a_source_are_missing_with_no_coverage(
     tropics.to_netcdf(tmp_path / "tropics.nc")
     small = whole.model_copy(update={"uri": str(tmp_path / "tropics.nc")})
     for method in ("mean", "bilinear", "conservative", "nearest"):
-        own = small.model_copy(update={"method": method})
+        entry = small.model_copy(update={"method": method})
         for cols in (slice(0, 5), slice(30, 36), slice(8, 16)):
-            ds = regrid_source(task, own, GRID.window(rows, cols))
+            ds = regrid_source(task, entry, GRID.window(rows, cols))
             inside = np.zeros(GRID.shape, bool)
             inside[4:8, 10:14] = True
             np.testing.assert_array_equal(ds["rain"].notnull(), inside[rows, cols])
@@ -137,8 +137,8 @@ def long_task(tmp_path_factory: pytest.TempPathFactory) -> RegridTask:
             values[:, 3:5, 7:9] = np.nan
             time = np.datetime64("2001-01-01", "ns") + np.arange(days) * np.timedelta64(1, "D")
             with xr.open_dataset(one.uri) as ds:
-                places = {n: ds[n].values for n in ("lat", "lon")}
-            da = xr.DataArray(values, {"time": time, **places}, ("time", "lat", "lon"), name,
+                degrees = {n: ds[n].values for n in ("lat", "lon")}
+            da = xr.DataArray(values, {"time": time, **degrees}, ("time", "lat", "lon"), name,
                               {"units": "1"})  # fmt: skip
             da.to_netcdf(folder / f"{name}_long.nc")
             one = one.model_copy(update={"uri": str(folder / f"{name}_long.nc")})
@@ -153,11 +153,11 @@ def test_shards_in_time_change_no_value_and_are_filled_one_by_one(
 ) -> None:
     stores = {}
     for name, steps in (("one", 4096), ("cut", 1024)):
-        own = replace(long_task, store=tmp_path / f"{name}.zarr")
-        template = template_of(own, (6, 12), steps)
-        create_cube(own.store, template, {})
-        summaries = [regrid_tile(own, tile) for tile in template.tiles]
-        stores[name] = open_cube(own.store).load(), summaries
+        copy = replace(long_task, store=tmp_path / f"{name}.zarr")
+        template = template_of(copy, (6, 12), steps)
+        create_cube(copy.store, template, {})
+        summaries = [regrid_tile(copy, tile) for tile in template.tiles]
+        stores[name] = open_cube(copy.store).load(), summaries
     (one, whole), (cut, parts) = stores["one"], stores["cut"]
     assert one.sizes["time"] == 2500
     xr.testing.assert_identical(one, cut)
@@ -173,8 +173,8 @@ def test_shards_in_time_change_no_value_and_are_filled_one_by_one(
         pipeline.build, "regrid",
         lambda ds, *a, **k: steps.append(ds.sizes.get("time", 0)) or real(ds, *a, **k),
     )  # fmt: skip
-    own = replace(long_task, store=tmp_path / "cut.zarr")
-    regrid_tile(own, template_of(own, (6, 12), 1024).tiles[0])
+    copy = replace(long_task, store=tmp_path / "cut.zarr")
+    regrid_tile(copy, template_of(copy, (6, 12), 1024).tiles[0])
     assert max(steps) == 1024, "more than a shard was held"
 
 
@@ -199,7 +199,7 @@ def series_source(folder: Path, name: str, times: pd.DatetimeIndex) -> Source:
     return one.model_copy(update={"uri": str(path)})
 
 
-def test_noon_and_midnight_go_together_and_other_stamps_are_told(tmp_path: Path) -> None:
+def test_noon_and_midnight_go_together_and_other_stamps_are_reported(tmp_path: Path) -> None:
     def times(**second: object) -> np.ndarray:
         pair = (
             series_source(tmp_path, "rain", pd.date_range("2001-01-01", periods=12, freq="MS")),

@@ -115,7 +115,7 @@ def test_impossible_values_are_found(tmp_path):
     assert len(found) == 2
 
 
-def test_coverage_must_be_a_share(tmp_path):
+def test_coverage_must_be_a_fraction(tmp_path):
     from pipeline.cube.write import cube_template
 
     base = make_cube(tmp_path / "unused.zarr")
@@ -150,7 +150,7 @@ METADATA = ["time/c/0", "x/c/0", "y/c/0", "spatial_ref/c", "y/zarr.json", "rain/
 
 @pytest.mark.parametrize("harm", ["lost", "cut", "flipped"])
 @pytest.mark.parametrize("name", METADATA)
-def test_harmed_metadata_and_coordinates_are_found_refused_and_written_again(sound, name, harm):
+def test_damaged_metadata_and_coordinates_are_found_refused_and_written_again(sound, name, harm):
     path, ledger, made = sound
     before, file = contents(path), path / name
     if harm == "flipped":
@@ -192,7 +192,7 @@ def test_another_grids_coordinates_and_times_that_do_not_ascend_are_found(sound)
     assert "times that do not ascend" in found["time"]
 
 
-def test_a_lost_variable_is_not_made_anew(sound):
+def test_a_lost_variable_is_not_created_again(sound):
     path, _, made = sound
     fewer = replace(made, variables={n: v for n, v in made.variables.items() if n != "rain"})
     other = path.parent / "b.zarr"

@@ -28,7 +28,7 @@ def cube(tmp_path_factory):
 @given(
     key=hnp.basic_indices((40, 50, 60), allow_newaxis=False, allow_ellipsis=False),
 )
-def test_any_index_gives_what_numpy_gives(cube, key):
+def test_any_index_returns_what_numpy_returns(cube, key):
     key = key if isinstance(key, tuple) else (key,)
     picked = dict(zip(("time", "y", "x"), key, strict=False))
     expected = RAIN.isel(picked)
@@ -41,7 +41,7 @@ def test_any_index_gives_what_numpy_gives(cube, key):
     rows=st.lists(st.integers(-50, 49), min_size=1, max_size=6),
     cols=st.lists(st.integers(-60, 59), min_size=1, max_size=6),
 )
-def test_lists_of_places_and_points(cube, rows, cols):
+def test_lists_of_cells_and_points(cube, rows, cols):
     ds, expected = open_cube(cube)["rain"], RAIN
     xr.testing.assert_equal(ds.isel(y=rows, x=cols), expected.isel(y=rows, x=cols))
     n = min(len(rows), len(cols))

@@ -54,7 +54,7 @@ def test_read_cells_passes_locations_through(tmp_path):
     assert read_cells(tmp_path / "units.zarr", ["slope"]).sizes["cell"] == 300
 
 
-def test_writing_twice_gives_the_same_bytes_and_nothing_else(tmp_path):
+def test_writing_twice_produces_the_same_bytes_and_nothing_else(tmp_path):
     write_locations(tmp_path / "units.zarr", _sites(20))
     first = contents(tmp_path)
     write_locations(tmp_path / "units.zarr", _sites(20))
@@ -81,7 +81,7 @@ def test_all_faults_are_reported_together(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["streamflow/c/0/0", "lat/c/0", "time/c/0", "zarr.json"])
-def test_a_harmed_store_is_told_and_not_read(tmp_path, name):
+def test_a_damaged_store_is_reported_and_not_read(tmp_path, name):
     path = tmp_path / "a.zarr"
     write_locations(path, _sites())
     file = path / name

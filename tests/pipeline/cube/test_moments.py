@@ -21,7 +21,7 @@ def _reference(values):
     offset=st.sampled_from([0.0, 300.0, -1e5]),
     missing=st.floats(0, 0.99),
 )
-def test_any_parts_give_the_moments_of_the_whole(seed, cuts, offset, missing):
+def test_any_parts_have_the_moments_of_the_whole(seed, cuts, offset, missing):
     rng = np.random.default_rng(seed)
     values = rng.normal(offset, 2.0, 400)
     values[rng.random(400) < missing] = np.nan

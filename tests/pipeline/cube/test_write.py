@@ -164,7 +164,7 @@ def test_half_of_the_times_would_cut_a_shard(tmp_path):
     assert "times of the store" in fault.expected
 
 
-def test_wrong_place_names_dims_and_types_are_refused_together(tmp_path):
+def test_wrong_coordinates_names_dims_and_types_are_refused_together(tmp_path):
     made = make_cube(tmp_path / "a.zarr")
     tile, other = made.tiles[4], made.tiles[5]
     ds = field(other)
@@ -270,7 +270,7 @@ def test_missing_store_is_one_error(tmp_path):
             opener(tmp_path / "none.zarr")
 
 
-def test_plain_zarr_reads_single_places(tmp_path):
+def test_plain_zarr_reads_single_cells(tmp_path):
     filled_cube(tmp_path / "a.zarr")
     array = zarr.open_array(tmp_path / "a.zarr/rain", mode="r")
     np.testing.assert_array_equal(array[:, 31, 47], whole()["rain"].values[:, 31, 47])

@@ -51,7 +51,7 @@ def test_workers_are_processes_with_one_thread(client):
     assert client.dashboard_link.startswith("http://127.0.0.1:")
 
 
-def test_the_cluster_gives_the_bytes_that_one_process_gives(executor, tmp_path):
+def test_the_cluster_writes_the_bytes_that_one_process_writes(executor, tmp_path):
     made = make_cube(tmp_path / "a.zarr")
     ledger = Ledger(tmp_path / "ledger", "f")
     work = partial(fill_tile, tmp_path / "a.zarr")
@@ -165,14 +165,14 @@ def test_an_existing_scheduler_is_used_and_left_alone(client):
         ({"memory_per_worker": "lots"}, "cluster.memory_per_worker"),
     ],
 )
-def test_clusters_that_cannot_be_had(settings, where, monkeypatch):
+def test_clusters_that_cannot_be_used(settings, where, monkeypatch):
     monkeypatch.setattr("pipeline.execution.cluster.CONNECT_SECONDS", 1)
     with pytest.raises(InputError) as raised, connect(ClusterConfig(**settings)):
         pass
     assert raised.value.faults[0].where == where
 
 
-def test_slurm_where_there_is_none_says_so(tmp_path, monkeypatch):
+def test_missing_slurm_is_reported(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError, match="no sbatch"), connect(ClusterConfig(kind="slurm")):
         pass
@@ -184,7 +184,7 @@ def test_dask_jobqueue_does_not_take_ctrl_c_over():
     assert signal.getsignal(signal.SIGINT) == before
 
 
-def test_the_job_script_has_what_the_site_wants():
+def test_the_job_script_has_the_settings_of_the_site():
     slurm = SlurmConfig(
         queue="normal", account="hydro", walltime="02:00:00", cores=16, processes=8, memory="64GiB",
         directives=("--constraint=milan",), prologue=("module load proj",), scratch="/scratch",

@@ -60,7 +60,7 @@ def test_a_ledger_travels_to_workers(tmp_path):
     assert pickle.loads(pickle.dumps(ledger)) == ledger
 
 
-def test_markers_are_json_and_say_the_same_twice(tmp_path):
+def test_markers_are_json_with_the_same_bytes_each_time(tmp_path):
     ledger = Ledger(tmp_path, "aaaa").open()
     ledger.mark("a", {"b": 1, "a": 2})
     first = (ledger.path / "a.done.json").read_bytes()
@@ -69,7 +69,7 @@ def test_markers_are_json_and_say_the_same_twice(tmp_path):
     assert json.loads(first) == {"a": 2, "b": 1}
 
 
-def test_a_place_that_cannot_be_written_is_bad_input(tmp_path):
+def test_a_folder_that_cannot_be_written_is_bad_input(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(UnwritableError, match=r"cannot be written.*roots\.runs"):
         Ledger(tmp_path / "file", "aaaa").open()

@@ -103,7 +103,7 @@ def _bad(folder, job):
     raise bad_input("dem.tif", "no CRS", "EPSG:4326")
 
 
-def test_bad_input_is_not_retried_and_said_once(ledger, folder):
+def test_bad_input_is_not_retried_and_reported_once(ledger, folder):
     with pytest.raises(StageError) as raised:
         run_stage("test", jobs(3), partial(_bad, folder), ledger)
     assert _tries(folder) == {"t000": 1, "t001": 1, "t002": 1}
@@ -123,7 +123,7 @@ def _impossible(job):
     return {}
 
 
-def test_tiles_that_fail_of_one_cause_are_told_together(ledger):
+def test_tiles_that_fail_of_one_cause_are_reported_together(ledger):
     with pytest.raises(StageError) as raised:
         run_stage("regrid", jobs(10), _impossible, ledger, retries=0)
     names = "(t000, t002, t003, t005, t006 and 3 more)"
@@ -284,7 +284,7 @@ def test_a_task_puts_items_together_and_writes_each(ledger, folder):
     assert len(again.skipped) == 9
 
 
-def test_a_task_with_several_threads_gives_the_same_in_the_same_order(ledger, folder):
+def test_a_task_with_several_threads_has_the_same_results_in_the_same_order(ledger, folder):
     three = Three(folder)
     report = run_stage("predict", jobs(30), three.task, ledger, Overlapped(threads=3))
     assert report.done == tuple(job.name for job in jobs(30))
@@ -293,7 +293,7 @@ def test_a_task_with_several_threads_gives_the_same_in_the_same_order(ledger, fo
 
 
 @pytest.mark.parametrize("part", ["read", "sum", "write"])
-def test_what_stumbles_on_the_way_is_done_again_by_itself(ledger, folder, part):
+def test_what_fails_once_is_repeated_alone(ledger, folder, part):
     three = Three(folder, **{f"bad_{part}": ("t003", "t006")})
     report = run_stage("predict", jobs(9), three.task, ledger, Overlapped())
     assert sorted(report.done) == [job.name for job in jobs(9)]
@@ -301,7 +301,7 @@ def test_what_stumbles_on_the_way_is_done_again_by_itself(ledger, folder, part):
 
 
 @pytest.mark.parametrize("part", ["read", "sum", "write"])
-def test_an_item_that_always_fails_costs_no_other(ledger, folder, part):
+def test_an_item_that_always_fails_affects_no_other(ledger, folder, part):
     three = Three(folder, **{f"bad_{part}": ("t004",)}, times=99)
     with pytest.raises(StageError) as caught:
         run_stage("predict", jobs(9), three.task, ledger, Overlapped(), retries=1)
@@ -310,7 +310,7 @@ def test_an_item_that_always_fails_costs_no_other(ledger, folder, part):
     assert sorted(_results(folder)) == [job.name for job in jobs(9) if job.name != "t004"]
 
 
-def test_a_task_reads_no_further_ahead_than_it_says(ledger, folder):
+def test_a_task_reads_no_further_ahead_than_stated(ledger, folder):
     three, started = Three(folder), []
 
     def compute(pairs):

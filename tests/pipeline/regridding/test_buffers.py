@@ -86,7 +86,7 @@ def test_a_result_that_is_kept_is_not_written_over_by_the_next() -> None:
     assert not np.array_equal(other.values, copy)
 
 
-def test_a_result_at_the_end_of_the_program_says_nothing() -> None:
+def test_a_result_at_the_end_of_the_program_prints_nothing() -> None:
     code = (
         "import numpy as np; from pipeline.regridding import buffers;"
         "kept = buffers.empty((5 << 22,), np.uint8); ring = [kept]; ring.append(ring)"

@@ -52,7 +52,7 @@ def test_values_are_inverse_distance_means_of_the_nearest() -> None:
     assert reached > 10
 
 
-def test_missing_values_leave_the_others_their_share() -> None:
+def test_missing_values_leave_the_weights_of_the_others() -> None:
     ds = points()
     ds.p.values[1, ::2] = np.nan
     result = regrid_points(ds, GRID, max_distance_km=500)

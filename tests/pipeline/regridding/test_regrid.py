@@ -28,7 +28,7 @@ def test_engines_follow_from_the_grids() -> None:
 
 
 @pytest.mark.parametrize("method", sorted(METHODS))
-def test_the_same_grid_gives_the_same_values(method: str) -> None:
+def test_the_same_grid_keeps_the_values(method: str) -> None:
     target = grid(-180, -90, 180, 90, 5)
     ds = with_gaps(globe(5.0).map(lambda da: np.floor(da * 4)).astype(np.float32))
     ds.v.attrs.update(units="degree", flag_values=[0, 1, 2, 3])

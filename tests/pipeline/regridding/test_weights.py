@@ -30,7 +30,7 @@ def test_edges_are_halfway_and_stop_at_the_poles() -> None:
     assert regional.lower[0] == -50.5 * PER_DEGREE
 
 
-def test_equal_longitudes_give_equal_axes_in_every_frame() -> None:
+def test_equal_longitudes_have_equal_axes_in_every_frame() -> None:
     lon = -180 + 0.1 * (np.arange(3600) + 0.5)
     _, here = source_axes(lon, np.arange(3.0), True)
     _, there = source_axes(lon % 360, np.arange(3.0), True)
@@ -43,7 +43,7 @@ def test_equal_longitudes_give_equal_axes_in_every_frame() -> None:
     n=st.integers(3, 40), west=st.floats(-180, 180), span=st.floats(5, 300),
     step=st.sampled_from([0.7, 2.5, 11.0]), method=st.sampled_from(["area", "bilinear", "nearest"]),
 )  # fmt: skip
-def test_sums_are_the_share_of_the_target_on_the_source(
+def test_sums_are_the_fraction_of_the_target_on_the_source(
     n: int, west: float, span: float, step: float, method: str
 ) -> None:
     lon = west + span / n * (np.arange(n) + 0.5)
@@ -66,7 +66,7 @@ def test_sums_are_the_share_of_the_target_on_the_source(
 
 
 @pytest.mark.parametrize("method", ["area", "bilinear", "nearest"])
-def test_reversed_axes_give_the_mirrored_matrix(method: str) -> None:
+def test_reversed_axes_have_the_mirrored_matrix(method: str) -> None:
     target = grid(-10, 30, 10, 50, 1.5 * 4 / 3)
     lon, lat = np.arange(-20.0, 21), np.arange(60.0, 19, -1)
     for flip_y, flip_x in ((False, True), (True, False), (True, True)):

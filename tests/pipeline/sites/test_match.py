@@ -57,7 +57,7 @@ def test_means_of_cells_leave_missing_values_out() -> None:
     np.testing.assert_allclose(values, [[0.2, 0.2], [np.nan, 0.4]], rtol=1e-6)
 
 
-def test_sites_at_sea_and_outside_are_told_together() -> None:
+def test_sites_at_sea_and_outside_are_reported_together() -> None:
     ds = sites([1, 5, 10, 12], [1, 1, 75, 76], [0.1] * 4)
     land = np.zeros(GRID.shape, bool)
     land[29, 90] = True
@@ -78,7 +78,7 @@ def test_absences_keep_away_from_events_and_near_the_inventory() -> None:
     drawn = draw_absences(land, events, GRID, **settings, seed=3)
     assert len(np.unique(drawn)) == 60
     assert land.ravel()[drawn].all()
-    lon, lat = (np.deg2rad(of.ravel()) for of in GRID.lonlat())
+    lon, lat = (np.deg2rad(degrees.ravel()) for degrees in GRID.lonlat())
     for cell in drawn:
         cosine = np.sin(lat[cell]) * np.sin(lat[events]) + np.cos(lat[cell]) * np.cos(
             lat[events]
@@ -91,7 +91,7 @@ def test_absences_keep_away_from_events_and_near_the_inventory() -> None:
     assert not np.array_equal(drawn, other)
 
 
-def test_too_few_places_for_absences_are_told() -> None:
+def test_too_few_cells_for_absences_are_reported() -> None:
     land = np.zeros(GRID.shape, bool)
     land[30, 100:104] = True
     with pytest.raises(InputError, match="farther than 400 km"):

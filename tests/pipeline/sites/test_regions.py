@@ -25,7 +25,7 @@ def polygons(path: Path, crs: str = "EPSG:4326") -> Source:
 
 
 @pytest.mark.parametrize("crs", ["EPSG:4326", "EPSG:6933"])
-def test_places_inside_and_off_shore_whatever_the_crs(tmp_path: Path, crs: str) -> None:
+def test_locations_inside_and_off_shore_in_any_crs(tmp_path: Path, crs: str) -> None:
     source = polygons(tmp_path / "regions.gpkg", crs)
     lon, lat = np.array([20.0, 40.0, 5.0, 51.0, 35.0]), np.array([5.0, 5.0, 5.0, 12.0, -3.0])
     labels = region_labels(lon, lat, source, "region")
@@ -33,7 +33,7 @@ def test_places_inside_and_off_shore_whatever_the_crs(tmp_path: Path, crs: str) 
     assert labels.dtype.kind == "U"
 
 
-def test_a_place_on_a_shared_border_has_one_label_each_time(tmp_path: Path) -> None:
+def test_a_location_on_a_shared_border_has_one_label_each_time(tmp_path: Path) -> None:
     source = polygons(tmp_path / "regions.gpkg")
     first = region_labels(np.array([30.0]), np.array([5.0]), source, "region")
     assert first[0] in ("west", "east")

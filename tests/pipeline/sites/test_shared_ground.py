@@ -51,7 +51,7 @@ def test_no_overlapping_cell_of_another_crs_is_left_out(crs: str) -> None:
     projected = TargetGrid.from_bounds("projected", crs, bounds, size)
     degrees = TargetGrid.from_bounds("degrees", "EPSG:4326", (-180, -90, 180, 90), 3)
     rng = np.random.default_rng(0)
-    # Places within each cell tell by themselves which cells overlap.
+    # Points within each cell show which cells overlap.
     for cell in rng.integers(0, projected.shape[0] * projected.shape[1], 25):
         inside = rng.random((4000, 2))
         row, col = divmod(int(cell), projected.shape[1])
