@@ -105,7 +105,7 @@ class Legend(Frozen):
 
     @cached_property
     def norm(self) -> Normalize:
-        """The matplotlib norm that goes with `colormap`."""
+        """The matplotlib norm for `colormap`."""
         from matplotlib.colors import BoundaryNorm, Normalize
 
         if self.kind == "continuous":
