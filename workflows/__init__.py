@@ -1,1 +1,1 @@
-"""One thin file per stage: joins pipeline and stefaland, holds no arithmetic."""
+"""Orchestration of pipeline and stefaland: one thin file per stage, without arithmetic."""

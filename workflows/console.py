@@ -1,7 +1,4 @@
-"""What a run and its commands print, and the log file that keeps a copy of it.
-
-Upstream: cli, which sets how much is shown. Downstream: stages and commands, which print.
-"""
+"""Consoles to which commands and stages print, logging, and the log file with a copy of both."""
 
 from __future__ import annotations
 
@@ -20,16 +17,16 @@ from pipeline.core.errors import InputError, bad_input, nearest_name
 
 PACKAGES = ("pipeline", "stefaland", "workflows")
 LOG_WIDTH = 120
-"""Columns where no terminal decides: in pipes and in log files."""
+"""Width in columns of output to pipes and log files."""
 
 
 class CopiedConsole(Console):
-    """A rich console whose output goes to the log file too, as plain text."""
+    """A rich console whose output is copied to the log file as plain text."""
 
     copy: ClassVar[Console | None] = None
 
     def print(self, *objects: Any, **options: Any) -> None:
-        """Print as rich does; what `quiet` hides is in the log file all the same."""
+        """Print as rich does; output hidden by `quiet` is still written to the log file."""
         if (columns := _width(self.file)) is not None:
             self.width = columns
         super().print(*objects, **options)
@@ -37,19 +34,19 @@ class CopiedConsole(Console):
             self.copy.print(*objects, **options)
 
     def plain(self, text: str) -> None:
-        """Print a text as it is: neither wrapped nor read as markup."""
+        """Print a text unchanged: without wrapping or markup."""
         print(text, file=self.file)
         write_to_log(text)
 
 
 def write_to_log(text: str) -> None:
-    """Write a text to the log file alone, if there is one."""
+    """Write a text to the log file only, if there is one."""
     if CopiedConsole.copy is not None:
         print(text, file=CopiedConsole.copy.file)
 
 
 def _width(stream: IO[str]) -> int | None:
-    """Columns of a console on `stream` at present; None where the terminal decides."""
+    """Present width in columns of a console on `stream`; None where the terminal determines it."""
     columns = os.environ.get("COLUMNS", "")
     if columns.isdigit():
         return int(columns)
@@ -57,11 +54,11 @@ def _width(stream: IO[str]) -> int | None:
 
 
 CONSOLE = CopiedConsole(stderr=True, highlight=False, width=_width(sys.stderr))
-"""Progress: what is at work and what it took. Hidden by `--quiet`."""
+"""Console of progress messages on standard error, hidden by `--quiet`."""
 REPORT = CopiedConsole(stderr=True, highlight=False, width=_width(sys.stderr))
-"""Tables and messages that a command was asked for, and errors."""
+"""Console of requested tables, warnings and errors on standard error."""
 OUTPUT = CopiedConsole(highlight=False, width=_width(sys.stdout))
-"""Standard output: what another program may read."""
+"""Console of results on standard output, which other programs may read."""
 
 
 def print_json(document: Mapping[str, Any]) -> None:
@@ -70,29 +67,29 @@ def print_json(document: Mapping[str, Any]) -> None:
 
 
 def faults_document(error: InputError) -> dict[str, Any]:
-    """What `--json` prints of bad input."""
+    """The document that `--json` prints for bad input."""
     keys = ("where", "found", "expected", "hint")
     faults = [dict(zip(keys, dataclasses.astuple(fault), strict=True)) for fault in error.faults]
     return {"faults": faults}
 
 
 def set_up(verbose: bool = False, quiet: bool = False, log_file: Path | None = None) -> None:
-    """Decide what this process shows, and where a copy of it goes.
+    """Set up the output of this process and its log file.
 
-    Messages of the log are shown from WARNING up, or from the level that the environment variable
-    STEFALAND_LOG names; `verbose` shows all of this package's own; `quiet` hides everything but
-    results, warnings and errors. `log_file` is appended to. `InputError` where it cannot be
-    written, and for settings that contradict each other.
+    Log messages are shown from WARNING up, or from the level in the environment variable
+    STEFALAND_LOG; `verbose` shows all messages of this package; `quiet` hides everything but
+    results, warnings and errors. Output is appended to `log_file`. Raises `InputError` where it
+    cannot be written, and for settings that contradict each other.
     """
     if verbose and quiet:
         raise bad_input("the command line", "--verbose and --quiet", "one of them")
     level = _environment_level()
     level = max(level, logging.WARNING) if quiet else level
-    own = logging.DEBUG if verbose else level
+    package_level = logging.DEBUG if verbose else level
     for name in PACKAGES:
-        logging.getLogger(name).setLevel(own if verbose or quiet else logging.NOTSET)
+        logging.getLogger(name).setLevel(package_level if verbose or quiet else logging.NOTSET)
     CONSOLE.quiet = quiet
-    _replace_handlers(log_file, level, own)
+    _replace_handlers(log_file, level, package_level)
 
 
 def _environment_level() -> int:
@@ -107,10 +104,10 @@ def _environment_level() -> int:
 
 
 _HANDLERS: list[logging.Handler] = []
-"""What this module has added to the root logger."""
+"""Handlers that this module has added to the root logger."""
 
 
-def _replace_handlers(log_file: Path | None, level: int, own: int) -> None:
+def _replace_handlers(log_file: Path | None, level: int, package_level: int) -> None:
     from rich.logging import RichHandler
 
     root = logging.getLogger()
@@ -119,7 +116,7 @@ def _replace_handlers(log_file: Path | None, level: int, own: int) -> None:
     if CopiedConsole.copy is not None:
         CopiedConsole.copy.file.close()
         CopiedConsole.copy = None
-    # A console of its own: `quiet` must not hide warnings.
+    # A separate console, because `quiet` must not hide warnings.
     terminal = Console(stderr=True, width=_width(sys.stderr))
     screen = RichHandler(console=terminal, show_time=False, show_path=False)
     screen.setFormatter(logging.Formatter("%(name)s: %(message)s"))
@@ -128,17 +125,19 @@ def _replace_handlers(log_file: Path | None, level: int, own: int) -> None:
         _HANDLERS.append(_log_handler(log_file))
     root.setLevel(level)
     for handler in _HANDLERS:
-        # Libraries set levels of their own; what is shown is decided here.
-        handler.addFilter(lambda record: record.levelno >= (own if _is_own(record) else level))
+        # Libraries set levels on their own loggers, so the threshold is applied here again.
+        handler.addFilter(
+            lambda record: record.levelno >= (package_level if _is_of_package(record) else level)
+        )
         root.addHandler(handler)
 
 
-def _is_own(record: logging.LogRecord) -> bool:
+def _is_of_package(record: logging.LogRecord) -> bool:
     return record.name.split(".")[0] in PACKAGES
 
 
 def _log_handler(path: Path) -> logging.Handler:
-    """A handler that appends to `path`, to which the consoles' copies go from now on."""
+    """A handler that appends to `path`; the consoles copy their output to the same file."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         file = path.open("a", encoding="utf-8", buffering=1)

@@ -1,6 +1,6 @@
-"""What decides the result of each stage, and the fingerprint under which it is finished.
+"""The settings that determine each stage's result, and their fingerprint.
 
-A stage runs again where its own settings, those of a stage that it needs, or the version changed.
+A stage runs again where its settings, those of a stage that it needs, or the version changed.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NEEDS: dict[str, tuple[str, ...]] = {
 
 
 def stages_after(name: str) -> list[str]:
-    """The stages that need a stage, directly or not, in order."""
+    """The stages that depend on a stage, directly or indirectly, in order."""
     after: list[str] = []
     for later, needs in NEEDS.items():
         if {name, *after} & set(needs):
@@ -74,7 +74,7 @@ def _regrid(run: Run) -> Any:
 
 
 def _fill_settings(run: Run) -> list[Any]:
-    """What decides which gaps are filled; nothing where none are."""
+    """Settings of gap filling; empty where no gaps are filled."""
     inputs = run.config.inputs
     if not inputs.fill_distance:
         return []
@@ -82,7 +82,7 @@ def _fill_settings(run: Run) -> list[Any]:
 
 
 def _stats(run: Run) -> Any:
-    """Inputs, folds, and the transforms of their variables."""
+    """Inputs, folds, cubes, and all variables with their transforms."""
     inputs, folds = run.config.inputs, run.config.folds
     settings = folds.model_dump(mode="json")
     settings = {name: value for name, value in settings.items() if value is not None}
@@ -99,7 +99,7 @@ def _stats(run: Run) -> Any:
 
 
 def _pretrain(run: Run) -> Any:
-    """Network and training settings; not the device."""
+    """Settings of network and pretraining, without those that do not affect the result."""
     settings = {
         "model": run.config.model.model_dump(mode="json"),
         "pretrain": run.config.pretrain.model_dump(
@@ -107,9 +107,9 @@ def _pretrain(run: Run) -> Any:
         ),
         "seed": run.config.seed,
     }
-    given = run.config.pretrain.from_checkpoint
-    if given is not None:
-        settings["from_checkpoint"] = checkpoint_digests(given)
+    checkpoint = run.config.pretrain.from_checkpoint
+    if checkpoint is not None:
+        settings["from_checkpoint"] = checkpoint_digests(checkpoint)
     return settings
 
 
@@ -119,7 +119,7 @@ def _finetune(run: Run) -> Any:
 
 
 def _predict(run: Run) -> Any:
-    """Which cubes, how exactly; the batch size does not change the result."""
+    """Cubes and precision; the batch size does not affect the result."""
     settings = run.config.predict
     return {"cubes": settings.cubes, "precision": settings.precision}
 
@@ -133,34 +133,34 @@ def _mosaic(run: Run) -> Any:
 
 
 def _publish(run: Run) -> Any:
-    """Products, legends and places."""
+    """Products, legends, and the locations at which maps are checked."""
     settings = run.config.publish
-    of_products = [
+    product_legends = [
         None if (name := settings.legend_of(product)) == settings.legend else name
         for product in settings.products
     ]
     legends = (settings.legend, settings.spread_legend, "quality_flag", "usda_texture",
-               *of_products)  # fmt: skip
+               *product_legends)  # fmt: skip
     return {
         "publish": settings.model_dump(mode="json"),
-        "places": [place.model_dump(mode="json") for place in run.config.places],
+        "places": [location.model_dump(mode="json") for location in run.config.places],
         "legends": [catalog_path(f"legends/{name}.yml").read_text() for name in legends if name],
         "title": run.config.title,
     }
 
 
 def _score(run: Run) -> Any:
-    """How models are ranked."""
+    """Settings of the ranking of models."""
     return run.config.score.model_dump(mode="json")
 
 
 def _report(run: Run) -> Any:
-    """The words of the report."""
+    """Title and examples of the report."""
     return {"title": run.config.title, "examples": run.config.score.examples}
 
 
 def checkpoint_digests(folder: Path) -> dict[str, str]:
-    """Hashes of the files that tell which checkpoint, or which of each fold, a folder holds."""
+    """SHA-256 of the files that identify the checkpoint, or that of each fold, in a folder."""
     found = [path for name in (CONFIG, DATA) for path in folder.glob(f"*/{name}")]
     found += [folder / name for name in (CONFIG, DATA) if (folder / name).is_file()]
     return {
@@ -181,4 +181,4 @@ DEPENDS: dict[str, Callable[[Run], Any]] = {
     "score": _score,
     "report": _report,
 }
-"""The settings that decide each stage's result, as plain values."""
+"""Functions that return the settings of each stage as plain values."""

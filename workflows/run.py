@@ -1,4 +1,4 @@
-"""`Run`: a config with its catalogs read and its paths named; handed to every stage."""
+"""`Run`: the config of a run with its catalogs, grids and paths; the argument of every stage."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from workflows.config.schema import RunConfig
 
 @dataclass(frozen=True)
 class Run:
-    """One run: settings, whether to resume, which part of the tiles is this process's."""
+    """One run: its settings, whether to resume it, and the part of the tiles of this process."""
 
     config: RunConfig
     resume: bool = True
@@ -70,30 +70,30 @@ class Run:
         return self.grids[product.grid] if product.grid else self.grid(product.cube)
 
     def cube(self, name: str) -> Path:
-        """Store of a cube's inputs."""
+        """Path of the store of a cube's inputs."""
         return self.folder / "cubes" / f"{name}.zarr"
 
     def prediction(self, name: str) -> Path:
-        """Store of a cube's predictions."""
+        """Path of the store of a cube's predictions."""
         return self.folder / "predictions" / f"{name}.zarr"
 
     def ledger(self, stage: str, name: str) -> Path:
-        """Folder of tile markers."""
+        """Folder of the tile markers of a stage and cube."""
         return self.folder / "ledger" / f"{stage}-{name}"
 
     @property
     def sites(self) -> Path:
-        """Folder of the match of the target's sites with cells."""
+        """Folder of the table that matches the target's sites with cells."""
         return self.folder / "sites"
 
     @property
     def excluded(self) -> Path:
-        """File of the sites that were left out because their target cannot be."""
+        """File that lists the sites left out because of an impossible target."""
         return self.folder / "excluded.json"
 
     @property
     def encoders(self) -> Path:
-        """Folder of the pretrained models, one a fold."""
+        """Folder of the pretrained models, one for each fold."""
         return self.folder / "pretrained"
 
     def pretrained(self, fold: str) -> Path:
@@ -105,7 +105,7 @@ class Run:
         return self.folder / "finetuned" / model / fold
 
     def mosaic(self, suffix: str) -> Path:
-        """Map store of one product."""
+        """Path of the map store of one product."""
         return self.folder / "mosaics" / f"{self.config.inputs.target}_{suffix}.zarr"
 
     @property
@@ -115,17 +115,17 @@ class Run:
 
     @property
     def published(self) -> Path:
-        """The list of published maps with their captions."""
+        """File that lists the published maps with their captions."""
         return self.maps / "published.json"
 
     @property
     def project(self) -> Path:
-        """The QGIS project beside the maps."""
+        """File of the QGIS project beside the maps."""
         return self.maps / f"{self.config.name}.qgz"
 
     @property
     def scored_sites(self) -> Path:
-        """The GeoPackage of the scored sites beside the maps."""
+        """File of the GeoPackage of the scored sites beside the maps."""
         return self.maps / f"{self.config.inputs.target}_sites.gpkg"
 
     @property
@@ -135,12 +135,12 @@ class Run:
 
     @property
     def heldout(self) -> Path:
-        """Store of the held-out predictions of all models."""
+        """Path of the store of all models' held-out predictions."""
         return self.folder / "heldout.zarr"
 
     @property
     def outlines(self) -> Path | None:
-        """File of the lines that are drawn over maps."""
+        """File of the outlines drawn over maps; None without them."""
         name = self.config.publish.outlines
         return self.catalog[name].files[0] if name else None
 

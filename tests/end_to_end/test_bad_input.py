@@ -1,4 +1,4 @@
-"""Bad input ends before compute with exit code 2 and one message that says what to do."""
+"""Bad input ends a command before compute, with exit code 2 and one message with a hint."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def fails(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path,
     registry: Path,
 ):  # fmt: skip
-    """Run the command line with overrides; gives what it printed after exit code 2."""
+    """Run the command line with overrides; returns what it printed after exit code 2."""
     monkeypatch.setenv("STEFALAND_RUNS", str(tmp_path / "runs"))
     monkeypatch.setenv("STEFALAND_DATA", str(registry))
 
@@ -112,7 +112,7 @@ def test_an_unknown_stage_gets_the_nearest(fails) -> None:
     assert 'Did you mean "pretrain"?' in text
 
 
-def test_a_stage_before_its_inputs_says_what_to_run(fails) -> None:
+def test_a_stage_before_its_inputs_names_the_command_to_run(fails) -> None:
     assert "--until predict" in fails(arguments=("predict",))
 
 
@@ -181,11 +181,11 @@ def test_a_checkpoint_for_other_variables_lists_all_that_differs(tmp_path, monke
     assert "slope" in text
 
 
-def test_products_that_cannot_be_are_told_with_their_place(fails) -> None:
+def test_impossible_products_are_reported_with_their_key(fails) -> None:
     products = "publish.products=[{{cube: global, suffix: a, aggregate: {}}}]"
     assert "anomaly of a climatology of months" in fails(products.format("anomaly"))
     assert 'Did you mean "seasonal"' in fails(products.format("saesonal"))
     twice = "publish.products=[{cube: global, suffix: a}, {cube: conus, suffix: a}]"
-    assert "products of one suffix: a" in fails(twice)
+    assert "several products with the suffix a" in fails(twice)
     share = "publish.products=[{cube: global, suffix: a, aggregate: seasonal, min_valid_share: 0}]"
     assert "publish.products.0.min_valid_share" in fails(share)

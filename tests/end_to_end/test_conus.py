@@ -61,20 +61,20 @@ def test_texture_from_config_to_report(tmp_path: Path) -> None:
     assert "24 sites (0, 5, 11" in refused.stderr
 
 
-def test_a_sweep_of_texture_tells_pooled_errors_by_seed(tmp_path: Path) -> None:
+def test_a_sweep_of_texture_reports_pooled_errors_by_seed(tmp_path: Path) -> None:
     done = stefaland(tmp_path, "conus_texture", SMALL, "run", "--until", "pretrain")
     assert done.returncode == 0, done.stderr
     options = ("--seeds", "0,1", "--models", "stefaland,climatology")
     done = stefaland(tmp_path, "conus_texture", SMALL, "sweep", *options)
     assert done.returncode == 0, done.stderr
     assert "lower is better" in done.stderr
-    told = json.loads((tmp_path / "conus_texture" / "sweep.json").read_text())
-    assert told["metric"] == "RMSE"
-    own = told["variants"]["stefaland:dual_residual"]
-    assert set(own["seeds"]) == {"0", "1"}
-    assert all(0.02 < value < 0.3 for value in own["seeds"].values())
-    assert own["ensemble"] <= max(own["seeds"].values())
-    assert told["variants"]["climatology"]["minus_first"]["difference"] != 0
+    scores = json.loads((tmp_path / "conus_texture" / "sweep.json").read_text())
+    assert scores["metric"] == "RMSE"
+    variant = scores["variants"]["stefaland:dual_residual"]
+    assert set(variant["seeds"]) == {"0", "1"}
+    assert all(0.02 < value < 0.3 for value in variant["seeds"].values())
+    assert variant["ensemble"] <= max(variant["seeds"].values())
+    assert scores["variants"]["climatology"]["minus_first"]["difference"] != 0
 
 
 def check_texture_sites(maps: Path, card: dict[str, Any]) -> None:
@@ -114,10 +114,10 @@ def check_texture_maps(maps: Path) -> None:
         rasterio.open(maps / "sand_conus.tif") as plate,
     ):
         turn = pyproj.Transformer.from_crs(4326, albers.crs, always_xy=True)
-        places = [plate.xy(*place) for place in np.argwhere(inland)[::20]]
-        assert len(places) > 3
-        one = [value[0] for value in albers.sample(turn.transform(*at) for at in places)]
-        other = [value[0] for value in plate.sample(places)]
+        centres = [plate.xy(*cell) for cell in np.argwhere(inland)[::20]]
+        assert len(centres) > 3
+        one = [value[0] for value in albers.sample(turn.transform(*at) for at in centres)]
+        other = [value[0] for value in plate.sample(centres)]
     np.testing.assert_allclose(one, other, atol=0.03)
     assert (maps / "conus_texture.qgz").exists()
 
@@ -136,9 +136,9 @@ def test_soil_moisture_at_pixels_becomes_scores_and_maps_with_quantiles(tmp_path
     card = json.loads((run / "scorecard.json").read_text())
     assert card["sites"] == 342
     assert card["models"]["climatology"]["pooled"]["RMSE"] < 0.15
-    told = card["models"]["stefaland"]["uncertainty"]
-    assert 0.6 < told["coverage_90"] <= 1.0
-    assert 0.01 < told["CRPS"] < 0.1
+    uncertainty = card["models"]["stefaland"]["uncertainty"]
+    assert 0.6 < uncertainty["coverage_90"] <= 1.0
+    assert 0.01 < uncertainty["CRPS"] < 0.1
     held = open_cube(run / "finetuned/lstm/group0/heldout.zarr")
     assert set(NAMES) <= set(held.data_vars)
     days = open_cube(run / "predictions/conus.zarr").sizes["time"]

@@ -51,22 +51,22 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     done = stefaland(runs, "quickstart", SMALL, "run", "--until", "stats")
     assert done.returncode == 0, done.stderr
     known = json.loads((runs / "quickstart" / "stats" / "others.json").read_text())
-    of = Made(runs, *(runs / name for name in ("a.pt", "statistics.json", "units.json")))
+    made = Made(runs, *(runs / name for name in ("a.pt", "statistics.json", "units.json")))
     del known["soil_moisture"]
     forcings = ("precipitation", "air_temperature", "shortwave_radiation", "snow_amount")
     statics = [name for name in known if name not in forcings]
     torch.save({"model_state_dict": published_tensors(small_reference(forcings, statics))},
-               of.weights)  # fmt: skip
-    of.statistics.write_text(json.dumps(
+               made.weights)  # fmt: skip
+    made.statistics.write_text(json.dumps(
         {n: {"mean": s["mean"] + 0.1 * s["std"], "std": 1.5 * s["std"], "transform": s["transform"]}
          for n, s in known.items()}
     ))  # fmt: skip
     variables = read_variables()
-    of.units.write_text(json.dumps(
+    made.units.write_text(json.dumps(
         {n: variables[n].units if n in variables else "1" for n in known}
     ))  # fmt: skip
-    import_it(of, of.imported)
-    return of
+    import_it(made, made.imported)
+    return made
 
 
 def import_it(made: Made, folder: Path, *options: str) -> None:
@@ -79,36 +79,36 @@ def import_it(made: Made, folder: Path, *options: str) -> None:
 
 
 def test_an_imported_encoder_is_finetuned_and_scored_with_its_own_scaler(made: Made) -> None:
-    given = f"pretrain.from_checkpoint={made.imported}"
-    done = stefaland(made.runs, "quickstart", (*SMALL, given), "run", "--until", "report")
+    setting = f"pretrain.from_checkpoint={made.imported}"
+    done = stefaland(made.runs, "quickstart", (*SMALL, setting), "run", "--until", "report")
     assert done.returncode == 0, done.stderr
     folder = made.runs / "quickstart"
     imported, _ = load_checkpoint(made.imported)
     scaler = json.loads(made.statistics.read_text())
     for fold in FOLDS:
-        taken, told = load_checkpoint(folder / "pretrained" / fold)
+        taken, metadata = load_checkpoint(folder / "pretrained" / fold)
         for name, value in imported.state_dict().items():
             assert torch.equal(value, taken.state_dict()[name])
-        assert told["taken_from"]["folder"] == str(made.imported)
+        assert metadata["taken_from"]["folder"] == str(made.imported)
         member = load_member(folder / "finetuned" / "stefaland" / fold)
-        for name, own in scaler.items():
-            assert member.normaliser.scalings[name].std == own["std"]
+        for name, scaling in scaler.items():
+            assert member.normaliser.scalings[name].std == scaling["std"]
         encoder = member.model.encoder.state_dict()
         assert torch.equal(encoder["tokens.positions"], imported.state_dict()["tokens.positions"])
         scratch = load_member(folder / "finetuned" / "scratch" / fold)
         assert scratch.model.model_config == imported.config, "the same network, untrained"
         assert scratch.normaliser.scalings["elevation"].std != scaler["elevation"]["std"]
     card = json.loads((folder / "scorecard.json").read_text())
-    assert "may have seen places and days that are held out" in card["caveats"][0]
+    assert "may have seen locations and days that are held out" in card["caveats"][0]
     assert card["provenance"]["config"]["pretrain"]["from_checkpoint"] == str(made.imported)
     assert set(card["encoder"]["sha256"]) == {"config.json", "data.json"}
-    assert "may have seen places and days" in (folder / "report.html").read_text()
-    again = stefaland(made.runs, "quickstart", (*SMALL, given), "run", "--until", "score")
+    assert "may have seen locations and days" in (folder / "report.html").read_text()
+    again = stefaland(made.runs, "quickstart", (*SMALL, setting), "run", "--until", "score")
     assert "pretrain  already finished" in again.stderr
 
 
 def refused(made: Made, capsys, monkeypatch, *overrides: str) -> str:
-    """What `stefaland run` says before any compute."""
+    """Output of `stefaland run`, which fails before any compute."""
     monkeypatch.setenv("STEFALAND_RUNS", str(made.runs))
     monkeypatch.setenv("STEFALAND_DATA", "data/registry")
     with pytest.raises(SystemExit) as stopped:
@@ -117,7 +117,7 @@ def refused(made: Made, capsys, monkeypatch, *overrides: str) -> str:
     return capsys.readouterr().err
 
 
-def test_all_that_does_not_fit_is_told_together(
+def test_all_that_does_not_fit_is_reported_together(
     made: Made, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "other"
@@ -149,8 +149,8 @@ def test_statistics_of_other_units_are_seen_without_units(made: Made, tmp_path: 
         main(["import-reference", str(made.weights), str(folder), "--statistics",
               str(tmp_path / "kelvin.json")])  # fmt: skip
     assert stopped.value.code == 0
-    given = (*SMALL, f"pretrain.from_checkpoint={folder}")
-    done = stefaland(made.runs, "quickstart", given, "run", "--until", "pretrain")
+    settings = (*SMALL, f"pretrain.from_checkpoint={folder}")
+    done = stefaland(made.runs, "quickstart", settings, "run", "--until", "pretrain")
     assert done.returncode == 2
     assert "statistics of air_temperature: found mean 2" in done.stderr
     assert done.stderr.count("error:") == 1

@@ -1,4 +1,4 @@
-"""A run that is killed at random points and resumed gives the same bytes as an undisturbed one."""
+"""A run that is killed at random points and resumed writes the same bytes as an undisturbed one."""
 
 from __future__ import annotations
 

@@ -39,13 +39,13 @@ def inventory(folder: Path) -> Path:
         np.stack([rng.uniform(west, east, n), rng.uniform(south, north, n)], 1)
         for west, east, south, north, n in boxes
     ]
-    places = np.concatenate([*ranges, [[-140.0, 40.0]]])
+    lonlat = np.concatenate([*ranges, [[-140.0, 40.0]]])
     table = pd.DataFrame(
         {
-            "event_id": np.arange(len(places)) + 7, "event_date": "08/01/2008 12:00:00 AM",
+            "event_id": np.arange(len(lonlat)) + 7, "event_date": "08/01/2008 12:00:00 AM",
             "location_accuracy": "5km",
-            "landslide_trigger": np.resize(["rain", "downpour", "continuous_rain"], len(places)),
-            "longitude": places[:, 0].round(4), "latitude": places[:, 1].round(4),
+            "landslide_trigger": np.resize(["rain", "downpour", "continuous_rain"], len(lonlat)),
+            "longitude": lonlat[:, 0].round(4), "latitude": lonlat[:, 1].round(4),
         }
     )  # fmt: skip
     (data / "coolr").mkdir()
@@ -79,14 +79,14 @@ def test_from_an_inventory_to_scores_and_a_map(tmp_path: Path) -> None:
     for model in ("stefaland", "climatology", "ridge"):
         assert {"Brier", "AUC", "F1", "ECE"} <= set(card["models"][model]["pooled"])
     assert card["models"]["ridge"]["pooled"]["AUC"] > 0.7
-    told = card["models"]["stefaland"]["uncertainty"]
-    own = card["models"]["stefaland"]["pooled"]
-    assert told["calibrated"] == {"Brier": own["Brier"], "ECE": own["ECE"]}
-    assert told["uncalibrated"]["Brier"] != own["Brier"]
+    uncertainty = card["models"]["stefaland"]["uncertainty"]
+    pooled = card["models"]["stefaland"]["pooled"]
+    assert uncertainty["calibrated"] == {"Brier": pooled["Brier"], "ECE": pooled["ECE"]}
+    assert uncertainty["uncalibrated"]["Brier"] != pooled["Brier"]
     assert "uncertainty" not in card["models"]["ridge"]
     with rasterio.open(run / "maps" / "landslide_conus.tif") as file:
-        chance = file.read(1, masked=True)
-    assert 500 < chance.count() < chance.size
-    assert 0 <= chance.min() < chance.max() <= 1
+        probability = file.read(1, masked=True)
+    assert 500 < probability.count() < probability.size
+    assert 0 <= probability.min() < probability.max() <= 1
     assert (run / "report.html").exists()
     shutil.rmtree(data)

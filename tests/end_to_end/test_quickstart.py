@@ -90,15 +90,15 @@ def test_seasons_are_means_of_their_months_with_their_names(run_folder: Path) ->
     np.testing.assert_allclose(seasonal[2], summer, rtol=1e-5)
 
 
-def test_ease_grid_and_degrees_agree_at_places(run_folder: Path) -> None:
+def test_ease_grid_and_degrees_agree_at_locations(run_folder: Path) -> None:
     maps = run_folder / "maps"
-    places = [(10.5, 23.5), (-62.5, -4.5), (100.5, 60.5), (25.5, -20.5)]
-    x, y = rasterio.warp.transform("EPSG:4326", "EPSG:6933", *zip(*places, strict=True))
+    lonlat = [(10.5, 23.5), (-62.5, -4.5), (100.5, 60.5), (25.5, -20.5)]
+    x, y = rasterio.warp.transform("EPSG:4326", "EPSG:6933", *zip(*lonlat, strict=True))
     with (
         rasterio.open(maps / "soil_moisture_global.tif") as degrees,
         rasterio.open(maps / "soil_moisture_global_ease2.tif") as metres,
     ):
-        one = np.array(list(degrees.sample(places)))
+        one = np.array(list(degrees.sample(lonlat)))
         other = np.array(list(metres.sample(zip(x, y, strict=True))))
         assert metres.shape == (406, 964)
     # Cells of 36 km sample a field of 2 degrees: neighbours differ by a few hundredths.
@@ -134,7 +134,7 @@ def test_an_older_gdal_reads_every_published_file(run_folder: Path) -> None:
         west, dx, _, north, _, dy = info["geoTransform"]
         corners = {"5070": (-2375000, 3200000), "ease2": (-17367530.44, 7314540.83),
                    "global": (-180, 84), "conus": (-125, 50)}  # fmt: skip
-        corner = next(place for name, place in corners.items() if name in path.name)
+        corner = next(xy for name, xy in corners.items() if name in path.name)
         assert (west, north) == pytest.approx(corner, abs=0.02)
         assert dx == pytest.approx(-dy, rel=1e-9)
         assert all("noDataValue" in band for band in info["bands"]), path
@@ -191,7 +191,7 @@ def test_a_finished_run_is_skipped_and_a_changed_setting_reruns_what_depends(
     assert (run_folder / ".stages" / "predict.finished.json").stat().st_mtime_ns == before
 
 
-def test_a_dry_run_says_what_it_would_cost_and_writes_no_stage(
+def test_a_dry_run_reports_the_cost_and_writes_no_stage(
     tmp_path: Path,
 ) -> None:
     done = stefaland(tmp_path, "quickstart", QUICKSTART, "run", "--dry-run")
@@ -273,7 +273,7 @@ def test_held_out_sites_are_on_the_project_with_their_scores(run_folder: Path) -
 
 
 def _damage(maps: Path, what: str) -> str:
-    """Damage one published file; gives its name."""
+    """Damage one published file; returns its name."""
     if what == "value":
         path = maps / "soil_moisture_global.tif"
         with rasterio.open(path, "r+", IGNORE_COG_LAYOUT_BREAK="YES") as raster:
@@ -341,8 +341,8 @@ def test_holes_are_counted_and_shown(
     assert verify_published(run) == 15
     text = " ".join(capsys.readouterr().err.split())
     assert "WARNING: soil_moisture_conus: 40 of" in text
-    told = run.maps / "published.json"
-    told.write_text(told.read_text().replace("; 40 land cells have no value", ""))
+    published = run.maps / "published.json"
+    published.write_text(published.read_text().replace("; 40 land cells have no value", ""))
     with pytest.raises(InputError, match=r"published\.json: .*caption"):
         verify_published(run)
 

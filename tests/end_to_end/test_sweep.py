@@ -27,7 +27,7 @@ def test_every_item_is_there_once_and_deterministic_models_have_one_seed() -> No
     assert Item("stefaland", "x", 3, "a").variant == "stefaland:x"
 
 
-def test_unknown_names_are_told_together() -> None:
+def test_unknown_names_are_reported_together() -> None:
     with pytest.raises(InputError) as caught:
         check_names(["stefland"], ["bottelneck"], [1, 1])
     assert [fault.where for fault in caught.value.faults] == ["--models", "--adapters", "--seeds"]
@@ -65,9 +65,9 @@ def test_a_sweep_is_shared_survives_a_kill_and_tells_scores(tmp_path: Path) -> N
     assert done.returncode == 0, done.stderr
     assert len(list(run.glob("ledger/sweep/*/*.done.json"))) == 2 * (2 * 2 + 1)
     assert {path: path.stat().st_mtime_ns for path in marked} == before, "an item was done twice"
-    told = json.loads((run / "sweep.json").read_text())
-    assert told["order"] == ["stefaland:dual_residual", "stefaland:bottleneck", "climatology"]
-    scores = told["variants"]
+    summary = json.loads((run / "sweep.json").read_text())
+    assert summary["order"] == ["stefaland:dual_residual", "stefaland:bottleneck", "climatology"]
+    scores = summary["variants"]
     assert "stefaland:bottleneck" in done.stderr
     two = scores["stefaland:bottleneck"]["seeds"]
     assert set(two) == {"0", "1"}

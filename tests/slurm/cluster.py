@@ -140,7 +140,7 @@ def _idle_nodes(folder: Path) -> int:
 
 @contextmanager
 def slurm_cluster(folder: Path) -> Iterator[dict[str, str]]:
-    """A running cluster of `NODES` nodes; gives the environment that its commands need."""
+    """A running cluster of `NODES` nodes; returns the environment that its commands need."""
     folder.mkdir(parents=True, exist_ok=True)
     folder.chmod(0o755)
     config = write_config(folder)

@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.skipif(bool(missing_programs()), reason=f"not installed: {missing_programs()}"),
 ]
 EPOCHS = 6
-"""Of pretraining: as many as a signal needs to find it at work."""
+"""Epochs of pretraining: enough for a signal to arrive during it."""
 SETTINGS = (
     *QUICKSTART,
     f"pretrain.epochs={EPOCHS}",
@@ -83,7 +83,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def submitted(slurm: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished submission in whose course a part of an array was killed, and a training was
-    told of its wall time.
+    warned of its wall time.
     """
     runs = tmp_path_factory.mktemp("submitted")
     ids = submit(slurm, runs)
@@ -103,7 +103,7 @@ def submitted(slurm: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -
 
 
 def log(folder: Path, name: str) -> str:
-    """All that the job's logs say."""
+    """The text of all logs of the job."""
     logs = sorted((folder / "slurm").glob(f"quickstart-{name}-*.log"))
     return "\n".join(path.read_text() for path in logs)
 

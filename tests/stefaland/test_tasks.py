@@ -18,8 +18,8 @@ from stefaland.model.heads import Prediction, make_head
 from stefaland.model.losses import finetune_loss
 from stefaland.tasks import check_target, impossible_targets, possible_values
 from workflows.config.load import load_config
-from workflows.inputs.cells import with_whole_targets
-from workflows.products.place_scores import (
+from workflows.inputs.cells import with_closed_targets
+from workflows.products.static_scores import (
     calibration_effect,
     composition_scores,
     expected_calibration_error,
@@ -184,10 +184,10 @@ def test_measured_shares_become_shares_of_a_whole_and_missing_ones_stay() -> Non
     names = run.config.inputs.targets
     values = np.array([[0.45, 0.275, 0.265], [0.2, np.nan, 0.4]], np.float32)
     table = xr.Dataset({name: ("cell", values[:, i]) for i, name in enumerate(names)})
-    whole = with_whole_targets(table, run.config.inputs.target_parts)
+    whole = with_closed_targets(table, run.config.inputs.target_parts)
     found = np.stack([whole[name].values for name in names], -1)
     np.testing.assert_allclose(found[0], values[0] / 0.99, rtol=1e-6)
     assert np.isnan(found[1]).all()
     other = Run(load_config("conus_smap"))
     same = xr.Dataset({other.config.inputs.target: ("cell", values[:, 0])})
-    assert with_whole_targets(same, other.config.inputs.target_parts) is same
+    assert with_closed_targets(same, other.config.inputs.target_parts) is same

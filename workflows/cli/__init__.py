@@ -1,4 +1,4 @@
-"""The command line `stefaland`: its commands in the order of the data, one file for each panel."""
+"""The command line `stefaland`: commands in the order of the data, one file for each panel."""
 
 from workflows.cli.entry import app, main
 

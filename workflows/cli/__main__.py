@@ -1,4 +1,4 @@
-"""python -m workflows.cli: the command line where its script is not installed."""
+"""Entry point of `python -m workflows.cli`, for machines without the installed script."""
 
 from workflows.cli.entry import main
 

@@ -1,4 +1,4 @@
-"""What the shell offers on Tab: packaged names, and files beside them."""
+"""Shell completion: packaged names, and matching files."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ STAGES = (
     "check", "regrid", "stats", "pretrain", "finetune", "predict", "mosaic", "publish", "score",
     "report",
 )  # fmt: skip
-"""The stages in order, known here without the imports that they need."""
+"""Stage names in order, repeated here so that completion imports no stage."""
 
 
 def _yaml_files(incomplete: str) -> list[str]:
-    """Folders and YAML files whose path begins so."""
+    """Folders and YAML files whose path begins with `incomplete`."""
     paths = [Path(name) for name in sorted(glob(f"{incomplete}*"))]
     return [
         f"{path}/" if path.is_dir() else str(path)
@@ -28,24 +28,24 @@ def _packaged(folder: Path) -> list[Path]:
 
 
 def complete_config(incomplete: str) -> list[str]:
-    """Names of packaged configs, and config files."""
+    """Names of packaged configs, and config files, that begin with `incomplete`."""
     folder = Path(str(resources.files("workflows"))) / "configs"
     names = [path.stem for path in _packaged(folder) if path.stem.startswith(incomplete)]
     return [*names, *_yaml_files(incomplete)]
 
 
 def complete_catalog(incomplete: str) -> list[str]:
-    """Names of packaged catalogs, and catalog files."""
+    """Names of packaged catalogs, and catalog files, that begin with `incomplete`."""
     folder = Path(str(resources.files("catalogs")))
     names = [path.name for path in _packaged(folder) if path.name.startswith(incomplete)]
     return [*names, *_yaml_files(incomplete)]
 
 
 def complete_stage(incomplete: str) -> list[str]:
-    """Names of stages."""
+    """Stage names that begin with `incomplete`."""
     return [name for name in STAGES if name.startswith(incomplete)]
 
 
 def complete_cluster(incomplete: str) -> list[str]:
-    """Kinds of cluster."""
+    """Kinds of cluster that begin with `incomplete`."""
     return [kind for kind in ("none", "local", "slurm") if kind.startswith(incomplete)]

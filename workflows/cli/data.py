@@ -1,4 +1,4 @@
-"""Commands of the data: catalogs, the check of all input, cubes."""
+"""Commands on data: catalogs, the check of all input, cubes."""
 
 from __future__ import annotations
 
@@ -34,9 +34,7 @@ Data = Annotated[Path, typer.Option(help="Data folder.", envvar="STEFALAND_DATA"
 DATA = Path("data/registry")
 Plugins = Annotated[
     list[str] | None,
-    typer.Option(
-        "--plugin", help="Module beside the catalog that adds readers. May be given several times."
-    ),
+    typer.Option("--plugin", help="Module beside the catalog that adds readers. May be repeated."),
 ]
 
 
@@ -120,12 +118,12 @@ add_stage(
 def verify(
     cube: Annotated[Path, typer.Argument(help="Cube below cubes/ or predictions/ of a run.")],
     repair: Annotated[
-        bool, typer.Option("--repair", help="Have the next run write again what is bad.")
+        bool, typer.Option("--repair", help="Let the next run rewrite what is damaged.")
     ] = False,
 ) -> None:
     """Check the metadata, the coordinates and every shard of a cube.
 
-    Holes, corrupt bytes and values out of range are listed, with exit code 1 where there are any.
+    Missing shards, corrupt bytes and values out of range are listed; the exit code is then 1.
     """
     from workflows.commands.verify import verify
 
@@ -133,7 +131,7 @@ def verify(
     for problem in problems:
         OUTPUT.plain(str(problem))
     if names:
-        OUTPUT.plain(f"{len(names)} tiles or files will be written again by the next run: "
+        OUTPUT.plain(f"{len(names)} tiles or files will be rewritten by the next run: "
                     f"{', '.join(names)}")  # fmt: skip
     if problems:
         raise typer.Exit(1)

@@ -1,7 +1,4 @@
-"""The command line as a whole: its panels in the order of the data, options of output, exit codes.
-
-stefaland run quickstart
-"""
+"""The `stefaland` application: panels in the order of the data, output options, exit codes."""
 
 from __future__ import annotations
 
@@ -30,7 +27,7 @@ LOG_FILE = "--log-file"
 
 
 def output_options_first(arguments: Sequence[str]) -> list[str]:
-    """The arguments with the options of output before the command, wherever they were given."""
+    """The arguments reordered so that the output options come before the command."""
     first, rest = [], []
     words = iter(arguments)
     for word in words:
@@ -46,14 +43,14 @@ def output_options_first(arguments: Sequence[str]) -> list[str]:
 
 
 class CommandLine(TyperGroup):
-    """All commands: options of output stand anywhere, and an interrupt says how to go on."""
+    """The group of all commands; accepts output options anywhere and reports an interrupt."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Parse the options before the command."""
+        """Parse the arguments, output options first."""
         return super().parse_args(ctx, output_options_first(args))
 
     def invoke(self, ctx: Any) -> Any:
-        """Run the command; exit code 130 after Ctrl-C or SIGTERM."""
+        """Run the command; the exit code is 130 after Ctrl-C or SIGTERM."""
         try:
             return super().invoke(ctx)
         except KeyboardInterrupt:
@@ -76,32 +73,33 @@ for panel in (data, model, maps, scores, runs):
 def command_line(
     ctx: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", help="Print the version; with -v of main packages too.")
+        bool,
+        typer.Option("--version", help="Print the version; with -v also those of main packages."),
     ] = False,
     verbose: Annotated[
         bool,
         typer.Option(
-            "--verbose", "-v", help="Show debug messages too.", rich_help_panel="Options of output"
+            "--verbose", "-v", help="Show debug messages as well.", rich_help_panel="Output options"
         ),
     ] = False,
     quiet: Annotated[
         bool,
         typer.Option(
-            "--quiet", "-q", help="Show results, warnings and errors alone.",
-            rich_help_panel="Options of output",
+            "--quiet", "-q", help="Show only results, warnings and errors.",
+            rich_help_panel="Output options",
         ),
     ] = False,
     log_file: Annotated[
         Path | None,
         typer.Option(
-            LOG_FILE, help="File to which all that is printed and logged is appended.",
-            rich_help_panel="Options of output",
+            LOG_FILE, help="File to which everything printed and logged is appended.",
+            rich_help_panel="Output options",
         ),
     ] = None,
 ) -> None:  # fmt: skip
     """Predict the land surface, from forcings and rasters to maps.
 
-    The options of output may stand before the command or after it.
+    Output options may stand before or after the command.
     """
     set_up(verbose, quiet, log_file)
     if version:
@@ -124,9 +122,9 @@ def _print_version(all_packages: bool) -> None:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run a command line and exit: 0 done, 1 an error of ours, 2 bad input, 130 interrupted."""
-    # Threads that spin while they wait take the cores from whoever else is at work: three to five
-    # times slower on a shared node. Read when torch is loaded, which is after this.
+    """Run a command line and exit: 0 success, 1 internal error, 2 bad input, 130 interrupted."""
+    # OpenMP threads that spin while they wait take cores from other processes: work on a shared
+    # node becomes three to five times slower. Torch reads the variable when it is imported, later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:

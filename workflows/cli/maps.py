@@ -1,4 +1,4 @@
-"""Commands of the maps: predictions of every cell, put together and published."""
+"""Commands on maps: predict every cell, mosaic the tiles, publish the maps."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ PANEL = "Maps"
 app = typer.Typer()
 
 add_stage(
-    app, "predict", PANEL, "Predict every land cell of the maps' grids.",
+    app, "predict", PANEL, "Predict every land cell of the grids of the maps.",
     "stefaland predict quickstart --part 1/4",
 )  # fmt: skip
 add_stage(
-    app, "mosaic", PANEL, "Put predicted tiles together as maps, in the grid of each product.",
+    app, "mosaic", PANEL, "Put predicted tiles together as maps on the grid of each product.",
     "stefaland mosaic quickstart",
 )  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""Commands of the model: its statistics, its training, and what its encoder makes of cells."""
+"""Commands on the model: statistics, training, and the encoder's representation of cells."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PANEL = "Model"
 app = typer.Typer()
 
 add_stage(
-    app, "stats", PANEL, "Make the folds and the training statistics of each.",
+    app, "stats", PANEL, "Make the folds and compute the training statistics of each.",
     "stefaland stats quickstart",
 )  # fmt: skip
 add_stage(
@@ -46,7 +46,9 @@ def import_reference(
     folder: Annotated[Path, typer.Argument(help="New folder of the imported checkpoint.")],
     statistics: Annotated[
         Path | None,
-        typer.Option(help="JSON file of its training: {variable: {mean, std, transform}}."),
+        typer.Option(
+            help="JSON file of its training statistics: {variable: {mean, std, transform}}."
+        ),
     ] = None,
     forcings: Annotated[
         list[str] | None, typer.Option(metavar="A,B,C", help="Forcings in training order.")
@@ -55,7 +57,8 @@ def import_reference(
         list[str] | None, typer.Option(metavar="A,B,C", help="Static attributes in training order.")
     ] = None,
     heads: Annotated[
-        int | None, typer.Option(help="Number of attention heads, which tensors do not tell.")
+        int | None,
+        typer.Option(help="Number of attention heads, which cannot be read from the tensors."),
     ] = None,
     units: Annotated[
         Path | None,
@@ -77,10 +80,10 @@ def embed(
     settings: Settings = None,
     fold: Annotated[
         str | None,
-        typer.Option(help="Fold with the encoder to use; by default the first."),
+        typer.Option(help="Fold whose encoder is used; by default the first."),
     ] = None,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Folder of another pretrained checkpoint to use.")
+        Path | None, typer.Option(help="Folder of another pretrained checkpoint to use instead.")
     ] = None,
     part: Part = "1/1",
 ) -> None:
@@ -103,12 +106,14 @@ def sweep(
     ] = None,
     adapters: Annotated[
         list[str] | None,
-        typer.Option(metavar="A,B,C", help="Adapters.", show_default="the config's"),
+        typer.Option(metavar="A,B,C", help="Names of adapters.", show_default="the config's"),
     ] = None,
     models: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="A,B,C", help="Models.", show_default="stefaland and the config's baselines"
+            metavar="A,B,C",
+            help="Names of models.",
+            show_default="stefaland and the config's baselines",
         ),
     ] = None,
     settings: Settings = None,

@@ -1,4 +1,4 @@
-"""Arguments and options that several commands share, and the run that they describe."""
+"""Arguments and options shared by several commands, and the run that they describe."""
 
 from __future__ import annotations
 
@@ -30,23 +30,24 @@ Settings = Annotated[
     typer.Option(
         "--set",
         metavar="KEY=VALUE",
-        help="Setting to change, such as pretrain.epochs=3. May be given several times.",
+        help="Setting to change, such as pretrain.epochs=3. May be repeated.",
     ),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Show what would run; compute nothing.")]
 Resume = Annotated[
-    bool, typer.Option("--resume/--restart", help="Skip what is finished, or compute all again.")
+    bool,
+    typer.Option("--resume/--restart", help="Skip what is finished, or compute everything again."),
 ]
 Part = Annotated[
     str,
-    typer.Option(metavar="I/N", help="Part of the tiles to work on, such as 2/8; for array jobs."),
+    typer.Option(metavar="I/N", help="Part of the tiles to compute, such as 2/8; for array jobs."),
 ]
 Cluster = Annotated[
     str | None,
     typer.Option(
         metavar="KIND",
         help="Where tiles are computed: none (this process), local (processes), slurm, or the "
-        "address of a Dask scheduler. By default as the config says.",
+        "address of a Dask scheduler. By default as set in the config.",
         autocompletion=complete_cluster,
     ),
 ]
@@ -57,12 +58,12 @@ Json = Annotated[
 
 
 def examples(*commands: str) -> str:
-    """The end of a command's help: commands that can be typed as they stand."""
+    """The end of a command's help: example commands that can be run as printed."""
     return "\n\n".join(["Example:" if len(commands) == 1 else "Examples:", *commands])
 
 
 def part_of(text: str) -> tuple[int, int]:
-    """(i, n) of "i/n"; `InputError` where it is no part."""
+    """The pair (i, n) parsed from "i/n"; `InputError` unless 1 <= i <= n."""
     try:
         i, n = (int(number) for number in text.split("/"))
     except ValueError:
@@ -73,7 +74,7 @@ def part_of(text: str) -> tuple[int, int]:
 
 
 def separated(values: Iterable[str] | None) -> list[str]:
-    """The values of an option that is given several times, or once with commas, or both."""
+    """The values of an option that may be repeated, separated by commas, or both."""
     return [part.strip() for value in values or () for part in value.split(",")]
 
 
@@ -87,7 +88,7 @@ def whole_numbers(option: str, values: Iterable[str]) -> list[int]:
 
 
 def cluster_settings(value: str | None) -> list[str]:
-    """The settings that --cluster stands for."""
+    """The `--set` settings equivalent to --cluster."""
     if value is None:
         return []
     if value in ("none", "local", "slurm"):
@@ -113,7 +114,10 @@ def open_run(
 
 
 def show_plan(run: Run, first: str, last: str, as_json: bool = False) -> None:
-    """Print the plan of some stages; bad input where it does not fit this machine."""
+    """Print the plan of the stages from `first` to `last`; it fails where it exceeds this machine.
+
+    With `as_json` the faults are in the document and the exit code is 2, else raises `InputError`.
+    """
     from workflows.commands.plan import plan_document, plan_run, print_plan
 
     plan = plan_run(run, first, last)
@@ -128,7 +132,7 @@ def show_plan(run: Run, first: str, last: str, as_json: bool = False) -> None:
 
 
 def run_one_stage(run: Run, name: str, dry_run: bool) -> None:
-    """Run a stage, or print its plan."""
+    """Run one stage, or print its plan with `dry_run`."""
     from workflows.stages.order import run_stage_by_name
 
     if dry_run:

@@ -1,4 +1,4 @@
-"""Commands of whole runs, and of the machine that they run on."""
+"""Commands on whole runs, and on the machine that they run on."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def run(
 def plan(
     config: Config, settings: Settings = None, cluster: Cluster = None, as_json: Json = False
 ) -> None:
-    """Show what a run would cost: tiles, bytes, memory, files and time; compute nothing."""
+    """Show the cost of a run without computing it: tiles, bytes, memory, files and time."""
     show_plan(open_run(config, settings, cluster), "check", "report", as_json)
 
 
@@ -68,7 +68,7 @@ def plan(
 def status(
     folder: Annotated[Path, typer.Argument(help="Run folder.")], as_json: Json = False
 ) -> None:
-    """Show how far a run is: stages, tiles done, failed and missing, rates, last errors."""
+    """Show the progress of a run: stages, tiles done, failed and missing, rates, last errors."""
     from workflows.commands.status import print_status, run_status
 
     found = run_status(folder)
@@ -80,7 +80,7 @@ def status(
 
 @app.command(rich_help_panel=PANEL, epilog=examples("stefaland submit quickstart --dry-run"))
 def submit(config: Config, settings: Settings = None, dry_run: DryRun = False) -> None:
-    """Submit the whole run to SLURM as jobs that wait for each other, and print their ids."""
+    """Submit the whole run to SLURM as dependent jobs, and print their ids."""
     from workflows.commands.submit import submit
 
     for line in submit(open_run(config, settings), dry_run):

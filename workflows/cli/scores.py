@@ -1,4 +1,4 @@
-"""Commands of the scores: of held-out sites, of two runs side by side, and the report."""
+"""Commands on scores: held-out sites, the comparison of two runs, and the report."""
 
 from __future__ import annotations
 
@@ -62,7 +62,9 @@ def score(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the comparison; by default one in the first run's."),
+        typer.Option(
+            help="Folder for the comparison; by default a new one in the folder of the first run."
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap draws.")] = 0,
     part: Part = "1/1",

@@ -1,1 +1,1 @@
-"""Commands that are no stages."""
+"""Commands that are not stages of a run."""

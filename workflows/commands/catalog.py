@@ -1,7 +1,4 @@
-"""stefaland catalog list quickstart.yml
-
-What catalogs describe, and whether the files agree with it.
-"""
+"""Listing and checking of catalogs: `stefaland catalog list quickstart.yml`."""
 
 from __future__ import annotations
 
@@ -45,7 +42,7 @@ def listed_sources(
 
 
 def print_sources(sources: Sequence[dict[str, Any]]) -> None:
-    """Print what `listed_sources` returns, one row for each source."""
+    """Print the result of `listed_sources`, one row for each source."""
     table = Table("source", "driver", "variables", "kind", "method", "licence")
     for source in sources:
         table.add_row(
@@ -65,9 +62,9 @@ def find_source(catalog: str, name: str, data: Path, plugins: Sequence[str] = ()
 
 
 def inspect_files(source: Source) -> SourceInfo | None:
-    """What a source's files hold; None for drivers whose files have no grid.
+    """Shape, bounds, times and size of a source's files; None for drivers whose files have no grid.
 
-    `InputError` where entry and files disagree.
+    Raises `InputError` where entry and files disagree.
     """
     faults = Faults()
     info = check_source(source, faults)
@@ -76,7 +73,7 @@ def inspect_files(source: Source) -> SourceInfo | None:
 
 
 def source_document(source: Source, info: SourceInfo | None) -> dict[str, Any]:
-    """A source's entry and what its files hold, as plain values.
+    """A source's entry and the content of its files, as plain values.
 
     docs/json.md describes every key.
     """
@@ -104,7 +101,7 @@ def print_entry(source: Source) -> None:
 def check_sources(names: Sequence[str], data: Path, plugins: Sequence[str] = ()) -> int:
     """Compare every source with its files; returns their number.
 
-    All faults come in one `InputError`.
+    Raises one `InputError` with all faults.
     """
     catalog = _read(names, data, plugins)
     faults = Faults()

@@ -1,9 +1,8 @@
-"""stefaland score --compare runs/a runs/b:lstm
+"""Comparison of two models on the same held-out sites: `stefaland score --compare A B:lstm`.
 
-Two models on the same held-out sites → paired bootstrap intervals of the difference of scores, over
-all sites and by region and season, as JSON, Parquet and a page.
-
-Upstream: the `heldout.zarr` of score.py. A model is a run folder, or FOLDER:MODEL for a baseline.
+Paired bootstrap intervals of the difference of scores, over all sites and by region, fold and
+season, as JSON, Parquet and HTML. It reads the `heldout.zarr` of finished score stages. A model is
+a run folder, or FOLDER:MODEL for a baseline.
 """
 
 from __future__ import annotations
@@ -34,23 +33,23 @@ from workflows.console import REPORT, print_json
 from workflows.products.series_scores import finite, quantiles_of
 
 CRPS = "CRPS"
-"""A score of distributions, not of series."""
+"""Name of the continuous ranked probability score, which needs a predictive distribution."""
 DEFAULT = ("NSE", "KGE", "RMSE")
 MIN_SITES = 6
-"""Fewer sites cannot decide at 5 % even where all agree (sign test: 2 / 2**n)."""
+"""Minimum number of sites: fewer cannot be significant at 5 % (sign test: 2 / 2**n)."""
 SHOWN = 3
-"""Labels named in a message."""
+"""Number of labels listed in a message."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the two that are compared."""
+    """One of the two models that are compared."""
 
     name: str
-    """Folder and model, as in the tables."""
+    """Run folder and model, as shown in the tables."""
     folder: Path
     table: xr.Dataset
-    """`observed`, `predicted`, `spread` (site, time), sites in order; `fold`, `region` (site)."""
+    """`observed`, `predicted`, `spread` (site, time), sites sorted; `fold`, `region` (site)."""
 
 
 def open_side(text: str) -> Side:
@@ -80,7 +79,7 @@ def _names(values: Any) -> str:
 
 
 def check_same(a: Side, b: Side) -> None:
-    """`InputError` with all that differs: sites, times, folds, regions, observations."""
+    """Raise `InputError` with all differences in sites, times, folds, regions and observations."""
     faults = Faults()
     where = f"--compare: {a.name} and {b.name}"
     for dim in ("site", "time"):
@@ -95,7 +94,9 @@ def check_same(a: Side, b: Side) -> None:
         if differ.any():
             sites = a.table["site"].values[differ]
             found = f"{len(sites)} sites in another {label} ({_names(sites)})"
-            faults.add(where, found, f"the same {label}s", "Give both runs the same folds section.")
+            faults.add(
+                where, found, f"the same {label}s", "Use the same folds section in both runs."
+            )
     one_obs, other_obs = a.table["observed"].values, b.table["observed"].values
     differ = ~np.isclose(one_obs, other_obs, rtol=1e-5, atol=0, equal_nan=True).all(-1)
     if differ.any():
@@ -106,7 +107,7 @@ def check_same(a: Side, b: Side) -> None:
 
 
 def check_scores(names: Sequence[str]) -> None:
-    """`InputError` with every unknown score."""
+    """Raise `InputError` with every unknown score."""
     faults = Faults()
     for name in names:
         try:
@@ -117,12 +118,12 @@ def check_scores(names: Sequence[str]) -> None:
 
 
 def better(name: str) -> str:
-    """The better values of a score, as `Score.better`; `InputError` for an unknown one."""
+    """The better direction of a score, as `Score.better`; `InputError` for unknown scores."""
     return "lower" if name == CRPS else SCORES.get(name, "--scores").better
 
 
 def site_scores(observed: Array, table: xr.Dataset, names: Sequence[str]) -> dict[str, Array]:
-    """Score name → [site]; NaN where a score is not defined."""
+    """Scores of each site by name, dims (site,); NaN where a score is not defined."""
     predicted = table["predicted"].values
     scores = {name: score_series(name, observed, predicted) for name in names if name != CRPS}
     if CRPS in names:
@@ -134,7 +135,7 @@ def site_scores(observed: Array, table: xr.Dataset, names: Sequence[str]) -> dic
         count = np.isfinite(crps).sum(-1)
         total = np.nansum(crps, -1)
         scores[CRPS] = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    # Of signed errors in which neither side is better, the sizes are compared.
+    # Signed errors (bias) have no better direction: their absolute values are compared.
     return {
         name: np.abs(scores[name]) if better(name) == "near_zero" else scores[name]
         for name in names
@@ -142,7 +143,7 @@ def site_scores(observed: Array, table: xr.Dataset, names: Sequence[str]) -> dic
 
 
 def _groups(a: Side) -> Iterator[tuple[str, str, Any, Any]]:
-    """(kind, label, sites, times) of every part that is compared, as masks."""
+    """Parts that are compared, as (kind, label, mask of sites, mask of times)."""
     every_site = np.ones(a.table.sizes["site"], bool)
     every_time = np.ones(a.table.sizes["time"], bool)
     yield "all", "all", every_site, every_time
@@ -156,10 +157,11 @@ def _groups(a: Side) -> Iterator[tuple[str, str, Any, Any]]:
 
 
 def compare(a: Side, b: Side, names: Sequence[str] = DEFAULT, seed: int = 0) -> pd.DataFrame:
-    """One row a score and part: medians over sites, the median difference a − b with its 95 %
-    interval, the share of sites where `a` is better, and which is better beyond that interval.
+    """Comparison of two models, one row for each score and part of the sites and times.
 
-    Only values that both models predict count.
+    Columns: medians over sites, the median difference a − b with its 95 % interval, the fraction of
+    sites where `a` is better, and the model that is better beyond that interval. Only values that
+    both models predict count.
     """
     check_scores(names)
     check_same(a, b)
@@ -168,12 +170,12 @@ def compare(a: Side, b: Side, names: Sequence[str] = DEFAULT, seed: int = 0) -> 
     rows = []
     for kind, label, sites, times in _groups(a):
         truth = observed[sites][:, times]
-        of_a, of_b = (
+        scores_a, scores_b = (
             site_scores(truth, side.table.isel(site=sites, time=times), names) for side in (a, b)
         )
         for name in names:
             row = {"score": name, "by": kind, "label": label}
-            rows.append(row | _row(of_a[name], of_b[name], better(name) == "higher", seed))
+            rows.append(row | _row(scores_a[name], scores_b[name], better(name) == "higher", seed))
     return pd.DataFrame(rows)
 
 
@@ -203,7 +205,7 @@ def comparison_document(a: Side, b: Side, rows: pd.DataFrame) -> dict[str, Any]:
 
 
 def write_comparison(folder: Path, a: Side, b: Side, rows: pd.DataFrame) -> list[Path]:
-    """comparison.json, comparison.parquet and comparison.html in `folder`, all or none."""
+    """Write comparison.json, comparison.parquet and comparison.html in `folder`, all or none."""
     with new_folder(folder) as partial:
         write_json(partial / "comparison.json", comparison_document(a, b, rows))
         rows.to_parquet(partial / "comparison.parquet", index=False)
@@ -239,7 +241,7 @@ def compare_runs(
 ) -> None:
     """Compare two runs, write the comparison to `out` and print it, as a table or as JSON.
 
-    By default it is written to a folder in the first run's.
+    `out` is by default a new folder in that of the first run.
     """
     a, b = (open_side(text) for text in texts)
     rows = compare(a, b, names, seed)
@@ -254,7 +256,7 @@ def compare_runs(
 
 
 def print_comparison(a: Side, b: Side, rows: pd.DataFrame) -> None:
-    """Print a comparison as a table, without groups too small to decide anything."""
+    """Print a comparison as a table, without groups of fewer than `MIN_SITES` sites."""
     shown = Table(title=f"a = {a.name}, b = {b.name}")
     for header in HEADERS:
         shown.add_column(header, no_wrap=header in ("95 % interval", "better"))

@@ -1,4 +1,4 @@
-"""stefaland doctor: what this machine has of what a run needs."""
+"""Versions, devices, memory and disk of this machine: `stefaland doctor`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PACKAGES = (
 
 
 def package_versions() -> dict[str, str]:
-    """Versions of the packages that a run stands on, without importing them."""
+    """Installed versions of the main dependencies, without importing them."""
     return {name: metadata.version(name) for name in PACKAGES}
 
 
@@ -61,7 +61,7 @@ def _devices() -> list[dict[str, Any]]:
 
 
 def print_machine(found: dict[str, Any]) -> None:
-    """Print what `machine` returns as a table."""
+    """Print the result of `machine` as a table."""
     memory = found["memory_bytes"]
     rows = {
         "python": found["python"],

@@ -1,7 +1,7 @@
-"""stefaland embed workflows/configs/quickstart.yml
+"""The encoder's representation of every land cell: `stefaland embed CONFIG`.
 
-The encoder's representation of every land cell, tile by tile, as Zarr and as a COG with a band for
-each of its numbers: inputs for models that are not ours.
+Written tile by tile as Zarr, and as a COG with one band for each dimension of the representation:
+inputs for other models.
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ NAME = "embedding"
 def embed(run: Run, fold: str | None = None, checkpoint: Path | None = None) -> list[Path]:
     """Embed the configured cubes with a fold's pretrained encoder, or that of `checkpoint`.
 
-    Returns the COGs, which lie beside the Zarr stores in `embeddings/FOLD/` of the run folder.
-    Finished tiles are skipped.
+    Returns the paths of the COGs, which lie beside the Zarr stores in `embeddings/FOLD/` of the run
+    folder. Finished tiles are skipped.
     """
     folder = checkpoint or run.pretrained(fold or FoldFiles(run.folder).names()[0])
     model, data = load_encoder(folder)
@@ -52,7 +52,7 @@ def embed(run: Run, fold: str | None = None, checkpoint: Path | None = None) -> 
 def _embed_cube(
     run: Run, cube: str, model: StefaLand, data: dict[str, Any], folder: Path
 ) -> Path:  # fmt: skip
-    """Embed a cube of the run."""
+    """Embed one cube of the run; returns the path of its COG."""
     source, inputs, settings = open_cube(run.cube(cube)), run.config.inputs, run.config.pretrain
     check_compatible(folder, data, {
         "forcings": inputs.forcings, "statics": static_names(source, inputs),
@@ -74,19 +74,19 @@ def _embed_cube(
 
 @dataclass(frozen=True)
 class TileEmbedding:
-    """The work of a tile: the representation of its cells, read, computed and written."""
+    """Work on one tile: its cells are read, represented and written."""
 
     store: Path
     grid: TargetGrid
     width: int
-    """Numbers of a cell."""
+    """Length of the representation of one cell."""
     read: Callable[[Tile], CellData]
-    """The cells of a tile that are represented; none where it is all sea."""
+    """Reader of the land cells of a tile; empty where the tile is all sea."""
     represent: Callable[[CellData], np.ndarray]
-    """`embed_cells` of an encoder."""
+    """Function of cells that returns their representations, [cell, width]."""
 
     def __call__(self, tile: Tile) -> dict[str, Any]:
-        """Represent one tile's cells and write them."""
+        """Represent the cells of one tile and write them."""
         window, cells = self.grid.window(tile.rows, tile.cols), self.read(tile)
         values = np.full((self.width, *window.shape), np.nan, np.float32)
         if len(cells):
@@ -102,16 +102,16 @@ def embed_tiles(
 ) -> Path:  # fmt: skip
     """Fill the cube of `work`, whose bands have these `names`, tile by tile.
 
-    Returns its COG, or the cube itself as long as other parts have tiles to do.
+    Returns the path of its COG, or of the cube while other parts still have tiles to compute.
     """
-    about = {"long_name": "encoder's representation of the location", "units": "1"}
-    variables = {NAME: {"dims": ("band", "y", "x"), "attrs": about}}
+    band_attrs = {"long_name": "encoder's representation of the location", "units": "1"}
+    variables = {NAME: {"dims": ("band", "y", "x"), "attrs": band_attrs}}
     template = cube_template(work.grid, None, variables, tile, bands=names)
     create_cube(work.store, template, attrs)
     run_stage(f"embed {work.store.stem}", template.tiles, work, ledger, part=part)
     if len(ledger.names_done()) < len(template.tiles):
         CONSOLE.print(
-            f"{work.store}: the other parts have tiles to do before the COG can be written"
+            f"{work.store}: the COG is written after the other parts have computed their tiles"
         )
         return work.store
     cog = work.store.with_suffix(".tif")

@@ -1,7 +1,4 @@
-"""stefaland import-reference checkpoint.pt FOLDER
-
-Arguments of the command line → `stefaland.checkpoints.import_published`.
-"""
+"""Import of a published checkpoint: `stefaland import-reference checkpoint.pt FOLDER`."""
 
 from __future__ import annotations
 
@@ -23,7 +20,10 @@ def import_checkpoint(
     heads: int | None = None,
     units: Path | None = None,
 ) -> ImportReport:
-    """Write the published checkpoint as a folder of ours; `InputError` for unreadable files."""
+    """Write a published checkpoint as a checkpoint folder of this package.
+
+    Returns the report of what was mapped. Raises `InputError` for unreadable files.
+    """
     if folder.exists():
         raise bad_input(str(folder), "something is there already", "a new folder")
     settings: dict[str, Any] = {}
@@ -33,8 +33,8 @@ def import_checkpoint(
     if heads is not None:
         settings["n_heads"] = heads
     known = None if statistics is None else _object(statistics, "{mean, std, transform}")
-    of_statistics = None if units is None else _object(units, "unit")
-    return import_reference(checkpoint, folder, statistics=known, units=of_statistics, **settings)
+    units_by_name = None if units is None else _object(units, "unit")
+    return import_reference(checkpoint, folder, statistics=known, units=units_by_name, **settings)
 
 
 def _object(path: Path, value: str) -> dict[str, Any]:

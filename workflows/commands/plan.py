@@ -1,6 +1,6 @@
-"""stefaland plan workflows/configs/quickstart.yml
+"""The plan of a run and its cost: `stefaland plan CONFIG`.
 
-What would run and what it costs: stages, tiles, bytes, memory; refused where it does not fit.
+Lists stages, tiles, bytes, memory and time, and refuses what does not fit this machine.
 """
 
 from __future__ import annotations
@@ -43,16 +43,16 @@ from workflows.stages.regrid import regrid_task
 
 SPARSE_METHODS = {"std", "mode", "fractions"}
 PIECE = 4
-"""A quarter of a tile's rows and columns tells how long the whole takes."""
+"""Divisor of a tile's rows and columns: that piece is timed and scaled up to the whole tile."""
 
 
 @dataclass(frozen=True)
 class RunPlan:
-    """What a run would do, what its cubes would cost, and what of it does not fit this machine."""
+    """The stages of a run, the cost of its cubes, and the faults where it exceeds this machine."""
 
     name: str
     stages: tuple[tuple[str, str], ...]
-    """Each stage with what would become of it."""
+    """Each stage and its planned state: it would run, or be skipped."""
     cubes: tuple[Plan, ...]
     memory: int
     """Bytes that one worker may use."""
@@ -81,7 +81,7 @@ def plan_run(run: Run, first: str, last: str) -> RunPlan:
 
 
 GriddedCube = tuple[str, CubeTemplate, RegridTask | None]
-"""Name and template of a cube, and how it is regridded; None where points are interpolated."""
+"""Name, template and regridding task of a cube; no task where points are interpolated."""
 
 
 def gridded_cubes(run: Run) -> Iterator[GriddedCube]:
@@ -100,9 +100,9 @@ def gridded_cubes(run: Run) -> Iterator[GriddedCube]:
 def cube_plans(
     cubes: Iterable[GriddedCube], workers: int, folder: Path
 ) -> list[tuple[Plan, CubeTemplate]]:
-    """The plan of every cube, with its template; `folder` is on the disk that it goes to.
+    """The plan of every cube, with its template; `folder` lies on the disk that is written to.
 
-    Times and memory follow from the windows and the regridding of a part of the middle tile.
+    Times and memory are estimated from the source windows and a part of the middle tile.
     """
     plans = []
     rates = None
@@ -112,7 +112,7 @@ def cube_plans(
         if task is not None:
             seconds, size = tile_seconds(task, template), files_bytes(task, template)
             needs = memory_needs(task, template)
-        # One cube's chunks tell the machine's rates; measuring takes less than a second.
+        # The chunks of one cube suffice to measure the rates of this machine, in under a second.
         rates = rates or probe(template, folder)
         plan = plan_cube(cube, template, size, workers, rates, tile_seconds=seconds, **needs)
         plans.append((plan, template))
@@ -124,8 +124,10 @@ def _middle(template: CubeTemplate) -> Tile:
 
 
 def memory_needs(task: RegridTask, template: CubeTemplate) -> dict[str, Any]:
-    """What a tile takes, as `plan_cube` wants to know it: bytes of the largest window, of the
-    elevation's where terrain is derived, and of the values held; whether sources are warped.
+    """Memory of one tile, as keyword arguments of `plan_cube`.
+
+    Bytes of the largest source window, of the elevation window where terrain is derived, and of the
+    values held; and whether any source needs sparse matrices.
     """
     windows = window_bytes(task, template)
     return {
@@ -144,7 +146,7 @@ def _has_matrices(task: RegridTask, source: Source) -> bool:
 
 
 def window_bytes(task: RegridTask, template: CubeTemplate) -> dict[str, int]:
-    """Decoded bytes of each source's window of the middle tile, by name."""
+    """Decoded bytes of each source's window for the middle tile, by name."""
     tile = _middle(template)
     grid = task.grid.window(tile.rows, tile.cols)
     sizes = {}
@@ -155,36 +157,36 @@ def window_bytes(task: RegridTask, template: CubeTemplate) -> dict[str, int]:
 
 
 def files_bytes(task: RegridTask, template: CubeTemplate) -> int:
-    """About how many bytes of source files all tiles read."""
+    """Estimated bytes of source files that all tiles read."""
     window = partial(source_window, task.grid)
     return sum(read_bytes(source, window, template.counts) for source in task.sources)
 
 
 def tile_seconds(task: RegridTask, template: CubeTemplate) -> float:
-    """Seconds to regrid a tile: what opening takes, and a piece of the middle tile scaled up."""
+    """Seconds to regrid a tile: opening the sources, and a piece of the middle tile scaled up."""
     tile = _middle(template)
     height, width = (max(1, size // PIECE) for size in tile.shape)
 
-    def took(rows: int, cols: int) -> float:
+    def seconds_for(rows: int, cols: int) -> float:
         top, left = tile.rows.start, tile.cols.start
         grid = task.grid.window(slice(top, top + rows), slice(left, left + cols))
         began = time.perf_counter()
         filled_window(task, grid)
         return time.perf_counter() - began
 
-    took(height, width)  # compiles
-    opening, piece = took(1, 1), took(height, width)
+    seconds_for(height, width)  # The first call compiles and is not timed.
+    opening, piece = seconds_for(1, 1), seconds_for(height, width)
     share = tile.shape[0] * tile.shape[1] / (height * width)
     return opening + max(0.0, piece - opening) * share
 
 
 def _existing(folder: Path) -> Path:
-    """The folder, or the nearest above it that is there."""
+    """The folder, or its nearest parent that exists."""
     return next(path for path in (folder, *folder.resolve().parents) if path.is_dir())
 
 
 def planned_states(run: Run, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Each stage with what would become of it; those after one that would run would too."""
+    """Each stage and its planned state; the stages after one that would run would run too."""
     again: set[str] = set()
     states = []
     for name in names:
@@ -231,4 +233,4 @@ def print_plan(plan: RunPlan) -> None:
     REPORT.print(table)
     REPORT.print(plan_table(plan.cubes))
     if plan.faults:
-        REPORT.print("this plan does not fit here")
+        REPORT.print("this plan does not fit this machine")

@@ -1,7 +1,4 @@
-"""stefaland status runs/quickstart
-
-Where a run stands, from its files alone: no service, any node that sees the folder.
-"""
+"""The progress of a run, read from the files of its folder: `stefaland status runs/quickstart`."""
 
 from __future__ import annotations
 
@@ -28,12 +25,12 @@ from workflows.stages.markers import StageState
 
 STORES = {"regrid": "cubes/{}.zarr", "predict": "predictions/{}.zarr"}
 RECENT = 600.0
-"""Seconds over which a rate is told."""
+"""Length in seconds of the period over which a rate is computed."""
 
 
 @dataclass(frozen=True)
 class TileCounts:
-    """Tiles of one cube in one stage, under the latest settings."""
+    """Counts of the tiles of one cube in one stage, under the latest settings."""
 
     cube: str
     done: int
@@ -44,7 +41,7 @@ class TileCounts:
 
 
 def stages(folder: Path) -> dict[str, dict[str, Any]]:
-    """State of each stage by name: `state`, and `seconds` and `peak_bytes` where it ended."""
+    """State of each stage by name: `state`, and `seconds` and `peak_bytes` of finished ones."""
     found = {}
     for name in NEEDS:
         started, finished = (
@@ -103,7 +100,7 @@ def training(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
                 yield str(log.parent.relative_to(folder)), json.loads(line)
                 break
             except ValueError:
-                continue  # a line that is being written
+                continue  # A line that is just being written.
 
 
 def jobs(folder: Path) -> list[dict[str, str]]:
@@ -160,7 +157,7 @@ def _training(folder: Path, name: str, record: dict[str, Any]) -> dict[str, Any]
 
 
 def print_status(status: dict[str, Any]) -> None:
-    """Print what `run_status` returns: tables, then trainings, jobs and the last errors."""
+    """Print the result of `run_status`: tables, then trainings, jobs and the last errors."""
     table = Table("stage", "state", "tiles done", "failed", "missing", "tiles a minute",
                   "seconds", title=status["folder"])  # fmt: skip
     errors = []
@@ -179,7 +176,7 @@ def print_status(status: dict[str, Any]) -> None:
         REPORT.print(f"{training['folder']}: epoch {training['epoch']}, loss {loss:.4g}, "
                      f"{training['seconds_ago']:.0f} s ago")  # fmt: skip
     for job in status["jobs"]:
-        state = job["state"] or "no squeue here to ask"
+        state = job["state"] or "state unknown: no squeue on this machine"
         REPORT.print(f"job {job['id']} ({job['name']}): {state}")
     for error in errors:
         REPORT.print(f"last error: {error}")

@@ -1,7 +1,7 @@
-"""stefaland submit CONFIG
+"""Submission of a whole run as dependent SLURM jobs: `stefaland submit CONFIG`.
 
-The whole run as SLURM jobs that wait for each other: tiled stages as arrays that share the ledger,
-trainings under torchrun, the rest on one node. Nothing of ours stays running.
+Tiled stages are arrays that share the ledger, trainings run under torchrun, the rest on one node.
+No process of this package has to stay alive between the jobs.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from workflows.stages.order import stage_module
 
 @dataclass(frozen=True)
 class Job:
-    """One job or array: which script runs which of our commands, and after which jobs."""
+    """One SLURM job or array: its batch script, its `stefaland` command and its predecessors."""
 
     name: JobName
     script: str
@@ -41,7 +41,7 @@ class Job:
 
 JOBS = (
     Job("regrid", "array.sbatch", ("regrid",), {}),
-    # A dead node may leave tiles behind: the next job looks at the ledger and does them itself.
+    # A node that fails leaves tiles undone: the next job finds them by the ledger and does them.
     Job("stats", "stage.sbatch", ("run", "--from", "regrid", "--until", "stats"),
         {"regrid": "afterany"}),
     Job("pretrain", "train.sbatch", ("pretrain",), {"stats": "afterok"}),
@@ -54,9 +54,9 @@ JOBS = (
 
 @dataclass(frozen=True)
 class Submission:
-    """A run as SLURM is asked for it: its name, its site's settings, and a folder.
+    """A submission: the run's name, the settings of the cluster, and a folder.
 
-    The folder holds the jobs' settings, logs and ids.
+    The folder holds the settings, logs and ids of the jobs.
     """
 
     name: str
@@ -64,12 +64,12 @@ class Submission:
     folder: Path
 
     def settings(self, job: Job) -> JobConfig:
-        """The settings of a job that differ from those of the rest."""
+        """The settings that differ for this job from those of the other jobs."""
         return self.slurm.stages.get(job.name, JobConfig())
 
 
 def scripts_folder() -> Path:
-    """The batch scripts that come with this package."""
+    """Folder of the batch scripts of this package."""
     return Path(str(resources.files("workflows"))).resolve() / "slurm"
 
 
@@ -96,7 +96,7 @@ def sbatch_command(submission: Submission, job: Job, ids: Mapping[str, str]) -> 
 
 
 def _workers(job: Job, cores: int) -> list[str]:
-    """Dask is for the cores of one node at most; between nodes the ledger is enough."""
+    """Settings of Dask: it uses the cores of one node at most; nodes share work by the ledger."""
     if cores == 1 or job.script == "train.sbatch":
         return ["--set", "cluster.kind=none"]
     return ["--set", "cluster.kind=local", "--set", f"cluster.workers={cores}",
@@ -104,7 +104,7 @@ def _workers(job: Job, cores: int) -> list[str]:
 
 
 def job_environment(submission: Submission, job: Job) -> dict[str, str]:
-    """What the batch scripts read."""
+    """Environment variables that the batch scripts read."""
     slurm, settings = submission.slurm, submission.settings(job)
     environment = {
         "STEFALAND_SLURM": str(scripts_folder()),
@@ -119,7 +119,7 @@ def job_environment(submission: Submission, job: Job) -> dict[str, str]:
 
 
 def freeze_settings(config: RunConfig, folder: Path) -> None:
-    """Write the resolved config and the prologue: a config edited later changes no queued job."""
+    """Write the resolved config and the prologue, so that later edits change no queued job."""
     settings = config.model_dump(mode="json")
     if config.plugins:
         settings["plugins"] = list(loaded_plugins())
@@ -135,7 +135,7 @@ def _submitted(words: list[str], environment: dict[str, str], job: Job) -> str:
     if done.returncode:
         raise bad_input(
             f"sbatch of {job.name}", " ".join(done.stderr.split()) or f"exit {done.returncode}",
-            "a job that SLURM takes", "See cluster.slurm in the config.",
+            "a job that SLURM accepts", "See cluster.slurm in the config.",
         )  # fmt: skip
     return done.stdout.strip().split(";")[0]
 
@@ -150,8 +150,9 @@ def _queued(folder: Path) -> str:
 
 
 def job_states(ids: list[str]) -> dict[str, str]:
-    """The state of each job (of an array: of each kind, with counts); `ended` is out of the queue;
-    empty where this machine has no SLURM.
+    """The state of each job by id; `ended` where it is no longer in the queue.
+
+    An array has the count of each of its states. Empty where this machine has no SLURM.
     """
     if shutil.which("squeue") is None:
         return {}
@@ -173,9 +174,9 @@ def job_states(ids: list[str]) -> dict[str, str]:
 
 
 def submit(run: Run, dry_run: bool = False) -> Iterator[str]:
-    """Check the run here, then submit its jobs; yields a line for each.
+    """Check the run on this machine, then submit its jobs; yields a line for each.
 
-    `InputError` for bad input, without SLURM, and where an earlier submission is still queued.
+    Raises `InputError` for bad input, without SLURM, and while an earlier submission is queued.
     """
     stage_module("check").main(run)
     folder = run.folder / "slurm"
@@ -191,11 +192,11 @@ def submit(run: Run, dry_run: bool = False) -> Iterator[str]:
                         f"Wait, or run `scancel {queued.replace(',', ' ')}`.")  # fmt: skip
     freeze_settings(run.config, folder)
     yield from _submit_jobs(submission)
-    REPORT.print(f"logs in {folder}; `stefaland status {run.folder}` shows how far they are")
+    REPORT.print(f"logs in {folder}; `stefaland status {run.folder}` shows their progress")
 
 
 def _shown_commands(submission: Submission) -> Iterator[str]:
-    """The command of each job, with words in place of the ids that SLURM would return."""
+    """The command of each job, with placeholders for the ids that SLURM would return."""
     ids: dict[str, str] = {}
     for job in JOBS:
         ids[job.name] = f"<{job.name}>"
@@ -204,7 +205,7 @@ def _shown_commands(submission: Submission) -> Iterator[str]:
 
 
 def _submit_jobs(submission: Submission) -> Iterator[str]:
-    """Submit every job; yields its id and name. The ids are noted after each."""
+    """Submit every job and record its id; yields id and name."""
     ids: dict[str, str] = {}
     for job in JOBS:
         words = sbatch_command(submission, job, ids)

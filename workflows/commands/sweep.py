@@ -1,7 +1,7 @@
-"""stefaland sweep CONFIG --seeds 0,1,2 --adapters dual_residual,gated --part 1/8
+"""Trainings of folds × seeds × adapters and of baselines: `stefaland sweep CONFIG --seeds 0,1,2`.
 
-Folds × seeds × adapters, and baselines, as work items with markers: processes or array jobs share
-them and any may die; a last call without --part does what is left and tells the scores.
+Each training is a work item with a marker in the ledger, so that processes or array jobs share the
+items and any of them may fail. A last call without --part does what is left and prints the scores.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from workflows.console import REPORT
 from workflows.fingerprints import stage_fingerprint
 from workflows.inputs.checked_folds import check_heldout
 from workflows.inputs.folds import FoldFiles
-from workflows.products.heldout import heldout_places, heldout_series
-from workflows.products.place_scores import RANK, scores_of
+from workflows.products.heldout import heldout_series, heldout_static
 from workflows.products.series_scores import finite
+from workflows.products.static_scores import RANK, scores_of
 from workflows.run import Run
 from workflows.stages.finetune import (
     TrainingInputs,
@@ -46,12 +46,12 @@ from workflows.stages.unpack import labelled_cells
 
 WITH_ADAPTER = ("stefaland", "scratch")
 WITHOUT_SEED = ("climatology", "ridge", "persistence")
-"""Baselines that no random number enters: one item a fold."""
+"""Baselines without random numbers: they are fitted once for each fold."""
 
 
 @dataclass(frozen=True)
 class Item:
-    """One training: a model, its adapter (of those that have one), a seed and a fold."""
+    """One training: a model, its adapter (empty where it has none), a seed and a fold."""
 
     model: str
     adapter: str
@@ -60,19 +60,19 @@ class Item:
 
     @property
     def variant(self) -> str:
-        """Model and adapter: what is compared."""
+        """Model and adapter, the unit of comparison."""
         return f"{self.model}:{self.adapter}" if self.adapter else self.model
 
     @property
     def name(self) -> str:
-        """The item's marker and folder."""
+        """Name of the item's marker and folder."""
         return f"{self.variant.replace(':', '_')}-seed{self.seed}-{self.fold}"
 
 
 def items(
     folds: Sequence[str], models: Sequence[str], adapters: Sequence[str], seeds: Sequence[int]
 ) -> list[Item]:
-    """Every training of the sweep, in an order that deals long and short ones to all parts."""
+    """Every training of the sweep, ordered so that each part has long and short ones."""
     return [
         Item(model, adapter, seed, fold)
         for seed in seeds
@@ -84,23 +84,26 @@ def items(
 
 
 def check_names(models: Sequence[str], adapters: Sequence[str], seeds: Sequence[int]) -> None:
-    """`InputError` with every unknown model and adapter, and for seeds given twice."""
+    """Raise `InputError` with every unknown model and adapter, and for repeated seeds."""
     faults = Faults()
-    for option, given, known in (
+    for option, names, known in (
         ("--models", models, ["stefaland", *BASELINES.names()]),
         ("--adapters", adapters, ADAPTERS.names()),
     ):
-        for name in given:
+        for name in names:
             if name not in known:
-                faults.add(option, f'"{name}"', f"of {', '.join(known)}", nearest_name(name, known))
+                faults.add(
+                    option, f'"{name}"', f"one of {', '.join(known)}", nearest_name(name, known)
+                )
     if len(set(seeds)) < len(seeds) or not seeds:
         faults.add("--seeds", ", ".join(map(str, seeds)) or "none", "different numbers")
     faults.raise_if_any()
 
 
 def sweep_fingerprint(pretraining: str, config: FinetuneConfig) -> str:
-    """A hash of all that decides the items' results but their own adapter and seed: the fingerprint
-    of the pretraining, and the settings.
+    """Hash of everything that decides the results of the items, except their adapter and seed.
+
+    It covers the fingerprint of the pretraining and the finetuning settings.
     """
     settings = config.model_dump(mode="json", exclude={"seed", "adapter"})
     return fingerprint([pretraining, settings])
@@ -121,7 +124,10 @@ def train_item(
 def sweep(
     run: Run, seeds: Sequence[int], adapters: Sequence[str], models: Sequence[str]
 ) -> dict[str, Any] | None:
-    """Do this part's items; without parts, print all variants' scores and write sweep.json."""
+    """Do the items of this part; without parts, print the scores and write sweep.json.
+
+    Returns the scores of all variants, or None for a part.
+    """
     check_names(models, adapters, seeds)
     if not stage_state(run, "pretrain").is_finished:
         raise bad_input(
@@ -149,14 +155,14 @@ def sweep(
 
 
 def _is_series(task: str) -> bool:
-    """Whether a task's target is a series; else it is one value a site."""
+    """Whether a task's target is a series; otherwise it has one value for each site."""
     return values_of(task) == "quantity"
 
 
 def variant_tables(
     cells: xr.Dataset, targets: Sequence[str], is_series: bool, todo: Sequence[Item], folder: Path
 ) -> dict[str, xr.Dataset]:
-    """Of each variant, what its items predict of the held-out sites; a seed is a "model".
+    """Held-out predictions of each variant, by its name; the dim `model` holds the seeds.
 
     `cells` are the labelled cells of the finetuning cube, with the `targets`.
     """
@@ -170,14 +176,14 @@ def variant_tables(
         tables[variant] = (
             heldout_series(cells[targets[0]], stores)
             if is_series
-            else heldout_places(cells, targets, stores)
+            else heldout_static(cells, targets, stores)
         )
     return tables
 
 
 @dataclass(frozen=True)
-class Judged:
-    """A variant's scores of each seed, of each site over all seeds, of the mean prediction."""
+class SeedScores:
+    """Scores of one variant: of each seed, of each site over all seeds, of the mean prediction."""
 
     by_seed: np.ndarray
     by_site: np.ndarray
@@ -187,25 +193,25 @@ class Judged:
 def variant_scores(
     tables: Mapping[str, xr.Dataset], task: str, metric: str, seed: int
 ) -> dict[str, Any]:
-    """Of each variant: its score by seed, their mean and spread over seeds, and the paired
-    difference of its sites' scores from the first variant's.
+    """Scores of each variant by seed, their mean and standard deviation, and paired differences.
 
-    Only what all variants predict counts. Of series the score of a seed is the median over sites;
-    of one value a site it is pooled, and a site's is its root mean square error. `seed` is that of
+    The difference is that of the sites' scores from those of the first variant. Only values that
+    all variants predict count. For series the score of a seed is the median over sites; for static
+    targets it is pooled, and the score of a site is its root mean square error. `seed` is that of
     the bootstrap draws.
     """
     complete = np.logical_and.reduce(
         [np.isfinite(table["predicted"].values).all(0) for table in tables.values()]
     )
-    judged = {
-        variant: _judged_series(table, complete, metric)
+    seed_scores = {
+        variant: _series_seed_scores(table, complete, metric)
         if _is_series(task)
-        else _judged_places(table, complete, task)
+        else _static_seed_scores(table, complete, task)
         for variant, table in tables.items()
     }
-    first = next(iter(judged.values()))
+    first = next(iter(seed_scores.values()))
     result: dict[str, Any] = {"metric": metric, "order": list(tables), "variants": {}}
-    for variant, scores in judged.items():
+    for variant, scores in seed_scores.items():
         seeds = tables[variant]["model"].values.tolist()
         result["variants"][variant] = {
             "seeds": dict(zip(seeds, scores.by_seed.tolist(), strict=True)),
@@ -217,15 +223,15 @@ def variant_scores(
     return result
 
 
-def _judged_series(table: xr.Dataset, complete: np.ndarray, metric: str) -> Judged:
+def _series_seed_scores(table: xr.Dataset, complete: np.ndarray, metric: str) -> SeedScores:
     observed = np.where(complete, table["observed"].values, np.nan)
     predicted = table["predicted"].values
     sites = np.stack([score_series(metric, observed, values) for values in predicted])
     mean = score_series(metric, observed, predicted.mean(0))
-    return Judged(np.nanmedian(sites, 1), sites.mean(0), float(np.nanmedian(mean)))
+    return SeedScores(np.nanmedian(sites, 1), sites.mean(0), float(np.nanmedian(mean)))
 
 
-def _judged_places(table: xr.Dataset, complete: np.ndarray, task: str) -> Judged:
+def _static_seed_scores(table: xr.Dataset, complete: np.ndarray, task: str) -> SeedScores:
     table = table.isel(site=complete.all(-1))
     rank = RANK[values_of(task)]
     by_seed = [scores_of(task, table, seed)[rank] for seed in table["model"].values.tolist()]
@@ -233,7 +239,7 @@ def _judged_places(table: xr.Dataset, complete: np.ndarray, task: str) -> Judged
     ensemble = scores_of(task, table[["observed"]].assign(predicted=mean), "mean")[rank]
     error = table["predicted"].values - table["observed"].values
     sites = np.sqrt((error**2).mean(-1))
-    return Judged(np.array(by_seed), sites.mean(0), ensemble)
+    return SeedScores(np.array(by_seed), sites.mean(0), ensemble)
 
 
 def _print(name: str, task: str, scores: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
-"""stefaland verify runs/quickstart/cubes/global.zarr --repair
+"""Verification of a cube: `stefaland verify runs/quickstart/cubes/global.zarr --repair`.
 
-A cube's metadata, coordinates and every shard checked; with --repair the next run writes what is
-bad again.
+Metadata, coordinates and every shard are checked; with --repair the next run rewrites what is
+damaged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ STAGES = {"cubes": "regrid", "predictions": "predict"}
 
 
 def ledger_of(cube: Path) -> Ledger:
-    """The ledger that filled a cube of a run folder, under its latest settings."""
+    """The ledger of the tiles of a cube in a run folder, under the latest settings."""
     stage = STAGES.get(cube.parent.name)
     folder = cube.parent.parent / "ledger" / f"{stage}-{cube.stem}"
     used = [path for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
@@ -29,9 +29,10 @@ def ledger_of(cube: Path) -> Ledger:
 
 
 def verify(cube: Path, mend: bool = False) -> tuple[list[Problem], list[str]]:
-    """Problems of a cube, and the tiles and files that the next run writes again (with `mend`).
+    """Problems of a cube, and the tiles and files that the next run rewrites (with `mend`).
 
-    Values must lie in the ranges of `variables.yml`. `InputError` where it is no cube of a run.
+    Values must lie in the ranges of `variables.yml`. Raises `InputError` for a store that is no
+    cube of a run.
     """
     cube = cube.resolve()
     ledger = ledger_of(cube)
@@ -39,7 +40,7 @@ def verify(cube: Path, mend: bool = False) -> tuple[list[Problem], list[str]]:
     if not (mend and problems):
         return problems, []
     names = repair(ledger, problems) + remove_damaged(cube, problems)
-    # The stage would be skipped as finished otherwise.
+    # Otherwise the next run would skip the stage as finished.
     stage = STAGES[cube.parent.name]
     (cube.parent.parent / ".stages" / f"{stage}.finished.json").unlink(missing_ok=True)
     return problems, names

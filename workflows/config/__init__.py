@@ -1,1 +1,1 @@
-"""The settings of a run, read from YAML."""
+"""The settings of a run, read from YAML and validated."""

@@ -1,7 +1,4 @@
-"""The `folds` section of a run's settings: which locations and days are held out.
-
-Downstream: config.py has it in `RunConfig`; folds.py makes the folds.
-"""
+"""The `folds` section of a run's settings: the locations and days that are held out."""
 
 from __future__ import annotations
 
@@ -17,15 +14,15 @@ PARTS = ("train", "validation", "test")
 
 
 def _iso_day(value: Any) -> str:
-    """A date as YYYY-MM-DD, so that dates compare as text; YAML reads them as dates."""
+    """A date (YAML parses them) as the text YYYY-MM-DD, so that dates compare as text."""
     try:
         return date.fromisoformat(str(value)).isoformat()
     except ValueError:
-        raise ValueError(f'"{value}", which is no date such as 1999-12-31') from None
+        raise ValueError(f'"{value}", which is not a date such as 1999-12-31') from None
 
 
 class Regions(Frozen):
-    """Contiguous regions by name: polygons of a vector source, or a label that sites carry."""
+    """Contiguous regions by name: polygons of a vector source, or a label of the sites."""
 
     source: str | None = None
     column: str = "region"
@@ -37,10 +34,10 @@ Period = tuple[Day, Day]
 
 
 class FoldSettings(Frozen):
-    """What is held out (spec §8): whole regions (PUR), random groups (PUB), blocks, or a time.
+    """Kind of folds: whole regions (PUR), random groups (PUB), blocks, or a period held out.
 
     Periods are inclusive ISO dates. Kind `time` needs all three; with another kind they hold out
-    locations and days at once (PUB in a later period).
+    locations and days together (PUB in a later period).
     """
 
     kind: Literal["regions", "groups", "blocks", "time"]
@@ -49,7 +46,7 @@ class FoldSettings(Frozen):
     validation_share: float = Field(0.1, gt=0, lt=1)
     buffer_km: float = Field(0.0, ge=0)
     block_deg: float = Field(5.0, gt=0, le=180)
-    """Side of a block, degrees; for kind blocks."""
+    """Side of a block in degrees, for kind `blocks`."""
     min_cells: int = Field(20, gt=0)
     regions: Regions = Regions()
     train_period: Period | None = None
@@ -64,14 +61,14 @@ class FoldSettings(Frozen):
 
     @model_validator(mode="after")
     def _periods_agree(self) -> FoldSettings:
-        given = self.periods
-        needed = PARTS if self.kind == "time" else ("train", "test") if given else ()
-        wrong = [f"{part}_period is not set" for part in needed if part not in given]
-        for part, (first, last) in given.items():
+        periods = self.periods
+        needed = PARTS if self.kind == "time" else ("train", "test") if periods else ()
+        wrong = [f"{part}_period is not set" for part in needed if part not in periods]
+        for part, (first, last) in periods.items():
             if first > last:
                 wrong.append(f"{part}_period ends ({last}) before it begins ({first})")
-        for one, other in combinations(given, 2):
-            if given[one][0] <= given[other][1] and given[other][0] <= given[one][1]:
+        for one, other in combinations(periods, 2):
+            if periods[one][0] <= periods[other][1] and periods[other][0] <= periods[one][1]:
                 wrong.append(f"{one}_period and {other}_period share days")
         if wrong:
             raise ValueError("; ".join(wrong))

@@ -1,4 +1,4 @@
-"""A config file as `RunConfig`: its parents, `--set`, environment variables."""
+"""Reading of a config file as `RunConfig`: parents, `--set`, environment variables."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def _environment_variable(name: str) -> str:
 def find_config(path: str | Path) -> Path:
     """`path`, or the packaged config of that name (`quickstart`, `quickstart.yml`).
 
-    `InputError` where neither is.
+    Raises `InputError` where neither exists.
     """
-    given = Path(path)
-    if given.is_file():
-        return given
-    return _packaged_config(str(path), f"{given.parent}")
+    file = Path(path)
+    if file.is_file():
+        return file
+    return _packaged_config(str(path), f"{file.parent}")
 
 
 def _parent_config(child: Path, name: str) -> Path:
-    """What `extends: name` of `child` stands for: a file beside it, else a packaged config."""
+    """The file that `extends: name` in `child` refers to: beside it, else a packaged config."""
     beside = child.parent / name
     return beside if beside.is_file() else _packaged_config(name, f"{child.parent}")
 
@@ -86,7 +86,7 @@ def _apply(settings: dict[str, Any], override: str) -> None:
     except UnsafeYamlError:
         raise
     except InputError:
-        # What is no YAML is a text, such as `title=[draft] map`.
+        # A value that is not YAML is taken as text, such as `title=[draft] map`.
         node[last] = text
 
 
@@ -94,19 +94,20 @@ NAMES_SPLIT = ("folds=", "folds.split=")
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
-    """The resolved settings of a run, whose plugins are loaded first, from the config's folder.
+    """The resolved and validated settings of a run.
 
-    All faults together in one `InputError`.
+    The plugins that it names are imported first, from the config's folder. Raises one `InputError`
+    with all faults.
     """
     found = find_config(path)
     settings = _with_parents(found)
-    # A named split stands for its settings before any of them is changed.
+    # A named split is replaced by its settings before overrides change any of them.
     naming = [override for override in overrides if override.startswith(NAMES_SPLIT)]
     for override in naming:
         _apply(settings, override)
     if isinstance(settings.get("folds"), dict):
-        own = dict(settings["folds"])
-        settings["folds"] = _merge(named_split(own.pop("split", None), str(found)), own)
+        folds = dict(settings["folds"])
+        settings["folds"] = _merge(named_split(folds.pop("split", None), str(found)), folds)
     for override in overrides:
         if override not in naming:
             _apply(settings, override)

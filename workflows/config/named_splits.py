@@ -1,7 +1,7 @@
-"""Named folds of `catalogs/splits.yml`: `folds: {split: pub}` stands for what is written there.
+"""Named folds of `catalogs/splits.yml`: `folds: {split: pub}` is replaced by the entry there.
 
-Called from config.py before settings are checked: the resolved settings hold what the name stands
-for, so that a run can be repeated when the catalog has changed.
+The resolved settings hold the entry and not its name, so that a run can be repeated after the
+catalog has changed.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from pipeline.core.settings import read_entries
 
 @cache
 def named_splits() -> dict[str, dict[str, Any]]:
-    """The `folds` sections by name."""
+    """The `folds` sections of the catalog by name."""
     path = Path(catalogs.__file__).with_name("splits.yml")
     return read_entries(path, "folds")
 
 
 def named_split(name: str | None, where: str) -> dict[str, Any]:
-    """The `folds` settings that a name stands for; none without a name.
+    """The `folds` settings of a named split; empty without a name.
 
     Raises `InputError` for an unknown name.
     """

@@ -1,7 +1,4 @@
-"""The `publish` section of a run's settings, and the places at which its maps are checked.
-
-Downstream: schema.py has both in `RunConfig`.
-"""
+"""The `publish` section of a run's settings, and the locations at which its maps are checked."""
 
 from __future__ import annotations
 
@@ -15,19 +12,19 @@ from pipeline.maps.aggregate import MIN_VALID_SHARE, check_aggregate
 
 
 class Product(Frozen):
-    """One published map: a predicted cube, in its own grid or warped onto another."""
+    """One published map: a predicted cube on its own grid or warped onto another."""
 
     cube: str
     grid: str | None = None
     suffix: str = Field(pattern=r"^[A-Za-z0-9_]+$")
-    """Goes into the file name: `<target>_<suffix>.tif`."""
+    """End of the file name: `<target>_<suffix>.tif`."""
     aggregate: str = "none"
-    """Over time: monthly, seasonal, annual, mean, climatology, anomaly, a percentile such as p10,
-    or several, [p10, p50, p90], a band each; by default every predicted time step is a band."""
+    """Aggregate over time: monthly, seasonal, annual, mean, climatology, anomaly, a percentile such
+    as p10, or several, [p10, p50, p90], a band each; by default each predicted step is a band."""
     min_valid_share: float = Field(MIN_VALID_SHARE, gt=0, le=1)
-    """Of a period's time, or its aggregate is missing."""
+    """Minimum fraction of a period's time with values; below it the aggregate is missing."""
     legend: str | None = None
-    """Of this product alone."""
+    """Name of the legend of this product; by default that of all products."""
 
     @field_validator("aggregate", mode="before")
     @classmethod
@@ -46,14 +43,14 @@ class Product(Frozen):
 
 
 class Basins(Frozen):
-    """Polygons of the scored sites: a vector source, and its column with the sites' ids."""
+    """Polygons of the scored sites: a vector source, and its column with the ids of the sites."""
 
     source: str
     column: str
 
 
 class PublishSettings(Frozen):
-    """Maps, their legends, the outlines drawn on previews, and the basins that get scores."""
+    """Settings of maps, their legends, outlines on previews, and basins shown with scores."""
 
     products: tuple[Product, ...] = ()
     legend: str | None = None
@@ -66,7 +63,7 @@ class PublishSettings(Frozen):
         names = [product.suffix for product in self.products]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"products of one suffix: {', '.join(repeated)}")
+            raise ValueError(f"several products with the suffix {', '.join(repeated)}")
         return self
 
     @model_validator(mode="after")
@@ -76,22 +73,23 @@ class PublishSettings(Frozen):
         return self
 
     def legend_of(self, product: Product) -> str | None:
-        """Name of the legend of a product's maps: its own, else the common one, which has one of
-        departures beside it.
+        """Name of the legend of a product's maps.
+
+        It is the product's, else the common one, or for anomalies the common one's `_anomaly`.
         """
         departures = f"{self.legend}_anomaly" if product.aggregate == "anomaly" else self.legend
         return product.legend or departures
 
 
-class Place(Frozen):
-    """A place whose published value is known to lie between two bounds (annual mean)."""
+class KnownLocation(Frozen):
+    """A location whose published annual mean is known to lie between two bounds."""
 
     name: str
     lon: float = Field(ge=-180, le=180)
     lat: float = Field(ge=-90, le=90)
     product: str
     variable: str | None = None
-    """The map to look at, such as sand; by default the target's."""
+    """Name of the mapped variable, such as sand; by default the target."""
     minimum: float
     maximum: float
     why: str = ""

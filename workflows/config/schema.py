@@ -1,7 +1,4 @@
-"""A run's settings: YAML with `extends:` and `--set key=value` → one frozen, checked `RunConfig`.
-
-Downstream: every stage takes its part of it. Nothing here opens data.
-"""
+"""The settings of a run as one frozen, validated `RunConfig`; nothing here opens data."""
 
 from __future__ import annotations
 
@@ -23,27 +20,27 @@ from stefaland.config import FinetuneConfig, PretrainConfig
 from stefaland.metrics import SCORES, ScoreName
 from stefaland.tasks import values_of
 from workflows.config.folds import FoldSettings
-from workflows.config.publish import Place, PublishSettings
+from workflows.config.publish import KnownLocation, PublishSettings
 
 
 class Roots(Frozen):
-    """The only paths of a run; `${NAME:-default}` takes environment variables."""
+    """Root folders of data and runs; `${NAME:-default}` refers to environment variables."""
 
     data: Path
     runs: Path
 
 
 class CubeSpec(Frozen):
-    """One store of model locations: a grid filled from rasters or points, or a table of sites."""
+    """One cube of model locations: a grid filled from rasters or points, or a table of sites."""
 
     grid: str | None = None
     tile: tuple[int, int] = (64, 64)
     time_shard: int | None = Field(None, gt=0)
-    """Time steps in a file; by default as many as make 256 MiB."""
+    """Number of time steps in a file; by default as many as make 256 MiB."""
     locations: str | None = None
-    """Catalog entry of units or basins; its sites are the cells."""
+    """Catalog entry of hydrologic units, basins or stations, which are the cells of the cube."""
     points_from: str | None = None
-    """A locations cube whose sites are interpolated onto `grid`."""
+    """Name of a cube of sites that are interpolated onto `grid`."""
     max_distance_km: float = Field(10.0, gt=0)
 
     @model_validator(mode="after")
@@ -51,47 +48,47 @@ class CubeSpec(Frozen):
         if (self.grid is None) == (self.locations is None):
             raise ValueError("a cube has either a grid or locations")
         if self.points_from and not self.grid:
-            raise ValueError("points_from needs a grid to go to")
+            raise ValueError("points_from needs a grid to interpolate onto")
         return self
 
 
 class Absences(Frozen):
-    """Cells drawn as 0 where an inventory tells events alone (pipeline/absences.py)."""
+    """Settings for drawing cells without an event, for inventories that list events alone."""
 
     ratio: float = Field(1.0, gt=0)
-    """To the cells with an event."""
+    """Ratio of the number of absences to that of cells with an event."""
     buffer_km: float = Field(10.0, ge=0)
-    """None is drawn so near to an event."""
+    """Minimum distance of an absence from every event."""
     reach_km: float | None = Field(None, gt=0)
-    """None is drawn farther than this from every event, where an inventory ends somewhere."""
+    """Maximum distance of an absence from the nearest event, for inventories of limited extent."""
 
 
 class Inputs(Frozen):
-    """What is regridded (`sources`) and what the model sees of it (names; `*` is allowed)."""
+    """Sources that are regridded, and names of the model's inputs and target (`*` in statics)."""
 
     sources: tuple[str, ...] = ()
     forcings: tuple[str, ...]
     statics: tuple[str, ...]
     target: str
     target_parts: tuple[str, ...] = ()
-    """Variables that make up the target together, such as sand, silt and clay of soil texture."""
+    """Parts of a composition as target, such as sand, silt and clay of soil texture."""
     target_sites: str | None = None
-    """Catalog entry of sites (stations, profiles, events) whose values are the target of the cells
-    of the finetuning cube that they lie in."""
+    """Catalog entry of sites (stations, profiles, events) whose values become the target of the
+    cells of the finetuning cube in which they lie."""
     exclude_unmatched: bool = False
-    """Leave sites out that lie outside the grid or in the sea; by default they end the run."""
+    """Leave out sites outside the grid or in the sea; by default they are an error."""
     absences: Absences | None = None
-    """Cells without an event, where the target's sites are events alone."""
+    """Drawing of cells without an event, where the target's sites are events alone."""
     exclude_impossible: bool = False
-    """Leave sites out whose target cannot be (shares that make no whole); the scorecard says which;
-    by default they end the run."""
+    """Leave out sites with an impossible target (fractions that do not sum to 1) and list them in
+    the scorecard; by default they are an error."""
     terrain_from: str | None = None
     """Elevation source from which slope, aspect and curvature are derived before regridding."""
     land_fraction: str | None = None
-    """Variable that decides where we predict; None predicts wherever the forcings exist."""
+    """Variable that decides which cells are land; by default all cells with forcings."""
     min_land_fraction: float = Field(0.5, gt=0, le=1)
     fill_distance: int = Field(0, ge=0)
-    """Gaps inside land up to this many cells wide are filled and flagged."""
+    """Maximum width in cells of gaps on land that are filled and flagged."""
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -100,68 +97,69 @@ class Inputs(Frozen):
 
 
 class ModelSettings(Frozen):
-    """A preset of the network and what is changed in it."""
+    """A preset of the network, and settings that differ from it."""
 
     preset: str = "stefaland-tiny"
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
 class PretrainSettings(PretrainConfig):
-    """Pretraining and the cube it reads."""
+    """Settings of pretraining, and the cube that it reads."""
 
     cube: str
     from_checkpoint: Path | None = None
-    """Folder of a pretrained checkpoint, imported or another run's (or of one for each fold, such
-    as runs/NAME/pretrained), whose weights and scaler stand for pretraining on every fold. Its
-    pretraining may have seen what is held out here."""
+    """Folder of a pretrained checkpoint, imported or of another run, or with one for each fold,
+    such as runs/NAME/pretrained. Its weights and scaler replace pretraining on every fold; its
+    pretraining may have seen locations that are held out here."""
     resident: bool | None = None
-    """Training cells in memory (true) or read shard by shard (false); by default as they fit."""
+    """Keep training cells in memory (true) or read them shard by shard (false); by default in
+    memory where they fit."""
     tensorboard: bool = False
-    """Losses as TensorBoard events too; needs the package tensorboard."""
+    """Write losses as TensorBoard events as well; needs the package tensorboard."""
 
 
 class FinetuneSettings(FinetuneConfig):
-    """Finetuning, the cube with the target, and the baselines under the same folds."""
+    """Settings of finetuning, the cube with the target, and the baselines on the same folds."""
 
     cube: str
     baselines: tuple[str, ...] = ("climatology", "ridge", "lstm", "scratch")
 
     @property
     def models(self) -> list[str]:
-        """StefaLand and the baselines."""
+        """Names of StefaLand and the baselines."""
         return ["stefaland", *self.baselines]
 
 
 class PredictSettings(Frozen):
-    """Where maps are made, and the batch that fits in memory."""
+    """Settings of prediction: the cubes that are predicted, batch size and precision."""
 
     cubes: tuple[str, ...]
     batch_size: int = Field(1024, gt=0)
-    """Cells of a pass on a GPU; on the CPU the window decides."""
+    """Number of cells in a forward pass on a GPU; on the CPU it follows from the window."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Of the networks; auto is bfloat16 on a GPU and float32 on the CPU."""
+    """Floating-point type of the networks; auto is bfloat16 on a GPU and float32 on the CPU."""
 
 
 class ScoreSettings(Frozen):
-    """By which score models are ranked, over sites (the median) or all held-out values pooled."""
+    """The score that ranks models, over sites (their median) or over all held-out values pooled."""
 
     metric: ScoreName = "NSE"
     over: Literal["sites", "pooled"] = "sites"
     extra: tuple[ScoreName, ...] = Field((), exclude_if=lambda names: not names)
-    """Scores of plugins and installed packages that the scorecard has besides its own."""
+    """Further scores, of plugins and installed packages, in the scorecard."""
     examples: int = Field(4, ge=1)
-    """Sites whose series the report draws."""
+    """Number of sites whose series the report draws."""
 
     @field_validator("metric")
     @classmethod
     def _ranks(cls, metric: str) -> str:
         if SCORES.get(metric).better == "near_zero":
-            raise ValueError(f'"{metric}", a signed error by which no model is better')
+            raise ValueError(f'"{metric}", a signed error, which cannot rank models')
         return metric
 
 
 class RunConfig(Frozen):
-    """Everything that decides a run's result."""
+    """All settings that determine the results of a run."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     title: str
@@ -171,7 +169,7 @@ class RunConfig(Frozen):
     roots: Roots
     catalogs: tuple[str, ...]
     grids: tuple[str, ...] = ("grids.yml",)
-    """Files of named target grids: the packaged one, or your own."""
+    """Files of named target grids; by default the packaged one."""
     cubes: dict[str, CubeSpec]
     inputs: Inputs
     folds: FoldSettings
@@ -181,14 +179,15 @@ class RunConfig(Frozen):
     predict: PredictSettings
     publish: PublishSettings
     score: ScoreSettings = ScoreSettings()
-    places: tuple[Place, ...] = ()
+    places: tuple[KnownLocation, ...] = ()
+    """Locations at which published maps are checked."""
     caveats: tuple[str, ...] = ()
-    """What a reader of the report must know of this run's data."""
+    """Sentences in the report about limitations of this run's data."""
     cluster: ClusterConfig = ClusterConfig()
 
     @model_serializer(mode="wrap")
     def _without_empty_plugins(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        # A run without plugins has the fingerprints and metadata of versions that know none.
+        # Runs without plugins keep the fingerprints and metadata of versions before plugins.
         settings: dict[str, Any] = handler(self)
         if not self.plugins:
             settings.pop("plugins", None)
@@ -212,7 +211,7 @@ class RunConfig(Frozen):
         series = [p.suffix for p in self.publish.products if p.aggregate != "none"]
         if kind != "quantity" and series:
             raise ValueError(
-                f"a map of task {task} has no time, but there is an aggregate of "
+                f"maps of task {task} have no time axis, but an aggregate over time is set for "
                 f"product {', '.join(series)}"
             )
         return self
@@ -222,7 +221,7 @@ class RunConfig(Frozen):
         wrong = []
         if self.folds.periods and (self.pretrain.cyclic or self.finetune.cyclic):
             wrong.append("folds with periods, but pretrain.cyclic or finetune.cyclic: the windows "
-                         "of a time axis that goes round lie in every period")  # fmt: skip
+                         "of a periodic time axis lie in every period")  # fmt: skip
         if "persistence" in self.finetune.baselines and self.folds.kind != "time":
             wrong.append(f'finetune.baselines: "persistence" with folds of kind {self.folds.kind}: '
                          "a held-out site has no past")  # fmt: skip

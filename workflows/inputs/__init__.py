@@ -1,1 +1,1 @@
-"""What stages read: cells, folds, site targets, a given encoder."""
+"""Inputs of the stages: cells, folds, site targets, a given encoder."""

@@ -1,7 +1,7 @@
-"""Folds of the target's cells for the cells that pretrain: what is held out there is held out here.
+"""Folds made on the finetuning cube, carried over to the cells of the pretraining cube.
 
-Upstream: folds.py, whose tables are labelled (cells.py). Groups are matched where both tables mean
-the same by them, and ground always: another cube has other cells for the same places.
+The two cubes may have different cells for the same ground. Groups are compared only where both
+tables number the same things; overlap on the ground is always compared.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from stefaland.folds.leakage import shown
 from stefaland.folds.split import Fold, near
 from workflows.inputs.cells import SITES
 
-SAME_PLACE_KM = 0.1
-"""Sites of two tables that lie so near each other are one: tables give places to three decimals."""
+SAME_SITE_KM = 0.1
+"""Distance below which sites of two tables are one: coordinates have three decimals or fewer."""
 
 
 def carried_fold(fold: Fold, table: xr.Dataset, other: xr.Dataset) -> Fold:
-    """`fold`, made on `table`, for the cells of `other`.
+    """The partition of `fold`, made on `table`, for the cells of `other`.
 
-    What has the group of a part's cells is of that part; where the two tables number different
-    things, what shares ground with them. Cells that share ground with a held-out cell in another
-    way, lie in its buffer, or share a group with one are dropped. All others train: they have no
-    target that could leak. A fold of kind `time` holds out days alone: every cell is in all parts.
+    A cell belongs to the part whose cells have its group, or share ground with it where the two
+    tables number different things. Other cells that share ground or a group with a held-out cell,
+    or lie in its buffer, are dropped. All others train: they have no target that could leak. A fold
+    of kind `time` holds out days alone, so that every cell is in all parts.
     """
     cell = other["cell"].values.astype(np.int64)
     if fold.kind == "time":
@@ -49,19 +49,19 @@ def carried_fold(fold: Fold, table: xr.Dataset, other: xr.Dataset) -> Fold:
 
 
 def touching(fold: Fold, table: xr.Dataset, other: xr.Dataset) -> np.ndarray:
-    """[m] True for cells of `other` that know of a test cell: by group, ground or in its buffer."""
+    """Mask [m] of cells of `other` in the group, on the ground or in the buffer of a test cell."""
     match = Match(table, other)
     held = match.held(fold.test)
-    places = match.lonlat(other)
+    lonlat = match.lonlat(other)
     tested = match.lonlat(table)[np.isin(table["cell"].values, fold.test)]
-    # Of a coarse cell the centre may be far from the test cell within.
-    close = near(places, np.concatenate([tested, places[held]]), fold.buffer_km)
+    # The centre of a coarse cell may be far from the test cell inside it.
+    close = near(lonlat, np.concatenate([tested, lonlat[held]]), fold.buffer_km)
     touched: np.ndarray = held | match.of_groups(held) | match.ground(fold.test) | close
     return touched
 
 
 def check_carried(fold: Fold, carried: Fold, table: xr.Dataset, other: xr.Dataset) -> None:
-    """Raise `InputError` where `carried` trains or validates on a cell that knows of a test one."""
+    """Raise `InputError` where `carried` trains or validates on a cell that leaks a test cell."""
     if fold.kind == "time":
         return
     cell = other["cell"].values.astype(np.int64)
@@ -78,47 +78,47 @@ def check_carried(fold: Fold, carried: Fold, table: xr.Dataset, other: xr.Datase
 
 @dataclass(frozen=True)
 class Match:
-    """Cells of `table` by id → which cells of `other` [m] are meant."""
+    """The correspondence of cells: masks [m] of the cells of `other` for cell ids of `table`."""
 
     table: xr.Dataset
     other: xr.Dataset
 
     def held(self, ids: np.ndarray) -> np.ndarray:
-        """By group where both tables number the same, else by ground; sites by both."""
-        meaning, other = (of["group"].attrs.get("of") for of in (self.table, self.other))
+        """Cells matched by group where both tables number the same, else by ground; sites: both."""
+        meaning, other = (cells["group"].attrs.get("of") for cells in (self.table, self.other))
         if meaning != other:
             return self.ground(ids)
         groups = np.asarray(self.table["group"].values)[np.isin(self.table["cell"].values, ids)]
         same = np.isin(np.asarray(self.other["group"].values), np.unique(groups))
-        # Two tables may give one site two numbers.
+        # The same site may have different numbers in two tables.
         return same | self.ground(ids) if meaning == SITES else same
 
     def of_groups(self, chosen: np.ndarray) -> np.ndarray:
-        """The cells of `other` in the groups of the `chosen` ones."""
+        """Cells of `other` in the groups of the `chosen` ones."""
         group = np.asarray(self.other["group"].values)
         return np.isin(group, np.unique(group[chosen]))
 
     def ground(self, ids: np.ndarray) -> np.ndarray:
-        """By overlapping cells; of tables of sites by the cell that a site lies in."""
+        """Cells matched by overlap, or by the cell that holds a site where a table is of sites."""
         chosen = np.isin(self.table["cell"].values, ids)
         flat = self.other["cell"].values.astype(np.int64)
-        places = self.lonlat(self.table)[chosen]
-        own, other = _grid(self.table), _grid(self.other)
-        if own is None:
+        lonlat = self.lonlat(self.table)[chosen]
+        grid, other = _grid(self.table), _grid(self.other)
+        if grid is None:
             if other is None:
-                return near(self.lonlat(self.other), places, SAME_PLACE_KM)
-            return cells_with_sites(places, other)[flat]
+                return near(self.lonlat(self.other), lonlat, SAME_SITE_KM)
+            return cells_with_sites(lonlat, other)[flat]
         cells = self.table["cell"].values.astype(np.int64)[chosen]
         if other is None:
-            return sites_in_cells(own, cells, self.lonlat(self.other))
-        return cells_over_cells(own, cells, other)[flat]
+            return sites_in_cells(grid, cells, self.lonlat(self.other))
+        return cells_over_cells(grid, cells, other)[flat]
 
     @staticmethod
     def lonlat(table: xr.Dataset) -> np.ndarray:
-        """[n, 2] degrees."""
+        """Longitude and latitude of the cells in degrees, [n, 2]."""
         return np.stack([table["lon"].values, table["lat"].values], 1)
 
 
 def _grid(table: xr.Dataset) -> TargetGrid | None:
-    """The grid of a cube's cells; None of sites."""
+    """The grid of a cube's cells; None for a table of sites."""
     return grid_of(table.attrs) if "cube" in table.attrs else None

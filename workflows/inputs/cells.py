@@ -1,7 +1,4 @@
-"""Cubes as tables of model locations: which cells, which variables, which labels.
-
-Upstream: cubes. Downstream: every stage that trains, predicts or scores.
-"""
+"""Cubes as tables of model locations: choice of cells and variables, labels for folds."""
 
 from __future__ import annotations
 
@@ -28,25 +25,28 @@ from workflows.config.schema import Inputs
 
 FILLED = "input_is_filled"
 SITES = "sites"
-"""What groups number where each site of a table is its own."""
+"""Value of the attribute `of` where every site of a table is its own group."""
 
 
 @dataclass(frozen=True)
 class Labels:
-    """Where the labels of a cube's cells come from, if the cube itself has none."""
+    """Origin of the labels of a cube's cells, for a cube without labels."""
 
     target: Source | None
-    """Source whose cells are the groups; None where each cell is observed by itself."""
+    """Source of the target, whose cells are the groups; None where every cell is its own group."""
     numbered: str
-    """What the groups number in that case: sites, or the cells of this cube."""
+    """Attribute `of` of the groups in that case: sites, or cells of this cube."""
     regions: Source | None
-    """Polygons of the regions; None where each group is a region."""
+    """Source with polygons of the regions; None where each group is a region."""
     column: str
-    """Column of the polygons with the names of the regions."""
+    """Column of the polygons that holds the names of the regions."""
 
 
 def static_names(ds: xr.Dataset, inputs: Inputs) -> tuple[str, ...]:
-    """The static attributes the config's patterns choose, in the config's order."""
+    """The static attributes that match the config's patterns, in the config's order.
+
+    Raises `InputError` with every pattern that matches none.
+    """
     known = sorted(
         str(name)
         for name, da in ds.data_vars.items()
@@ -69,7 +69,7 @@ def static_names(ds: xr.Dataset, inputs: Inputs) -> tuple[str, ...]:
 def static_groups(
     names: Sequence[str], variables: Mapping[str, Variable]
 ) -> dict[str, tuple[str, ...]]:
-    """The masking groups of these static attributes, as `variables.yml` has them (spec §2)."""
+    """Masking groups of these static attributes, after `variables.yml`: group → names."""
     groups: dict[str, list[str]] = {}
     for name in names:
         variable = variables.get(name) or variables.get(name.split("_fraction_")[0])
@@ -79,12 +79,12 @@ def static_groups(
 
 
 def transforms(names: Sequence[str], variables: Mapping[str, Variable]) -> dict[str, str]:
-    """The transform of each variable before its z-score, as `variables.yml` has it."""
+    """The transform of each variable before its z-score, after `variables.yml`."""
     return {name: variables[name].transform if name in variables else "none" for name in names}
 
 
 def land_mask(ds: xr.Dataset, inputs: Inputs) -> np.ndarray:
-    """Where the model may be run, dims (y, x) or (cell,): enough land and at least one forcing."""
+    """Mask of the cells with enough land and at least one forcing, dims (y, x) or (cell,)."""
     dims = [dim for dim in ("y", "x", "cell") if dim in ds.dims]
     unseen = np.ones([ds.sizes[dim] for dim in dims], bool)
     if inputs.land_fraction and "y" in ds.dims:
@@ -107,12 +107,13 @@ def land_cells(ds: xr.Dataset, inputs: Inputs, cube: str) -> np.ndarray:
 
 
 def read_inputs(ds: xr.Dataset, inputs: Inputs, cells: np.ndarray) -> xr.Dataset:
-    """Forcings, static attributes and targets of the cells with these flat indices; dims
-    (cell, time) and (cell,).
+    """Forcings, static attributes and targets of the cells with these flat indices.
+
+    Dims (cell, time) and (cell,).
     """
     names = [*inputs.forcings, *static_names(ds, inputs)]
     names += [name for name in (*inputs.targets, FILLED) if name in ds]
-    return with_whole_targets(read_cells(ds, names, cells), inputs.target_parts)
+    return with_closed_targets(read_cells(ds, names, cells), inputs.target_parts)
 
 
 def open_cells(cube: Path, inputs: Inputs) -> xr.Dataset:
@@ -121,44 +122,44 @@ def open_cells(cube: Path, inputs: Inputs) -> xr.Dataset:
     return read_inputs(ds, inputs, land_cells(ds, inputs, cube.stem))
 
 
-def with_whole_targets(table: xr.Dataset, parts: Sequence[str]) -> xr.Dataset:
-    """Shares as shares of exactly 1: measured ones are rounded, and loss and scores need a whole.
+def with_closed_targets(table: xr.Dataset, parts: Sequence[str]) -> xr.Dataset:
+    """The table with the fractions of a composition scaled to sum to exactly 1.
 
-    Those that make no whole are refused or left out by the stats stage. `parts` is empty where the
-    target is no composition.
+    Measured fractions are rounded, but loss and scores need an exact sum. Fractions that are far
+    from a sum of 1 are refused or left out by the stats stage. `parts` is empty for other targets.
     """
     names = [name for name in parts if name in table]
     if not names:
         return table
-    shares = xr.concat([table[name] for name in names], "part").transpose(..., "part")
-    whole = shares.copy(data=possible_values("composition", shares.values))
-    return table.assign({name: whole.isel(part=i) for i, name in enumerate(names)})
+    fractions = xr.concat([table[name] for name in names], "part").transpose(..., "part")
+    closed = fractions.copy(data=possible_values("composition", fractions.values))
+    return table.assign({name: closed.isel(part=i) for i, name in enumerate(names)})
 
 
 def cell_index(cube: Path, inputs: Inputs, labels: Labels) -> xr.Dataset:
-    """The labelled coordinates of a cube's land cells, without values: small for any cube."""
+    """The labelled coordinates of a cube's land cells, without values."""
     ds = open_cube(cube)
     return labelled(read_cells(ds, [], land_cells(ds, inputs, cube.stem)), labels)
 
 
 def labelled(table: xr.Dataset, labels: Labels) -> xr.Dataset:
-    """The table of a cube with coordinates `group` (never cut by a fold), `region` and `site`
-    (scored).
+    """The table of a cube with the coordinates `group`, `region` and `site` of each cell.
 
-    The attribute `of` of `group` says what is numbered: between cubes groups are the same only
-    where it is the same.
+    No fold divides a group, and cells of one `site` are averaged before scoring. The attribute `of`
+    of `group` names what the numbers count: groups of two cubes are comparable only where it is
+    equal.
     """
     lon, lat = table["lon"].values, table["lat"].values
     if "group" in table.coords:
-        group, of = table["group"].values, "labels of the source"
+        group, numbered = table["group"].values, "labels of the source"
         site = table["cell"].values
     elif labels.target is None:
         group = site = table["cell"].values
-        of = labels.numbered
+        numbered = labels.numbered
     else:
         # Neighbours that lie in one source cell of the target are not independent.
         group = site = nearest_cells(labels.target, lon, lat)
-        of = "source cells of the target"
+        numbered = "source cells of the target"
     if labels.regions is not None:
         region = region_labels(lon, lat, labels.regions, labels.column)
         region = _one_region_a_group(np.asarray(group), np.asarray(region))
@@ -167,21 +168,23 @@ def labelled(table: xr.Dataset, labels: Labels) -> xr.Dataset:
     else:
         region = np.asarray(group).astype(str)
     return table.assign_coords(
-        group=("cell", group, {"of": of}), region=("cell", region.astype(str)), site=("cell", site)
+        group=("cell", group, {"of": numbered}),
+        region=("cell", region.astype(str)),
+        site=("cell", site),
     )
 
 
 def _one_region_a_group(group: np.ndarray, region: np.ndarray) -> np.ndarray:
-    """Each group's most frequent region, so that no group straddles two."""
+    """The most frequent region of each group, for all its cells, so that no group is in two."""
     names, codes = np.unique(region.astype(str), return_inverse=True)
-    _, place = np.unique(group, return_inverse=True)
-    counts = np.zeros((place.max() + 1, len(names)), dtype=np.int64)
-    np.add.at(counts, (place, codes), 1)
-    return names[counts.argmax(1)][place]
+    _, row = np.unique(group, return_inverse=True)
+    counts = np.zeros((row.max() + 1, len(names)), dtype=np.int64)
+    np.add.at(counts, (row, codes), 1)
+    return names[counts.argmax(1)][row]
 
 
 def cell_data(table: xr.Dataset, inputs: Inputs, statics: Sequence[str] | None = None) -> CellData:
-    """The table as tensors; the target is included where the table has it."""
+    """The table as tensors; with the target where the table has it."""
     names = tuple(statics) if statics is not None else static_names(table, inputs)
     return CellData.from_dataset(
         table,
@@ -195,7 +198,7 @@ def cell_data(table: xr.Dataset, inputs: Inputs, statics: Sequence[str] | None =
 def sharded_cells(
     cube: Path, index: xr.Dataset, inputs: Inputs, statics: Sequence[str], made_by: str
 ) -> ShardedCells:
-    """The cells of an index (`cell_index`) that are read shard by shard while a model trains.
+    """The cells of an index (`cell_index`), read shard by shard while a model trains.
 
     `made_by` is the fingerprint of the stage that wrote the cube.
     """
@@ -203,27 +206,27 @@ def sharded_cells(
     position = position_of(ds, index)
     shards = by_shard(ds, position)
     order = pd.Index(position).get_indexer(np.concatenate(shards))
-    own = index.isel(cell=order)
+    in_order = index.isel(cell=order)
     edges = np.cumsum([len(shard) for shard in shards])[:-1]
     names = [*inputs.forcings, *statics]
 
     def read(cells: np.ndarray) -> CellData:
-        chosen = own.isel(cell=pd.Index(own["cell"].values).get_indexer(cells))
+        chosen = in_order.isel(cell=pd.Index(in_order["cell"].values).get_indexer(cells))
         table = read_cells(ds, names, position_of(ds, chosen))
         return cell_data(table.assign_coords(chosen.coords), inputs, statics)
 
     return ShardedCells(
-        shards=tuple(np.split(own["cell"].values.astype(np.int64), edges)),
+        shards=tuple(np.split(in_order["cell"].values.astype(np.int64), edges)),
         read=read,
-        time=own["time"].values,
+        time=in_order["time"].values,
         forcing_names=tuple(inputs.forcings),
         static_names=tuple(statics),
         identity=fingerprint([cube.stem, made_by, len(position)]),
-        group=own["group"].values,
+        group=in_order["group"].values,
     )
 
 
 def position_of(ds: xr.Dataset, index: xr.Dataset) -> np.ndarray:
-    """Flat indices of an index's cells in a cube, or their positions in a store of locations."""
+    """Positions of an index's cells in a cube: flat indices on a grid, else along `cell`."""
     ids = index["cell"].values.astype(np.int64)
     return pd.Index(ds["cell"].values).get_indexer(ids) if "cell" in ds.dims else ids

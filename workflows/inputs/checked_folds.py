@@ -1,7 +1,7 @@
-"""Folds and statistics as the run folder has them, checked anew by every stage that rests on them.
+"""Checks of the folds and statistics in a run folder, before every stage that depends on them.
 
-Upstream: the files of the stats stage, which anything may have changed since. Downstream: pretrain,
-finetune, sweep and score begin with these checks.
+The files were written by the stats stage and may have been changed since. The stages pretrain,
+finetune and score, and the command sweep, begin with these checks.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ AGAIN = "Run `stefaland stats CONFIG --restart`, then the stages after it."
 
 
 def fold_identity(fold: Fold) -> str:
-    """A hash of a fold's cells and days."""
+    """Hash of a fold's cells and days."""
     return fingerprint(fold.to_dict())
 
 
 def _identity_of_statistics(fold: Fold, wider: Fold, scaling: Normaliser) -> str:
-    """A hash of statistics with the cells and days they are of: inputs of those that pretrain."""
+    """Hash of statistics with the cells and days from which they were computed."""
     return fingerprint([wider.train, fold.train, fold.train_period, scaling.to_dict()])
 
 
 def write_statistics(files: FoldFiles, fold: Fold, wider: Fold, scaling: Normaliser) -> None:
-    """The scalings of a fold, and beside them what they were computed from."""
+    """Write the statistics of a fold, and beside them a record of the cells and days used."""
     write_json(files.statistics(fold.name), scaling.to_dict())
     seal = {
         "pretraining_cells": len(wider.train),
@@ -58,7 +58,7 @@ def check_folds(
 
     `table` has the labelled cells with a target, `other` those that pretrain.
     """
-    wanted: dict[str, Any] = {
+    required: dict[str, Any] = {
         "kind": settings.kind,
         "buffer_km": settings.buffer_km,
         **{f"{part}_period": settings.periods.get(part) for part in PARTS},
@@ -66,19 +66,19 @@ def check_folds(
     }
     faults = Faults()
     for name in files.names():
-        own, carried = files.cells(name), files.pretraining_cells(name)
-        fold, wider = Fold.load(own), Fold.load(carried)
+        made, carried = files.cells(name), files.pretraining_cells(name)
+        fold, wider = Fold.load(made), Fold.load(carried)
         for path, check in (
-            (own, partial(_check_settings, fold, wanted)),
-            (carried, partial(_check_settings, wider, wanted)),
-            (own, partial(check_fold, fold, locations(table))),
+            (made, partial(_check_settings, fold, required)),
+            (carried, partial(_check_settings, wider, required)),
+            (made, partial(check_fold, fold, locations(table))),
             (carried, partial(check_parts, wider, locations(other))),
             (carried, partial(check_carried, fold, wider, table, other)),
         ):
             try:
                 check()
             except InputError as error:
-                # The file says more than the fold's name.
+                # The path helps the user more than the name of the fold.
                 faults.faults += [_in_file(fault, f"fold {name}", path) for fault in error.faults]
         _check_seal(files, fold, wider, faults)
     faults.raise_if_any()
@@ -89,15 +89,13 @@ def _in_file(fault: Fault, name: str, path: Path) -> Fault:
     return replace(fault, where=where, hint=fault.hint or AGAIN)
 
 
-def _check_settings(fold: Fold, wanted: dict[str, Any]) -> None:
-    """Raise `InputError` for a fold of other settings than the run's: what a leak is rests on
-    them.
-    """
+def _check_settings(fold: Fold, required: dict[str, Any]) -> None:
+    """Raise `InputError` for a fold of other settings than the run's, which define a leak."""
     faults = Faults()
-    for name, value in wanted.items():
+    for name, value in required.items():
         found = getattr(fold, name)
         if found != value:
-            expected = f"{value}, as the settings have it"
+            expected = f"{value}, as in the settings"
             faults.add(f"fold {fold.name}: {name}", str(found), expected)
     faults.raise_if_any()
 
@@ -119,18 +117,17 @@ def _check_seal(files: FoldFiles, fold: Fold, wider: Fold, faults: Faults) -> No
 
 
 def check_encoders(files: FoldFiles, encoders: Path) -> None:
-    """Raise `InputError` for pretrained encoders (`encoders`/FOLD) of other folds than those in the
-    run folder.
+    """Raise `InputError` where an encoder (`encoders`/FOLD) was pretrained on another fold.
 
-    A checkpoint that does not say what it was pretrained on was not pretrained here.
+    A checkpoint without a record of its fold was not pretrained by this run and is not checked.
     """
     faults = Faults()
     for name in files.names():
         folder = encoders / name
-        path, about = files.pretraining_cells(name), folder / "data.json"
-        # Loading tells of a folder that holds no checkpoint.
-        own = read_json(about).get("fold") if about.exists() else None
-        if own is not None and own != fold_identity(Fold.load(path)):
+        path, metadata = files.pretraining_cells(name), folder / "data.json"
+        # A missing checkpoint is reported when it is loaded.
+        identity = read_json(metadata).get("fold") if metadata.exists() else None
+        if identity is not None and identity != fold_identity(Fold.load(path)):
             faults.add(
                 str(folder), f"an encoder pretrained on other cells or days than {path} has",
                 "one of that fold",
@@ -140,13 +137,13 @@ def check_encoders(files: FoldFiles, encoders: Path) -> None:
 
 
 def check_heldout(files: FoldFiles, stores: Iterable[tuple[str, Path]]) -> None:
-    """Raise `InputError` for predictions (fold's name, store) of a fold that has changed since."""
+    """Raise `InputError` for held-out predictions (fold name, store) of a fold that has changed."""
     faults = Faults()
     known = {name: fold_identity(files.fold(name)) for name in files.names()}
     for name, path in stores:
-        # Reading them tells of stores that are not there.
-        own = open_cube(path).attrs.get("fold") if path.exists() else None
-        if own is not None and own != known[name]:
+        # A missing store is reported when it is read.
+        identity = open_cube(path).attrs.get("fold") if path.exists() else None
+        if identity is not None and identity != known[name]:
             faults.add(
                 str(path), f"predictions of a model of other cells or days than "
                 f"{files.cells(name)} has", "those of that fold",

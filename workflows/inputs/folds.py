@@ -1,8 +1,4 @@
-"""Folds of a run, made on the target's cells, and the files that hold them.
-
-Downstream: carried_folds.py carries them over to the cells that pretrain, checked_folds.py reads
-them back.
-"""
+"""The folds of a run, made on the cells with a target, and the files that hold them."""
 
 from __future__ import annotations
 
@@ -24,13 +20,13 @@ from workflows.config.folds import FoldSettings, Period
 
 @dataclass(frozen=True)
 class FoldFiles:
-    """The files of all folds in a run folder: their cells and days, and their statistics."""
+    """Files of all folds in a run folder: their cells and days, and their statistics."""
 
     folder: Path
     """The run folder."""
 
     def names(self) -> list[str]:
-        """Names of the folds, in a fixed order; `InputError` where none was made."""
+        """Names of the folds, sorted; `InputError` where there are none."""
         folder = self.folder / "folds"
         names = sorted(path.stem for path in folder.glob("*.json"))
         if not names:
@@ -54,30 +50,30 @@ class FoldFiles:
         return self.folder / "stats" / "training" / f"{name}.json"
 
     def fold(self, name: str) -> Fold:
-        """A fold of the cells with a target."""
+        """The fold of that name, over the cells with a target."""
         return Fold.load(self.cells(name))
 
     def pretraining_fold(self, name: str) -> Fold:
-        """The same fold of the cells that pretrain."""
+        """The fold of that name, over the cells that pretrain."""
         return Fold.load(self.pretraining_cells(name))
 
     def normaliser(self, name: str) -> Normaliser:
-        """The scalings by a fold's statistics."""
+        """The normaliser with a fold's statistics."""
         return Normaliser.from_dict(read_json(self.statistics(name)))
 
 
 @dataclass(frozen=True)
 class WindowSteps:
-    """Lengths, in time steps, of the windows that a fold's periods must hold."""
+    """Lengths, in time steps, of the windows that must fit into a fold's periods."""
 
     pretrain: int
     finetune: int
     warmup: int
-    """First steps of a finetuning window, which have no prediction."""
+    """Number of first steps of a finetuning window without a prediction."""
 
 
 def locations(table: xr.Dataset) -> Locations:
-    """Ids, places and labels of a labelled table."""
+    """Ids, coordinates and labels of the cells of a labelled table."""
     return Locations(
         table["cell"].values.astype(np.int64),
         np.stack([table["lon"].values, table["lat"].values], 1),
@@ -110,7 +106,7 @@ def run_folds(table: xr.Dataset, settings: FoldSettings, windows: WindowSteps) -
 
 
 def warmup_days(table: xr.Dataset, settings: FoldSettings, warmup_steps: int) -> int:
-    """Days that a prediction reads before the test period; 0 where no period is held out."""
+    """Number of days read before the test period; 0 where no period is held out."""
     if not settings.periods:
         return 0
     time = table["time"].values
@@ -119,7 +115,7 @@ def warmup_days(table: xr.Dataset, settings: FoldSettings, warmup_steps: int) ->
 
 
 def _check_lengths(periods: Mapping[str, Period], windows: WindowSteps, time: np.ndarray) -> None:
-    """`InputError` for periods outside the time axis, or shorter than the window they must hold."""
+    """Raise `InputError` for periods outside the time axis or shorter than a window."""
     faults = Faults()
     for part, period in periods.items():
         where = f"folds.{part}_period"
@@ -130,7 +126,7 @@ def _check_lengths(periods: Mapping[str, Period], windows: WindowSteps, time: np
             continue
         length, need = steps.stop - steps.start, max(windows.pretrain, windows.finetune)
         if part == "test":
-            # Windows of the test begin in the warm-up before it.
+            # Windows of the test period begin in the warm-up before it.
             length += min(windows.warmup, steps.start)
             need = windows.finetune
         if length < need:
@@ -142,7 +138,10 @@ def _check_lengths(periods: Mapping[str, Period], windows: WindowSteps, time: np
 
 
 def with_target(fold: Fold, known: Mapping[str, np.ndarray]) -> Fold:
-    """`fold` with the cells alone whose ids are `known` to have a target in their part's period."""
+    """The fold restricted to cells with a target in the period of their part.
+
+    `known` has the ids of such cells by part.
+    """
 
     def kept(part: str, ids: np.ndarray) -> np.ndarray:
         return ids[np.isin(ids, known[part])]

@@ -1,7 +1,7 @@
 """A checkpoint made elsewhere as the pretrained encoder of every fold: `pretrain.from_checkpoint`.
 
-Upstream: an imported folder, or another run's. Downstream: check.py compares it with the config,
-pretrain.py takes it over with its own scaler, score.py and report.py say what that means.
+The check stage compares it with the config, the pretrain stage copies it with its scaler, and the
+scorecard and the report carry its caveats.
 """
 
 from __future__ import annotations
@@ -33,63 +33,66 @@ from stefaland.distributed import barrier, is_main
 from stefaland.model.mae import StefaLand
 
 FAR = 8.0
-"""Standard deviations of the checkpoint's between two means of one forcing, above which the units
-must differ. Static attributes of a region may be as far from those of the globe."""
+"""Maximum distance of the run's mean of a forcing from the checkpoint's, in the checkpoint's
+standard deviations; beyond it the units must differ. Static attributes are not compared, because
+those of a region may be as far from those of the globe."""
 WIDE = 50.0
-"""Times that a variable may vary more in the run than in the checkpoint's training."""
+"""Maximum ratio of a variable's standard deviation in the run to that in the checkpoint."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What a run wants of an encoder that it did not pretrain."""
+class EncoderRequirements:
+    """Requirements of a run on an encoder that it did not pretrain."""
 
     forcings: tuple[str, ...]
     statics: Sequence[str]
-    """Names, or patterns that choose of the encoder's."""
+    """Names, or patterns that are matched with the encoder's names."""
     units: Mapping[str, str]
-    """The unit of each canonical variable."""
+    """Unit of each canonical variable, by name."""
     window: int
-    """Time steps that it must take."""
+    """Number of time steps that the encoder must accept."""
 
 
-def given_checkpoint(given: Path, fold: str) -> Path:
-    """The folder that stands for pretraining on the fold: the given one, or that of its fold."""
-    return given if (given / CONFIG).is_file() else given / fold
+def fold_checkpoint(checkpoint: Path, fold: str) -> Path:
+    """The folder with the encoder of a fold: `checkpoint` itself, or its subfolder of that name."""
+    return checkpoint if (checkpoint / CONFIG).is_file() else checkpoint / fold
 
 
-def check_given(given: Path, pretrained: Path, wanted: Wanted, faults: Faults) -> None:
-    """Compare what is given with the config, before any cube is there.
+def check_given_encoder(
+    checkpoint: Path, pretrained: Path, required: EncoderRequirements, faults: Faults
+) -> None:
+    """Compare a checkpoint with the config, before any cube exists; adds a fault for each mismatch.
 
-    `pretrained` is the folder of the run's own encoders.
+    `pretrained` is the folder to which the run writes its encoders.
     """
-    own = pretrained.resolve()
-    if own in (given.resolve(), *given.resolve().parents):
-        # The stage clears its folder before it reads what is given.
-        faults.add("pretrain.from_checkpoint", f"{given}, which this run writes itself",
-                   "a folder outside this run", "Name the run otherwise, or copy the folder.",
+    if pretrained.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
+        # The pretrain stage clears its folder before it reads the checkpoint.
+        faults.add("pretrain.from_checkpoint", f"{checkpoint}, which this run writes itself",
+                   "a folder outside this run", "Rename the run, or copy the folder.",
                    )  # fmt: skip
         return
-    folders = [given] if (given / CONFIG).is_file() else [
-        path.parent for path in sorted(given.glob(f"*/{CONFIG}"))
+    folders = [checkpoint] if (checkpoint / CONFIG).is_file() else [
+        path.parent for path in sorted(checkpoint.glob(f"*/{CONFIG}"))
     ]  # fmt: skip
     if not folders:
-        faults.add("pretrain.from_checkpoint", f"{given}, without a {CONFIG}",
+        faults.add("pretrain.from_checkpoint", f"{checkpoint}, without a {CONFIG}",
                    "a pretrained checkpoint, or a folder with one for each fold",
-                   "Other formats come in by `stefaland import-reference`.")  # fmt: skip
+                   "Import other formats with `stefaland import-reference`.")  # fmt: skip
     for folder in folders:
-        _collect(faults, partial(_open, folder, wanted))
+        _collect(faults, partial(_open, folder, required))
 
 
-def take_over(folder: Path, target: Path, wanted: Wanted, own: Normaliser) -> dict[str, Any]:
-    """Write the encoder of `folder` to `target` as a fold's pretrained one, weights and scaler as
-    they are.
+def take_over(
+    folder: Path, target: Path, required: EncoderRequirements, statistics: Normaliser
+) -> dict[str, Any]:
+    """Copy the encoder of `folder`, its weights and scaler, to `target` as that of a fold.
 
-    `own` are the statistics of the fold's training cells. Raises `InputError` with all variables,
-    units and statistics that do not fit the run.
+    `statistics` are those of the fold's training cells. Returns the origin of the encoder. Raises
+    `InputError` with all variables, units and statistics that do not fit the run.
     """
-    model, data = _open(folder, wanted, own)
+    model, data = _open(folder, required, statistics)
     origin = {"folder": str(folder), "source": data.get("source"), "run": data.get("run")}
-    # What another run held out says nothing of this one's folds.
+    # The fold of another run is not one of this run.
     kept = {key: value for key, value in data.items() if key != "fold"}
     if is_main():
         save_checkpoint(target, model, {**kept, "taken_from": origin})
@@ -98,26 +101,26 @@ def take_over(folder: Path, target: Path, wanted: Wanted, own: Normaliser) -> di
 
 
 def encoder_settings(folder: Path) -> ModelConfig:
-    """The network of a pretrained encoder."""
+    """The network settings of a pretrained encoder."""
     model, _ = load_encoder(folder)
     return model.config
 
 
-def caveats(given: Path, pretrained: Path) -> list[str]:
-    """What a reader of the scores must know of an encoder that this run did not pretrain.
+def caveats(checkpoint: Path, pretrained: Path) -> list[str]:
+    """Caveats of scores with an encoder that this run did not pretrain, one sentence each.
 
-    `pretrained` is the folder of the run's own encoders, where those given were taken over.
+    `pretrained` is the folder to which the encoders were copied.
     """
-    told = [
-        f"StefaLand's encoder was not pretrained by this run but taken from {given.name}. Its "
-        "pretraining may have seen places and days that are held out here: its scores may be too "
-        "good, and so may its lead over the models that this run trained."
+    sentences = [
+        f"StefaLand's encoder was not pretrained by this run but taken from {checkpoint.name}. Its "
+        "pretraining may have seen locations and days that are held out here: its scores may be "
+        "too good, and so may its lead over the models that this run trained."
     ]
     stored = [load_checkpoint(path.parent)[1] for path in sorted(pretrained.glob(f"*/{CONFIG}"))]
     if not all("units" in data for data in stored):
-        told.append("That checkpoint does not tell its units: its training statistics were only "
-                    "seen to be near those of this run.")  # fmt: skip
-    return told
+        sentences.append("That checkpoint does not record its units: its training statistics were "
+                         "only found to be near those of this run.")  # fmt: skip
+    return sentences
 
 
 def _collect(faults: Faults, check: Callable[[], Any]) -> Any:
@@ -129,43 +132,45 @@ def _collect(faults: Faults, check: Callable[[], Any]) -> Any:
 
 
 def _open(
-    folder: Path, wanted: Wanted, own: Normaliser | None = None
+    folder: Path, required: EncoderRequirements, statistics: Normaliser | None = None
 ) -> tuple[StefaLand, dict[str, Any]]:
-    """The encoder and its `data.json`; `InputError` with all that does not fit the run.
+    """The encoder and its `data.json`; `InputError` with everything that does not fit the run.
 
-    `own` None stands for statistics not known yet.
+    `statistics` is None before they have been computed.
     """
     model, data = load_encoder(folder)
     faults, known = Faults(), model.config
     names = {"forcings": known.forcings, "statics": (*known.statics, *known.categorical)}
-    statics = tuple(_matching(wanted.statics, known.statics))
+    statics = tuple(_matching(required.statics, known.statics))
     _collect(
         faults,
-        lambda: check_compatible(folder, names, {"forcings": wanted.forcings, "statics": statics}),
+        lambda: check_compatible(
+            folder, names, {"forcings": required.forcings, "statics": statics}
+        ),
     )
     inputs = (*known.forcings, *known.statics)
-    units = {name: wanted.units[name] for name in inputs if name in wanted.units}
+    units = {name: required.units[name] for name in inputs if name in required.units}
     _check_units(folder, data.get("units", {}), units, faults)
     scaler = _collect(faults, lambda: stored_normaliser(folder, data))
     if scaler is not None:
         _collect(faults, lambda: scaler.require(inputs, str(folder / DATA)))
-        if own is not None:
-            _check_near(folder, scaler, own, known.forcings, units, faults)
-    _collect(faults, lambda: _try_window(model, wanted.window))
+        if statistics is not None:
+            _check_near(folder, scaler, statistics, known.forcings, units, faults)
+    _collect(faults, lambda: _try_window(model, required.window))
     faults.raise_if_any()
     return model, data
 
 
 def _matching(patterns: Sequence[str], known: Sequence[str]) -> list[str]:
-    """The known names that patterns choose, and patterns that choose none."""
+    """The known names that match the patterns, and the patterns that match none."""
     chosen = [[n for n in known if fnmatchcase(n, pattern)] or [pattern] for pattern in patterns]
     return list(dict.fromkeys(name for names in chosen for name in names))
 
 
 def _check_units(
-    folder: Path, stored: Mapping[str, str], wanted: Mapping[str, str], faults: Faults
+    folder: Path, stored: Mapping[str, str], required: Mapping[str, str], faults: Faults
 ) -> None:
-    for name, unit in wanted.items():
+    for name, unit in required.items():
         if name not in stored:
             continue
         try:
@@ -180,24 +185,24 @@ def _check_units(
 def _check_near(
     folder: Path,
     scaler: Normaliser,
-    own: Normaliser,
+    statistics: Normaliser,
     forcings: Sequence[str],
     units: Mapping[str, str],
     faults: Faults,
 ) -> None:
-    """Add a fault for statistics so far from the run's own that they must be of other units."""
-    for name, given in scaler.scalings.items():
-        seen = own.scalings.get(name)
+    """Add a fault for each variable whose two statistics differ so much that units must differ."""
+    for name, stored in scaler.scalings.items():
+        seen = statistics.scalings.get(name)
         if seen is None:
             continue
         mean = seen.inverse(torch.zeros((), dtype=torch.float64))
-        away = abs(float(given.forward(mean)))
+        away = abs(float(stored.forward(mean)))
         is_constant = seen.minimum is not None and seen.minimum == seen.maximum
-        ratio = 1.0 if is_constant or given.transform != seen.transform else seen.std / given.std
+        ratio = 1.0 if is_constant or stored.transform != seen.transform else seen.std / stored.std
         if (name in forcings and not away <= FAR) or not ratio <= WIDE:
             faults.add(
                 f"{folder / DATA}: statistics of {name}",
-                f"mean {given.mean:.6g} and std {given.std:.6g}, transform {given.transform}",
+                f"mean {stored.mean:.6g} and std {stored.std:.6g}, transform {stored.transform}",
                 f"such as this run's {seen.mean:.6g} and {seen.std:.6g}, {seen.transform}, in "
                 f'"{units.get(name, "")}"',
                 "Its statistics are of other units or another variable.",
@@ -205,7 +210,7 @@ def _check_near(
 
 
 def _try_window(model: StefaLand, steps: int) -> None:
-    """One pass over nothing, which raises where the network cannot take so many time steps."""
+    """Encode an empty batch; raises `InputError` where the network cannot take so many steps."""
     known = model.config
     empty = Batch(
         torch.full((1, steps, len(known.forcings)), torch.nan),

@@ -1,4 +1,4 @@
-"""The finetuned StefaLand networks of every fold, as an ensemble; each missed one fold."""
+"""The finetuned networks of all folds as the members of one ensemble."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from stefaland.prediction.member import Member, load_member
 
 
 def members(folders: Iterable[Path], count: int) -> list[Member]:
-    """The `count` members in each fold's folder, on the best device."""
+    """The `count` members of each fold's folder, on the best device."""
     return [
         load_member(folder, best_device())
-        for of_fold in folders
-        for folder in member_folders(of_fold, count)
+        for fold_folder in folders
+        for folder in member_folders(fold_folder, count)
     ]

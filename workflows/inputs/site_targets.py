@@ -1,7 +1,7 @@
 """Sites as the target of a gridded cube: matched to cells, written into it, kept as a table.
 
-Part of `stats`, the first stage that needs a target. Stations and profiles give each cell the mean
-of its sites; of events a cell has 1, and where the config says so cells without are drawn as 0.
+Part of `stats`, the first stage that needs a target. A cell has the mean of its stations or
+profiles; for events it has 1, and cells without events are drawn as 0 where the config asks for it.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from workflows.config.schema import Inputs
 from workflows.inputs.cells import land_mask
 
 MATCHED, SUMMARY = "matched.parquet", "summary.json"
-"""Files of the match of sites and cells: a row a site, and what the scorecard says of it."""
+"""Files of matched sites: a table with a row for each site, and the scorecard's summary."""
 
 
 def match_summary(folder: Path) -> dict[str, Any]:
-    """How sites were matched to cells: what the scorecard says of it."""
+    """The scorecard's summary of how sites were matched to cells."""
     return read_json(folder / SUMMARY)
 
 
 def write_site_targets(
     cube: Path, sites: xr.Dataset, inputs: Inputs, folder: Path, seed: int
 ) -> None:
-    """Put the sites' values into the cube and write to `folder` how they were matched.
+    """Write the sites' values into the cube, and the table of matched sites to `folder`.
 
     `sites` are those of `inputs.target_sites`. Raises `InputError` with counts and ids of the sites
-    that have no cell, unless `inputs.exclude_unmatched` leaves them out, and where none is left.
+    without a cell, unless `inputs.exclude_unmatched` leaves them out, and where none is left.
     """
     store = open_cube(cube)
     grid, land = grid_of(store.attrs), land_mask(store, inputs)
@@ -62,7 +62,7 @@ def write_site_targets(
             land, table["cell"].to_numpy(), grid, ratio=settings.ratio,
             buffer_km=settings.buffer_km, reach_km=settings.reach_km, seed=seed,
         )  # fmt: skip
-        fields = {name: _with_zeros(*of, absences) for name, of in fields.items()}
+        fields = {name: _with_zeros(*field, absences) for name, field in fields.items()}
     _write(cube, grid, sites, fields)
     summary = _summary(table, absences) | {"left_out": left_out}
     folder.mkdir(parents=True, exist_ok=True)
@@ -83,7 +83,7 @@ def _write(
     sites: xr.Dataset,
     fields: dict[str, tuple[np.ndarray, np.ndarray]],
 ) -> None:
-    """Write the fields, (flat cells, values [..., cell]), tile by tile into the cube."""
+    """Write fields of (flat cell indices, values [..., cell]) tile by tile into the cube."""
     width = grid.shape[1]
     store = open_cube(cube)
     for tile in cube_tiles(cube):
@@ -96,19 +96,19 @@ def _write(
             da = store[name]
             shape = (*da.shape[:-2], *window.shape)
             field = np.full(shape, np.nan, np.float32)
-            place = (rows[here] - tile.rows.start, cols[here] - tile.cols.start)
+            inside = (rows[here] - tile.rows.start, cols[here] - tile.cols.start)
             if "time" in da.dims:
-                steps, own = _common_steps(store["time"].values, sites["time"].values, name)
-                field[steps[:, None], place[0], place[1]] = values[own][:, here]
+                steps, site_steps = _common_steps(store["time"].values, sites["time"].values, name)
+                field[steps[:, None], inside[0], inside[1]] = values[site_steps][:, here]
             else:
-                field[place] = values[here]
+                field[inside] = values[here]
             made[name] = xr.Variable(da.dims, field)
         coords = {"y": window.y, "x": window.x, "time": store["time"].values}
         write_tile(cube, tile, xr.Dataset(made, coords))
 
 
 def _common_steps(cube: np.ndarray, sites: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """Positions of the times that both have, in each; `InputError` where they share none."""
+    """Positions in each of the times that both have; `InputError` where they share none."""
     common, in_cube, in_sites = np.intersect1d(cube, sites, return_indices=True)
     if not common.size:
         raise bad_input(

@@ -1,1 +1,1 @@
-"""What maps, scores and the page are made of."""
+"""Parts of the published maps, the scorecard and the report page."""

@@ -1,4 +1,4 @@
-"""The STAC collection of a run's maps: an item a product."""
+"""The STAC collection of a run's maps, with one item for each product."""
 
 from __future__ import annotations
 
@@ -28,57 +28,62 @@ Products = Mapping[str, Sequence[Layer]]
 
 @dataclass(frozen=True)
 class MapCollection:
-    """What the STAC collection of a run's maps says of itself and of its products."""
+    """The STAC collection of a run's maps."""
 
     folder: Path
     name: str
     title: str
     target: str
     made_from: Mapping[str, Sequence[Path]]
-    """Of each predicted cube: stores with the time of maps that have none, the first that has one
-    counts.
+    """Stores of each predicted cube that may have the time of maps without one; the first with a
+    time axis is used.
     """
 
-    def items(self, of_product: Products) -> list[StacItem]:
-        """An item of each product, with all files of its maps."""
+    def items(self, layers_by_product: Products) -> list[StacItem]:
+        """One item for each product, with all files of its maps."""
         return [
             StacItem(
                 id=f"{self.target}_{suffix}", title=f"{self.title}: {suffix}",
-                grid=of[0].grid, files=_files(of),
-                time=covered_time([of[0].of.store, *self.made_from[of[0].product.cube]]),
-                description=self._description(of[0]),
+                grid=layers[0].grid, files=_files(layers),
+                time=covered_time(
+                    [layers[0].product_store.store, *self.made_from[layers[0].product.cube]]
+                ),
+                description=self._description(layers[0]),
             )
-            for suffix, of in of_product.items()
+            for suffix, layers in layers_by_product.items()
         ]  # fmt: skip
 
-    def write(self, of_product: Products) -> None:
+    def write(self, layers_by_product: Products) -> None:
         """Write the collection beside the maps."""
-        write_collection(self.folder, self.items(of_product), **self._about)
+        write_collection(self.folder, self.items(layers_by_product), **self._metadata)
 
-    def faults(self, of_product: Products) -> list[Fault]:
-        """What of the stored collection is not what the maps call for."""
+    def faults(self, layers_by_product: Products) -> list[Fault]:
+        """Differences of the stored collection from that of the present maps."""
         faults: list[Fault] = []
         documents = None
         try:
-            documents = collection_documents(self.folder, self.items(of_product), **self._about)
+            documents = collection_documents(
+                self.folder, self.items(layers_by_product), **self._metadata
+            )
         except InputError as error:
             faults += error.faults
         return faults + verify_collection(self.folder / COLLECTION, documents)
 
     @property
-    def _about(self) -> dict[str, Any]:
+    def _metadata(self) -> dict[str, Any]:
         return {"id": self.name, "title": self.title, "description": self.title}
 
     def _description(self, layer: Layer) -> str:
-        """The title, and what the dates of a climatology mean."""
+        """The title, and for a climatology the meaning of its dates."""
         da = layer.da
         note = climatology_note(da["time"]) if "time" in da.dims else ""
         return f"{self.title} ({note})" if note else self.title
 
 
 def covered_time(stores: Iterable[Path]) -> np.ndarray:
-    """First and last second of the first store that has times: a map is of its dates, else of the
-    series it was made from.
+    """First and last second of the first store with a time axis; empty where none has one.
+
+    The stores are the map's own and those of the series it was made from.
     """
     found = np.zeros(0, "datetime64[s]")
     for path in stores:
@@ -87,9 +92,9 @@ def covered_time(stores: Iterable[Path]) -> np.ndarray:
     return found
 
 
-def _files(of: Sequence[Layer]) -> dict[str, Path]:
+def _files(layers: Sequence[Layer]) -> dict[str, Path]:
     return {
         f"{layer.variable}{key}": layer.path(ending)
-        for layer in of
+        for layer in layers
         for key, ending in (("", "tif"), ("_style", "qml"), ("_preview", "png"), ("_zarr", "zarr"))
     }

@@ -1,7 +1,4 @@
-"""Which land cells of the published maps have no value: counted, and said in each map's caption.
-
-Upstream: map stores of the mosaic stage. Downstream: publish.py.
-"""
+"""Land cells without a value in the published maps: counts, captions, warnings and faults."""
 
 from __future__ import annotations
 
@@ -24,47 +21,50 @@ from workflows.products.map_layers import Layer
 def holes_of(
     layers: Iterable[Layer], cubes: Mapping[str, Path], inputs: Inputs
 ) -> dict[str, Holes]:
-    """Holes of each map by its name; `cubes` are the stores of the predicted cubes' inputs."""
+    """Land cells without a value in each map, by its name.
+
+    `cubes` are the stores of the predicted cubes' inputs.
+    """
     found: dict[str, Holes] = {}
     on_cube: dict[str, np.ndarray] = {}
     on_grid: dict[tuple[str, str], np.ndarray] = {}
     for layer in layers:
-        cube, store = layer.product.cube, layer.of.store
-        place = (cube, layer.grid.fingerprint)
-        if place not in on_grid:
+        cube, store = layer.product.cube, layer.product_store.store
+        key = (cube, layer.grid.fingerprint)
+        if key not in on_grid:
             source = open_cube(cubes[cube])
             if cube not in on_cube:
                 on_cube[cube] = land_mask(source, inputs)
-            on_grid[place] = land_on(on_cube[cube], source, layer.grid, cube_tiles(store))
-        found[layer.name] = holes(store, on_grid[place], layer.variable)
+            on_grid[key] = land_on(on_cube[cube], source, layer.grid, cube_tiles(store))
+        found[layer.name] = holes(store, on_grid[key], layer.variable)
     return found
 
 
 def caption(layer: Layer, found: Holes) -> str:
-    """The map's title, and how many land cells have no value, where there are any."""
+    """The map's title, with the number of land cells without a value where there are any."""
     if not found.missing:
         return layer.title
     return f"{layer.title}; {found.missing} land cells have no value"
 
 
 def warnings(layers: Sequence[Layer], found: Mapping[str, Holes]) -> list[str]:
-    """A line for each map with holes: how many cells, and where the first of them lie."""
+    """A line for each map with holes: the number of cells, and where the first of them lie."""
     lines = []
     for layer in layers:
-        of = found[layer.name]
-        if of.missing:
-            places = "; ".join(f"{lat:g} N {lon:g} E" for _, _, lon, lat in of.cells[:3])
+        gaps = found[layer.name]
+        if gaps.missing:
+            cells = "; ".join(f"{lat:g} N {lon:g} E" for _, _, lon, lat in gaps.cells[:3])
             lines.append(
-                f"WARNING: {layer.name}: {of.missing} of {of.land} land cells have no value, "
-                f"the first at {places}"
+                f"WARNING: {layer.name}: {gaps.missing} of {gaps.land} land cells have no value, "
+                f"the first at {cells}"
             )
     return lines
 
 
 def flag_faults(layers: Sequence[Layer], found: Mapping[str, Holes]) -> list[Fault]:
-    """Maps without values where their quality flag says predicted.
+    """Faults of maps without a value where their quality flag is "predicted".
 
-    An aggregate may lack the times that it needs where the prediction has values.
+    Aggregates are not checked: they may lack times that they need where the prediction has values.
     """
     return [
         Fault(
@@ -79,26 +79,26 @@ def flag_faults(layers: Sequence[Layer], found: Mapping[str, Holes]) -> list[Fau
 
 
 def captions(
-    of_product: Mapping[str, Sequence[Layer]], found: Mapping[str, Holes]
+    layers_by_product: Mapping[str, Sequence[Layer]], found: Mapping[str, Holes]
 ) -> list[dict[str, str]]:
-    """The maps that the report shows, each with its caption, as in published.json."""
+    """The maps shown in the report with their captions, as stored in published.json."""
     return [
         {
             "file": layer.path("tif").name,
             "image": layer.path("png").name,
             "caption": caption(layer, found[layer.name]),
         }
-        for of in of_product.values()
-        for layer in of
+        for layers in layers_by_product.values()
+        for layer in layers
     ]
 
 
 def caption_faults(
-    path: Path, of_product: Mapping[str, Sequence[Layer]], found: Mapping[str, Holes]
+    path: Path, layers_by_product: Mapping[str, Sequence[Layer]], found: Mapping[str, Holes]
 ) -> list[Fault]:
-    """What of the stored published.json, which the report shows, is not so: captions, holes."""
+    """Differences of the stored published.json from the captions and holes of the present maps."""
     try:
         stated = read_json(path)["maps"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         return [Fault(str(path), f"unreadable ({error})", "the list of published maps")]
-    return difference_faults(path.name, stated, captions(of_product, found))
+    return difference_faults(path.name, stated, captions(layers_by_product, found))

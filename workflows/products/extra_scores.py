@@ -1,7 +1,4 @@
-"""Scores that plugins add to the scorecard of series, in every part in which it has its own.
-
-Upstream: the table of held-out series and `stefaland.metrics.SCORES`. Downstream: scorecard.json.
-"""
+"""Scores that plugins add to all parts of the scorecard of series."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from workflows.config.schema import ScoreSettings
 
 
 def site_scores(table: xr.Dataset, model: str, name: str) -> Array:
-    """[site] the named score of a model's series."""
+    """The named score of a model's series at each site, [site]."""
     predicted = table["predicted"].sel(model=model)
     return score_series(name, table["observed"].values, predicted.values)
 
@@ -24,7 +21,7 @@ def site_scores(table: xr.Dataset, model: str, name: str) -> Array:
 def add_extra_scores(
     scores: dict[str, dict[str, Any]], table: xr.Dataset, settings: ScoreSettings
 ) -> None:
-    """Add `score.extra`, and the metric where it is no score of this package, to all models.
+    """Add the scores of `score.extra`, and the metric if it comes from a plugin, to all models.
 
     `scores` has the parts pooled, sites, folds, regions and seasons of each model.
     """
@@ -33,16 +30,18 @@ def add_extra_scores(
     if not names:
         return
     parts = {"folds": "fold", "regions": "region", "seasons": "time.season"}
-    for model, own in scores.items():
-        own["sites"] |= summarise({name: site_scores(table, model, name) for name in names})["all"]
-        own["pooled"] |= _pooled(table, model, names)
+    for model, parts_of_model in scores.items():
+        parts_of_model["sites"] |= summarise(
+            {name: site_scores(table, model, name) for name in names}
+        )["all"]
+        parts_of_model["pooled"] |= _pooled(table, model, names)
         for kind, label in parts.items():
             for value, part in table.groupby(label):
-                own[kind][str(value)] |= _pooled(part, model, names)
+                parts_of_model[kind][str(value)] |= _pooled(part, model, names)
 
 
 def _pooled(table: xr.Dataset, model: str, names: Sequence[str]) -> dict[str, float]:
-    """Each score of all sites' series, one behind the other as a single one."""
+    """Each score of the series of all sites joined to a single one."""
     observed = table["observed"].transpose("site", "time").values.reshape(1, -1)
     predicted = table["predicted"].sel(model=model).transpose("site", "time").values
     return {

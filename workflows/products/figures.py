@@ -1,4 +1,4 @@
-"""Figures of the report as PNG data URIs: scatter of held-out values, series at a few sites."""
+"""Figures of the report as PNG data URIs: scatter plots, box plots and example series."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def series(
     predicted: Mapping[str, Mapping[str, np.ndarray]],
     units: str,
 ) -> str:
-    """Observed and predicted series, one panel a site; `predicted[model][site]` is [T]."""
+    """Observed and predicted series, one panel for each site; `predicted[model][site]` is [T]."""
     sites = list(observed)
     figure, axes = _axes(7.5, 2.1, len(sites))
     for axis, site in zip(axes, sites, strict=True):
         axis.plot(time, observed[site], color="black", linewidth=1.6, label="observed")
-        for model, of_site in predicted.items():
+        for model, by_site in predicted.items():
             colour = COLOURS.get(model, "#999999")
-            axis.plot(time, of_site[site], color=colour, linewidth=1.1, label=model)
+            axis.plot(time, by_site[site], color=colour, linewidth=1.1, label=model)
         axis.set_title(site, fontsize=9, loc="left")
         axis.set_ylabel(units, fontsize=8)
         axis.tick_params(labelsize=8)
@@ -87,7 +87,7 @@ def series(
 
 
 def boxes(scores: Mapping[str, np.ndarray], metric: str, limits: tuple[float, float]) -> str:
-    """Distribution of a score over held-out sites, one box a model; outliers are not drawn."""
+    """Distribution of a score over held-out sites, one box for each model, without outliers."""
     figure, (axis,) = _axes(4.6, 4.2)
     names: Sequence[str] = list(scores)
     values = [scores[name][np.isfinite(scores[name])] for name in names]
@@ -104,7 +104,7 @@ def report_figures(
 ) -> list[dict[str, str]]:
     """The figures of a scorecard and its table of held-out values, each with its caption."""
     if "parts" in card:
-        return _place_figures(table, card)
+        return _static_figures(table, card)
     observed = table["observed"].values
     figures = []
     for model in dict.fromkeys(["stefaland", card["ranking"][0]]):
@@ -127,9 +127,9 @@ def report_figures(
 
 
 def _example_series(table: xr.Dataset, card: Mapping[str, Any], examples: int) -> str:
-    """The sites at evenly spaced ranks of StefaLand's error: good, middling and bad ones alike."""
-    own = accumulate(table["observed"].values, table["predicted"].sel(model="stefaland").values)
-    error = finish(own)["RMSE"]
+    """Series at sites at evenly spaced ranks of StefaLand's error, from small to large errors."""
+    moments = accumulate(table["observed"].values, table["predicted"].sel(model="stefaland").values)
+    error = finish(moments)["RMSE"]
     order = np.flatnonzero(np.isfinite(error))[np.argsort(error[np.isfinite(error)])]
     count = min(examples, len(order))
     chosen = order[np.linspace(0, len(order) - 1, count + 2).round().astype(int)[1:-1]]
@@ -151,8 +151,8 @@ def _example_series(table: xr.Dataset, card: Mapping[str, Any], examples: int) -
     )
 
 
-def _place_figures(table: xr.Dataset, card: Mapping[str, Any]) -> list[dict[str, str]]:
-    """Of targets that are one value a place: each part, predicted against observed."""
+def _static_figures(table: xr.Dataset, card: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Scatter plots of predicted against observed values, for each part of a static target."""
     return [
         {
             "image": scatter(

@@ -1,6 +1,6 @@
-"""Predictions of held-out cells: written by each model and fold, read as one table of all.
+"""Predictions of held-out cells: one store for each model and fold, read as one table of all.
 
-Downstream: the scores of series (series_scores.py) and of one value a place (place_scores.py).
+A target is a series, or static: one value for each cell (a composition or a probability).
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from workflows.inputs.checked_folds import fold_identity
 
 UNCALIBRATED = "_uncalibrated"
 Stores = Mapping[str, Mapping[str, Path]]
-"""Of each fold, by model: the store of its predictions."""
+"""Stores of predictions by fold and model: fold → model → path."""
 
 
 def write_predictions(
     path: Path, data: CellData, fold: Fold, predictor: Predictor, config: FinetuneConfig
 ) -> None:
-    """What a model predicts of the test cells: series, or one value a place, as the task is."""
+    """Write a model's predictions of the test cells, series or static values after its task."""
     if values_of(config.task) == "quantity":
         write_heldout(path, data, fold, predictor, config.warmup_steps)
     else:
-        write_heldout_places(path, data, fold, predictor, config.task, config.warmup_steps)
+        write_heldout_static(path, data, fold, predictor, config.task, config.warmup_steps)
 
 
 def write_heldout(
     path: Path, data: CellData, fold: Fold, predictor: Predictor, warmup: int
 ) -> None:
-    """Predict what trained nothing: the test cells in the test period; dims (time, cell), with a
-    variable a quantile where the predictor has them.
+    """Write predicted series of the test cells in the test period, dims (time, cell).
 
-    The first `warmup` steps that the predictor reads have no prediction.
+    Each quantile is a variable where the predictor has them. The first `warmup` steps that the
+    predictor reads have no prediction.
     """
     data, lead = held_out_part(data, fold, warmup)
     predicted = predictor.predict(data)
@@ -67,17 +67,17 @@ def write_heldout(
     write_locations(path, xr.Dataset(series, coords, {"fold": fold_identity(fold)}))
 
 
-def write_heldout_places(
+def write_heldout_static(
     path: Path, data: CellData, fold: Fold, predictor: Predictor, task: str, warmup: int
 ) -> None:
-    """One value a test cell for each target, the mean over time; dims (cell,).
+    """Write one value of each target for each test cell, its mean over time; dims (cell,).
 
-    Of networks also what they say without calibration, as the target's name and `UNCALIBRATED`.
+    Networks also have values without calibration, in variables that end in `UNCALIBRATED`.
     """
     data, _ = held_out_part(data, fold, warmup)
-    series = _place_values(data, predictor, task, warmup)
+    series = _static_values(data, predictor, task, warmup)
     if isinstance(predictor, Ensemble):
-        plain = _place_values(data, predictor.uncalibrated(), task, warmup)
+        plain = _static_values(data, predictor.uncalibrated(), task, warmup)
         series |= {f"{name}{UNCALIBRATED}": values for name, values in plain.items()}
     coords = {
         "cell": data.cell.numpy(),
@@ -87,7 +87,7 @@ def write_heldout_places(
     write_locations(path, xr.Dataset(series, coords, {"fold": fold_identity(fold)}))
 
 
-def _place_values(
+def _static_values(
     data: CellData, predictor: Predictor, task: str, warmup: int
 ) -> dict[str, tuple[str, np.ndarray]]:
     mean = predictor.predict(data)["mean"][:, warmup:].astype(np.float64)
@@ -101,7 +101,7 @@ def _place_values(
 def heldout_series(target: xr.DataArray, stores: Stores) -> xr.Dataset:
     """Observed and predicted series of every held-out site.
 
-    Dims (model, site, time): `predicted`, `spread` and, of models that have them, quantiles by
+    Dims (model, site, time): `predicted`, `spread` and, for models that have them, quantiles by
     name; (site, time): `observed`; coordinates `region` and `fold` of each site. The cells of one
     site (those that share a source cell of the target) are averaged, so that each independent value
     counts once. `target` has dims (cell, time) and the labels of every cell of the finetuning cube.
@@ -126,12 +126,12 @@ def heldout_series(target: xr.DataArray, stores: Stores) -> xr.Dataset:
     return xr.concat(parts, "site", data_vars="all").transpose("model", "site", "time")
 
 
-def heldout_places(target: xr.Dataset, names: Sequence[str], stores: Stores) -> xr.Dataset:
-    """`observed` (site, part), `predicted` and `uncalibrated` (model, site, part) of every held-out
-    place; `uncalibrated` is NaN of models that learn nothing of their uncertainty.
+def heldout_static(target: xr.Dataset, names: Sequence[str], stores: Stores) -> xr.Dataset:
+    """Observed and predicted static targets of every held-out cell, which is a site of its own.
 
-    `target` has the parts of the target by their `names`, dims (cell,), and the labels of every
-    cell of the finetuning cube.
+    Dims (site, part): `observed`; (model, site, part): `predicted` and `uncalibrated`, which is NaN
+    for models without calibration. `target` has the parts of the target by their `names`, dims
+    (cell,), and the labels of every cell of the finetuning cube.
     """
     parts = []
     for fold, of_models in stores.items():
@@ -155,7 +155,7 @@ def heldout_places(target: xr.Dataset, names: Sequence[str], stores: Stores) -> 
 
 
 def _values(stores: Sequence[xr.Dataset], names: Sequence[str], suffix: str = "") -> np.ndarray:
-    """[model, site, part], NaN where a store has no such variable."""
+    """Values [model, site, part], NaN where a store has no such variable."""
     missing = np.full(stores[0].sizes["cell"], np.nan, np.float32)
     of_models = [[s[n + suffix].values if n + suffix in s else missing for n in names]
                  for s in stores]  # fmt: skip

@@ -1,4 +1,4 @@
-"""The files of one published map: written in all forms, verified, and read at a known place."""
+"""The files of one published map: writing, verification, and the value at a known location."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from pipeline.publish.png import write_preview
 from pipeline.publish.qml import write_qml
 from pipeline.publish.verify import verify_picture, verify_product, verify_style
 from pipeline.publish.zarr import write_map_zarr
-from workflows.config.publish import Place
+from workflows.config.publish import KnownLocation
 from workflows.products.map_layers import Layer
 
 
 def write_layer(
     layer: Layer, metadata: dict[str, str], title: str, outlines: Path | None
 ) -> list[Fault]:
-    """Write one map in all its forms; gives what reopening finds wrong."""
+    """Write one map in all its forms; returns the faults found on reopening them."""
     da = layer.da
     write_cog(
         layer.path("tif"), da, layer.grid, kind=layer.legend.kind, legend=layer.legend,
@@ -37,8 +37,8 @@ def write_layer(
 
 
 def verify_layer(layer: Layer, metadata: dict[str, str]) -> list[Fault]:
-    """What is wrong with a published map, in all its forms, held against its store."""
-    # Of provenance a file tells its own: versions and code may have changed since.
+    """Faults of a published map in all its forms, compared with its store."""
+    # The provenance in a file is not compared: versions and code may have changed since.
     lasting = {key: metadata[key] for key in ("title", "stefaland_run")}
     faults = []
     for ending in ("tif", "zarr"):
@@ -52,19 +52,19 @@ def verify_layer(layer: Layer, metadata: dict[str, str]) -> list[Fault]:
     ]
 
 
-def verify_texture(of: Sequence[Layer]) -> list[Fault]:
-    """Of a product with sand, silt and clay: where they are no whole, or not of their class."""
-    paths = {layer.variable: layer.path("tif") for layer in of}
+def verify_texture(layers: Sequence[Layer]) -> list[Fault]:
+    """Faults of a texture product: fractions that do not sum to 1, or are not of their class."""
+    paths = {layer.variable: layer.path("tif") for layer in layers}
     if not all(name in paths for name in FRACTIONS):
         return []
     return texture_faults(paths)
 
 
 def value_at(path: Path, lon: float, lat: float) -> float:
-    """Mean over the bands of a published map at a place; NaN outside or where it has no value."""
+    """Mean over the bands of a published map at a location; NaN outside it or without a value."""
     with rasterio.open(path) as raster:
-        turn = pyproj.Transformer.from_crs("EPSG:4326", raster.crs, always_xy=True)
-        row, col = raster.index(*turn.transform(lon, lat))
+        transformer = pyproj.Transformer.from_crs("EPSG:4326", raster.crs, always_xy=True)
+        row, col = raster.index(*transformer.transform(lon, lat))
         if not (0 <= row < raster.height and 0 <= col < raster.width):
             return float("nan")
         window = rasterio.windows.Window(col, row, 1, 1)
@@ -72,13 +72,13 @@ def value_at(path: Path, lon: float, lat: float) -> float:
         return float(np.mean(values))
 
 
-def check_place(folder: Path, place: Place, target: str) -> dict[str, Any]:
-    """What the published map in `folder` has at a place, and whether that is within its bounds."""
-    path = folder / f"{place.variable or target}_{place.product}.tif"
-    found = value_at(path, place.lon, place.lat)
-    passed = bool(place.minimum <= found <= place.maximum)
+def check_location(folder: Path, location: KnownLocation, target: str) -> dict[str, Any]:
+    """The settings of a location, the published value there, and whether it is within bounds."""
+    path = folder / f"{location.variable or target}_{location.product}.tif"
+    found = value_at(path, location.lon, location.lat)
+    passed = bool(location.minimum <= found <= location.maximum)
     return {
-        **place.model_dump(mode="json"),
+        **location.model_dump(mode="json"),
         "found": "no value" if np.isnan(found) else round(found, 4),
         "passed": passed,
     }

@@ -1,7 +1,4 @@
-"""The maps of a published product: which variables, in which files, with which legends.
-
-Upstream: map stores of the mosaic stage. Downstream: publish.py, viewer.py and score_sites.py.
-"""
+"""The maps of a published product: their variables, files and legends."""
 
 from __future__ import annotations
 
@@ -26,19 +23,20 @@ from workflows.config.schema import Inputs
 
 @dataclass(frozen=True)
 class ProductStore:
-    """A product with the store of its maps, and where its files go."""
+    """A product with the store of its maps, its grid, and the folder of its files."""
 
     product: Product
     store: Path
     grid: TargetGrid
     folder: Path
     target: str
-    """The variable that decides which steps are published."""
+    """Variable whose values decide which time steps are published."""
 
     @cached_property
     def steps(self) -> slice:
-        """The steps that are published, the same ones for all maps: those from the first to the
-        last at which the target has a value anywhere.
+        """The time steps that are published, the same for all maps.
+
+        They range from the first to the last step at which any cell of the target has a value.
         """
         return valued_steps(open_cube(self.store)[self.target])
 
@@ -47,61 +45,64 @@ class ProductStore:
 class Layer:
     """One published map: a variable of a product's map store."""
 
-    of: ProductStore
+    product_store: ProductStore
     variable: str
     name: str
     """File name without its ending."""
     legend: Legend
 
     def path(self, ending: str) -> Path:
-        """Where the file of that kind goes."""
-        return self.of.folder / f"{self.name}.{ending}"
+        """Path of the map's file with that ending."""
+        return self.product_store.folder / f"{self.name}.{ending}"
 
     @property
     def product(self) -> Product:
         """The product's settings."""
-        return self.of.product
+        return self.product_store.product
 
     @property
     def grid(self) -> TargetGrid:
         """The product's grid."""
-        return self.of.grid
+        return self.product_store.grid
 
     @cached_property
     def da(self) -> xr.DataArray:
         """The map, lazy; dims (time, y, x) or (y, x)."""
         da = self._stored
-        return da.isel(time=self.of.steps) if "time" in da.dims else da
+        return da.isel(time=self.product_store.steps) if "time" in da.dims else da
 
     @cached_property
     def _stored(self) -> xr.DataArray:
-        return open_cube(self.of.store)[self.variable]
+        return open_cube(self.product_store.store)[self.variable]
 
     @property
     def label(self) -> str:
-        """What it shows."""
+        """The map's name for people: its long name."""
         return str(self._stored.attrs.get("long_name", self.variable))
 
     @property
     def heading(self) -> str:
-        """What it shows with its units, and where; classes have none."""
+        """Label, units (except of classes) and suffix of the map."""
         units = str(self._stored.attrs.get("units", ""))
-        of = "" if self.legend.kind == "categorical" or units in ("", "1") else f" ({units})"
-        return f"{self.label[:1].upper()}{self.label[1:]}{of}, {self.product.suffix}"
+        shown = "" if self.legend.kind == "categorical" or units in ("", "1") else f" ({units})"
+        return f"{self.label[:1].upper()}{self.label[1:]}{shown}, {self.product.suffix}"
 
     @property
     def title(self) -> str:
-        """What it shows, and where."""
+        """Label and suffix of the map."""
         return f"{self.label}, {self.product.suffix}"
 
 
-def layers(of: ProductStore, inputs: Inputs, settings: PublishSettings, head: str) -> list[Layer]:
-    """The maps of a product, the first to be looked at first: the texture class where there is one,
-    each target, the spread of each, the ends of the 90 % interval where the head knows quantiles,
-    the quality flag.
+def layers(
+    product_store: ProductStore, inputs: Inputs, settings: PublishSettings, head: str
+) -> list[Layer]:
+    """The maps of a product, in the order in which they are shown.
+
+    They are the texture class if there is one, each target, the spread of each, the ends of the
+    90 % interval if the head predicts quantiles, and the quality flag.
     """
-    targets, suffix = inputs.targets, of.product.suffix
-    legend = settings.legend_of(of.product)
+    targets, suffix = inputs.targets, product_store.product.suffix
+    legend = settings.legend_of(product_store.product)
     found = [(name, f"{name}_{suffix}", legend) for name in targets]
     found += [
         (f"{name}{SPREAD}", f"{name}_{suffix}{SPREAD}", settings.spread_legend) for name in targets
@@ -115,13 +116,14 @@ def layers(of: ProductStore, inputs: Inputs, settings: PublishSettings, head: st
         found.insert(0, (CLASS, f"{CLASS}_{suffix}", "usda_texture"))
     found.append((FLAG, f"{inputs.target}_{suffix}_quality", FLAG))
     return [
-        Layer(of, variable, file, read_legend(catalog_path(f"legends/{name}.yml")))
+        Layer(product_store, variable, file, read_legend(catalog_path(f"legends/{name}.yml")))
         for variable, file, name in found
     ]
 
 
 def interval(head: str) -> tuple[int, ...]:
-    """Places in `LEVELS` of the quantiles that are mapped: the ends of the 90 % interval, where the
-    head knows them.
+    """Positions in `LEVELS` of the mapped quantiles, the ends of the 90 % interval.
+
+    Empty where the head does not predict quantiles.
     """
     return (0, len(LEVELS) - 1) if HEADS.get(head).has_quantiles else ()

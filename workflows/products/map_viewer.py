@@ -1,7 +1,4 @@
-"""The maps of the report page: published GeoTIFFs packed into HTML with the script that draws them.
-
-Part of `report`; one file, no network.
-"""
+"""Interactive maps of the report: published GeoTIFFs packed into HTML with their script."""
 
 from __future__ import annotations
 
@@ -18,35 +15,35 @@ from pipeline.publish.webmap import page_product
 from workflows.products.map_layers import Layer
 
 PAGE_CELLS = 4_000_000
-"""Cells of all maps and bands in the page: 8 MB before deflating, so never above 11 MB of text."""
+"""Maximum number of cells of all maps and bands in the page: 8 MB before, 11 MB after encoding."""
 
 
 def template(name: str) -> str:
-    """The text of a file of `templates`."""
+    """The text of a file in `templates`."""
     return (resources.files("workflows.products") / "templates" / name).read_text(encoding="utf-8")
 
 
-def viewer(of_product: Mapping[str, Sequence[Layer]], outlines: Path | None) -> Markup:
-    """HTML of the interactive maps of all products, by their suffix, over the `outlines`."""
+def viewer(layers_by_product: Mapping[str, Sequence[Layer]], outlines: Path | None) -> Markup:
+    """HTML of the interactive maps of all products, by their suffix, with `outlines` over them."""
     products = []
-    for suffix, of in of_product.items():
-        maps = [(layer.path("tif"), layer.legend, layer.title) for layer in of]
-        number = {layer.variable: i for i, layer in enumerate(of)}
+    for suffix, layers in layers_by_product.items():
+        maps = [(layer.path("tif"), layer.legend, layer.title) for layer in layers]
+        number = {layer.variable: i for i, layer in enumerate(layers)}
         products.append(
             page_product(
-                suffix, maps, PAGE_CELLS // len(of_product),
+                suffix, maps, PAGE_CELLS // len(layers_by_product),
                 spreads={
                     i: number[f"{name}{SPREAD}"]
                     for name, i in number.items() if f"{name}{SPREAD}" in number
                 },
-                outlines=outlines, outlines_of=of[0].da,
+                outlines=outlines, outlines_of=layers[0].da,
             )
         )  # fmt: skip
     return viewer_html(products)
 
 
 def viewer_html(products: list[dict[str, object]]) -> Markup:
-    """The viewer's section with its data, style and script, for products of `page_product`."""
+    """The viewer's HTML section with data, style and script, for products of `page_product`."""
     data = json.dumps(products, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
     page = Environment(autoescape=True, undefined=StrictUndefined).from_string(
         template("viewer.html.j2")

@@ -1,8 +1,4 @@
-"""Prediction cubes: what they hold, and how their tiles are read, predicted and written.
-
-Upstream: an ensemble and the cells of a cube. Downstream: the predict stage, and the mosaics that
-are made of its cubes.
-"""
+"""Prediction cubes: their variables, and the reading, prediction and writing of their tiles."""
 
 from __future__ import annotations
 
@@ -45,17 +41,17 @@ Predicted = Mapping[str, np.ndarray]
 class PredictionLayers:
     """The variables of a prediction cube: each target, its spread and quantiles, and the flag.
 
-    A composition or a probability is one value a cell: its variables have no time.
+    A composition or a probability is static: its variables have no time.
     """
 
     targets: Mapping[str, Variable]
     has_time: bool
     levels: tuple[int, ...] = ()
-    """Positions in `LEVELS` of the quantiles that are kept."""
+    """Positions in `LEVELS` of the quantiles that are stored."""
 
     @property
     def variables(self) -> dict[str, CubeVariable]:
-        """The variables as a cube's template has them."""
+        """The variables for the template of a cube."""
         dims = ("time", "y", "x") if self.has_time else ("y", "x")
         made: dict[str, CubeVariable] = {}
         for target, variable in self.targets.items():
@@ -66,18 +62,18 @@ class PredictionLayers:
                 "ancillary_variables": f"{target}_spread quality_flag",
             }
             made[target] = CubeVariable(dims, attrs={k: v for k, v in attrs.items() if v})
-            about = {f"{target}_spread": f"standard deviation of {variable.long_name}"}
+            long_names = {f"{target}_spread": f"standard deviation of {variable.long_name}"}
             for level in self.levels:
                 name = f"{target}_{NAMES[level]}"
-                about[name] = f"quantile {LEVELS[level]:g} of {variable.long_name}"
-            for name, text in about.items():
+                long_names[name] = f"quantile {LEVELS[level]:g} of {variable.long_name}"
+            for name, text in long_names.items():
                 made[name] = CubeVariable(dims, attrs={"long_name": text, "units": variable.units})
         return made | {"quality_flag": QUALITY_FLAG}
 
     def maps(
         self, grid: TargetGrid, tile: Tile, cells: CellData, predicted: Predicted
     ) -> xr.Dataset:
-        """What was predicted of a tile's cells as maps, dims (time, y, x) or (y, x)."""
+        """The predictions of a tile's cells as maps, dims (time, y, x) or (y, x)."""
         window = grid.window(tile.rows, tile.cols)
         rows, cols = cells_within(tile, cells.cell.numpy(), grid.shape[1])
         maps: dict[str, xr.Variable] = {}
@@ -89,9 +85,9 @@ class PredictionLayers:
             for level in self.levels:
                 fields[f"{target}_{NAMES[level]}"] = predicted["quantiles"][..., i, level]
             for name, values in fields.items():
-                of = values.T
-                field = np.full((*of.shape[:-1], *window.shape), np.nan, np.float32)
-                field[..., rows, cols] = of
+                steps = values.T
+                field = np.full((*steps.shape[:-1], *window.shape), np.nan, np.float32)
+                field[..., rows, cols] = steps
                 maps[name] = xr.Variable(("time", "y", "x")[3 - field.ndim :], field)
         flag = np.full(window.shape, NO_FLAG, np.uint8)
         flag[rows, cols] = predicted["flag"]
@@ -105,41 +101,41 @@ class PredictionLayers:
 def read_tile(
     ds: xr.Dataset, inputs: Inputs, mask: np.ndarray, statics: Sequence[str], tile: Tile
 ) -> CellData:
-    """The cells of a tile of an open cube where `mask` (y, x) is True, with these attributes."""
+    """The cells of a tile of an open cube where `mask` (y, x) is True, with these `statics`."""
     table = read_inputs(ds, inputs, land_cells(mask, tile)).load()
     return cell_data(table, inputs, statics)
 
 
 @dataclass(frozen=True)
 class TilePrediction:
-    """The prediction of a cube's tiles, in the three parts of a `Task`."""
+    """The prediction of a cube's tiles as a `Task` of three parts: read, compute and write."""
 
     store: Path
     grid: TargetGrid
     layers: PredictionLayers
     read: Callable[[Tile], CellData]
-    """The cells of a tile that are predicted; none where it is all sea."""
+    """Reader of the cells of a tile that are predicted; empty where the tile is all sea."""
     predict: Callable[
         [Iterable[tuple[tuple[Tile, CellData], CellData, None]]],
         Iterator[tuple[tuple[Tile, CellData], Predicted]],
     ]
-    """`predict_tables` of an ensemble."""
+    """Function that predicts keyed cells, such as `predict_tables` of an ensemble."""
 
     @property
     def task(self) -> Task:
-        """Reading, prediction and writing of tiles."""
+        """The task that reads, predicts and writes tiles."""
         return Task(self.read, self.compute, self.write)
 
     def compute(
         self, tables: Iterator[tuple[Tile, CellData]]
     ) -> Iterator[tuple[Tile, tuple[CellData, Predicted]]]:
-        """Each tile's cells with what is predicted of them; tiles share the passes."""
+        """The cells of each tile with their predictions; tiles share forward passes."""
         named = (((tile, cells), cells, None) for tile, cells in tables)
         for (tile, cells), predicted in self.predict(named):
             yield tile, (cells, predicted)
 
     def write(self, tile: Tile, found: tuple[CellData, Predicted]) -> Mapping[str, Any]:
-        """Write a tile; returns counts and the range of each variable."""
+        """Write a tile; returns counts of cells and the range of each variable."""
         cells, predicted = found
         summary = write_tile(self.store, tile, self.layers.maps(self.grid, tile, cells, predicted))
         masked = int((predicted["flag"] == MASKED).sum())
@@ -149,8 +145,10 @@ class TilePrediction:
 def series_time(
     time: xr.DataArray, sources: Iterable[Source], targets: Sequence[str]
 ) -> xr.DataArray:
-    """The time axis; a climatology's with its years, where the entry of a target has them."""
-    of = [s.time.period for s in sources if s.time.kind == "months" and {*targets} & {*s.variables}]
-    if not of or of[0] is None:
+    """The time axis, for a climatology with the years in the catalog entry of the target."""
+    periods = [
+        s.time.period for s in sources if s.time.kind == "months" and {*targets} & {*s.variables}
+    ]
+    if not periods or periods[0] is None:
         return time
-    return time.assign_attrs(climatology_period="/".join(day.isoformat() for day in of[0]))
+    return time.assign_attrs(climatology_period="/".join(day.isoformat() for day in periods[0]))

@@ -1,4 +1,4 @@
-"""The QGIS project of a run."""
+"""The QGIS project of a run: its groups of layers, written and verified."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from workflows.products.map_layers import Layer
 
 
 def project_groups(
-    of_product: Mapping[str, Sequence[Layer]], above: Sequence[LayerGroup] = ()
+    layers_by_product: Mapping[str, Sequence[Layer]], above: Sequence[LayerGroup] = ()
 ) -> list[LayerGroup]:
     """The groups of the run's QGIS project: every product, below the groups `above`."""
     groups: list[LayerGroup] = []
-    for suffix, of in of_product.items():
-        maps = [(layer.heading, layer.path("tif"), layer.legend) for layer in of]
+    for suffix, layers in layers_by_product.items():
+        maps = [(layer.heading, layer.path("tif"), layer.legend) for layer in layers]
         groups.append(map_group(suffix, maps, visible=not groups))
     return [*above, *groups]
 
@@ -27,22 +27,22 @@ def project_groups(
 def write_run_project(
     path: Path,
     title: str,
-    of_product: Mapping[str, Sequence[Layer]],
+    layers_by_product: Mapping[str, Sequence[Layer]],
     above: Sequence[LayerGroup] = (),
 ) -> Path:
     """Write the run's QGIS project: every product, below the groups `above`."""
-    return write_project(path, project_groups(of_product, above), title=title)
+    return write_project(path, project_groups(layers_by_product, above), title=title)
 
 
 def project_faults(
     path: Path,
     title: str,
-    of_product: Mapping[str, Sequence[Layer]],
+    layers_by_product: Mapping[str, Sequence[Layer]],
     above: Sequence[LayerGroup] = (),
 ) -> list[Fault]:
-    """What of the stored QGIS project is not what the maps call for."""
+    """Differences of the stored QGIS project from that of the present maps."""
     try:
-        project = project_element(path, project_groups(of_product, above), title=title)
+        project = project_element(path, project_groups(layers_by_product, above), title=title)
     except InputError as error:
         return list(error.faults)
     except rasterio.errors.RasterioError as error:

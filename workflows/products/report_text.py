@@ -1,4 +1,4 @@
-"""Words and tables of the report, all of them from the scorecard and the settings of the folds."""
+"""Sentences and tables of the report, from the scorecard and the settings of the folds."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from workflows.config.folds import FoldSettings
 POOLED = ("NSE", "RMSE", "ubRMSE", "bias", "correlation")
 PER_SITE = ("NSE", "KGE", "RMSE", "ubRMSE", "correlation")
 SERIES_TEXT = (
-    "Only locations that were held out; higher NSE, KGE and correlation and lower RMSE, ubRMSE and "
-    "bias are better."
+    "Only held-out locations are scored; higher NSE, KGE and correlation and lower RMSE, ubRMSE "
+    "and bias are better."
 )
-PLACE_TEXT = (
-    "Only locations that were held out; lower RMSE and Brier score and higher R2, accuracy, F1 and "
-    "AUC are better."
+STATIC_TEXT = (
+    "Only held-out locations are scored; lower RMSE and Brier score and higher R2, accuracy, F1 "
+    "and AUC are better."
 )
 MAPS_CAVEAT = (
     "The maps show the mean of the models of all folds; each was trained without what its fold "
@@ -35,7 +35,7 @@ def _number(value: float | None) -> str:
 
 
 def score_rows(card: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]]:
-    """Names of the scores, and each model's values of them, the best model first."""
+    """Names of the scores, and the values of each model, the best model first."""
     names = [f"pooled {name}" for name in POOLED] + [f"median {name}" for name in PER_SITE]
     if "parts" in card:
         names = list(next(iter(card["models"].values()))["pooled"])
@@ -52,7 +52,7 @@ def score_rows(card: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]
 
 
 def verdict(card: Mapping[str, Any]) -> str:
-    """Who wins on held-out sites, in one sentence, whoever it is."""
+    """Sentences that name the best models on held-out data, and the rank of StefaLand."""
     metric, over = card["rank_by"]["metric"], card["rank_by"]["over"]
     words = f"{'median' if over == 'sites' else 'pooled'} {metric}"
 
@@ -64,31 +64,31 @@ def verdict(card: Mapping[str, Any]) -> str:
     text = f"Best on held-out data by {words}: {first} ({_number(value(first))}), "
     text += f"then {second} ({_number(value(second))})."
     if first != "stefaland":
-        place = card["ranking"].index("stefaland") + 1
-        text += f" StefaLand comes {place} of {len(card['ranking'])} "
-        text += f"({_number(value('stefaland'))}): it does not win here."
+        rank = card["ranking"].index("stefaland") + 1
+        text += f" StefaLand has rank {rank} of {len(card['ranking'])} "
+        text += f"({_number(value('stefaland'))}): it is not the best model here."
     return text
 
 
 def comparisons(card: Mapping[str, Any]) -> list[dict[str, str]]:
     """StefaLand's score minus each other model's, with the interval of the difference."""
     rows = []
-    for model, of in card["stefaland_minus"].items():
-        sign = -1.0 if is_error(of["metric"]) else 1.0
-        ends = sorted((sign * of["low"], sign * of["high"]))
+    for model, result in card["stefaland_minus"].items():
+        sign = -1.0 if is_error(result["metric"]) else 1.0
+        ends = sorted((sign * result["low"], sign * result["high"]))
         rows.append(
             {
                 "model": model,
-                "difference": _number(sign * of["difference"]),
+                "difference": _number(sign * result["difference"]),
                 "interval": f"{_number(ends[0])} to {_number(ends[1])}",
-                "share": f"{100 * of['share']:.0f} %",
+                "share": f"{100 * result['share']:.0f} %",
             }
         )
     return rows
 
 
 def fold_rows(card: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """The pooled score of each model and fold by which models are ranked, the best model first."""
+    """The pooled ranking score of each model in each fold, the best model first."""
     metric = card["rank_by"]["metric"]
     return [
         {
@@ -106,7 +106,7 @@ def fold_names(card: Mapping[str, Any]) -> list[str]:
 
 
 def caveats(card: Mapping[str, Any], folds: FoldSettings, has_maps: bool) -> list[str]:
-    """What a reader of the scores must know, a sentence each."""
+    """Caveats that a reader of the scores must know, one sentence each."""
     return [
         held_out_sentence(folds),
         "Cells that share one source cell of the target are averaged before scoring, so each of "
@@ -120,7 +120,7 @@ def caveats(card: Mapping[str, Any], folds: FoldSettings, has_maps: bool) -> lis
 
 
 def excluded_sentence(card: Mapping[str, Any]) -> list[str]:
-    """Which sites were left out for their target, if any were."""
+    """A sentence on the sites left out because of an impossible target; empty without any."""
     excluded = card.get("excluded", {"sites": []})
     if not excluded["sites"]:
         return []
@@ -131,7 +131,7 @@ def excluded_sentence(card: Mapping[str, Any]) -> list[str]:
 
 
 def unpredicted_sentence(card: Mapping[str, Any]) -> list[str]:
-    """How many observations no score is of, because some model has no prediction there."""
+    """A sentence on the observations left out because some model does not predict them."""
     count = card.get("not_predicted", 0)
     kind = "sites" if "parts" in card else "observed values"
     return [f"{count} {kind} are left out of all scores, because not every model has a prediction "
@@ -139,15 +139,15 @@ def unpredicted_sentence(card: Mapping[str, Any]) -> list[str]:
 
 
 def held_out_sentence(folds: FoldSettings) -> str:
-    """What the scores are of, and what no model saw."""
+    """A sentence on the locations and days that were held out from all models."""
     days = ""
     if folds.test_period:
         days = f"days from {folds.test_period[0]} to {folds.test_period[1]}"
     if folds.kind == "time":
         return (
-            f"Scores are of {days}, which no model was trained on, at locations that all models "
-            "know from other days; statistics for normalising come from the training period alone, "
-            "and pretraining saw no day of the test."
+            f"Scores are computed for {days}, on which no model was trained, at locations where "
+            "all models were trained on other days; statistics for normalising come from the "
+            "training period alone, and pretraining saw no day of the test."
         )
     kind = {
         "regions": "whole regions were held out (PUR)",
@@ -155,7 +155,8 @@ def held_out_sentence(folds: FoldSettings) -> str:
         "blocks": "blocks of degrees were held out",
     }[folds.kind]
     return (
-        f"Scores are of locations{f' and {days}' if days else ''} no model was trained on: {kind}; "
+        f"Scores are computed for locations{f' and {days}' if days else ''} on which no model was "
+        f"trained: {kind}; "
         "statistics for normalising come from each fold's training cells alone, and pretraining "
         "saw no held-out cell."
     )

@@ -1,7 +1,4 @@
-"""The scored sites and their basins with each model's scores: a GeoPackage, and layers in QGIS.
-
-Upstream: the held-out table of score.py and the published maps. Downstream: QGIS.
-"""
+"""Scored sites and their basins with each model's scores: a GeoPackage, and layers in QGIS."""
 
 from __future__ import annotations
 
@@ -35,38 +32,38 @@ if TYPE_CHECKING:
 SITES, BASINS = "sites", "basins"
 GEOMETRIES: dict[str, Geometry] = {SITES: "point", BASINS: "polygon"}
 SHOWN = 200
-"""Of more sites the layer is off when the project opens: they would hide the map."""
+"""Maximum number of sites for which the layer is visible at first; more would hide the map."""
 SCORES = ("NSE", "KGE", "RMSE", "bias")
 
 
 @dataclass(frozen=True)
 class Colouring:
-    """The column of the scores that sites and basins show, and its legend."""
+    """The column of scores by which sites and basins are coloured, and its legend."""
 
     column: str
     legend: Legend
 
     @classmethod
     def of_task(cls, task: str) -> Colouring:
-        """NSE of series, else the root mean square error over a site's parts."""
+        """NSE for series, else the root mean square error over the parts of a site's target."""
         is_series = values_of(task) == "quantity"
         name, column = ("score", "NSE") if is_series else ("site_error", "RMSE")
         return cls(column, read_legend(catalog_path(f"legends/{name}.yml")))
 
 
-def mean_place(lon: np.ndarray, lat: np.ndarray) -> tuple[float, float]:
-    """Mean of places in degrees, on the sphere: right across the antimeridian too."""
+def mean_lonlat(lon: np.ndarray, lat: np.ndarray) -> tuple[float, float]:
+    """Mean longitude and latitude in degrees, computed on the sphere (antimeridian included)."""
     east, north = np.deg2rad(lon), np.deg2rad(lat)
     x, y = np.mean(np.cos(north) * np.cos(east)), np.mean(np.cos(north) * np.sin(east))
     z = np.mean(np.sin(north))
     return float(np.rad2deg(np.arctan2(y, x))), float(np.rad2deg(np.arctan2(z, np.hypot(x, y))))
 
 
-def places_of(table: xr.Dataset, sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Longitude and latitude of each site, from the cells with that `site` in a labelled table."""
+def site_lonlat(table: xr.Dataset, sites: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Longitude and latitude of each site, the mean of its cells in a labelled table."""
     owner = table["site"].values
     found = [
-        mean_place(table["lon"].values[owner == site], table["lat"].values[owner == site])
+        mean_lonlat(table["lon"].values[owner == site], table["lat"].values[owner == site])
         for site in sites
     ]
     lon, lat = (np.array(values) for values in zip(*found, strict=True))
@@ -76,11 +73,11 @@ def places_of(table: xr.Dataset, sites: np.ndarray) -> tuple[np.ndarray, np.ndar
 def scored_series(heldout: xr.Dataset, table: xr.Dataset) -> GeoDataFrame:
     """The sites of held-out series as points, with each model's scores.
 
-    `heldout` is that of `heldout_series`, `table` has the cells' `site`, `lon` and `lat`.
+    `heldout` is the result of `heldout_series`; `table` has the cells' `site`, `lon` and `lat`.
     StefaLand's scores are in the columns NSE, KGE, RMSE and bias, another model's NSE in
     `<model>_NSE`.
     """
-    columns = _about(heldout) | {"observed_mean": heldout["observed"].mean("time").values}
+    columns = _labels(heldout) | {"observed_mean": heldout["observed"].mean("time").values}
     for model in map(str, heldout["model"].values):
         predicted = heldout["predicted"].sel(model=model).values
         scores = finish(accumulate(heldout["observed"].values, predicted))
@@ -88,33 +85,36 @@ def scored_series(heldout: xr.Dataset, table: xr.Dataset) -> GeoDataFrame:
             columns |= {name: scores[name] for name in SCORES}
         else:
             columns[f"{model}_NSE"] = scores["NSE"]
-    places = places_of(table, heldout["site"].values)
-    return sites_frame(*places, columns)
+    lonlat = site_lonlat(table, heldout["site"].values)
+    return sites_frame(*lonlat, columns)
 
 
-def scored_places(heldout: xr.Dataset, table: xr.Dataset) -> GeoDataFrame:
-    """As `scored_series`, of targets that are one value a place (that of `heldout_places`).
+def scored_static(heldout: xr.Dataset, table: xr.Dataset) -> GeoDataFrame:
+    """The sites of held-out static targets as points, with each model's scores.
 
-    Has each part observed and as StefaLand predicts it, of soil texture the class of both, and
-    the root mean square error over the parts: StefaLand's in RMSE, another's in `<model>_RMSE`.
+    `heldout` is the result of `heldout_static`; `table` has the cells' `lon` and `lat`. Columns:
+    each part as observed and as predicted by StefaLand, for soil texture the class of both, and the
+    root mean square error over the parts: StefaLand's in RMSE, another's in `<model>_RMSE`.
     """
-    columns = _about(heldout)
-    own = heldout.sel(model="stefaland")
+    columns = _labels(heldout)
+    stefaland = heldout.sel(model="stefaland")
     for kind in ("observed", "predicted"):
-        shares = {str(part): own[kind].sel(part=part).values for part in own["part"].values}
-        columns |= {f"{part}_{kind}": values for part, values in shares.items()}
-        if set(FRACTIONS) == set(shares):
-            codes = usda_class(*(shares[part] for part in FRACTIONS))
+        fractions = {
+            str(part): stefaland[kind].sel(part=part).values for part in stefaland["part"].values
+        }
+        columns |= {f"{part}_{kind}": values for part, values in fractions.items()}
+        if set(FRACTIONS) == set(fractions):
+            codes = usda_class(*(fractions[part] for part in FRACTIONS))
             columns[f"class_{kind}"] = np.array([CLASSES[code - 1] for code in codes])
     for model in map(str, heldout["model"].values):
         gap = heldout["predicted"].sel(model=model).values - heldout["observed"].values
         columns["RMSE" if model == "stefaland" else f"{model}_RMSE"] = np.sqrt((gap**2).mean(-1))
-    # Each cell of a place is scored by itself, also where several share a site.
-    places = places_of(table.assign_coords(site=table["cell"]), heldout["site"].values)
-    return sites_frame(*places, columns)
+    # Static targets are scored cell by cell, also where several cells share a site.
+    lonlat = site_lonlat(table.assign_coords(site=table["cell"]), heldout["site"].values)
+    return sites_frame(*lonlat, columns)
 
 
-def _about(heldout: xr.Dataset) -> dict[str, np.ndarray]:
+def _labels(heldout: xr.Dataset) -> dict[str, np.ndarray]:
     return {
         "site": heldout["site"].values.astype(np.int64),
         "fold": heldout["fold"].values.astype(str),
@@ -125,7 +125,7 @@ def _about(heldout: xr.Dataset) -> dict[str, np.ndarray]:
 def write_scored_sites(
     path: Path, sites: GeoDataFrame, basins: GeoSeries | None, colouring: Colouring
 ) -> Path:
-    """Write the sites as a GeoPackage, and as polygons too where there are `basins` of them."""
+    """Write the sites as points, and as polygons where there are `basins`, to a GeoPackage."""
     frames: dict[str, GeoDataFrame] = {SITES: sites}
     if basins is not None:
         frames[BASINS] = sites.set_geometry(basins)
@@ -137,7 +137,7 @@ def write_scored_sites(
 
 
 def scores_groups(path: Path, colouring: Colouring, has_basins: bool) -> list[LayerGroup]:
-    """The group of the scored sites and basins in the QGIS project; none before there are any."""
+    """The group of the scored sites and basins in the QGIS project; empty before they exist."""
     if not path.exists():
         return []
     count, column = site_count(path, SITES), colouring.column
@@ -153,9 +153,7 @@ def scores_groups(path: Path, colouring: Colouring, has_basins: bool) -> list[La
 
 
 def basins_of(cube: Path, source: Source, column: str, sites: np.ndarray) -> GeoSeries:
-    """The basin of each site among the polygons of `source`, whose `column` has the names that the
-    sites of the cube have.
-    """
+    """The basin of each site: the polygon of `source` with the site's name in `column`."""
     store = open_cube(cube)
     names = dict(zip(sites.tolist(), map(str, sites), strict=True))
     if "cell" in store.dims and "site" in store.coords:

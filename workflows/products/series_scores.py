@@ -1,7 +1,4 @@
-"""Scores of targets that are series: by site, pooled, by fold, region and season.
-
-Upstream: the table of held-out series (heldout.py). Downstream: scorecard.json and the report.
-"""
+"""Scores of targets that are series: by site, pooled, by fold, region and season."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ from workflows.products.extra_scores import add_extra_scores, site_scores
 
 
 def finite(value: Any) -> Any:
-    """Plain values as JSON has them: what is not finite becomes null."""
+    """Plain values for JSON, with None for numbers that are not finite."""
     if isinstance(value, dict):
         return {key: finite(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -52,8 +49,9 @@ def _pooled(moments: PairMoments, labels: Any = None) -> dict[str, dict[str, flo
 
 
 def predicted_by_all(table: xr.Dataset) -> tuple[xr.Dataset, int]:
-    """The table with observations only where every model has a prediction, and how many values were
-    left out: models are judged on the same values.
+    """The table with observations only where every model has a prediction, and the number left out.
+
+    All models are thus scored on the same values.
     """
     predicted = table["predicted"].notnull().all("model")
     left_out = int((table["observed"].notnull() & ~predicted).sum())
@@ -61,7 +59,7 @@ def predicted_by_all(table: xr.Dataset) -> tuple[xr.Dataset, int]:
 
 
 def model_scores(table: xr.Dataset, model: str, daily: bool) -> dict[str, Any]:
-    """Everything the scorecard says of one model."""
+    """All scores of one model in the scorecard; flow-duration errors too where `daily`."""
     observed = table["observed"].values
     chosen = table.sel(model=model)
     predicted, spread = chosen["predicted"].values, chosen["spread"].values
@@ -92,7 +90,7 @@ def model_scores(table: xr.Dataset, model: str, daily: bool) -> dict[str, Any]:
 
 
 def quantiles_of(table: xr.Dataset) -> np.ndarray | None:
-    """[site, time, Q] of a model's table; None where it has none."""
+    """Quantiles [site, time, Q] of a model's table; None where it has none."""
     if not all(name in table for name in NAMES):
         return None
     values = np.stack([table[name].values for name in NAMES], -1)
@@ -100,11 +98,11 @@ def quantiles_of(table: xr.Dataset) -> np.ndarray | None:
 
 
 def ranked(scores: Mapping[str, Any], settings: ScoreSettings) -> list[str]:
-    """Model names, the best first, by the configured score."""
+    """Model names, the best first, by the score of the settings."""
     metric, over = settings.metric, settings.over
     values = {
-        model: of[over][metric]["median"] if over == "sites" else of[over][metric]
-        for model, of in scores.items()
+        model: parts[over][metric]["median"] if over == "sites" else parts[over][metric]
+        for model, parts in scores.items()
     }
     sign = 1 if is_error(metric) else -1
     return sorted(
@@ -113,18 +111,18 @@ def ranked(scores: Mapping[str, Any], settings: ScoreSettings) -> list[str]:
 
 
 def series_scorecard(table: xr.Dataset, settings: ScoreSettings, seed: int) -> dict[str, Any]:
-    """The scores of all models of a table of held-out sites, their ranking, and the paired
-    differences of the first, StefaLand, from each of the others.
+    """Scores of all models of a table of held-out sites, their ranking and paired differences.
 
-    `table` has observations only where every model has a prediction (`predicted_by_all`).
+    The differences are those of StefaLand, the first model, from each of the others. `table` has
+    observations only where every model has a prediction (`predicted_by_all`).
     """
     daily = table.sizes["time"] > 60
-    own, *others = table["model"].values.astype(str).tolist()
-    scores = {model: model_scores(table, model, daily) for model in (own, *others)}
+    stefaland, *others = table["model"].values.astype(str).tolist()
+    scores = {model: model_scores(table, model, daily) for model in (stefaland, *others)}
     add_extra_scores(scores, table, settings)
     metric = settings.metric if settings.over == "sites" else "RMSE"
     sign = -1.0 if is_error(metric) else 1.0
-    of_site = {model: sign * site_scores(table, model, metric) for model in (own, *others)}
+    by_site = {model: sign * site_scores(table, model, metric) for model in (stefaland, *others)}
     return {
         "rank_by": settings.model_dump(),
         "sites": int(table.sizes["site"]),
@@ -132,7 +130,7 @@ def series_scorecard(table: xr.Dataset, settings: ScoreSettings, seed: int) -> d
         "ranking": ranked(scores, settings),
         "stefaland_minus": {
             model: {
-                "metric": metric, **paired_difference(of_site[own], of_site[model], seed=seed)
+                "metric": metric, **paired_difference(by_site[stefaland], by_site[model], seed=seed)
             }
             for model in others
         },

@@ -1,15 +1,15 @@
 # Sourced by the batch scripts of this folder.
 #
 # run_and_requeue COMMAND...  runs COMMAND; when SLURM announces the wall time (USR1 to the batch
-# shell, by --signal=B:USR1@180) the command is asked to end, which loses at most the tile in
-# flight or nothing of a training, and the job is put in the queue again under its own id.
+# shell, by --signal=B:USR1@180) the command is terminated, which loses at most the tile being
+# computed or nothing of a training, and the job is requeued under its own id.
 
 if [ -n "${STEFALAND_PROLOGUE:-}" ]; then
   source "$STEFALAND_PROLOGUE"
 fi
-# Several words are fine: apptainer exec --nv stefaland.sif python
+# Several words are allowed: apptainer exec --nv stefaland.sif python
 read -r -a python <<<"${STEFALAND_PYTHON:-python}"
-# As many threads as cores were given: more only wait for each other.
+# As many threads as allocated cores: more would only wait for each other.
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-${SLURM_CPUS_PER_TASK:-1}}
 
 end_command() { kill -TERM "$1" 2>/dev/null; }
@@ -19,7 +19,7 @@ run_and_requeue() {
   "$@" &
   local command=$!
   trap 'ended=1; end_command "$command" || true' USR1
-  # A trapped signal ends `wait` early, so wait until the command is really gone.
+  # A trapped signal ends `wait` early, so wait until the command has really ended.
   while kill -0 "$command" 2>/dev/null; do
     status=0
     wait "$command" || status=$?

@@ -1,1 +1,1 @@
-"""The stages in the order of the data."""
+"""The stages of a run, one module each, with `outputs` and `main`."""

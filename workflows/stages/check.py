@@ -1,6 +1,6 @@
 """stefaland check workflows/configs/quickstart.yml
 
-Everything that can be known to be wrong before hours of compute, reported together.
+All faults of config, catalog, data and folders, reported before any compute.
 """
 
 from __future__ import annotations
@@ -30,26 +30,29 @@ from stefaland.model.adapters import ADAPTERS
 from workflows.config.publish import Basins, Product, PublishSettings
 from workflows.config.schema import FinetuneSettings, Inputs
 from workflows.console import CONSOLE
-from workflows.inputs.given_encoder import check_given
+from workflows.inputs.given_encoder import check_given_encoder
 from workflows.run import Run, used_sources
-from workflows.stages.unpack import wanted_encoder
+from workflows.stages.unpack import encoder_requirements
 
-LEAST_DISK = 2 * 2**30
+MIN_DISK = 2 * 2**30
 TERRAIN = ("slope", "aspect_sine", "aspect_cosine", "curvature")
 """Variables that are derived from elevation."""
 
 
 def outputs(run: Run) -> list[Path]:
-    """A check writes nothing."""
+    """No paths: the check writes nothing."""
     return []
 
 
 def main(run: Run) -> dict[str, Any]:
-    """Check catalog, sources, variables, grids, models and folders; one `InputError` for all."""
+    """Check catalog, sources, variables, grids, models and folders.
+
+    Raises one `InputError` with all faults.
+    """
     config, publish, faults = run.config, run.config.publish, Faults()
     shares: dict[str, float] = {}
     has_sites = any(spec.locations for spec in config.cubes.values())
-    # Each takes its values itself: what cannot be read is a fault of its own.
+    # Values are read inside each check, so that one unreadable input does not stop the others.
     checks: tuple[Callable[[], object], ...] = (
         lambda: run.grids,
         lambda: shares.update(_sources(run, faults)),
@@ -72,14 +75,14 @@ def main(run: Run) -> dict[str, Any]:
 
 
 def looked_at(shares: Mapping[str, float]) -> str:
-    """What was read of the values of each source, given as shares, in one line."""
+    """A line on the fraction of each source's values that was checked."""
     large = [f"{name} ({100 * share:.2g} %)" for name, share in shares.items() if share < 1]
-    text = f"all values of {len(shares) - len(large)} sources looked at"
+    text = f"all values of {len(shares) - len(large)} sources checked"
     return f"{text}, a sample of {', '.join(large)}" if large else text
 
 
 def _sources(run: Run, faults: Faults) -> dict[str, float]:
-    """Check all sources that the run reads; gives the share of each source's values looked at."""
+    """Check all sources that the run reads; returns the checked fraction of each one's values."""
     config = run.config
     grids = {
         cube: run.grid(cube)
@@ -126,7 +129,7 @@ def _checked_sources(
 
 
 def _windows(grids: Mapping[str, TargetGrid], crs: str) -> list[Window]:
-    """What of a source in `crs` the grids need."""
+    """The windows of a source in `crs` that the grids need."""
     return [source_window(grid, crs) for grid in grids.values()]
 
 
@@ -149,7 +152,7 @@ def _names(
     variables: Mapping[str, Variable],
     faults: Faults,
 ) -> None:
-    """Names are those of canonical variables that a source has; tables of sites may have any."""
+    """Check that inputs are canonical variables of a source; tables of sites may have others."""
     used: dict[str, str | None] = {"inputs.land_fraction": inputs.land_fraction}
     if inputs.target_parts:
         used |= {f"inputs.target_parts.{i}": name for i, name in enumerate(inputs.target_parts)}
@@ -160,7 +163,7 @@ def _names(
         f"inputs.statics.{i}": name for i, name in enumerate(inputs.statics) if "*" not in name
     }
     used_names = [*inputs.sources, *([inputs.target_sites] if inputs.target_sites else [])]
-    given = {name for s in used_names if s in known for name in known[s].variables}
+    provided = {name for s in used_names if s in known for name in known[s].variables}
     for key, name in used.items():
         if name is None:
             continue
@@ -169,10 +172,10 @@ def _names(
         if base not in variables and name not in variables:
             faults.add(key, f'"{name}"', "a variable of variables.yml",
                        nearest_name(name, variables))  # fmt: skip
-        elif not has_sites and name not in given and base not in given and not derived:
+        elif not has_sites and name not in provided and base not in provided and not derived:
             faults.add(
                 key, f'"{name}", which no source of the run has',
-                f"one of {', '.join(sorted(given))}", nearest_name(name, given),
+                f"one of {', '.join(sorted(provided))}", nearest_name(name, provided),
             )  # fmt: skip
     if inputs.terrain_from and inputs.terrain_from not in inputs.sources:
         faults.add("inputs.terrain_from", f'"{inputs.terrain_from}"', "one of inputs.sources",
@@ -180,7 +183,7 @@ def _names(
 
 
 def _models(settings: FinetuneSettings, window: int, preset: str, faults: Faults) -> None:
-    """Models that are known, and the `window` and `preset` of pretraining."""
+    """Check the names of models, and the `window` and `preset` of pretraining."""
     named: list[tuple[Registry[Any], str, str]] = [
         *((BASELINES, name, "finetune.baselines") for name in settings.baselines),
         (ADAPTERS, settings.adapter, "finetune.adapter"),
@@ -196,14 +199,16 @@ def _models(settings: FinetuneSettings, window: int, preset: str, faults: Faults
 
 
 def _encoder(run: Run, faults: Faults) -> None:
-    given, inputs = run.config.pretrain.from_checkpoint, run.config.inputs
-    if given is not None:
-        check_given(given, run.encoders, wanted_encoder(run, inputs.statics), faults)
+    checkpoint, inputs = run.config.pretrain.from_checkpoint, run.config.inputs
+    if checkpoint is not None:
+        check_given_encoder(
+            checkpoint, run.encoders, encoder_requirements(run, inputs.statics), faults
+        )
 
 
 def _legends(settings: PublishSettings, faults: Faults) -> None:
-    of_products = map(settings.legend_of, settings.products)
-    for name in dict.fromkeys((settings.legend, settings.spread_legend, *of_products)):
+    product_legends = map(settings.legend_of, settings.products)
+    for name in dict.fromkeys((settings.legend, settings.spread_legend, *product_legends)):
         if name is None:
             continue
         try:
@@ -212,8 +217,8 @@ def _legends(settings: PublishSettings, faults: Faults) -> None:
             faults.faults += error.faults
             if name == f"{settings.legend}_anomaly":
                 faults.add(
-                    "publish.products", f"an anomaly, and no legend {name}", "a diverging legend",
-                    "Name one as `legend` of the product, such as soil_moisture_anomaly.",
+                    "publish.products", f"an anomaly without a legend {name}", "a diverging legend",
+                    "Set `legend` of the product, such as soil_moisture_anomaly.",
                 )  # fmt: skip
 
 
@@ -225,7 +230,7 @@ def _basins(basins: Basins | None, catalog: Catalog) -> None:
 def _aggregates(
     products: Sequence[Product], sources: Sequence[str], catalog: Catalog, faults: Faults
 ) -> None:
-    """A climatology of twelve months has no anomaly of its own, and is one already."""
+    """Check that no climatology or anomaly of a monthly climatology is asked for."""
     known = catalog.sources
     series = [known[name] for name in sources if name in known]
     if not any(source.time.kind == "months" for source in series):
@@ -250,12 +255,12 @@ def _folder(folder: Path, faults: Faults) -> None:
         faults.add(
             str(folder), f"a folder that cannot be written ({error.strerror})",
             "a writable run folder",
-            "Set roots.runs, or the environment variable STEFALAND_RUNS, to another place.",
+            "Set roots.runs, or the environment variable STEFALAND_RUNS, to another folder.",
         )  # fmt: skip
         return
     free = shutil.disk_usage(folder).free
-    if free < LEAST_DISK:
+    if free < MIN_DISK:
         faults.add(
             str(folder), f"{free / 2**30:.1f} GiB of free disk",
-            f"at least {LEAST_DISK / 2**30:.0f} GiB",
+            f"at least {MIN_DISK / 2**30:.0f} GiB",
         )  # fmt: skip

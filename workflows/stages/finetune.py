@@ -1,7 +1,8 @@
 """stefaland finetune workflows/configs/quickstart.yml
 
-Adapter and head on the pretrained encoder, and every baseline, on each fold; then each model's
-predictions of the fold's held-out cells, which the score stage judges.
+Adapter and head on the pretrained encoder, and all baselines, on each fold.
+
+Each model also predicts the fold's held-out cells, for the score stage.
 """
 
 from __future__ import annotations
@@ -26,77 +27,82 @@ from workflows.inputs.folds import FoldFiles
 from workflows.inputs.given_encoder import encoder_settings
 from workflows.products.heldout import write_predictions
 from workflows.run import Run
-from workflows.stages.unpack import about, check_run_folds, labelled_cells, network_settings
+from workflows.stages.unpack import (
+    check_run_folds,
+    checkpoint_metadata,
+    labelled_cells,
+    network_settings,
+)
 
 
 @dataclass(frozen=True)
 class TrainingInputs:
-    """What every model of a run is trained on."""
+    """Data, folds and encoders that every model of a run is trained with."""
 
     data: CellData
     """The labelled cells with a target."""
     files: FoldFiles
     encoders: Path
-    """Folder of the pretrained encoders, one a fold."""
+    """Folder of the pretrained encoders, one for each fold."""
     network: ModelConfig | None
-    """The network that the run pretrained; None where its encoders were taken over as they are."""
-    about: dict[str, Any]
-    """What a checkpoint says of the run."""
+    """Settings of the network that the run pretrained; None where its encoders were given."""
+    metadata: dict[str, Any]
+    """Metadata of the run for its checkpoints."""
 
 
-def train(name: str, inputs: TrainingInputs, given: BaselineInputs) -> Predictor:
-    """The named model, trained on the fold; networks as often as the ensemble has members."""
-    count = given.config.ensemble
+def train(name: str, inputs: TrainingInputs, fit_inputs: BaselineInputs) -> Predictor:
+    """Train the named model on a fold; networks once for each member of the ensemble."""
+    count = fit_inputs.config.ensemble
     if count == 1 or name not in NETWORKS:
-        return train_one(name, inputs, given)
+        return train_one(name, inputs, fit_inputs)
     trained: list[Member] = []
-    for i, folder in enumerate(member_folders(given.folder, count)):
-        config = given.config.model_copy(update={"seed": given.config.seed + i})
-        one = train_one(name, inputs, replace(given, config=config, folder=folder))
+    for i, folder in enumerate(member_folders(fit_inputs.folder, count)):
+        config = fit_inputs.config.model_copy(update={"seed": fit_inputs.config.seed + i})
+        one = train_one(name, inputs, replace(fit_inputs, config=config, folder=folder))
         assert isinstance(one, Ensemble)
         trained.extend(one.members)
-    return calibrated(trained, given.data, given.fold)
+    return calibrated(trained, fit_inputs.data, fit_inputs.fold)
 
 
-def train_one(name: str, inputs: TrainingInputs, given: BaselineInputs) -> Predictor:
-    """One model of a name: StefaLand on its pretrained encoder, or a baseline."""
+def train_one(name: str, inputs: TrainingInputs, fit_inputs: BaselineInputs) -> Predictor:
+    """Train one network or baseline: StefaLand on its pretrained encoder, or a baseline."""
     if name != "stefaland":
-        return fit_baseline(name, given)
-    normaliser = given.normaliser
+        return fit_baseline(name, fit_inputs)
+    normaliser = fit_inputs.normaliser
     if inputs.network is None:
-        # The inputs' scaler comes with the encoder, and is not this run's own.
-        targets = set(given.data.target_names) & set(normaliser.scalings)
+        # The scaler of the inputs comes with the encoder; only the target's is of this run.
+        targets = set(fit_inputs.data.target_names) & set(normaliser.scalings)
         normaliser = normaliser.selected(sorted(targets))
     folder = finetune(
-        inputs.encoders / given.fold.name,
-        given.data,
-        given.fold,
-        given.config,
-        given.folder,
+        inputs.encoders / fit_inputs.fold.name,
+        fit_inputs.data,
+        fit_inputs.fold,
+        fit_inputs.config,
+        fit_inputs.folder,
         normaliser=normaliser,
-        device=given.device,
-        log=given.log,
-        about=inputs.about,
+        device=fit_inputs.device,
+        log=fit_inputs.log,
+        about=inputs.metadata,
     )
-    return load(folder, given.device)
+    return load(folder, fit_inputs.device)
 
 
 NETWORKS = ("stefaland", "scratch", "lstm", "patchtst")
-"""Models that a seed changes enough to be asked several times."""
+"""Models that depend on the seed enough for ensembles of several seeds."""
 
 
 def outputs(run: Run) -> list[Path]:
-    """Checkpoints and held-out predictions of every model."""
+    """The folder of all models' checkpoints and held-out predictions."""
     return [run.folder / "finetuned"]
 
 
 def training_settings(settings: FinetuneSettings, seed: int) -> FinetuneConfig:
-    """What the recipe needs of the config's finetuning section, with the run's seed."""
+    """The settings of the training recipe, from the config's finetuning section and the seed."""
     return FinetuneConfig(**{**settings.model_dump(exclude={"cube", "baselines"}), "seed": seed})
 
 
 def training_inputs(run: Run) -> TrainingInputs:
-    """What every model of the run is trained on, once its folds and encoders are sound."""
+    """Data, folds and encoders of the run; `InputError` where folds or encoders are unsound."""
     files = FoldFiles(run.folder)
     check_run_folds(run)
     check_encoders(files, run.encoders)
@@ -104,26 +110,30 @@ def training_inputs(run: Run) -> TrainingInputs:
     network = None
     if run.config.pretrain.from_checkpoint is None:
         network = network_settings(run, data.static_names)
-    return TrainingInputs(data, files, run.encoders, network, about(run, data.static_names))
+    return TrainingInputs(
+        data, files, run.encoders, network, checkpoint_metadata(run, data.static_names)
+    )
 
 
 def train_and_predict(
     inputs: TrainingInputs, name: str, fold_name: str, *, config: FinetuneConfig, folder: Path,
     title: str,
 ) -> None:  # fmt: skip
-    """Train the named model on a fold, in `folder`, and write what it predicts of the test."""
+    """Train the named model on a fold, in `folder`, and write its predictions of the test cells."""
     data, fold = inputs.data, inputs.files.fold(fold_name)
     normaliser = inputs.files.normaliser(fold_name)
     network = inputs.network or encoder_settings(inputs.encoders / fold_name)
     with RunLog(folder, title=title) as log:
-        given = BaselineInputs(data, fold, config, network, normaliser, folder, best_device(), log)
-        predictor = train(name, inputs, given)
+        fit_inputs = BaselineInputs(
+            data, fold, config, network, normaliser, folder, best_device(), log
+        )
+        predictor = train(name, inputs, fit_inputs)
     if is_main():
         write_predictions(folder / "heldout.zarr", data, fold, predictor, config)
 
 
 def main(run: Run) -> dict[str, Any]:
-    """Train every model on every fold and predict what it did not see."""
+    """Train every model on every fold and predict the held-out cells; returns models and folds."""
     names = run.config.finetune.models
     inputs = training_inputs(run)
     config = training_settings(run.config.finetune, run.config.seed)

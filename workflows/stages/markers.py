@@ -1,6 +1,6 @@
-"""What a run folder remembers: which stages are finished, under which fingerprint, at what cost.
+"""Markers in the run folder: which stages are finished, under which fingerprint, at what cost.
 
-Upstream: stages.py says what each stage depends on. Downstream: run.py skips what is finished.
+It also has the lock of the run folder.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from pipeline.core.files import read_json, write_json
 
 
 class StageState:
-    """Markers of one stage of a run: `started` names the settings in progress, `finished` is last.
+    """Markers of one stage of a run: `started` with its fingerprint, and `finished` at the end.
 
-    A stage whose started fingerprint differs from the present one, or that lost an output it had
-    when it finished, begins from nothing: its outputs are removed, so results of two settings
-    never mix, and no tile that is gone is taken as done.
+    A stage whose started fingerprint differs from the present one, or that has lost an output since
+    it finished, starts from scratch: its outputs are removed, so that results of two settings never
+    mix and no lost tile counts as done.
     """
 
     def __init__(self, folder: Path, stage: str, fingerprint: str) -> None:
@@ -39,22 +39,22 @@ class StageState:
 
     @property
     def is_finished(self) -> bool:
-        """Whether the stage ended under the same settings and what it wrote is still there."""
+        """Whether the stage finished under the same settings and its outputs still exist."""
         return self._matches("finished") and not self.lost()
 
     def lost(self) -> list[Path]:
-        """What the stage had written when it finished and is there no more."""
+        """Outputs that existed when the stage finished and are missing now."""
         paths = [self.folder.parent / name for name in self.record().get("outputs", [])]
         return [path for path in paths if not path.exists()]
 
     def record(self) -> dict[str, Any]:
-        """Seconds, peak memory and result of the finished stage; empty where there is none."""
+        """Outputs, seconds, peak memory and result of the finished stage; empty if unfinished."""
         return read_json(self._marker("finished")) if self._marker("finished").exists() else {}
 
     def start(self, outputs: list[Path], resume: bool) -> bool:
-        """Say that the stage runs; gives whether it resumes.
+        """Mark the stage as started; returns whether it resumes.
 
-        Removes `outputs` of other settings, or all without `resume` or where some were lost.
+        Removes its `outputs` if they are of other settings, without `resume`, or if some were lost.
         """
         if resume and self._matches("started") and not self.lost():
             return True
@@ -65,9 +65,9 @@ class StageState:
         return False
 
     def withdraw(self, resumable: bool = False) -> bool:
-        """Say that the stage is not finished, whatever its settings; gives whether it was.
+        """Mark the stage as unfinished under any settings; returns whether it was finished.
 
-        Its next run begins from nothing, unless it is `resumable`.
+        Its next run starts from scratch, unless it is `resumable`.
         """
         was_finished = self._marker("finished").exists()
         self._marker("finished").unlink(missing_ok=True)
@@ -78,7 +78,7 @@ class StageState:
     def finish(
         self, seconds: float, peak_bytes: int, result: dict[str, Any], outputs: Iterable[Path] = ()
     ) -> None:
-        """Say that the stage is finished, and which of its `outputs` it wrote."""
+        """Mark the stage as finished, with its cost, its result and its existing `outputs`."""
         home = self.folder.parent
         record = {
             "outputs": [str(path.relative_to(home)) for path in outputs if path.exists()],
@@ -91,19 +91,19 @@ class StageState:
 
 
 def require_inside(folder: Path, outputs: Iterable[Path]) -> None:
-    """`InputError` for outputs that symlinks put outside the run folder.
+    """Raise `InputError` for outputs that symlinks put outside the run folder.
 
-    A stage removes what other settings left of its outputs, and must not do so elsewhere.
+    A stage removes its outputs of other settings, which must not happen elsewhere.
     """
     home = folder.resolve()
     faults = Faults()
     for path in outputs:
         below = sorted(path.glob("*")) if path.is_dir() else []
         for item in dict.fromkeys([path.parent, path, *below]):
-            place = item.resolve()
-            if not place.is_relative_to(home):
+            target = item.resolve()
+            if not target.is_relative_to(home):
                 faults.add(
-                    str(item), f"a link to {place}", "outputs within the run folder",
+                    str(item), f"a link to {target}", "outputs within the run folder",
                     "Remove the link; to write elsewhere, set roots.runs, or link the run folder.",
                 )  # fmt: skip
     faults.raise_if_any()
@@ -111,9 +111,9 @@ def require_inside(folder: Path, outputs: Iterable[Path]) -> None:
 
 @contextmanager
 def run_lock(folder: Path, shared: bool = False) -> Iterator[None]:
-    """Hold the run folder; `InputError` where another process holds it or it cannot be written.
+    """Lock the run folder; `InputError` where it is locked already or cannot be written.
 
-    Parts of one stage hold it `shared`: they may run side by side, but not beside a whole run.
+    Parts of one stage lock it `shared`: they may run side by side, but not beside a whole run.
     """
     lock = folder / ".lock"
     try:
@@ -124,7 +124,7 @@ def run_lock(folder: Path, shared: bool = False) -> Iterator[None]:
             str(folder),
             f"a folder that cannot be written ({error.strerror})",
             "a writable run folder",
-            "Set roots.runs, or the environment variable STEFALAND_RUNS, to another place.",
+            "Set roots.runs, or the environment variable STEFALAND_RUNS, to another folder.",
         ) from None
     with handle:
         try:
@@ -136,8 +136,8 @@ def run_lock(folder: Path, shared: bool = False) -> Iterator[None]:
             raise bad_input(
                 str(folder),
                 f"a run in progress ({holder})",
-                "one run a folder",
-                "Wait for it, or give this run another name with --set name=...",
+                "one run in a folder at a time",
+                "Wait for it, or name this run otherwise with --set name=...",
             ) from None
         handle.truncate(0)
         handle.write(f"process {os.getpid()}")
@@ -147,7 +147,7 @@ def run_lock(folder: Path, shared: bool = False) -> Iterator[None]:
 
 @contextmanager
 def turn(folder: Path) -> Iterator[None]:
-    """One process at a time, each waiting for its turn: parts begin a stage one after another."""
+    """Let one process at a time pass: the parts of a stage start it one after another."""
     with (folder / ".turn").open("a") as handle:
         fcntl.flock(handle, fcntl.LOCK_EX)
         yield

@@ -1,4 +1,4 @@
-"""Wall time and peak memory of a stage: this process and its children, sampled."""
+"""Wall time and sampled peak memory of a stage, over this process and its children."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def _tree_bytes(process: psutil.Process) -> int:
     for member in [process, *process.children(recursive=True)]:
         try:
             memory = member.memory_info()
-            # Pages shared with the parent (libraries, forked memory) are counted once, with it.
+            # Pages shared with the parent (libraries, forked memory) count once, for the parent.
             shared = getattr(memory, "shared", 0) if member.pid != process.pid else 0
             total += memory.rss - shared
         except psutil.Error:
@@ -23,7 +23,7 @@ def _tree_bytes(process: psutil.Process) -> int:
 
 
 class Monitor:
-    """Context manager; afterwards `seconds` and `peak_bytes` say what the block cost."""
+    """Context manager that measures a block; the results are `seconds` and `peak_bytes`."""
 
     def __init__(self, interval: float = 0.25) -> None:
         self.interval = interval

@@ -1,6 +1,6 @@
 """stefaland mosaic workflows/configs/quickstart.yml
 
-Predicted tiles → one map store a product, in its own grid or warped onto another.
+Predicted tiles as one map store for each product, possibly on another grid.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from workflows.run import Run
 
 
 def outputs(run: Run) -> list[Path]:
-    """Map stores and their tile markers."""
+    """The map stores and their tile markers."""
     products = run.config.publish.products
     return [run.folder / "mosaics", *(run.ledger("mosaic", p.suffix) for p in products)]
 
 
 def main(run: Run) -> dict[str, Any]:
-    """Fill every product's map store; gives the land cells left without a value."""
+    """Fill the map store of every product; returns the counts of land cells without a value."""
     result = {}
     target = run.config.inputs.targets[0]
     for product in run.config.publish.products:

@@ -1,7 +1,4 @@
-"""How a stage is run or skipped, alone or with those before it.
-
-Upstream: cli.py. Downstream: one module per stage with `outputs` and `main`.
-"""
+"""Running or skipping of stages, alone or in order, under the lock of the run folder."""
 
 from __future__ import annotations
 
@@ -21,17 +18,17 @@ from workflows.stages.markers import StageState, require_inside, run_lock, turn
 from workflows.stages.monitor import Monitor
 
 TRAININGS = ("pretrain", "finetune")
-"""Stages that ranks can share."""
+"""Stages that several ranks of torchrun can share."""
 
 
 class StageModule(Protocol):
-    """What a stage's module offers."""
+    """Interface of a stage's module."""
 
     def outputs(self, run: Run) -> list[Path]:
-        """What the stage writes below the run's folder, removed when its settings change."""
+        """Paths in the run folder that the stage writes; removed when its settings change."""
 
     def main(self, run: Run) -> dict[str, Any]:
-        """Run the stage; gives figures for the marker and the report."""
+        """Run the stage; returns results for its marker and the report."""
 
 
 def stage_module(name: str) -> StageModule:
@@ -49,14 +46,16 @@ def stage_state(run: Run, name: str) -> StageState:
 
 
 def _withdraw_after(run: Run, name: str, resumes: bool) -> None:
-    """Have the stages after one run again: what they wrote was made from its former outputs."""
+    """Mark the stages after one as unfinished: they were made from its former outputs."""
     again = [
         later
         for later in stages_after(name)
         if StageState(run.folder, later, "").withdraw(resumable=resumes)
     ]
     if again:
-        CONSOLE.print(f"{name:>9}  runs again, so these must too: {', '.join(again)}")
+        CONSOLE.print(
+            f"{name:>9}  runs again, and so do the stages that depend on it: {', '.join(again)}"
+        )
 
 
 def _require(run: Run, name: str) -> None:
@@ -64,7 +63,7 @@ def _require(run: Run, name: str) -> None:
         state = stage_state(run, need)
         if not state.is_finished:
             lost = ", ".join(str(path.relative_to(run.folder)) for path in state.lost())
-            why = f"whose {lost} is gone" if lost else "not finished under these settings"
+            why = f"whose {lost} is missing" if lost else "not finished under these settings"
             raise bad_input(
                 f"stage {name} of {run.config.name}",
                 f"stage {need} {why}",
@@ -74,9 +73,9 @@ def _require(run: Run, name: str) -> None:
 
 
 def run_stage_by_name(run: Run, name: str) -> None:
-    """Run one stage in the locked run folder, or skip it where it is finished.
+    """Run one stage in the locked run folder, or skip it if it is finished.
 
-    Under torchrun the ranks train together, and the first of them keeps the lock and the markers.
+    Under torchrun the ranks train together; the first holds the lock and writes the markers.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         _run_on_ranks(run, name)
@@ -100,7 +99,7 @@ def _run_on_ranks(run: Run, name: str) -> None:
 
 
 def _run_stage(run: Run, name: str, begin: Callable[[bool], bool] = bool) -> None:
-    """Run or skip a stage; `begin` is told whether it will be run."""
+    """Run or skip a stage; `begin` is called with True before it runs, else with False."""
     module, state = stage_module(name), stage_state(run, name)
     if name == "check":
         module.main(run)
@@ -112,7 +111,7 @@ def _run_stage(run: Run, name: str, begin: Callable[[bool], bool] = bool) -> Non
         return
     require_inside(run.folder, module.outputs(run))
     with turn(run.folder):
-        # Were two parts to find other settings' outputs, one would remove what the other made.
+        # If two parts found outputs of other settings at once, one would remove new ones too.
         _withdraw_after(run, name, state.start(module.outputs(run), run.resume))
     begin(True)
     CONSOLE.print(f"{name:>9}  ...")
@@ -121,7 +120,7 @@ def _run_stage(run: Run, name: str, begin: Callable[[bool], bool] = bool) -> Non
     if run.part != (1, 1):
         CONSOLE.print(
             f"{name:>9}  part {run.part[0]}/{run.part[1]} done in {monitor.seconds:.1f} s; "
-            "after the last part, run the stage once more without --part to end it"
+            "after the last part, run the stage once more without --part to finish it"
         )
         return
     state.finish(monitor.seconds, monitor.peak_bytes, result, module.outputs(run))
@@ -129,7 +128,7 @@ def _run_stage(run: Run, name: str, begin: Callable[[bool], bool] = bool) -> Non
 
 
 def run_stages(run: Run, first: str, last: str) -> None:
-    """Run the stages from `first` to `last`, finished ones skipped, and print what each cost."""
+    """Run the stages from `first` to `last`, skip finished ones, and print the cost of each."""
     names = list(NEEDS)
     for name in (first, last):
         stage_module(name)
@@ -148,7 +147,7 @@ def run_stages(run: Run, first: str, last: str) -> None:
 
 def print_costs(run: Run, names: Sequence[str]) -> None:
     """Print time and peak memory of each stage."""
-    table = Table("stage", "seconds", "peak GiB", title=f"{run.config.name}: what each stage took")
+    table = Table("stage", "seconds", "peak GiB", title=f"{run.config.name}: cost of each stage")
     total = 0.0
     for name in names:
         record = stage_state(run, name).record()

@@ -1,7 +1,9 @@
 """stefaland predict workflows/configs/quickstart.yml
 
-Every land cell of the maps' grids through the ensemble, tile by tile, into prediction cubes. Tiles
-are read ahead and written behind; their cells share the passes.
+The ensemble's prediction of every land cell, tile by tile, as cubes.
+
+The next tiles are read and the last ones written during computation; cells of several tiles share
+forward passes.
 """
 
 from __future__ import annotations
@@ -39,11 +41,11 @@ from workflows.products.predicted_maps import (
 from workflows.run import Run
 
 GPU_THREADS = 4
-"""That read tiles for a GPU, and as many that write."""
+"""Number of threads that read tiles for a GPU, and of those that write."""
 
 
 def outputs(run: Run) -> list[Path]:
-    """Prediction cubes and their tile markers."""
+    """The prediction cubes and their tile markers."""
     return [
         run.folder / "predictions",
         *(run.ledger("predict", name) for name in run.config.predict.cubes),
@@ -51,14 +53,14 @@ def outputs(run: Run) -> list[Path]:
 
 
 def main(run: Run) -> dict[str, Any]:
-    """Predict every configured cube."""
+    """Predict every configured cube; returns the counts of tiles and cells of each."""
     folders = [run.finetuned("stefaland", name) for name in FoldFiles(run.folder).names()]
     ensemble = members(folders, run.config.finetune.ensemble)
     return {cube: predict_cube(run, cube, ensemble) for cube in run.config.predict.cubes}
 
 
 def predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, Any]:
-    """Predict every land cell of a cube; returns its tiles and cells."""
+    """Predict every land cell of a cube; returns its numbers of tiles and cells."""
     inputs, settings, device = run.config.inputs, run.config.predict, best_device()
     task, grid, store = run.config.finetune.task, run.grid(cube), run.prediction(cube)
     variables = {name: run.variables[name] for name in inputs.targets}
@@ -75,7 +77,7 @@ def predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, A
     mask = land_mask(source, inputs)
     if not mask.any():
         raise bad_input(f"cube {cube}", "no land cell", "at least one cell to predict")
-    # The cube is open already: its metadata are read once, not with every tile.
+    # The open cube is passed on, so that its metadata are not read again with every tile.
     read = partial(read_tile, source, inputs, mask, ensemble[0].static_names)
     reduced = settings.precision == "bfloat16" or (
         settings.precision == "auto" and device.type == "cuda"

@@ -1,7 +1,8 @@
 """stefaland pretrain workflows/configs/quickstart.yml
 
-The masked autoencoder, pretrained once a fold on cells that are not held out, or taken over from
-elsewhere (given_encoder.py).
+The masked autoencoder of each fold, trained on cells that are not held out.
+
+With `pretrain.from_checkpoint` a given encoder is copied instead.
 """
 
 from __future__ import annotations
@@ -25,27 +26,27 @@ from workflows.fingerprints import stage_fingerprint
 from workflows.inputs.cells import cell_data, position_of, read_inputs, sharded_cells, static_names
 from workflows.inputs.checked_folds import fold_identity
 from workflows.inputs.folds import FoldFiles
-from workflows.inputs.given_encoder import given_checkpoint, take_over
+from workflows.inputs.given_encoder import fold_checkpoint, take_over
 from workflows.run import Run
 from workflows.stages.unpack import (
-    about,
     cell_index,
     check_run_folds,
+    checkpoint_metadata,
+    encoder_requirements,
     network_settings,
-    wanted_encoder,
 )
 
 MEMORY_SHARE = 0.4
-"""Share of the free memory that training cells may take before they are streamed."""
+"""Fraction of the free memory above which training cells are read shard by shard."""
 
 
 def outputs(run: Run) -> list[Path]:
-    """Checkpoints of every fold."""
+    """The folder of all folds' checkpoints."""
     return [run.encoders]
 
 
 def training_settings(settings: PretrainSettings, seed: int) -> PretrainConfig:
-    """What the recipe needs of the config's pretraining section, with the run's seed."""
+    """The settings of the training recipe, from the config's pretraining section and the seed."""
     chosen = settings.model_dump(exclude={"cube", "from_checkpoint", "resident", "tensorboard"})
     return PretrainConfig(**{**chosen, "seed": seed})
 
@@ -55,26 +56,27 @@ def training_cells(
 ) -> CellData | ShardedCells:
     """The cells of an index that pretrain: in memory where they fit, else read shard by shard.
 
-    `resident` decides where it is not None. `made_by` is the fingerprint of the stage that wrote
-    the cube.
+    `resident`, unless None, chooses between the two. `made_by` is the fingerprint of the stage that
+    wrote the cube.
     """
     ds = open_cube(cube)
     statics = static_names(ds, inputs)
     if resident is None:
         values = index.sizes["time"] * len(inputs.forcings) + len(statics)
-        # Once as read and once normalised.
+        # The values are held twice: as read and normalised.
         size = 2 * 4 * index.sizes["cell"] * values
         resident = size < MEMORY_SHARE * psutil.virtual_memory().available
     if not resident:
         return sharded_cells(cube, index, inputs, statics, made_by)
-    # The index knows the land cells: to look for them again would read every forcing twice.
+    # The index has the land cells already; finding them again would read every forcing twice.
     table = read_inputs(ds, inputs, position_of(ds, index)).assign_coords(index.coords)
     return cell_data(table, inputs, statics)
 
 
 def main(run: Run) -> dict[str, Any]:
-    """Pretrain on every fold, or take the given encoder over; gives each fold's held-out
-    reconstruction, or where its encoder is from.
+    """Pretrain on every fold, or copy the given encoder.
+
+    Returns the best validation loss of each fold, or the origin of its encoder.
     """
     check_run_folds(run)
     if run.config.pretrain.from_checkpoint is not None:
@@ -82,20 +84,23 @@ def main(run: Run) -> dict[str, Any]:
     return _pretrain(run, run.config.pretrain)
 
 
-def _take_over(run: Run, given: Path) -> dict[str, Any]:
-    """The given encoder as that of every fold."""
+def _take_over(run: Run, checkpoint: Path) -> dict[str, Any]:
+    """Copy the given encoder as that of every fold; returns its origin by fold."""
     statics = static_names(open_cube(run.cube(run.config.pretrain.cube)), run.config.inputs)
-    wanted, files = wanted_encoder(run, statics), FoldFiles(run.folder)
+    required, files = encoder_requirements(run, statics), FoldFiles(run.folder)
     return {
         name: take_over(
-            given_checkpoint(given, name), run.pretrained(name), wanted, files.normaliser(name)
+            fold_checkpoint(checkpoint, name),
+            run.pretrained(name),
+            required,
+            files.normaliser(name),
         )
         for name in files.names()
     }
 
 
 def _pretrain(run: Run, settings: PretrainSettings) -> dict[str, Any]:
-    """An encoder of every fold, trained on its cells."""
+    """Pretrain an encoder on the cells of every fold; returns the best epoch's losses by fold."""
     cube, files = settings.cube, FoldFiles(run.folder)
     data = training_cells(
         run.cube(cube), cell_index(run, cube), run.config.inputs, settings.resident,
@@ -118,7 +123,7 @@ def _pretrain(run: Run, settings: PretrainSettings) -> dict[str, Any]:
                 folder,
                 device=best_device(),
                 log=log,
-                about={**about(run, data.static_names), "fold": fold_identity(fold)},
+                about={**checkpoint_metadata(run, data.static_names), "fold": fold_identity(fold)},
             )
         results[name] = read_json(folder / "data.json")["training"]["best"]
     return results

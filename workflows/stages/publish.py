@@ -1,6 +1,8 @@
 """stefaland publish workflows/configs/quickstart.yml
 
-Map stores → GeoTIFFs, styles, previews, Zarr, STAC and a QGIS project; each reopened and verified.
+Map stores as GeoTIFFs, styles, previews, Zarr, STAC and a QGIS project.
+
+Every file is reopened and verified.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ from workflows.products.completeness import (
     holes_of,
     warnings,
 )
-from workflows.products.map_files import check_place, verify_layer, verify_texture, write_layer
+from workflows.products.map_files import check_location, verify_layer, verify_texture, write_layer
 from workflows.products.map_layers import Layer
 from workflows.products.project import project_faults, write_run_project
 from workflows.run import Run
@@ -34,20 +36,20 @@ from workflows.stages.unpack import product_layers, score_groups
 
 
 def outputs(run: Run) -> list[Path]:
-    """The maps' folder."""
+    """The folder of the maps."""
     return [run.maps]
 
 
 def _metadata(run: Run) -> dict[str, str]:
-    about = provenance(
+    record = provenance(
         run.config.model_dump(mode="json", exclude={"roots", "cluster"}),
         {name: run.catalog[name].model_dump(mode="json") for name in run.config.inputs.sources},
     )
     return {
         "title": run.config.title,
         "stefaland_run": run.config.name,
-        "stefaland_settings": fingerprint(about["config"]),
-        "stefaland_provenance": json.dumps(about),
+        "stefaland_settings": fingerprint(record["config"]),
+        "stefaland_provenance": json.dumps(record),
     }
 
 
@@ -60,32 +62,32 @@ def _collection(run: Run) -> MapCollection:
 
 
 def _holes(run: Run, chosen: Sequence[Layer]) -> dict[str, Holes]:
-    """Land cells without a value of each map, by its name."""
+    """Land cells without a value in each map, by its name."""
     cubes = {layer.product.cube: run.cube(layer.product.cube) for layer in chosen}
     return holes_of(chosen, cubes, run.config.inputs)
 
 
 def verify_published(run: Run) -> int:
-    """Reopen everything that was published; gives the number of maps, and prints where land has no
-    value.
+    """Reopen everything that was published; returns the number of maps.
 
-    `InputError` with all faults: CRS and transform, nodata, values, tags, overviews, class codes,
-    styles, pictures, STAC, sites, the QGIS project, holes that are not told.
+    Prints a warning for each map with land cells without a value. Raises `InputError` with all
+    faults: CRS and transform, nodata, values, tags, overviews, class codes, styles, pictures, STAC,
+    sites, the QGIS project, and cells without a value that the caption does not count.
     """
     if not (run.maps / COLLECTION).is_file():
         raise bad_input(str(run.maps), "nothing published", "the publish stage to have run")
     metadata = _metadata(run)
-    of_product = product_layers(run)
-    chosen = [layer for of in of_product.values() for layer in of]
+    layers_by_product = product_layers(run)
+    chosen = [layer for layers in layers_by_product.values() for layer in layers]
     faults = [fault for layer in chosen for fault in verify_layer(layer, metadata)]
-    faults += [fault for of in of_product.values() for fault in verify_texture(of)]
-    faults += _collection(run).faults(of_product)
-    faults += project_faults(run.project, run.config.title, of_product, score_groups(run))
+    faults += [fault for layers in layers_by_product.values() for fault in verify_texture(layers)]
+    faults += _collection(run).faults(layers_by_product)
+    faults += project_faults(run.project, run.config.title, layers_by_product, score_groups(run))
     if run.scored_sites.exists():
         faults += verify_sites(run.scored_sites)
     found = _holes(run, chosen)
     faults += flag_faults(chosen, found)
-    faults += caption_faults(run.published, of_product, found)
+    faults += caption_faults(run.published, layers_by_product, found)
     for line in warnings(chosen, found):
         REPORT.print(line)
     if faults:
@@ -94,39 +96,43 @@ def verify_published(run: Run) -> int:
 
 
 def main(run: Run) -> dict[str, Any]:
-    """Publish every product, verify it, and check the places whose state is known."""
-    of_product = product_layers(run)
-    if not of_product:
+    """Publish and verify every product, and check the locations with known values.
+
+    Returns the number of maps and the names of locations outside their bounds.
+    """
+    layers_by_product = product_layers(run)
+    if not layers_by_product:
         write_json(run.published, {"maps": [], "places": []})
         return {"maps": 0, "places_failed": []}
     metadata, outlines, title = _metadata(run), run.outlines, run.config.title
     run.maps.mkdir(parents=True, exist_ok=True)
-    chosen = [layer for of in of_product.values() for layer in of]
+    chosen = [layer for layers in layers_by_product.values() for layer in layers]
     found = _holes(run, chosen)
     faults: list[Fault] = []
     for layer in chosen:
         faults += write_layer(layer, metadata, caption(layer, found[layer.name]), outlines)
-    for of in of_product.values():
-        faults += verify_texture(of)
+    for layers in layers_by_product.values():
+        faults += verify_texture(layers)
     collection = _collection(run)
-    collection.write(of_product)
-    faults += collection.faults(of_product)
-    write_run_project(run.project, title, of_product)
-    faults += project_faults(run.project, title, of_product)
+    collection.write(layers_by_product)
+    faults += collection.faults(layers_by_product)
+    write_run_project(run.project, title, layers_by_product)
+    faults += project_faults(run.project, title, layers_by_product)
     faults += flag_faults(chosen, found)
     for line in warnings(chosen, found):
         REPORT.print(line)
     if faults:
         raise InputError(faults)
-    places = [check_place(run.maps, place, run.config.inputs.target) for place in run.config.places]
-    for place in places:
-        if not place["passed"]:
+    target = run.config.inputs.target
+    locations = [check_location(run.maps, item, target) for item in run.config.places]
+    for location in locations:
+        if not location["passed"]:
             REPORT.print(
-                f"WARNING: {place['name']}: the map says {place['found']}, known to be "
-                f"{place['minimum']} to {place['maximum']}"
+                f"WARNING: {location['name']}: the map has {location['found']}, expected "
+                f"{location['minimum']} to {location['maximum']}"
             )
-    write_json(run.published, {"maps": captions(of_product, found), "places": places})
+    write_json(run.published, {"maps": captions(layers_by_product, found), "places": locations})
     return {
         "maps": len(chosen),
-        "places_failed": [place["name"] for place in places if not place["passed"]],
+        "places_failed": [location["name"] for location in locations if not location["passed"]],
     }

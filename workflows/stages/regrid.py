@@ -1,6 +1,8 @@
 """stefaland regrid workflows/configs/quickstart.yml
 
-Sources → cubes: every tile reads, canonicalises and regrids its own window and writes one shard.
+Sources onto the target grids, as cubes.
+
+Every tile reads, canonicalises and regrids its own window and writes one shard of each variable.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ def outputs(run: Run) -> list[Path]:
 
 
 def main(run: Run) -> dict[str, Any]:
-    """Fill every cube of the run; gives the number of tiles of each grid."""
+    """Fill every cube of the run; returns the number of tiles of each gridded cube."""
     attrs = provenance(
         {
             "cubes": {
@@ -69,9 +71,9 @@ def main(run: Run) -> dict[str, Any]:
 
 
 def regrid_task(run: Run, cube: str) -> RegridTask:
-    """What fills a gridded cube of the run."""
+    """The task that fills a gridded cube of the run."""
     spec, inputs = run.config.cubes[cube], run.config.inputs
-    points, filling, of_sites = None, None, {}
+    points, filling, from_sites = None, None, {}
     if spec.points_from:
         points = SitePoints(run.cube(spec.points_from).resolve(), spec.max_distance_km)
     if inputs.fill_distance:
@@ -83,7 +85,7 @@ def regrid_task(run: Run, cube: str) -> RegridTask:
         )
     if inputs.target_sites and cube == run.config.finetune.cube:
         sites = run.catalog[inputs.target_sites]
-        of_sites = site_variables(sites, inputs.targets, run.variables)
+        from_sites = site_variables(sites, inputs.targets, run.variables)
     return RegridTask(
         run.cube(cube).resolve(),
         run.grid(cube),
@@ -92,14 +94,14 @@ def regrid_task(run: Run, cube: str) -> RegridTask:
         terrain_from=inputs.terrain_from,
         points=points,
         filling=filling,
-        site_variables=of_sites,
+        site_variables=from_sites,
     )
 
 
 def site_variables(
     source: Source, targets: Sequence[str], variables: Mapping[str, Variable]
 ) -> dict[str, CubeVariable]:
-    """The variables of a cube that a source of sites fills later (`site_targets`)."""
+    """The variables of a cube that are filled later from a source of sites (`site_targets`)."""
     sites = read_locations_source(source, variables)
     missing = [name for name in targets if name not in sites]
     if missing:
@@ -110,17 +112,17 @@ def site_variables(
     made = {}
     for name in targets:
         dims = ("time", "y", "x") if "time" in sites[name].dims else ("y", "x")
-        about = {"units": variables[name].units, "long_name": variables[name].long_name}
-        made[name] = CubeVariable(dims, "float32", about)
+        attrs = {"units": variables[name].units, "long_name": variables[name].long_name}
+        made[name] = CubeVariable(dims, "float32", attrs)
     return made
 
 
 def check_points(where: str, points: Path, grid: TargetGrid) -> None:
-    """`InputError` where no point of a store lies on the grid, which no tile could know."""
-    places = open_cube(points)
-    rows, _ = grid.index_of(places["lon"].values, places["lat"].values)
+    """Raise `InputError` where no point of a store lies on the grid; no tile could notice it."""
+    sites = open_cube(points)
+    rows, _ = grid.index_of(sites["lon"].values, sites["lat"].values)
     if (rows < 0).all():
         raise bad_input(
             where, f"none of the {rows.size} points of {points.stem} on the grid",
-            "points on the grid", "Compare the grid's bounds with the places.",
+            "points on the grid", "Compare the grid's bounds with the points' coordinates.",
         )  # fmt: skip

@@ -1,6 +1,6 @@
 """stefaland report workflows/configs/quickstart.yml
 
-Maps, scorecard, checks and provenance → one self-contained report.html; no network needed.
+Maps, scorecard, checks and provenance as one self-contained report.html.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from workflows.fingerprints import NEEDS
 from workflows.products.figures import image_uri, report_figures
 from workflows.products.map_viewer import template, viewer
 from workflows.products.report_text import (
-    PLACE_TEXT,
     SERIES_TEXT,
+    STATIC_TEXT,
     caveats,
     comparisons,
     fold_names,
@@ -36,12 +36,12 @@ from workflows.stages.unpack import product_layers
 
 
 def outputs(run: Run) -> list[Path]:
-    """The page."""
+    """The report page."""
     return [run.folder / "report.html"]
 
 
 def _costs(folder: Path) -> list[dict[str, str]]:
-    """Time and memory that each finished stage of a run folder took, before this one."""
+    """Time and memory of each finished stage of a run folder, except this one."""
     records = {name: StageState(folder, name, "").record() for name in NEEDS if name != "report"}
     return [
         {
@@ -69,7 +69,7 @@ def _sources(run: Run) -> list[dict[str, str]]:
 
 
 def main(run: Run) -> dict[str, Any]:
-    """Write report.html."""
+    """Write report.html; returns its path."""
     config, card = run.config, read_json(run.scorecard)
     is_series = "parts" not in card
     table = xr.open_zarr(run.heldout, consolidated=False).load()
@@ -77,7 +77,7 @@ def main(run: Run) -> dict[str, Any]:
         table, _ = predicted_by_all(table)
     published = read_json(run.published)
     names, rows = score_rows(card)
-    of_product = product_layers(run)
+    layers_by_product = product_layers(run)
     differences = list(card["stefaland_minus"].values())
     page = (
         Environment(autoescape=True, undefined=StrictUndefined)
@@ -90,9 +90,9 @@ def main(run: Run) -> dict[str, Any]:
             maps=[
                 {**item, "image": image_uri(run.maps / item["image"])} for item in published["maps"]
             ],
-            viewer=viewer(of_product, run.outlines) if of_product else "",
+            viewer=viewer(layers_by_product, run.outlines) if layers_by_product else "",
             places=published["places"],
-            score_text=SERIES_TEXT if is_series else PLACE_TEXT,
+            score_text=SERIES_TEXT if is_series else STATIC_TEXT,
             score_names=names,
             scores=rows,
             verdict=verdict(card),
@@ -102,7 +102,7 @@ def main(run: Run) -> dict[str, Any]:
             folds=fold_names(card),
             fold_rows=fold_rows(card),
             figures=report_figures(table, card, config.score),
-            caveats=[*caveats(card, config.folds, bool(of_product)), *config.caveats],
+            caveats=[*caveats(card, config.folds, bool(layers_by_product)), *config.caveats],
             costs=_costs(run.folder),
             sources=_sources(run),
             config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),

@@ -1,6 +1,6 @@
 """stefaland score workflows/configs/quickstart.yml
 
-Held-out predictions of every model → scorecard.json: per site, pooled, by fold and region.
+The scores of all models' held-out predictions, as scorecard.json.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from workflows.inputs.checked_folds import check_heldout
 from workflows.inputs.folds import FoldFiles
 from workflows.inputs.given_encoder import caveats
 from workflows.inputs.site_targets import match_summary
-from workflows.products.heldout import Stores, heldout_places, heldout_series
-from workflows.products.place_scores import place_scorecard, predicted_places
+from workflows.products.heldout import Stores, heldout_series, heldout_static
 from workflows.products.project import write_run_project
 from workflows.products.scored_sites import (
     Colouring,
     basins_of,
-    scored_places,
     scored_series,
+    scored_static,
     write_scored_sites,
 )
 from workflows.products.series_scores import finite, predicted_by_all, series_scorecard
+from workflows.products.static_scores import static_predicted_by_all, static_scorecard
 from workflows.run import Run, source_entries
 from workflows.stages.unpack import (
     cell_index,
@@ -45,20 +45,20 @@ if TYPE_CHECKING:
 
 
 def outputs(run: Run) -> list[Path]:
-    """The scorecard, the held-out series it was made from, and the sites with their scores."""
+    """The scorecard, the held-out predictions it was made from, and the sites with their scores."""
     return [run.scorecard, run.heldout, run.scored_sites]
 
 
 def main(run: Run) -> dict[str, Any]:
-    """Write the scorecard; gives the ranking."""
+    """Write the scorecard and the scored sites; returns the best model and the number of sites."""
     check_run_folds(run)
     stores = heldout_stores(run, run.config.finetune.models)
-    of_fold = [(fold, path) for fold, paths in stores.items() for path in paths.values()]
-    check_heldout(FoldFiles(run.folder), of_fold)
+    by_fold = [(fold, path) for fold, paths in stores.items() for path in paths.values()]
+    check_heldout(FoldFiles(run.folder), by_fold)
     is_series = values_of(run.config.finetune.task) == "quantity"
-    table, sites, card = (_score_series if is_series else _score_places)(run, stores)
+    table, sites, card = (_score_series if is_series else _score_static)(run, stores)
     _write_heldout(run.heldout, table)
-    write_json(run.scorecard, finite(card | _about(run)))
+    write_json(run.scorecard, finite(card | _metadata(run)))
     _show_sites(run, sites)
     return {"best": card["ranking"][0], "sites": card["sites"]}
 
@@ -74,45 +74,43 @@ def _score_series(run: Run, stores: Stores) -> tuple[xr.Dataset, GeoDataFrame, d
     return table, scored_series(common, target), card | {"not_predicted": left_out, "units": units}
 
 
-def _score_places(run: Run, stores: Stores) -> tuple[xr.Dataset, GeoDataFrame, dict[str, Any]]:
-    """As `_score_series`, of targets that are one value a place."""
+def _score_static(run: Run, stores: Stores) -> tuple[xr.Dataset, GeoDataFrame, dict[str, Any]]:
+    """The held-out static targets, the sites with their scores, and the scorecard."""
     config = run.config
     parts = config.inputs.targets
-    table, left_out = predicted_places(heldout_places(labelled_cells(run), parts, stores))
-    card = place_scorecard(table, config.finetune.task, config.seed)
-    about = {
+    table, left_out = static_predicted_by_all(heldout_static(labelled_cells(run), parts, stores))
+    card = static_scorecard(table, config.finetune.task, config.seed)
+    details = {
         "parts": list(parts), "not_predicted": left_out, "excluded": read_json(run.excluded)
     }  # fmt: skip
-    return table, scored_places(table, cell_index(run, config.finetune.cube)), card | about
+    return table, scored_static(table, cell_index(run, config.finetune.cube)), card | details
 
 
-def _about(run: Run) -> dict[str, Any]:
-    """What a scorecard says of the run: target, folds, sites, provenance, and the encoder where the
-    run did not pretrain it.
-    """
+def _metadata(run: Run) -> dict[str, Any]:
+    """Target, folds, sites and provenance of the run, and the encoder if it was given."""
     config = run.config
-    about: dict[str, Any] = {
+    metadata: dict[str, Any] = {
         "target": config.inputs.target,
         "fold_kind": config.folds.kind,
         "matched_sites": match_summary(run.sites) if config.inputs.target_sites else {},
         "provenance": provenance(config.model_dump(mode="json"), source_entries(run)),
     }
-    given = config.pretrain.from_checkpoint
-    if given is not None:
-        about["caveats"] = caveats(given, run.encoders)
-        about["encoder"] = {"folder": str(given), "sha256": checkpoint_digests(given)}
-    return about
+    checkpoint = config.pretrain.from_checkpoint
+    if checkpoint is not None:
+        metadata["caveats"] = caveats(checkpoint, run.encoders)
+        metadata["encoder"] = {"folder": str(checkpoint), "sha256": checkpoint_digests(checkpoint)}
+    return metadata
 
 
 def _write_heldout(path: Path, table: xr.Dataset) -> None:
     with warnings.catch_warnings():
-        # Text has no final Zarr v3 specification yet; xarray reads back what it wrote.
+        # Text arrays have no final Zarr v3 specification yet, but xarray can read them back.
         warnings.simplefilter("ignore")
         table.to_zarr(path, mode="w", consolidated=False)
 
 
 def _show_sites(run: Run, sites: GeoDataFrame) -> None:
-    """Write the scored sites, and their basins where there are any, and show them in QGIS."""
+    """Write the scored sites and any basins, and add them to the QGIS project."""
     config, polygons = run.config, None
     basins = config.publish.basins
     if basins is not None:

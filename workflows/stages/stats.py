@@ -1,6 +1,6 @@
 """stefaland stats workflows/configs/quickstart.yml
 
-The folds, and per fold the training statistics that normalise: training cells alone.
+The folds, and statistics of each fold's training cells for normalising.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ from workflows.inputs.folds import FoldFiles, WindowSteps, locations, run_folds,
 from workflows.run import Run
 from workflows.stages.unpack import cell_index
 
-WHOLE_TOLERANCE = 0.02
-"""By which measured shares may miss 1: they are rounded."""
+SUM_TOLERANCE = 0.02
+"""Maximum deviation from 1 of the sum of measured fractions, which are rounded."""
 
 
 def outputs(run: Run) -> list[Path]:
-    """Folds and statistics, and the sites that were left out."""
+    """Folds, statistics, and tables of the sites that were matched and left out."""
     sites = [run.sites] if run.config.inputs.target_sites else []
     return [run.folder / "folds", run.folder / "stats", run.excluded, *sites]
 
@@ -47,17 +47,17 @@ def moments(
 ) -> Moments:
     """Moments of the transformed values of `cells`, one shard in memory at a time."""
     chosen = index.isel(cell=np.flatnonzero(np.isin(index["cell"].values, cells)))
-    law = find_transform(transform)
+    scale = find_transform(transform)
     parts = [accumulate(np.zeros(0))]
     for shard in by_shard(cube, position_of(cube, chosen)):
         values = read_cells(cube, [name], shard)[name].values
         lowest = np.nanmin(values) if np.isfinite(values).any() else 0.0
-        if law.lowest is not None and lowest < law.lowest:
+        if scale.lowest is not None and lowest < scale.lowest:
             raise bad_input(
-                name, f"the value {lowest:g}", f"{law.lowest:g} or more, for its transform",
+                name, f"the value {lowest:g}", f"{scale.lowest:g} or more, for its transform",
                 "Check the source's units and nodata.",
             )  # fmt: skip
-        parts.append(accumulate(law.forward(values.astype(np.float64))))
+        parts.append(accumulate(scale.forward(values.astype(np.float64))))
     return merge_all(parts)
 
 
@@ -66,16 +66,23 @@ def fold_statistics(
     index: xr.Dataset,
     names: Sequence[str],
     cells: np.ndarray,
-    laws: dict[str, str],
+    transforms_by_name: dict[str, str],
 ) -> Normaliser:
-    """The scalings of `names` from training cells; `InputError` lists all without a value."""
+    """The normaliser of `names` from training cells; `InputError` lists all without a value."""
     return Normaliser.from_moments(
-        {name: moments(cube, index, name, cells, laws[name]).to_dict() for name in names}, laws
+        {
+            name: moments(cube, index, name, cells, transforms_by_name[name]).to_dict()
+            for name in names
+        },
+        transforms_by_name,
     )
 
 
 def main(run: Run) -> dict[str, Any]:
-    """Match sites to cells, make the folds, check them, and write the statistics of each."""
+    """Match sites to cells, make and check the folds, and write the statistics of each.
+
+    Returns the number of cells in each part of every fold.
+    """
     config, files = run.config, FoldFiles(run.folder)
     _match_sites(run)
     finetune_cube = open_cube(run.cube(config.finetune.cube))
@@ -85,7 +92,7 @@ def main(run: Run) -> dict[str, Any]:
     pretrain_cells = finetune_cells if same else cell_index(run, config.pretrain.cube)
     inputs = [*config.inputs.forcings, *static_names(pretrain_cube, config.inputs)]
     targets = config.inputs.targets
-    laws = transforms([*inputs, *targets], run.variables)
+    transforms_by_name = transforms([*inputs, *targets], run.variables)
     wrong = np.zeros(1, bool)
     if values_of(config.finetune.task) != "quantity":
         wrong = _impossible(finetune_cube, config.inputs, config.finetune.task, run.excluded)
@@ -99,10 +106,12 @@ def main(run: Run) -> dict[str, Any]:
         narrow = with_target(fold, _observed(finetune_cube, finetune_cells, targets, fold, wrong))
         _check_sizes(narrow, config.folds.min_cells)
         early, late = (_during(cube, fold.train_period) for cube in (pretrain_cube, finetune_cube))
-        scaling = fold_statistics(early, pretrain_cells, inputs, wider.train, laws)
+        scaling = fold_statistics(early, pretrain_cells, inputs, wider.train, transforms_by_name)
         if TASKS.get(config.finetune.task).is_scaled:
-            own = fold_statistics(late, finetune_cells, targets, narrow.train, laws)
-            scaling = scaling.merged(own)
+            of_target = fold_statistics(
+                late, finetune_cells, targets, narrow.train, transforms_by_name
+            )
+            scaling = scaling.merged(of_target)
         wider.save(files.pretraining_cells(fold.name))
         narrow.save(files.cells(fold.name))
         write_statistics(files, narrow, wider, scaling)
@@ -113,7 +122,7 @@ def main(run: Run) -> dict[str, Any]:
 
 
 def _match_sites(run: Run) -> None:
-    """Put the sites' values into the finetuning cube, where the run has sites as its target."""
+    """Write the sites' values into the finetuning cube, if the target is of sites."""
     inputs = run.config.inputs
     if inputs.target_sites:
         sites = read_locations_source(run.catalog[inputs.target_sites], run.variables)
@@ -122,52 +131,53 @@ def _match_sites(run: Run) -> None:
 
 
 def _impossible(cube: xr.Dataset, inputs: Inputs, task: str, report: Path) -> np.ndarray:
-    """Where a target cannot be, dims flattened; `InputError` with the sites unless they are to be
-    left out. `report` is written with those that are.
+    """Mask of the cells with an impossible target, flattened; they are listed in `report`.
+
+    Raises `InputError` with their sites unless `inputs.exclude_impossible` leaves them out.
     """
     values = np.stack([cube[name].values.ravel() for name in inputs.targets], -1)
     sites = cube["cell"].values if "cell" in cube.dims else np.arange(len(values))
-    wrong, expected = impossible_targets(task, values, WHOLE_TOLERANCE)
+    wrong, expected = impossible_targets(task, values, SUM_TOLERANCE)
     if not inputs.exclude_impossible:
-        check_target(task, values, inputs.targets, sites, WHOLE_TOLERANCE)
+        check_target(task, values, inputs.targets, sites, SUM_TOLERANCE)
     write_json(report, {"expected": expected, "sites": [int(site) for site in sites[wrong]]})
     return wrong
 
 
 def _during(cube: xr.Dataset, period: tuple[str, str] | None) -> xr.Dataset:
-    """The cube of a period alone."""
+    """The part of a cube within a period, or the whole cube without one."""
     return cube if period is None else cube.isel(time=period_steps(cube["time"].values, period))
 
 
 def _observed(
     cube: xr.Dataset, index: xr.Dataset, targets: Sequence[str], fold: Fold, wrong: np.ndarray
 ) -> dict[str, np.ndarray]:
-    """Ids of the cells with every target at some time of each part's period."""
-    place = position_of(cube, index)
+    """Ids of the cells with every target at some time in the period of each part, by part."""
+    position = position_of(cube, index)
     seen: dict[Any, np.ndarray] = {}
     for period in set(fold.periods.values()):
         during = _during(cube, period)
         known = np.logical_and.reduce([any_valid(during[name]).ravel() for name in targets])
         known &= ~wrong
-        seen[period] = index["cell"].values[known[place]]
+        seen[period] = index["cell"].values[known[position]]
     periods = {**fold.periods, "validation": fold.validation_period or fold.train_period}
     return {part: seen[period] for part, period in periods.items()}
 
 
 def _check_pretraining(fold: Fold, index: xr.Dataset) -> None:
-    """`InputError` for leaks among the cells that pretrain, and where none is left to train."""
+    """Raise `InputError` for leaks among the cells that pretrain, and where none is left."""
     if not len(fold.train):
         raise bad_input(
-            f"fold {fold.name}: pretraining", "0 cells that share nothing with held-out cells",
+            f"fold {fold.name}: pretraining", "no cells that are independent of held-out cells",
             "at least one", "Pretrain on a cube that is finer or reaches further, or use more "
             "folds or a smaller buffer.",
         )  # fmt: skip
     check_parts(fold, locations(index))
 
 
-def _check_sizes(fold: Fold, least: int) -> None:
+def _check_sizes(fold: Fold, minimum: int) -> None:
     faults = Faults()
-    for part, need in (("train", least), ("validation", 1), ("test", 1)):
+    for part, need in (("train", minimum), ("validation", 1), ("test", 1)):
         count = len(getattr(fold, part))
         if count < need:
             faults.add(

@@ -1,7 +1,4 @@
-"""What more than one stage takes out of a run: values for functions that know of no run.
-
-Upstream: `Run`. Downstream: the stages, and the commands that do a part of one.
-"""
+"""Values that several stages and commands take from a run, for functions without access to it."""
 
 from __future__ import annotations
 
@@ -18,14 +15,14 @@ from workflows.inputs import cells
 from workflows.inputs.cells import SITES, Labels
 from workflows.inputs.checked_folds import check_folds
 from workflows.inputs.folds import FoldFiles
-from workflows.inputs.given_encoder import Wanted
+from workflows.inputs.given_encoder import EncoderRequirements
 from workflows.products.map_layers import Layer, ProductStore, layers
 from workflows.products.scored_sites import Colouring, scores_groups
 from workflows.run import Run, source_entries
 
 
 def labels(run: Run, cube: str) -> Labels:
-    """Where the labels of a cube's cells come from."""
+    """Origin of the labels of a cube's cells."""
     config = run.config
     inputs, regions = config.inputs, config.folds.regions
     has_sites = bool(config.cubes[config.finetune.cube].locations or inputs.target_sites)
@@ -44,7 +41,7 @@ def cell_index(run: Run, cube: str) -> xr.Dataset:
 
 
 def labelled_cells(run: Run) -> xr.Dataset:
-    """Every cell of the finetuning cube with its inputs and its target, labelled and in memory."""
+    """All land cells of the finetuning cube with inputs and target, labelled and in memory."""
     cube = run.config.finetune.cube
     table = cells.open_cells(run.cube(cube), run.config.inputs)
     return cells.labelled(table, labels(run, cube)).load()
@@ -61,7 +58,7 @@ def check_run_folds(run: Run) -> None:
 
 
 def network_settings(run: Run, statics: Sequence[str]) -> ModelConfig:
-    """The configured preset with the run's variables and masking groups."""
+    """The network settings: the configured preset with the run's variables and masking groups."""
     return model_preset(
         run.config.model.preset,
         forcings=run.config.inputs.forcings,
@@ -71,14 +68,16 @@ def network_settings(run: Run, statics: Sequence[str]) -> ModelConfig:
     )
 
 
-def wanted_encoder(run: Run, statics: Sequence[str]) -> Wanted:
-    """What the run wants of an encoder that it does not pretrain."""
+def encoder_requirements(run: Run, statics: Sequence[str]) -> EncoderRequirements:
+    """The requirements of the run on an encoder that it does not pretrain."""
     units = {name: variable.units for name, variable in run.variables.items()}
-    return Wanted(run.config.inputs.forcings, statics, units, run.config.finetune.window)
+    return EncoderRequirements(
+        run.config.inputs.forcings, statics, units, run.config.finetune.window
+    )
 
 
-def about(run: Run, statics: Sequence[str]) -> dict[str, Any]:
-    """What a checkpoint says of its run: units, settings, sources and versions."""
+def checkpoint_metadata(run: Run, statics: Sequence[str]) -> dict[str, Any]:
+    """Metadata of the run for its checkpoints: name, units, settings, sources and versions."""
     inputs = run.config.inputs
     settings = {
         name: getattr(run.config, name).model_dump(mode="json")
@@ -109,14 +108,14 @@ def product_layers(run: Run) -> dict[str, list[Layer]]:
 
 
 def score_groups(run: Run) -> list[LayerGroup]:
-    """The group of the scored sites in the QGIS project; none before there are any."""
+    """The group of the scored sites in the QGIS project; empty before the score stage has run."""
     colouring = Colouring.of_task(run.config.finetune.task)
     has_basins = run.config.publish.basins is not None
     return scores_groups(run.scored_sites, colouring, has_basins)
 
 
 def heldout_stores(run: Run, models: Sequence[str]) -> dict[str, dict[str, Path]]:
-    """The predictions of each fold's held-out cells by each model: fold → model → store."""
+    """Stores of held-out predictions by fold and model: fold → model → path."""
     return {
         fold: {model: run.finetuned(model, fold) / "heldout.zarr" for model in models}
         for fold in FoldFiles(run.folder).names()

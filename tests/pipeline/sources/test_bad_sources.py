@@ -294,7 +294,7 @@ def test_of_a_large_source_a_sample_is_looked_at_and_its_share_told(
     assert info is not None
     assert info.checked == pytest.approx(value_checks.SAMPLED_BLOCKS * 4 / 320)
     assert looked_at({"pr": 1.0, "dem": info.checked}) == (
-        "all values of 1 sources looked at, a sample of dem (20 %)"
+        "all values of 1 sources checked, a sample of dem (20 %)"
     )
     ds["v"][:160] = -50.0
     ds.to_netcdf(tmp_path / "b.nc")

@@ -80,10 +80,10 @@ def test_verbose_version_lists_main_packages(capsys: pytest.CaptureFixture[str])
     assert {line.split()[0] for line in others} == set(doctor.PACKAGES) - {"stefaland"}
 
 
-def test_options_of_output_come_first_wherever_they_are_given() -> None:
-    given = ["run", "--log-file", "a.log", "x", "-v", "--log-file=b.log", "--", "-q"]
+def test_output_options_come_first_wherever_they_stand() -> None:
+    typed = ["run", "--log-file", "a.log", "x", "-v", "--log-file=b.log", "--", "-q"]
     expected = ["--log-file", "a.log", "-v", "--log-file=b.log", "run", "x", "--", "-q"]
-    assert output_options_first(given) == expected
+    assert output_options_first(typed) == expected
     assert output_options_first(["run", "--log-file"]) == ["--log-file", "run"]
 
 
@@ -113,7 +113,7 @@ def test_the_log_file_has_all_that_is_printed_and_logged(
     assert run("-q", f"--log-file={log}", "check", config) == 0
     assert run("check", f"{config}x", "--log-file", str(log)) == 2
     text = log.read_text()
-    assert text.count("all values of 3 sources looked at\n") == 2
+    assert text.count("all values of 3 sources checked\n") == 2
     assert text.count("DEBUG workflows.cli.options: run tiny") == 1
     assert "error: " in text
     assert run("doctor") == 0
@@ -159,7 +159,7 @@ def test_libraries_show_warnings_and_we_show_all_when_verbose(
         assert {level for level in (10, 20, 30) if f"numcodecs-{level}" in printed} == {30}
 
 
-def test_an_interrupt_says_how_to_go_on(
+def test_an_interrupt_is_reported_with_how_to_continue(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted() -> None:
@@ -190,7 +190,7 @@ def test_every_stage_begins_with_its_command(name: str) -> None:
     assert first == f"stefaland {name} workflows/configs/quickstart.yml"
 
 
-def test_doctor_says_what_is_installed(capsys: pytest.CaptureFixture[str]) -> None:
+def test_doctor_lists_what_is_installed(capsys: pytest.CaptureFixture[str]) -> None:
     assert run("doctor") == 0
     text = capsys.readouterr().out
     assert all(word in text for word in ("torch", "GDAL", "PROJ", "memory", "cuda"))
@@ -210,7 +210,7 @@ def test_catalogs_are_listed_shown_and_checked(
     assert "16 sources agree" in capsys.readouterr().out
 
 
-def test_a_fault_of_the_catalog_is_told_once(
+def test_a_fault_of_the_catalog_is_reported_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bad.yml").write_text(

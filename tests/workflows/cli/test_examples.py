@@ -53,9 +53,9 @@ def test_help_shows_the_examples_of_its_own_command(
     with pytest.raises(SystemExit):
         main([*name.split(), "--help"])
     shown = [line.strip() for line in capsys.readouterr().out.splitlines()]
-    own = examples(COMMANDS[name])
-    assert own
-    for words in own:
+    commands = examples(COMMANDS[name])
+    assert commands
+    for words in commands:
         assert " ".join(words[1:]).startswith(name)
         assert shlex.join(words) in shown
 

@@ -36,7 +36,7 @@ def config(tmp_path: Path) -> str:
 
 @pytest.fixture
 def printed(capsys: pytest.CaptureFixture[str]):
-    """Run a command line; gives the one document on standard output and the exit code."""
+    """Run a command line; returns the one document on standard output and the exit code."""
 
     def run(*arguments: str) -> tuple[Any, int]:
         capsys.readouterr()
@@ -61,7 +61,7 @@ def test_no_description_was_cut_at_a_comma() -> None:
 def test_every_command_with_json_is_documented() -> None:
     from tests.workflows.cli.test_examples import COMMANDS
 
-    able = {name for name, of in COMMANDS.items() if any("--json" in p.opts for p in of.params)}
+    able = {name for name, it in COMMANDS.items() if any("--json" in p.opts for p in it.params)}
     headings = [re.sub(r"^stefaland | [A-Z-].*$", "", head) for head in SCHEMAS]
     assert {head.split(" --")[0] for head in headings if "Bad" not in head} == able
 

@@ -1,4 +1,4 @@
-"""What a tile takes at its peak, measured in a process of its own, against what its plan says."""
+"""What a tile takes at its peak, measured in a process of its own, against its plan."""
 
 from __future__ import annotations
 

@@ -27,9 +27,9 @@ def test_jobs_wait_for_those_that_they_need(submission: Submission) -> None:
     assert not any("--dependency" in word for word in words["regrid"])
     assert "--dependency=afterany:0" in words["stats"]
     assert "--dependency=afterok:3,afterany:4" in words["maps"]
-    for name, of in words.items():
-        assert f"--job-name=mine-{name}" in of
-        assert str((submission.folder / "config.yml").resolve()) in of
+    for name, command in words.items():
+        assert f"--job-name=mine-{name}" in command
+        assert str((submission.folder / "config.yml").resolve()) in command
 
 
 def test_a_job_has_its_own_settings_or_those_of_the_rest(submission: Submission) -> None:

@@ -66,7 +66,7 @@ def test_an_unknown_cube_is_named_with_the_nearest() -> None:
         load_config("quickstart", ["pretrain.cube=globl"])
 
 
-def test_a_missing_environment_variable_says_what_to_do(tmp_path: Path) -> None:
+def test_a_missing_environment_variable_is_reported_with_a_hint(tmp_path: Path) -> None:
     path = tmp_path / "run.yml"
     path.write_text(f"extends: {CONFIGS[0].parent / 'quickstart.yml'}\ntitle: ${{NO_SUCH_NAME}}\n")
     with pytest.raises(InputError, match="export NO_SUCH_NAME"):
@@ -154,7 +154,7 @@ def test_a_config_anywhere_extends_a_packaged_one(tmp_path: Path, name: str) -> 
     assert beside == (name == "quickstart.yml")
 
 
-def test_a_config_extended_in_vain_says_where_it_was_sought(tmp_path: Path) -> None:
+def test_a_missing_parent_config_is_reported_with_the_folders_searched(tmp_path: Path) -> None:
     path = tmp_path / "my.yml"
     path.write_text("extends: quickstrat.yml\n")
     with pytest.raises(InputError, match='Did you mean "quickstart"') as caught:

@@ -52,8 +52,8 @@ def test_patterns_choose_static_attributes_in_their_order() -> None:
 
 def table(**labels: list[str]) -> xr.Dataset:
     at = {"lon": ("cell", [0.0, 1.0]), "lat": ("cell", [0.0, 0.0])}
-    own = {name: ("cell", values) for name, values in labels.items()}
-    return xr.Dataset(coords={"cell": [7, 9], **at, **own})
+    coords = {name: ("cell", values) for name, values in labels.items()}
+    return xr.Dataset(coords={"cell": [7, 9], **at, **coords})
 
 
 def test_labels_of_the_source_come_first_and_every_site_is_its_own_group() -> None:

@@ -1,4 +1,4 @@
-"""Checkpoints given in place of pretraining, compared with the config before any cube is there."""
+"""Checkpoints given instead of pretraining, compared with the config before any cube is there."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from stefaland.checkpoints.checkpoint import save_checkpoint
 from tests.published import small_reference
 from workflows.config.load import load_config
 from workflows.fingerprints import stage_fingerprint
-from workflows.inputs.given_encoder import check_given, given_checkpoint
+from workflows.inputs.given_encoder import check_given_encoder, fold_checkpoint
 from workflows.run import Run
-from workflows.stages.unpack import wanted_encoder
+from workflows.stages.unpack import encoder_requirements
 
 FORCINGS = ("precipitation", "air_temperature", "shortwave_radiation", "snow_amount")
 STATICS = ("elevation", "landcover_fraction_forest")
 
 
-def run(folder: Path, given: Path, *overrides: str) -> Run:
-    settings = (f"roots.runs={folder}", f"pretrain.from_checkpoint={given}",
+def run(folder: Path, checkpoint: Path, *overrides: str) -> Run:
+    settings = (f"roots.runs={folder}", f"pretrain.from_checkpoint={checkpoint}",
                 "inputs.statics=[elevation, landcover_fraction_*]", *overrides)  # fmt: skip
     return Run(load_config("quickstart", settings))
 
@@ -32,20 +32,22 @@ def written(folder: Path, **units: str) -> Path:
 
 
 def faults_of(run: Run) -> list[str]:
-    faults, given = Faults(), run.config.pretrain.from_checkpoint
-    check_given(given, run.encoders, wanted_encoder(run, run.config.inputs.statics), faults)
+    faults, checkpoint = Faults(), run.config.pretrain.from_checkpoint
+    check_given_encoder(
+        checkpoint, run.encoders, encoder_requirements(run, run.config.inputs.statics), faults
+    )
     return [str(fault) for fault in faults.faults]
 
 
 def test_one_checkpoint_stands_for_all_folds_or_each_has_its_own(tmp_path: Path) -> None:
     one = run(tmp_path, written(tmp_path / "one", air_temperature="celsius"))
     assert faults_of(one) == []
-    assert given_checkpoint(tmp_path / "one", "europe") == tmp_path / "one"
+    assert fold_checkpoint(tmp_path / "one", "europe") == tmp_path / "one"
     for fold in ("asia", "europe"):
         written(tmp_path / "each" / fold)
     each = run(tmp_path, tmp_path / "each")
     assert faults_of(each) == []
-    assert given_checkpoint(tmp_path / "each", "europe") == tmp_path / "each" / "europe"
+    assert fold_checkpoint(tmp_path / "each", "europe") == tmp_path / "each" / "europe"
     before = stage_fingerprint(each, "pretrain")
     written(tmp_path / "each" / "asia", elevation="km")
     assert stage_fingerprint(each, "pretrain") != before, "the stage runs again"
@@ -69,10 +71,10 @@ def test_what_the_config_asks_for_must_be_in_it(
 
 
 def test_a_folder_that_the_run_clears_is_refused(tmp_path: Path) -> None:
-    own = tmp_path / "quickstart" / "pretrained"
-    written(own / "asia")
-    for given in (own, own / "asia"):
-        (fault,) = faults_of(run(tmp_path, given))
+    encoders = tmp_path / "quickstart" / "pretrained"
+    written(encoders / "asia")
+    for checkpoint in (encoders, encoders / "asia"):
+        (fault,) = faults_of(run(tmp_path, checkpoint))
         assert "which this run writes itself" in fault
     (fault,) = faults_of(run(tmp_path, tmp_path / "none"))
     assert "without a config.json" in fault

@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.cube.locations import write_locations
-from workflows.products.heldout import UNCALIBRATED, heldout_places, heldout_series
+from workflows.products.heldout import UNCALIBRATED, heldout_series, heldout_static
 
 DAYS = np.arange("2001-01-01", "2001-01-04", dtype="datetime64[D]").astype("datetime64[ns]")
 PLACE = {"lon": ("cell", [0.0] * 4), "lat": ("cell", [0.0] * 4)}
@@ -49,17 +49,22 @@ def test_cells_of_one_site_count_once(tmp_path: Path) -> None:
     assert np.isnan(table["spread"].sel(model="ridge")).all()
 
 
-def test_places_without_an_observation_are_left_out(tmp_path: Path) -> None:
+def test_sites_without_an_observation_are_left_out(tmp_path: Path) -> None:
     sand, clay = np.array([0.2, np.nan, 0.4, 0.5]), np.array([0.8, 0.1, 0.6, 0.5])
     parts = {"sand": ("cell", sand), "clay": ("cell", clay)}
     target = xr.Dataset(parts, {"cell": np.arange(4), **LABELS})
-    own = {"sand": clay, "clay": sand, f"sand{UNCALIBRATED}": clay, f"clay{UNCALIBRATED}": clay}
-    table = heldout_places(
+    calibrated = {
+        "sand": clay,
+        "clay": sand,
+        f"sand{UNCALIBRATED}": clay,
+        f"clay{UNCALIBRATED}": clay,
+    }
+    table = heldout_static(
         target,
         ("sand", "clay"),
-        stores(tmp_path, stefaland=own, ridge={"sand": clay, "clay": clay}),
+        stores(tmp_path, stefaland=calibrated, ridge={"sand": clay, "clay": clay}),
     )
-    assert table["site"].values.tolist() == [0, 2, 3], "every cell is a place of its own"
+    assert table["site"].values.tolist() == [0, 2, 3], "every cell is a site of its own"
     np.testing.assert_allclose(table["observed"], np.stack([sand, clay], -1)[[0, 2, 3]])
     np.testing.assert_allclose(
         table["predicted"].sel(model="stefaland", part="sand"), clay[[0, 2, 3]], rtol=1e-6

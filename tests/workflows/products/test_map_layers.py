@@ -34,8 +34,10 @@ def three(tmp_path: Path) -> list[Layer]:
         write_tile(store, each, part)
     settings = PublishSettings(legend="soil_moisture", spread_legend="soil_moisture_spread")
     inputs = Inputs(forcings=(), statics=(), target=TARGET)
-    of = ProductStore(Product(cube="conus", suffix="conus"), store, GRID, tmp_path, TARGET)
-    return layers(of, inputs, settings, "gaussian")
+    product_store = ProductStore(
+        Product(cube="conus", suffix="conus"), store, GRID, tmp_path, TARGET
+    )
+    return layers(product_store, inputs, settings, "gaussian")
 
 
 def test_steps_at_which_no_cell_has_a_value_are_not_published(three: list[Layer]) -> None:

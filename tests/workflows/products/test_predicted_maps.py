@@ -77,8 +77,8 @@ def test_every_land_cell_gets_its_own_prediction_and_the_sea_none(
     flag = np.where(LAND, np.where(np.nan_to_num(number) % 2, 3, 0), NO_FLAG)
     np.testing.assert_array_equal(ds["quality_flag"], flag)
     counts = ledger.summaries().values()
-    assert sum(of["cells"] for of in counts) == LAND.sum()
-    assert sum(of["masked"] for of in counts) == (flag == 3).sum()
+    assert sum(tile["cells"] for tile in counts) == LAND.sum()
+    assert sum(tile["masked"] for tile in counts) == (flag == 3).sum()
 
 
 def test_variables_name_their_targets_and_what_belongs_to_them() -> None:

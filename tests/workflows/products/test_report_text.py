@@ -1,4 +1,4 @@
-"""What the report says of a scorecard."""
+"""Sentences and tables of the report for a scorecard."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ from workflows.products.report_text import caveats, comparisons, fold_rows, scor
 
 
 def card(**changes: Any) -> dict[str, Any]:
-    """Two models' scorecard of one value a place, the baseline being better."""
-    of = {
+    """A scorecard of a static target with two models, of which the baseline is better."""
+    scores = {
         name: {"pooled": {"RMSE": error, "R2 sand": None}, "folds": {"b": {"RMSE": error},
                "a": {"RMSE": 2 * error}}}
         for name, error in (("ridge", 0.1), ("stefaland", 0.25))
     }  # fmt: skip
     gap = {"metric": "RMSE", "difference": -0.15, "low": -0.2, "high": -0.1, "share": 0.3}
     return {
-        "parts": ["sand"], "models": of, "ranking": ["ridge", "stefaland"], "sites": 12,
+        "parts": ["sand"], "models": scores, "ranking": ["ridge", "stefaland"], "sites": 12,
         "rank_by": {"metric": "RMSE", "over": "pooled"}, "stefaland_minus": {"ridge": gap},
         **changes,
     }  # fmt: skip
 
 
-def test_whoever_wins_is_named() -> None:
+def test_the_best_model_and_the_rank_of_ours_are_named() -> None:
     assert verdict(card()) == (
         "Best on held-out data by pooled RMSE: ridge (0.100), then stefaland (0.250). StefaLand "
-        "comes 2 of 2 (0.250): it does not win here."
+        "has rank 2 of 2 (0.250): it is not the best model here."
     )
     assert "does not win" not in verdict(card(ranking=["stefaland", "ridge"]))
 

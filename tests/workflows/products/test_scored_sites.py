@@ -1,4 +1,4 @@
-"""Where the scored sites lie, and the layers of their scores."""
+"""Locations of the scored sites, and the layers of their scores."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from workflows.products.project import write_run_project
 from workflows.products.scored_sites import (
     Colouring,
     basins_of,
-    mean_place,
-    places_of,
+    mean_lonlat,
     scored_series,
     scores_groups,
+    site_lonlat,
     write_scored_sites,
 )
 
 
 def test_the_mean_across_the_antimeridian_is_not_on_the_other_side() -> None:
-    lon, lat = mean_place(np.array([179.0, -179.0]), np.array([10.0, 10.0]))
+    lon, lat = mean_lonlat(np.array([179.0, -179.0]), np.array([10.0, 10.0]))
     assert abs(abs(lon) - 180) < 1e-9
     assert abs(lat - 10) < 0.01
 
@@ -40,7 +40,7 @@ def test_a_site_lies_amid_its_cells() -> None:
             "lat": ("cell", [0.0, 0.0, 40.0]),
         }
     )
-    lon, lat = places_of(table, np.array([7, 3]))
+    lon, lat = site_lonlat(table, np.array([7, 3]))
     np.testing.assert_allclose(lon, [-50, 11])
     np.testing.assert_allclose(lat, [40, 0], atol=1e-12)
 
@@ -78,8 +78,8 @@ def scored() -> tuple[xr.Dataset, xr.Dataset]:
             "fold": ("site", ["a", "a", "b"]), "region": ("site", ["r", "s", "t"]),
         },
     )  # fmt: skip
-    places = {"lon": ("cell", [10.5, 11.5, 12.5]), "lat": ("cell", [40.5] * 3)}
-    return heldout, xr.Dataset(coords={"cell": [0, 1, 2], "site": ("cell", [0, 1, 2]), **places})
+    lonlat = {"lon": ("cell", [10.5, 11.5, 12.5]), "lat": ("cell", [40.5] * 3)}
+    return heldout, xr.Dataset(coords={"cell": [0, 1, 2], "site": ("cell", [0, 1, 2]), **lonlat})
 
 
 def test_basins_have_the_scores_of_their_gauges(
@@ -98,7 +98,7 @@ def test_basins_have_the_scores_of_their_gauges(
     assert styles["styleQML"].str.contains('attr="NSE"').all()
     groups = scores_groups(path, colouring, has_basins=True)
     root = read_project(write_run_project(tmp_path / "maps" / "test.qgz", "Test", {}, groups))
-    shown = {of.get("name"): of.get("checked") for of in root.iter("layer-tree-layer")}
+    shown = {node.get("name"): node.get("checked") for node in root.iter("layer-tree-layer")}
     # The basins would hide the map; three gauges do not.
     assert shown == {
         "Held-out sites: NSE": "Qt::Checked", "Held-out basins: NSE": "Qt::Unchecked",

@@ -31,7 +31,7 @@ def table() -> xr.Dataset:
     )
 
 
-def test_models_are_judged_on_the_values_that_all_of_them_predict() -> None:
+def test_models_are_scored_on_the_values_that_all_of_them_predict() -> None:
     alone = [model_scores(table(), name, False)["pooled"]["NSE"] for name in ("whole", "half")]
     assert alone[1] > alone[0] + 0.3, "on their own values they cannot be compared"
     common, left_out = predicted_by_all(table())
@@ -48,4 +48,4 @@ def test_seasons_are_those_of_their_months() -> None:
     summer = table().sel(time=DAYS.month.isin([6, 7, 8]))
     error = (summer["predicted"].sel(model="whole") - summer["observed"]).values
     assert scores["JJA"]["RMSE"] == pytest.approx(np.sqrt((error**2).mean()))
-    assert sum(of["count"] for of in scores.values()) == 4 * DAYS.size - 10
+    assert sum(season["count"] for season in scores.values()) == 4 * DAYS.size - 10

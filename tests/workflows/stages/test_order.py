@@ -64,7 +64,7 @@ def fakes(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, FakeStage]]:
 def run_all(
     folder: Path, fakes: dict[str, FakeStage], *names: str, resume: bool = True
 ) -> list[str]:
-    """Run these stages, or all; gives those that were not skipped."""
+    """Run these stages, or all; returns those that were not skipped."""
     fakes["mosaic"].ran.clear()
     for name in names or NEEDS:
         stages.run_stage_by_name(a_run(folder, resume), name)
@@ -84,7 +84,7 @@ def test_a_restarted_stage_makes_those_after_it_run_again(
     assert run_all(tmp_path, fakes) == list(NEEDS)
     assert run_all(tmp_path, fakes) == []
     assert run_all(tmp_path, fakes, "publish", resume=False) == ["publish"]
-    assert "so these must too: score, report" in capsys.readouterr().err
+    assert "so do the stages that depend on it: score, report" in capsys.readouterr().err
     assert not (tmp_path / "maps" / "sites").exists()
     assert run_all(tmp_path, fakes) == ["score", "report"]
     assert (tmp_path / "maps" / "sites").exists()
@@ -105,7 +105,7 @@ def test_a_stage_whose_output_is_gone_is_not_finished(
 ) -> None:
     run_all(tmp_path, fakes)
     (tmp_path / "maps" / "sites").unlink()
-    with pytest.raises(InputError, match=r"stage score whose maps/sites is gone"):
+    with pytest.raises(InputError, match=r"stage score whose maps/sites is missing"):
         run_all(tmp_path, fakes, "report")
     states = [state for _, state in planned_states(a_run(tmp_path), list(NEEDS))]
     assert status.stages(tmp_path)["score"]["state"] == "output gone"

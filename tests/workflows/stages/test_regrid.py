@@ -62,7 +62,7 @@ def test_build_cube_gives_the_bytes_of_the_stage(
     assert contents(home / "own.zarr") == contents(run.cube("land"))
 
 
-def test_the_stage_says_which_source_changed_while_it_was_read(
+def test_the_stage_names_the_source_that_changed_while_it_was_read(
     home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run, fill_cube = Run(load_config("config.yml")), regrid.fill_cube

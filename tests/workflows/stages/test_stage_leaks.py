@@ -1,4 +1,4 @@
-"""Leaks planted in the files of a run: the stages that train or score stop, and say where."""
+"""Leaks planted in the files of a run: the stages that train or score stop and name the file."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from workflows.stages import finetune, pretrain, score, stats
 BASINS, UNITS = 40, 90
 RNG = np.random.default_rng(1)
 OUTLETS = np.array([f"outlet {i // 2}" for i in range(BASINS)])
-PLACES = RNG.uniform((-78, 38), (-72, 43), (BASINS, 2))
-UNIT_PLACES = RNG.uniform((-78, 38), (-72, 43), (UNITS, 2))
+BASIN_LONLAT = RNG.uniform((-78, 38), (-72, 43), (BASINS, 2))
+UNIT_LONLAT = RNG.uniform((-78, 38), (-72, 43), (UNITS, 2))
 UNIT_OUTLETS = np.array([f"outlet {i % 25}" for i in range(UNITS)])
 SITES = ("inputs.forcings=[precipitation, air_temperature_max]", "pretrain.window=10",
          "finetune.window=10", "finetune.warmup_steps=2")  # fmt: skip
@@ -34,11 +34,13 @@ PERIODS = ("folds.train_period=[1979-01-01, 1979-01-20]",
 
 
 def streamflow(folder: Path, *overrides: str, labels: bool = True) -> Run:
-    """Units pretrain and basins finetune; `labels` say which drain to one outlet."""
+    """Units pretrain and basins finetune; `labels` number the outlet that each drains to."""
     run = run_of("delaware", folder, *SITES, *overrides)
     flow = RNG.random((DAYS.size, BASINS))
-    write_sites_store(run, "basins", PLACES, {"streamflow": flow}, OUTLETS if labels else None)
-    write_sites_store(run, "units", UNIT_PLACES, {}, UNIT_OUTLETS if labels else None, first=1000)
+    write_sites_store(
+        run, "basins", BASIN_LONLAT, {"streamflow": flow}, OUTLETS if labels else None
+    )
+    write_sites_store(run, "units", UNIT_LONLAT, {}, UNIT_OUTLETS if labels else None, first=1000)
     return run
 
 
@@ -46,7 +48,7 @@ def texture(folder: Path) -> Run:
     run = run_of("conus_texture", folder, "inputs.forcings=[precipitation]", *SITES[1:])
     shares = RNG.dirichlet((1, 1, 1), BASINS).astype(np.float32)
     parts = dict(zip(("sand", "silt", "clay"), shares.T, strict=True))
-    write_sites_store(run, "pixels", PLACES, parts)
+    write_sites_store(run, "pixels", BASIN_LONLAT, parts)
     return run
 
 
@@ -101,18 +103,18 @@ def run(finished: Path, tmp_path: Path) -> Run:
 def test_a_test_site_that_validates_is_found_by_every_stage(run: Run, stage: Any) -> None:
     fold = fold_of(run)
     path = change(run, "group0", validation=np.append(fold.validation, fold.test))
-    told = refused(stage, run)
+    message = refused(stage, run)
     ids = ", ".join(map(str, fold.test[:5]))
-    assert f"{path}: validation and test: found {len(fold.test)} shared cells ({ids}, …)" in told
-    assert "stats CONFIG --restart" in told
+    assert f"{path}: validation and test: found {len(fold.test)} shared cells ({ids}, …)" in message
+    assert "stats CONFIG --restart" in message
 
 
 def test_a_basin_of_a_tested_outlet_is_found(run: Run) -> None:
     fold = fold_of(run)
     path = change(run, "group0", test=fold.test[1:], train=np.append(fold.train, fold.test[0]))
-    told = refused(finetune, run)
-    assert f"{path}: train and test: found 1 shared groups ({OUTLETS[fold.test[0]]})" in told
-    assert f"{statistics(run)}: found statistics that were changed, or are of other" in told
+    message = refused(finetune, run)
+    assert f"{path}: train and test: found 1 shared groups ({OUTLETS[fold.test[0]]})" in message
+    assert f"{statistics(run)}: found statistics that were changed, or are of other" in message
 
 
 @pytest.mark.parametrize("stage", [pretrain, finetune, score])
@@ -121,9 +123,9 @@ def test_a_unit_upstream_of_a_test_basin_that_pretrains_is_found(run: Run, stage
     path = change(
         run, "pretrain/group1", train=np.append(wider.train, wider.test[:3]), test=wider.test[3:]
     )
-    told = refused(stage, run)
+    message = refused(stage, run)
     ids = ", ".join(map(str, wider.test[:3]))
-    assert f"{path}: pretraining: found 3 cells ({ids}) that pretrain share a group" in told
+    assert f"{path}: pretraining: found 3 cells ({ids}) that pretrain share a group" in message
 
 
 @pytest.mark.parametrize("stage", [pretrain, finetune, score])
@@ -140,9 +142,9 @@ def test_statistics_that_are_not_of_the_training_cells_are_found(
         change(
             run, "pretrain/group0", train=np.append(wider.train, wider.test), test=wider.test[:0]
         )
-    told = refused(stage, run)
-    assert f"{statistics(run)}: found statistics that were changed, or are of other" in told
-    assert "group1" not in told
+    message = refused(stage, run)
+    assert f"{statistics(run)}: found statistics that were changed, or are of other" in message
+    assert "group1" not in message
     FoldFiles(run.folder).seal("group0").unlink()
     assert f"{statistics(run)}: found no record" in refused(stage, run)
 
@@ -150,10 +152,10 @@ def test_statistics_that_are_not_of_the_training_cells_are_found(
 def test_another_fold_than_was_trained_on_is_found(run: Run) -> None:
     fold, wider = fold_of(run), fold_of(run, "pretrain/group0")
     change(run, "group0", test=fold.test[2:], dropped=fold.test[:2])
-    told = refused(score, run)
+    message = refused(score, run)
     for model in ("stefaland", "climatology"):
         store = run.finetuned(model, "group0") / "heldout.zarr"
-        assert f"{store}: found predictions of a model of other cells" in told
+        assert f"{store}: found predictions of a model of other cells" in message
     change(run, "pretrain/group0", validation=wider.validation[:-2])
     assert f"{run.pretrained('group0')}: found an encoder pretrained on other" in refused(
         finetune, run
@@ -167,11 +169,14 @@ def test_a_day_within_the_window_of_the_test_is_found(tmp_path: Path, kind: str)
     name = "time" if kind == "time" else "group0"
     assert fold_of(run, name).warmup_days == 2
     path = change(run, name, validation_period=("1979-01-21", "1979-02-08"))
-    told = refused(pretrain, run)
+    message = refused(pretrain, run)
     assert (
-        f"{path}: validation and test: found days in both: the test reads from 1979-02-08" in told
+        f"{path}: validation and test: found days in both: the test reads from 1979-02-08"
+        in message
     )
-    assert f"{path}: validation_period: found ('1979-01-21', '1979-02-08'); expected ('1979" in told
+    assert (
+        f"{path}: validation_period: found ('1979-01-21', '1979-02-08'); expected ('1979" in message
+    )
     change(run, name, validation_period=("1979-01-21", "1979-02-04"), warmup_days=0)
     assert f"{path}: warmup_days: found 0; expected 2" in refused(finetune, run)
 
@@ -188,16 +193,16 @@ def test_the_buffer_of_a_test_site_reaches_the_cells_that_pretrain(
         seen = np.union1d(wider.train, wider.validation) - 1000
         assert len(seen)
         assert len(wider.dropped)
-        assert not near(UNIT_PLACES[seen], PLACES[fold.test], 40).any()
+        assert not near(UNIT_LONLAT[seen], BASIN_LONLAT[fold.test], 40).any()
     fold, wider = fold_of(run, "block0"), fold_of(run, "pretrain/block0")
-    close = wider.dropped[near(UNIT_PLACES[wider.dropped - 1000], PLACES[fold.test], 40)]
+    close = wider.dropped[near(UNIT_LONLAT[wider.dropped - 1000], BASIN_LONLAT[fold.test], 40)]
     path = change(run, "pretrain/block0", train=np.append(wider.train, close[:1]))
     assert f"{path}: pretraining: found 1 cells ({close[0]})" in refused(pretrain, run)
     change(run, "pretrain/block0", train=np.append(wider.train, close[:1]), buffer_km=0.0)
     assert f"{path}: buffer_km: found 0.0; expected 40.0" in refused(pretrain, run)
-    within = fold.dropped[near(PLACES[fold.dropped], PLACES[fold.test], 40)][:1]
-    own = change(run, "block0", train=np.append(fold.train, within))
-    assert f"{own}: train: found 1 cells within 40 km of a test cell" in refused(finetune, run)
+    within = fold.dropped[near(BASIN_LONLAT[fold.dropped], BASIN_LONLAT[fold.test], 40)][:1]
+    path = change(run, "block0", train=np.append(fold.train, within))
+    assert f"{path}: train: found 1 cells within 40 km of a test cell" in refused(finetune, run)
 
 
 @pytest.mark.registry
@@ -232,7 +237,7 @@ def overlapping(run: Run, fold: Fold, wider: Fold) -> list[int]:
 
 
 @pytest.mark.parametrize("buffer_km", [0, 150])
-def test_held_out_places_do_not_pretrain_on_another_grid(
+def test_held_out_locations_do_not_pretrain_on_another_grid(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, buffer_km: float
 ) -> None:
     run = landslides(tmp_path, monkeypatch, f"folds.buffer_km={buffer_km}")
@@ -251,15 +256,15 @@ def test_held_out_places_do_not_pretrain_on_another_grid(
     leaks = overlapping(run, fold, planted)
     if buffer_km == 0:
         ids = ", ".join(map(str, leaks[:5]))
-        told = f"{path}: pretraining: found {len(leaks)} cells ({ids}, …) that pretrain share"
-        assert told in refused(pretrain, run)
+        fault = f"{path}: pretraining: found {len(leaks)} cells ({ids}, …) that pretrain share"
+        assert fault in refused(pretrain, run)
 
 
-def test_places_are_carried_between_grids_and_sites(tmp_path: Path) -> None:
-    """Sites without labels: those at a test site's place, and the cells that hold one."""
+def test_locations_are_carried_between_grids_and_sites(tmp_path: Path) -> None:
+    """Sites without labels: those at the location of a test site, and the cells that hold one."""
     run = streamflow(tmp_path, labels=False)
-    places = np.concatenate([PLACES + 1e-4, UNIT_PLACES])
-    write_sites_store(run, "units", places, {}, first=1000)
+    lonlat = np.concatenate([BASIN_LONLAT + 1e-4, UNIT_LONLAT])
+    write_sites_store(run, "units", lonlat, {}, first=1000)
     stats.main(run)
     fold, wider = fold_of(run), fold_of(run, "pretrain/group0")
     assert (wider.test - 1000).tolist() == fold.test.tolist()
@@ -279,6 +284,6 @@ def test_test_cells_that_train_are_found_for_every_task(
     name = "block0" if task == "probability" else "group0"
     fold = fold_of(run, name)
     path = change(run, name, train=np.append(fold.train, fold.test))
-    told = refused(finetune, run)
-    assert f"{path}: train and test: found {len(fold.test)} shared cells" in told
+    message = refused(finetune, run)
+    assert f"{path}: train and test: found {len(fold.test)} shared cells" in message
     assert not (run.folder / "finetuned").exists()

@@ -35,9 +35,9 @@ def run_of(*overrides: str) -> Run:
 
 def table(n: int = 60) -> xr.Dataset:
     rng = np.random.default_rng(0)
-    place = {"lon": rng.uniform(-76, -74, n), "lat": rng.uniform(39, 42, n)}
+    lonlat = {"lon": rng.uniform(-76, -74, n), "lat": rng.uniform(39, 42, n)}
     labels = {"group": np.arange(n) // 2, "region": np.full(n, "all")}
-    coords = {name: ("cell", values) for name, values in {**place, **labels}.items()}
+    coords = {name: ("cell", values) for name, values in {**lonlat, **labels}.items()}
     return xr.Dataset(coords={"cell": np.arange(n) + 10, "time": DAYS, **coords})
 
 
@@ -59,9 +59,9 @@ def folds_of(run: Run) -> list[Fold]:
         ((*IN_TIME, "folds.test_period=[1980-13-01, 1980-12-31]"), "test_period"),
         (
             (*IN_TIME, "folds.test_period=[soon, later]"),
-            "test_period.0: found .soon., which is no date",
+            "test_period.0: found .soon., which is not a date",
         ),
-        ((*IN_TIME, "finetune.cyclic=true"), "a time axis that goes round"),
+        ((*IN_TIME, "finetune.cyclic=true"), "a periodic time axis"),
     ],
 )
 def test_periods_that_cannot_be_are_refused_by_the_config(
@@ -112,7 +112,7 @@ def test_sites_and_days_are_held_out_together() -> None:
         assert not np.intersect1d(fold.train, fold.test).size
         assert fold.test_period == ("1980-04-15", "1980-12-31")
     assert "locations and days from 1980-04-15" in held_out_sentence(run.config.folds)
-    assert "from other days" in held_out_sentence(run_of(*IN_TIME).config.folds)
+    assert "trained on other days" in held_out_sentence(run_of(*IN_TIME).config.folds)
 
 
 @pytest.mark.slow
@@ -137,12 +137,14 @@ def test_a_run_trains_on_its_period_and_is_scored_on_another(kind: str, tmp_path
     assert card["fold_kind"] == kind
     name = "time" if kind == "time" else "group0"
     fold = Fold.load(FoldFiles(run.folder).cells(name))
-    law = json.loads(FoldFiles(run.folder).statistics(name).read_text())["precipitation"]
+    stored = json.loads(FoldFiles(run.folder).statistics(name).read_text())["precipitation"]
     units = xr.open_zarr(run.cube("units"), consolidated=False)["precipitation"]
     wider = Fold.load(FoldFiles(run.folder).cells(f"pretrain/{name}"))
     early = units.sel(time=slice(*fold.train_period)).load()
     early = early.isel(cell=np.isin(units["cell"].values, wider.train))
-    own = fit_scaling(early.values, law["transform"])
-    assert law["mean"] == pytest.approx(own.mean, rel=1e-6)
+    expected = fit_scaling(early.values, stored["transform"])
+    assert stored["mean"] == pytest.approx(expected.mean, rel=1e-6)
     all_days = units.isel(cell=np.isin(units["cell"].values, wider.train)).values
-    assert abs(fit_scaling(all_days, law["transform"]).mean - own.mean) > 1e-3 * own.std
+    assert (
+        abs(fit_scaling(all_days, stored["transform"]).mean - expected.mean) > 1e-3 * expected.std
+    )

@@ -1,4 +1,4 @@
-// Pan-and-zoom maps of a run: unpacks what pipeline/pagemap.py packs. No library, no network.
+// Pan-and-zoom maps of a run: unpacks the data of pipeline/publish/webmap.py. No library, no network.
 "use strict";
 
 (function () {
@@ -12,7 +12,7 @@
   const product = () => products[state.product];
   const layer = () => product().layers[state.layer];
 
-  // Base64 of deflated differences, all low bytes before all high ones, to codes.
+  // Decodes base64 of deflated differences (all low bytes before all high ones) to codes.
   async function unpack(of) {
     if (of.codes) return of.codes;
     const packed = Uint8Array.from(atob(of.data), (letter) => letter.charCodeAt(0));
@@ -28,7 +28,7 @@
     return codes;
   }
 
-  // NaN where the cell has no value.
+  // Value of a cell; NaN where it has none.
   function valueAt(of, band, row, col) {
     const code = of.codes[(band * product().height + row) * product().width + col];
     return code ? of.low + (code - 1) * of.step : NaN;
@@ -50,7 +50,7 @@
     return low.map((part, i) => Math.round(part + share * (high[i] - part)));
   }
 
-  // Colours of all codes, worked out once a layer: drawing a band is a table look-up.
+  // Colours of all codes, computed once for each layer: drawing a band is a table look-up.
   function palette(of) {
     if (!of.palette) {
       of.palette = new Uint32Array(65536);
@@ -93,7 +93,7 @@
     }
   }
 
-  // The whole map, as large as the canvas is wide.
+  // Shows the whole map at the width of the canvas.
   function fit() {
     canvas.width = 1100;
     canvas.height = Math.min(760, Math.round((1100 * product().height) / product().width));
@@ -116,7 +116,7 @@
     return [(event.clientX - box.left) * by, (event.clientY - box.top) * by];
   }
 
-  // Longitude and latitude of a cell's centre, between the lattice's points.
+  // Longitude and latitude of a cell's centre, interpolated between lattice points.
   function place(cell) {
     const points = product().lattice, side = Math.sqrt(points.length);
     const u = ((cell.col + 0.5) / product().width) * (side - 1);
@@ -147,7 +147,7 @@
     return of.bands.map((_, band) => valueAt(of, band, row, col));
   }
 
-  // The map's spread, where it has one of as many dates.
+  // The layer with the spread of the map, if it has the same dates.
   function spreadOf(of) {
     const found = of.spread === null ? null : product().layers[of.spread];
     return found && found.bands.length === of.bands.length ? found : null;
@@ -216,7 +216,7 @@
   function readOut() {
     const words = part("readout");
     if (!state.cell) {
-      words.textContent = "Click a cell for its values. Drag to move, turn the wheel to zoom.";
+      words.textContent = "Click a cell for its values. Drag to pan, scroll to zoom.";
       part("series").toggleAttribute("hidden", true);
       return;
     }

@@ -1,7 +1,6 @@
-"""Scores of targets that are one value a place: shares of a whole (soil texture), and chances.
+"""Scores of static targets, one value for each site: compositions and probabilities.
 
-Upstream: held-out predictions of the finetune stage. Downstream: scorecard.json and the report, in
-the place of score.py's series.
+They replace the scores of series in scorecard.json and the report.
 """
 
 from __future__ import annotations
@@ -25,19 +24,20 @@ from stefaland.model.losses import LEAST_SHARE
 from stefaland.tasks import values_of
 
 RANK = {"composition": "RMSE", "probability": "Brier"}
-"""Of each kind of values; both are errors: lower is better."""
+"""The score that ranks models, by kind of values; both are errors, so lower is better."""
 THRESHOLD = 0.5
 BINS = 10
-LEAST_SITES = 5
-"""On average, of regions that have scores of their own."""
+MIN_SITES = 5
+"""Minimum mean number of sites in a region for scores by region."""
 
 
 def composition_scores(
     observed: np.ndarray, predicted: np.ndarray, names: list[str]
 ) -> dict[str, float]:
-    """RMSE and R2 of each share [N, O], RMSE over all; of sand, silt and clay the class too.
+    """RMSE over all fractions [N, O], and RMSE and R2 of each.
 
-    R2 is NaN of a share that is the same at all places.
+    Sand, silt and clay also have the accuracy and macro F1 of their USDA class. R2 is NaN for a
+    fraction that is the same at all sites.
     """
     scores: dict[str, Any] = {"RMSE": float(np.sqrt(np.mean((predicted - observed) ** 2)))}
     for i, name in enumerate(names):
@@ -53,7 +53,7 @@ def composition_scores(
             for values in (observed, predicted)
         )
         scores["accuracy"] = float(accuracy_score(truth, guess))
-        # Over the classes that occur: a class that nothing has tells nothing.
+        # The F1 score of a class that is not observed is undefined, so it is left out.
         occurring = np.unique(truth)
         scores["macro F1"] = float(
             f1_score(truth, guess, labels=occurring, average="macro", zero_division=0.0)
@@ -62,33 +62,36 @@ def composition_scores(
 
 
 def probability_scores(observed: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """AUC, F1 at 0.5, Brier score and expected calibration error of chances [N, 1].
+    """AUC, F1 at 0.5, Brier score and expected calibration error of probabilities [N, 1].
 
-    AUC is NaN where only one class occurs.
+    AUC is NaN where only one class is observed.
     """
-    truth, chance = observed[:, 0].astype(int), predicted[:, 0]
+    truth, probability = observed[:, 0].astype(int), predicted[:, 0]
     both = np.unique(truth).size == 2
     return {
-        "Brier": float(np.mean((truth - chance) ** 2)),
-        "AUC": float(roc_auc_score(truth, chance)) if both else np.nan,
-        "F1": float(f1_score(truth, chance >= THRESHOLD, zero_division=0.0)),
-        "ECE": expected_calibration_error(truth, chance),
+        "Brier": float(np.mean((truth - probability) ** 2)),
+        "AUC": float(roc_auc_score(truth, probability)) if both else np.nan,
+        "F1": float(f1_score(truth, probability >= THRESHOLD, zero_division=0.0)),
+        "ECE": expected_calibration_error(truth, probability),
     }  # fmt: skip
 
 
-def expected_calibration_error(truth: np.ndarray, chance: np.ndarray) -> float:
-    """How far chances are from how often they come true: the mean over ten bins of equal width,
-    weighted by the places in each (Guo et al. 2017).
+def expected_calibration_error(truth: np.ndarray, probability: np.ndarray) -> float:
+    """Mean absolute difference of predicted probability and observed frequency (Guo et al. 2017).
+
+    The mean is over ten bins of equal width, weighted by the number of sites in each.
     """
-    place = np.minimum((chance * BINS).astype(int), BINS - 1)
-    count = np.bincount(place, minlength=BINS)
-    gap = np.bincount(place, chance - truth, minlength=BINS)
+    bin_number = np.minimum((probability * BINS).astype(int), BINS - 1)
+    count = np.bincount(bin_number, minlength=BINS)
+    gap = np.bincount(bin_number, probability - truth, minlength=BINS)
     return float(np.abs(gap).sum() / max(count.sum(), 1))
 
 
 def reliability(task: str, observed: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
-    """What a temperature changes of predictions [N, O]: of chances their Brier score and expected
-    calibration error, of shares their divergence from the observed ones, in nats.
+    """Scores of predictions [N, O] that calibration by a temperature changes.
+
+    Probabilities have the Brier score and the expected calibration error, compositions the mean
+    Kullback-Leibler divergence from the observed ones, in nats.
     """
     if values_of(task) == "probability":
         scores = probability_scores(observed, predicted)
@@ -101,25 +104,23 @@ def reliability(task: str, observed: np.ndarray, predicted: np.ndarray) -> dict[
 def calibration_effect(
     task: str, table: xr.Dataset, model: str
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """`uncertainty` of a model's scores: the held-out places' reliability without calibration and
-    with it; nothing of models that have none.
+    """`uncertainty` of a model's scores: its reliability at held-out sites with and without
+    calibration; empty for models without calibration.
     """
-    of = table.sel(model=model)
-    if not np.isfinite(of["uncalibrated"].values).all() or not of.sizes["site"]:
+    chosen = table.sel(model=model)
+    if not np.isfinite(chosen["uncalibrated"].values).all() or not chosen.sizes["site"]:
         return {}
-    observed = of["observed"].values
+    observed = chosen["observed"].values
     return {
         "uncertainty": {
-            "uncalibrated": reliability(task, observed, of["uncalibrated"].values),
-            "calibrated": reliability(task, observed, of["predicted"].values),
+            "uncalibrated": reliability(task, observed, chosen["uncalibrated"].values),
+            "calibrated": reliability(task, observed, chosen["predicted"].values),
         }
     }
 
 
 def scores_of(task: str, table: xr.Dataset, model: str) -> dict[str, float]:
-    """All scores of one model on the places of a table; those it predicted nothing for are left
-    out by all models alike.
-    """
+    """All scores of one model at the sites of a table, all of which must have a prediction."""
     observed = table["observed"].values
     predicted = table["predicted"].sel(model=model).values
     if values_of(task) == "composition":
@@ -127,13 +128,14 @@ def scores_of(task: str, table: xr.Dataset, model: str) -> dict[str, float]:
     return probability_scores(observed, predicted)
 
 
-def place_groups(table: xr.Dataset) -> dict[str, np.ndarray]:
-    """Labels of the sites by which a scorecard has tables: folds, regions that hold several sites,
-    and the observed USDA class of soil texture.
+def site_groups(table: xr.Dataset) -> dict[str, np.ndarray]:
+    """Labels of the sites by which a scorecard is divided: group → label of each site.
+
+    The groups are folds, regions if they hold several sites, and the observed USDA class.
     """
     groups = {"folds": table["fold"].values}
     regions = table["region"].values.astype(str)
-    if np.unique(regions).size <= regions.size / LEAST_SITES:
+    if np.unique(regions).size <= regions.size / MIN_SITES:
         groups["regions"] = regions
     names = [str(name) for name in table["part"].values]
     if set(names) == set(FRACTIONS):
@@ -142,19 +144,17 @@ def place_groups(table: xr.Dataset) -> dict[str, np.ndarray]:
     return groups
 
 
-def predicted_places(table: xr.Dataset) -> tuple[xr.Dataset, int]:
-    """The table with the places alone that every model has a prediction of, and how many were left
-    out.
-    """
+def static_predicted_by_all(table: xr.Dataset) -> tuple[xr.Dataset, int]:
+    """The table of the sites that every model predicts, and the number of sites left out."""
     complete = np.isfinite(table["predicted"].values).all((0, 2))
     return table.isel(site=complete), int((~complete).sum())
 
 
-def place_scorecard(table: xr.Dataset, task: str, seed: int) -> dict[str, Any]:
-    """The scores of all models of a table of held-out places, their ranking, and the paired
-    differences of StefaLand, the first, from each of the others.
+def static_scorecard(table: xr.Dataset, task: str, seed: int) -> dict[str, Any]:
+    """Scores of all models of a table of held-out sites, their ranking and paired differences.
 
-    `table` has the places alone that every model predicts (`predicted_places`).
+    The differences are those of StefaLand, the first model, from each of the others. `table` has
+    only sites that every model predicts (`static_predicted_by_all`).
     """
     models = table["model"].values.astype(str).tolist()
     by_model: dict[str, dict[str, Any]] = {}
@@ -166,12 +166,12 @@ def place_scorecard(table: xr.Dataset, task: str, seed: int) -> dict[str, Any]:
                     label: scores_of(task, table.isel(site=labels == label), model)
                     for label in np.unique(labels).tolist()
                 }
-                for name, labels in place_groups(table).items()
+                for name, labels in site_groups(table).items()
             }
             by_model[model] |= calibration_effect(task, table, model)
     rank = RANK[values_of(task)]
     gap = table["predicted"].values - table["observed"].values
-    own, *others = np.sqrt((gap**2).mean(-1))
+    stefaland, *others = np.sqrt((gap**2).mean(-1))
     return {
         "task": task,
         "rank_by": {"metric": rank, "over": "pooled"},
@@ -179,7 +179,7 @@ def place_scorecard(table: xr.Dataset, task: str, seed: int) -> dict[str, Any]:
         "models": by_model,
         "ranking": sorted(by_model, key=lambda model: by_model[model]["pooled"][rank]),
         "stefaland_minus": {
-            model: {"metric": "RMSE", **paired_difference(-own, -error, seed=seed)}
+            model: {"metric": "RMSE", **paired_difference(-stefaland, -error, seed=seed)}
             for model, error in zip(models[1:], others, strict=True)
         },
     }
