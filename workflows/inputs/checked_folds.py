@@ -33,19 +33,21 @@ def fold_identity(fold: Fold) -> str:
     return fingerprint(fold.to_dict())
 
 
-def _identity_of_statistics(fold: Fold, wider: Fold, scaling: Normaliser) -> str:
+def _identity_of_statistics(fold: Fold, pretraining_fold: Fold, scaling: Normaliser) -> str:
     """Hash of statistics with the cells and days from which they were computed."""
-    return fingerprint([wider.train, fold.train, fold.train_period, scaling.to_dict()])
+    return fingerprint([pretraining_fold.train, fold.train, fold.train_period, scaling.to_dict()])
 
 
-def write_statistics(files: FoldFiles, fold: Fold, wider: Fold, scaling: Normaliser) -> None:
+def write_statistics(
+    files: FoldFiles, fold: Fold, pretraining_fold: Fold, scaling: Normaliser
+) -> None:
     """Write the statistics of a fold, and beside them a record of the cells and days used."""
     write_json(files.statistics(fold.name), scaling.to_dict())
     seal = {
-        "pretraining_cells": len(wider.train),
+        "pretraining_cells": len(pretraining_fold.train),
         "target_cells": len(fold.train),
         "period": fold.train_period,
-        "identity": _identity_of_statistics(fold, wider, scaling),
+        "identity": _identity_of_statistics(fold, pretraining_fold, scaling),
     }
     write_json(files.seal(fold.name), seal)
 
@@ -67,20 +69,20 @@ def check_folds(
     faults = Faults()
     for name in files.names():
         made, carried = files.cells(name), files.pretraining_cells(name)
-        fold, wider = Fold.load(made), Fold.load(carried)
+        fold, pretraining_fold = Fold.load(made), Fold.load(carried)
         for path, check in (
             (made, partial(_check_settings, fold, required)),
-            (carried, partial(_check_settings, wider, required)),
+            (carried, partial(_check_settings, pretraining_fold, required)),
             (made, partial(check_fold, fold, locations(table))),
-            (carried, partial(check_parts, wider, locations(other))),
-            (carried, partial(check_carried, fold, wider, table, other)),
+            (carried, partial(check_parts, pretraining_fold, locations(other))),
+            (carried, partial(check_carried, fold, pretraining_fold, table, other)),
         ):
             try:
                 check()
             except InputError as error:
                 # The path helps the user more than the name of the fold.
                 faults.faults += [_in_file(fault, f"fold {name}", path) for fault in error.faults]
-        _check_seal(files, fold, wider, faults)
+        _check_seal(files, fold, pretraining_fold, faults)
     faults.raise_if_any()
 
 
@@ -100,13 +102,13 @@ def _check_settings(fold: Fold, required: dict[str, Any]) -> None:
     faults.raise_if_any()
 
 
-def _check_seal(files: FoldFiles, fold: Fold, wider: Fold, faults: Faults) -> None:
+def _check_seal(files: FoldFiles, fold: Fold, pretraining_fold: Fold, faults: Faults) -> None:
     path, seal = files.statistics(fold.name), files.seal(fold.name)
     if not seal.exists():
         faults.add(str(path), "no record of what it was computed from", f"{seal}", AGAIN)
         return
     scaling = files.normaliser(fold.name)
-    if read_json(seal).get("identity") != _identity_of_statistics(fold, wider, scaling):
+    if read_json(seal).get("identity") != _identity_of_statistics(fold, pretraining_fold, scaling):
         faults.add(
             str(path),
             "statistics that were changed, or are of other cells or days than train in "

@@ -53,7 +53,7 @@ class PredictionLayers:
     def variables(self) -> dict[str, CubeVariable]:
         """The variables for the template of a cube."""
         dims = ("time", "y", "x") if self.has_time else ("y", "x")
-        made: dict[str, CubeVariable] = {}
+        cube_variables: dict[str, CubeVariable] = {}
         for target, variable in self.targets.items():
             attrs = {
                 "standard_name": variable.standard_name,
@@ -61,14 +61,16 @@ class PredictionLayers:
                 "units": variable.units,
                 "ancillary_variables": f"{target}_spread quality_flag",
             }
-            made[target] = CubeVariable(dims, attrs={k: v for k, v in attrs.items() if v})
+            cube_variables[target] = CubeVariable(dims, attrs={k: v for k, v in attrs.items() if v})
             long_names = {f"{target}_spread": f"standard deviation of {variable.long_name}"}
             for level in self.levels:
                 name = f"{target}_{NAMES[level]}"
                 long_names[name] = f"quantile {LEVELS[level]:g} of {variable.long_name}"
             for name, text in long_names.items():
-                made[name] = CubeVariable(dims, attrs={"long_name": text, "units": variable.units})
-        return made | {"quality_flag": QUALITY_FLAG}
+                cube_variables[name] = CubeVariable(
+                    dims, attrs={"long_name": text, "units": variable.units}
+                )
+        return cube_variables | {"quality_flag": QUALITY_FLAG}
 
     def maps(
         self, grid: TargetGrid, tile: Tile, cells: CellData, predicted: Predicted

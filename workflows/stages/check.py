@@ -70,11 +70,11 @@ def main(run: Run) -> dict[str, Any]:
         except InputError as error:
             faults.faults += [fault for fault in error.faults if fault not in faults.faults]
     faults.raise_if_any()
-    CONSOLE.print(f"    check  {looked_at(shares)}")
+    CONSOLE.print(f"    check  {describe_checked(shares)}")
     return {"sources": len(used_sources(run))}
 
 
-def looked_at(shares: Mapping[str, float]) -> str:
+def describe_checked(shares: Mapping[str, float]) -> str:
     """A line on the fraction of each source's values that was checked."""
     large = [f"{name} ({100 * share:.2g} %)" for name, share in shares.items() if share < 1]
     text = f"all values of {len(shares) - len(large)} sources checked"

@@ -109,12 +109,12 @@ def site_variables(
             f'source "{source.name}"', f"no {', '.join(missing)}",
             "every target of the run among its variables",
         )  # fmt: skip
-    made = {}
+    cube_variables = {}
     for name in targets:
         dims = ("time", "y", "x") if "time" in sites[name].dims else ("y", "x")
         attrs = {"units": variables[name].units, "long_name": variables[name].long_name}
-        made[name] = CubeVariable(dims, "float32", attrs)
-    return made
+        cube_variables[name] = CubeVariable(dims, "float32", attrs)
+    return cube_variables
 
 
 def check_points(where: str, points: Path, grid: TargetGrid) -> None:

@@ -101,22 +101,27 @@ def main(run: Run) -> dict[str, Any]:
     )
     result = {}
     for fold in run_folds(finetune_cells, config.folds, windows):
-        wider = fold if same else carried_fold(fold, finetune_cells, pretrain_cells)
-        _check_pretraining(wider, pretrain_cells)
-        narrow = with_target(fold, _observed(finetune_cube, finetune_cells, targets, fold, wrong))
-        _check_sizes(narrow, config.folds.min_cells)
+        pretraining_fold = fold if same else carried_fold(fold, finetune_cells, pretrain_cells)
+        _check_pretraining(pretraining_fold, pretrain_cells)
+        target_fold = with_target(
+            fold, _observed(finetune_cube, finetune_cells, targets, fold, wrong)
+        )
+        _check_sizes(target_fold, config.folds.min_cells)
         early, late = (_during(cube, fold.train_period) for cube in (pretrain_cube, finetune_cube))
-        scaling = fold_statistics(early, pretrain_cells, inputs, wider.train, transforms_by_name)
+        scaling = fold_statistics(
+            early, pretrain_cells, inputs, pretraining_fold.train, transforms_by_name
+        )
         if TASKS.get(config.finetune.task).is_scaled:
             of_target = fold_statistics(
-                late, finetune_cells, targets, narrow.train, transforms_by_name
+                late, finetune_cells, targets, target_fold.train, transforms_by_name
             )
             scaling = scaling.merged(of_target)
-        wider.save(files.pretraining_cells(fold.name))
-        narrow.save(files.cells(fold.name))
-        write_statistics(files, narrow, wider, scaling)
+        pretraining_fold.save(files.pretraining_cells(fold.name))
+        target_fold.save(files.cells(fold.name))
+        write_statistics(files, target_fold, pretraining_fold, scaling)
         result[fold.name] = {
-            part: len(getattr(narrow, part)) for part in ("train", "validation", "test", "dropped")
+            part: len(getattr(target_fold, part))
+            for part in ("train", "validation", "test", "dropped")
         }
     return {"folds": result}
 

@@ -16,7 +16,7 @@ from pipeline.entries.source import Source, Variable
 from pipeline.sources import check_values as value_checks
 from pipeline.sources.decode import Decoding
 from pipeline.sources.open import check_source
-from workflows.stages.check import looked_at
+from workflows.stages.check import describe_checked
 
 VARIABLES = {
     "rain": Variable(long_name="rain", units="mm/day", valid_range=(0, 500)),
@@ -293,7 +293,7 @@ def test_of_a_large_source_a_sample_is_looked_at_and_its_share_told(
     info = check_source(entry(tmp_path / "a.nc"), Faults(), VARIABLES)
     assert info is not None
     assert info.checked == pytest.approx(value_checks.SAMPLED_BLOCKS * 4 / 320)
-    assert looked_at({"pr": 1.0, "dem": info.checked}) == (
+    assert describe_checked({"pr": 1.0, "dem": info.checked}) == (
         "all values of 1 sources checked, a sample of dem (20 %)"
     )
     ds["v"][:160] = -50.0
