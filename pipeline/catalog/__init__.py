@@ -1,1 +1,1 @@
-"""The catalog: what data there are, as typed entries."""
+"""Catalogs: descriptions of data sets as typed entries."""

@@ -1,6 +1,6 @@
-"""Catalogs: what data there is, as typed entries; YAML in, all faults together out. Opens no data.
+"""Catalogs of data sets: YAML files read as typed entries, with all faults reported together.
 
-Downstream: `sources` opens what an entry names and brings it into canonical form.
+No data are opened here: `pipeline.sources` opens the files of an entry.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ class Catalog:
     sources: Mapping[str, Source]
 
     def __getitem__(self, name: str) -> Source:
-        """The source of that name; `InputError` with the nearest name for an unknown one."""
+        """Return the source of that name; `InputError` with the nearest name if it is unknown."""
         if name not in self.sources:
             known = ", ".join(sorted(self.sources))
             hint = nearest_name(name, self.sources)
@@ -33,7 +33,7 @@ class Catalog:
         return self.sources[name]
 
     def select(self, *names: str) -> tuple[Source, ...]:
-        """The sources of those names; one `InputError` with every name that is unknown."""
+        """Return the sources of those names; raises one `InputError` with all unknown names."""
         faults = Faults()
         for name in names:
             with faults.collecting():
@@ -43,7 +43,7 @@ class Catalog:
 
 
 def _root_lookup(roots: Mapping[str, str | Path]) -> Callable[[str], str]:
-    """What `${name}` in a catalog stands for, of `roots` and installed packages."""
+    """Return a function that looks up `${name}` of a catalog in `roots` and installed packages."""
 
     def lookup(name: str) -> str:
         if name == "pyogrio":
@@ -62,22 +62,22 @@ def read_catalog(
     *,
     data: str | Path | None = None,
 ) -> Catalog:
-    """All sources of one or several catalog files, given as paths or as names of packaged ones.
+    """Return all sources of one or more catalog files: paths, or names of packaged catalogs.
 
     `${data}` in an entry stands for `data`, and `${NAME}` for `roots["NAME"]`.
     `${pyogrio}` is the folder of the installed pyogrio, whose country outlines serve as regions.
-    A range in a variable's name, as in `embedding_[00-63]: {name: "band_[1-64]"}`, stands for all.
+    A range, as in `embedding_[00-63]: {name: "band_[1-64]"}`, stands for one variable per number.
     Raises one `InputError` with the faults of all entries.
     """
     faults = Faults()
     sources: dict[str, Source] = {}
     roots = {**(roots or {}), **({} if data is None else {"data": data})}
-    for given in [paths] if isinstance(paths, str | Path) else paths:
-        path = catalog_path(given)
+    for name_or_path in [paths] if isinstance(paths, str | Path) else paths:
+        path = catalog_path(name_or_path)
         for name, entry in read_entries(path, "sources").items():
             where = f'{path.name}: source "{name}"'
             if name in sources:
-                faults.add(where, "a second source of this name", "names used once")
+                faults.add(where, "a second source of this name", "unique names")
             settings = expanded(entry, _root_lookup(roots), where, faults)
             if isinstance(settings.get("variables"), dict):
                 settings["variables"] = numbered(settings["variables"], where, faults)
@@ -89,7 +89,7 @@ def read_catalog(
 
 
 def read_variables(path: Path | None = None) -> dict[str, Variable]:
-    """Canonical variables by name, by default those of the packaged `variables.yml`."""
+    """Return canonical variables by name, by default those of the packaged `variables.yml`."""
     path = path or Path(str(resources.files("catalogs") / "variables.yml"))
     faults = Faults()
     variables: dict[str, Variable] = {}

@@ -1,7 +1,4 @@
-"""numbered(): one line of a catalog for many bands: `embedding_[00-63]: {name: "band_[1-64]"}`.
-
-Upstream: catalog files. Downstream: catalog.py.
-"""
+"""numbered(): one line of a catalog for many bands: `embedding_[00-63]: {name: "band_[1-64]"}`."""
 
 from __future__ import annotations
 
@@ -11,15 +8,16 @@ from typing import Any
 
 from pipeline.core.errors import Faults
 
-MOST_NUMBERED = 10_000
-"""Entries that the ranges of one mapping may stand for."""
+MAX_ENTRIES = 10_000
+"""Maximum number of entries to which the ranges of one mapping may expand."""
 _RANGE = re.compile(r"\[(\d+)-(\d+)\]")
 
 
 def numbered(entries: Mapping[str, Any], where: str, faults: Faults) -> dict[str, Any]:
-    """`entries` with each range `[first-last]` in a key spread out, one entry a number.
+    """Return `entries` with each range `[first-last]` in a key expanded to one entry per number.
 
-    Ranges in the entry's own texts run along; all are as long. Leading zeros give the width.
+    Ranges in the texts of the entry advance in step and must have the same length. Leading zeros
+    set the width of the numbers.
     """
     result: dict[str, Any] = {}
     for key, value in entries.items():
@@ -34,23 +32,23 @@ def numbered(entries: Mapping[str, Any], where: str, faults: Faults) -> dict[str
                     faults.add(f"{where}: {key}", f"[{begin}-{end}]",
                                f"a range of {last - first + 1} numbers, as in the key")  # fmt: skip
         if last < first:
-            faults.add(f"{where}: {key}", found[0], "a range that goes up")
-        if len(result) + last - first >= MOST_NUMBERED:
-            faults.add(f"{where}: {key}", found[0], f"at most {MOST_NUMBERED:,} entries in all")
+            faults.add(f"{where}: {key}", found[0], "an ascending range")
+        if len(result) + last - first >= MAX_ENTRIES:
+            faults.add(f"{where}: {key}", found[0], f"at most {MAX_ENTRIES:,} entries in all")
             continue
         for step in range(last - first + 1):
-            result[_at(str(key), step)] = _along(value, step)
+            result[_at(str(key), step)] = _in_step(value, step)
     return result
 
 
 def _at(text: str, step: int) -> str:
-    """The text with `step` numbers from the first in place of each range."""
+    """Return the text with each range replaced by its first number plus `step`."""
     return _RANGE.sub(lambda found: f"{int(found[1]) + step:0{len(found[1])}d}", text)
 
 
-def _along(value: Any, step: int) -> Any:
+def _in_step(value: Any, step: int) -> Any:
     if isinstance(value, Mapping):
-        return {key: _along(item, step) for key, item in value.items()}
+        return {key: _in_step(item, step) for key, item in value.items()}
     return _at(value, step) if isinstance(value, str) else value
 
 

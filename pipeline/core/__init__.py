@@ -1,1 +1,1 @@
-"""What every other room stands on: errors, settings, files, provenance and units."""
+"""Shared ground of all packages: errors, settings, plugins, files, provenance and units."""

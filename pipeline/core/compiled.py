@@ -1,4 +1,4 @@
-"""The one way this package compiles a loop: no GIL, NumPy's division, kept on disk if it can be."""
+"""compiled(): a loop compiled by Numba without the GIL, with NumPy's division, cached on disk."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from numba import njit
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function compiled at its first call for each combination of types.
+    """Return the function, which is compiled at its first call for each combination of types.
 
-    Sums keep their order (no fast-math), so that results do not depend on the machine's vectors.
-    Where no folder for the cache can be written, every process compiles for itself.
+    Sums keep their order (no fast-math), so results do not depend on the vector unit of the CPU.
+    Where no cache folder is writable, every process compiles the function again.
     """
     try:
         return njit(nogil=True, error_model="numpy", cache=True)(function)

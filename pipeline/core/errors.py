@@ -1,6 +1,6 @@
-"""The one way this package says that an input is bad: found, expected, what to do.
+"""Errors for bad input: where it is, what was found, what is expected and a hint.
 
-Collected with `Faults` so that all faults of an input are reported together, before any compute.
+`Faults` collects them, so that all faults of an input are reported together, before any compute.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Fault:
-    """One thing wrong with an input: where (file, variable), found, expected and the hint."""
+    """One fault of an input: where it is (file, variable), found, expected and the hint."""
 
     where: str
     found: str
@@ -26,7 +26,7 @@ class Fault:
 
 
 class InputError(Exception):
-    """Bad user input; carries every `Fault` found. The command line prints it and exits with 2."""
+    """Bad input, with every `Fault` found. The command line prints it and exits with code 2."""
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)
@@ -37,7 +37,7 @@ class InputError(Exception):
 
 
 class Faults:
-    """Collects faults while checking; `raise_if_any()` reports them together."""
+    """Faults collected during a check; `raise_if_any()` reports them together."""
 
     def __init__(self) -> None:
         self.faults: list[Fault] = []
@@ -48,7 +48,7 @@ class Faults:
 
     @contextmanager
     def collecting(self) -> Iterator[None]:
-        """Record the faults of an `InputError` raised inside, and go on after it."""
+        """Record the faults of an `InputError` raised in the block and continue after the block."""
         try:
             yield
         except InputError as error:
@@ -61,18 +61,18 @@ class Faults:
 
 
 def bad_input(where: str, found: str, expected: str, hint: str = "") -> InputError:
-    """The `InputError` of a single fault, to be raised by the caller."""
+    """Return the `InputError` of a single fault, which the caller raises."""
     return InputError([Fault(where, found, expected, hint)])
 
 
 def nearest_name(name: str, known: Iterable[str]) -> str:
-    """A hint such as `Did you mean "precipitation"?`; empty where no known name is near."""
+    """Return a hint such as `Did you mean "precipitation"?`; empty if no known name is similar."""
     close = difflib.get_close_matches(name, list(known), n=1)
     return f'Did you mean "{close[0]}"?' if close else ""
 
 
 def listed(names: Iterable[object]) -> str:
-    """How many and which: `7 (a, b, c, d, e and 2 more)`."""
+    """Return the number of names and the first five: `7 (a, b, c, d, e and 2 more)`."""
     texts = [str(name) for name in names]
     more = f" and {len(texts) - 5} more" if len(texts) > 5 else ""
     return f"{len(texts)} ({', '.join(texts[:5])}{more})"

@@ -1,7 +1,7 @@
-"""Files and folders that appear whole or not at all, whatever kills the writer.
+"""Files and folders that appear complete or not at all, even if the writing process is killed.
 
-Downstream: every writer. A writer that dies leaves a hidden `.partial` beside its target, which
-`remove_stale_partials` takes away; a partial of a living process on this host is left alone.
+A killed writer leaves a hidden `.partial` file beside its target, which `remove_stale_partials`
+deletes; partials of processes that still run on this host are kept.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from pipeline.core.errors import Fault, InputError, bad_input
 
 STALE_SECONDS = 24 * 3600
-"""Age at which another host's partial counts as left behind."""
+"""Age at which a partial file of another host counts as abandoned."""
 
 HOPELESS = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
@@ -35,11 +35,11 @@ _SERIAL = count()
 
 
 class UnwritableError(InputError):
-    """An output place that cannot be written; no other tile could be either."""
+    """An output folder that cannot be written, so that no other tile can be written either."""
 
 
 def _partial(path: Path) -> Path:
-    """A hidden sibling that names its host and process and is never used twice."""
+    """Hidden path beside `path` that contains the host and the process and is never used twice."""
     host = socket.gethostname().replace(".", "_")
     return path.with_name(f".{path.name}.{host}.{os.getpid()}.{next(_SERIAL)}.partial")
 
@@ -51,9 +51,9 @@ def write_bytes(path: Path, parts: Sequence[bytes | memoryview], durable: bool =
 
 
 def write_text(path: Path, text: str) -> None:
-    """Replace `path` by a file of `text` in UTF-8; its folder is made where there is none.
+    """Replace `path` by a file of `text` in UTF-8; its folder is created if it does not exist.
 
-    Raises `UnwritableError` where nothing can be written.
+    Raises `UnwritableError` if the folder cannot be written.
     """
     with replacing(path) as partial:
         partial.write_text(text, encoding="utf-8")
@@ -65,7 +65,7 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def read_json(path: Path) -> Any:
-    """The JSON value in `path`; `InputError` where it is not readable as JSON."""
+    """Return the JSON value in `path`; raises `InputError` if it cannot be read as JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -75,11 +75,11 @@ def read_json(path: Path) -> Any:
 
 
 class FileSet:
-    """Files that get their names together, on leaving the context, or not at all.
+    """Files that get their final names together at the end of the context, or not at all.
 
-    Where `durable`, all are on disk before the first gets its name, so that not even a node that
-    dies leaves one cut short. They are flushed at once: a file system then commits them together,
-    which is ten times quicker than one after another.
+    If `durable`, all are flushed to disk before the first is renamed, so that no file is truncated
+    even if the node fails. They are flushed concurrently: the file system then commits them
+    together, which is ten times faster than one after another.
     """
 
     def __init__(self, durable: bool = True) -> None:
@@ -87,7 +87,7 @@ class FileSet:
         self.partials: dict[Path, Path] = {}
 
     def add(self, path: Path, parts: Sequence[bytes | memoryview]) -> None:
-        """Write the joined `parts` beside `path`, to become `path`."""
+        """Write the joined `parts` beside `path`; the file is renamed to `path` later."""
         partial = _partial(path)
         self.partials[partial] = path
         with partial.open("wb") as handle:
@@ -131,9 +131,9 @@ def _flush_one(file: Path) -> None:
 
 @contextmanager
 def new_folder(path: Path, replace: bool = True) -> Iterator[Path]:
-    """A folder to fill that becomes `path` on leaving, in place of what was there.
+    """Yield a folder to fill, which replaces `path` at the end of the context.
 
-    Without `replace`, `FileExistsError` where another process made `path` first.
+    Without `replace`, raises `FileExistsError` if another process created `path` first.
     """
     with scratch_folder(path) as partial:
         yield partial
@@ -148,9 +148,9 @@ def new_folder(path: Path, replace: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(path: Path) -> Iterator[Path]:
-    """A hidden folder beside `path` to make it in, gone on leaving.
+    """Yield a hidden folder beside `path`, which is removed at the end of the context.
 
-    Those that dead writers of `path` left are removed first.
+    Folders that killed writers of `path` left behind are removed first.
     """
     make_folder(path.parent)
     remove_stale_partials(path.parent, f"{path.name}.*")
@@ -164,11 +164,11 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A file to write that becomes `path` on leaving, once it is on disk; on an error `path` stays.
+    """Yield a file to write, which replaces `path` at the end; after an error `path` is unchanged.
 
-    It has the name of `path`, for libraries that ask the suffix what to write, in a folder of its
-    own that is gone on leaving, with all else that is in it. Raises `UnwritableError` where nothing
-    can be written.
+    The file has the name of `path`, because some libraries choose the format by the suffix. It lies
+    in a temporary folder, which is removed at the end with everything in it. Raises
+    `UnwritableError` if the folder of `path` cannot be written.
     """
     with writing(path), scratch_folder(path) as folder:
         partial = folder / path.name
@@ -187,14 +187,14 @@ def _rename_new(folder: Path, path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Create `path` and its parents; `InputError` where it cannot be written."""
+    """Create `path` and its parents; raises `UnwritableError` if that is not possible."""
     with writing(path):
         path.mkdir(parents=True, exist_ok=True)
 
 
 @contextmanager
 def writing(path: Path) -> Iterator[None]:
-    """Turn errors that trying again cannot remedy into `UnwritableError`; others pass."""
+    """Turn errors that a retry cannot fix into `UnwritableError`; all others pass unchanged."""
     try:
         yield
     except OSError as error:
@@ -202,9 +202,9 @@ def writing(path: Path) -> Iterator[None]:
             raise
         fault = Fault(
             str(path),
-            f"a place that cannot be written ({error.strerror})",
-            "a writable folder with space left",
-            "Free space or set roots.runs to another place, then run again: finished tiles stay.",
+            f"a path that cannot be written ({error.strerror})",
+            "a writable folder with free space",
+            "Free space or set roots.runs to another folder, then run again: finished tiles stay.",
         )
         raise UnwritableError([fault]) from None
 
@@ -230,7 +230,10 @@ def _is_alive(pid: int) -> bool:
 
 
 def remove_stale_partials(folder: Path, pattern: str = "*") -> None:
-    """Remove what dead writers left in `folder` (not below it) of the targets named `pattern`."""
+    """Remove the partial files that killed writers of targets named `pattern` left in `folder`.
+
+    Subfolders are not searched.
+    """
     for partial in folder.glob(f".{pattern}.partial"):
         if _is_stale(partial):
             if partial.is_dir():

@@ -1,4 +1,4 @@
-"""catalog_path(): a catalog file by its path, or by its name among those of the package."""
+"""catalog_path(): the path of a catalog file, which may be one that the package ships."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from pipeline.core.errors import bad_input, nearest_name
 
 
 def catalog_path(name: str | Path) -> Path:
-    """The catalog file `name`: as given, or from the packaged `catalogs/`.
+    """Return the path of the catalog file `name`: a path, or a name in the packaged `catalogs/`.
 
-    `InputError` with the nearest name where there is none.
+    Raises `InputError` with the nearest name if there is no such file.
 
     >>> catalog_path("grids.yml").name
     'grids.yml'
     """
-    given = Path(name)
-    if given.is_file():
-        return given
+    path = Path(name)
+    if path.is_file():
+        return path
     packaged = Path(str(resources.files("catalogs")))
     if (packaged / name).is_file():
         return packaged / name
-    # Of a name such as legends/x.yml, those of that folder.
+    # For a name in a subfolder, such as legends/x.yml, the names in that subfolder are listed.
     beside = (packaged / name).parent
     names = sorted(str(item.relative_to(packaged)) for item in beside.glob("*.yml"))
     raise bad_input(

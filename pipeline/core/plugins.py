@@ -1,7 +1,7 @@
-"""Registries of named parts, to which installed packages and modules beside a config add theirs.
+"""Registries of named parts, which installed packages and modules beside a config can extend.
 
-A package adds a part by an entry point in the registry's group; a module that a config names under
-`plugins:` adds it by calling `register`. No file of this package changes for either.
+A package adds a part by an entry point in the registry's group; a module that a config lists under
+`plugins:` adds it by calling `register`. Neither needs a change of this package.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ T = TypeVar("T")
 PACKAGES = ("pipeline", "stefaland", "workflows")
 """Packages whose parts are built in."""
 NOT_REGISTERED = "not_registered"
-"""Type of pydantic's error for a setting that names no part."""
+"""Type of pydantic's error for a setting that names an unknown part."""
 
 _LOADED: dict[str, str] = {}
-"""Every plugin that `load_plugins` has imported, as any folder can name it → its module."""
+"""Plugins that `load_plugins` has imported: name or absolute path → name of the module."""
 
 
 class Registry(Generic[T]):
-    """Parts of one kind by name: built in, registered, or offered by installed packages.
+    """Parts of one kind by name: built in, registered, or provided by installed packages.
 
-    `kind` is what messages call a part, such as "driver"; `group` is the group of entry points,
-    such as "stefaland.readers". `builtin` names parts of this package as "module:attribute". Parts
-    that are built in or offered are imported when they are first asked for, one by one.
+    `kind` is the word for a part in messages, such as "driver"; `group` is the group of entry
+    points, such as "stefaland.readers". `builtin` lists parts of this package as
+    "module:attribute". A part that is built in or provided is imported at its first use.
 
     >>> losses = Registry("loss", "stefaland.losses")
     >>> losses.register("absolute", abs)
@@ -55,10 +55,10 @@ class Registry(Generic[T]):
         self._installed: dict[str, list[EntryPoint]] | None = None
 
     def register(self, name: str, value: T) -> None:
-        """Add a part; `InputError` where another one has the name."""
+        """Add a part; raises `InputError` if another part has the name."""
         if name in self._builtin or self._values.get(name, value) is not value:
             raise bad_input(
-                self.kind, f'a second {self.kind} "{name}"', "names that are used once",
+                self.kind, f'a second {self.kind} "{name}"', "a unique name",
                 f"Names in use: {', '.join(self.names())}.",
             )  # fmt: skip
         module = str(sys._getframe(1).f_globals.get("__name__", ""))
@@ -67,14 +67,14 @@ class Registry(Generic[T]):
         self._values[name] = value
 
     def names(self) -> list[str]:
-        """Names of all parts, sorted; imports none of them."""
+        """Return the names of all parts, sorted, without importing any."""
         return sorted({*self._values, *self._builtin, *self._offers()})
 
     def get(self, name: str, where: str = "") -> T:
-        """The part of that name.
+        """Return the part of that name.
 
-        `InputError`, placed at `where`, for an unknown name (with the nearest one and where was
-        searched), for a name that two packages offer and for a part that cannot be imported.
+        Raises `InputError`, located at `where`, for an unknown name (with the nearest name and the
+        packages searched), a name that two packages provide, and a part whose import fails.
         """
         if name not in self._values:
             value = self._import(name, where or self.kind)
@@ -83,7 +83,7 @@ class Registry(Generic[T]):
         return self._values[name]
 
     def origin(self, name: str) -> str:
-        """Module outside this package that adds the part; empty for a part that is built in.
+        """Return the module outside this package that adds the part; empty for built-in parts.
 
         Raises `InputError` as `get` does.
         """
@@ -102,11 +102,11 @@ class Registry(Generic[T]):
         if len(offers) > 1:
             raise bad_input(
                 where, f'{self.kind} "{name}" of the packages {", ".join(map(_package, offers))}',
-                "a name that one package offers", "Uninstall all but one of them.",
+                "a name that one package provides", "Uninstall all but one of them.",
             )  # fmt: skip
         try:
             value = offers[0].load()
-        except Exception as error:  # foreign code may raise anything
+        except Exception as error:  # external code may raise anything
             raise bad_input(
                 where, f'{self.kind} "{name}", whose import fails ({_failure(error)})',
                 f"an entry point that works, {offers[0].value}",
@@ -116,7 +116,7 @@ class Registry(Generic[T]):
         return value
 
     def _offers(self) -> dict[str, list[EntryPoint]]:
-        """Entry points of installed packages by name; looked up once."""
+        """Return the entry points of installed packages by name; they are looked up once."""
         if self._installed is None:
             found: dict[str, list[EntryPoint]] = {}
             for point in entry_points(group=self.group):
@@ -126,7 +126,7 @@ class Registry(Generic[T]):
         return self._installed
 
     def _searched(self) -> str:
-        """What was searched besides this package, as a sentence."""
+        """Return a sentence that lists what was searched besides this package."""
         packages = sorted({_package(p) for points in self._offers().values() for p in points})
         found = [
             *(f"the installed package {name}" for name in packages),
@@ -142,7 +142,7 @@ def _package(point: EntryPoint) -> str:
 
 
 def _failure(error: Exception) -> str:
-    """An error of foreign code with the line that raised it."""
+    """Return the text of an error of external code, with the line that raised it."""
     if isinstance(error, SyntaxError):
         return f"SyntaxError: {error}"
     last = traceback.extract_tb(error.__traceback__)[-1]
@@ -150,9 +150,9 @@ def _failure(error: Exception) -> str:
 
 
 def registered(registry: Registry[Any]) -> AfterValidator:
-    """Pydantic's check of a setting that names a part of the registry: `Annotated[str, ...]`.
+    """Return a pydantic validator for a setting that names a part: `Annotated[str, ...]`.
 
-    The error of an unknown name has type `NOT_REGISTERED` and the fault's texts as its context.
+    The error for an unknown name has the type `NOT_REGISTERED` and the fault's texts as context.
     """
 
     def check(name: str) -> str:
@@ -169,11 +169,11 @@ def registered(registry: Registry[Any]) -> AfterValidator:
 
 
 def load_plugins(names: Sequence[str], folder: Path) -> None:
-    """Import the modules that `plugins:` of a config in `folder` names, which register their parts.
+    """Import the modules listed under `plugins:` of a config in `folder`; they register parts.
 
-    A name stands for a module or package in `folder`, else for an installed one; it may begin with
-    a path, `../shared/my_module`. `folder` becomes the last place where Python looks for modules.
-    Raises `InputError` with all modules that are missing or fail.
+    A name stands for a module or package in `folder`, or else for an installed one; it may begin
+    with a path, as in `../shared/my_module`. `folder` is appended to `sys.path`.
+    Raises `InputError` with all modules that are missing or whose import fails.
     """
     faults = Faults()
     for name in names:
@@ -185,12 +185,12 @@ def load_plugins(names: Sequence[str], folder: Path) -> None:
 
 
 def loaded_plugins() -> tuple[str, ...]:
-    """Every loaded plugin, in order, as `load_plugins` takes it whatever the folder."""
+    """Return every loaded plugin in order, as names that `load_plugins` accepts for any folder."""
     return tuple(_LOADED)
 
 
 def plugin_digests() -> dict[str, str]:
-    """SHA-256 of the file of every loaded plugin, by module; what a result depends on."""
+    """Return the SHA-256 of the file of every loaded plugin by module, for fingerprints."""
     files = {name: sys.modules[name].__file__ for name in _LOADED.values()}
     return {
         name: hashlib.sha256(Path(file).read_bytes()).hexdigest()
@@ -204,7 +204,7 @@ def _load_plugin(entry: str, folder: Path) -> None:
     name, beside = path.name.removesuffix(".py"), path.parent.resolve()
     where = f'plugin "{entry}"'
     if not all(part.isidentifier() for part in name.split(".")):
-        raise bad_input(where, "no name of a module", "such as my_module, for my_module.py")
+        raise bad_input(where, "not a module name", "a name such as my_module, for my_module.py")
     files = [file for file in (beside / f"{name}.py", beside / name / "__init__.py")
              if file.is_file()]  # fmt: skip
     if files and str(beside) not in sys.path:
@@ -215,7 +215,7 @@ def _load_plugin(entry: str, folder: Path) -> None:
         module = importlib.import_module(name)
     except InputError:
         raise
-    except Exception as error:  # foreign code may raise anything
+    except Exception as error:  # external code may raise anything
         missing = getattr(error, "name", None) if isinstance(error, ModuleNotFoundError) else None
         if missing is not None and f"{name}.".startswith(f"{missing}."):
             there = [file.stem for file in beside.glob("*.py")]
@@ -224,12 +224,12 @@ def _load_plugin(entry: str, folder: Path) -> None:
                 f"a file {name}.py beside the config", nearest_name(name, there),
             ) from None  # fmt: skip
         raise bad_input(
-            where, f"a module that cannot be imported ({_failure(error)})", "one that can",
-            "Repair it, or leave it out of `plugins`.",
+            where, f"a module that cannot be imported ({_failure(error)})",
+            "a module whose import succeeds", "Repair it, or remove it from `plugins`.",
         ) from error  # fmt: skip
     if files and Path(str(module.__file__)).resolve() != files[0].resolve():
         raise bad_input(
             where, f"another module of this name, {module.__file__}", str(files[0]),
-            "Give the file a name that no installed module has.",
+            "Rename the file to a name that no installed module has.",
         )  # fmt: skip
     _LOADED[str(beside / name) if files else name] = name

@@ -1,7 +1,6 @@
-"""What an artefact says of itself: settings, sources, versions and code; and stable fingerprints.
+"""Provenance of an artefact (settings, sources, versions, code) and reproducible fingerprints.
 
-Downstream: every store, map and checkpoint. Nothing here depends on the clock, so that a resumed
-run writes the same bytes.
+Nothing here depends on the clock, so that a resumed run writes the same bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ PACKAGES = (
 
 
 def _canonical(value: Any) -> Any:
-    """`value` as plain JSON that is equal exactly for equal settings; floats keep all bits."""
+    """Return `value` as plain JSON that is equal only for equal settings; floats keep all bits."""
     if value is None or isinstance(value, (bool, int, str)):
         return value
     if isinstance(value, float):
@@ -51,9 +50,9 @@ def _canonical(value: Any) -> Any:
 
 
 def fingerprint(obj: Any, separators: tuple[str, str] = (",", ":")) -> str:
-    """Hash (16 hexadecimal digits) of settings: the same in every process and on every machine.
+    """Return a hash (16 hexadecimal digits) of settings, equal in all processes and machines.
 
-    Takes nested mappings, sequences, sets, dataclasses, pydantic models, arrays, paths and plain
+    Accepts nested mappings, sequences, sets, dataclasses, pydantic models, arrays, paths and plain
     values; the order of a mapping's keys does not matter. `separators` are those of the JSON text
     that is hashed.
     """
@@ -63,7 +62,7 @@ def fingerprint(obj: Any, separators: tuple[str, str] = (",", ":")) -> str:
 
 @cache
 def versions() -> dict[str, str]:
-    """Versions of Python, of the packages that decide results, and of GDAL and PROJ."""
+    """Return the versions of Python, of the packages that affect results, and of GDAL and PROJ."""
     found = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
@@ -82,7 +81,7 @@ def versions() -> dict[str, str]:
 
 @cache
 def code_version() -> str:
-    """The checkout's commit, with `+changes` where files differ from it; empty outside of one."""
+    """Return the commit of the Git checkout, with `+changes` if files differ; empty without one."""
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return ""
@@ -101,7 +100,7 @@ def code_version() -> str:
 
 
 def provenance(config: Mapping[str, Any], sources: Mapping[str, Any]) -> dict[str, Any]:
-    """Root attributes of an artefact: resolved settings, catalog entries, versions and code."""
+    """Return the root attributes of an artefact: settings, catalog entries, versions and code."""
     return {
         "config": _canonical(config),
         "sources": _canonical(sources),
@@ -111,10 +110,10 @@ def provenance(config: Mapping[str, Any], sources: Mapping[str, Any]) -> dict[st
 
 
 def file_stamp(source: Any) -> list[tuple[str, int, int]]:
-    """(name, bytes, modification time in ns) of each file of a source, URI or path, in order.
+    """Return (name, bytes, modification time in ns) of each file of a source, URI or path.
 
-    `{...}` and `*` in it stand for anything; a folder counts with the files in it. Missing files
-    give an empty list: they are `check`'s to report.
+    `{...}` and `*` match any text; a folder stands for all files in it. The list is empty if files
+    are missing: the check stage reports them.
     """
     uri = Path(re.sub(r"\{[^}]*\}", "*", str(getattr(source, "uri", source))))
     anchor = Path(uri.anchor) if uri.is_absolute() else Path()

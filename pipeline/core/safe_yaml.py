@@ -1,8 +1,7 @@
-"""YAML that anybody may have written, read safely: plain values, bounded in size and in depth.
+"""Safe reading of YAML from untrusted sources: plain values, limited in size and in depth.
 
-An alias lets a kilobyte stand for gigabytes, depth exhausts the stack of whoever walks the values,
-and of a key that stands twice one value is lost: all are refused. Downstream: settings.py and
-whoever reads a catalog, a config, a legend or a value of the command line.
+Aliases can expand a kilobyte to gigabytes, deep nesting exhausts the stack of recursive functions,
+and a duplicate key loses one of its values: all of them are refused.
 """
 
 from __future__ import annotations
@@ -18,23 +17,23 @@ from yaml.reader import ReaderError
 from pipeline.core.errors import Fault, InputError, bad_input
 
 MAX_BYTES = 1_000_000
-"""A hundred times the largest catalog that ships; PyYAML takes seconds to read as much."""
+"""A hundred times the size of the largest packaged catalog; PyYAML needs seconds for it."""
 MAX_DEPTH = 40
-"""Levels of mappings and lists within each other; settings have about six."""
+"""Levels of nested mappings and lists; settings have about six."""
 MAX_NUMBER = 100
-"""Characters of a number or date: of `1:1:1…` (base 60) PyYAML makes integers of any size."""
+"""Characters of a number or date: PyYAML reads `1:1:1…` (base 60) as integers of any size."""
 
 _MERGE, _TEXT = "tag:yaml.org,2002:merge", "tag:yaml.org,2002:str"
 _WRONG_VALUE = (ArithmeticError, AttributeError, LookupError, TypeError, ValueError)
-"""What PyYAML raises on a date that does not exist, and on a text that does not fit its tag."""
+"""Errors that PyYAML raises for a date that does not exist or a text that does not fit its tag."""
 
 
 class UnsafeYamlError(InputError):
-    """YAML that is well-formed and refused all the same."""
+    """Well-formed YAML that is refused for safety."""
 
 
 class _Refusal(yaml.YAMLError):
-    """Why a guard refuses a text, and where in it."""
+    """The reason why a guard refuses a text, and the position in it."""
 
     def __init__(self, mark: Any, found: str, expected: str, hint: str = "") -> None:
         super().__init__(found)
@@ -42,7 +41,7 @@ class _Refusal(yaml.YAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader with guards, which act before anything is built from the text."""
+    """PyYAML's safe loader with guards that act before any value is constructed."""
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -51,7 +50,7 @@ class _Loader(yaml.SafeLoader):
     def compose_node(self, parent: Any, index: Any) -> Any:
         event = self.peek_event()
         if isinstance(event, yaml.AliasEvent):
-            found, hint = f"the alias *{event.anchor}", "Write the value out."
+            found, hint = f"the alias *{event.anchor}", "Write the value itself."
             raise _Refusal(event.start_mark, found, "no aliases", hint)
         if isinstance(event, yaml.CollectionStartEvent) and self.depth == MAX_DEPTH:
             found = f"values nested in more than {MAX_DEPTH} levels"
@@ -82,16 +81,16 @@ class _Loader(yaml.SafeLoader):
         seen: set[Hashable] = set()
         for node in nodes:
             key = self.construct_object(node, deep=True)
-            # A key that is itself a list or a mapping is refused by PyYAML.
+            # PyYAML itself refuses a key that is a list or a mapping.
             if isinstance(key, Hashable):
                 if key in seen:
-                    found = f'the key "{key}" for the second time'
+                    found = f'the duplicate key "{key}"'
                     raise _Refusal(node.start_mark, found, "each key once")
                 seen.add(key)
 
 
 def read_yaml(path: Path, expected: str = "YAML") -> Any:
-    """The plain value in a YAML file; raises what `parse_yaml` raises."""
+    """Return the plain value in a YAML file; raises the errors of `parse_yaml`."""
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
@@ -101,10 +100,10 @@ def read_yaml(path: Path, expected: str = "YAML") -> Any:
 
 
 def parse_yaml(content: bytes, where: str, expected: str = "YAML") -> Any:
-    """The plain value that a YAML text in UTF-8 stands for; None for an empty one.
+    """Return the plain value of a YAML text in UTF-8; None for an empty text.
 
-    Raises `InputError`, with the line, for what is no YAML, and `UnsafeYamlError` for an alias, too
-    much depth or size, a number without end, and a key that stands twice in a mapping.
+    Raises `InputError`, with the line, for invalid YAML, and `UnsafeYamlError` for an alias, too
+    many levels or bytes, a number that is too long, and a duplicate key of a mapping.
     """
     if len(content) > MAX_BYTES:
         size = f"{expected} of at most {MAX_BYTES:,} bytes"
@@ -112,19 +111,19 @@ def parse_yaml(content: bytes, where: str, expected: str = "YAML") -> Any:
     try:
         return _value(content.decode())
     except UnicodeDecodeError as error:
-        place = _place(where, content.count(b"\n", 0, error.start))
-        raise bad_input(place, str(error), f"{expected} in UTF-8") from None
+        location = _at_line(where, content.count(b"\n", 0, error.start))
+        raise bad_input(location, str(error), f"{expected} in UTF-8") from None
     except _Refusal as error:
-        fault = Fault(_place(where, error.mark.line), error.found, error.expected, error.hint)
+        fault = Fault(_at_line(where, error.mark.line), error.found, error.expected, error.hint)
         raise UnsafeYamlError([fault]) from None
     except ReaderError as error:
-        place = _place(where, content.decode().count("\n", 0, error.position))
+        location = _at_line(where, content.decode().count("\n", 0, error.position))
         found = f"the unprintable character {chr(error.character)!r}"
-        raise bad_input(place, found, expected) from None
+        raise bad_input(location, found, expected) from None
     except yaml.MarkedYAMLError as error:
-        place = _place(where, error.problem_mark.line) if error.problem_mark else where
+        location = _at_line(where, error.problem_mark.line) if error.problem_mark else where
         reason = ", ".join(filter(None, (error.context, error.problem)))
-        raise bad_input(place, f"broken YAML ({reason})", expected) from None
+        raise bad_input(location, f"broken YAML ({reason})", expected) from None
 
 
 def _value(text: str) -> Any:
@@ -135,5 +134,5 @@ def _value(text: str) -> Any:
         loader.dispose()
 
 
-def _place(where: str, lines_before: int) -> str:
+def _at_line(where: str, lines_before: int) -> str:
     return f"{where}, line {lines_before + 1}"

@@ -1,7 +1,4 @@
-"""Settings of files and callers made frozen, checked values; everything wrong becomes a fault.
-
-Upstream: safe_yaml.py. Downstream: whoever has a pydantic model of what it accepts.
-"""
+"""Settings from files and callers as frozen, validated values; every error becomes a fault."""
 
 from __future__ import annotations
 
@@ -29,7 +26,7 @@ class Frozen(BaseModel):
 
 
 def validated(model: type[Settings], value: Any, where: str) -> Settings:
-    """`value` as settings of `model`; `InputError` with a fault for each thing wrong with it."""
+    """Return `value` as settings of `model`; raises `InputError` with a fault for each error."""
     try:
         return model.model_validate(value)
     except ValidationError as error:
@@ -39,46 +36,46 @@ def validated(model: type[Settings], value: Any, where: str) -> Settings:
 def unfit_settings(
     where: str, error: ValidationError, model: type[BaseModel] = BaseModel
 ) -> InputError:
-    """What pydantic found wrong with settings of `model`, one fault each."""
+    """Return the `InputError` with a fault for each error that pydantic found in settings."""
     return InputError([_fault(where, item, model) for item in error.errors(include_url=False)])
 
 
 def _fault(where: str, item: Mapping[str, Any], model: type[BaseModel]) -> Fault:
-    keys, place = item["loc"], _place(where, item["loc"])
+    keys, location = item["loc"], _location(where, item["loc"])
     match item["type"]:
         case "extra_forbidden":
             known = _keys_beside(model, keys)
             expected = f"one of {', '.join(known)}" if known else "a known key"
-            return Fault(place, "an unknown key", expected, nearest_name(str(keys[-1]), known))
+            return Fault(location, "an unknown key", expected, nearest_name(str(keys[-1]), known))
         case "missing":
-            return Fault(place, "nothing", "a value for this key")
+            return Fault(location, "nothing", "a value for this key")
         case "value_error":
-            return Fault(place, str(item["ctx"]["error"]), "settings that agree")
+            return Fault(location, str(item["ctx"]["error"]), "consistent settings")
         case kind if kind == NOT_REGISTERED:
             texts = item["ctx"]
-            return Fault(place, texts["found"], texts["expected"], texts["hint"])
+            return Fault(location, texts["found"], texts["expected"], texts["hint"])
         case "model_type":
-            return Fault(place, repr(item["input"])[:80], "a mapping of settings")
+            return Fault(location, repr(item["input"])[:80], "a mapping of settings")
         case _:
             expected = item["msg"].removeprefix("Input should be ")
-            return Fault(place, repr(item["input"])[:80], expected)
+            return Fault(location, repr(item["input"])[:80], expected)
 
 
-def _place(where: str, keys: Sequence[object]) -> str:
+def _location(where: str, keys: Sequence[object]) -> str:
     return f"{where}: {'.'.join(map(str, keys))}" if keys else where
 
 
 def _keys_beside(model: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """The keys that a model, or one within it, allows beside the one at `location`."""
+    """Return the keys that a model, or a model nested in it, accepts at the level of `location`."""
     kinds: list[Any] = [model]
     for part in location[:-1]:
-        # Of a union pydantic reports the member too, which is no key: the kinds stay.
+        # For a union pydantic reports the member too, which is not a key: the types stay the same.
         kinds = [inner for kind in kinds for inner in _beneath(kind, part)] or kinds
     return [name for kind in kinds for name in getattr(kind, "model_fields", {})]
 
 
 def _beneath(kind: Any, part: int | str) -> list[Any]:
-    """The types, free of unions, of what lies under a key or index of a value of type `kind`."""
+    """Return the types, without unions, of the value under a key or index of a type `kind`."""
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         fields = kind.model_fields
         return _members(fields[str(part)].annotation) if part in fields else []
@@ -105,11 +102,11 @@ def expanded(
     faults: Faults,
     keys: tuple[object, ...] = (),
 ) -> Any:
-    """`value` with `${NAME}` and `${NAME:-default}` in each of its texts replaced.
+    """Return `value` with `${NAME}` and `${NAME:-default}` replaced in all of its texts.
 
-    `lookup` returns what a name stands for, or raises `LookupError(expected)` or
-    `LookupError(expected, hint)`: then the default is taken, and without one a fault is added for
-    the text under `keys` of `where`.
+    `lookup` returns the value of a name, or raises `LookupError(expected)` or
+    `LookupError(expected, hint)`: then the default is used, or, if there is none, a fault is added
+    for the text under `keys` of `where`.
     """
     if isinstance(value, Mapping):
         return {k: expanded(v, lookup, where, faults, (*keys, k)) for k, v in value.items()}
@@ -124,14 +121,14 @@ def expanded(
             return lookup(name)
         except LookupError as error:
             if default is None:
-                faults.add(_place(where, keys), f"${{{name}}}", *error.args)
+                faults.add(_location(where, keys), f"${{{name}}}", *error.args)
             return default or ""
 
     return _NAME.sub(replacement, value)
 
 
 def read_mapping(path: Path, expected: str = "a YAML mapping") -> dict[Any, Any]:
-    """The mapping in a YAML file; `InputError` for a file that cannot be read or holds no such."""
+    """Return the mapping in a YAML file; raises `InputError` if it is unreadable or has none."""
     value = read_yaml(path, expected)
     if not isinstance(value, dict):
         found = "nothing" if value is None else type(value).__name__
@@ -140,9 +137,9 @@ def read_mapping(path: Path, expected: str = "a YAML mapping") -> dict[Any, Any]
 
 
 def read_entries(path: Path, what: str) -> dict[str, dict[Any, Any]]:
-    """The mapping of names to mappings in a YAML file of `what`, such as "sources".
+    """Return the mapping of names to mappings in a YAML file of `what`, such as "sources".
 
-    `InputError` for a file that cannot be read, is no YAML or holds anything else.
+    Raises `InputError` for a file that cannot be read, is not YAML or has other contents.
     """
     entries = read_mapping(path, f"a YAML mapping of names to {what}")
     faults = Faults()

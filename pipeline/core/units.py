@@ -1,7 +1,4 @@
-"""Unit conversion with pint, in CF spelling, and amounts per month made amounts per day.
-
-Downstream: canonical.py.
-"""
+"""Unit conversion with pint in CF spelling, including amounts per month to amounts per day."""
 
 from __future__ import annotations
 
@@ -17,17 +14,17 @@ SECONDS_A_DAY = 86400.0
 CUBIC_FOOT_M3 = 0.028316846592
 PER_MONTH = ("/month", " month-1")
 DAYS_IN_MONTH = (31.0, 28.25, 31.0, 30.0, 31.0, 30.0, 31.0, 31.0, 30.0, 31.0, 30.0, 31.0)
-"""February with its leap days, so that twelve climatological months make a year."""
+"""February has its mean length with leap days, so that twelve climatological months are a year."""
 WATER = "kg m-2"
-"""An amount of liquid water: 1 kg m-2 is 1 mm."""
+"""Units of an amount of liquid water: 1 kg m-2 is 1 mm."""
 
 
 @cache
 def _registry() -> Any:
-    """The pint registry of CF's units, which is loaded at the first use: that takes a while."""
+    """Return the pint registry of CF units, loaded at the first use because that is slow."""
     log = logging.getLogger("pint.util")
     level = log.level
-    # CF's units redefine some of pint's own on purpose, of which pint warns.
+    # CF units redefine some of pint's on purpose, and pint warns about it.
     log.setLevel(logging.ERROR)
     try:
         import cf_xarray.units
@@ -38,7 +35,7 @@ def _registry() -> Any:
 
 @cache
 def linear_conversion(found: str, wanted: str) -> tuple[float, float]:
-    """(factor, offset) from `found` to `wanted`; `ValueError` where there is none."""
+    """Return (factor, offset) from units `found` to `wanted`; `ValueError` if there is none."""
     if found == wanted:
         return 1.0, 0.0
     registry = _registry()
@@ -53,22 +50,23 @@ def linear_conversion(found: str, wanted: str) -> tuple[float, float]:
 
 
 def same_units(first: str, second: str) -> bool:
-    """Whether a value is the same in both units; `ValueError` where they do not convert."""
+    """Whether a value is the same in both units; raises `ValueError` if they do not convert."""
     factor, offset = linear_conversion(first, second)
     return bool(np.isclose(factor, 1.0, rtol=1e-6)) and abs(offset) <= 1e-9
 
 
 def _spelt(units: str) -> str:
-    """Amounts of water as lengths, temperatures and fractions as pint spells them."""
+    """Return units as pint spells them, amounts of water as lengths."""
     spelt = units.replace(WATER, "mm").replace("m3 m-3", "1")
     names = {"degC": "degree_Celsius", "degF": "degree_Fahrenheit", "1": "dimensionless"}
     return names.get(spelt, spelt)
 
 
 def convert(values: Any, found: str, wanted: str, where: str, months: Any = None) -> Any:
-    """`values` in `wanted` units; `months` [T] (1 to 12) divide amounts per month along axis 0.
+    """Return `values` in `wanted` units, float32 where they are converted.
 
-    Raises `InputError` for units that cannot become one another.
+    Amounts per month are divided by the days of `months` [T] (1 to 12) along axis 0. Raises
+    `InputError` for units that cannot be converted.
     """
     for ending in PER_MONTH:
         if found.endswith(ending):
@@ -83,7 +81,7 @@ def convert(values: Any, found: str, wanted: str, where: str, months: Any = None
         raise bad_input(
             where,
             f'units "{found}"',
-            f'units that can become "{wanted}"',
+            f'units that can be converted to "{wanted}"',
             "Correct `units` of this variable in the catalog.",
         ) from None
     if factor == 1.0 and offset == 0.0:

@@ -1,1 +1,1 @@
-"""Entries of catalogs as typed values: data sets, canonical variables and names of files."""
+"""Catalog entries as typed values: data sets, canonical variables and names of files."""

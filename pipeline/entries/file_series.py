@@ -1,7 +1,4 @@
-"""Names of the files of a series: what `{year}`, `{month}` and `{day}` of a uri stand for.
-
-Upstream: catalog entries. Downstream: `openers` opens the files, `sources` says which are missing.
-"""
+"""Names of the files of a series, from a `uri` with `{year}`, `{month}` and `{day}`."""
 
 from __future__ import annotations
 
@@ -13,20 +10,21 @@ from pathlib import Path
 
 KEYS = ("year", "month", "day")
 Step = tuple[int, ...]
-"""Year, month and day, or the first of them; the month alone in a climatology."""
+"""Year, month and day, or the year and month, or the year; the month alone in a climatology."""
 Period = tuple[date, date]
 
 
 def pattern_keys(uri: str) -> tuple[str, ...]:
-    """Those of `KEYS` that the uri holds; `ValueError` for others and for such as go not together.
+    """Return the keys of `KEYS` that the uri contains.
 
-    A day is one of a month of a year; a month may be that of a climatology.
+    Raises `ValueError` for other keys and for combinations that do not exist: a day needs a month
+    and a year; a month without a year is one of a climatology.
     """
     names = set(re.findall(r"\{(\w+)", uri))
     unknown = sorted(names - set(KEYS))
     if unknown:
         raise ValueError(
-            f"{{{unknown[0]}}} in the uri, which knows {{year}}, {{month}} and {{day}}"
+            f"{{{unknown[0]}}} in the uri, which accepts {{year}}, {{month}} and {{day}}"
         )
     if "day" in names and len(names) < len(KEYS):
         raise ValueError("{day} in the uri without {year} and {month}")
@@ -42,9 +40,9 @@ def pattern_keys(uri: str) -> tuple[str, ...]:
 def series_files(
     uri: str, years: tuple[int, int] | None, period: Period | None, spare: int
 ) -> dict[Step, Path]:
-    """Path of each step in order, existing or not; one without a step for a single file.
+    """Return the path of each step in order, existing or not; the key is () for a single file.
 
-    Files of which every day is more than `spare` days outside the `period` are none of the series.
+    Files whose days are all more than `spare` days outside the `period` are left out.
     """
     keys = pattern_keys(uri)
     if not keys or ("year" in keys and years is None):
@@ -67,13 +65,13 @@ def _steps(keys: tuple[str, ...], years: tuple[int, int] | None) -> list[Step]:
 
 
 def _whole(step: Step) -> tuple[int, int, int]:
-    """Year, month and day at which a step begins."""
+    """Return the year, month and day at which a step begins."""
     year, month, day = (*step, 1, 1)[:3]
     return year, month, day
 
 
 def _last(step: Step) -> date:
-    """Last day of a step."""
+    """Return the last day of a step."""
     if len(step) == len(KEYS):
         return date(*_whole(step))
     year, month = (*step, 12)[:2]
@@ -81,5 +79,5 @@ def _last(step: Step) -> date:
 
 
 def step_date(step: Step) -> str:
-    """ISO date at which a step begins."""
+    """Return the ISO date at which a step begins."""
     return date(*_whole(step)).isoformat()

@@ -1,6 +1,6 @@
-"""`Source`: a catalog's entry of one data set, and `Variable`: that of a canonical variable.
+"""Catalog entries: `Source` of a data set, and `Variable` of a canonical variable.
 
-Downstream: readers open the files that a `Source` names; what its driver needs of it they check.
+What a driver requires of its entries is checked by `pipeline.readers.registry.check_entry`.
 """
 
 from __future__ import annotations
@@ -23,46 +23,48 @@ METHODS = (
 
 
 class Variable(Frozen):
-    """A canonical variable: its CF names and units, the values it can have, how it is used."""
+    """A canonical variable: its CF names and units, its possible values and how it is used."""
 
     long_name: str
     units: str
     standard_name: str | None = None
     valid_range: tuple[float, float] | None = None
     transform: Literal["none", "log"] = "none"
-    """Before the z-score: `log` is log10(sqrt(x) + 0.1), the field's for precipitation and flow."""
+    """Transform before the z-score; `log` is log10(sqrt(x) + 0.1), as is usual for precipitation
+    and streamflow."""
     group: str | None = None
-    """Static attributes of one group are hidden together in pretraining."""
+    """Group of static attributes that are masked together in pretraining."""
 
 
 class SourceVariable(Frozen):
-    """How a file names and packs one canonical variable."""
+    """Name and packing of one canonical variable in the files."""
 
     name: str
     units: str | None = None
-    """Of the file's values after scale and offset; by default what the file says."""
+    """Units of the file's values after scale and offset; by default those the file declares."""
     scale: float = 1.0
     offset: float = 0.0
-    """Value = scale · stored + offset, after what the file itself declares."""
+    """Offset in value = scale · stored + offset, applied after the packing declared in the file."""
     nodata: float | None = None
-    """The stored value that is missing, where the file does not declare it."""
+    """Stored value that means missing, if the file does not declare it."""
     above_is_missing: float | None = None
-    """Values above this are an undeclared fill."""
+    """Threshold above which values are an undeclared fill value."""
     records: tuple[str, ...] = ()
-    """Variables among which a wrong conversion dealt out this one's time steps: reading the first
-    step of each, then the second, gives all steps of layer 0, then all of layer 1, and so on.
-    """
+    """Variables over which a faulty conversion spread the time steps of this one: the first step of
+    each, then the second step of each and so on, are all steps of layer 0, then of layer 1, …"""
     layer: int = 0
+    """Layer that is read from `records`."""
     cell_method: Literal["sum", "mean", "minimum", "maximum"] | None = None
-    """How days are made of shorter steps; by default the file's own `cell_methods`."""
+    """Method that aggregates shorter steps to days; by default the `cell_methods` of the file."""
     probabilities: str | None = None
-    """The variable holds levels along its last axis and this one their probabilities: the mean."""
+    """Variable with the probabilities of the levels that this variable has along its last axis; the
+    value is the mean of that distribution."""
 
 
 class Source(Frozen):
-    """One data set as delivered.
+    """A data set as delivered.
 
-    `uri` may hold `{year}`, `{month:02d}` and `{day:02d}` for many files.
+    `uri` may contain `{year}`, `{month:02d}` and `{day:02d}` for a series of files.
     """
 
     name: str
@@ -75,28 +77,30 @@ class Source(Frozen):
     min_coverage: float = Field(0.5, ge=0, le=1)
     crs: str = "EPSG:4326"
     resolution: tuple[float, float] | None = None
-    """Cell size (dx, dy) in the units of the CRS; compared with the file."""
+    """Cell size (dx, dy) in units of the CRS; it is compared with the file."""
     dims: dict[Literal["time", "y", "x"], str] = Field(default_factory=dict)
-    """The file's names of the axes (of a table, the column of times), where they are not usual."""
+    """Names of the axes in the file (of a table, the column of times), if they are unusual."""
     lat: str | None = None
     """Latitudes: an npz file or array, a 2-D variable of a curvilinear grid, a table's column."""
     lon: str | None = None
+    """Longitudes, as `lat`."""
     cell: str | None = None
-    """Column of a table, variable of stations, that names the location; by default each pair of
-    lat and lon is one."""
+    """Column of a table or variable of stations that identifies the location; by default each pair
+    of lat and lon is one location."""
     trim: tuple[int, int] = (0, 0)
-    """Rows and columns of padding or repetition at the end of each axis that are dropped (a last
-    meridian that is the first again is dropped anyway)."""
+    """Rows and columns dropped at the end of the axes because they are padding or duplicates (a
+    last meridian that repeats the first is dropped in any case)."""
     trim_start: tuple[int, int] = (0, 0)
+    """Rows and columns dropped at the start of the axes."""
     time: TimeAxis = TimeAxis()
     classes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
-    """Labels of a categorical source and the codes each stands for; other codes are missing."""
+    """Labels of a categorical source and the codes of each; all other codes are missing values."""
     crs_is_wrong: bool = False
-    """The file's own CRS is known to be wrong and `crs` is right."""
+    """Whether the CRS in the file is known to be wrong and `crs` is right."""
     wrong_in_file: tuple[Literal["crs", "units", "nodata"], ...] = ()
-    """What the file is known to say wrongly: there the entry is right."""
+    """Metadata known to be wrong in the file, for which the entry is used instead."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Files, thresholds and choices of the drivers that have any; `filter_by_keys` of `grib`."""
+    """Options of the driver, if it has any: files, thresholds, `filter_by_keys` of `grib`."""
     title: str = ""
     licence: str | None = None
     doi: str | None = None
@@ -109,7 +113,7 @@ class Source(Frozen):
             pyproj.CRS.from_user_input(crs)
         except pyproj.exceptions.CRSError:
             raise PydanticCustomError(
-                "crs", "a CRS that PROJ knows, such as EPSG:5070, WKT or a PROJ text"
+                "crs", "a CRS that PROJ knows, such as EPSG:5070, WKT or a PROJ string"
             ) from None
         return crs
 
@@ -117,9 +121,9 @@ class Source(Frozen):
     def _consistent(self) -> Source:
         if self.method not in METHODS:
             hint = nearest_name(self.method, METHODS)
-            raise ValueError(f'method "{self.method}" is none of {", ".join(METHODS)}. {hint}')
+            raise ValueError(f'method "{self.method}" is not one of {", ".join(METHODS)}. {hint}')
         if self.kind == "categorical" and not self.classes:
-            raise ValueError("a categorical source names its classes")
+            raise ValueError("a categorical source without `classes`")
         keys = pattern_keys(self.uri)
         if "year" in keys and not self.time.years:
             raise ValueError("{year} in the uri without time.years: [first, last]")
@@ -128,30 +132,30 @@ class Source(Frozen):
     def __hash__(self) -> int:
         return hash((self.name, self.uri))
 
-    def mistrusts(self, what: str) -> bool:
-        """Whether the entry is right where the file says otherwise ("crs", "units", "nodata")."""
+    def overrides(self, what: str) -> bool:
+        """Whether the entry overrides the file's metadata on `what` ("crs", "units", "nodata")."""
         return what in self.wrong_in_file or (what == "crs" and self.crs_is_wrong)
 
     @property
     def series(self) -> dict[Step, Path]:
-        """Path of every file by the year, month and day of the uri, in order; existing or not."""
-        # Days that begin at another hour, or of another calendar, reach beyond the period.
+        """Paths of all files by year, month and day of the uri, in order; existing or not."""
+        # Days that do not begin at midnight, or of another calendar, extend beyond the period.
         spare = 2 * self.time.daily + 5 * (self.time.calendar == "convert")
         return series_files(self.uri, self.time.years, self.time.period, spare)
 
     @property
     def files(self) -> list[Path]:
-        """Every file that the uri stands for, in order; existing or not."""
+        """Paths of all files that the uri stands for, in order; existing or not."""
         return list(self.series.values())
 
     @property
     def may_lack_files(self) -> bool:
-        """Whether steps of a series without a file are gaps that the entry allows."""
+        """Whether the entry accepts missing files of a series as gaps in time."""
         return self.time.gaps == "missing" and self.time.years is not None
 
     @property
     def opened(self) -> dict[Step, Path]:
-        """The files that are to be opened: all, or those there are where the others may lack."""
+        """Files to open: all of them, or the existing ones if the entry accepts missing files."""
         if not self.may_lack_files:
             return self.series
         return {step: path for step, path in self.series.items() if path.exists()}

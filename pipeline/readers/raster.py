@@ -65,7 +65,7 @@ def read_raster(source: Source, path: Path) -> xr.Dataset:
 def _bands(source: Source, path: Path, where: str) -> xr.Dataset:
     stat = path.stat()
     declared = _declared(path, (stat.st_mtime_ns, stat.st_size))
-    is_masked = any(band.is_masked for band in declared) and not source.mistrusts("nodata")
+    is_masked = any(band.is_masked for band in declared) and not source.overrides("nodata")
     with warnings.catch_warnings():
         # What it says of bands that differ is told of each band here.
         warnings.filterwarnings("ignore", message="(Scales|Offsets) differ across bands")

@@ -166,7 +166,7 @@ def _nodata(da: xr.DataArray, entry: SourceVariable, source: Source) -> tuple[fl
         return ()
     if entry.nodata is not None:
         return (entry.nodata,)
-    if source.mistrusts("nodata"):
+    if source.overrides("nodata"):
         return ()
     declared = [da.attrs[key] for key in ("_FillValue", "missing_value") if key in da.attrs]
     return tuple(float(value) for value in np.ravel(declared) if np.isfinite(float(value)))

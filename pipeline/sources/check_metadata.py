@@ -68,7 +68,7 @@ def check_opened(
 def _check_crs(
     source: Source, ds: xr.Dataset, places: Layout, where: str, faults: Faults
 ) -> None:  # fmt: skip
-    if source.mistrusts("crs") or places.is_curvilinear:
+    if source.overrides("crs") or places.is_curvilinear:
         return
     hint = "Correct `crs`, or say `wrong_in_file: [crs]` where the file is wrong."
     found, names_crs = declared_crs(ds), driver_of(source).names_crs
@@ -138,7 +138,7 @@ def _check_units(
         faults.faults += error.faults
         return
     unpacked = (entry.scale, entry.offset) == (1.0, 0.0)
-    compared = entry.units and found and unpacked and not source.mistrusts("units")
+    compared = entry.units and found and unpacked and not source.overrides("units")
     if compared and _differ(found, str(entry.units)):
         faults.add(
             where, f'units "{found}" in the file', f'"{entry.units}", as the entry says',
@@ -159,7 +159,7 @@ def _check_nodata(
 ) -> None:  # fmt: skip
     nodata = source.variables[name].nodata
     declared = da.attrs.get("_FillValue", da.encoding.get("_FillValue"))
-    if nodata is None or declared is None or source.mistrusts("nodata"):
+    if nodata is None or declared is None or source.overrides("nodata"):
         return
     # As the data's type holds them: a float32 of 1e20 is another number than the entry's.
     stored = np.dtype(da.encoding.get("dtype", da.dtype))

@@ -81,7 +81,7 @@ def layout(ds: xr.Dataset, source: Source) -> Layout:
 
 def _rotated(ds: xr.Dataset, source: Source, y: str, x: str) -> bool:
     """Whether the file's axes are degrees about a rotated pole, by their names or the mapping."""
-    if source.mistrusts("crs") or not is_geographic_crs(source.crs):
+    if source.overrides("crs") or not is_geographic_crs(source.crs):
         return False
     for name in (y, x):
         attrs = ds[name].attrs if name in ds.coords else {}

@@ -102,7 +102,7 @@ def nodata_of(source: Source, library: bool = False) -> dict[str, Nodata]:
     """
     return {
         name: Nodata(
-            None if source.classes else entry.nodata, not source.mistrusts("nodata"),
+            None if source.classes else entry.nodata, not source.overrides("nodata"),
             library=library, codes=bool(source.classes),
         )
         for entry in source.variables.values()

@@ -32,14 +32,14 @@ def check_alike(
     """Raises `InputError` with all that differs: grids, CRS, dimensions, units, cell methods."""
     faults = Faults()
     _check_grids(datasets, time, source, faults)
-    if not source.mistrusts("crs"):
+    if not source.overrides("crs"):
         texts = [_crs_text(ds) for ds in datasets]
         _check(texts, _same_crs(names_crs), source, "crs", f"{OWN_ENTRY}.", faults)
     for name, entry in source.variables.items():
         own = [ds.variables[entry.name] for ds in datasets]
         dims = [", ".join(map(str, da.dims)) for da in own]
         _check(dims, _same_dims, source, f"{name}: dimensions", f"{OWN_ENTRY}.", faults)
-        if not source.classes and not source.mistrusts("units"):
+        if not source.classes and not source.overrides("units"):
             texts = [str(da.attrs.get("units", "")) for da in own]
             if entry.units:
                 # What says nothing is as the entry says.

@@ -1,4 +1,4 @@
-"""Catalog entries: roots, files, refusals that come together, and the nearest names."""
+"""Catalog entries: roots, files, faults reported together, and hints with the nearest names."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def test_unknown_keys_at_each_depth_get_the_nearest(tmp_path: Path) -> None:
         ("a: {driver: netcdf, variables: {rain: {name: v}}}", "uri"),
         ("a: {uri: x.nc, driver: netcdf}", "at least one variable"),
         ("a: {uri: x.tif, driver: raster, kind: categorical, variables: {k: {name: band_1}}}",
-         "names its classes"),
+         "a categorical source without `classes`"),
         ("a: {uri: x.nc, driver: netcdf, min_coverage: 2, variables: {rain: {name: v}}}",
          "min_coverage"),
         ("- a\n- b", "a YAML mapping"),
@@ -121,11 +121,11 @@ def test_entries_cannot_be_changed() -> None:
 def test_a_packaged_catalog_is_read_by_its_name_and_any_by_its_path(tmp_path: Path) -> None:
     catalog = read_catalog("quickstart.yml", data=tmp_path)
     assert catalog["precipitation"].uri.startswith(str(tmp_path))
-    own = tmp_path / "own.yml"
-    own.write_text('a: {uri: "${data}/x.nc", driver: netcdf, variables: {rain: {name: v}}}\n')
-    for given in (own, str(own), [own]):
-        assert read_catalog(given, data="/d")["a"].uri == "/d/x.nc"
-    assert set(read_catalog(["quickstart.yml", own], data="/d").sources) > {"precipitation", "a"}
+    path = tmp_path / "own.yml"
+    path.write_text('a: {uri: "${data}/x.nc", driver: netcdf, variables: {rain: {name: v}}}\n')
+    for paths in (path, str(path), [path]):
+        assert read_catalog(paths, data="/d")["a"].uri == "/d/x.nc"
+    assert set(read_catalog(["quickstart.yml", path], data="/d").sources) > {"precipitation", "a"}
     with pytest.raises(InputError, match=r'no such file.*Did you mean "quickstart.yml"'):
         read_catalog("quickstat.yml")
 

@@ -36,7 +36,7 @@ def test_ranges_of_other_lengths_are_refused() -> None:
     with pytest.raises(InputError) as raised:
         faults.raise_if_any()
     assert "a range of 4 numbers" in str(raised.value)
-    assert "a range that goes up" in str(raised.value)
+    assert "an ascending range" in str(raised.value)
 
 
 def test_a_range_that_would_fill_the_memory_is_refused() -> None:

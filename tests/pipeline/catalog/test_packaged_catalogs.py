@@ -1,4 +1,4 @@
-"""Every YAML that ships loads: sources, grids, variables, legends."""
+"""All packaged YAML files can be loaded: sources, grids, variables, legends."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bad input: one text in four parts, all faults together, near names."""
+"""Errors for bad input: a message of four parts, all faults together, hints with similar names."""
 
 from __future__ import annotations
 

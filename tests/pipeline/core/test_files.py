@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all: whatever fails, what was there stays, and nothing else."""
+"""Files appear complete or not at all: after any failure the old file is there and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the shared ground does is done nowhere else."""
+"""Each task of `pipeline.core` has one implementation in the repository."""
 
 from __future__ import annotations
 

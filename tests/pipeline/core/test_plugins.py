@@ -1,4 +1,4 @@
-"""Registries: names, lazy parts, what installed packages and modules beside a config add."""
+"""Registries: names, lazy imports, and parts that packages and modules beside a config add."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from pipeline.core.plugins import (
 
 GROUP = "stefaland.test_parts"
 PARTS: Registry[object] = Registry("part", GROUP)
-"""What the plugins of these tests register with."""
+"""The registry to which the plugins of these tests add their parts."""
 
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Plugins that a test loads are forgotten after it."""
+    """Unload the plugins that a test has loaded."""
     monkeypatch.setattr(plugins, "_LOADED", {})
     monkeypatch.setattr(sys, "path", [*sys.path])
     known = set(sys.modules)
@@ -38,7 +38,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def install(folder: Path, package: str, points: dict[str, str]) -> None:
-    """What pip leaves of a package with entry points, in a folder of `sys.path`."""
+    """Write the metadata of an installed package with entry points into a folder of `sys.path`."""
     info = folder / f"{package}-1.2.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.2\n")

@@ -1,4 +1,4 @@
-"""Settings: what pydantic finds becomes faults, names are filled in, files are mappings."""
+"""Settings: pydantic's errors become faults, `${NAME}` is expanded, files hold mappings."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ class Outer(Frozen):
 
 
 def faults_of(**settings: Any) -> dict[str, str]:
-    """Place and text of each fault."""
+    """Return the location and the text of each fault."""
     with pytest.raises(InputError) as caught:
         validated(Outer, {"number": 2, **settings}, "my.yml")
     return {fault.where: str(fault) for fault in caught.value.faults}
 
 
 @pytest.mark.parametrize(
-    ("settings", "place"),
+    ("settings", "location"),
     [
         ({"one": {"color": "x"}}, "one.color"),
         ({"maybe": {"color": "x"}}, "maybe.color"),
@@ -66,12 +66,12 @@ def faults_of(**settings: Any) -> dict[str, str]:
     ],
 )
 def test_an_unknown_key_at_any_depth_gets_the_nearest_of_its_own_model(
-    settings: dict[str, Any], place: str
+    settings: dict[str, Any], location: str
 ) -> None:
-    text = faults_of(**settings)[f"my.yml: {place}"]
+    text = faults_of(**settings)[f"my.yml: {location}"]
     known = "colour, grid, weight" if "either" in settings else "colour, grid"
     hint = 'Did you mean "colour"?'
-    assert text == f"my.yml: {place}: found an unknown key; expected one of {known}. {hint}"
+    assert text == f"my.yml: {location}: found an unknown key; expected one of {known}. {hint}"
 
 
 def test_the_members_of_a_pair_have_keys_of_their_own() -> None:
@@ -89,7 +89,7 @@ def test_all_that_is_wrong_is_reported_together_in_plain_words() -> None:
     assert 'Did you mean "number"?' in texts["my.yml: nmber"]
     assert any("found 'some'; expected 'none' or 'all'" in text for text in texts.values())
     assert faults_of(number=3)["my.yml: number"].endswith(
-        "found 3 is odd; expected settings that agree."
+        "found 3 is odd; expected consistent settings."
     )
 
 
@@ -112,7 +112,7 @@ VALUES = st.recursive(
 
 
 def looked_up(known: Mapping[str, str], value: Any) -> tuple[Any, list[str]]:
-    """The expanded value, and where names were unknown."""
+    """Return the expanded value and the faults for unknown names."""
 
     def lookup(name: str) -> str:
         if name not in known:

@@ -1,4 +1,4 @@
-"""Unit conversion: known pairs, months, refusals, and laws of linear conversions."""
+"""Unit conversion: known pairs, months, refusals, and properties of linear conversions."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ def test_many_missing_files_are_one_fault(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("uri", "driver", "time", "message"),
     [
-        ("a_{yr}.nc", "netcdf", {}, "{yr} in the uri, which knows {year}, {month} and {day}"),
+        ("a_{yr}.nc", "netcdf", {}, "{yr} in the uri, which accepts {year}, {month} and {day}"),
         ("a_{year}{day:02d}.nc", "netcdf", {"years": [2001, 2001]},
          "{day} in the uri without {year} and {month}"),
         ("a_{year:%Y}.nc", "netcdf", {"years": [2001, 2001]}, "a uri that cannot be filled in"),
@@ -168,7 +168,7 @@ def test_units(tmp_path: Path) -> None:
     assert 'warmth: found units "K" in the file; expected "degC", as the entry says' in text
     assert "wrong_in_file: [units]" in text
     text = refused(tmp_path, field(units="m"))
-    assert 'found units "m"; expected units that can become "degC"' in text
+    assert 'found units "m"; expected units that can be converted to "degC"' in text
     text = refused(tmp_path, field(units=""))
     assert "found no units in the file; expected units. Give `units`" in text
 

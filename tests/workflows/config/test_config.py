@@ -112,7 +112,7 @@ def test_a_bomb_in_a_config_its_parent_or_the_splits_is_refused(
     [
         ("[" * 100_000, "more than 40 levels"),
         ("[&a [x], *a]", "no aliases"),
-        ("{epochs: 1, epochs: 2}", 'the key "epochs" for the second time'),
+        ("{epochs: 1, epochs: 2}", 'the duplicate key "epochs"'),
         ("1" + ":1" * 30_000, "a number or date of 60001 characters"),
     ],
 )
