@@ -66,7 +66,7 @@ DRIVER = Driver(
     "toy",
     # One file alone, or many with {year}, {month} or {day} in the uri as one series in time.
     open=partial(open_files, read=read_toy),
-    gives="grid",
+    returns="grid",
     is_series=True,
     options=ToyOptions,
     is_lazy=False,

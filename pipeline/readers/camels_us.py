@@ -1,8 +1,8 @@
-"""CAMELS-US: basin-mean forcings, USGS streamflow and attributes of 671 basins, as published.
+"""CAMELS-US: forcings, streamflow and attributes of 671 basins (driver `camels_us`).
 
-Upstream: catalog entries with the driver `camels_us`, whose `uri` is the folder that holds
-`basin_mean_forcing`, `usgs_streamflow` and the `camels_*.txt`. Downstream: canonical.py. Layout:
-Newman et al. 2015, doi 10.5194/hess-19-209-2015; Addor et al. 2017, doi 10.5194/hess-21-5293-2017.
+The `uri` of an entry is the folder with `basin_mean_forcing`, `usgs_streamflow` and the
+`camels_*.txt`. Layout of the files: Newman et al. 2015, doi 10.5194/hess-19-209-2015; Addor et al.
+2017, doi 10.5194/hess-21-5293-2017.
 """
 
 from __future__ import annotations
@@ -31,31 +31,31 @@ from pipeline.readers.common.site_table import (
 from pipeline.readers.driver import Driver
 
 FLOW = "streamflow"
-"""The variable made of the discharge files: depth over the basin, mm/day."""
+"""Name of the variable computed from the discharge files: depth over the basin, mm/day."""
 HEADER_UNITS = {"C": "degC", "W/m2": "W m-2"}
-"""Units in the headers of forcing files, where the field spells them otherwise."""
+"""Units in the headers of forcing files whose CF spelling is different."""
 FORCING = re.compile(r"(\d{8})_lump_\w+_forcing_leap\.txt")
 DISCHARGE = re.compile(r"(\d{8})_streamflow_qc\.txt")
 
 
 class CamelsOptions(Frozen):
-    """Which basins, which forcings, and the area that makes depth of discharge."""
+    """Options of an entry: basins, forcings, and the area that turns discharge into depth."""
 
     forcings: Literal["daymet", "maurer", "maurer_extended", "nldas", "nldas_extended"] = "daymet"
     sites: tuple[str, ...] | str = ()
-    """Gauge ids of eight digits, or a text file with one a line; by default all."""
+    """Gauge ids of eight digits, or a text file with one id per line; by default all."""
     area: Literal["area_gages2", "area_geospa_fabric"] = "area_gages2"
-    """Column of camels_topo.txt, km2."""
+    """Column of camels_topo.txt with the basin's area, km2."""
     flags: tuple[str, ...] = ("A", "A:e")
-    """Quality flags of discharge that count: approved, and approved estimates; M is missing."""
+    """Quality flags of discharge that is used: approved, and approved estimates; M is missing."""
 
 
 def open_camels(source: Source) -> xr.Dataset:
-    """Basins as (time, cell) series and (cell,) attributes under CAMELS's names, as stored.
+    """Return basins as (time, cell) series and (cell,) attributes under CAMELS names, as stored.
 
     Names of forcings are those of the files in lower case without units (prcp, tmax); `streamflow`
     is discharge over the basin's area in mm/day. Raises `InputError` with all of: missing files,
-    gauges given twice, unknown columns, basins without an area.
+    duplicate gauges, unknown columns, basins without an area.
     """
     options = read_options(source, CamelsOptions)
     root, where = Path(source.uri), f'source "{source.name}", {source.uri}'
@@ -68,7 +68,7 @@ def open_camels(source: Source) -> xr.Dataset:
     wanted = [variable.name for variable in source.variables.values()]
     statics = [name for name in wanted if name in attributes]
     forcings = [name for name in wanted if name not in attributes and name != FLOW]
-    places = attributes[["gauge_lat", "gauge_lon"]].set_axis(["lat", "lon"], axis=1)
+    positions = attributes[["gauge_lat", "gauge_lon"]].set_axis(["lat", "lon"], axis=1)
     forcing_files, flow_files = dict[str, Path](), dict[str, Path]()
     if forcings:
         folder = root / "basin_mean_forcing" / options.forcings
@@ -83,20 +83,21 @@ def open_camels(source: Source) -> xr.Dataset:
     for site in sites if forcings or FLOW in wanted else ():
         frames = []
         if forcings:
-            frame, said = _forcing(forcing_files[site], forcings, source)
+            frame, declared = _forcing(forcing_files[site], forcings, source)
             frames.append(frame)
-            units |= said
+            units |= declared
         if FLOW in wanted:
             frames.append(_depth(flow_files[site], site, float(area[site]), options.flags, source))
         series[site] = pd.concat(frames, axis=1)
-    return site_table(source, places, attributes[statics], series, units)
+    return site_table(source, positions, attributes[statics], series, units)
 
 
 def _attributes(root: Path, where: str, faults: Faults) -> pd.DataFrame:
-    """All columns of the `camels_*.txt`, here or in a folder below, by gauge id."""
+    """Return all columns of the `camels_*.txt`, in `root` or a folder below it, by gauge id."""
     paths = sorted([*root.glob("camels_*.txt"), *root.glob("*/camels_*.txt")])
     if not any(path.name == "camels_topo.txt" for path in paths):
-        faults.add(where, "no camels_topo.txt", "the gauges' places and areas, beside the series")
+        faults.add(where, "no camels_topo.txt",
+                   "the file with coordinates and areas of the gauges")  # fmt: skip
         return pd.DataFrame()
     frames = {path.name: read_attributes(path, "gauge_id", faults, sep=";") for path in paths}
     needed = ("gauge_lat", "gauge_lon", "area_gages2", "area_geospa_fabric")
@@ -106,7 +107,7 @@ def _attributes(root: Path, where: str, faults: Faults) -> pd.DataFrame:
 
 
 def _area(attributes: pd.DataFrame, column: str, where: str, faults: Faults) -> pd.Series:
-    """km2 by gauge; a fault for gauges without."""
+    """Return the basins' areas by gauge, km2; adds a fault for gauges without an area."""
     area = numeric(attributes[[column]], where)[column]
     without = area.index[~(area > 0)]
     if len(without):
@@ -117,7 +118,7 @@ def _area(attributes: pd.DataFrame, column: str, where: str, faults: Faults) -> 
 def _files(
     folder: Path, form: re.Pattern[str], sites: list[str], where: str, faults: Faults
 ) -> dict[str, Path]:
-    """The file of each site, in any folder of a region; faults for none and for several."""
+    """Return the file of each site, in any region's folder; adds faults for none or several."""
     found: dict[str, list[Path]] = {}
     for path in sorted(folder.glob("*/*.txt")):
         match = form.fullmatch(path.name)
@@ -127,24 +128,24 @@ def _files(
     several = [site for site in sites if len(found.get(site, ())) > 1]
     below = f"{where}: {folder.name}"
     if missing:
-        faults.add(below, f"no file of gauges, {listed(missing)}", f"one of each gauge in {folder}",
-                   "Fetch them, or name the gauges to use under `options: {sites: [...]}`.",
+        faults.add(below, f"no file of gauges, {listed(missing)}", f"a file per gauge in {folder}",
+                   "Download them, or list the gauges to use under `options: {sites: [...]}`.",
                    )  # fmt: skip
     if several:
-        faults.add(below, f"several files of gauges, {listed(several)}", "one of each gauge")
+        faults.add(below, f"several files of gauges, {listed(several)}", "a file per gauge")
     return {site: found[site][0] for site in sites if site in found}
 
 
 def _forcing(path: Path, names: list[str], source: Source) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The wanted columns by day, and the units of the header."""
+    """Return the wanted columns by day, and the units in the header."""
     where, faults = f'source "{source.name}", {path}', Faults()
     try:
-        # Latitude, elevation and area come first, a line each.
+        # The first three lines are latitude, elevation and area.
         frame = pd.read_csv(path, sep=r"\s+", skiprows=3)
         days = pd.to_datetime(frame.iloc[:, :3].set_axis(["year", "month", "day"], axis=1))
     except (OSError, ValueError) as error:
         raise bad_input(where, f"a file that cannot be read ({error})",
-                        "three lines, a header and a row a day") from None  # fmt: skip
+                        "three lines, a header and a row per day") from None  # fmt: skip
     titles = [re.fullmatch(r"(\w+)\((.+)\)", str(name)) for name in frame.columns]
     columns = {
         title[1].lower(): (str(name), title[2])
@@ -154,14 +155,14 @@ def _forcing(path: Path, names: list[str], source: Source) -> tuple[pd.DataFrame
     check_columns(names, columns, where, faults)
     faults.raise_if_any()
     chosen = frame[[columns[name][0] for name in names]].set_axis(names, axis=1)
-    said = {name: columns[name][1] for name in names}
-    return by_time(chosen, days, where), {n: HEADER_UNITS.get(u, u) for n, u in said.items()}
+    units = {name: columns[name][1] for name in names}
+    return by_time(chosen, days, where), {n: HEADER_UNITS.get(u, u) for n, u in units.items()}
 
 
 def _depth(
     path: Path, gauge: str, area_km2: float, flags: tuple[str, ...], source: Source
 ) -> pd.DataFrame:
-    """Discharge over the area by day, mm/day; NaN where missing or flagged otherwise."""
+    """Return discharge over the area by day, mm/day; NaN if missing or without one of `flags`."""
     where = f'source "{source.name}", {path}'
     try:
         frame = pd.read_csv(path, sep=r"\s+", header=None, dtype={0: str},
@@ -175,11 +176,11 @@ def _depth(
     if others.size:
         raise bad_input(where, f"discharge of other gauges, {listed(others)}",
                         f"{gauge} in every row",
-                        "Fetch it again: files may have been swapped.")  # fmt: skip
+                        "Download it again: files may have been swapped.")  # fmt: skip
     counts = frame["flag"].isin(flags).to_numpy() & (flow.to_numpy() != -999.0)
     # ft3 s-1 → m3/day, over m2, in mm.
     depth = flow.where(counts) * (CUBIC_FOOT_M3 * SECONDS_A_DAY * 1000.0 / (area_km2 * 1e6))
     return depth.to_frame(FLOW)
 
 
-DRIVER = Driver("camels_us", open_camels, gives="sites", options=CamelsOptions)
+DRIVER = Driver("camels_us", open_camels, returns="sites", options=CamelsOptions)

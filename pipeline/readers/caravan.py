@@ -1,7 +1,7 @@
-"""Caravan and its extensions: a folder of series by basin and tables of attributes.
+"""Caravan and its extensions: time series of basins and tables of attributes (driver `caravan`).
 
-Upstream: catalog entries with the driver `caravan`, whose `uri` is the dataset's root. Downstream:
-canonical.py. Layout: Kratzert et al. 2023, doi 10.1038/s41597-023-01975-w.
+The `uri` of an entry is the root folder of the dataset. Layout of the files: Kratzert et al. 2023,
+doi 10.1038/s41597-023-01975-w.
 """
 
 from __future__ import annotations
@@ -28,25 +28,25 @@ from pipeline.readers.common.site_table import (
 from pipeline.readers.driver import Driver
 
 TABLES = ("other", "caravan", "hydroatlas")
-"""Attribute files of a source dataset; `other` has the places of the gauges."""
+"""Attribute tables of a source dataset; `other` has the coordinates of the gauges."""
 
 
 class CaravanOptions(Frozen):
-    """Which basins, and which of the two forms of the series."""
+    """Options of an entry: the basins, and the file format of the series."""
 
     datasets: tuple[str, ...] = ()
     """Source datasets (camels, camelsgb, hysets, …); by default every folder of attributes/."""
     sites: tuple[str, ...] | str = ()
-    """Gauge ids such as camels_01022500, or a text file with one a line; by default all."""
+    """Gauge ids such as camels_01022500, or a text file with one id per line; by default all."""
     form: Literal["netcdf", "csv"] = "netcdf"
 
 
 def open_caravan(source: Source) -> xr.Dataset:
-    """Basins as (time, cell) series and (cell,) attributes under Caravan's names, as stored.
+    """Return basins as (time, cell) series and (cell,) attributes under Caravan's names, as stored.
 
     A variable that is a column of an attribute table is static; the others are read from
     `timeseries/<form>/<dataset>/<gauge_id>.<ending>`. Raises `InputError` with all of: missing
-    tables and series, unknown columns, gauges given twice.
+    tables and series, unknown columns, duplicate gauges.
     """
     options = read_options(source, CaravanOptions)
     root, where = Path(source.uri), f'source "{source.name}", {source.uri}'
@@ -67,22 +67,22 @@ def open_caravan(source: Source) -> xr.Dataset:
     missing = [site for site, path in files.items() if dynamic and not path.is_file()]
     if missing:
         faults.add(f"{where}: timeseries/{options.form}", f"no file of basins, {listed(missing)}",
-                   f"one of each basin, as {files[missing[0]].relative_to(root)}",
-                   "Fetch them, or name the basins to use under `options: {sites: [...]}`.",
+                   f"one file per basin, such as {files[missing[0]].relative_to(root)}",
+                   "Download them, or list the basins to use under `options: {sites: [...]}`.",
                    )  # fmt: skip
     faults.raise_if_any()
-    places = attributes[["gauge_lat", "gauge_lon"]].set_axis(["lat", "lon"], axis=1)
+    positions = attributes[["gauge_lat", "gauge_lon"]].set_axis(["lat", "lon"], axis=1)
     if not dynamic:
-        return site_table(source, places, attributes[statics])
+        return site_table(source, positions, attributes[statics])
     series, units = {}, dict[str, str]()
     for site, path in files.items():
-        series[site], said = _read_series(path, dynamic, source)
-        units |= said
-    return site_table(source, places, attributes[statics], series, units)
+        series[site], declared = _read_series(path, dynamic, source)
+        units |= declared
+    return site_table(source, positions, attributes[statics], series, units)
 
 
 def _attributes(root: Path, datasets: tuple[str, ...], where: str, faults: Faults) -> pd.DataFrame:
-    """All attributes by gauge id, and `dataset`, the folder that each comes from."""
+    """Return all attributes by gauge id, and `dataset`, the folder of each gauge."""
     folder = root / "attributes"
     there = (
         sorted(path.name for path in folder.iterdir() if path.is_dir()) if folder.is_dir() else []
@@ -94,7 +94,9 @@ def _attributes(root: Path, datasets: tuple[str, ...], where: str, faults: Fault
     for name in [name for name in (datasets or there) if name in there]:
         tables = {t: folder / name / f"attributes_{t}_{name}.csv" for t in TABLES}
         if not tables["other"].is_file():
-            faults.add(f"{where}, {tables['other'].name}", "no such file", "the gauges' places")
+            faults.add(
+                f"{where}, {tables['other'].name}", "no such file", "the gauges' coordinates"
+            )
             continue
         parts = [read_attributes(p, "gauge_id", faults) for p in tables.values() if p.is_file()]
         frame = pd.concat(parts, axis=1).reindex(parts[0].index)
@@ -106,7 +108,7 @@ def _attributes(root: Path, datasets: tuple[str, ...], where: str, faults: Fault
 def _read_series(
     path: Path, names: list[str], source: Source
 ) -> tuple[pd.DataFrame, dict[str, str]]:
-    """The wanted columns by date, and the units that the file declares."""
+    """Return the wanted columns by date, and the units that the file declares."""
     where, faults = f'source "{source.name}", {path}', Faults()
     try:
         if path.suffix == ".csv":
@@ -126,4 +128,4 @@ def _read_series(
     }
 
 
-DRIVER = Driver("caravan", open_caravan, gives="sites", options=CaravanOptions)
+DRIVER = Driver("caravan", open_caravan, returns="sites", options=CaravanOptions)

@@ -1,4 +1,4 @@
-"""`Driver`: a reader as one value, which each file of this room defines."""
+"""`Driver`: the description of a reader, which each module of this room defines for its format."""
 
 from __future__ import annotations
 
@@ -17,36 +17,37 @@ def _files_of_uri(source: Source) -> list[Path]:
 
 @dataclass(frozen=True)
 class Driver:
-    """A reader: how the files of a catalog entry are opened, and what else there is to ask of it.
+    """A reader: the function that opens the files of a catalog entry, and properties of the format.
 
     `open` takes a `Source` and returns an `xr.Dataset` of its variables under their file names:
     values unpacked or with `scale_factor`, `add_offset` and `_FillValue` in the attributes, `units`
     there too. A grid has dims as in the file and is best lazy; sites have dims (time, cell) or
-    (cell,) and coordinates `cell`, `site`, `lat` and `lon`. A network's `open` takes the canonical
-    variables too and returns sites in canonical units with a coordinate `group`; that of polygons
-    returns a GeoDataFrame. What cannot be read is an `InputError`.
+    (cell,) and coordinates `cell`, `site`, `lat` and `lon`. A network's `open` also takes the
+    canonical variables and returns sites in canonical units with a coordinate `group`; that of
+    polygons returns a GeoDataFrame. `open` raises `InputError` for files that it cannot read.
     """
 
     name: str
-    """What a catalog entry writes under `driver`."""
+    """Value of `driver` in a catalog entry."""
     open: Callable[..., Any]
-    gives: Literal["grid", "sites", "network", "polygons"] = "grid"
+    returns: Literal["grid", "sites", "network", "polygons"] = "grid"
+    """Kind of data that `open` returns."""
     is_series: bool = False
-    """Whether many files, with {year}, {month} or {day} in the uri, are one source."""
+    """Whether a source may have many files, with {year}, {month} or {day} in the uri."""
     needs: tuple[Literal["lat", "lon", "cell"], ...] = ()
-    """Keys that an entry must have, besides `variables` of a grid or of sites."""
+    """Keys that an entry must have, in addition to `variables` of a grid or of sites."""
     options: type[Frozen] | None = None
-    """Model of the entry's `options`; None takes any."""
+    """Model of the entry's `options`; with None, any options are accepted."""
     requires: Mapping[str, str] = field(default_factory=dict)
-    """Module that is not always installed → what pip installs it by."""
+    """Optional modules that the reader imports → the requirement with which pip installs each."""
     files: Callable[[Source], list[Path]] = _files_of_uri
-    """Files and folders that must be there before the source is opened."""
+    """Function that lists the files and folders that must exist before the source is opened."""
     is_lazy: bool = True
-    """Whether a part of a grid is read without the rest of the file."""
+    """Whether a part of a grid can be read without the rest of the file."""
     names_crs: bool = False
-    """Whether every sound file names its CRS in full, so that none or another is a fault."""
+    """Whether valid files always declare their CRS in full, so that a missing CRS is a fault."""
 
     @property
     def has_variables(self) -> bool:
-        """Whether it opens variables under the names of the entry: a grid or sites."""
-        return self.gives in ("grid", "sites")
+        """Whether `open` returns the variables of the entry, as for a grid or sites."""
+        return self.returns in ("grid", "sites")

@@ -1,8 +1,7 @@
-"""GRIB files as Datasets with one axis of valid times; every message is whole or the file refused.
+"""GRIB files as Datasets with one axis of valid times (driver `grib`).
 
-Upstream: catalog entries with the driver `grib`, read by the package cfgrib, the extra `grib`.
-cfgrib logs a message that it cannot read and leaves it out: a day would be missing without a word,
-which is why the messages are walked through before.
+Needs the package cfgrib (extra `grib`). cfgrib only logs a message that it cannot read and skips
+it, so that a day would be missing unnoticed: all messages are therefore checked beforehand.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.driver import Driver
 
 OPEN_FILES = 512
-"""Files whose metadata a process remembers; the bytes stay on disk."""
+"""Number of files whose metadata a process caches; their values stay on disk."""
 
 
 def read_grib(source: Source, path: Path) -> xr.Dataset:
-    """The entry's variables of one file, dims (valid_time, …), lazy.
+    """Return the entry's variables of one file, dims (valid_time, …), lazy.
 
-    `filter_by_keys` of the entry's `options` goes to cfgrib. `InputError` for a file that cannot be
-    read, saying which message is damaged, and with all variables that it lacks.
+    `filter_by_keys` of the entry's `options` is passed to cfgrib. Raises `InputError` for a file
+    that cannot be read, with the damaged message, and with all variables that are missing.
     """
     stat = path.stat()
     keys = tuple(sorted(source.options.get("filter_by_keys", {}).items()))
@@ -42,10 +41,10 @@ def read_grib(source: Source, path: Path) -> xr.Dataset:
 
 @lru_cache(maxsize=OPEN_FILES)
 def _opened(path: Path, stamp: tuple[int, int], keys: tuple[Any, ...]) -> xr.Dataset:
-    """A file opened, remembered by the process until it changes; `ValueError` if it is damaged."""
+    """Open a file, or return it from the cache; raises `ValueError` if a message is damaged."""
     _check_messages(path)
-    # No index files, neither written beside data that may be read-only nor trusted where they lie;
-    # one axis of valid times instead of reference times and steps.
+    # No index files: the folder may be read-only, and an existing index may be outdated. One axis
+    # of valid times replaces reference times and steps.
     options = {"indexpath": "", "time_dims": ("valid_time",), "filter_by_keys": dict(keys)}
     ds = xr.open_dataset(path, engine="cfgrib", backend_kwargs=options, cache=False)
     if "valid_time" in ds.coords and "valid_time" not in ds.dims:
@@ -54,7 +53,7 @@ def _opened(path: Path, stamp: tuple[int, int], keys: tuple[Any, ...]) -> xr.Dat
 
 
 def _check_messages(path: Path) -> None:
-    """`ValueError` for a message that lacks bytes, or bytes between messages that end like one."""
+    """Raise `ValueError` for a message that lacks bytes or whose beginning is damaged."""
     import eccodes
 
     with path.open("rb") as file:
@@ -76,7 +75,8 @@ def _check_messages(path: Path) -> None:
                 eccodes.codes_get(message, key, int) for key in ("offset", "totalLength")
             )
             eccodes.codes_release(message)
-            # Other bytes may lie between messages (bulletin headers), but no end of a message.
+            # Other bytes (bulletin headers) may lie between messages, but "7777", the end of a
+            # message, there means that its beginning was not recognised.
             beside.seek(end)
             if b"7777" in beside.read(begin - end):
                 raise damaged
@@ -84,7 +84,7 @@ def _check_messages(path: Path) -> None:
 
 
 def _true_longitudes(ds: xr.Dataset) -> xr.Dataset:
-    """Longitudes in the order of the values: cfgrib sorts those of a field across Greenwich."""
+    """Restore the order of longitudes, which cfgrib sorts in fields that cross Greenwich."""
     for da in ds.data_vars.values():
         attrs = da.attrs
         first, step = (

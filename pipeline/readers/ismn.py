@@ -1,9 +1,8 @@
-"""International Soil Moisture Network: sensors at stations as daily means, dims (time, cell).
+"""International Soil Moisture Network: daily means of stations' sensors (driver `ismn`).
 
-Upstream: catalog entries with the driver `ismn`, whose `uri` is the extracted download (or its
-zip). Downstream: canonical.py. Read by the network's own package `ismn`, the extra `ismn`. ISMN:
-Dorigo et al. 2021, doi 10.5194/hess-25-5749-2021; flags: Dorigo et al. 2013, doi
-10.2136/vzj2012.0097.
+The `uri` of an entry is the extracted download, or its zip. Needs the package `ismn` (extra
+`ismn`). Network: Dorigo et al. 2021, doi 10.5194/hess-25-5749-2021; quality flags: Dorigo et al.
+2013, doi 10.2136/vzj2012.0097.
 """
 
 from __future__ import annotations
@@ -28,52 +27,55 @@ from pipeline.readers.common.site_table import chosen_sites, read_options, site_
 from pipeline.readers.driver import Driver
 
 UNITS = {"soil_moisture": "m3 m-3", "soil_temperature": "degC"}
-"""Variables whose daily mean means something, and ISMN's units of them."""
+"""Variables for which daily means are meaningful, and their units in ISMN."""
 
 CODES = {"sm": "soil_moisture", "ts": "soil_temperature"}
-"""Variables as the names of the files spell them."""
+"""Codes of variables in file names."""
 FILE_NAME = re.compile(r".+_([a-z]+)_(-?\d+\.\d+)_(-?\d+\.\d+)_.+\.stm")
-"""Variable and depths from a file's name: `<net>_<net>_<station>_sm_0.05_0.05_<sensor>_….stm`."""
+"""Pattern of file names such as `<net>_<net>_<station>_sm_0.05_0.05_<sensor>_….stm`."""
 
-SKIPPED = "a file that is empty, cut off, no ISMN file, or of a sensor that another file has"
+SKIPPED = "a file that is empty, truncated, not an ISMN file, or of the same sensor as another file"
 ROWS = "a header and hourly values with two flags"
-HINT = "Fetch it again, or say `options: {unreadable: leave_out}`."
+HINT = "Download it again, or set `options: {unreadable: leave_out}`."
 
 GOOD = "G"
-"""The quality flag of values that count."""
+"""Quality flag of values that are used."""
 
 
 class IsmnOptions(Frozen):
-    """Which sensors count, and when a day has a mean."""
+    """Options of an entry: the sensors to use, and the condition for a daily mean."""
 
     depth: tuple[float, float] = (0.0, 0.05)
-    """Metres; sensors that measure within it, ends included."""
+    """Depth interval in metres, ends included, within which a sensor must measure."""
     networks: tuple[str, ...] = ()
+    """Names of networks; by default all."""
     sites: tuple[str, ...] | str = ()
-    """Such as COSMOS/ARM-1, or a text file with one a line; by default all."""
+    """Stations such as COSMOS/ARM-1, or a text file with one per line; by default all."""
     min_values: int = Field(1, ge=1, le=24)
-    """Least number of good values of a sensor that make a day; most sensors have 24."""
+    """Minimum number of good values of a sensor for a daily mean; most sensors have 24."""
     unreadable: Literal["refuse", "leave_out"] = "refuse"
-    """What becomes of files of wanted sensors that are empty, cut off or no ISMN files."""
+    """Treatment of files of wanted sensors that are empty, truncated or not ISMN files."""
 
     def reach(self, start: float, end: float) -> bool:
-        """Whether a sensor from `start` to `end` metres lies within the depths."""
+        """Whether a sensor from `start` to `end` metres lies within the depth interval."""
         return start >= self.depth[0] - 1e-9 and end <= self.depth[1] + 1e-9
 
     @model_validator(mode="after")
     def _downwards(self) -> IsmnOptions:
         if not 0 <= self.depth[0] <= self.depth[1]:
-            raise ValueError(f"depth from {self.depth[0]:g} to {self.depth[1]:g}: not downwards")
+            raise ValueError(
+                f"depth from {self.depth[0]:g} to {self.depth[1]:g}, which is not downwards"
+            )
         return self
 
 
 def open_ismn(source: Source) -> xr.Dataset:
-    """Daily means (UTC) of the good values, over the sensors of a station within the depths.
+    """Return daily means (UTC) of good values over the sensors in `depth`, dims (time, cell).
 
-    Stations are named network/station; those without a good value are left out and counted in the
-    attribute `left_out_stations`, as are unreadable files (`left_out_files`) where the entry leaves
-    them out. Raises `InputError` with all of: unknown variables, networks and
-    stations, unreadable files, no sensor in the depths, times given twice.
+    Sites are called network/station. Stations without a good value are left out and counted in the
+    attribute `left_out_stations`; unreadable files, if the entry leaves them out, in
+    `left_out_files`. Raises `InputError` with all of: unknown variables, networks and stations,
+    unreadable files, no sensor in the depth interval, duplicate times.
     """
     options, where = read_options(source, IsmnOptions), f'source "{source.name}", {source.uri}'
     wanted = [variable.name for variable in source.variables.values()]
@@ -81,7 +83,7 @@ def open_ismn(source: Source) -> xr.Dataset:
     for name in wanted:
         if name not in UNITS:
             faults.add(
-                f"{where}: {name}", "no variable of daily means", f"one of {', '.join(UNITS)}"
+                f"{where}: {name}", "a variable without daily means", f"one of {', '.join(UNITS)}"
             )
     faults.raise_if_any()
     collection = _collection(source, options, where)
@@ -89,7 +91,9 @@ def open_ismn(source: Source) -> xr.Dataset:
     for path in _skipped_files(source.uri, collection, options, wanted):
         unread.add(f"{where}: {path}", SKIPPED, ROWS, HINT)
     stations = {
-        f"{net.name}/{one.name}": one for net in collection for one in net.stations.values()
+        f"{network.name}/{station.name}": station
+        for network in collection
+        for station in network.stations.values()
     }
     sites = chosen_sites(sorted(stations), options.sites, where, faults)
     faults.raise_if_any()
@@ -105,28 +109,28 @@ def open_ismn(source: Source) -> xr.Dataset:
     if not series:
         depths = sorted({str(s.depth) for one in stations.values() for s in one.sensors.values()})
         raise bad_input(where, f"no good value from {options.depth[0]:g} to {options.depth[1]:g} m",
-                        f"a depth with sensors, as {listed(depths)}",
+                        f"a depth with sensors, such as {listed(depths)}",
                         "Change `options: {depth: [...]}`.")  # fmt: skip
-    places = pd.DataFrame(
+    positions = pd.DataFrame(
         {"lat": [stations[site].lat for site in series],
          "lon": [stations[site].lon for site in series]}, index=list(series),
     )  # fmt: skip
-    ds = site_table(source, places, pd.DataFrame(index=places.index), series, UNITS)
+    ds = site_table(source, positions, pd.DataFrame(index=positions.index), series, UNITS)
     return ds.assign_attrs(
         left_out_stations=len(sites) - len(series), left_out_files=len(unread.faults)
     )
 
 
 def _collection(source: Source, options: IsmnOptions, where: str) -> list[Any]:
-    """The networks that the package finds."""
+    """Return the networks that the package `ismn` finds."""
     interface = importlib.import_module("ismn.interface")
-    # The package would write its index into the data, which may be read-only, and talks.
+    # The package would write its index into the data folder, which may be read-only, and prints.
     silent = io.StringIO()
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(silent), \
             contextlib.redirect_stderr(silent):  # fmt: skip
         try:
             data = interface.ISMN_Interface(source.uri, meta_path=folder, temp_root=folder)
-        except Exception as error:  # the package raises what its parts raise
+        except Exception as error:  # the package may raise anything
             raise bad_input(
                 where, f"a folder that cannot be read ({type(error).__name__}: {error})",
                 "a download of ISMN: network folders of station folders",
@@ -142,7 +146,7 @@ def _collection(source: Source, options: IsmnOptions, where: str) -> list[Any]:
 def _skipped_files(
     uri: str, networks: list[Any], options: IsmnOptions, wanted: list[str]
 ) -> list[str]:
-    """Files of wanted sensors that no sensor stands for: the package skips what it cannot read."""
+    """Return the files of wanted sensors that the package skipped because it cannot read them."""
     root = Path(uri)
     if root.is_dir():
         there = [path.relative_to(root).as_posix() for path in root.rglob("*.stm")]
@@ -161,23 +165,23 @@ def _skipped_files(
 
 
 def _is_wanted(path: str, options: IsmnOptions, wanted: list[str]) -> bool:
-    """Whether a file may be of a wanted sensor, as far as its folder and name tell."""
+    """Whether a file may be of a wanted sensor, judged by its folder and name."""
     parts = PurePosixPath(path).parts
     if options.networks and not set(options.networks) & set(parts[:-1]):
         return False
-    told = FILE_NAME.fullmatch(parts[-1])
-    if told is None:
+    match = FILE_NAME.fullmatch(parts[-1])
+    if match is None:
         return True
-    name = CODES.get(told[1], told[1])
-    return name in wanted and options.reach(float(told[2]), float(told[3]))
+    name = CODES.get(match[1], match[1])
+    return name in wanted and options.reach(float(match[2]), float(match[3]))
 
 
 def _daily(
     station: Any, name: str, options: IsmnOptions, where: str, faults: Faults, unread: Faults
 ) -> pd.Series | None:
-    """Mean over the station's sensors of their daily means; None without such a sensor.
+    """Return the mean over a station's sensors of their daily means; None without such a sensor.
 
-    Adds a fault for times given twice, and to `unread` one for each file that cannot be read.
+    Adds a fault for duplicate times, and one to `unread` for each file that cannot be read.
     """
     means = []
     for key, sensor in station.sensors.items():
@@ -188,13 +192,13 @@ def _daily(
             data = sensor.read_data()
             values, flags = pd.to_numeric(data[name]), data[f"{name}_flag"]
             if data.index.hasnans or pd.isna(flags.iloc[-1]):
-                raise ValueError("a row that is cut off")
+                raise ValueError("a truncated row")
         except (OSError, LookupError, TypeError, ValueError) as error:
             unread.add(at, f"a file that cannot be read ({error})", ROWS, HINT)
             continue
         if data.index.has_duplicates:
             repeated = data.index[data.index.duplicated()]
-            faults.add(at, f"times given twice, {listed(repeated)}", "one row for each time")
+            faults.add(at, f"duplicate times, {listed(repeated)}", "one row for each time")
             continue
         days = values.where(flags == GOOD).resample("1D")
         means.append(days.mean().where(days.count() >= options.min_values))
@@ -204,7 +208,7 @@ def _daily(
 DRIVER = Driver(
     "ismn",
     open_ismn,
-    gives="sites",
+    returns="sites",
     options=IsmnOptions,
     requires={"ismn": "stefaland[ismn]"},
 )

@@ -1,9 +1,8 @@
-"""Landslide inventories: events with a place known well enough, dims (cell,).
+"""Landslide inventories: events with a sufficiently accurate location (driver `landslides`).
 
-Upstream: catalog entries with the driver `landslides`: a CSV or GeoPackage with a row for each
-event, as NASA's COOLR and its Global Landslide Catalog (Kirschbaum et al. 2015, doi
-10.1016/j.geomorph.2015.03.016). Downstream: canonical.py. An inventory has no places without
-landslides: those are for the task to draw.
+An inventory is a CSV or GeoPackage with a row per event, such as NASA's COOLR and its Global
+Landslide Catalog (Kirschbaum et al. 2015, doi 10.1016/j.geomorph.2015.03.016). It has no cells
+without landslides: `pipeline.sites.absences` draws them.
 """
 
 from __future__ import annotations
@@ -24,28 +23,28 @@ from pipeline.readers.common.site_table import check_columns, numeric, read_opti
 from pipeline.readers.driver import Driver
 
 EVENT = "event"
-"""The variable that is 1 at every event; any other is a column of the inventory."""
+"""Name of the variable that is 1 at every event; all others are columns of the inventory."""
 
 
 class LandslideOptions(Frozen):
-    """Which events count. Columns are those of COOLR's CSV by default."""
+    """Options of an entry: the events to use. Default columns are those of the CSV of COOLR."""
 
     max_accuracy_km: float = Field(5.0, ge=0)
-    """Events whose place is known less well, or not how well, are left out."""
+    """Largest location error in km; events with a larger or unknown error are left out."""
     triggers: tuple[str, ...] = ()
-    """Such as downpour, rain and continuous_rain; by default all."""
+    """Triggers such as downpour, rain and continuous_rain; by default all."""
     undated: Literal["refuse", "leave_out"] = "refuse"
     accuracy_column: str = "location_accuracy"
     trigger_column: str = "landslide_trigger"
 
 
 def open_landslides(source: Source) -> xr.Dataset:
-    """Events as (cell,): `event` is 1, other variables are columns; coordinate `event_date`.
+    """Return events, dims (cell,): `event` is 1, other variables are columns of the inventory.
 
-    `cell` of the entry names the column of ids, `dims.time` that of dates; the
-    places of a GeoPackage are its points. What the options leave out is counted in the
-    attributes `left_out_*`. Raises `InputError` with all of: unknown columns, accuracies and
-    triggers, events given twice, no date, places that are no degrees.
+    `cell` of the entry names the column of ids, `dims.time` that of dates (coordinate
+    `event_date`); a GeoPackage has points instead of columns lat and lon. The attributes
+    `left_out_*` count the events that the options exclude. Raises `InputError` with all of: unknown
+    columns, accuracies and triggers, duplicate events, no date, coordinates that are not degrees.
     """
     options = read_options(source, LandslideOptions)
     where = f'source "{source.name}", {source.uri}'
@@ -58,7 +57,7 @@ def open_landslides(source: Source) -> xr.Dataset:
     table = table.set_index(table[str(source.cell)].astype(str))
     repeated = table.index[table.index.duplicated()].unique()
     if len(repeated):
-        faults.add(where, f"events given twice, {listed(repeated)}", "each event once")
+        faults.add(where, f"duplicate events, {listed(repeated)}", "each event once")
     dates = _dates(table[date], options, where, faults)
     accuracy = _accuracy_km(table[options.accuracy_column], where, faults)
     triggered = _triggered(table[options.trigger_column], options, where, faults)
@@ -66,17 +65,17 @@ def open_landslides(source: Source) -> xr.Dataset:
     close = (accuracy <= options.max_accuracy_km).to_numpy()
     dated = dates.notna().to_numpy()
     kept = close & triggered & dated
-    places = numeric(table[[str(source.lat), str(source.lon)]], where)[kept]
+    positions = numeric(table[[str(source.lat), str(source.lon)]], where)[kept]
     values = numeric(table[columns], where)[kept].assign(**{EVENT: 1.0})
-    ds = site_table(source, places.set_axis(["lat", "lon"], axis=1), values, units={EVENT: "1"})
+    ds = site_table(source, positions.set_axis(["lat", "lon"], axis=1), values, units={EVENT: "1"})
     left_out = {"inaccurate": ~close, "other_trigger": ~triggered, "undated": ~dated}
     return ds.assign_coords(
         event_date=("cell", dates[kept].to_numpy("datetime64[ns]"))
-    ).assign_attrs({f"left_out_{why}": int(which.sum()) for why, which in left_out.items()})
+    ).assign_attrs({f"left_out_{reason}": int(mask.sum()) for reason, mask in left_out.items()})
 
 
 def _read(source: Source, where: str) -> pd.DataFrame:
-    """The rows; of a GeoPackage with its points as the entry's columns of lat and lon."""
+    """Return the rows; the points of a GeoPackage become the columns lat and lon of the entry."""
     path = Path(source.uri)
     try:
         if path.suffix == ".csv":
@@ -88,17 +87,17 @@ def _read(source: Source, where: str) -> pd.DataFrame:
         raise bad_input(where, f"a file that cannot be read ({error})",
                         "a CSV or GeoPackage of events") from None  # fmt: skip
     if frame.crs is None or not (frame.geom_type == "Point").all():
-        found = "no CRS" if frame.crs is None else "geometries that are no points"
+        found = "no CRS" if frame.crs is None else "geometries that are not points"
         raise bad_input(where, found, "points with a CRS, one for each event")
     points = frame.geometry.to_crs("EPSG:4326")
-    given = pd.DataFrame(frame.drop(columns=frame.geometry.name))
-    return given.assign(**{str(source.lat): points.y, str(source.lon): points.x})
+    columns = pd.DataFrame(frame.drop(columns=frame.geometry.name))
+    return columns.assign(**{str(source.lat): points.y, str(source.lon): points.x})
 
 
 def _dates(
     column: pd.Series, options: LandslideOptions, where: str, faults: Faults
 ) -> pd.Series:  # fmt: skip
-    # Zones may differ from event to event, and be told of some alone; without one it is UTC.
+    # Time zones may differ between events or be missing; times without a zone are UTC.
     dates = pd.to_datetime(column, format="mixed", errors="coerce", utc=True).dt.tz_localize(None)
     unread = dates.isna() & column.notna()
     if unread.any():
@@ -107,13 +106,13 @@ def _dates(
     if options.undated == "refuse" and column.isna().any():
         faults.add(
             f"{where}: {column.name}", f"no date of events, {listed(column.index[column.isna()])}",
-            "dates", "Say `options: {undated: leave_out}`.",
+            "dates", "Set `options: {undated: leave_out}`.",
         )  # fmt: skip
     return dates
 
 
 def _accuracy_km(column: pd.Series, where: str, faults: Faults) -> pd.Series:
-    """Kilometres of "exact", "5km" and the like; NaN where unknown or empty."""
+    """Return the accuracy in km from "exact", "5km" and so on; NaN if unknown or empty."""
     text = column.astype("string").str.strip().str.lower().fillna("unknown")
     spelt = text.unique().tolist()
     known = {"exact": 0.0, "unknown": np.nan}
@@ -142,7 +141,7 @@ def _triggered(
 DRIVER = Driver(
     "landslides",
     open_landslides,
-    gives="sites",
+    returns="sites",
     needs=("lat", "lon", "cell"),
     options=LandslideOptions,
 )

@@ -1,7 +1,4 @@
-"""NetCDF files as lazy Datasets, one alone or many as a series; values come unpacked.
-
-Upstream: catalog entries with the driver `netcdf`. Downstream: `sources`; nothing is renamed here.
-"""
+"""NetCDF files, single or a series, as lazy Datasets with unpacked values (driver `netcdf`)."""
 
 from __future__ import annotations
 
@@ -18,13 +15,13 @@ from pipeline.readers.common.refusals import NETCDF, unreadable
 from pipeline.readers.driver import Driver
 
 OPEN_FILES = 512
-"""Files whose metadata a process remembers; the bytes stay on disk."""
+"""Number of files whose metadata a process caches; their values stay on disk."""
 
 
 def read_netcdf(source: Source, path: Path) -> xr.Dataset:
-    """The entry's variables of one file, dims as in the file, lazy.
+    """Return the entry's variables of one file, lazy, with names and dims as in the file.
 
-    `InputError` for a file that cannot be read, and with all variables that it lacks.
+    Raises `InputError` for a file that cannot be read, and with all variables that are missing.
     """
     stat, where = path.stat(), f'source "{source.name}", {path}'
     nodata = tuple(nodata_of(source, library=True).items())
@@ -42,7 +39,7 @@ def _opened(
     path: Path, stamp: tuple[int, int], has_times: bool, nodata: tuple[tuple[str, Nodata], ...],
     where: str,
 ) -> xr.Dataset:  # fmt: skip
-    """A file opened, remembered by the process until it changes."""
+    """Open a file, or return it from the cache of the process if `stamp` has not changed."""
     stored = {name: False for name, _ in nodata}
     ds = xr.open_dataset(path, decode_times=has_times, mask_and_scale=stored, cache=False)
     return unpacked(ds, dict(nodata), where)

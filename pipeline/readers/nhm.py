@@ -1,8 +1,7 @@
-"""Hydrologic units and gauged basins as tables of locations: dims (time, cell) and (cell,).
+"""National Hydrologic Model: hydrologic units and gauged basins (drivers `units` and `basins`).
 
-Upstream: catalog entries with the drivers `units` and `basins`, whose options name the files.
-Downstream: `locations`. A basin is every unit that drains to its gauge; gauges whose basins share
-a unit share a `group`, which no fold may cut.
+A basin consists of all units that drain to its gauge. Gauges whose basins share a unit have the
+same `group`, which a fold must not split. The options of an entry name the files.
 """
 
 from __future__ import annotations
@@ -31,69 +30,70 @@ SQUARE_MILE_KM2 = 2.589988110336
 
 
 class UnitsOptions(Frozen):
-    """Files of a network of units and gauges (names below the source's `uri`), and thresholds."""
+    """Options of an entry: files of a network of units and gauges below `uri`, and thresholds."""
 
     forcings: dict[str, str]
     """Canonical forcing → file whose only variable has dims (time, unit)."""
     units: dict[str, str]
-    """Canonical forcing → its units, where the file's spelling is its own."""
+    """Canonical forcing → its units, because the files do not use CF spelling."""
     attributes: tuple[str, ...]
-    """Files with the units' parameters."""
+    """Files with parameters of the units."""
     channel: str
-    """File with `hru_segment`, the segment (from 1) that each unit drains to; 0 is none."""
+    """File with `hru_segment`, the segment (from 1) to which each unit drains; 0 is none."""
     segments: str
-    """File with `tosegment` (from 1; 0 leaves the network) and the gauges' segments."""
+    """File with `tosegment` (from 1; 0 leaves the network) and the segments of the gauges."""
     observations: str
+    """File with the discharge and drainage areas of the gauges."""
     min_acres: float = Field(500.0, ge=0)
-    """Smaller units are slivers: they count in basin means but are no locations."""
+    """Minimum area of a unit in acres; smaller ones count in basin means but are not locations."""
     area_tolerance: float = Field(0.1, gt=0)
     """Largest relative difference between a gauge's drainage area and that of its units."""
     max_units: int = Field(150, gt=0)
-    """Basins of more units span several sub-basins and would tie all folds together."""
+    """Largest number of units of a basin; larger basins would join most gauges to one group."""
 
     @model_validator(mode="after")
     def _every_forcing_has_units(self) -> UnitsOptions:
         missing = sorted(set(self.forcings) - set(self.units))
         if missing:
-            raise ValueError(f"no units for {', '.join(missing)}: every forcing needs its own")
+            raise ValueError(f"no units for {', '.join(missing)}: every forcing needs them")
         return self
 
 
 @dataclass(frozen=True)
 class Network:
-    """Units with forcings and attributes, and which units drain to each gauge."""
+    """Units with forcings and attributes, and the units that drain to each gauge."""
 
     units: xr.Dataset
-    """dims (time, cell) and (cell,), every unit."""
+    """Forcings and attributes of all units, dims (time, cell) and (cell,)."""
     upstream: Mapping[str, np.ndarray]
-    """Gauge id → positions of the units above it."""
+    """Gauge id → positions of the units upstream of it."""
     observations: xr.Dataset
-    """`discharge` (gauge, time) in ft3 s-1 and `drainage_area` in square miles."""
+    """Variables `discharge` (gauge, time) in ft3 s-1 and `drainage_area` in square miles."""
 
 
 def read_units_source(
-    source: Source, variables: Mapping[str, Variable], of: Literal["units", "basins"]
+    source: Source, variables: Mapping[str, Variable], kind: Literal["units", "basins"]
 ) -> xr.Dataset:
-    """The units or the basins of a network, in canonical units, float32.
+    """Return the units or the basins of a network, in canonical units, float32.
 
-    Coordinates: `cell` (int64), `lat`, `lon` and `group`. Attributes say what was left out and why.
-    Raises `InputError` with all faults of the files and values.
+    Coordinates: `cell` (int64), `lat`, `lon` and `group`. The attributes `left_out_*` report units
+    and gauges that were left out. Raises `InputError` with all faults of the files and values.
     """
     options = read_options(source, UnitsOptions)
     network = read_network(source, options, variables)
     groups = basin_groups(_kept(network, options)[0])
-    if of == "units":
+    if kind == "units":
         return _unit_table(network, options, groups)
     return _basin_table(network, options, groups, source, variables)
 
 
 def named_files(source: Source) -> list[Path]:
-    """Every NetCDF file that the entry's options name, once each; existing or not."""
+    """Return the NetCDF files that the entry's options name, existing or not, each once."""
     return [Path(source.uri) / name for name in _texts(source.options) if name.endswith(".nc")]
 
 
 def _texts(value: Any) -> list[str]:
-    """Every text in nested settings, once."""
+    """Return all texts in nested settings, without duplicates."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, list | tuple):
@@ -122,21 +122,22 @@ def _open(source: Source, name: str, *wanted: str) -> xr.Dataset:
     missing = [variable for variable in wanted if variable not in ds.variables]
     if missing:
         raise bad_input(
-            f'source "{source.name}", {path}', f"no {', '.join(missing)}", "a file with it",
+            f'source "{source.name}", {path}', f"no {', '.join(missing)}",
+            "a file with these variables",
             nearest_name(missing[0], map(str, ds.variables)),
         )  # fmt: skip
     return ds
 
 
 def _field(source: Source, files: Mapping[str, xr.Dataset], name: str) -> np.ndarray:
-    """A parameter from whichever attribute file has it."""
+    """Return a parameter from the first attribute file that contains it."""
     for ds in files.values():
         if name in ds:
             return np.asarray(ds[name].values)
     known = sorted({str(key) for ds in files.values() for key in ds.variables})
     raise bad_input(
         f'source "{source.name}"', f'no parameter "{name}" in {", ".join(files)}',
-        "one of the files with it", nearest_name(name, known),
+        "the parameter in one of these files", nearest_name(name, known),
     )  # fmt: skip
 
 
@@ -158,7 +159,9 @@ def read_network(
         da = ds[tables[0]].transpose("time", ...)
         time = da["time"].values if time is None else time
         if not np.array_equal(time, da["time"].values):
-            faults.add(f'source "{source.name}", {file}', "another time axis", "one for all files")
+            faults.add(
+                f'source "{source.name}", {file}', "a different time axis", "one for all files"
+            )
             continue
         where = f'source "{source.name}", {file}: {name}'
         values = da.values.astype(np.float32)
@@ -193,7 +196,7 @@ def read_network(
 
 
 def _attributes(field: Any) -> dict[str, np.ndarray]:
-    """Static attributes of every unit by canonical name, in canonical units.
+    """Return static attributes of every unit by canonical name, in canonical units.
 
     PRMS: soil_type 1 sand, 2 loam, 3 clay; cov_type 0 bare, 1 grass, 2 shrub, 3 and 4 trees
     (Markstrom et al. 2015, doi 10.3133/tm6B7).
@@ -225,33 +228,34 @@ def _checked(ds: xr.Dataset, source: Source, variables: Mapping[str, Variable]) 
     for name in map(str, ds.data_vars):
         if name not in variables:
             hint = nearest_name(name, variables)
-            faults.add(f'source "{source.name}": {name}', "no canonical variable", "one", hint)
+            faults.add(f'source "{source.name}": {name}', "no canonical variable of this name",
+                       "a name from variables.yml", hint)  # fmt: skip
             continue
         variable, values = variables[name], ds[name].values
         ds[name].attrs = {"units": variable.units, "long_name": variable.long_name}
         if not np.isfinite(values).any():
-            faults.add(f'source "{source.name}": {name}', "no value at all", "values")
+            faults.add(f'source "{source.name}": {name}', "no valid value", "values")
         elif variable.valid_range is not None:
             low, high = variable.valid_range
-            least, most = float(np.nanmin(values)), float(np.nanmax(values))
-            if least < low or most > high:
+            lowest, highest = float(np.nanmin(values)), float(np.nanmax(values))
+            if lowest < low or highest > high:
                 faults.add(
                     f'source "{source.name}": {name}',
-                    f"values from {least:g} to {most:g} {variable.units}", f"{low:g} to {high:g}",
-                    "Check the units of the entry.",
+                    f"values from {lowest:g} to {highest:g} {variable.units}",
+                    f"{low:g} to {high:g}", "Check the units of the entry.",
                 )  # fmt: skip
     faults.raise_if_any()
 
 
 def _kept(network: Network, options: UnitsOptions) -> tuple[dict[str, np.ndarray], dict[str, str]]:
-    """Gauges that become basins with their units, and the reason each other was left out."""
+    """Return the gauges that become basins with their units, and the reasons for the others."""
     area = network.units["area"].values.astype(float)
     kept, left_out = {}, {}
     ids = [str(name).strip() for name in network.observations["poi_id"].values]
-    for place, gauge in enumerate(ids):
-        discharge = network.observations["discharge"].values[place]
+    for index, gauge in enumerate(ids):
+        discharge = network.observations["discharge"].values[index]
         units = network.upstream.get(gauge, np.zeros(0, int))
-        stated = float(network.observations["drainage_area"].values[place]) * SQUARE_MILE_KM2
+        stated = float(network.observations["drainage_area"].values[index]) * SQUARE_MILE_KM2
         ratio = area[units].sum() / stated if stated > 0 else np.nan
         if not np.isfinite(discharge).all():
             left_out[gauge] = "discharge has gaps"
@@ -288,8 +292,7 @@ def _basin_table(
     if not kept:
         raise bad_input(f'source "{source.name}"', "no usable gauge", "at least one", str(left_out))
     ids = [str(name).strip() for name in network.observations["poi_id"].values]
-    places = [ids.index(gauge) for gauge in kept]
-    gauges = network.observations.isel(poi_id=places)
+    gauges = network.observations.isel(poi_id=[ids.index(gauge) for gauge in kept])
     area_m2 = gauges["drainage_area"].values.astype(float) * SQUARE_MILE_KM2 * 1e6
     flow = gauges["discharge"].transpose("time", "poi_id").values.astype(float)
     # Depth over the basin: ft3 s-1 → m3/day, over m2, in mm.
@@ -298,7 +301,7 @@ def _basin_table(
     if not np.array_equal(times, network.units["time"].values):
         raise bad_input(
             f'source "{source.name}", {options.observations}', f"times from {times[0]}",
-            f"those of the forcings, from {network.units['time'].values[0]}",
+            f"the times of the forcings, from {network.units['time'].values[0]}",
         )  # fmt: skip
     table = xr.Dataset(
         {
@@ -319,8 +322,8 @@ def _basin_table(
 
 
 def _driver(name: Literal["units", "basins"]) -> Driver:
-    read = partial(read_units_source, of=name)
-    return Driver(name, read, gives="network", options=UnitsOptions, files=named_files)
+    read = partial(read_units_source, kind=name)
+    return Driver(name, read, returns="network", options=UnitsOptions, files=named_files)
 
 
 UNITS, BASINS = _driver("units"), _driver("basins")

@@ -1,7 +1,4 @@
-"""NumPy archives as Datasets with dims (time, y, x): arrays whole, on latitudes and longitudes.
-
-Upstream: catalog entries with the driver `npz`. Downstream: `sources`.
-"""
+"""NumPy archives of arrays on latitudes and longitudes, as Datasets in memory (driver `npz`)."""
 
 from __future__ import annotations
 
@@ -19,10 +16,10 @@ from pipeline.readers.driver import Driver
 
 
 def open_npz(source: Source) -> xr.Dataset:
-    """The entry's arrays, dims (time, y, x), float32; files of a series are one step each.
+    """Return the entry's arrays, dims (time, y, x), float32; files of a series are one step each.
 
-    `lat` and `lon` of the entry name a file or an array each. `InputError` for what is missing or
-    cannot be read.
+    `lat` and `lon` of the entry name a file or an array each. Raises `InputError` for files and
+    arrays that are missing or cannot be read.
     """
     lat, lon = (_axis(source, which) for which in ("lat", "lon"))
     arrays = {}
@@ -33,14 +30,14 @@ def open_npz(source: Source) -> xr.Dataset:
 
 
 def _axis(source: Source, which: str) -> np.ndarray:
-    """Latitudes or longitudes: of their own file (1-D or a constant 2-D field), or an array."""
-    given = getattr(source, which)
-    if given is None:
+    """Return latitudes or longitudes from a file or an array, either 1-D or a 2-D field of them."""
+    name = getattr(source, which)
+    if name is None:
         raise bad_input(f'source "{source.name}": {which}', "nothing", "a file or an array name")
-    if given.endswith(".npz"):
-        values = _load(Path(given), "arr_0", source.name)
+    if name.endswith(".npz"):
+        values = _load(Path(name), "arr_0", source.name)
     else:
-        values = _load(source.files[0], given, source.name)
+        values = _load(source.files[0], name, source.name)
     if values.ndim == 2:
         values = values[:, 0] if which == "lat" else values[0]
     return values.astype(np.float64)
@@ -65,7 +62,10 @@ def _load(path: Path, name: str, source: str) -> np.ndarray:
 def _values(
     files: tuple[Path, ...], name: str, probabilities: str | None, source: str
 ) -> np.ndarray:
-    """[T, y, x] float32; decoded once a process."""
+    """Return values [T, y, x], float32, decoded once per process.
+
+    With `probabilities`, the last axis holds levels and the values are their expectations.
+    """
     if probabilities is not None:
         levels = _load(files[0], name, source).astype(np.float64)
         weights = _load(files[0], probabilities, source).astype(np.float64)

@@ -1,8 +1,7 @@
-"""Soil profiles: a table of layers as means over a depth interval, dims (cell,).
+"""Soil profiles: tables of layers as means over a depth interval (driver `profiles`).
 
-Upstream: catalog entries with the driver `profiles`: a CSV with a row for each layer, as WoSIS and
-NCSS publish them. Downstream: canonical.py. WoSIS: Batjes et al. 2024, doi
-10.5194/essd-16-4735-2024.
+The file is a CSV with a row per layer, as WoSIS and NCSS publish them. WoSIS: Batjes et al. 2024,
+doi 10.5194/essd-16-4735-2024.
 """
 
 from __future__ import annotations
@@ -23,30 +22,34 @@ TEXTURE = ("sand", "silt", "clay")
 
 
 class ProfileOptions(Frozen):
-    """Columns of the layers' limits, and what becomes one value of a profile."""
+    """Options of an entry: columns of the layers' limits, and rules for the mean of a profile."""
 
     depth: tuple[float, float] = (0.0, 30.0)
-    """Upper and lower end of the interval, in the unit of the columns (mostly cm)."""
+    """Upper and lower end of the depth interval, in the unit of the columns (mostly cm)."""
     upper: str = "upper_depth"
+    """Column with the upper limit of a layer."""
     lower: str = "lower_depth"
+    """Column with the lower limit of a layer."""
     min_share: float = Field(0.5, gt=0, le=1)
-    """Least share of the interval that layers with a value cover; else the value is missing."""
+    """Minimum fraction of the interval that layers with a value must cover; else it is missing."""
     texture_tolerance: float = Field(5.0, gt=0)
     """Largest difference of sand + silt + clay from 100 %, in percent."""
 
     @model_validator(mode="after")
     def _downwards(self) -> ProfileOptions:
         if not 0 <= self.depth[0] < self.depth[1]:
-            raise ValueError(f"depth from {self.depth[0]:g} to {self.depth[1]:g}: not downwards")
+            raise ValueError(
+                f"depth from {self.depth[0]:g} to {self.depth[1]:g}, which is not downwards"
+            )
         return self
 
 
 def open_profiles(source: Source) -> xr.Dataset:
-    """Thickness-weighted means over the depth interval, (cell,), in the file's units; float64.
+    """Return thickness-weighted means over the depth interval, (cell,), in file units; float64.
 
     Profiles without any value there are left out and counted in the attribute `left_out_profiles`.
-    Raises `InputError` with all of: unknown columns, profiles at several places, layers that are
-    upside down, overlap or are given twice, sand + silt + clay far from 100 %.
+    Raises `InputError` with all of: unknown columns, profiles with several coordinates, layers that
+    are upside down, overlap or are duplicates, sand + silt + clay far from 100 %.
     """
     options = read_options(source, ProfileOptions)
     where = f'source "{source.name}", {source.uri}'
@@ -54,15 +57,15 @@ def open_profiles(source: Source) -> xr.Dataset:
     names = list(dict.fromkeys(variable.name for variable in source.variables.values()))
     values = numeric(layers[names], where)
     limits = numeric(layers[[options.upper, options.lower]], where)
-    places = numeric(layers[[str(source.lat), str(source.lon)]], where)
+    positions = numeric(layers[[str(source.lat), str(source.lon)]], where)
     faults = Faults()
-    _check_places(places, where, faults)
+    _check_positions(positions, where, faults)
     _check_layers(limits, where, faults)
     _check_texture(source, values, options.texture_tolerance, where, faults)
     faults.raise_if_any()
     means = interval_means(values, limits, options.depth, options.min_share)
     kept = means.notna().any(axis=1)
-    first = places[~layers.index.duplicated()].set_axis(["lat", "lon"], axis=1).loc[means.index]
+    first = positions[~layers.index.duplicated()].set_axis(["lat", "lon"], axis=1).loc[means.index]
     ds = site_table(source, first[kept], means[kept])
     return ds.assign_attrs(left_out_profiles=int((~kept).sum()))
 
@@ -70,10 +73,10 @@ def open_profiles(source: Source) -> xr.Dataset:
 def interval_means(
     values: pd.DataFrame, limits: pd.DataFrame, depth: tuple[float, float], min_share: float
 ) -> pd.DataFrame:
-    """Thickness-weighted means by profile of layers [upper, lower]; NaN where too little is known.
+    """Return thickness-weighted means by profile; NaN if layers with values cover too little.
 
-    `values` and `limits` have a row for each layer, by profile; of a layer counts what lies within
-    `depth`.
+    `values` and `limits` (upper, lower) have a row per layer and the profile as index. Only the
+    part of a layer within `depth` is used.
     """
     bounds = limits.clip(*depth)
     thickness = bounds.iloc[:, 1] - bounds.iloc[:, 0]
@@ -83,9 +86,9 @@ def interval_means(
 
 
 def _layers(source: Source, options: ProfileOptions, where: str) -> pd.DataFrame:
-    """The table by profile id; `InputError` with all missing columns."""
+    """Return the table by profile id; raises `InputError` with all missing columns."""
     try:
-        # Tabs, commas or semicolons: WoSIS has had all of them.
+        # The separator is detected: releases of WoSIS have used tabs, commas and semicolons.
         layers = pd.read_csv(
             source.files[0], sep=None, engine="python", dtype={str(source.cell): str}
         )
@@ -99,11 +102,11 @@ def _layers(source: Source, options: ProfileOptions, where: str) -> pd.DataFrame
     return layers.set_index(str(source.cell))
 
 
-def _check_places(places: pd.DataFrame, where: str, faults: Faults) -> None:
-    moved = places.groupby(level=0).nunique(dropna=False).gt(1).any(axis=1)
+def _check_positions(positions: pd.DataFrame, where: str, faults: Faults) -> None:
+    moved = positions.groupby(level=0).nunique(dropna=False).gt(1).any(axis=1)
     if moved.any():
-        faults.add(where, f"profiles at several places, {listed(moved.index[moved])}",
-                   "one latitude and longitude each")  # fmt: skip
+        faults.add(where, f"profiles with several coordinates, {listed(moved.index[moved])}",
+                   "one latitude and longitude per profile")  # fmt: skip
 
 
 def _check_layers(limits: pd.DataFrame, where: str, faults: Faults) -> None:
@@ -121,16 +124,16 @@ def _check_layers(limits: pd.DataFrame, where: str, faults: Faults) -> None:
     overlap = order["upper"] < order.groupby("profile")["lower"].shift()
     if overlap.any():
         faults.add(
-            where, f"layers that overlap or are given twice in profiles, "
+            where, f"overlapping or duplicate layers in profiles, "
             f"{listed(order['profile'][overlap].unique())}", "each depth once",
-            "Keep one layer of each depth.",
+            "Keep one layer for each depth.",
         )  # fmt: skip
 
 
 def _check_texture(
     source: Source, values: pd.DataFrame, tolerance: float, where: str, faults: Faults
 ) -> None:
-    """Add a fault for layers whose sand, silt and clay are known and not a whole."""
+    """Add a fault for layers whose sand, silt and clay do not sum to 100 %."""
     if not all(name in source.variables for name in TEXTURE):
         return
     total = np.zeros(len(values))
@@ -139,7 +142,7 @@ def _check_texture(
         try:
             factor, _ = linear_conversion(entry.units or "", "%")
         except ValueError:
-            faults.add(f"{where}: {name}", f'units "{entry.units}"', 'a share, "%" or "1"')
+            faults.add(f"{where}: {name}", f'units "{entry.units}"', 'a fraction, "%" or "1"')
             return
         total += values[entry.name].to_numpy() * entry.scale * factor
     far = np.abs(total - 100) > tolerance
@@ -152,5 +155,5 @@ def _check_texture(
 
 
 DRIVER = Driver(
-    "profiles", open_profiles, gives="sites", needs=("lat", "lon", "cell"), options=ProfileOptions
+    "profiles", open_profiles, returns="sites", needs=("lat", "lon", "cell"), options=ProfileOptions
 )

@@ -1,7 +1,6 @@
-"""read_raster(): bands of a GeoTIFF or of what else GDAL reads; lazy.
+"""Bands of GeoTIFFs and other rasters that GDAL reads, lazy and as stored (driver `raster`).
 
-Upstream: catalog entries with the driver `raster`. Downstream: canonical.py, which applies the
-scale, offset and nodata that each band declares.
+`sources.canonical` applies the scale, offset and nodata that each band declares.
 """
 
 from __future__ import annotations
@@ -28,13 +27,11 @@ from pipeline.readers.driver import Driver
 
 PACKING = ("_FillValue", "scale_factor", "add_offset")
 OF_BANDS = (*PACKING, "scales", "offsets", "units")
-"""Attributes that rioxarray takes from the first band, or from all as a tuple."""
+"""Attributes that rioxarray takes from the first band, or as a tuple from all bands."""
 
 
 def evenly_packed(rasters: Sequence[xr.Dataset], source: Source) -> list[xr.Dataset]:
-    """The files of a series as stored or, where they are packed differently, each unpacked by its
-    own scale, offset and nodata.
-    """
+    """Return the files of a series as stored or, if they are packed differently, each unpacked."""
     if all(_packing(ds) == _packing(rasters[0]) for ds in rasters):
         return list(rasters)
     nodata = nodata_of(source)
@@ -45,14 +42,14 @@ def evenly_packed(rasters: Sequence[xr.Dataset], source: Source) -> list[xr.Data
 
 
 def _packing(ds: xr.Dataset) -> list[tuple[str, ...]]:
-    """What the bands declare, as texts, in which NaN is NaN."""
+    """Return the packing that the bands declare, as texts so that NaN equals NaN."""
     return [tuple(str(da.attrs.get(key)) for key in PACKING) for da in ds.data_vars.values()]
 
 
 def read_raster(source: Source, path: Path) -> xr.Dataset:
-    """The entry's bands, dims (y, x), as stored; NaN where a mask inside the file marks them.
+    """Return the entry's bands, dims (y, x), as stored; NaN where a mask in the file marks them.
 
-    `InputError` for a file that GDAL cannot read, and for a band that it lacks.
+    Raises `InputError` for a file that GDAL cannot read, and for a band that does not exist.
     """
     where = f'source "{source.name}", {path}'
     try:
@@ -67,7 +64,7 @@ def _bands(source: Source, path: Path, where: str) -> xr.Dataset:
     declared = _declared(path, (stat.st_mtime_ns, stat.st_size))
     is_masked = any(band.is_masked for band in declared) and not source.overrides("nodata")
     with warnings.catch_warnings():
-        # What it says of bands that differ is told of each band here.
+        # The attributes of bands that differ are set per band below.
         warnings.filterwarnings("ignore", message="(Scales|Offsets) differ across bands")
         da = rioxarray.open_rasterio(path, cache=False, masked=is_masked)
     assert isinstance(da, xr.DataArray)
@@ -77,7 +74,7 @@ def _bands(source: Source, path: Path, where: str) -> xr.Dataset:
         if not number.isdigit() or int(number) not in da["band"].values:
             raise bad_input(
                 where, f"{da.sizes['band']} bands", f'"{variable.name}" among them',
-                "Bands are named band_1, band_2, …",
+                "Bands are called band_1, band_2, …",
             )  # fmt: skip
         band = da.sel(band=int(number), drop=True)
         band.attrs = {key: value for key, value in band.attrs.items() if key not in OF_BANDS}
@@ -88,7 +85,7 @@ def _bands(source: Source, path: Path, where: str) -> xr.Dataset:
 
 @dataclass(frozen=True)
 class Band:
-    """What a file says of one band, under the names of CF, and whether a mask goes with it."""
+    """Metadata of one band under CF names, and whether the file has a mask for it."""
 
     attrs: dict[str, Any]
     is_masked: bool
@@ -101,15 +98,15 @@ def _declared(path: Path, stamp: tuple[int, int]) -> tuple[Band, ...]:
 
 
 def _band(file: Any, number: int) -> Band:
-    place = number - 1
-    attrs = {"scale_factor": file.scales[place], "add_offset": file.offsets[place]}
-    if file.nodatavals[place] is not None:
-        # rasterio gives none that the type of the data cannot hold.
-        attrs["_FillValue"] = np.dtype(file.dtypes[place]).type(file.nodatavals[place])
-    units = file.units[place] or {**file.tags(), **file.tags(number)}.get("units")
+    index = number - 1
+    attrs = {"scale_factor": file.scales[index], "add_offset": file.offsets[index]}
+    if file.nodatavals[index] is not None:
+        # rasterio returns only nodata values that the data type can hold.
+        attrs["_FillValue"] = np.dtype(file.dtypes[index]).type(file.nodatavals[index])
+    units = file.units[index] or {**file.tags(), **file.tags(number)}.get("units")
     if units:
         attrs["units"] = units
-    return Band(attrs, MaskFlags.per_dataset in file.mask_flag_enums[place])
+    return Band(attrs, MaskFlags.per_dataset in file.mask_flag_enums[index])
 
 
 DRIVER = Driver(

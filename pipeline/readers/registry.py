@@ -1,7 +1,6 @@
-"""All readers by the name that catalog entries know them by, and what each needs of an entry.
+"""Registry of all readers by driver name, and the check that an entry has what its driver needs.
 
-Upstream: one file for each reader, whose `DRIVER` is imported when a catalog first names it.
-Downstream: the catalog checks entries, `sources` opens them.
+Each reader is a module of this room, whose `DRIVER` is imported when an entry first uses it.
 """
 
 from __future__ import annotations
@@ -41,12 +40,12 @@ DRIVERS: Registry[Driver] = Registry(
 
 
 def register_reader(driver: Driver) -> None:
-    """Add a reader under its name, as a plugin does; `InputError` where another has the name."""
+    """Add a reader under its name, as a plugin does; raises `InputError` if the name is in use."""
     DRIVERS.register(driver.name, driver)
 
 
 def named_driver(name: str, where: str) -> Driver:
-    """The reader of that name; `InputError`, placed at `where`, for an unknown one."""
+    """Return the reader of that name; raises `InputError`, located at `where`, if it is unknown."""
     driver = DRIVERS.get(name, where)
     if not isinstance(driver, Driver):
         raise bad_input(
@@ -57,19 +56,19 @@ def named_driver(name: str, where: str) -> Driver:
 
 
 def driver_of(source: Source) -> Driver:
-    """The reader of a source's files; `InputError` for an unknown one."""
+    """Return the reader of a source's files; raises `InputError` if the driver is unknown."""
     return named_driver(source.driver, f'source "{source.name}": driver')
 
 
 def files_of(source: Source) -> list[Path]:
-    """Every file of a source, in order; existing or not."""
+    """Return the paths of all files of a source, in order; existing or not."""
     return driver_of(source).files(source)
 
 
 def read_files(source: Source, *more: Any) -> Any:
-    """What the source's reader makes of its files, as `Driver.open` says; `more` goes to it.
+    """Open the files of a source with its reader; `more` are further arguments of `Driver.open`.
 
-    `InputError` for what must be installed first, and for files that cannot be read.
+    Raises `InputError` for packages that must be installed and files that cannot be read.
     """
     driver, faults = driver_of(source), Faults()
     for module, package in driver.requires.items():
@@ -83,7 +82,7 @@ def read_files(source: Source, *more: Any) -> Any:
 
 
 def check_entry(source: Source, where: str, faults: Faults) -> None:
-    """Add a fault for each thing that the driver needs of an entry and does not find there."""
+    """Add a fault for each key or option of an entry that its driver needs and does not find."""
     try:
         driver = named_driver(source.driver, f"{where}: driver")
     except InputError as error:
@@ -93,11 +92,11 @@ def check_entry(source: Source, where: str, faults: Faults) -> None:
         faults.add(f"{where}: variables", "none", "at least one variable")
     keys = pattern_keys(source.uri)
     if keys and not driver.is_series:
-        found = f"{{{keys[0]}}} in the uri of the driver {driver.name}: one file alone"
-        faults.add(where, found, "an entry that agrees with itself")
+        found = f"{{{keys[0]}}} in the uri, although the driver {driver.name} reads a single file"
+        faults.add(where, found, "the uri of one file")
     missing = [key for key in driver.needs if getattr(source, key) is None]
     if missing:
-        kind = "a table" if driver.gives == "sites" else "an entry"
+        kind = "a table" if driver.returns == "sites" else "an entry"
         faults.add(
             where, f"{kind} without {' and '.join(missing)}",
             f"these keys, which the driver {driver.name} needs",

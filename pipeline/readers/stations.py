@@ -1,6 +1,6 @@
-"""NetCDF files of series at stations (CF discrete sampling geometries) as Datasets of locations.
+"""NetCDF files of time series at stations, as Datasets of locations (driver `stations`).
 
-Upstream: catalog entries with the driver `stations`. Downstream: canonical.py, as for `table`.
+The files follow CF section 9 (discrete sampling geometries), orthogonal representation.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from pipeline.core.errors import Faults, nearest_name
+from pipeline.core.errors import Faults, listed, nearest_name
 from pipeline.entries.source import Source
 from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import NETCDF, unreadable
@@ -16,12 +16,12 @@ from pipeline.readers.driver import Driver
 
 
 def open_stations(source: Source) -> xr.Dataset:
-    """Variables with dims (time, cell) or (cell,), as stored; CF section 9, the orthogonal form.
+    """Return the variables with dims (time, cell) or (cell,), with the values of the file.
 
-    The station dim is that of `lat` and `lon`. Coordinates: `cell` (int64, the file's own numbers
-    under the entry's `cell`, else 0, 1, …), `site` (names), `lat`, `lon`, and `time`. Raises
-    `InputError` with all of: missing variables, other dims, places that are no degrees, stations
-    given twice.
+    The station dim is that of `lat` and `lon`. Coordinates: `cell` (int64: the numbers in the
+    variable named by the entry's `cell`, else 0, 1, …), `site` (names), `lat`, `lon`, and `time`.
+    Raises `InputError` with all of: missing variables, other dims, latitudes and longitudes that
+    are not degrees, duplicate stations.
     """
     path = source.files[0]
     where, nodata = f'source "{source.name}", {path}', nodata_of(source, library=True)
@@ -34,7 +34,7 @@ def open_stations(source: Source) -> xr.Dataset:
     _check_names(ds, source, where)
     (station,) = ds[lat].dims if ds[lat].ndim == 1 else (None,)
     _check_dims(ds, source, where, station, time)
-    names = ds[source.cell].values.astype(str) if source.cell else _places(ds[lat], ds[lon])
+    names = ds[source.cell].values.astype(str) if source.cell else _position_names(ds[lat], ds[lon])
     _check_stations(ds[lat].values, ds[lon].values, names, where)
     arrays = {}
     for variable in source.variables.values():
@@ -56,7 +56,7 @@ def _are_integers(names: np.ndarray) -> bool:
     return all(name.lstrip("-").isdigit() for name in names)
 
 
-def _places(lat: xr.DataArray, lon: xr.DataArray) -> np.ndarray:
+def _position_names(lat: xr.DataArray, lon: xr.DataArray) -> np.ndarray:
     return np.array([f"{a:g},{b:g}" for a, b in zip(lat.values, lon.values, strict=True)])
 
 
@@ -75,7 +75,7 @@ def _check_dims(ds: xr.Dataset, source: Source, where: str, station: object, tim
     faults = Faults()
     for name in (str(source.lat), str(source.lon)):
         if ds[name].dims != (station,):
-            faults.add(f"{where}: {name}", f"dims {ds[name].dims}", "one dim, that of the stations")
+            faults.add(f"{where}: {name}", f"dims {ds[name].dims}", "the dim of the stations alone")
     for variable in source.variables.values():
         dims = set(ds[variable.name].dims)
         if dims not in ({station}, {station, time}):
@@ -88,19 +88,15 @@ def _check_dims(ds: xr.Dataset, source: Source, where: str, station: object, tim
 
 def _check_stations(lat: np.ndarray, lon: np.ndarray, names: np.ndarray, where: str) -> None:
     faults = Faults()
-    for name, values, most in (("latitude", lat, 90.0), ("longitude", lon, 360.0)):
-        bad = names[~(np.abs(values) <= most)]
+    for name, values, limit in (("latitude", lat, 90.0), ("longitude", lon, 360.0)):
+        bad = names[~(np.abs(values) <= limit)]
         if bad.size:
-            faults.add(f"{where}: {name}", f"no degrees at {_few(bad)}", f"-{most:g} to {most:g}")
+            faults.add(f"{where}: {name}", f"no degrees at stations, {listed(bad)}",
+                       f"degrees from -{limit:g} to {limit:g}")  # fmt: skip
     unique, counts = np.unique(names, return_counts=True)
     if (counts > 1).any():
-        faults.add(where, f"stations given twice: {_few(unique[counts > 1])}", "each once")
+        faults.add(where, f"duplicate stations, {listed(unique[counts > 1])}", "each station once")
     faults.raise_if_any()
 
 
-def _few(names: np.ndarray) -> str:
-    more = f" and {names.size - 5} more" if names.size > 5 else ""
-    return f"{', '.join(names[:5])}{more}"
-
-
-DRIVER = Driver("stations", open_stations, gives="sites", needs=("lat", "lon"))
+DRIVER = Driver("stations", open_stations, returns="sites", needs=("lat", "lon"))

@@ -1,7 +1,6 @@
-"""Tables of points (CSV, Parquet) as Datasets of locations: dims (time, cell) or (cell,).
+"""Tables of points (CSV, Parquet) as Datasets of locations, dims (time, cell) or (cell,).
 
-Upstream: catalog entries with the driver `table`. Downstream: canonical.py, then points.py for
-maps or locations.py for training at the points themselves.
+The driver is `table`. Points are regridded for maps, or used as sites for training.
 """
 
 from __future__ import annotations
@@ -21,18 +20,18 @@ from pipeline.readers.driver import Driver
 
 
 def open_table(source: Source) -> xr.Dataset:
-    """The rows as (time, cell) arrays, NaN where a location has no row at a time; float64.
+    """Return the rows as (time, cell) arrays, NaN if a location has no row at a time; float64.
 
-    Coordinates: `cell` (int64: the table's own numbers, else 0, 1, …), `site` (its own names),
-    `lat`, `lon`, and `time` where `dims.time` names a column. Raises `InputError` with all of:
-    missing columns, places that are no degrees or move, and rows given twice.
+    Coordinates: `cell` (int64: numbers from the entry's column `cell`, else 0, 1, …), `site` (names
+    from that column), `lat`, `lon`, and `time` if `dims.time` names a column. Raises `InputError`
+    for missing columns, coordinates that are not degrees or change, and duplicate rows.
     """
     frames = [_frame(path, source) for path in source.opened.values()]
     table = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
     where = f'source "{source.name}", {source.files[0]}'
     time = source.dims.get("time")
     _check_columns(table, source, where)
-    _check_places(table, source, where)
+    _check_positions(table, source, where)
     lat, lon = table[str(source.lat)], table[str(source.lon)]
     key = table[source.cell].astype(str) if source.cell else lat.astype(str) + "," + lon.astype(str)
     names, first, code = np.unique(key.to_numpy(str), return_index=True, return_inverse=True)
@@ -89,22 +88,22 @@ def _check_columns(table: pd.DataFrame, source: Source, where: str) -> None:
     faults.raise_if_any()
 
 
-def _check_places(table: pd.DataFrame, source: Source, where: str) -> None:
+def _check_positions(table: pd.DataFrame, source: Source, where: str) -> None:
     faults = Faults()
-    for column, most in ((source.lat, 90.0), (source.lon, 360.0)):
+    for column, limit in ((source.lat, 90.0), (source.lon, 360.0)):
         values = _numbers(table[str(column)], where)
-        bad = ~(np.abs(values) <= most)
+        bad = ~(np.abs(values) <= limit)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
             faults.add(
                 f"{where}: {column}", f"{values[row]:g} in row {row + 1} and {bad.sum() - 1} more",
-                f"degrees from -{most:g} to {most:g}", "Correct or remove these rows.",
+                f"degrees from -{limit:g} to {limit:g}", "Correct or remove these rows.",
             )  # fmt: skip
     faults.raise_if_any()
 
 
 def _numbers(column: pd.Series, where: str) -> np.ndarray:
-    """float64 with NaN for empty fields; `InputError` for text."""
+    """Return a column as float64, NaN for empty fields; raises `InputError` for text."""
     values = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
     text = np.isnan(values) & column.notna().to_numpy()
     text &= column.astype(str).str.strip().str.lower().ne("nan").to_numpy()
@@ -118,7 +117,7 @@ def _numbers(column: pd.Series, where: str) -> np.ndarray:
 
 
 def _times(column: pd.Series, where: str, name: str) -> np.ndarray:
-    """datetime64[ns]; times with a zone are brought to UTC."""
+    """Return a column as datetime64[ns]; times with a time zone are converted to UTC."""
     times = pd.to_datetime(column, errors="coerce", utc=True)
     if times.isna().any():
         row = int(np.flatnonzero(times.isna())[0])
@@ -136,7 +135,7 @@ def _check_moves(
     if moved.any():
         raise bad_input(
             where,
-            f'"{names[code[np.flatnonzero(moved)[0]]]}" at more than one place',
+            f'"{names[code[np.flatnonzero(moved)[0]]]}" with more than one latitude or longitude',
             "one latitude and longitude for each location",
         )
 
@@ -146,20 +145,19 @@ def _check_once(row: np.ndarray, names: np.ndarray, where: str) -> None:
     if (counts > 1).any():
         name = names[values[counts > 1][0] % names.size]
         raise bad_input(
-            where, f'{(counts > 1).sum()} times and places more than once, the first at "{name}"',
-            "one row for each", "Drop the repeated rows.",
+            where, f'{(counts > 1).sum()} duplicate times of locations, the first at "{name}"',
+            "one row for each time and location", "Drop the duplicate rows.",
         )  # fmt: skip
 
 
-def _cell_numbers(names: np.ndarray, given: bool) -> np.ndarray:
-    """The table's own integers, else 0, 1, …"""
-    try:
-        cell = names.astype(np.int64)
-    except ValueError:
-        given = False
-    if not given:
-        return np.arange(names.size, dtype=np.int64)
-    return cell
+def _cell_numbers(names: np.ndarray, has_names: bool) -> np.ndarray:
+    """Return the names as integers if the table has names and all are integers, else 0, 1, …"""
+    if has_names:
+        try:
+            return np.asarray(names.astype(np.int64))
+        except ValueError:
+            pass
+    return np.arange(names.size, dtype=np.int64)
 
 
-DRIVER = Driver("table", open_table, gives="sites", is_series=True, needs=("lat", "lon"))
+DRIVER = Driver("table", open_table, returns="sites", is_series=True, needs=("lat", "lon"))

@@ -1,7 +1,4 @@
-"""Files of polygons (whatever GDAL reads as vectors) as GeoDataFrames.
-
-Upstream: catalog entries with the driver `vector`. Downstream: `sites.regions`.
-"""
+"""Polygons in any vector format that GDAL reads, as GeoDataFrames (driver `vector`)."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from pipeline.readers.driver import Driver
 
 
 def open_polygons(source: Source) -> geopandas.GeoDataFrame:
-    """The polygons and their columns in EPSG:4326; `InputError` for a file that cannot be read."""
+    """Return the polygons and their columns in EPSG:4326; raises `InputError` if unreadable."""
     return _read(source.files[0])
 
 
@@ -29,4 +26,4 @@ def _read(path: Path) -> geopandas.GeoDataFrame:
         raise bad_input(str(path), str(error), "a file of polygons") from None
 
 
-DRIVER = Driver("vector", open_polygons, gives="polygons")
+DRIVER = Driver("vector", open_polygons, returns="polygons")

@@ -1,7 +1,4 @@
-"""Zarr stores as lazy Datasets, one alone or many as a series; values come unpacked.
-
-Upstream: catalog entries with the driver `zarr`. Downstream: `sources`; nothing is renamed here.
-"""
+"""Zarr stores, single or a series, as lazy Datasets with unpacked values (driver `zarr`)."""
 
 from __future__ import annotations
 
@@ -19,9 +16,9 @@ from pipeline.readers.driver import Driver
 
 
 def read_zarr(source: Source, path: Path) -> xr.Dataset:
-    """The entry's variables of one store, dims as in the store, lazy.
+    """Return the entry's variables of one store, lazy, with names and dims as in the store.
 
-    `InputError` for a store that cannot be read, and with all variables that it lacks.
+    Raises `InputError` for a store that cannot be read, and with all variables that are missing.
     """
     nodata, where = nodata_of(source), f'source "{source.name}", {path}'
     try:

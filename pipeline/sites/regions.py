@@ -19,9 +19,9 @@ from pipeline.sources.open import check_files
 def read_polygons(source: Source) -> geopandas.GeoDataFrame:
     """The source's polygons in EPSG:4326; `InputError` where the file is missing or unreadable."""
     driver, faults = driver_of(source), Faults()
-    if driver.gives != "polygons":
+    if driver.returns != "polygons":
         raise bad_input(
-            f'source "{source.name}": driver', f"{driver.name}, a reader of {driver.gives}",
+            f'source "{source.name}": driver', f"{driver.name}, a reader of {driver.returns}",
             "a reader of polygons, such as vector",
         )  # fmt: skip
     check_files(source, faults)

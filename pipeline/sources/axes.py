@@ -11,4 +11,4 @@ from pipeline.readers.registry import driver_of
 
 def axes_of(ds: xr.Dataset, source: Source) -> Layout | None:
     """Which dimensions are y, x and time; None for sites, which have `cell` instead."""
-    return None if driver_of(source).gives == "sites" else layout(ds, source)
+    return None if driver_of(source).returns == "sites" else layout(ds, source)

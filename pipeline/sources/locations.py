@@ -21,12 +21,12 @@ def read_locations_source(source: Source, variables: Mapping[str, Variable]) -> 
     Raises `InputError` with all faults of the files and values.
     """
     driver = driver_of(source)
-    if driver.gives == "network":
+    if driver.returns == "network":
         ds: xr.Dataset = read_files(source, variables)
         return ds
-    if driver.gives != "sites":
+    if driver.returns != "sites":
         raise bad_input(
-            f'source "{source.name}": driver', f"{driver.name}, a reader of {driver.gives}",
+            f'source "{source.name}": driver', f"{driver.name}, a reader of {driver.returns}",
             "a reader of sites or of a network, such as table",
         )  # fmt: skip
     return canonicalise(open_source(source), source, variables)

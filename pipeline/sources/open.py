@@ -133,7 +133,7 @@ def check_source(
             return info
         chosen = (
             []
-            if windows is None or driver_of(source).gives == "sites"
+            if windows is None or driver_of(source).returns == "sites"
             else _outermost(windows(info.crs))
         )
         parts = [cropped(ds, source, window, None) for window in chosen] or [ds]
@@ -163,7 +163,7 @@ def read_bytes(
     """
     size = sum(_bytes_on_disk(path) for path in source.opened.values())
     driver = driver_of(source)
-    if driver.gives == "sites" or not driver.is_lazy:
+    if driver.returns == "sites" or not driver.is_lazy:
         return size
     whole = open_source(source)
     ds, places = cropped(whole, source, window, None), layout(whole, source)

@@ -17,7 +17,7 @@ YEARS = (1678, 2261)
 """What datetime64[ns] can hold."""
 
 
-def own_seconds(times: np.ndarray, calendar: str) -> np.ndarray:
+def calendar_seconds(times: np.ndarray, calendar: str) -> np.ndarray:
     """[N] int64 seconds since 1970 in the calendar's own count; from datetime64 or cftime."""
     if calendar == STANDARD:
         # Times stored as fractions of days are some microseconds off.
@@ -25,7 +25,7 @@ def own_seconds(times: np.ndarray, calendar: str) -> np.ndarray:
     return np.rint(cftime.date2num(times, EPOCH, calendar=calendar)).astype(np.int64)
 
 
-def own_months(seconds: np.ndarray, calendar: str) -> np.ndarray:
+def calendar_months(seconds: np.ndarray, calendar: str) -> np.ndarray:
     """[N] int64 months since January 1970."""
     if calendar == STANDARD:
         return seconds.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64)
@@ -40,7 +40,7 @@ def month_begins(months: np.ndarray, calendar: str) -> np.ndarray:
         cftime.datetime(1970 + month // 12, month % 12 + 1, 1, calendar=calendar)
         for month in months.tolist()
     ]
-    return own_seconds(np.array(firsts, object), calendar) if firsts else months
+    return calendar_seconds(np.array(firsts, object), calendar) if firsts else months
 
 
 def standard_times(seconds: np.ndarray, calendar: str, by_month: bool = False) -> np.ndarray:

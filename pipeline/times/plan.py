@@ -19,9 +19,9 @@ from pipeline.times.calendars import (
     DAY,
     STANDARD,
     YEARS,
+    calendar_months,
+    calendar_seconds,
     month_begins,
-    own_months,
-    own_seconds,
     standard_times,
     text,
 )
@@ -44,7 +44,7 @@ def absent_runs(
     apart = np.diff(seconds)
     length = int(np.median(apart))
     if length >= MONTH:
-        months = own_months(seconds, calendar)
+        months = calendar_months(seconds, calendar)
         each = MONTHS.get(str(step), int(np.median(np.diff(months))))
         # Periods such as 40 days are a month apart mostly: only seasons and the like count in it.
         counted = step in MONTHS or each > 1
@@ -133,7 +133,7 @@ def time_plan(times: np.ndarray, axis: TimeAxis, where: str) -> TimePlan:
     """
     faults = Faults()
     calendar = _calendar(times, axis, where)
-    seconds = own_seconds(times, calendar)
+    seconds = calendar_seconds(times, calendar)
     _check_order(seconds, calendar, where, faults)
     faults.raise_if_any()
     step = _step(seconds, calendar)
@@ -227,7 +227,7 @@ def _step(seconds: np.ndarray, calendar: str) -> str | float | None:
     hours = float(np.median(np.diff(seconds))) / 3600
     if hours * 3600 < MONTH:
         return "daily" if hours == 24.0 else hours
-    if np.gcd.reduce(np.diff(own_months(seconds, calendar))) % 12 == 0:
+    if np.gcd.reduce(np.diff(calendar_months(seconds, calendar))) % 12 == 0:
         return "yearly"
     return "monthly" if hours <= 31 * 24 else hours
 

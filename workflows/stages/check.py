@@ -110,7 +110,7 @@ def _checked_sources(
         except InputError as error:
             faults.faults += error.faults
             continue
-        if driver_of(source).gives == "network":
+        if driver_of(source).returns == "network":
             check_locations_source(source, variables, faults)
             continue
         info = check_source(source, faults, windows=partial(_windows, grids))

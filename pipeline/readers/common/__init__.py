@@ -1,1 +1,1 @@
-"""What several readers share: joining files, unpacking values, axes, sites, and clear refusals."""
+"""Functions that several readers use: joined files, unpacked values, axes, sites and errors."""

@@ -1,4 +1,4 @@
-"""chosen(): the variables that an entry names, out of everything that a file holds."""
+"""chosen(): the variables of a file that a catalog entry names."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pipeline.readers.common.wrf_coordinates import plain_coordinates
 
 
 def chosen(ds: xr.Dataset, source: Source, path: Path) -> xr.Dataset:
-    """The entry's variables, and latitudes, longitudes and times as coordinates.
+    """Return the entry's variables, with latitudes, longitudes and times as coordinates.
 
-    Time steps that are dealt out among several variables (`records`) are put together again.
-    Raises `InputError` with all variables that the file lacks.
+    Time steps that are spread over several variables (`records`) are put in order again.
+    Raises `InputError` with all variables that are missing in the file.
     """
     faults = Faults()
     names = [variable.name for variable in source.variables.values()]
@@ -28,28 +28,30 @@ def chosen(ds: xr.Dataset, source: Source, path: Path) -> xr.Dataset:
             )  # fmt: skip
     faults.raise_if_any()
     named = (source.lat, source.lon, source.dims.get("time"))
-    places = {str(n) for n in named if n in ds.variables}
-    places |= {
+    coordinates = {str(n) for n in named if n in ds.variables}
+    coordinates |= {
         str(n)
         for n in ds.variables
         if ds[n].ndim == 2 and ds[n].attrs.get("standard_name") in ("latitude", "longitude")
     }
     mappings = {str(ds[n].attrs.get("grid_mapping", "")).split(":")[0] for n in names}
-    kept = places | {name for name in mappings if name in ds.variables}
-    found = ds.set_coords(sorted(kept))[names]
-    return _redealt(ds, plain_coordinates(found, source, f'source "{source.name}", {path}'), source)
+    kept = coordinates | {name for name in mappings if name in ds.variables}
+    found = plain_coordinates(
+        ds.set_coords(sorted(kept))[names], source, f'source "{source.name}", {path}'
+    )
+    return _reordered(ds, found, source)
 
 
-def _redealt(ds: xr.Dataset, found: xr.Dataset, source: Source) -> xr.Dataset:
-    """The variables whose time steps are dealt out among several, put together again."""
+def _reordered(ds: xr.Dataset, found: xr.Dataset, source: Source) -> xr.Dataset:
+    """Replace variables whose time steps are spread over several `records` by their own steps."""
     time = source.dims.get("time", "time")
     for entry in source.variables.values():
         if not entry.records:
             continue
         spread = xr.concat([ds[name].load() for name in entry.records], "record")
-        dealt = spread.transpose(time, "record", ...).values
-        steps = dealt.shape[0]
-        flat = dealt.reshape(-1, *dealt.shape[2:])[entry.layer * steps : (entry.layer + 1) * steps]
+        values = spread.transpose(time, "record", ...).values
+        steps, layer = values.shape[0], entry.layer
+        flat = values.reshape(-1, *values.shape[2:])[layer * steps : (layer + 1) * steps]
         template = ds[entry.name].transpose(time, ...)
         found[entry.name] = template.copy(data=flat)
     return found

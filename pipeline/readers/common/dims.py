@@ -1,7 +1,4 @@
-"""Which dimensions of an opened source are y, x and time, and whether it is curvilinear.
-
-Upstream: the readers of grids. Downstream: `sources` crops along these axes and renames them.
-"""
+"""layout(): the dimensions y, x and time of an opened grid, and whether it is curvilinear."""
 
 from __future__ import annotations
 
@@ -31,7 +28,7 @@ CURVILINEAR = {"lat": ("latitude", "degrees_north"), "lon": ("longitude", "degre
 
 @dataclass(frozen=True)
 class Layout:
-    """Names in the file; `lat` and `lon` are 2-D variables of a curvilinear grid, else None."""
+    """Names of the axes in the file; `lat` and `lon` are 2-D variables of a curvilinear grid."""
 
     y: str
     x: str
@@ -39,20 +36,20 @@ class Layout:
     lat: str | None = None
     lon: str | None = None
     crs: str = "EPSG:4326"
-    """Of the 1-D axes, or that of `lat` and `lon`."""
+    """CRS of the 1-D axes, or of `lat` and `lon`."""
 
     @property
     def is_curvilinear(self) -> bool:
-        """Whether places come of 2-D latitudes and longitudes."""
+        """Whether cells are located by 2-D latitudes and longitudes."""
         return self.lat is not None
 
 
 def layout(ds: xr.Dataset, source: Source) -> Layout:
-    """The axes as the entry names them, else by CF attributes, else by usual names.
+    """Return the axes that the entry names, or else those with CF attributes or usual names.
 
-    Degrees about a rotated pole are never true ones: 2-D latitudes and longitudes count where there
-    are any and the entry's `crs` is no rotated one, else the file's grid mapping.
-    `InputError` where an axis cannot be found or has no coordinates.
+    Degrees of a rotated pole are not used as true degrees: if the entry's `crs` is not rotated, 2-D
+    latitudes and longitudes are used if there are any, or else the file's grid mapping.
+    Raises `InputError` if an axis cannot be found or has no coordinates.
     """
     dims = list(dict.fromkeys(dim for da in ds.data_vars.values() for dim in map(str, da.dims)))
     time = _axis(ds, source, "time", dims)
@@ -61,7 +58,7 @@ def layout(ds: xr.Dataset, source: Source) -> Layout:
     if y is None or x is None:
         absent = "y" if y is None else "x"
         raise bad_input(
-            where, f"dimensions {', '.join(dims) or 'none'}", f"one for {absent}",
+            where, f"dimensions {', '.join(dims) or 'none'}", f"a dimension for {absent}",
             f"Name it in the entry: `dims: {{{absent}: …}}`.",
         )  # fmt: skip
     lat, lon = (_field(ds, getattr(source, name), name, {y, x}) for name in ("lat", "lon"))
@@ -73,14 +70,14 @@ def layout(ds: xr.Dataset, source: Source) -> Layout:
         absent = y if y not in ds.coords or ds[y].ndim != 1 else x
         raise bad_input(
             where, f'no coordinate "{absent}" and no 2-D latitudes and longitudes',
-            "the places of the cells", "Name them in the entry: `lat: …, lon: …`.",
+            "the coordinates of the cells", "Name them in the entry: `lat: …, lon: …`.",
         )  # fmt: skip
     crs = _rotated_crs(ds, where, y, x) if rotated else source.crs
     return Layout(y, x, time, crs=crs)
 
 
 def _rotated(ds: xr.Dataset, source: Source, y: str, x: str) -> bool:
-    """Whether the file's axes are degrees about a rotated pole, by their names or the mapping."""
+    """Whether the axes are degrees of a rotated pole, by their names or the grid mapping."""
     if source.overrides("crs") or not is_geographic_crs(source.crs):
         return False
     for name in (y, x):
@@ -93,14 +90,14 @@ def _rotated(ds: xr.Dataset, source: Source, y: str, x: str) -> bool:
 
 
 def _rotated_crs(ds: xr.Dataset, where: str, y: str, x: str) -> str:
-    """The CRS of the file's grid mapping; `InputError` where that has no rotated pole."""
+    """Return the CRS of the file's grid mapping; raises `InputError` if its pole is not rotated."""
     declared = declared_crs(ds)
     if declared is None or not is_rotated(declared.to_wkt()):
         raise bad_input(
-            f"{where}: {y}, {x}", "degrees about a rotated pole, and no grid mapping that says it",
+            f"{where}: {y}, {x}", "degrees of a rotated pole without a grid mapping of it",
             "2-D true latitudes and longitudes, or the CRS",
             "Name the CRS in the entry (`crs:`, as WKT) or the fields (`lat: …, lon: …`); if these"
-            " are true degrees, say `wrong_in_file: [crs]`.",
+            " are true degrees, set `wrong_in_file: [crs]`.",
         )  # fmt: skip
     return declared.to_wkt()
 
@@ -126,7 +123,7 @@ def _letter(axis: str) -> str:
 
 
 def _field(ds: xr.Dataset, named: str | None, which: str, plane: set[str]) -> str | None:
-    """The 2-D latitudes or longitudes."""
+    """Return the name of the 2-D latitudes or longitudes, None if there are none."""
     if named is not None:
         return named if named in ds.variables and set(ds[named].dims) == plane else None
     names: Iterable[str] = map(str, ds.variables)
@@ -140,5 +137,5 @@ def _field(ds: xr.Dataset, named: str | None, which: str, plane: set[str]) -> st
 
 
 def cell_size(values: np.ndarray) -> float:
-    """What neighbouring centres are mostly apart."""
+    """Return the median distance of neighbouring centres; 0 for a single one."""
     return float(np.median(np.abs(np.diff(values)))) if values.size > 1 else 0.0

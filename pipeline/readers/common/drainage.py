@@ -1,4 +1,4 @@
-"""Which units drain to a gauge, which basins share units, and means over a basin's units."""
+"""Drainage networks: units upstream of a gauge, groups of nested basins, means over basins."""
 
 from __future__ import annotations
 
@@ -12,7 +12,11 @@ import xarray as xr
 def upstream_units(
     to_segment: np.ndarray, unit_segment: np.ndarray, gauges: Mapping[str, int]
 ) -> dict[str, np.ndarray]:
-    """Gauge → positions of the units that drain to its segment; they count from 1, 0 is none."""
+    """Return gauge → positions of the units that drain to its segment.
+
+    `to_segment` and `unit_segment` hold the downstream segment of each segment and unit. Segments
+    count from 1; 0 means none.
+    """
     above: dict[int, list[int]] = {}
     for segment, downstream in enumerate(np.asarray(to_segment).tolist(), start=1):
         above.setdefault(int(downstream), []).append(segment)
@@ -30,7 +34,7 @@ def upstream_units(
 
 
 def basin_groups(upstream: Mapping[str, np.ndarray]) -> dict[str, str]:
-    """Gauge → the gauge of the largest basin among those it shares units with, directly or not."""
+    """Return gauge → the gauge of the largest basin with which it shares units, also indirectly."""
     by_size = sorted(upstream, key=lambda gauge: (-len(upstream[gauge]), gauge))
     owner: dict[int, str] = {}
     group: dict[str, str] = {}
@@ -46,9 +50,9 @@ def basin_groups(upstream: Mapping[str, np.ndarray]) -> dict[str, str]:
 
 
 def area_means(units: xr.Dataset, upstream: Sequence[np.ndarray]) -> dict[str, Any]:
-    """Area-weighted means over the units of each basin, dims (time, cell) and (cell,); float32.
+    """Return area-weighted means over the units of each basin, dims (time, cell), (cell,); float32.
 
-    NaN where no unit has a value; `area` is the sum.
+    Means are NaN if no unit has a value; `area` is the sum of the units' areas.
     """
     weight = np.zeros((units.sizes["cell"], len(upstream)))
     area = units["area"].values.astype(float)

@@ -1,4 +1,4 @@
-"""open_files(): the one file of a source, or its many as one lazy series in time."""
+"""open_files(): the file of a source, or its many files joined to one lazy time series."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ Even = Callable[[Sequence[xr.Dataset], Source], list[xr.Dataset]]
 def open_files(
     source: Source, read: Read, even: Even | None = None, names_crs: bool = False
 ) -> xr.Dataset:
-    """What `read` makes of the source's files, joined in time where there are several; lazy.
+    """Open the source's files with `read` and join them in time if there are several; lazy.
 
-    Datasets without an axis of times are one step each. `even` makes files alike that may differ,
-    before they are compared; where `names_crs`, their CRS must be named and the same.
-    Raises `InputError` with all files that cannot be read, and for such as do not fit together.
+    Datasets without a time axis are one step each. `even` harmonises the files, such as their
+    packing, before they are compared; with `names_crs`, each must declare the same CRS.
+    Raises `InputError` with all files that cannot be read, and for files that do not match.
     """
     if len(source.series) == 1:
         return read(source, source.files[0])
@@ -38,7 +38,7 @@ def open_files(
 def _series(
     source: Source, stamps: tuple[int, ...], read: Read, even: Even | None, names_crs: bool
 ) -> xr.Dataset:
-    """The files joined; remembered by the process until one changes, for there may be thousands."""
+    """Return the joined files, cached until one changes, because there may be thousands."""
     files, datasets, faults = source.opened, [], Faults()
     for path in files.values():
         try:
@@ -58,7 +58,7 @@ def _series(
 
 
 def _time_name(source: Source, ds: xr.Dataset) -> str:
-    """The axis of times, or the one time of a file without such an axis."""
+    """Return the name of the time axis, or of the time coordinate of a file without an axis."""
     named = source.dims.get("time")
     usual = (name for names in (ds.dims, ds.coords) for name in USUAL["time"] if name in names)
     return named or next(usual, "time")

@@ -1,8 +1,8 @@
-"""unpacked(): stored numbers as values by a file's own attributes, NaN where they are missing.
+"""unpacked(): stored numbers as values, by the attributes of the file, NaN where missing.
 
-Upstream: readers that open variables as stored. Downstream: `series` and `decode`. xarray does
-the unpacking (CF section 8.1); what it does not know is added: values outside a valid range, the
-fill values of the NetCDF library that no attribute names, and the `nodata` of a catalog entry.
+xarray does the unpacking (CF section 8.1). Added here is what it does not handle: values outside
+of a valid range, default fill values of the NetCDF library that no attribute declares, and the
+`nodata` of a catalog entry.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from pipeline.core.errors import bad_input
 from pipeline.entries.source import Source
 
 LIMITS = ("valid_range", "valid_min", "valid_max")
-HINT = "Correct the file, or say `wrong_in_file: [nodata]` and give `nodata` in the entry."
+HINT = "Correct the file, or set `wrong_in_file: [nodata]` and `nodata` in the entry."
 
 
 def numbers(attrs: Mapping[Any, Any], key: str, where: str) -> np.ndarray:
-    """[n] the numbers of an attribute in its own type; `InputError` for anything else."""
+    """Return the numbers [n] of an attribute in its type; raises `InputError` for other values."""
     values = np.ravel(attrs[key])
     if values.dtype.kind not in "iuf" or not values.size:
         raise bad_input(where, f'{key} "{attrs[key]}"', "numbers", HINT)
@@ -36,39 +36,39 @@ def numbers(attrs: Mapping[Any, Any], key: str, where: str) -> np.ndarray:
 def valid_limits(
     attrs: Mapping[Any, Any], dtype: np.dtype[Any], where: str
 ) -> tuple[float, float]:  # fmt: skip
-    """(least, greatest) of the unpacked values; infinite where nothing is said.
+    """Return (lowest, highest) valid unpacked value; infinite if the attributes set no limit.
 
-    `dtype` is that of the stored numbers, in which limits are given; floats for packed integers are
-    of unpacked values (NetCDF User Guide, attribute conventions).
+    Limits have the type of the stored numbers, `dtype`; limits that are floats although packed
+    values are integers refer to unpacked values (NetCDF User Guide, attribute conventions).
     """
     found = [numbers(attrs, key, where)[0] if key in attrs else None for key in LIMITS[1:]]
     if "valid_range" in attrs:
-        given = numbers(attrs, "valid_range", where)
-        if given.size != 2:
+        ends = numbers(attrs, "valid_range", where)
+        if ends.size != 2:
             raise bad_input(where, f"valid_range {attrs['valid_range']}", "two numbers", HINT)
-        found = list(given)
+        found = list(ends)
     low, high = (
         sign * np.inf if limit is None or np.isnan(limit) else _as_meant(limit, dtype)
         for limit, sign in zip(found, (-1, 1), strict=True)
     )
     if low > high:
-        raise bad_input(where, f"valid values from {low:g} to {high:g}", "the least first", HINT)
+        raise bad_input(where, f"valid values from {low:g} to {high:g}", "the lower first", HINT)
     if "scale_factor" not in attrs and "add_offset" not in attrs:
         return low, high
     scale, offset = float(attrs.get("scale_factor", 1)), float(attrs.get("add_offset", 0))
     if dtype.kind in "iu" and any(v is not None and v.dtype.kind == "f" for v in found):
-        # Unpacking rounds by far less than a step of the packed numbers.
+        # Rounding errors of unpacking are far smaller than a step of the packed numbers.
         slack = abs(scale) / 10
         return low - slack, high + slack
     slack = 0.5 if dtype.kind in "iu" else 0.0
-    ends = sorted(((low - slack) * scale + offset, (high + slack) * scale + offset))
+    low, high = sorted(((low - slack) * scale + offset, (high + slack) * scale + offset))
     if dtype.kind == "f":
-        ends = [ends[0] - 1e-6 * abs(ends[0]), ends[1] + 1e-6 * abs(ends[1])]
-    return ends[0], ends[1]
+        return low - 1e-6 * abs(low), high + 1e-6 * abs(high)
+    return low, high
 
 
 def _as_meant(limit: Any, dtype: np.dtype[Any]) -> float:
-    """A limit as the data's type holds it; unsigned ones may be stored as signed."""
+    """Return a limit as a value of the data's type; unsigned limits may be stored as signed."""
     if dtype.kind == "f":
         return float(dtype.type(limit))
     if dtype.kind == "u" and limit < 0 and limit.dtype.kind == "i":
@@ -78,27 +78,28 @@ def _as_meant(limit: Any, dtype: np.dtype[Any]) -> float:
 
 PACKING = ("scale_factor", "add_offset")
 UNPACKED = "unpacked"
-"""In the encoding of a variable whose missing values are NaN already."""
+"""Key in the encoding of a variable whose missing values are already NaN."""
 
 
 @dataclass(frozen=True)
 class Nodata:
-    """What is missing beside what a file's attributes say."""
+    """Information on missing values that the attributes of a file do not contain."""
 
     value: float | None = None
-    """A stored value that is missing too."""
+    """Stored value that means missing, in addition to those of the file."""
     trusted: bool = True
-    """False: what the file itself says of missing values is wrong."""
+    """Whether the missing values that the file declares are right."""
     library: bool = True
-    """Whether the NetCDF library wrote the file: it fills what is never written."""
+    """Whether the NetCDF library wrote the file: it fills values that were never written."""
     codes: bool = False
-    """Of class codes, those of no class are missing anyway: only the file's fill value counts."""
+    """Whether values are class codes, for which only the file's fill value is used: codes without a
+    class become missing later."""
 
 
 def nodata_of(source: Source, library: bool = False) -> dict[str, Nodata]:
-    """What the entry says of missing values, by the file's name of each variable.
+    """Return the entry's information on missing values, by the name of each variable in the file.
 
-    `library` tells whether the NetCDF library wrote the files.
+    `library` states whether the NetCDF library wrote the files.
     """
     return {
         name: Nodata(
@@ -111,10 +112,11 @@ def nodata_of(source: Source, library: bool = False) -> dict[str, Nodata]:
 
 
 def unpacked(ds: xr.Dataset, nodata: Mapping[str, Nodata], where: str) -> xr.Dataset:
-    """`ds` with its stored variables named in `nodata` as values, NaN where missing; lazy.
+    """Return `ds` with the variables in `nodata` unpacked, NaN where missing; lazy.
 
-    Types are xarray's: float32 or float64, or as stored where nothing is packed or missing. Marked
-    in `encoding` by `UNPACKED`. `InputError` for attributes that are no numbers.
+    Types are those of xarray: float32 or float64, or as stored if nothing is packed or missing.
+    Such variables have `UNPACKED` in their encoding. Raises `InputError` for attributes that are
+    not numbers.
     """
     return ds.assign(
         {
@@ -126,13 +128,13 @@ def unpacked(ds: xr.Dataset, nodata: Mapping[str, Nodata], where: str) -> xr.Dat
 
 
 def meant_type(dtype: np.dtype[Any], attrs: Mapping[Any, Any]) -> np.dtype[Any]:
-    """The type that stored numbers mean: classic files keep unsigned ones in signed types."""
+    """Return the intended type of stored numbers: classic files store unsigned ones as signed."""
     sign = {"true": "u", "false": "i"}.get(str(attrs.get("_Unsigned", "")).lower())
     return np.dtype(f"{sign}{dtype.itemsize}") if sign and dtype.kind in "iu" else dtype
 
 
 def stored_value(value: Any, dtype: np.dtype[Any]) -> Any:
-    """The number in the type of the data, None where no stored number can equal it."""
+    """Return the number in the type of the data, None if no stored number can equal it."""
     if dtype.kind == "f":
         with np.errstate(over="ignore"):
             return dtype.type(value)
@@ -150,12 +152,13 @@ def _unpacked(name: str, raw: xr.Variable, nodata: Nodata, where: str) -> xr.Var
     attrs = _trusted(raw.attrs, nodata)
     for key in PACKING:
         if key in attrs:
-            # xarray would unpack into integers by a scale that is written as one.
+            # With an integer scale factor xarray would unpack to integers.
             number = numbers(attrs, key, where)[0]
             attrs[key] = float(number) if number.dtype.kind in "iu" else number
     is_packed = any(key in attrs for key in PACKING)
     default = _library_fill(dtype, attrs, nodata)
-    # xarray's mask costs a look at each value; a stored float32 is seldom filled at all.
+    # xarray compares every value with a fill value; stored floats rarely contain the default one,
+    # so `_Within` compares the largest value of a block first.
     seldom = default if dtype.kind == "f" and not is_packed else None
     _complete(attrs, dtype, [nodata.value, None if seldom is not None else default], where)
     limits = valid_limits(attrs, dtype, where)
@@ -180,8 +183,8 @@ def _trusted(attrs: Mapping[Any, Any], nodata: Nodata) -> dict[Any, Any]:
 
 
 def _library_fill(dtype: np.dtype[Any], attrs: Mapping[Any, Any], nodata: Nodata) -> Any:
-    """What the NetCDF library puts where nothing is written and no attribute says otherwise."""
-    # Of bytes every value may be meant; the library's users leave them alone likewise.
+    """Return the value with which the NetCDF library fills unwritten parts without `_FillValue`."""
+    # Every value of a byte may be valid, so bytes have no default fill value, as is customary.
     if not nodata.library or nodata.codes or "_FillValue" in attrs or dtype.itemsize == 1:
         return None
     default = netCDF4.default_fillvals.get(dtype.str[1:])
@@ -189,9 +192,9 @@ def _library_fill(dtype: np.dtype[Any], attrs: Mapping[Any, Any], nodata: Nodata
 
 
 def _complete(attrs: dict[Any, Any], dtype: np.dtype[Any], more: list[Any], where: str) -> None:
-    """Put into `missing_value` what is missing besides, and all in the type of the data.
+    """Add the missing values `more` to the attribute `missing_value`, in the type of the data.
 
-    xarray compares as the attribute is typed: a double 1e20 is no float32 one.
+    xarray compares in the type of the attribute: 1e20 as a double does not equal 1e20 as float32.
     """
     known: list[Any] = []
     odd = False
@@ -209,7 +212,7 @@ def _complete(attrs: dict[Any, Any], dtype: np.dtype[Any], more: list[Any], wher
 
 
 class _Within(BackendArray):
-    """Values with NaN for those outside `limits` and for the library's `fill`."""
+    """Lazy values with NaN where they are outside of `limits` or equal the library's `fill`."""
 
     def __init__(self, values: xr.Variable, limits: tuple[float, float], fill: Any) -> None:
         self.values = values

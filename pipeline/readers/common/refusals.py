@@ -1,4 +1,4 @@
-"""What to do about a file that is missing or cannot be read, as fits the file."""
+"""Errors and hints for files that are missing or cannot be read."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ SIGNATURES = {
     b"<HTML": "an HTML page",
     b"<?XML": "an XML file",
 }
-"""First bytes of formats; letters of markup in upper case."""
+"""First bytes of file formats; letters of markup languages in upper case."""
 NETCDF = ("a NetCDF-4 or HDF5 file", "a classic NetCDF file")
 
 
 def missing_hint(path: Path) -> str:
-    """What to do about a missing or empty file: the demos' data come of `make data`."""
+    """Return the hint for a missing or empty file; `make data` installs the data of the demos."""
     if DEMO_FOLDERS & set(path.parts):
         return "Run `make data`, or set STEFALAND_DATA to the folder that holds it."
-    return "Fetch it, or correct `uri` of the entry or the data folder (roots.data, --data)."
+    return "Download it, or correct `uri` of the entry or the data folder (roots.data, --data)."
 
 
 def format_of(path: Path) -> str | None:
-    """Which format the first bytes of a file are those of; None for a folder and where unknown."""
+    """Return the format that the first bytes of a file show; None if unknown or for a folder."""
     if not path.is_file():
         return None
     with path.open("rb") as file:
@@ -49,15 +49,15 @@ def format_of(path: Path) -> str | None:
 def unreadable(
     where: str, path: Path, error: Exception, expected: str, *formats: str
 ) -> InputError:
-    """The error of a file that its reader refuses; `formats` begin as the reader expects.
+    """Return the error for a file that its reader cannot read; `formats` are those it can read.
 
-    A file that begins as another format is never said to be truncated.
+    A file that begins like another format is never reported as truncated.
     """
-    found, hint = format_of(path), "Fetch it again: it may be truncated."
+    found, hint = format_of(path), "Download it again: it may be truncated."
     if isinstance(error, FileNotFoundError):
         hint = missing_hint(path)
     elif found in ("an HTML page", "an XML file"):
-        hint = f"It is {found}: the server may have sent an answer of its own. Fetch it again."
+        hint = f"It is {found}: the server may have sent an error page. Download it again."
     elif found is not None and found not in formats:
-        hint = f"It begins as {found}: correct `uri` or `driver` of the entry."
+        hint = f"It begins like {found}: correct `uri` or `driver` of the entry."
     return bad_input(where, f"a file that cannot be read ({error})", expected, hint)

@@ -1,7 +1,4 @@
-"""Many files as one lazy series in time; each is opened when its steps are read.
-
-Upstream: `open_files`, which opens them. Downstream: canonical.py reads what a tile needs.
-"""
+"""joined(): many files as one lazy time series, of which each is read when its steps are needed."""
 
 from __future__ import annotations
 
@@ -23,32 +20,32 @@ from pipeline.entries.source import Source
 from pipeline.readers.common.packing import UNPACKED
 from pipeline.times.cell_methods import method_of_time
 
-OWN_ENTRY = "Give the files that differ an entry of their own"
+SEPARATE = "Move the files that differ to a separate entry"
 
 
 def check_alike(
     datasets: Sequence[xr.Dataset], time: str, source: Source, names_crs: bool = False
 ) -> None:
-    """Raises `InputError` with all that differs: grids, CRS, dimensions, units, cell methods."""
+    """Raise `InputError` with all differences of grids, CRS, dimensions, units and cell methods."""
     faults = Faults()
     _check_grids(datasets, time, source, faults)
     if not source.overrides("crs"):
         texts = [_crs_text(ds) for ds in datasets]
-        _check(texts, _same_crs(names_crs), source, "crs", f"{OWN_ENTRY}.", faults)
+        _check(texts, _same_crs(names_crs), source, "crs", f"{SEPARATE}.", faults)
     for name, entry in source.variables.items():
-        own = [ds.variables[entry.name] for ds in datasets]
-        dims = [", ".join(map(str, da.dims)) for da in own]
-        _check(dims, _same_dims, source, f"{name}: dimensions", f"{OWN_ENTRY}.", faults)
+        arrays = [ds.variables[entry.name] for ds in datasets]
+        dims = [", ".join(map(str, da.dims)) for da in arrays]
+        _check(dims, _same_dims, source, f"{name}: dimensions", f"{SEPARATE}.", faults)
         if not source.classes and not source.overrides("units"):
-            texts = [str(da.attrs.get("units", "")) for da in own]
+            texts = [str(da.attrs.get("units", "")) for da in arrays]
             if entry.units:
-                # What says nothing is as the entry says.
+                # Files without units have those of the entry, so they do not differ.
                 texts = [text or next(filter(None, texts), "") for text in texts]
-            hint = f"{OWN_ENTRY}, or say `wrong_in_file: [units]` where only the text is wrong."
+            hint = f"{SEPARATE}, or set `wrong_in_file: [units]` if only the text is wrong."
             _check(texts, _same_units, source, f"{name}: units", hint, faults)
         if source.time.daily and not entry.cell_method:
-            methods = [str(da.attrs.get("cell_methods", "")) for da in own]
-            hint = "Give the variable a `cell_method` in the catalog."
+            methods = [str(da.attrs.get("cell_methods", "")) for da in arrays]
+            hint = "Set `cell_method` of the variable in the catalog."
             _check(methods, _same_method(time), source, f"{name}: cell_methods", hint, faults)
     faults.raise_if_any()
 
@@ -62,8 +59,8 @@ def _check_grids(
             if name != time and not _same_axis(first, ds, name):
                 faults.add(
                     f'source "{source.name}", {path}',
-                    f'another "{name}" than in {paths[0]}', "files on one grid",
-                    "Give what is on another grid an entry of its own.",
+                    f'"{name}" that differs from {paths[0]}', "files on one grid",
+                    "Move the files on another grid to a separate entry.",
                 )  # fmt: skip
         if faults.faults:
             return
@@ -81,7 +78,7 @@ def _check(
     texts: Sequence[str], same: Callable[[str, str], bool], source: Source, what: str, hint: str,
     faults: Faults,
 ) -> None:  # fmt: skip
-    """Add one fault with the first file whose text means something else than the first's."""
+    """Add one fault with the first file whose text differs in meaning from that of the first."""
     alike = {text: same(texts[0], text) for text in set(texts) - {texts[0]}}
     paths = _paths(source)
     differ = [path for path, text in zip(paths, texts, strict=True)
@@ -121,7 +118,7 @@ def _same_method(time: str) -> Callable[[str, str], bool]:
 
 
 def _crs_text(ds: xr.Dataset) -> str:
-    """The CRS of a file as WKT; empty where it names none that pyproj understands."""
+    """Return the CRS of a file as WKT; empty if it declares none that pyproj understands."""
     for name in ds.coords:
         attrs = ds.variables[name].attrs
         if wkt := attrs.get("crs_wkt") or attrs.get("spatial_ref"):
@@ -134,7 +131,7 @@ def _crs_text(ds: xr.Dataset) -> str:
 
 @lru_cache(maxsize=64)
 def _wkt(grid_mapping: str) -> str:
-    """Of the attributes as JSON; remembered, as the files of a series mostly share them."""
+    """Return the WKT of a grid mapping's attributes (JSON), cached because files mostly agree."""
     try:
         return str(pyproj.CRS.from_cf(json.loads(grid_mapping)).to_wkt())
     except (pyproj.exceptions.CRSError, KeyError):
@@ -157,7 +154,7 @@ def _same_crs(names_crs: bool) -> Callable[[str, str], bool]:
 
 
 class Joined(BackendArray):
-    """Variables one after another along the first axis; those without it are one step each."""
+    """Variables concatenated along time, lazily; variables without that axis are one step each."""
 
     def __init__(self, pieces: Sequence[xr.Variable], steps: Sequence[int], dtype: Any) -> None:
         self.pieces = list(pieces)
@@ -181,14 +178,14 @@ class Joined(BackendArray):
             return np.empty((0, *self.pieces[0].shape[1:]), self.dtype)[(slice(None), *rest)]
         low, high = min(wanted), max(wanted) + 1
         parts = []
-        for place in range(
+        for index in range(
             int(np.searchsorted(self.begin, low, "right")) - 1,
             int(np.searchsorted(self.begin, high, "left")),
         ):
-            begin, end = self.begin[place], self.begin[place + 1]
-            own = slice(int(max(low, begin) - begin), int(min(high, end) - begin))
-            piece = self.pieces[place]
-            values = piece[rest].values[None] if self.stacked else piece[(own, *rest)].values
+            begin, end = self.begin[index], self.begin[index + 1]
+            steps = slice(int(max(low, begin) - begin), int(min(high, end) - begin))
+            piece = self.pieces[index]
+            values = piece[rest].values[None] if self.stacked else piece[(steps, *rest)].values
             parts.append(np.asarray(values, self.dtype))
         box = np.concatenate(parts)
         if not isinstance(time, slice):
@@ -199,19 +196,19 @@ class Joined(BackendArray):
 def joined(
     datasets: Sequence[xr.Dataset], time: str, source: Source, names_crs: bool = False
 ) -> xr.Dataset:
-    """The datasets of a source's files as one along `time`, in the order given; lazy.
+    """Return the datasets of a source's files concatenated along `time`, in their order; lazy.
 
-    Datasets without that dimension are one step each, and the result has no coordinate of times.
-    Where `names_crs`, every file must name the same CRS in full. `InputError` for files whose grid,
-    CRS, dimensions, units or cell methods differ.
+    Datasets without that dimension are one step each, and the result has no time coordinate.
+    With `names_crs`, every file must declare the same CRS in full. Raises `InputError` for files
+    whose grid, CRS, dimensions, units or cell methods differ.
     """
     check_alike(datasets, time, source, names_crs)
     first = datasets[0]
     arrays = {}
     for name, da in first.data_vars.items():
         dims = (time, *(dim for dim in da.dims if dim != time))
-        own = [ds[name].variable for ds in datasets]
-        pieces = [v.transpose(*[d for d in dims if d in v.dims]) for v in own]
+        variables = [ds[name].variable for ds in datasets]
+        pieces = [v.transpose(*[d for d in dims if d in v.dims]) for v in variables]
         if time != "time":
             pieces = [_renamed(piece, time) for piece in pieces]
         steps = [ds.sizes.get(time, 1) for ds in datasets]
@@ -227,6 +224,6 @@ def joined(
 
 
 def _renamed(piece: xr.Variable, time: str) -> xr.Variable:
-    """The variable with its time axis called `time`; lazy."""
+    """Return the variable with its time axis renamed to `time`; lazy."""
     dims = ["time" if dim == time else dim for dim in piece.dims]
     return xr.Variable(dims, piece._data, piece.attrs, piece.encoding, fastpath=True)

@@ -1,7 +1,7 @@
-"""Series and attributes of many sites as one Dataset of locations: dims (time, cell) and (cell,).
+"""Series and attributes of many sites as one Dataset, dims (time, cell) and (cell,).
 
-Upstream: the readers of published folder layouts (`caravan`, `camels`, `ismn`, `profiles`,
-`landslides`). Downstream: canonical.py, as for `table`.
+Used by the readers of published data sets: `caravan`, `camels_us`, `ismn`, `profiles` and
+`landslides`.
 """
 
 from __future__ import annotations
@@ -22,25 +22,26 @@ Options = TypeVar("Options", bound=Frozen)
 
 
 def read_options(source: Source, model: type[Options]) -> Options:
-    """The entry's `options` as `model`; `InputError` with all that is wrong with them."""
+    """Return the entry's `options` as a `model`; raises `InputError` with all their faults."""
     return validated(model, source.options, f'source "{source.name}": options')
 
 
 def chosen_sites(
     known: Sequence[str], sites: tuple[str, ...] | str, where: str, faults: Faults
 ) -> list[str]:
-    """Those of `known` that the entry names, in its order: ids, or a text file with one a line.
+    """Return the ids that the entry names, in its order, or all `known` ids if it names none.
 
-    All of them where it names none. Adds one fault each for unknown ids and for ids given twice.
+    `sites` are ids, or the path of a text file with one id per line. Adds one fault each for
+    unknown and for duplicate ids.
     """
-    _fault_repeated(known, where, "sites given twice in the attributes", faults)
+    _fault_duplicates(known, where, "duplicate sites in the attributes", faults)
     if isinstance(sites, str):
         try:
             sites = tuple(line for line in Path(sites).read_text().split() if line)
         except (OSError, UnicodeDecodeError) as error:
-            faults.add(f"{where}: sites", f"{sites}: {error}", "a text file with one id a line")
+            faults.add(f"{where}: sites", f"{sites}: {error}", "a text file with one id per line")
             return []
-    _fault_repeated(sites, f"{where}: sites", "ids given twice", faults)
+    _fault_duplicates(sites, f"{where}: sites", "duplicate ids", faults)
     unknown = sorted(set(sites) - set(known))
     if unknown:
         hint = nearest_name(unknown[0], known)
@@ -48,7 +49,7 @@ def chosen_sites(
     return list(sites) if sites else list(known)
 
 
-def _fault_repeated(names: Sequence[str], where: str, what: str, faults: Faults) -> None:
+def _fault_duplicates(names: Sequence[str], where: str, what: str, faults: Faults) -> None:
     unique, counts = np.unique(np.asarray(names, dtype=str), return_counts=True)
     if (counts > 1).any():
         faults.add(where, f"{what}, {listed(unique[counts > 1])}", "each site once")
@@ -57,7 +58,7 @@ def _fault_repeated(names: Sequence[str], where: str, what: str, faults: Faults)
 def check_columns(
     wanted: Iterable[str], known: Collection[object], where: str, faults: Faults
 ) -> None:
-    """Add a fault for the wanted columns that are not known."""
+    """Add a fault for each wanted column that does not exist."""
     names = [str(name) for name in known]
     for name in dict.fromkeys(wanted):
         if name not in names:
@@ -67,15 +68,19 @@ def check_columns(
 
 
 def read_attributes(path: Path, key: str, faults: Faults, sep: str = ",") -> pd.DataFrame:
-    """A table of attributes by the text of its column `key`.
+    """Return a table of attributes with its column `key`, as text, as index.
 
-    Adds a fault for a file that cannot be read or lacks the column, and one for ids given twice,
-    of which the first stays.
+    Adds a fault for a file that cannot be read or lacks the column, and one for duplicate ids,
+    of which the first row is kept.
     """
     try:
         frame = pd.read_csv(path, sep=sep, dtype={key: str})
     except (OSError, ValueError) as error:
-        faults.add(str(path), f"a file that cannot be read ({error})", f'a table split by "{sep}"')
+        faults.add(
+            str(path),
+            f"a file that cannot be read ({error})",
+            f'a table with the separator "{sep}"',
+        )
         return pd.DataFrame()
     if key not in frame:
         check_columns([key], frame.columns, str(path), faults)
@@ -83,34 +88,35 @@ def read_attributes(path: Path, key: str, faults: Faults, sep: str = ",") -> pd.
     repeated = frame[key].duplicated()
     if repeated.any():
         ids = frame[key][repeated].unique()
-        faults.add(str(path), f"sites given twice, {listed(ids)}", "each site once")
+        faults.add(str(path), f"duplicate sites, {listed(ids)}", "each site once")
     return frame[~repeated].set_index(key)
 
 
 def by_time(frame: pd.DataFrame, times: pd.Series, where: str) -> pd.DataFrame:
-    """The columns as float64 by time; `InputError` for no row, text, and times given twice."""
+    """Return the columns as float64 by time; `InputError` for no row, text, or duplicate times."""
     if frame.empty:
         raise bad_input(where, "no row of values", "a row for each time",
-                        "Fetch it again: it may be truncated.")  # fmt: skip
+                        "Download it again: it may be truncated.")  # fmt: skip
     repeated = times.duplicated()
     if repeated.any():
-        raise bad_input(where, f"times given twice, {listed(times[repeated].unique())}",
+        raise bad_input(where, f"duplicate times, {listed(times[repeated].unique())}",
                         "one row for each time")  # fmt: skip
     return numeric(frame, where).set_axis(pd.DatetimeIndex(times))
 
 
 def parsed_dates(column: pd.Series, where: str) -> pd.Series:
-    """Days and times of a column; `InputError` where some are none."""
+    """Return a column as dates and times; raises `InputError` if some are missing or invalid."""
     dates = pd.to_datetime(column, errors="coerce")
     if dates.isna().any():
         example = str(column[dates.isna()].iloc[0])
-        raise bad_input(where, f'{int(dates.isna().sum())} rows without a date, as "{example}"',
-                        "a date in every row", "Fetch it again: it may be truncated.")  # fmt: skip
+        found = f'{int(dates.isna().sum())} rows without a date, such as "{example}"'
+        raise bad_input(where, found, "a date in every row",
+                        "Download it again: it may be truncated.")  # fmt: skip
     return dates
 
 
 def numeric(frame: pd.DataFrame, where: str) -> pd.DataFrame:
-    """All columns as float64, NaN where empty; `InputError` with the columns that hold text."""
+    """Return all columns as float64, NaN if empty; `InputError` with the columns that hold text."""
     faults = Faults()
     result = {}
     for name in frame:
@@ -118,7 +124,7 @@ def numeric(frame: pd.DataFrame, where: str) -> pd.DataFrame:
         text = values.isna() & frame[name].notna()
         if text.any():
             example = str(frame[name][text].iloc[0])
-            faults.add(f"{where}: {name}", f'text in {int(text.sum())} rows, as "{example}"',
+            faults.add(f"{where}: {name}", f'text in {int(text.sum())} rows, such as "{example}"',
                        "numbers", "Leave the field empty where a value is missing.",
                        )  # fmt: skip
         result[name] = values.astype(float)
@@ -128,29 +134,29 @@ def numeric(frame: pd.DataFrame, where: str) -> pd.DataFrame:
 
 def site_table(
     source: Source,
-    places: pd.DataFrame,
+    positions: pd.DataFrame,
     statics: pd.DataFrame,
     series: Mapping[str, pd.DataFrame] | None = None,
     units: Mapping[str, str] | None = None,
 ) -> xr.Dataset:
-    """Sites as a Dataset under the file's names; float32 (time, cell), float64 (cell,).
+    """Return sites as a Dataset under the file's names; float32 (time, cell), float64 (cell,).
 
-    `places` has columns lat and lon by site, `statics` a column for each attribute, `series` a
-    frame by time for each site; NaN where a site has no value at a time that another has. Units of
-    the file are kept as attributes. Raises `InputError` with all of: no site, places that are
-    no degrees, sites given twice.
+    `positions` has columns lat and lon by site, `statics` a column for each attribute, `series` a
+    frame by time for each site; NaN if a site has no value at a time that another has. Units of
+    the file are kept as attributes. Raises `InputError` with all of: no site, positions that are
+    not degrees, duplicate sites.
     """
     where = f'source "{source.name}", {source.uri}'
     series = series or {}
-    names = places.index.astype(str).to_numpy(str)
-    places = numeric(places, where)
-    _check(places, names, where)
+    names = positions.index.astype(str).to_numpy(str)
+    positions = numeric(positions, where)
+    _check(positions, names, where)
     arrays = {str(name): ("cell", values) for name, values in numeric(statics, where).items()}
     coords = {
         "cell": _numbers(names),
         "site": ("cell", names),
-        "lat": ("cell", places["lat"].to_numpy(float)),
-        "lon": ("cell", places["lon"].to_numpy(float)),
+        "lat": ("cell", positions["lat"].to_numpy(float)),
+        "lon": ("cell", positions["lon"].to_numpy(float)),
     }
     ds = xr.Dataset(arrays, coords)
     if series:
@@ -161,45 +167,45 @@ def site_table(
     return ds
 
 
-def _check(places: pd.DataFrame, names: np.ndarray, where: str) -> None:
+def _check(positions: pd.DataFrame, names: np.ndarray, where: str) -> None:
     faults = Faults()
     if not names.size:
         faults.add(where, "no site", "at least one")
-    _fault_repeated(names.tolist(), where, "sites given twice", faults)
-    for column, most in (("lat", 90.0), ("lon", 360.0)):
-        bad = names[~(np.abs(places[column].to_numpy(float)) <= most)]
+    _fault_duplicates(names.tolist(), where, "duplicate sites", faults)
+    for column, limit in (("lat", 90.0), ("lon", 360.0)):
+        bad = names[~(np.abs(positions[column].to_numpy(float)) <= limit)]
         if bad.size:
             faults.add(f"{where}: {column}", f"no degrees at sites, {listed(bad)}",
-                       f"degrees from -{most:g} to {most:g}", "Correct or leave out these sites.",
+                       f"degrees from -{limit:g} to {limit:g}", "Correct or leave out these sites.",
                        )  # fmt: skip
     faults.raise_if_any()
 
 
 def _series(source: Source, names: np.ndarray, series: Mapping[str, pd.DataFrame]) -> xr.Dataset:
-    """On the union of the sites' times; of the entry's period alone, where it has one."""
+    """Return the series on the union of the sites' times, within the entry's period if any."""
     times = np.unique(np.concatenate([frame.index.to_numpy("datetime64[ns]")
                                       for frame in series.values()]))  # fmt: skip
     if source.time.period is not None:
         first, last = (np.datetime64(day, "D") for day in source.time.period)
-        # A day may begin at another hour than midnight.
+        # Days need not begin at midnight.
         times = times[(times >= first - 1) & (times < last + 2)]
     if not times.size:
         raise bad_input(f'source "{source.name}", {source.uri}', "no day of the period in any file",
                         "series with values in it", "Change `time: {period: [...]}`.")  # fmt: skip
     columns = list(dict.fromkeys(str(name) for frame in series.values() for name in frame))
     values = {name: np.full((times.size, names.size), np.nan, np.float32) for name in columns}
-    for place, name in enumerate(names):
+    for index, name in enumerate(names):
         frame = series[name]
         stamps = frame.index.to_numpy("datetime64[ns]")
         row = np.searchsorted(times, stamps).clip(max=times.size - 1)
         inside = times[row] == stamps
         for column in frame:
-            values[str(column)][row[inside], place] = frame[column].to_numpy(np.float32)[inside]
+            values[str(column)][row[inside], index] = frame[column].to_numpy(np.float32)[inside]
     return xr.Dataset({name: (("time", "cell"), v) for name, v in values.items()}, {"time": times})
 
 
 def _numbers(names: np.ndarray) -> np.ndarray:
-    """The ids as integers where all are, and differ; else 0, 1, …"""
+    """Return the ids as integers if all are and they differ, else 0, 1, …"""
     if all(name.isdigit() and len(name) < 19 for name in names):
         numbers = names.astype(np.int64)
         if np.unique(numbers).size == numbers.size:

@@ -1,7 +1,7 @@
-"""missing_bytes(): how much of a classic NetCDF file its header promises and the file lacks.
+"""missing_bytes(): whether a classic NetCDF file is shorter than its header declares.
 
-Upstream: any NetCDF file of a catalog entry. Downstream: `sources.check_files`. The C library reads
-zeros past the end of such a file, so a truncated one would pass as a field of zeros.
+The NetCDF library reads zeros past the end of such a file, so that a truncated file would look like
+a field of zeros.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from typing import BinaryIO
 VERSIONS = (1, 2, 5)
 """CDF-1, CDF-2 (64-bit offsets) and CDF-5 (64-bit data), which scipy's reader does not know."""
 BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
-"""Of a value of each type of the format, by its number there."""
+"""Bytes of a value of each type, by the number of the type in the format."""
 
 
 def missing_bytes(path: Path) -> tuple[int, int] | None:
-    """(bytes there, bytes promised) of a classic NetCDF file cut short; None for all others."""
+    """Return (bytes found, bytes declared) of a truncated classic NetCDF file, None for others."""
     stat = path.stat()
     promised = _promised(path, (stat.st_mtime_ns, stat.st_size))
     return (stat.st_size, promised) if stat.st_size < promised else None
@@ -27,7 +27,7 @@ def missing_bytes(path: Path) -> tuple[int, int] | None:
 
 @lru_cache(maxsize=4096)
 def _promised(path: Path, stamp: tuple[int, int]) -> int:
-    """Least length that the header declares; 0 for other formats, one more where it has no end."""
+    """Return the minimum length by the header; 0 for other formats, size + 1 for a cut header."""
     with path.open("rb") as file:
         magic = file.read(4)
         if len(magic) < 4 or magic[:3] != b"CDF" or magic[3] not in VERSIONS:
@@ -39,7 +39,7 @@ def _promised(path: Path, stamp: tuple[int, int]) -> int:
 
 
 class _Header:
-    """Reads the header as the NetCDF format specification lays it out, value by value."""
+    """Parser of the header, which reads value by value after the NetCDF format specification."""
 
     def __init__(self, file: BinaryIO, version: int) -> None:
         self.file = file
@@ -47,7 +47,7 @@ class _Header:
         self.offset = ">i" if version == 1 else ">q"
 
     def end(self) -> int:
-        """One past the last byte of data, without the padding after it."""
+        """Return the position after the last byte of data, without the padding after it."""
         records = self.number(self.size)
         lengths = [self._dimension() for _ in range(self._count())]
         self._skip_attributes()
@@ -58,8 +58,8 @@ class _Header:
                 ends.append(begin + math.prod(shape) * width)
             else:
                 steps.append((begin, math.prod(shape[1:]) * width))
-        # One variable of records alone is not padded to whole words. A count of −1 is of a file
-        # that was written as a stream, whose length nothing tells.
+        # A single record variable is not padded to whole words. A count of −1 means a file written
+        # as a stream, whose length is unknown.
         padded = [size if len(steps) == 1 else -(-size // 4) * 4 for _, size in steps]
         if records > 0:
             last = (records - 1) * sum(padded)
@@ -70,7 +70,7 @@ class _Header:
         return int(struct.unpack(form, self.file.read(struct.calcsize(form)))[0])
 
     def _count(self) -> int:
-        """Entries of the list that begins here."""
+        """Return the number of entries of the list that begins at the current position."""
         self.number(">i")
         return self._positive(self.number(self.size))
 
@@ -84,7 +84,7 @@ class _Header:
         return size
 
     def _dimension(self) -> int:
-        """Its length; 0 where records run along it."""
+        """Return the length of a dimension; 0 for the record dimension."""
         self._skip(self.number(self.size))
         return self.number(self.size)
 
@@ -95,8 +95,10 @@ class _Header:
             self._skip(self.number(self.size) * width)
 
     def _variable(self, lengths: list[int]) -> tuple[int, list[int], int]:
-        """(begin, shape, bytes a value); the size that follows is computed instead, as it
-        overflows for large variables."""
+        """Return (begin, shape, bytes per value) of a variable.
+
+        The stored size is not used, because it overflows for large variables.
+        """
         self._skip(self.number(self.size))
         rank = self.number(self.size)
         try:

@@ -1,6 +1,6 @@
-"""Coordinates of model output (WRF) as on other grids: places without time, times along their axis.
+"""plain_coordinates(): coordinates of model output (WRF) in the form that other grids have.
 
-Upstream: `chosen`, file by file. Downstream: `dims.layout` finds places and axes by what is left.
+Latitudes and longitudes lose their time dimension, and times become the coordinate of their axis.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from pipeline.readers.common.dims import USUAL
 
 
 def plain_coordinates(ds: xr.Dataset, source: Source, where: str) -> xr.Dataset:
-    """Latitudes and longitudes of the first time alone, and times as the coordinate of their axis.
+    """Return `ds` with latitudes and longitudes without time, and times along their axis.
 
-    `InputError` for places that move.
+    Raises `InputError` for latitudes and longitudes that change in time.
     """
     time = _time_axis(ds, source)
     if time is None:
@@ -27,7 +27,7 @@ def plain_coordinates(ds: xr.Dataset, source: Source, where: str) -> xr.Dataset:
 
 
 def _time_axis(ds: xr.Dataset, source: Source) -> str | None:
-    """The dimension along which the times lie; the entry may name it or its times."""
+    """Return the time dimension; the entry may name it or its coordinate."""
     named = source.dims.get("time")
     if named in ds.coords and ds[named].ndim == 1:
         return str(ds[named].dims[0])
@@ -35,22 +35,22 @@ def _time_axis(ds: xr.Dataset, source: Source) -> str | None:
 
 
 def _fixed(ds: xr.Dataset, source: Source, time: str, where: str) -> xr.Dataset:
-    """Places given anew at every time (WRF's XLAT and XLONG), once."""
+    """Reduce latitudes and longitudes stored at every time (WRF's XLAT, XLONG) to the first."""
     known = ds.cf.coordinates
     names = {*known.get("latitude", []), *known.get("longitude", []), source.lat, source.lon}
     faults = Faults()
     for name in sorted(
         n for n in names if n in ds.coords and time in ds[n].dims and ds[n].ndim > 1
     ):
-        # Three times tell a moving nest: all of them may be as large as the data.
+        # Three times are enough to detect a moving nest: all of them may be as large as the data.
         count = ds.sizes[time]
-        places = ds[name].isel({time: [0, count // 2, count - 1]}).transpose(time, ...).values
-        moved = float(np.nanmax(np.abs(places - places[:1]), initial=0.0))
+        values = ds[name].isel({time: [0, count // 2, count - 1]}).transpose(time, ...).values
+        moved = float(np.nanmax(np.abs(values - values[:1]), initial=0.0))
         if moved > 0:
             faults.add(
-                f"{where}: {name}", f"places that move by up to {moved:g} degrees",
-                "cells that stay where they are",
-                "Bring the moving grid onto a fixed one, or name other `lat` and `lon`.",
+                f"{where}: {name}", f"cells that move by up to {moved:g} degrees",
+                "cells with constant coordinates",
+                "Regrid the moving grid to a fixed one, or name other `lat` and `lon`.",
             )  # fmt: skip
         ds = ds.assign_coords({name: ds[name].variable.isel({time: 0})})
     faults.raise_if_any()
@@ -58,7 +58,7 @@ def _fixed(ds: xr.Dataset, source: Source, time: str, where: str) -> xr.Dataset:
 
 
 def _timed(ds: xr.Dataset, source: Source, time: str) -> xr.Dataset:
-    """The times that the entry names, or the only ones there are, as the coordinate of the axis."""
+    """Make the times that the entry names, or else the only ones, the coordinate of the axis."""
     named = source.dims.get("time")
     if named in ds.coords and ds[named].ndim == 1 and named != time:
         return ds.swap_dims({time: named})

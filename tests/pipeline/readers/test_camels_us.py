@@ -1,4 +1,4 @@
-"""CAMELS-US folders, written as published: their locations, and what is refused."""
+"""CAMELS-US folders in the published layout: their locations, and errors."""
 
 from __future__ import annotations
 
@@ -113,14 +113,14 @@ def test_missing_and_repeated_gauge_files_are_told_together(tmp_path: Path) -> N
         ("camels_attributes_v2.0/camels_topo.txt", ";200;", ";0;",
          r"no area of basins, 1 \(02046000\)"),
         ("camels_attributes_v2.0/camels_topo.txt", "01022500", "02046000",
-         r"sites given twice, 1 \(02046000\)"),
+         r"duplicate sites, 1 \(02046000\)"),
         ("camels_attributes_v2.0/camels_topo.txt", "gauge_lat", "lat", 'a column "gauge_lat"'),
         ("basin_mean_forcing/daymet/01/01022500_lump_cida_forcing_leap.txt", "2.50", "-999",
          r"1 of them outside at sites, 1 \(01022500\)"),
         ("basin_mean_forcing/daymet/01/01022500_lump_cida_forcing_leap.txt", "01 02 12", "13 02 12",
          "a file that cannot be read"),
         ("usgs_streamflow/01/01022500_streamflow_qc.txt", "01 03", "01 01",
-         r"01022500_streamflow_qc\.txt: found times given twice, 1 \(1980-01-01"),
+         r"01022500_streamflow_qc\.txt: found duplicate times, 1 \(1980-01-01"),
         ("usgs_streamflow/01/01022500_streamflow_qc.txt", "01022500 1980 01 02",
          "02046000 1980 01 02",
          r"discharge of other gauges, 1 \(02046000\); expected 01022500 in every row"),
@@ -128,7 +128,7 @@ def test_missing_and_repeated_gauge_files_are_told_together(tmp_path: Path) -> N
         ("basin_mean_forcing/daymet/01/01022500_lump_cida_forcing_leap.txt", None,
          "a\nb\nc\n" + HEADER, "no row of values"),
         ("usgs_streamflow/01/01022500_streamflow_qc.txt", "300.00", "Ice",
-         'text in 1 rows, as "Ice'),
+         'text in 1 rows, such as "Ice'),
     ],
 )  # fmt: skip
 def test_bad_files_get_one_clear_error(

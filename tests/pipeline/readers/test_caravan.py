@@ -1,4 +1,4 @@
-"""Caravan folders, written as published: their locations, and what is refused."""
+"""Caravan folders in the published layout: their locations, and errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DAYS = {"camels_01022500": pd.date_range("2000-01-01", periods=4),
 
 
 def frame(site: str) -> pd.DataFrame:
-    """Streamflow with a gap, precipitation, and temperature in degC."""
+    """Return streamflow with a gap, precipitation, and temperature in degC."""
     days = DAYS[site]
     values = np.arange(len(days)) + 10.0 * list(DAYS).index(site)
     flow = np.where(np.arange(len(days)) == 1, np.nan, values)
@@ -44,14 +44,14 @@ def written(root: Path, form: str = "netcdf") -> Path:
         folder = root / "attributes" / name
         folder.mkdir(parents=True)
         sites = pd.Index([site for site in DAYS if site.startswith(name)], name="gauge_id")
-        place = np.arange(len(sites), dtype=float)
-        other = {"gauge_lat": 44 + place, "gauge_lon": -68 - place, "gauge_name": "a river",
-                 "country": "somewhere", "area": 500 + place}  # fmt: skip
+        offset = np.arange(len(sites), dtype=float)
+        other = {"gauge_lat": 44 + offset, "gauge_lon": -68 - offset, "gauge_name": "a river",
+                 "country": "somewhere", "area": 500 + offset}  # fmt: skip
         pd.DataFrame(other, index=sites).to_csv(folder / f"attributes_other_{name}.csv")
-        pd.DataFrame({"p_mean": 3 + place}, index=sites).to_csv(
+        pd.DataFrame({"p_mean": 3 + offset}, index=sites).to_csv(
             folder / f"attributes_caravan_{name}.csv"
         )
-        pd.DataFrame({"slt_pc_sav": 30 + place, "slp_dg_sav": 40.0}, index=sites[::-1]).to_csv(
+        pd.DataFrame({"slt_pc_sav": 30 + offset, "slp_dg_sav": 40.0}, index=sites[::-1]).to_csv(
             folder / f"attributes_hydroatlas_{name}.csv"
         )
     return root
@@ -115,7 +115,7 @@ def test_missing_series_unknown_ids_and_repeated_gauges_are_told_together(tmp_pa
     (root / "timeseries/netcdf/lamah/lamah_7.nc").unlink()
     table = root / "attributes/camels/attributes_other_camels.csv"
     table.write_text(table.read_text() + table.read_text().splitlines()[-1] + "\n")
-    with pytest.raises(InputError, match=r"sites given twice, 1 \(camels_01031500\)"):
+    with pytest.raises(InputError, match=r"duplicate sites, 1 \(camels_01031500\)"):
         read_locations_source(source(root), read_variables())
     with pytest.raises(InputError, match=r"no file of basins, 1 \(lamah_7\)"):
         read_locations_source(source(root, options={"datasets": ["lamah"]}), read_variables())
@@ -138,7 +138,10 @@ def test_impossible_values_name_their_sites(tmp_path: Path) -> None:
     ("variables", "message"),
     [
         ({"streamflow": {"name": "stremflow", "units": "mm/day"}}, 'Did you mean "streamflow"'),
-        ({"area": {"name": "country", "units": "km2"}}, 'country: found text in 3 rows, as "some'),
+        (
+            {"area": {"name": "country", "units": "km2"}},
+            'country: found text in 3 rows, such as "some',
+        ),
     ],
 )
 def test_unknown_and_text_columns(tmp_path: Path, variables: dict, message: str) -> None:
@@ -162,7 +165,7 @@ def test_a_day_given_twice_names_the_basin(tmp_path: Path) -> None:
     root = written(tmp_path, "csv")
     path = root / "timeseries/csv/lamah/lamah_7.csv"
     path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")
-    with pytest.raises(InputError, match=r"lamah_7\.csv: found times given twice, 1 \(2000-01-03"):
+    with pytest.raises(InputError, match=r"lamah_7\.csv: found duplicate times, 1 \(2000-01-03"):
         read_locations_source(source(root, options={"form": "csv"}), read_variables())
 
 
@@ -183,7 +186,7 @@ def test_units_of_the_files_are_compared_with_the_entry(tmp_path: Path) -> None:
     [
         ("netcdf", None, 'a column "date"'),
         ("csv", "", "no row of values; expected a row for each time"),
-        ("csv", "2000-01-01,1,2,3\nxx,1,2,3\n", '1 rows without a date, as "xx"'),
+        ("csv", "2000-01-01,1,2,3\nxx,1,2,3\n", '1 rows without a date, such as "xx"'),
     ],
 )
 def test_series_without_dates_or_rows_are_refused(
@@ -199,8 +202,8 @@ def test_series_without_dates_or_rows_are_refused(
         read_locations_source(source(root, options={"form": form}), read_variables())
 
 
-def test_places_that_are_text_are_refused(tmp_path: Path) -> None:
+def test_coordinates_that_are_text_are_refused(tmp_path: Path) -> None:
     table = written(tmp_path) / "attributes/lamah/attributes_other_lamah.csv"
     table.write_text(table.read_text().replace("44.0", "north"))
-    with pytest.raises(InputError, match='lat: found text in 1 rows, as "north"'):
+    with pytest.raises(InputError, match='lat: found text in 1 rows, such as "north"'):
         read_locations_source(source(tmp_path), read_variables())

@@ -1,4 +1,4 @@
-"""Readers as values: the registry, what entries are checked against, and readers of others."""
+"""Drivers: the registry, checks of entries, and readers of other packages."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ POINTS = "[stefaland.readers]\ntoy = my_reader:DRIVER\n"
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Readers that a test adds are forgotten after it."""
+    """Remove the readers that a test has added."""
     fresh: Registry[Driver] = Registry(
         DRIVERS.kind, DRIVERS.group, {name: point.value for name, point in DRIVERS._builtin.items()}
     )
@@ -66,7 +66,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The template beside a catalog and two files of its format."""
+    """Copy the template of a reader beside a catalog and two files of its format."""
     shutil.copy(TEMPLATE, tmp_path)
     (tmp_path / "my.yml").write_text(ENTRY)
     for year in (2001, 2002):
@@ -92,7 +92,7 @@ def test_every_built_in_reader_is_a_driver_of_its_name() -> None:
         assert isinstance(driver, Driver)
         assert driver.name == name
         assert callable(driver.open)
-    assert DRIVERS.get("units").gives == "network"
+    assert DRIVERS.get("units").returns == "network"
     assert {name for name in DRIVERS.names() if DRIVERS.get(name).is_series} == {
         "netcdf", "grib", "zarr", "raster", "npz", "table",
     }  # fmt: skip
@@ -137,7 +137,9 @@ def test_what_drivers_need_of_entries_is_found_with_everything_else(tmp_path: Pa
     assert "a table without lat and lon and cell" in texts[2]
     assert any("options.form" in text or "options: form" in text for text in texts)
     assert any('Did you mean "sites"?' in text for text in texts)
-    assert any("{month} in the uri of the driver ismn: one file alone" in text for text in texts)
+    assert any(
+        "{month} in the uri, although the driver ismn reads a single file" in text for text in texts
+    )
     assert sum('source "f": options' in text for text in texts) >= 5
 
 

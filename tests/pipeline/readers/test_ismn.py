@@ -1,4 +1,4 @@
-"""ISMN downloads, stations written as published (header and values): daily means, and refusals."""
+"""ISMN downloads with stations in the published format: daily means, and errors."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ HOURS = 48
 
 @pytest.fixture
 def package() -> None:
-    """The extra `ismn`."""
+    """Skip the test without the extra `ismn`."""
     pytest.importorskip("ismn")
 
 
 def written(root: Path) -> Path:
-    """A: two sensors at 5 cm and one at 50 cm; B: one sensor whose first day is not good."""
+    """Write station A (two sensors at 5 cm, one at 50 cm) and B (one sensor, first day flagged)."""
     one(root, "NET", "A", 36.6, -97.5, (0.05, 0.05), "Probe-1", lambda h: (0.10 + h / 1000, "G"))
     one(root, "NET", "A", 36.6, -97.5, (0.05, 0.05), "Probe-2", lambda h: (0.20 + h / 1000, "G"))
     one(root, "NET", "A", 36.6, -97.5, (0.50, 0.50), "Probe-3", lambda h: (0.90, "G"))
@@ -94,7 +94,7 @@ def test_depth_station_and_least_hours_are_chosen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"depth": [1, 2]}, r"no good value from 1 to 2 m; expected a depth with sensors, as 3 "),
+        ({"depth": [1, 2]}, r"no good value from 1 to 2 m; expected a depth with sensors, such as"),
         ({"networks": ["NETT"]}, r"unknown networks, 1 \(NETT\)"),
         ({"sites": ["NET/Z", "A"]}, r"unknown ids, 2 \(A, NET/Z\)"),
         ({"depth": [0.1, 0.0]}, "not downwards"),
@@ -123,7 +123,7 @@ NAMED = {
     "": ("NET/A/NET_NET_A_sm_0.050000", "OTHER/C/OTHER_OTHER_C_sm"),
     "cut off": ("A, Probe-1_soil_moisture", "C, Probe_soil_moisture"),
 }
-"""Where faults are: of files that the package skips, and of those it reads in part."""
+"""Locations of faults, for files that the package skips and for files that it reads in part."""
 
 
 def spoil(path: Path, how: str) -> None:
@@ -180,7 +180,7 @@ def test_a_second_file_of_a_sensor_is_told(tmp_path: Path) -> None:
     (path,) = written(tmp_path).rglob("*Probe-1*.stm")
     again = path.with_name(path.name.replace("20170811", "20170812"))
     again.write_text(path.read_text())
-    with pytest.raises(InputError, match="of a sensor that another file has"):
+    with pytest.raises(InputError, match="of the same sensor as another file"):
         read_locations_source(source(tmp_path), read_variables())
 
 

@@ -1,4 +1,4 @@
-"""Landslide inventories, written as COOLR has them: the events that count, and what is refused."""
+"""Landslide inventories in the format of COOLR: the events that are used, and errors."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def written(folder: Path, text: str = CSV) -> Path:
 
 
 def packaged(folder: Path) -> Path:
-    """The same events as a GeoPackage of another CRS, whose points are the places."""
+    """Write the same events as a GeoPackage of points in another CRS."""
     table = pd.read_csv(written(folder))
     points = geopandas.points_from_xy(table["longitude"], table["latitude"], crs="EPSG:4326")
     frame = geopandas.GeoDataFrame(table.drop(columns=["longitude", "latitude"]), geometry=points)
@@ -89,7 +89,7 @@ def test_accuracy_triggers_and_dates_are_chosen(tmp_path: Path) -> None:
     [
         ("01/02/2009 02:00:00 AM", "", r"no date of events, 1 \(956\).*undated: leave_out"),
         ("01/02/2009 02:00:00 AM", "some day", r'"some day" at events, 1 \(956\)'),
-        (",956,", ",684,", r"events given twice, 1 \(684\)"),
+        (",956,", ",684,", r"duplicate events, 1 \(684\)"),
         (",5km,", ",near,", r"accuracies 1 \(near\)"),
         (",32.5625", ",132.5625", r"lat: found no degrees at sites, 1 \(684\)"),
         ("landslide_trigger", "trigger", 'a column "landslide_trigger"'),

@@ -1,4 +1,4 @@
-"""Hydrologic units, the network above each gauge, and basins as locations."""
+"""Hydrologic units, the network upstream of each gauge, and basins as locations."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_means_are_weighted_by_area_and_skip_missing_values() -> None:
 
 
 def parameters() -> dict[str, np.ndarray]:
-    """Seven units; aspects of units 0 and 1 lie either side of north."""
+    """Return parameters of seven units; aspects of units 0 and 1 lie on either side of north."""
     n = len(ACRES)
     return {
         "nhm_id": np.arange(n) + 101, "hru_area": ACRES, "hru_lat": np.linspace(40, 41, n),
@@ -104,7 +104,7 @@ def parameters() -> dict[str, np.ndarray]:
 
 
 def network(folder: Path, *, omit: str = "", **options: Any) -> tuple[Source, Source]:
-    """The `units` and `basins` entries of a small network in US units: gauges 11 to 17."""
+    """Return the `units` and `basins` entries of a small network in US units, gauges 11 to 17."""
     n, time = len(ACRES), np.arange("1979-01-01", "1979-01-04", dtype="M8[D]").astype("M8[ns]")
     kept = {k: ("nhm_id", v) for k, v in parameters().items() if k != omit}
     xr.Dataset(kept).to_netcdf(folder / "hru.nc")
@@ -130,7 +130,7 @@ def network(folder: Path, *, omit: str = "", **options: Any) -> tuple[Source, So
          "latitude": ("poi_id", np.full(6, 40.5)), "longitude": ("poi_id", np.full(6, -74.5))},
         {"poi_id": [*units], "time": time},
     ).to_netcdf(folder / "flow.nc")  # fmt: skip
-    given = {
+    settings = {
         "forcings": {"precipitation": "prcp.nc", "air_temperature_max": "tmax.nc"},
         "units": {"precipitation": "inch/day", "air_temperature_max": "degF"},
         "attributes": ["hru.nc"], "channel": "channel.nc", "segments": "segments.nc",
@@ -138,7 +138,7 @@ def network(folder: Path, *, omit: str = "", **options: Any) -> tuple[Source, So
     }  # fmt: skip
     entries = [
         Source.model_validate(
-            {"name": driver, "uri": str(folder), "driver": driver, "options": given}
+            {"name": driver, "uri": str(folder), "driver": driver, "options": settings}
         )
         for driver in ("units", "basins")
     ]
@@ -225,7 +225,7 @@ def delaware() -> Catalog:
 
 @cache
 def tables() -> tuple[xr.Dataset, xr.Dataset]:
-    """Units and basins of the Delaware case."""
+    """Return the tables of units and basins of the Delaware case."""
     units, basins = (
         read_locations_source(delaware()[name], read_variables())
         for name in ("drb_units", "drb_basins")
@@ -287,7 +287,7 @@ def test_three_delaware_folds_share_no_unit() -> None:
 
 
 def _changed(source: Source, folder: Path, **files: Any) -> Source:
-    """The entry on a copy of its folder in which `files` (stem → function of a Dataset) differ."""
+    """Return the entry on a copy of its folder with changed `files` (stem → function)."""
     for path in Path(source.uri).iterdir():
         (folder / path.name).symlink_to(path)
     for stem, change in files.items():
@@ -344,5 +344,5 @@ def test_files_without_their_variables_are_named(tmp_path: Path) -> None:
 def test_discharge_may_lie_either_way(tmp_path: Path) -> None:
     source = delaware()["drb_basins"]
     turned = _changed(source, tmp_path, drb_2yr_gage_poi_obs=lambda ds: ds.transpose("time", ...))
-    own, other = (read_locations_source(s, read_variables()) for s in (source, turned))
-    xr.testing.assert_identical(own, other)
+    original, other = (read_locations_source(s, read_variables()) for s in (source, turned))
+    xr.testing.assert_identical(original, other)

@@ -1,4 +1,4 @@
-"""Soil profiles, layers written as WoSIS has them: means over a depth, and what is refused."""
+"""Soil profiles in the format of WoSIS: means over a depth interval, and errors."""
 
 from __future__ import annotations
 
@@ -73,12 +73,20 @@ def test_shares_that_are_no_whole_are_told_with_their_profiles(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("90,3,-5.0", "90,3,-5.5", r"profiles at several places, 1 \(90\)"),
-        ("71,2,10.5,20.25,10,50", "71,2,10.5,20.25,5,50", r"overlap or are given twice.*1 \(71\)"),
-        ("71,2,10.5,20.25,10,50", "71,2,10.5,20.25,0,10", r"overlap or are given twice.*1 \(71\)"),
+        ("90,3,-5.0", "90,3,-5.5", r"profiles with several coordinates, 1 \(90\)"),
+        (
+            "71,2,10.5,20.25,10,50",
+            "71,2,10.5,20.25,5,50",
+            r"overlapping or duplicate layers.*1 \(71\)",
+        ),
+        (
+            "71,2,10.5,20.25,10,50",
+            "71,2,10.5,20.25,0,10",
+            r"overlapping or duplicate layers.*1 \(71\)",
+        ),
         ("12,5,40.0,5.0,0,10", "12,5,40.0,5.0,10,0", r"do not go down in profiles, 1 \(12\)"),
         (",-5.0,", ",-95.0,", r"lat: found no degrees at sites, 1 \(90\)"),
-        ("60,30,10", "60,much,10", 'text in 1 rows, as "much"'),
+        ("60,30,10", "60,much,10", 'text in 1 rows, such as "much"'),
         ("60,30,10", "-10,100,10", r"1 of them outside at sites, 1 \(71\)"),
         (",sand,", ",snad,", 'a column "sand". Did you mean "snad"'),
     ],

@@ -1,4 +1,4 @@
-"""Bands of GeoTIFFs: each by its own packing and units, and without what is masked."""
+"""Bands of GeoTIFFs: packing, units and masks of each band."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAN = np.nan
 
 
 def tiff(path: Path, bands: list[list[int]], kind: str = "int16", **settings: Any) -> Any:
-    """A file of one row, written twice, opened to be told more."""
+    """Write a file with two equal rows and return it open, so that a test can set more metadata."""
     transform = rasterio.transform.from_origin(-10, 50, 1, 1)
     file = rasterio.open(path, "w", "GTiff", len(bands[0]), 2, len(bands), "EPSG:4326", transform,
                          kind, **settings)  # fmt: skip
@@ -32,7 +32,7 @@ def tiff(path: Path, bands: list[list[int]], kind: str = "int16", **settings: An
 
 
 def rows(path: Path, names: dict[str, dict], **settings: Any) -> dict[str, list[float]]:
-    """First row of each canonical variable of a source without faults."""
+    """Return the first row of each canonical variable of a source without faults."""
     source = Source.model_validate(
         {"name": "src", "uri": str(path), "driver": "raster", "variables": names, **settings}
     )

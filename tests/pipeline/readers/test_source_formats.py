@@ -1,4 +1,4 @@
-"""Every kind of source gives the same canonical field: formats, many files, calendars, days."""
+"""All kinds of sources yield the same canonical field: formats, many files, calendars, days."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def canonical(source: Source, window: tuple | None = None) -> xr.Dataset:
 
 
 def series(times: pd.DatetimeIndex | xr.CFTimeIndex, units: str = "K", **attrs: object):
-    """280 K and one more a step, varying in space."""
+    """Return a field of 280 K that rises by 1 K per step and varies in space."""
     values = 280.0 + np.arange(len(times))[:, None, None] % 20 + LAT[:, None] / 100 + LON / 1000
     dims = ("time", "latitude", "longitude")
     return xr.Dataset({"v": (dims, values, {"units": units, **attrs})},
@@ -98,12 +98,12 @@ def test_many_zarr_stores_are_one_series(tmp_path: Path) -> None:
     np.testing.assert_allclose(da.values, expected(6), atol=1e-4)
     part.drop_vars("time").to_zarr(tmp_path / "w_2000.zarr", consolidated=False)
     part.assign_coords(latitude=LAT - 0.5).to_zarr(tmp_path / "w_1999.zarr", consolidated=False)
-    with pytest.raises(InputError, match=r'w_2000\.zarr: found another "latitude"'):
+    with pytest.raises(InputError, match=r'w_2000\.zarr: found "latitude" that differs'):
         open_source(source.model_copy(update={"uri": str(tmp_path / "w_{year}.zarr")}))
 
 
 def daily_files(folder: Path, form: str, days: pd.DatetimeIndex) -> Source:
-    """A file a day of `series`, without times of its own where the form allows that."""
+    """Write one file per day of `series`, without times if the format allows that."""
     for day, (_, one) in zip(days, series(days).groupby("time"), strict=True):
         stem, field = folder / f"v_{day:%Y%m%d}", one.isel(time=0)
         if form == "netcdf of one time":
@@ -209,13 +209,13 @@ def test_a_tiff_declares_its_own_scale(tmp_path: Path) -> None:
 def days_reference(
     hours: pd.DatetimeIndex, values: np.ndarray, method: str, begins: float, stamp: str
 ) -> pd.Series:
-    """Whole days of hourly values, one by one."""
+    """Return the values of complete days of hourly values, computed day by day."""
     days: dict[pd.Timestamp, list[float]] = {}
     for hour, value in zip(hours, values, strict=True):
         begin = hour - pd.Timedelta(hours=1 if stamp == "end" else 0) - pd.Timedelta(hours=begins)
         days.setdefault(begin.normalize(), []).append(value)
     reduce = {"sum": np.sum, "mean": np.mean, "minimum": np.min, "maximum": np.max}[method]
-    return pd.Series({day: reduce(own) for day, own in days.items() if len(own) == 24})
+    return pd.Series({day: reduce(hourly) for day, hourly in days.items() if len(hourly) == 24})
 
 
 @pytest.mark.parametrize("stamp", ["start", "end"])
@@ -341,7 +341,7 @@ def test_a_curvilinear_source_goes_onto_a_grid(tmp_path: Path) -> None:
 
 
 def wrf(moves: float = 0.0, declared: bool = False) -> xr.Dataset:
-    """Three days of latitudes on a WRF grid, whose places are given at each."""
+    """Return a WRF Dataset of three days with latitudes and longitudes stored for each day."""
     i, j = np.meshgrid(np.arange(12.0), np.arange(10.0))
     shift = moves * np.arange(3.0)[:, None, None]
     lat, lon = 40 + 0.3 * j - 0.02 * i + shift, -100 + 0.3 * i + 0.02 * j + 0 * shift
@@ -357,7 +357,7 @@ def wrf(moves: float = 0.0, declared: bool = False) -> xr.Dataset:
 
 @pytest.mark.parametrize("declared", [False, True])
 @pytest.mark.parametrize("time", [{}, {"time": "XTIME"}, {"time": "Time"}])
-def test_places_given_at_every_time_are_those_of_the_first(
+def test_coordinates_stored_at_every_time_are_those_of_the_first(
     tmp_path: Path, declared: bool, time: dict
 ) -> None:
     ds = wrf(declared=declared)
@@ -376,14 +376,14 @@ def test_places_given_at_every_time_are_those_of_the_first(
     assert both["lat"].dims == ("y", "x")
 
 
-def test_places_that_move_are_refused(tmp_path: Path) -> None:
+def test_cells_that_move_are_refused(tmp_path: Path) -> None:
     wrf(moves=0.25).to_netcdf(tmp_path / "a.nc")
     source = entry(tmp_path / "a.nc", "netcdf", variable={"name": "T2"}, lat="XLAT", lon="XLONG")
     faults = Faults()
     check_source(source, faults, VARIABLES)
     (fault,) = faults.faults
-    assert "a.nc: XLAT: found places that move by up to 0.5 degrees" in str(fault)
-    assert "onto a fixed one" in fault.hint
+    assert "a.nc: XLAT: found cells that move by up to 0.5 degrees" in str(fault)
+    assert "to a fixed one" in fault.hint
 
 
 def test_a_projected_source_keeps_its_crs_and_is_cropped_in_metres(tmp_path: Path) -> None:
@@ -420,7 +420,7 @@ def test_tables_of_points_are_locations(tmp_path: Path, form: str) -> None:
 
 
 def write_grib(path: Path, days: list[int], edition: int = 2) -> None:
-    """Messages of days of January 2001: 280 K, one more a day, a tenth more a cell."""
+    """Write GRIB messages of days of January 2001: 280 K, 1 K more per day, 0.1 K per cell."""
     eccodes = pytest.importorskip("eccodes")
     pytest.importorskip("cfgrib")
     with path.open("wb") as file:
@@ -479,7 +479,7 @@ def test_a_damaged_grib_message_is_refused_not_skipped(
     (fault,) = faults.faults
     assert str(path) in fault.where
     assert f"message {message}, from byte {begin} on, is damaged" in fault.found
-    assert "Fetch it again" in fault.hint
+    assert "Download it again" in fault.hint
 
 
 def test_grib_with_other_bytes_between_messages_and_an_old_index(tmp_path: Path) -> None:

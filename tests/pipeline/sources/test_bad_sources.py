@@ -79,7 +79,7 @@ def test_missing_and_empty_files(tmp_path: Path) -> None:
     assert "a_2000.nc: found no such file" in text
     assert "a_2001.nc: found an empty file" in text
     assert "make data" not in text
-    assert text.count("Fetch it, or correct `uri` of the entry") == 2
+    assert text.count("Download it, or correct `uri` of the entry") == 2
 
 
 def test_missing_files_of_the_demos_come_of_make_data(tmp_path: Path) -> None:
@@ -105,7 +105,7 @@ def test_many_missing_files_are_one_fault(tmp_path: Path) -> None:
          "{day} in the uri without {year} and {month}"),
         ("a_{year:%Y}.nc", "netcdf", {"years": [2001, 2001]}, "a uri that cannot be filled in"),
         ("a_{year}.nc", "stations", {"years": [2001, 2002]},
-         "{year} in the uri of the driver stations: one file alone"),
+         "{year} in the uri, although the driver stations reads a single file"),
         ("a_{year}.nc", "netcdf", {"years": [2002, 2001]}, "years from 2002 to 2001"),
     ],
 )  # fmt: skip
@@ -186,7 +186,7 @@ def test_grid(tmp_path: Path) -> None:
 def test_dimensions_without_places(tmp_path: Path) -> None:
     assert 'no coordinate "lat"' in refused(tmp_path, field().drop_vars("lat"))
     text = refused(tmp_path, field().rename(lat="rows", lon="columns").drop_vars(["rows"]))
-    assert "expected one for y" in text
+    assert "expected a dimension for y" in text
     assert "`dims: {y: …}`" in text
     text = refused(tmp_path, field(), dims={"y": "latitude"})
     assert 'expected "latitude" as y. Correct `dims`' in text
@@ -316,7 +316,7 @@ def test_files_of_one_series_on_different_grids(tmp_path: Path) -> None:
     later = field(pd.date_range("2001-01-09", periods=3))
     later.assign_coords(lat=later["lat"] + 0.5).to_netcdf(tmp_path / "a_2002.nc")
     text = faults_of(entry(tmp_path / "a_{year}.nc", time={"years": [2001, 2002]}))
-    assert f'found another "lat" than in {tmp_path / "a_2001.nc"}; expected files on one' in text
+    assert f'found "lat" that differs from {tmp_path / "a_2001.nc"}; expected files on one' in text
     assert str(tmp_path / "a_2002.nc") in text
 
 
@@ -327,7 +327,7 @@ def test_files_of_one_series_on_different_grids(tmp_path: Path) -> None:
         ("lat,lon,day,v\n95,2,2001-01-01,3", "found 95 in row 1 and 0 more"),
         ("lat,lon,day,v\n1,2,2001-01-01,wet", 'v: found "wet" in row 1; expected numbers'),
         ("lat,lon,day,v\n1,2,soon,3", 'day: found "soon" in row 1; expected ISO dates'),
-        ("lat,lon,day,v\n1,2,2001-01-01,3\n1,2,2001-01-01,4", "times and places more than once"),
+        ("lat,lon,day,v\n1,2,2001-01-01,3\n1,2,2001-01-01,4", "duplicate times of locations"),
         ("lat,lon,day,v\n1,2,2001-01-01,3\n1,2,2001-01-02,4\n1,2,2001-01-03,4\n1,2,2001-01-06,4",
          "found 2 steps without data: 2001-01-04 to 2001-01-05"),
     ],
@@ -347,7 +347,7 @@ def test_a_location_that_moves(tmp_path: Path) -> None:
     path.write_text("id,lat,lon,v\na,1,2,3\na,1,3,3\n")
     source = entry(path, "table", variables={"warmth": {"name": "v", "units": "degC"}},
                    lat="lat", lon="lon", cell="id")  # fmt: skip
-    assert 'found "a" at more than one place' in faults_of(source)
+    assert 'found "a" with more than one latitude or longitude' in faults_of(source)
 
 
 def test_faults_of_all_kinds_and_variables_come_together(tmp_path: Path) -> None:

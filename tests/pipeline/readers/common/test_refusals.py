@@ -1,4 +1,4 @@
-"""Hints fit the file: the demos' data, other files, and files of another format."""
+"""Hints that fit the file: data of the demos, other files, and files of another format."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ def test_make_data_is_the_hint_for_the_demos_files_alone() -> None:
     [
         (b"\n<!doctype html><title>Log in</title>", "It is an HTML page"),
         (b'<?xml version="1.0"?><Error>', "It is an XML file"),
-        (b"PK\x03\x04....", "It begins as a ZIP archive: correct `uri`"),
-        (b"II*\x00....", "It begins as a TIFF: correct `uri`"),
-        (b"\x89HDF\r\n\x1a\n", "Fetch it again: it may be truncated."),
-        (b"CDF\x01", "Fetch it again: it may be truncated."),
-        (b"other", "Fetch it again: it may be truncated."),
+        (b"PK\x03\x04....", "It begins like a ZIP archive: correct `uri`"),
+        (b"II*\x00....", "It begins like a TIFF: correct `uri`"),
+        (b"\x89HDF\r\n\x1a\n", "Download it again: it may be truncated."),
+        (b"CDF\x01", "Download it again: it may be truncated."),
+        (b"other", "Download it again: it may be truncated."),
     ],
 )
 def test_what_begins_as_another_format_is_not_called_truncated(

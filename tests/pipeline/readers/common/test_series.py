@@ -1,4 +1,4 @@
-"""The files of one series: what may differ among them, and what is refused with both names."""
+"""Files of one series: differences that are accepted, and errors that name both files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ALBERS = {"grid_mapping_name": "albers_conical_equal_area", "standard_parallel":
 
 
 def years(folder: Path, change: Any, **settings: Any) -> Source:
-    """Three files of hours, the second and third of them changed."""
+    """Write three files of hourly values, the second and third of them changed."""
     for year in range(2001, 2004):
         hours = pd.date_range(f"{year}-01-01", periods=48, freq="h")
         ds = field(hours, cell_methods="time: mean", grid_mapping="crs").assign(crs=0)
@@ -112,12 +112,12 @@ def test_all_that_differs_comes_together(tmp_path: Path) -> None:
         return ds.assign_coords(lat=ds["lat"] + 0.5).assign(v=ds["v"].assign_attrs(units="degC"))
 
     text = faults_of(years(tmp_path, change))
-    assert 'found another "lat" than in' in text
+    assert 'found "lat" that differs from' in text
     assert 'units: found "degC"' in text
 
 
 def rasters(folder: Path, *packings: dict[str, Any], crs: str = "EPSG:4326") -> Source:
-    """A file a year; the first cell is its nodata, the others are stored as 100."""
+    """Write one file per year; the first cell is nodata, the others are stored as 100."""
     for year, packing in enumerate(packings, start=2001):
         transform = rasterio.transform.from_origin(-10, 50, 1, 1)
         with rasterio.open(folder / f"r_{year}.tif", "w", "GTiff", 4, 2, 1,

@@ -1,4 +1,4 @@
-"""Files cut short are refused in the check, each with the message of what is wrong with it."""
+"""Truncated files are refused in the check, each with a message about its fault."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TABLE = {"lat": "lat", "lon": "lon", "variables": {"warmth": {"name": "v", "unit
 
 
 def netcdf(path: Path, form: str, unlimited: bool = False) -> None:
-    """A field behind its coordinates, as most files have it."""
+    """Return a field stored after its coordinates, as in most files."""
     with netCDF4.Dataset(path, "w", format=form) as file:
         shape = {"time": 40, "lat": 6, "lon": 8}
         for name, size in shape.items():
@@ -64,8 +64,8 @@ def test_the_length_that_a_classic_header_declares(
         file.createDimension("x", 5)
         file.createVariable("x", "f4", ("x",))[:] = 1
         file.createVariable("mapping", "i4", ())[:] = 1
-        for place, kind in enumerate(kinds):
-            values = file.createVariable(f"v{place}", kind, ("time", "x"))
+        for number, kind in enumerate(kinds):
+            values = file.createVariable(f"v{number}", kind, ("time", "x"))
             values.units = "m"
             if records:
                 values[:records] = 1
