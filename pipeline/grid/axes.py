@@ -1,8 +1,8 @@
-"""Axes on an integer lattice: where the cells of a source or target axis begin, end and centre.
+"""Axes on an integer lattice: edges and centres of the cells of a source or target axis.
 
-Positions are int64 in units of 1e-11 degree (1e-6 m for projections), so that turning a longitude
-by 360 degrees, cutting a window or flipping rows changes no bit of any weight (`weights`).
-Latitudes and northings are negated: every axis here ascends, rows run north to south.
+Positions are int64 in units of 1e-11 degree (1e-6 m for projections), so that adding 360 degrees to
+a longitude, cutting a window or flipping rows changes no bit of any regridding weight.
+Latitudes and northings are negated: every axis here ascends, and rows run from north to south.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from pipeline.grid.target_grid import TargetGrid
 PER_DEGREE = 10**11
 PER_UNIT = 10**6
 _Function = Callable[[np.ndarray], np.ndarray]
-_SAME_PLACE = 1e-5  # of the Earth's radius: datum shifts
-_GAP = 1.5  # neighbours further apart than this many cells do not touch
+_SAME_POINT = 1e-5  # fraction of the Earth's radius: the size of datum shifts
+_GAP = 1.5  # distance in cells beyond which neighbours do not touch
 
 
 @dataclass(frozen=True, eq=False)
 class Axis:
     """Cells along one axis, ascending: `lower`, `upper`, `centre` int64 lattice; dims (cell,).
 
-    `period` is a full turn for longitudes and 0 otherwise; `latitude` says that areas go with the
-    sine. `reverse` says that the array's own order is the other way round.
+    `period` is 360 degrees for longitudes and 0 otherwise. `latitude` marks latitudes, along which
+    areas are proportional to the sine, and `reverse` arrays in descending order.
     """
 
     lower: np.ndarray
@@ -47,10 +47,11 @@ class Axis:
 
 
 def source_axes(x: np.ndarray, y: np.ndarray, geographic: bool) -> tuple[Axis, Axis]:
-    """Axes (y, x) of a rectilinear source from its centres; either row order, any longitude frame.
+    """Return the axes (y, x) of a rectilinear source from its centres.
 
-    Edges are halfway between centres; the outer ones mirror the inner, cut off at the poles. A
-    last row nearer to the pole than to its neighbour (Gaussian grids) reaches the pole.
+    Rows may be in either order and longitudes in any range. Edges are halfway between centres; the
+    outer ones mirror the inner, limited to the poles. A last row nearer to the pole than to its
+    neighbour (Gaussian grids) extends to the pole.
     """
     return y_axis(np.asarray(y, float), geographic), x_axis(np.asarray(x, float), geographic)
 
@@ -58,14 +59,14 @@ def source_axes(x: np.ndarray, y: np.ndarray, geographic: bool) -> tuple[Axis, A
 def common_axes(
     x: np.ndarray, y: np.ndarray, source_crs: str, grid: TargetGrid
 ) -> tuple[tuple[Axis, Axis], tuple[Axis, Axis]] | None:
-    """Axes (y, x) of source and target in one CRS; None where they are not both rectilinear.
+    """Return axes (y, x) of source and target in one CRS; None if they are not both rectilinear.
 
     A normal cylindrical projection (EASE-Grid 2.0, Mercator) is rectilinear in degrees.
     """
     geographic = parsed(source_crs).is_geographic
-    own = source_axes(x, y, geographic)
+    source = source_axes(x, y, geographic)
     if same_crs(grid.crs, source_crs):
-        return own, _target_axes(grid.x_edges, grid.y_edges, grid.x, grid.y, geographic)
+        return source, _target_axes(grid.x_edges, grid.y_edges, grid.x, grid.y, geographic)
     if geographic == grid.is_geographic or is_rotated(source_crs):
         return None
     projected = source_crs if not geographic else grid.crs
@@ -75,10 +76,10 @@ def common_axes(
         return None
     east, north = unrolled
     if not geographic:
-        in_degrees = _unrolled_source(*own, east, north)
+        in_degrees = _unrolled_source(*source, east, north)
         return in_degrees, _target_axes(grid.x_edges, grid.y_edges, grid.x, grid.y, True)
     edges = east(grid.x_edges), north(grid.y_edges)
-    return own, _target_axes(*edges, east(grid.x), north(grid.y), True)
+    return source, _target_axes(*edges, east(grid.x), north(grid.y), True)
 
 
 def _target_axes(
@@ -93,11 +94,11 @@ def _target_axes(
 
 
 def _unrolled_source(y: Axis, x: Axis, east: _Function, north: _Function) -> tuple[Axis, Axis]:
-    """Axes of a cylindrical projection in degrees."""
+    """Return the axes of a cylindrical projection in degrees."""
     top, bottom, row = (lattice(-north(-v / PER_UNIT), True) for v in (y.lower, y.upper, y.centre))
     period = 360 * PER_DEGREE
     lower, upper, centre = (lattice(east(v / PER_UNIT), True) for v in (x.lower, x.upper, x.centre))
-    turns = (centre - lower) // period * period  # each array was unrolled from its own start
+    turns = (centre - lower) // period * period  # each array was unrolled from its first value
     lower, upper = lower + turns, upper - (upper - centre) // period * period
     if abs(upper[-1] - lower[0] - period) < PER_DEGREE // 10**6:
         upper[-1] = lower[0] + period
@@ -108,7 +109,7 @@ def _unrolled_source(y: Axis, x: Axis, east: _Function, north: _Function) -> tup
 
 
 def lattice(values: np.ndarray, geographic: bool) -> np.ndarray:
-    """Degrees or CRS units as int64 lattice positions."""
+    """Return degrees or CRS units as int64 lattice positions."""
     return np.rint(np.asarray(values, float) * (PER_DEGREE if geographic else PER_UNIT)).astype(
         np.int64
     )
@@ -116,10 +117,10 @@ def lattice(values: np.ndarray, geographic: bool) -> np.ndarray:
 
 @lru_cache
 def same_crs(first: str, second: str) -> bool:
-    """Whether two CRS have the same axes; plain geographic CRS on any datum count as one.
+    """Whether two CRS have the same axes; true geographic CRS on any datum count as equal.
 
-    Datum shifts are tens of metres at most and the fields here are not sharper than that. Rotated
-    poles are the same where they have the same places, however they are written.
+    Datum shifts are tens of metres at most, which is below the resolution of the fields here.
+    Rotated poles are equal if they map points to the same coordinates, however they are written.
     """
     a, b = parsed(first), parsed(second)
     if not (a.is_geographic and b.is_geographic):
@@ -127,18 +128,18 @@ def same_crs(first: str, second: str) -> bool:
     if not (is_rotated(first) or is_rotated(second)):
         return True
     lon, lat = (v.ravel() for v in np.meshgrid([-90.0, 0.0, 60.0], [-40.0, 0.0, 50.0]))
-    places = [
+    points = [
         unit_vectors(*(np.asarray(v) for v in transform))
         for transform in (
             pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
             for crs in (first, second)
         )
     ]
-    return bool(np.abs(places[0] - places[1]).max() < _SAME_PLACE)
+    return bool(np.abs(points[0] - points[1]).max() < _SAME_POINT)
 
 
 def x_axis(x: np.ndarray, geographic: bool) -> Axis:
-    """The axis of columns from their centres, as in `source_axes`."""
+    """Return the axis of columns from their centres, as in `source_axes`."""
     reverse = x.size > 1 and np.median(np.diff(x)) < 0
     x = x[::-1] if reverse else x
     if not geographic:
@@ -151,7 +152,7 @@ def x_axis(x: np.ndarray, geographic: bool) -> Axis:
     if (np.diff(centre) <= 0).any() or centre[-1] - centre[0] >= period:
         raise bad_input(
             "x", f"{x.size} longitudes {x[0]:g}..{x[-1]:g} with duplicates or out of order",
-            "longitudes that ascend and go round at most once", "Drop padded or repeated columns",
+            "ascending longitudes within 360 degrees", "Drop padded or duplicate columns.",
         )  # fmt: skip
     lower, upper = _outline(centre)
     seam = centre[0] + period - centre[-1]
@@ -162,7 +163,7 @@ def x_axis(x: np.ndarray, geographic: bool) -> Axis:
 
 
 def y_axis(y: np.ndarray, geographic: bool) -> Axis:
-    """The axis of rows from their centres, as in `source_axes`."""
+    """Return the axis of rows from their centres, as in `source_axes`."""
     reverse = y.size > 1 and y[0] < y[-1]
     y = y[::-1] if reverse else y
     _check_ascending(-y, "y (downwards)")
@@ -181,11 +182,13 @@ def y_axis(y: np.ndarray, geographic: bool) -> Axis:
 
 def _check_ascending(values: np.ndarray, name: str) -> None:
     if not np.isfinite(values).all() or (np.diff(values) <= 0).any():
-        raise bad_input(name, "values that are missing, repeated or out of order", "a sorted axis")
+        raise bad_input(
+            name, "values that are missing, duplicates or out of order", "a sorted axis"
+        )
 
 
 def _outline(centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Lower and upper ends of cells that touch halfway, except across gaps."""
+    """Return lower and upper edges of cells, halfway between centres except at gaps."""
     if centre.size < 2:
         raise bad_input("source grid", "a single row or column", "at least two along each axis")
     step = np.diff(centre)
@@ -202,7 +205,7 @@ def _outline(centre: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def _cylindrical(
     crs: str, bounds: tuple[float, float, float, float]
 ) -> tuple[_Function, _Function] | None:
-    """Functions x -> degrees east and y -> degrees north of a cylindrical CRS, else None."""
+    """Return functions x → degrees east and y → degrees north of a cylindrical CRS, else None."""
     to_degrees = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
     (west, south, east, north), n = bounds, 5
     probe_x, probe_y = np.meshgrid(np.linspace(west, east, n), np.linspace(south, north, n))

@@ -1,4 +1,4 @@
-"""CRS of a Dataset and its CF description; longitudes. Used by `grid` and everything after it."""
+"""CRS of a Dataset and its CF description, longitudes, and points on the sphere."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ EARTH_RADIUS = 6371007.180918475
 
 
 def wrap_longitude(lon: Any) -> np.ndarray:
-    """Longitudes in [-180, 180); values already inside keep their bits."""
+    """Return longitudes in [-180, 180); values already inside keep their bits."""
     lon = np.asarray(lon, float)
     return np.where((lon >= -180) & (lon < 180), lon, np.mod(lon + 180, 360) - 180)
 
 
 def unit_vectors(lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
-    """Points on the unit sphere; dims (..., 3)."""
+    """Return points (degrees) as vectors on the unit sphere; dims (..., 3)."""
     lon, lat = np.deg2rad(lon), np.deg2rad(lat)
     return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], axis=-1)
 
 
 @lru_cache
 def parsed(crs: str) -> pyproj.CRS:
-    """The CRS of a text, parsed once: PROJ takes a millisecond for each."""
+    """Return the CRS of a text, cached because PROJ takes a millisecond to parse it."""
     return pyproj.CRS.from_user_input(crs)
 
 
@@ -42,7 +42,7 @@ def is_rotated(crs: str) -> bool:
 
 
 def spatial_ref_attrs(crs: str) -> dict[str, Any]:
-    """Attributes of a CF grid-mapping variable that GDAL, rioxarray and CF readers understand."""
+    """Return attributes of a CF grid-mapping variable for GDAL, rioxarray and CF readers."""
     return dict(_grid_mapping(crs))
 
 
@@ -54,9 +54,9 @@ def _grid_mapping(crs: str) -> dict[str, Any]:
 
 
 def crs_of(ds: xr.Dataset | xr.DataArray) -> str:
-    """The CRS of a Dataset: its grid mapping, else its `crs` attribute, else EPSG:4326.
+    """Return the CRS of a Dataset: its grid mapping, else its `crs` attribute, else EPSG:4326.
 
-    `InputError` where neither is given and the coordinates cannot be degrees.
+    Raises `InputError` if it has neither and the coordinates cannot be degrees.
     """
     text = ds.attrs.get("crs")
     crs = declared_crs(ds) or (parsed(text) if text else None)
@@ -68,20 +68,20 @@ def crs_of(ds: xr.Dataset | xr.DataArray) -> str:
         if np.abs(y).max() > 90.5 or np.abs(x).max() > 361:
             raise bad_input(
                 "spatial_ref",
-                "no CRS and coordinates that are no degrees",
+                "no CRS and coordinates that are not degrees",
                 "a declared CRS",
-                "Name it in the catalog entry: `crs: EPSG:5070`",
+                "Set it in the catalog entry, such as `crs: EPSG:5070`.",
             )
     return "EPSG:4326"
 
 
 def declared_crs(ds: xr.Dataset | xr.DataArray) -> pyproj.CRS | None:
-    """The CRS of the grid mapping that the variables name, else of `spatial_ref`, else None."""
+    """Return the CRS of the variables' grid mapping, else of `spatial_ref`, else None."""
     arrays = ds.data_vars.values() if isinstance(ds, xr.Dataset) else [ds]
     named = [{**da.encoding, **da.attrs}.get("grid_mapping", "") for da in arrays]
     known = {**ds.coords, **(ds.data_vars if isinstance(ds, xr.Dataset) else {})}
     for text in [*named, "spatial_ref"]:
-        # CF's extended form, "crs: lat lon", says for which coordinates.
+        # The extended form of CF, "crs: lat lon", also lists coordinates.
         name = str(text).split(":")[0]
         found = _of_mapping(known[name].attrs) if name in known else None
         if found is not None:
@@ -90,20 +90,20 @@ def declared_crs(ds: xr.Dataset | xr.DataArray) -> pyproj.CRS | None:
 
 
 def _of_mapping(attrs: Mapping[str, Any]) -> pyproj.CRS | None:
-    """The CRS of a grid mapping's attributes; None where they do not make one."""
+    """Return the CRS of a grid mapping's attributes; None if they do not define one."""
     text = attrs.get("crs_wkt") or attrs.get("spatial_ref")
     try:
         if text:
             return parsed(str(text))
         if attrs.get("grid_mapping_name") == "latitude_longitude":
-            return parsed("EPSG:4326")  # on whatever datum, which rarely has a name
+            return parsed("EPSG:4326")  # whatever the datum, which is rarely named
         return pyproj.CRS.from_cf(dict(attrs))
     except (pyproj.exceptions.CRSError, KeyError, ValueError, TypeError):
         return None
 
 
 def unit_factor(units: object, crs: str) -> float:
-    """What coordinates in `units` (kilometres) are times for the units of a projected CRS."""
+    """Return the factor from coordinates in `units`, such as km, to those of a projected CRS."""
     if not units or is_geographic_crs(crs):
         return 1.0
     try:
@@ -111,7 +111,7 @@ def unit_factor(units: object, crs: str) -> float:
     except ValueError:
         return 1.0
     factor = metres / parsed(crs).axis_info[0].unit_conversion_factor
-    # Metres and feet of survey and international standard go by one name.
+    # Survey and international metres and feet have the same names in files.
     return 1.0 if abs(factor - 1) < _SAME_UNIT else factor
 
 

@@ -1,8 +1,8 @@
-"""Where points lie on a curvilinear source: 2-D longitudes and latitudes to fractional indices.
+"""Positions of points on a curvilinear grid: fractional indices from 2-D longitudes and latitudes.
 
-Used by `warp`, which then works on the source's indices as on any other axes. The index is the
-inverse of the bilinear patch between four cell centres, found in a plane tangent to the sphere, so
-poles and the antimeridian are no special places. Columns do not go round.
+Regridding (`warp`) then uses these indices like any other axes. They are the inverse of the
+bilinear patch between four cell centres, computed in a plane tangent to the sphere, so that poles
+and the antimeridian need no special treatment. Columns are not periodic.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _MOVES, _NEWTON = 8, 4
 
 @dataclass(frozen=True, eq=False)
 class Locator:
-    """Finds (column, row) of points among cell centres `lon`, `lat`; dims (y, x), degrees."""
+    """Search for points among the cell centres `lon`, `lat` of a grid; dims (y, x), degrees."""
 
     lon: np.ndarray
     lat: np.ndarray
@@ -36,9 +36,10 @@ class Locator:
         return cKDTree(self.centres.reshape(-1, 3)[known]), known
 
     def locate(self, lon: np.ndarray, lat: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Fractional (column, row) of each point, 0 at the first centre; linear beyond the rim.
+        """Return fractional (column, row) of each point, 0 at the first centre.
 
-        NaN where a point is not finite, or next to centres that are missing.
+        Beyond the outer centres the indices are extrapolated linearly. They are NaN for points that
+        are not finite or next to missing centres.
         """
         finite = np.isfinite(lon) & np.isfinite(lat)
         point = unit_vectors(np.where(finite, lon, 0.0), np.where(finite, lat, 0.0))
@@ -56,14 +57,14 @@ class Locator:
         return np.where(finite, x, np.nan), np.where(finite, y, np.nan)
 
     def cell_area(self) -> np.ndarray:
-        """Areas of the cells relative to one another; dims (y, x)."""
+        """Return the areas of the cells on the unit sphere, approximately; dims (y, x)."""
         along_y, along_x = (np.gradient(self.centres, axis=axis) for axis in (0, 1))
         return np.linalg.norm(np.cross(along_y, along_x), axis=-1)
 
     def _step(
         self, point: np.ndarray, row: np.ndarray, col: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Offset in rows and columns from a centre to the point, by the local derivatives."""
+        """Return the offset (rows, columns) from a centre to the point, by local derivatives."""
         last_row, last_col = self.lon.shape[0] - 1, self.lon.shape[1] - 1
         plane = _Plane(self.centres[row, col])
         above, below = np.maximum(row - 1, 0), np.minimum(row + 1, last_row)
@@ -79,7 +80,7 @@ class Locator:
     def _refined(
         self, point: np.ndarray, row: np.ndarray, col: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """(column, row) by Newton's method in the patch that holds the first guess."""
+        """Return (column, row) by Newton's method in the patch that contains the first guess."""
         top = np.clip(np.floor(np.nan_to_num(row)), 0, self.lon.shape[0] - 2).astype(np.int64)
         left = np.clip(np.floor(np.nan_to_num(col)), 0, self.lon.shape[1] - 2).astype(np.int64)
         plane = _Plane(self.centres[top, left])
@@ -113,7 +114,7 @@ class _Plane:
 
 
 def _solve(first: np.ndarray, second: np.ndarray, aim: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Factors of two plane vectors that sum to `aim`; NaN where they are parallel."""
+    """Return the factors of two plane vectors whose sum is `aim`; NaN if they are parallel."""
     determinant = first[:, 0] * second[:, 1] - first[:, 1] * second[:, 0]
     with np.errstate(divide="ignore", invalid="ignore"):
         return (

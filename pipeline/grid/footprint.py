@@ -1,6 +1,6 @@
 """Footprints of grids as GeoJSON: split at the antimeridian, closed over a pole (RFC 7946).
 
-Upstream: `grid`. Downstream: `stac` and `verify`. A box with west > east crosses the antimeridian.
+A box with west > east crosses the antimeridian.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from shapely.geometry.polygon import orient
 
 from pipeline.grid.target_grid import TargetGrid
 
-_DIGITS = 7  # of a degree: a centimetre
+_DIGITS = 7  # decimals of degrees: a centimetre
 _ALONG = 16
-"""Points along each edge of a projected grid, whose edges are curves in degrees."""
+"""Number of points along each edge of a projected grid, whose edges are curves in degrees."""
 
 
 def footprint(grid: TargetGrid) -> tuple[dict[str, Any], list[float]]:
-    """GeoJSON outline of the grid in degrees, and its (west, south, east, north) box.
+    """Return the GeoJSON outline of the grid in degrees, and its (west, south, east, north) box.
 
-    A Polygon, or a MultiPolygon where it crosses the antimeridian. The box where the outline is
-    not on the globe, as that of a world map with round edges.
+    The outline is a Polygon, or a MultiPolygon if it crosses the antimeridian. It is the box if the
+    grid's corners are not on the globe, as in world maps with curved outlines.
     """
     west, south, east, north = grid.bounds
     outline = None
@@ -43,7 +43,7 @@ def footprint(grid: TargetGrid) -> tuple[dict[str, Any], list[float]]:
 
 
 def union_box(boxes: Sequence[Sequence[float]]) -> list[float]:
-    """The smallest (west, south, east, north) box round all boxes, of the same convention."""
+    """Return the smallest (west, south, east, north) box that contains all boxes."""
     south, north = min(box[1] for box in boxes), max(box[3] for box in boxes)
     spans = [(box[0], box[2] if box[0] <= box[2] else box[2] + 360) for box in boxes]
     if all(east <= 180 for _, east in spans):
@@ -57,16 +57,16 @@ def union_box(boxes: Sequence[Sequence[float]]) -> list[float]:
 
 
 def _box(west: float, south: float, east: float, north: float) -> np.ndarray:
-    """The corners of a box, and points between them where it crosses the antimeridian."""
-    # A step of more than half the globe would be taken for the shorter one, the other way.
+    """Return the corners of a box, with points between them if it crosses the antimeridian."""
+    # A step of more than half the globe would be interpreted as the shorter way round.
     xs = np.array([west, east]) if west <= east else np.linspace(west, east + 360, 5)
     return np.array([*((x, south) for x in xs), *((x, north) for x in xs[::-1])])
 
 
 def _outline(grid: TargetGrid, to_lonlat: pyproj.Transformer) -> np.ndarray | None:
-    """The grid's edges in degrees, dims (point, 2), longitudes running on past ±180.
+    """Return the grid's edges in degrees, dims (point, 2), with longitudes continuous past ±180.
 
-    None where they are not on the globe.
+    Returns None if they are not on the globe.
     """
     west, south, east, north = grid.bounds
     along = np.linspace(0, 1, _ALONG, endpoint=False)
@@ -77,19 +77,19 @@ def _outline(grid: TargetGrid, to_lonlat: pyproj.Transformer) -> np.ndarray | No
     lon, lat = (np.asarray(v) for v in to_lonlat.transform(xs, ys))
     if not (np.isfinite(lon).all() and np.isfinite(lat).all()):
         return None
-    # An edge along the antimeridian is at 180 or at -180, as rounding has it: now it is at one.
+    # Rounding puts points of an edge along the antimeridian at 180 or -180; unwrapped, they agree.
     return np.stack([np.unwrap(lon, period=360), lat], axis=1)
 
 
 def _geometry(ring: np.ndarray) -> dict[str, Any]:
-    """GeoJSON of an outline whose longitudes may run past ±180, and once round a pole."""
+    """Return GeoJSON of an outline whose longitudes may exceed ±180 and may encircle a pole."""
     ring = np.round(ring, _DIGITS)
     shape, lon = shapely.Polygon(ring), ring[:, 0]
     is_round_a_pole = abs(lon[-1] - lon[0]) > 180
     if is_round_a_pole or np.abs(lon).max() > 180:
         shape = antimeridian.fix_polygon(shape, fix_winding=True, great_circle=False)
         if not shape.is_valid:
-            # A seam away from the antimeridian, or a pole that the outline touches.
+            # The outline may touch itself at a pole or along another meridian.
             parts = shapely.get_parts(shapely.make_valid(shape))
             shape = shapely.union_all(parts, grid_size=10.0**-_DIGITS)
     rings = [[np.round(r.coords, _DIGITS).tolist() for r in (part.exterior, *part.interiors)]
@@ -100,7 +100,7 @@ def _geometry(ring: np.ndarray) -> dict[str, Any]:
 
 
 def _wrapped(west: float, east: float) -> tuple[float, float]:
-    """The same span of longitudes within ±180; west > east where it crosses the antimeridian."""
+    """Return the same longitudes within ±180; west > east if they cross the antimeridian."""
     if west >= -180 and east <= 180:
         return west, east
     if east - west >= 360 - 10.0**-_DIGITS:

@@ -1,7 +1,4 @@
-"""named_grid() and read_grids(): the target grids of a YAML file by name.
-
-Upstream: `catalogs/grids.yml` or your own. Downstream: a run's cubes and products.
-"""
+"""named_grid() and read_grids(): target grids by name from a YAML file, such as `grids.yml`."""
 
 from __future__ import annotations
 
@@ -21,9 +18,9 @@ _KEYS = {
 
 
 def named_grid(name: str, path: str | Path = "grids.yml") -> TargetGrid:
-    """The target grid of that name in a file of grids, by default the packaged one.
+    """Return the target grid of that name in a file of grids, by default the packaged one.
 
-    `InputError` with the nearest name for an unknown one.
+    Raises `InputError` with the nearest name if it is unknown.
 
     >>> named_grid("conus_0p25deg").shape
     (104, 234)
@@ -36,7 +33,7 @@ def named_grid(name: str, path: str | Path = "grids.yml") -> TargetGrid:
 
 
 def read_grids(path: str | Path) -> dict[str, TargetGrid]:
-    """All grids of a YAML catalog by name; every fault of the file is reported together."""
+    """Return all grids of a YAML file by name; raises `InputError` with all faults of the file."""
     grids: dict[str, TargetGrid] = {}
     faults = Faults()
     for name, entry in read_entries(Path(path), "grids").items():
@@ -47,7 +44,7 @@ def read_grids(path: str | Path) -> dict[str, TargetGrid]:
 
 
 def _number(value: Any) -> float:
-    """A YAML number, or a fraction such as `1/24`."""
+    """Return a YAML number, or a fraction such as `1/24`, as float."""
     numerator, _, denominator = str(value).partition("/")
     return float(numerator) / float(denominator or 1)
 
@@ -66,10 +63,8 @@ def _grid_of_entry(
             parent = known[entry["window_of"]]
             window = parent.window(slice(*entry["rows"]), slice(*entry["cols"]))
             return replace(window, name=name)
-        given = entry["resolution"]
-        resolution = (
-            tuple(map(_number, given)) if isinstance(given, list) else (_number(given),) * 2
-        )
+        size = entry["resolution"]
+        resolution = tuple(map(_number, size)) if isinstance(size, list) else (_number(size),) * 2
         if "bounds" in entry:
             bounds = tuple(map(_number, entry["bounds"]))
             return TargetGrid.from_bounds(name, entry["crs"], bounds, resolution)  # type: ignore[arg-type]

@@ -1,7 +1,7 @@
-"""Regular coordinates stored in single precision, brought back to the spacing they stand for.
+"""Exact spacing of regular coordinates that are stored in single precision.
 
-0.1° from 0 ends at 359.95001 in float32: a grid that goes round would not, and every cell would
-have a sliver of its neighbour.
+In float32 a global axis with 0.1° spacing ends at 359.95001: it would not be periodic, and every
+cell would overlap its neighbour a little.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ from fractions import Fraction
 
 import numpy as np
 
-_EVEN = 1e-9  # of a step: spacing that needs no help
+_EVEN = 1e-9  # fraction of a step up to which spacing counts as regular
 
 
 def sharpened(values: np.ndarray) -> np.ndarray:
-    """The coordinates in float64; regular ones of float32 exactly regular; dims (cell,).
+    """Return coordinates in float64, regular ones of float32 exactly regular; dims (cell,).
 
-    What is irregular, or regular as it is, keeps its bits.
+    Coordinates that are irregular, or already exactly regular, keep their bits.
     """
     exact = np.asarray(values, np.float64)
     found = edge_and_step(exact)
@@ -30,10 +30,10 @@ def sharpened(values: np.ndarray) -> np.ndarray:
 
 
 def edge_and_step(values: np.ndarray) -> tuple[Fraction, Fraction] | None:
-    """First edge and step of regular float32 coordinates, signed; None for any others.
+    """Return the first edge and the signed step of regular float32 coordinates, else None.
 
-    They are the simplest fractions (1/12, 0.05) with which every coordinate lies within its
-    rounding, and None where the coordinates are regular as they are.
+    They are the simplest fractions (1/12, 0.05) that reproduce all coordinates within rounding;
+    None also if the coordinates are already exactly regular.
     """
     exact = np.asarray(values, np.float64)
     if exact.size < 3 or not np.isfinite(exact).all():
@@ -55,7 +55,7 @@ def edge_and_step(values: np.ndarray) -> tuple[Fraction, Fraction] | None:
 
 
 def _simplest(low: float, high: float) -> Fraction:
-    """The fraction of smallest denominator between two numbers."""
+    """Return the fraction with the smallest denominator between two numbers."""
     if low <= 0 <= high:
         return Fraction(0)
     if high < 0:
@@ -64,7 +64,7 @@ def _simplest(low: float, high: float) -> Fraction:
 
 
 def _between(low: Fraction, high: Fraction) -> Fraction:
-    """The simplest fraction between two positive ones, down the Stern-Brocot tree."""
+    """Return the simplest fraction between two positive ones, by the Stern-Brocot tree."""
     whole = -(-low.numerator // low.denominator)
     if whole <= high:
         return Fraction(whole)

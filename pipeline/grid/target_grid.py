@@ -1,8 +1,7 @@
-"""TargetGrid: CRS, edges, centres and cell areas of the regular grid everything is brought onto.
+"""TargetGrid: CRS, edges, centres and cell areas of the regular grid onto which data are regridded.
 
-Upstream: `catalogs/grids.yml`. Downstream: `tiles`, `weights`, `regrid`, `cube` and every writer.
 All edges follow from `origin + step * index` with the index counted in the *parent* grid, so that
-a window of a grid has the same bits as the same cells of the whole.
+a window of a grid has bitwise the same edges as the same cells of the whole grid.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from pipeline.grid.crs import (
 )
 from pipeline.grid.spacing import edge_and_step
 
-_SNAP = 1e-6  # of a cell: how far given bounds may lie from a whole number of cells
+_SNAP = 1e-6  # fraction of a cell by which bounds may differ from a whole number of cells
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ class TargetGrid:
     """A regular grid in any CRS; rows north-up, dims (y, x), sizes and edges in units of the CRS.
 
     `west` and `north` are the outer corner of the parent grid's first cell and `offset` the
-    (row, column) of this window in it; `bounds` are the window's own. An unknown CRS or an empty
-    shape is an `InputError`.
+    (row, column) of this window in it; `bounds` are those of the window. Raises `InputError` for an
+    unknown CRS, sizes that are not positive, an empty shape, and cells beyond the globe.
     """
 
     name: str
@@ -62,7 +61,7 @@ class TargetGrid:
         else:
             if is_rotated(self.crs):
                 faults.add(
-                    where, "degrees about a rotated pole", "true degrees or a projection",
+                    where, "degrees of a rotated pole", "true degrees or a projection",
                     "Choose a grid over the same region.",
                 )  # fmt: skip
         if not (self.dx > 0 and self.dy > 0):
@@ -85,9 +84,9 @@ class TargetGrid:
         bounds: tuple[float, float, float, float],
         resolution: float | tuple[float, float],
     ) -> TargetGrid:
-        """The grid of (west, south, east, north) in cells of `resolution` or (dx, dy).
+        """Return the grid within (west, south, east, north) with cells of `resolution` or (dx, dy).
 
-        `InputError` where the bounds do not hold a whole number of cells.
+        Raises `InputError` if the bounds do not contain a whole number of cells.
         """
         west, south, east, north = (float(b) for b in bounds)
         dx, dy = _pair(resolution)
@@ -101,7 +100,7 @@ class TargetGrid:
                 raise bad_input(
                     f'grid "{name}"',
                     f"{extent} {axis} in cells of {step}",
-                    "bounds (west, south, east, north) that hold a whole number of cells",
+                    "bounds (west, south, east, north) that contain a whole number of cells",
                     f"{max(1, count)} cells would be {max(1, count) * step} wide",
                 )
             shape.append(count)
@@ -109,13 +108,16 @@ class TargetGrid:
 
     @classmethod
     def like(cls, source: xr.Dataset | xr.DataArray | str | Path, name: str) -> TargetGrid:
-        """The north-up grid of a Dataset with regular y and x, or of a raster or NetCDF file."""
+        """Return the north-up grid of a Dataset with regular y and x, or of a raster or NetCDF.
+
+        Raises `InputError` if there is none.
+        """
         if isinstance(source, (str, Path)):
             return grid_of_file(Path(source), name)
         return grid_of_dataset(source, name)
 
     def window(self, rows: slice, cols: slice) -> TargetGrid:
-        """The same grid cut to `rows` and `cols`; edges and centres keep their bits."""
+        """Return the grid cut to `rows` and `cols`; edges and centres keep their bits."""
         row, stop_row, _ = rows.indices(self.shape[0])
         col, stop_col, _ = cols.indices(self.shape[1])
         offset = (self.offset[0] + row, self.offset[1] + col)
@@ -123,23 +125,23 @@ class TargetGrid:
 
     @property
     def x_edges(self) -> np.ndarray:
-        """West to east edges; dims (x + 1,), float64."""
+        """Edges of columns from west to east; dims (x + 1,), float64."""
         return self.west + self.dx * (self.offset[1] + np.arange(self.shape[1] + 1))
 
     @property
     def y_edges(self) -> np.ndarray:
-        """North to south edges; dims (y + 1,), float64."""
+        """Edges of rows from north to south; dims (y + 1,), float64."""
         edges = self.north - self.dy * (self.offset[0] + np.arange(self.shape[0] + 1))
         return np.clip(edges, -90, 90) if self.is_geographic else edges
 
     @property
     def x(self) -> np.ndarray:
-        """Centres, ascending; dims (x,), float64."""
+        """Centres of columns, ascending; dims (x,), float64."""
         return self.west + self.dx * (self.offset[1] + 0.5 + np.arange(self.shape[1]))
 
     @property
     def y(self) -> np.ndarray:
-        """Centres, descending; dims (y,), float64."""
+        """Centres of rows, descending; dims (y,), float64."""
         return self.north - self.dy * (self.offset[0] + 0.5 + np.arange(self.shape[0]))
 
     @property
@@ -155,13 +157,13 @@ class TargetGrid:
 
     @property
     def transform(self) -> Affine:
-        """Affine from (column, row) of this window to (x, y)."""
+        """Affine transform from (column, row) of this window to (x, y)."""
         west, _, _, north = self.bounds
         return Affine(self.dx, 0.0, west, 0.0, -self.dy, north)
 
     @property
     def geobox(self) -> GeoBox:
-        """The same geometry for odc-geo."""
+        """Geometry of the grid for odc-geo."""
         return GeoBox(self.shape, self.transform, self.crs)
 
     @cached_property
@@ -171,19 +173,19 @@ class TargetGrid:
 
     @property
     def is_periodic(self) -> bool:
-        """Whether the columns go once round the globe; follows from the bounds."""
+        """Whether the columns span the globe, so that the grid is periodic in longitude."""
         return self.is_geographic and abs(self.shape[1] * self.dx - 360) < _SNAP * self.dx
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of the geometry; equal for equal cells whatever the grid is called."""
+        """Hash of the geometry, which does not depend on the name of the grid."""
         crs = parsed(self.crs).to_wkt()
         numbers = [float(v).hex() for v in (self.west, self.north, self.dx, self.dy)]
         text = "|".join([crs, *numbers, str(tuple(self.shape)), str(tuple(self.offset))])
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def cell_area(self) -> np.ndarray:
-        """Area of each cell on the authalic sphere; dims (y, x), m2, float64."""
+        """Return the area of each cell on the authalic sphere; dims (y, x), m2, float64."""
         if self.is_geographic:
             edges = np.deg2rad(self.y_edges)
             middle, half = (edges[:-1] + edges[1:]) / 2, (edges[:-1] - edges[1:]) / 2
@@ -197,7 +199,7 @@ class TargetGrid:
         return area if np.allclose(scale, 1, atol=1e-6) else area / scale
 
     def lonlat(self) -> tuple[np.ndarray, np.ndarray]:
-        """Longitude (-180..180) and latitude of the centres; each dims (y, x), degrees."""
+        """Return longitude (-180..180) and latitude of the centres; each dims (y, x), degrees."""
         x, y = np.meshgrid(self.x, self.y)
         if not self.is_geographic:
             to_lonlat = pyproj.Transformer.from_crs(self.crs, "EPSG:4326", always_xy=True)
@@ -205,9 +207,9 @@ class TargetGrid:
         return wrap_longitude(x), y
 
     def index_of(self, lon: Any, lat: Any) -> tuple[np.ndarray, np.ndarray]:
-        """Row and column of the cell that holds each point (degrees); -1 and -1 outside.
+        """Return row and column of the cell that contains each point (degrees); -1 outside.
 
-        A cell owns its northern and western edges; the grid's last edges belong to it as well.
+        Northern and western edges belong to a cell; the last edges of the grid to the last cells.
         """
         x, y = np.broadcast_arrays(np.asarray(lon, float), np.asarray(lat, float))
         west, _, east, _ = self.bounds
@@ -223,7 +225,7 @@ class TargetGrid:
         return np.where(outside, -1, row), np.where(outside, -1, col)
 
     def coords(self) -> dict[str, xr.DataArray]:
-        """Coordinate variables `y`, `x` (float64, CF attributes) and `spatial_ref`."""
+        """Return coordinate variables `y`, `x` (float64, CF attributes) and `spatial_ref`."""
         if self.is_geographic:
             names = ("latitude", "longitude")
             units = ("degrees_north", "degrees_east")
@@ -247,7 +249,7 @@ def _pair(value: Any) -> tuple[float, float]:
 
 
 def _cell_of(edges: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Index of the cell between ascending `edges`; -1 outside or where a value is not finite."""
+    """Return the index of the cell between ascending `edges`; -1 outside or if not finite."""
     n = edges.size - 1
     index = np.searchsorted(edges, values, side="right") - 1
     index = np.where(values == edges[-1], n - 1, index)
@@ -259,13 +261,13 @@ _EXPECTED = "a raster or NetCDF file with the wanted grid"
 
 
 def grid_of_dataset(ds: xr.Dataset | xr.DataArray, name: str) -> TargetGrid:
-    """The north-up grid of regular 1-D `y` and `x`; `InputError` where there is none."""
+    """Return the north-up grid of regular 1-D `y` and `x`; raises `InputError` if there is none."""
     for axis in ("y", "x"):
         if axis not in ds.coords or ds[axis].ndim != 1:
             raise bad_input(
                 name, f"coordinates {', '.join(map(str, ds.coords)) or 'none'}",
-                f"1-D coordinates of rows and columns, and none for {axis}",
-                "Name them y and x, or lat and lon, or describe the grid by bounds.",
+                f"1-D coordinates of rows and columns; there is none for {axis}",
+                "Rename them to y and x, or lat and lon, or describe the grid by bounds.",
             )  # fmt: skip
     crs = crs_of(ds)
     (west, _, dx), (first, last, dy) = (_extent(ds[a], f"{name}: {a}", crs) for a in ("x", "y"))
@@ -276,7 +278,7 @@ def grid_of_dataset(ds: xr.Dataset | xr.DataArray, name: str) -> TargetGrid:
 
 
 def grid_of_file(path: Path, name: str) -> TargetGrid:
-    """The grid of a file; `InputError` for one that is missing or no raster."""
+    """Return the grid of a file; raises `InputError` if it is missing or not a raster."""
     if not path.exists():
         raise bad_input(str(path), "no such file", _EXPECTED)
     if path.suffix in {".nc", ".nc4", ".zarr"}:
@@ -315,12 +317,12 @@ def _unreadable(path: Path, error: Exception) -> Exception:
 
 
 def _extent(da: xr.DataArray, where: str, crs: str) -> tuple[float, float, float]:
-    """First edge, last edge and step of regular centres in their own order, units of the CRS."""
+    """Return first edge, last edge and step of regular centres in array order, units of the CRS."""
     factor = unit_factor(da.attrs.get("units"), crs)
     found = edge_and_step(da.values)
     if found is not None:
-        edge, each = found
-        return float(edge) * factor, float(edge + each * da.size) * factor, float(each) * factor
+        first, size = found
+        return float(first) * factor, float(first + size * da.size) * factor, float(size) * factor
     values = da.values.astype(float) * factor
     if values.size < 2:
         raise bad_input(where, f"{values.size} value", "at least two, to know the cell size")

@@ -1,7 +1,4 @@
-"""Tiles: the rectangles of a grid that are worked on, stored and resumed one at a time.
-
-Upstream: `grid`. Downstream: `run`, `cube` and `regrid` by way of `grid.window(tile.rows, ...)`.
-"""
+"""Tiles: the rectangles of a grid that are processed, stored and resumed one at a time."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from pipeline.grid.target_grid import TargetGrid
 
 @dataclass(frozen=True)
 class Tile:
-    """One rectangle of a grid; `row` and `col` count tiles, not cells."""
+    """A rectangle of a grid; `row` and `col` count tiles, not cells."""
 
     index: int
     rows: slice
@@ -25,19 +22,19 @@ class Tile:
 
     @property
     def name(self) -> str:
-        """Short unique name such as `r000_c003`; sorts like the index."""
+        """Short unique name such as `r000_c003`, which sorts like the index."""
         return f"r{self.row:03d}_c{self.col:03d}"
 
     @property
     def shape(self) -> tuple[int, int]:
-        """Cells, (y, x)."""
+        """Number of cells along (y, x)."""
         return self.rows.stop - self.rows.start, self.cols.stop - self.cols.start
 
 
 def padded_window(grid: TargetGrid, tile: Tile, halo: int) -> tuple[TargetGrid, Tile]:
-    """The grid of a tile and `halo` cells round it, and where the tile lies in that.
+    """Return the grid of a tile with a halo of `halo` cells, and the position of the tile in it.
 
-    Rows end at the grid's edge; columns go on across the seam of a grid that goes round.
+    Rows end at the grid's edge; columns of a periodic grid continue across its first meridian.
     """
     top = max(0, tile.rows.start - halo)
     bottom = min(grid.shape[0], tile.rows.stop + halo)
@@ -56,7 +53,10 @@ def padded_window(grid: TargetGrid, tile: Tile, halo: int) -> tuple[TargetGrid, 
 
 
 def tile_grid(grid: TargetGrid, size: tuple[int, int] | int) -> list[Tile]:
-    """Tiles of `size` (rows, cols) that cover the grid once, row by row; the last may be less."""
+    """Return tiles of `size` (rows, cols) that cover the grid, row by row; the last are smaller.
+
+    Raises `InputError` for a size that is not positive.
+    """
     height, width = (size, size) if isinstance(size, int) else size
     if height < 1 or width < 1:
         raise bad_input("tile", f"size {size}", "a positive size")
@@ -79,16 +79,16 @@ def tile_grid(grid: TargetGrid, size: tuple[int, int] | int) -> list[Tile]:
 
 
 def land_cells(mask: np.ndarray, tile: Tile) -> np.ndarray:
-    """Row-major flat indices into the grid of the tile's cells where `mask` (y, x) is True."""
-    own = mask[tile.rows, tile.cols]
-    if own.shape != tile.shape:
+    """Return flat (row-major) grid indices of the tile's cells where `mask` (y, x) is True."""
+    inside = mask[tile.rows, tile.cols]
+    if inside.shape != tile.shape:
         raise bad_input(f"land mask of tile {tile.name}", f"shape {mask.shape}", "the grid's shape")
-    rows, cols = np.nonzero(own)
+    rows, cols = np.nonzero(inside)
     return (rows + tile.rows.start) * mask.shape[1] + cols + tile.cols.start
 
 
 def cells_within(tile: Tile, cells: np.ndarray, n_cols: int) -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns within the tile of flat indices into a grid of `n_cols` columns.
+    """Return rows and columns within the tile of flat indices in a grid of `n_cols` columns.
 
     >>> tile = Tile(0, slice(2, 4), slice(5, 9), 1, 1)
     >>> rows, cols = cells_within(tile, np.array([25, 38]), 10)

@@ -1,7 +1,4 @@
-"""source_window(): the part of a source that a target grid needs, before anything is opened.
-
-Upstream: `grid`, `tiles`. Downstream: `sources.open_source(source, window)`.
-"""
+"""source_window(): the bounds of the part of a source that a target grid needs."""
 
 from __future__ import annotations
 
@@ -20,12 +17,12 @@ def source_window(
     resolution: float | tuple[float, float] = 0.0,
     halo: float = 3.0,
 ) -> tuple[float, float, float, float]:
-    """Bounds (west, south, east, north) in the source's CRS that regridding the target needs.
+    """Return bounds (west, south, east, north) in the source's CRS of the data that a target needs.
 
-    `halo` source cells of `resolution` (or (dx, dy)) are added all round, so that the cropped
-    source gives the same bits as the whole. In degrees west is in -180..180 and east may lie
-    beyond 180, across the antimeridian; a window round a pole or most of the globe has all
-    longitudes, (-180, 180).
+    `halo` source cells of `resolution` (or (dx, dy)) are added on all sides, so that results from
+    the cropped source are bitwise equal to those from the whole. In degrees, west is in -180..180
+    and east exceeds 180 across the antimeridian; a window that contains a pole or most of the globe
+    has all longitudes, (-180, 180).
     """
     dx, dy = resolution if isinstance(resolution, tuple) else (resolution, resolution)
     geographic = pyproj.CRS.from_user_input(source_crs).is_geographic
@@ -49,7 +46,7 @@ def source_window(
 
 
 def _transformed(grid: TargetGrid, crs: str, geographic: bool) -> tuple[float, float, float, float]:
-    """Bounds of a grid in another CRS from points all over it; slack for what lies between."""
+    """Return the bounds of a grid in another CRS from sampled points, with a margin of a step."""
     (west, south, east, north), n = grid.bounds, _PER_SIDE
     x, y = np.meshgrid(np.linspace(west, east, n), np.linspace(south, north, n))
     x, y = pyproj.Transformer.from_crs(grid.crs, crs, always_xy=True).transform(x, y)
@@ -74,7 +71,7 @@ def _transformed(grid: TargetGrid, crs: str, geographic: bool) -> tuple[float, f
 
 
 def _largest_step(values: np.ndarray, period: float = 0.0) -> float:
-    """Largest difference between neighbouring points that are finite."""
+    """Return the largest difference between neighbouring points that are finite."""
     steps = [np.diff(values, axis=axis).ravel() for axis in (0, 1)]
     step = np.abs(np.concatenate(steps))
     step = step[np.isfinite(step)]

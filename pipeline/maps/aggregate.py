@@ -127,12 +127,12 @@ def aggregate(da: xr.DataArray, how: str, min_valid_share: float = MIN_VALID_SHA
     kept = slice(None) if how == "anomaly" else _kept(groups, how, min_valid_share)
     means = np.stack(
         [
-            _mean(da.values[groups.place == i], weight[groups.place == i], required)
+            _mean(da.values[groups.index == i], weight[groups.index == i], required)
             for i, required in enumerate(min_valid_share * groups.whole)
         ]
     )
     if how == "anomaly":
-        return _finish(da.values - means[groups.place], da, how, time)
+        return _finish(da.values - means[groups.index], da, how, time)
     return _finish(means[kept], da, how, time)
 
 

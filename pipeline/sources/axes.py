@@ -1,4 +1,4 @@
-"""axes_of(): the axes of an opened source, where it is a grid."""
+"""axes_of(): the axes of an opened source that is a grid."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from pipeline.readers.registry import driver_of
 
 
 def axes_of(ds: xr.Dataset, source: Source) -> Layout | None:
-    """Which dimensions are y, x and time; None for sites, which have `cell` instead."""
+    """Return the dimensions that are y, x and time; None for sites, which have `cell` instead."""
     return None if driver_of(source).returns == "sites" else layout(ds, source)

@@ -1,7 +1,6 @@
 """canonicalise(): any source in one form: canonical names and units, (time, y, x), north-up, NaN.
 
-Upstream: sources.py. Downstream: regrid.py. Values are checked as they are read; nothing
-interpolates.
+Values are checked as they are read; nothing is interpolated.
 """
 
 from __future__ import annotations
@@ -23,36 +22,36 @@ from pipeline.times.cell_methods import method_of_time
 from pipeline.times.plan import TimePlan, month_plan, time_plan
 
 LOAD_BYTES = 1 << 28
-"""Variables up to this size are read and checked at once; larger ones as they are read."""
+"""Size up to which variables are read and checked at once; larger ones are checked when read."""
 
 
 def month_axis() -> xr.DataArray:
-    """The middles of twelve months of a nominal year; the attribute `climatology` says so."""
+    """Return the middles of twelve months of a nominal year, with the attribute `climatology`."""
     return _time_coordinate(month_plan(), "months")
 
 
 def canonicalise(ds: xr.Dataset, source: Source, variables: Mapping[str, Variable]) -> xr.Dataset:
-    """The source's variables by canonical name, dims (time?, y, x), float32, missing NaN.
+    """Return the source's variables by canonical name, dims (time?, y, x), float32, NaN if missing.
 
-    Rows run north to south, longitudes −180..180 ascending; `y` and `x` are float64 and
+    Rows run from north to south, longitudes ascend in −180..180; `y` and `x` are float64 and
     `spatial_ref` holds the CRS. A curvilinear source has 2-D `lat` and `lon` instead, a table dims
     (time?, cell) with `lat` and `lon` of each cell. Classes become 0, 1, … with `flag_values` and
     `flag_meanings`. Variables above 256 MiB stay lazy and are checked block by block.
-    Raises `InputError` with every variable that has wrong units or values out of its range, and
-    for a time axis with faults.
+    Raises `InputError` with all variables that have wrong units or values outside of their range,
+    and for faults of the time axis.
     """
     faults = Faults()
-    places = axes_of(ds, source)
-    plan = plan_of(ds, source, places)
+    axes = axes_of(ds, source)
+    plan = plan_of(ds, source, axes)
     arrays: dict[str, xr.Variable] = {}
     for name, entry in source.variables.items():
         variable = _known(name, source, variables, faults)
         if variable is None:
             continue
         try:
-            stored = in_order(ds[entry.name], places, source)
-            own = plan if "time" in stored.dims else None
-            decoded = lazy(stored, decoding_of(ds[entry.name], source, name, variable), own)
+            stored = in_order(ds[entry.name], axes, source)
+            times = plan if "time" in stored.dims else None
+            decoded = lazy(stored, decoding_of(ds[entry.name], source, name, variable), times)
             decoded.attrs = _attrs(variable, source)
             arrays[name] = decoded.load() if decoded.nbytes <= LOAD_BYTES else decoded
         except InputError as error:
@@ -61,18 +60,21 @@ def canonicalise(ds: xr.Dataset, source: Source, variables: Mapping[str, Variabl
     result = xr.Dataset(arrays)
     if plan is not None and "time" in result.dims:
         result = result.assign_coords(time=_time_coordinate(plan, source.time.kind))
-    if places is None:
-        of_cells = {str(name): c for name, c in ds.coords.items() if c.dims == ("cell",)}
-        return result.assign_coords(of_cells).assign_attrs(ds.attrs)
-    if places.is_curvilinear:
-        return _curvilinear(result, ds, places)
-    x, y = (ds[name].values.astype(np.float64) for name in (places.x, places.y))
-    return _north_up(result.assign_coords(y=y, x=x), source, places.crs)
+    if axes is None:
+        coords = {str(name): c for name, c in ds.coords.items() if c.dims == ("cell",)}
+        return result.assign_coords(coords).assign_attrs(ds.attrs)
+    if axes.is_curvilinear:
+        return _curvilinear(result, ds, axes)
+    x, y = (ds[name].values.astype(np.float64) for name in (axes.x, axes.y))
+    return _north_up(result.assign_coords(y=y, x=x), source, axes.crs)
 
 
-def plan_of(ds: xr.Dataset, source: Source, places: Layout | None) -> TimePlan | None:
-    """Canonical times of an opened source, None without a time axis; `InputError` for faults."""
-    time = "time" if places is None else places.time
+def plan_of(ds: xr.Dataset, source: Source, axes: Layout | None) -> TimePlan | None:
+    """Return the canonical times of an opened source, None without a time axis.
+
+    Raises `InputError` for faults of the time axis.
+    """
+    time = "time" if axes is None else axes.time
     where = f'source "{source.name}", {source.files[0]}: {time}'
     if time is None or time not in ds.dims:
         if source.time.kind == "months":
@@ -87,7 +89,7 @@ def plan_of(ds: xr.Dataset, source: Source, places: Layout | None) -> TimePlan |
             return TimePlan(np.array(["NaT"], "datetime64[ns]"), np.zeros(1, int), np.ones(1, int))
         raise bad_input(
             where, "no times", "a coordinate of times",
-            "Name it under `dims`, or say `time: {kind: months}` for a climatology.",
+            "Name it under `dims`, or set `time: {kind: months}` for a climatology.",
         )  # fmt: skip
     return time_plan(ds[time].values, source.time, where)
 
@@ -110,14 +112,14 @@ def _known(
     return variables.get(name)
 
 
-def in_order(da: xr.DataArray, places: Layout | None, source: Source) -> xr.Variable:
-    """The stored variable with dims (time?, y, x) or (time?, cell); lazy as it was."""
+def in_order(da: xr.DataArray, axes: Layout | None, source: Source) -> xr.Variable:
+    """Return the stored variable with dims (time?, y, x) or (time?, cell), without loading it."""
     variable = da.variable
-    if places is None:
+    if axes is None:
         return variable
-    names = {places.y: "y", places.x: "x"}
-    if places.time:
-        names[places.time] = "time"
+    names = {axes.y: "y", axes.x: "x"}
+    if axes.time:
+        names[axes.time] = "time"
     extra = [dim for dim in variable.dims if dim not in names]
     if any(da.sizes[dim] > 1 for dim in extra):
         raise bad_input(
@@ -126,7 +128,7 @@ def in_order(da: xr.DataArray, places: Layout | None, source: Source) -> xr.Vari
             "Name them under `dims`.",
         )  # fmt: skip
     variable = variable.isel(dict.fromkeys(extra, 0))
-    wanted = [dim for dim in (places.time, places.y, places.x) if dim in variable.dims]
+    wanted = [dim for dim in (axes.time, axes.y, axes.x) if dim in variable.dims]
     variable = variable.transpose(*wanted)
     dims = [names[str(dim)] for dim in variable.dims]
     return xr.Variable(dims, variable._data, variable.attrs, variable.encoding, fastpath=True)
@@ -135,13 +137,13 @@ def in_order(da: xr.DataArray, places: Layout | None, source: Source) -> xr.Vari
 def decoding_of(
     da: xr.DataArray, source: Source, name: str, variable: Variable
 ) -> Decoding:  # fmt: skip
-    """How the stored numbers of a variable become canonical values."""
+    """Return the conversion of a variable's stored numbers to canonical values."""
     entry = source.variables[name]
     where = f'source "{source.name}", {source.files[0]}: {name}'
     if source.classes:
         codes = {code: i for i, group in enumerate(source.classes.values()) for code in group}
         return Decoding(where, _nodata(da, entry, source), codes=codes)
-    # What a TIFF declares is left in the attributes; what a reader has applied is in none.
+    # The packing of a TIFF is still in the attributes; other readers have applied and removed it.
     scale, offset = (
         float(da.attrs.get(key, none)) for key, none in (("scale_factor", 1), ("add_offset", 0))
     )
@@ -161,7 +163,7 @@ def decoding_of(
 
 
 def _nodata(da: xr.DataArray, entry: SourceVariable, source: Source) -> tuple[float, ...]:
-    """Stored values that are missing: what the entry says or, failing that, the file."""
+    """Return the stored values that mean missing, by the entry or else by the file."""
     if UNPACKED in da.encoding and not source.classes:
         return ()
     if entry.nodata is not None:
@@ -173,7 +175,7 @@ def _nodata(da: xr.DataArray, entry: SourceVariable, source: Source) -> tuple[fl
 
 
 def _cell_method(da: xr.DataArray, source: Source, name: str, where: str) -> str:
-    """How days are made: as the entry says, else the file's `cell_methods` of time."""
+    """Return the aggregation to days, by the entry or else by the `cell_methods` of the file."""
     entry = source.variables[name]
     if entry.cell_method:
         return entry.cell_method
@@ -182,8 +184,8 @@ def _cell_method(da: xr.DataArray, source: Source, name: str, where: str) -> str
     if found is None:
         raise bad_input(
             where, f'cell_methods "{text}"' if text else "no cell_methods in the file",
-            "sum, mean, minimum or maximum of time, to make days",
-            "Give the variable a `cell_method` in the catalog.",
+            "sum, mean, minimum or maximum of time, to aggregate to days",
+            "Set `cell_method` of the variable in the catalog.",
         )  # fmt: skip
     return found
 
@@ -198,11 +200,11 @@ def _attrs(variable: Variable, source: Source) -> dict[str, Any]:
     return attrs
 
 
-def _curvilinear(result: xr.Dataset, ds: xr.Dataset, places: Layout) -> xr.Dataset:
-    """2-D `lat` and `lon` (−180..180) as coordinates; there is no `y` and `x` to sort by."""
+def _curvilinear(result: xr.Dataset, ds: xr.Dataset, axes: Layout) -> xr.Dataset:
+    """Return `result` with 2-D `lat` and `lon` (−180..180); there are no `y` and `x` to sort by."""
     fields = {}
     for name in ("lat", "lon"):
-        da = ds[getattr(places, name)].transpose(places.y, places.x)
+        da = ds[getattr(axes, name)].transpose(axes.y, axes.x)
         values = da.values.astype(np.float64)
         fields[name] = (("y", "x"), wrap_longitude(values) if name == "lon" else values)
     return result.assign_coords(fields)
@@ -216,14 +218,14 @@ def _north_up(ds: xr.Dataset, source: Source, crs: str) -> xr.Dataset:
     order = np.argsort(x, kind="stable")
     if (np.diff(x[order]) <= 0).any():
         raise bad_input(
-            f"{where}: x", "the same longitude twice", "every meridian once",
-            "Drop the repeated columns with `trim`.",
+            f"{where}: x", "duplicate longitudes", "every meridian once",
+            "Drop the duplicate columns with `trim`.",
         )  # fmt: skip
     steps = np.diff(y)
     if y.size > 1 and not ((steps > 0).all() or (steps < 0).all()):
         raise bad_input(
-            f"{where}: y", "rows out of order or repeated",
-            "rows from north to south or south to north", "Drop repeated rows with `trim`.",
+            f"{where}: y", "rows that are out of order or duplicates",
+            "rows from north to south or south to north", "Drop duplicate rows with `trim`.",
         )  # fmt: skip
     ds = ds.assign_coords(x=x)
     if (order != np.arange(x.size)).any():

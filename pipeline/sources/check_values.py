@@ -1,7 +1,6 @@
-"""check_values(): what a source's values say before any regridding: readable, there, in range.
+"""check_values(): whether a source's values can be read, exist and are in range.
 
-Upstream: `sources`, which opens a source and crops it to what the grids need. Small sources are
-read whole; of larger ones a sample, spread over time and space.
+Small sources are read completely; of larger ones a sample that is spread over time and space.
 """
 
 from __future__ import annotations
@@ -22,27 +21,27 @@ from pipeline.sources.canonical import decoding_of, in_order, plan_of
 from pipeline.sources.decode import Decoded, Decoding
 
 WHOLE_BYTES = 256 * 2**20
-"""Sources up to this size, as float32, are read whole; takes seconds."""
+"""Size (as float32) up to which sources are read completely, which takes seconds."""
 SLAB_BYTES = 64 * 2**20
-"""Of stored values read at once."""
+"""Bytes of stored values read at once."""
 BLOCK = 256
-"""Rows and columns of a sampled block, of up to four steps."""
+"""Rows and columns of a sampled block, which has up to four time steps."""
 SAMPLED_BLOCKS = 16
 
 
 @dataclass(frozen=True)
 class _Series:
-    """One variable's stored numbers as canonical values; both lazy."""
+    """Stored numbers and canonical values of one variable, both lazy."""
 
     stored: xr.Variable
     decoding: Decoding
     values: xr.Variable
     chunk: int
-    """Canonical steps (or rows) whose stored numbers are read together."""
+    """Number of canonical steps (or rows) in one chunk of the file."""
 
     @property
     def bytes(self) -> int:
-        """Of the stored numbers, as float32."""
+        """Bytes of the stored numbers as float32."""
         return 4 * self.stored.size
 
 
@@ -53,10 +52,10 @@ def check_values(
     variables: Mapping[str, Variable],
     faults: Faults,
 ) -> float:
-    """The share of the values in `parts` that was read; adds a fault for each variable at fault.
+    """Return the fraction of the values in `parts` that was read; adds a fault for each variable.
 
-    `ds` is the whole source, whose last values must be readable and of which each variable must
-    have some; `parts` are what of it the grids need, whose values must be in range.
+    `ds` is the whole source: its last values must be readable, and each variable must have valid
+    values. `parts` are the parts of it that the grids need, whose values must be in range.
     """
     names = [name for name in source.variables if name in variables]
     size = read = 0
@@ -74,21 +73,21 @@ def check_values(
                     read += values.size
                     has_values |= bool(np.isfinite(values).any())
             if not (has_values or _has_values(_series(ds, source, name, variables[name]))):
-                faults.add(series[0].decoding.where, "no value at all", "a variable with values",
-                           "Check the file, and nodata and the classes of the entry.")  # fmt: skip
+                faults.add(series[0].decoding.where, "no valid value", "a variable with values",
+                           "Check the file, and nodata and classes of the entry.")  # fmt: skip
         except InputError as error:
             faults.faults += error.faults
     return min(1.0, read / size) if size else 1.0
 
 
 def _series(ds: xr.Dataset, source: Source, name: str, variable: Variable) -> _Series:
-    places = axes_of(ds, source)
+    axes = axes_of(ds, source)
     da = ds[source.variables[name].name]
-    stored = in_order(da, places, source)
-    plan = plan_of(ds, source, places) if "time" in stored.dims else None
+    stored = in_order(da, axes, source)
+    plan = plan_of(ds, source, axes) if "time" in stored.dims else None
     decoding = decoding_of(da, source, name, variable)
     decoded = Decoded(stored, decoding, plan)
-    first = None if places is None else places.y if plan is None else places.time
+    first = None if axes is None else axes.y if plan is None else axes.time
     chunks = da.encoding.get("preferred_chunks", {})
     chunk = chunks.get(first, 1) // (1 if plan is None else plan.expected)
     values = xr.Variable(stored.dims, indexing.LazilyIndexedArray(decoded))
@@ -96,7 +95,7 @@ def _series(ds: xr.Dataset, source: Source, name: str, variable: Variable) -> _S
 
 
 def _last_values(series: _Series) -> None:
-    """Read what a truncated file lacks first: the end of each of its files."""
+    """Read the last values of each file, which are missing if it is truncated."""
     data = series.stored._data
     pieces = getattr(getattr(data, "array", None), "pieces", None) or [series.stored]
     for piece in pieces:
@@ -106,16 +105,16 @@ def _last_values(series: _Series) -> None:
 
 
 def _has_values(series: _Series) -> bool:
-    """Whether any value is there, block by block until one is seen."""
-    corners = product(*map(range, _counts(series.values)))
+    """Whether there is any valid value; reads block by block until one is found."""
+    blocks = product(*map(range, _counts(series.values)))
     return any(
-        bool(np.isfinite(series.values[_block(series.values, place)].values).any())
-        for place in corners
+        bool(np.isfinite(series.values[_block(series.values, index)].values).any())
+        for index in blocks
     )
 
 
 def _slabs(series: _Series) -> Iterator[tuple[slice, ...]]:
-    """The whole variable, some steps (or rows) at a time, in whole chunks of its file."""
+    """Yield the whole variable in slabs of steps (or rows) that are whole chunks of its file."""
     length = series.values.shape[0]
     fit = max(1, SLAB_BYTES * length // max(1, series.bytes))
     step = max(series.chunk, fit // series.chunk * series.chunk)
@@ -124,15 +123,15 @@ def _slabs(series: _Series) -> Iterator[tuple[slice, ...]]:
 
 
 def _sample(series: _Series) -> Iterator[tuple[slice, ...]]:
-    """Blocks spread evenly along every axis, and independently: a Kronecker sequence."""
+    """Yield blocks spread evenly and independently along every axis by a Kronecker sequence."""
     counts = _counts(series.values)
-    shares = [(5**0.5 - 1) / 2, 2**0.5 - 1, 3**0.5 - 1][: len(counts)]
+    ratios = [(5**0.5 - 1) / 2, 2**0.5 - 1, 3**0.5 - 1][: len(counts)]
     seen = set()
     for i in range(min(SAMPLED_BLOCKS, prod(counts))):
-        place = tuple(int((i * s) % 1.0 * n) for s, n in zip(shares, counts, strict=True))
-        if place not in seen:
-            seen.add(place)
-            yield _block(series.values, place)
+        index = tuple(int((i * r) % 1.0 * n) for r, n in zip(ratios, counts, strict=True))
+        if index not in seen:
+            seen.add(index)
+            yield _block(series.values, index)
 
 
 def _sizes(variable: xr.Variable) -> list[int]:
@@ -140,11 +139,11 @@ def _sizes(variable: xr.Variable) -> list[int]:
 
 
 def _counts(variable: xr.Variable) -> list[int]:
-    """Blocks along each axis."""
+    """Return the number of blocks along each axis."""
     return [ceil(n / size) for n, size in zip(variable.shape, _sizes(variable), strict=True)]
 
 
-def _block(variable: xr.Variable, place: Sequence[int]) -> tuple[slice, ...]:
-    """The block at `place`, counted in blocks."""
-    starts = zip(place, _sizes(variable), strict=True)
+def _block(variable: xr.Variable, index: Sequence[int]) -> tuple[slice, ...]:
+    """Return the slices of the block with the `index`, which counts blocks along each axis."""
+    starts = zip(index, _sizes(variable), strict=True)
     return tuple(slice(i * size, (i + 1) * size) for i, size in starts)

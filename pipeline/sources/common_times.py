@@ -1,7 +1,4 @@
-"""The one time axis that all sources of a cube share: cut to a period, and compared.
-
-Upstream: `canonical`. Downstream: `pipeline.build`.
-"""
+"""The common time axis of the sources of a cube: cut to a period and compared."""
 
 from __future__ import annotations
 
@@ -17,9 +14,9 @@ from pipeline.times.axis import TimeAxis
 
 
 def within(source: Source, period: tuple[date | str, date | str] | None) -> Source:
-    """The source with the days of a period alone; a climatology of months stays as it is.
+    """Return the source limited to the days of a period; a climatology of months is unchanged.
 
-    `InputError` where the period is not a first and a last day.
+    Raises `InputError` if the period is not a first and a last day.
     """
     if period is None or source.time.kind == "months":
         return source
@@ -33,7 +30,7 @@ def within(source: Source, period: tuple[date | str, date | str] | None) -> Sour
 
 
 def common_times(sources: Sequence[Source], opened: Sequence[xr.Dataset]) -> xr.DataArray | None:
-    """The one time axis of all sources that have one; `InputError` naming those that differ."""
+    """Return the time axis of all sources that have one; `InputError` with all that differ."""
     series = [
         (source, ds["time"])
         for source, ds in zip(sources, opened, strict=True)
@@ -42,9 +39,9 @@ def common_times(sources: Sequence[Source], opened: Sequence[xr.Dataset]) -> xr.
     if not series:
         return None
     (first, time), faults = series[0], Faults()
-    for source, own in series[1:]:
-        if not np.array_equal(own.values, time.values):
-            found, expected, hint = _difference(own.values, time.values)
+    for source, other in series[1:]:
+        if not np.array_equal(other.values, time.values):
+            found, expected, hint = _difference(other.values, time.values)
             faults.add(
                 f'source "{source.name}", {source.files[0]}: time', found,
                 f'the times of source "{first.name}": {expected}', hint,
@@ -53,19 +50,19 @@ def common_times(sources: Sequence[Source], opened: Sequence[xr.Dataset]) -> xr.
     return time
 
 
-def _difference(own: np.ndarray, other: np.ndarray) -> tuple[str, str, str]:
-    """Two time axes in words, with the first step that only one has, and what to do."""
-    begin, end = max(own[0], other[0]), min(own[-1], other[-1])
-    odd = np.setxor1d(own, other)
+def _difference(times: np.ndarray, other: np.ndarray) -> tuple[str, str, str]:
+    """Return two time axes in words, with the first step that only one has, and a hint."""
+    begin, end = max(times[0], other[0]), min(times[-1], other[-1])
+    odd = np.setxor1d(times, other)
     inside = odd[(odd >= begin) & (odd <= end)]
     if begin <= end and not inside.size:
         hint = "Cut the longer one with `time: {period: [first day, last day]}` in its entry."
-        return _span(own), _span(other), hint
+        return _span(times), _span(other), hint
     step = inside[0] if inside.size else odd[0]
-    here, there = ("with", "without") if step in own else ("without", "with")
+    here, there = ("with", "without") if step in times else ("without", "with")
     return (
-        f"{_span(own)}, {here} {_text(step)}", f"{_span(other)}, {there} {_text(step)}",
-        "Give both the same steps; months must be stamped on the same day.",
+        f"{_span(times)}, {here} {_text(step)}", f"{_span(other)}, {there} {_text(step)}",
+        "Both need the same steps; months must be stamped on the same day.",
     )  # fmt: skip
 
 

@@ -1,7 +1,6 @@
 """A source's stored numbers as canonical values, decoded block by block when they are read.
 
-Upstream: the variable as found and its entry. Downstream: `canonical`. Nothing is held: a class map
-or a series of hours far larger than memory goes through in blocks.
+Nothing is kept in memory, so a class map or hourly series may be far larger than memory.
 """
 
 from __future__ import annotations
@@ -21,14 +20,14 @@ from pipeline.readers.common.packing import stored_value
 from pipeline.times.plan import TimePlan
 
 PIECE = 1 << 15
-"""Codes looked up at once: their 8-byte indices stay in the cache."""
+"""Number of codes looked up at once, whose 8-byte indices fit into the CPU cache."""
 LookUp = Callable[[np.ndarray, np.ndarray], None]
 
 
-def places_of(raw: np.ndarray, classes: Mapping[Any, int]) -> np.ndarray:
-    """float32 place of each code's class, NaN for codes of none; dims as in `raw`.
+def class_indices(raw: np.ndarray, classes: Mapping[Any, int]) -> np.ndarray:
+    """Return the index of each code's class, float32, NaN for codes without one; dims of `raw`.
 
-    `classes` has codes in the type of `raw`.
+    `classes` maps codes in the type of `raw` to indices.
     """
     raw = np.ascontiguousarray(raw)
     out = np.empty(raw.shape, np.float32)
@@ -38,19 +37,19 @@ def places_of(raw: np.ndarray, classes: Mapping[Any, int]) -> np.ndarray:
         look_up = _by_small_table(classes)
     else:
         look_up = _by_search(raw.dtype, classes)
-    flat, into = raw.reshape(-1), out.reshape(-1)
-    for begin in range(0, flat.size, PIECE):
+    codes, indices = raw.reshape(-1), out.reshape(-1)
+    for begin in range(0, codes.size, PIECE):
         part = slice(begin, begin + PIECE)
-        look_up(flat[part], into[part])
+        look_up(codes[part], indices[part])
     return out
 
 
 def _by_table(dtype: np.dtype[Any], classes: Mapping[Any, int]) -> LookUp:
-    """For 8 and 16 bits: a place for every number that there is, signed ones by their bits."""
+    """Return the lookup for 8 and 16 bits: a table of all numbers, signed ones as unsigned bits."""
     unsigned = np.dtype(f"u{dtype.itemsize}")
     table = np.full(1 << 8 * dtype.itemsize, np.nan, np.float32)
-    for code, place in classes.items():
-        table[np.asarray(code, dtype).view(unsigned)] = place
+    for code, index in classes.items():
+        table[np.asarray(code, dtype).view(unsigned)] = index
 
     def look_up(codes: np.ndarray, out: np.ndarray) -> None:
         native = codes.astype(dtype.newbyteorder("="), copy=False)
@@ -60,9 +59,9 @@ def _by_table(dtype: np.dtype[Any], classes: Mapping[Any, int]) -> LookUp:
 
 
 def _by_small_table(classes: Mapping[Any, int]) -> LookUp:
-    """For wider types with codes of 16 bits: the same table, where the number survives it."""
+    """Return the lookup for wider types with 16-bit codes: the table of converted values."""
     narrow = np.dtype(np.uint16)
-    by_table = _by_table(narrow, {int(code): place for code, place in classes.items()})
+    by_table = _by_table(narrow, {int(code): index for code, index in classes.items()})
 
     def look_up(values: np.ndarray, out: np.ndarray) -> None:
         with np.errstate(invalid="ignore"):
@@ -74,28 +73,28 @@ def _by_small_table(classes: Mapping[Any, int]) -> LookUp:
 
 
 def _by_search(dtype: np.dtype[Any], classes: Mapping[Any, int]) -> LookUp:
-    """For other types: the next known code, where it is the same."""
+    """Return the lookup for other types: a binary search for an equal code."""
     codes = np.array(sorted(classes), dtype)
-    # One more place, that of what lies behind all codes.
-    places = np.array([*(classes[code] for code in codes), np.nan], np.float32)
+    # The additional element is for values greater than all codes.
+    indices = np.array([*(classes[code] for code in codes), np.nan], np.float32)
 
     def look_up(values: np.ndarray, out: np.ndarray) -> None:
         at = np.searchsorted(codes, values)
         is_known = np.zeros(values.shape, bool)
         if codes.size:
             is_known = codes[np.minimum(at, codes.size - 1)] == values
-        np.copyto(out, np.where(is_known, places[at], np.float32(np.nan)))
+        np.copyto(out, np.where(is_known, indices[at], np.float32(np.nan)))
 
     return look_up
 
 
 BLOCK_BYTES = 1 << 27
-"""Of stored values read at once where days are made of shorter steps."""
+"""Bytes of stored values read at once when shorter steps are aggregated to days."""
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """Stored numbers → float32 in canonical units; messages name `where`."""
+    """Conversion of stored numbers to float32 in canonical units; errors are located at `where`."""
 
     where: str
     nodata: tuple[float, ...] = ()
@@ -108,18 +107,18 @@ class Decoding:
     cell_method: str | None = None
     min_share: float = 1.0
     codes: dict[int, int] | None = None
-    """Of a class map: the file's code → place of its class."""
+    """Codes of a class map → index of the class of each."""
     sites: tuple[str, ...] = ()
-    """Names along the last axis, for messages."""
+    """Names of sites along the last axis, for error messages."""
 
     def values(self, raw: np.ndarray) -> np.ndarray:
-        """float32, NaN where missing, in the file's units; or places of classes."""
+        """Return values in the file's units, or indices of classes; float32, NaN if missing."""
         if self.codes is not None:
-            return places_of(raw, self._classes(raw.dtype))
+            return class_indices(raw, self._classes(raw.dtype))
         marked = [raw == value for value in self.nodata if not np.isnan(value)]
         if self.above_is_missing is not None:
             marked.append(raw > self.above_is_missing)
-        # NaN stays NaN: where nothing else is missing, float32 is taken as it was read.
+        # NaN stays NaN; float32 is not copied if no other value means missing.
         values = raw.astype(np.float32, copy=bool(marked))
         for missing in marked:
             values[missing] = np.nan
@@ -128,13 +127,13 @@ class Decoding:
         return values
 
     def _classes(self, dtype: np.dtype[Any]) -> dict[Any, int]:
-        """Place of the class of each code that the type of the data can hold and is not missing."""
-        held = ((stored_value(code, dtype), place) for code, place in (self.codes or {}).items())
+        """Return the class index of each code that the data type can hold and is not missing."""
+        held = ((stored_value(code, dtype), index) for code, index in (self.codes or {}).items())
         missing = {stored_value(value, dtype) for value in self.nodata}
-        return {code: place for code, place in held if code is not None and code not in missing}
+        return {code: index for code, index in held if code is not None and code not in missing}
 
     def finish(self, values: np.ndarray, months: np.ndarray | None) -> np.ndarray:
-        """In canonical units, checked; float32."""
+        """Return values in canonical units, float32; raises `InputError` if any is out of range."""
         if self.codes is not None:
             return values
         units = f"{self.units}/day" if self.cell_method == "sum" else self.units
@@ -143,29 +142,29 @@ class Decoding:
         return values.astype(np.float32, copy=False)
 
     def _outside(self, values: np.ndarray) -> str:
-        """The sites with impossible values; nothing for grids and parts of them."""
+        """Return a text on the sites with values out of range; empty for grids and some sites."""
         if self.valid_range is None or len(self.sites) != values.shape[-1]:
             return ""
         low, high = self.valid_range
         bad = ((values < low) | (values > high)).reshape(-1, len(self.sites))
-        names = listed(self.sites[place] for place in np.flatnonzero(bad.any(0)))
+        names = listed(self.sites[site] for site in np.flatnonzero(bad.any(0)))
         return f", {int(bad.sum())} of them outside at sites, {names}"
 
     def _check_range(self, values: np.ndarray) -> None:
         if self.valid_range is None or not values.size:
             return
         low, high = self.valid_range
-        least, most = np.fmin.reduce(values, None), np.fmax.reduce(values, None)
-        if least < low or most > high:
+        lowest, highest = np.fmin.reduce(values, None), np.fmax.reduce(values, None)
+        if lowest < low or highest > high:
+            found = f"values from {lowest:g} to {highest:g} {self.canonical_units}"
             raise bad_input(
-                self.where,
-                f"values from {least:g} to {most:g} {self.canonical_units}{self._outside(values)}",
+                self.where, f"{found}{self._outside(values)}",
                 f"{low:g} to {high:g}", "Check units, scale, offset and nodata of the entry.",
             )  # fmt: skip
 
 
 class Decoded(BackendArray):
-    """A stored variable (time?, y, x) or (time?, cell) as canonical values on a plan's times."""
+    """A stored variable (time?, y, x) or (time?, cell) as lazy values at the times of a plan."""
 
     def __init__(self, stored: xr.Variable, decoding: Decoding, plan: TimePlan | None) -> None:
         self.stored = stored
@@ -196,12 +195,12 @@ class Decoded(BackendArray):
         except (OSError, RuntimeError, ValueError, IndexError) as error:
             raise bad_input(
                 self.decoding.where, f"bytes that cannot be read ({error})", "a whole file",
-                "Fetch it again: it may be truncated.",
+                "Download it again: it may be truncated.",
             ) from None  # fmt: skip
         return self.decoding.values(raw)
 
     def _times(self, wanted: np.ndarray, rest: tuple[Any, ...]) -> np.ndarray:
-        """Canonical steps `wanted`, in that order."""
+        """Return the values of the canonical steps `wanted`, in that order."""
         assert self.plan is not None
         months = self.plan.months[wanted]
         if not wanted.size or self.plan.is_identity:
@@ -220,17 +219,18 @@ class Decoded(BackendArray):
     def _fill(self, out: np.ndarray, wanted: np.ndarray, rest: tuple[Any, ...]) -> None:
         assert self.plan is not None
         first, count = self.plan.first[wanted], self.plan.count[wanted]
-        there = np.flatnonzero(count)
-        if not there.size:
+        present = np.flatnonzero(count)
+        if not present.size:
             return
-        low, high = int(first[there].min()), int((first + count)[there].max())
+        low, high = int(first[present].min()), int((first + count)[present].max())
         values = self._stored((slice(low, high), *rest))
-        for place in there:
-            own = values[first[place] - low : first[place] - low + count[place]]
-            out[place] = own[0] if self.plan.expected == 1 else self._day(own)
+        for index in present:
+            begin = first[index] - low
+            steps = values[begin : begin + count[index]]
+            out[index] = steps[0] if self.plan.expected == 1 else self._day(steps)
 
     def _day(self, steps: np.ndarray) -> np.ndarray:
-        """One day of its steps; NaN where too few are valid."""
+        """Return the value of one day from its steps; NaN if too few of them are valid."""
         assert self.plan is not None
         method, expected = self.decoding.cell_method, self.plan.expected
         valid = np.isfinite(steps)
@@ -239,14 +239,14 @@ class Decoded(BackendArray):
             day = (np.fmin if method == "minimum" else np.fmax).reduce(steps, 0)
         else:
             total = np.where(valid, steps, 0.0).sum(0, dtype=np.float64)
-            share = 1.0 if method == "mean" else float(expected)
-            day = total / np.maximum(seen, 1) * share
+            factor = 1.0 if method == "mean" else float(expected)
+            day = total / np.maximum(seen, 1) * factor
         enough = seen >= max(1.0, self.decoding.min_share * expected - 1e-9)
         return np.where(enough, day, np.nan)
 
 
 def _as_slice(wanted: np.ndarray) -> slice:
-    """Evenly spaced positions as a slice."""
+    """Return evenly spaced positions as a slice."""
     if not wanted.size:
         return slice(0, 0)
     step = int(wanted[1] - wanted[0]) if wanted.size > 1 else 1
@@ -255,7 +255,7 @@ def _as_slice(wanted: np.ndarray) -> slice:
 
 
 def lazy(stored: xr.Variable, decoding: Decoding, plan: TimePlan | None) -> xr.Variable:
-    """`stored` as canonical values that are read when they are asked for."""
+    """Return `stored` as canonical values that are decoded when they are read."""
     data = indexing.LazilyIndexedArray(Decoded(stored, decoding, plan))
     chunks = stored.encoding.get("preferred_chunks")
     return xr.Variable(stored.dims, data, {}, {"preferred_chunks": chunks} if chunks else {})

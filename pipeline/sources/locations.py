@@ -1,4 +1,4 @@
-"""Entries that give locations instead of a grid, as tables in canonical units."""
+"""Entries of sites or networks as tables of locations in canonical units."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from pipeline.sources.open import check_files, open_source
 
 
 def read_locations_source(source: Source, variables: Mapping[str, Variable]) -> xr.Dataset:
-    """The locations of an entry of sites or of a network, in canonical units, float32.
+    """Return the locations of an entry of sites or of a network, in canonical units, float32.
 
-    Coordinates: `cell` (int64), `lat`, `lon`, and `group` or, of a table, `site`. Attributes say
-    what was left out and why.
+    Coordinates: `cell` (int64), `lat`, `lon`, and `group` (networks) or `site` (sites). The
+    attributes `left_out_*` report locations that were left out.
     Raises `InputError` with all faults of the files and values.
     """
     driver = driver_of(source)

@@ -1,7 +1,7 @@
-"""open_source(): a catalog entry's files as a lazy Dataset, as found, cropped to a window.
+"""open_source(): the files of a catalog entry as a lazy Dataset, cropped to a window.
 
-Upstream: `readers`, one for each driver. Downstream: canonical.py, which renames, rescales and
-checks; `check_metadata` and `check_values` compare what is opened with the entry.
+Names and values are those of the file; `canonicalise` renames, rescales and checks them.
+`check_source` compares the files with the entry.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ __all__ = [
     "read_bytes",
 ]  # fmt: skip
 
-MOST_TOLD = 12
-"""Missing files that are told one by one: a year of months."""
+MAX_LISTED = 12
+"""Number of missing files, a year of months, up to which each is a fault of its own."""
 
 
 def open_source(
@@ -49,14 +49,14 @@ def open_source(
     *,
     on: TargetGrid | None = None,
 ) -> xr.Dataset:
-    """The source's variables under their file names, lazy where the format allows.
+    """Return the source's variables under their file names, lazy if the format allows it.
 
-    Dims as in the file; npz has (time, y, x), a table (time, cell). A `window`, or a function that
-    gives it for the CRS in which the source has its places, crops to the cells that overlap it and
-    `margin` cells more (by default what the source's method looks at; degrees for a table), to all
-    longitudes where that crosses the file's seam. With a target grid in `on`, what any method
-    needs to regrid the source onto it, in canonical form instead (`canonicalise`). Raises
-    `InputError` for missing files and variables.
+    Dims are those of the file; npz has (time, y, x), a table (time, cell). `window`, bounds or a
+    function that returns them for the CRS of the source's coordinates, crops to the cells that
+    overlap it and `margin` cells more (by default as the source's method needs; degrees for a
+    table), or to all longitudes if it crosses the first meridian of the file. With a target grid
+    `on`, the result is the part that any method needs to regrid the source onto it, in canonical
+    form (`canonicalise`). Raises `InputError` for missing files and variables.
     """
     faults = Faults()
     check_files(source, faults)
@@ -69,12 +69,12 @@ def open_source(
 
 
 def check_files(source: Source, faults: Faults) -> bool:
-    """Add a fault for each file that is missing, empty or cut short; tells if all are whole."""
-    bad = len(faults.faults)
+    """Whether all files exist and are complete; adds a fault for each that is not."""
+    before = len(faults.faults)
     files = files_of(source)
     there = {path: None for path in files if path.exists()}
     if not (source.may_lack_files and there):
-        _tell_missing(source, [path for path in files if path not in there], len(files), faults)
+        _add_missing(source, [path for path in files if path not in there], len(files), faults)
     for path in there:
         where = f'source "{source.name}", {path}'
         if path.is_file() and path.stat().st_size == 0:
@@ -83,19 +83,19 @@ def check_files(source: Source, faults: Faults) -> bool:
             faults.add(
                 where, "the first {:,} bytes of a truncated file".format(*cut),
                 "the {1:,} bytes or more that its header declares".format(*cut),
-                "Fetch it again.",
+                "Download it again.",
             )  # fmt: skip
-    return len(faults.faults) == bad
+    return len(faults.faults) == before
 
 
-def _tell_missing(source: Source, missing: Sequence[Path], count: int, faults: Faults) -> None:
-    """A fault for each missing file of `count`, or one for many of a series."""
-    if len(missing) > MOST_TOLD:
-        hint = "Fetch them, name in `time: {years, period}` what there is, or say `gaps: missing`."
+def _add_missing(source: Source, missing: Sequence[Path], count: int, faults: Faults) -> None:
+    """Add a fault for each missing file of `count` files, or one for many of a series."""
+    if len(missing) > MAX_LISTED:
+        hint = "Download them, limit `time: {years, period}` to these, or set `gaps: missing`."
         faults.add(
             f'source "{source.name}", {source.uri}',
             f"no such files: {listed(path.name for path in missing)}",
-            f"{count} files, one a step",
+            f"{count} files, one per step",
             hint if source.time.years else missing_hint(missing[0]),
         )  # fmt: skip
         return
@@ -110,11 +110,12 @@ def check_source(
     variables: Mapping[str, Variable] | None = None,
     windows: Callable[[str], Sequence[Window]] | None = None,
 ) -> SourceInfo | None:
-    """Compare the files with the entry, reading metadata and values; adds all faults found.
+    """Compare metadata and values of the files with the entry; adds all faults found.
 
     `variables` are the canonical ones, by default those of the packaged `variables.yml`. Values
-    are looked at in the `windows` of the source's CRS, by default everywhere: all in small sources,
-    a sample in large ones. None where the files cannot be opened or hold no variables of the entry.
+    are checked within the `windows` for the source's CRS, by default everywhere: all values of
+    small sources, a sample of large ones. Returns None if the files cannot be opened or the driver
+    has no variables.
     """
     if not check_files(source, faults) or not driver_of(source).has_variables:
         return None
@@ -144,7 +145,7 @@ def check_source(
 
 
 def _outermost(windows: Sequence[Window]) -> list[Window]:
-    """The windows that lie in no other, each once."""
+    """Return the windows that lie within no other window, without duplicates."""
 
     def within(a: Window, b: Window) -> bool:
         return b[0] <= a[0] and b[1] <= a[1] and b[2] >= a[2] and b[3] >= a[3]
@@ -156,50 +157,53 @@ def _outermost(windows: Sequence[Window]) -> list[Window]:
 def read_bytes(
     source: Source, window: Window | Callable[[str], Window], counts: tuple[int, int]
 ) -> int:
-    """About how many bytes of files `counts` (rows, cols) of tiles read that fill `window`.
+    """Return the approximate bytes of files read by `counts` (rows, cols) tiles that fill `window`.
 
-    The share of its files that a source's window covers. A chunk that several tiles meet counts
-    for each, for each decodes it; archives and tables are read whole, once.
+    This is the size of the files times the fraction that the window covers. A chunk that overlaps
+    several tiles counts for each, as each decodes it; archives and tables are read once, complete.
     """
     size = sum(_bytes_on_disk(path) for path in source.opened.values())
     driver = driver_of(source)
     if driver.returns == "sites" or not driver.is_lazy:
         return size
     whole = open_source(source)
-    ds, places = cropped(whole, source, window, None), layout(whole, source)
+    ds, axes = cropped(whole, source, window, None), layout(whole, source)
     da = whole[next(iter(source.variables.values())).name]
-    share = 1.0
-    for dim, tiles in zip((places.y, places.x), counts, strict=True):
+    fraction = 1.0
+    for dim, tiles in zip((axes.y, axes.x), counts, strict=True):
         chunk = da.encoding.get("preferred_chunks", {}).get(dim, 1)
         read = min(whole.sizes[dim], ds.sizes[dim] / tiles + chunk - 1)
-        share *= tiles * read / whole.sizes[dim]
-    return round(size * share)
+        fraction *= tiles * read / whole.sizes[dim]
+    return round(size * fraction)
 
 
 def _bytes_on_disk(path: Path) -> int:
-    """A file's size, or that of all files of a Zarr store."""
+    """Return the size of a file, or of all files of a Zarr store."""
     files = [path] if path.is_file() else path.rglob("*")
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
 def nearest_cells(source: Source, lon: np.ndarray, lat: np.ndarray) -> np.ndarray:
-    """Which of the source's cells (counted row by row) is nearest to each place; dims (place,)."""
+    """Return the index of the source's cell nearest to each point (degrees); dims (point,).
+
+    Cells are counted row by row.
+    """
     ds = open_source(source)
-    places = layout(ds, source)
-    if places.is_curvilinear:
-        fields = (ds[str(name)].transpose(places.y, places.x) for name in (places.lon, places.lat))
+    axes = layout(ds, source)
+    if axes.is_curvilinear:
+        fields = (ds[str(name)].transpose(axes.y, axes.x) for name in (axes.lon, axes.lat))
         col, row = Locator(*(field.values.astype(np.float64) for field in fields)).locate(lon, lat)
-        rows, cols = ds.sizes[places.y], ds.sizes[places.x]
+        rows, cols = ds.sizes[axes.y], ds.sizes[axes.x]
         row, col = (
             np.clip(np.rint(np.nan_to_num(v)), 0, size - 1).astype(int)
             for v, size in ((row, rows), (col, cols))
         )
         return row * cols + col
-    if not same_crs("EPSG:4326", places.crs):
-        to_source = pyproj.Transformer.from_crs("EPSG:4326", places.crs, always_xy=True)
+    if not same_crs("EPSG:4326", axes.crs):
+        to_source = pyproj.Transformer.from_crs("EPSG:4326", axes.crs, always_xy=True)
         lon, lat = (np.asarray(v) for v in to_source.transform(lon, lat))
-    x, y = (ds[name].values.astype(np.float64) for name in (places.x, places.y))
+    x, y = (ds[name].values.astype(np.float64) for name in (axes.x, axes.y))
     across = lon[:, None] - x
-    if is_geographic_crs(places.crs):
+    if is_geographic_crs(axes.crs):
         across = (across + 180.0) % 360.0 - 180.0
     return np.abs(lat[:, None] - y).argmin(1) * x.size + np.abs(across).argmin(1)

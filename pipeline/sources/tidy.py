@@ -1,7 +1,6 @@
-"""tidied(): an opened source without padding and repeated meridians, regular axes exactly regular.
+"""tidied(): an opened source without padding and duplicate meridians, with exactly regular axes.
 
-Upstream: openers.py. Downstream: sources.py, whose windows and checks see these axes only, so that
-a crop has the coordinates of the whole.
+Windows and checks use these axes, so that a crop has the coordinates of the whole source.
 """
 
 from __future__ import annotations
@@ -15,38 +14,38 @@ from pipeline.grid.crs import is_geographic_crs, unit_factor
 from pipeline.grid.spacing import sharpened
 from pipeline.sources.axes import axes_of
 
-_SAME = 1e-3  # of a column: how near the meridian a turn away is the same one
+_SAME = 1e-3  # fraction of a column within which meridians 360 degrees apart are the same
 
-_DEGREES = 540.0  # no longitude is beyond
+_DEGREES = 540.0  # largest possible longitude
 
 
 def tidied(ds: xr.Dataset, source: Source) -> xr.Dataset:
-    """The source cut by `trim`, columns that repeat the first dropped, lazy as it was.
+    """Return the source cut by `trim`, without columns that repeat the first; values stay lazy.
 
-    Regular coordinates of single precision become exactly regular (`sharpened`), kilometres the
-    units of the CRS.
+    Regular coordinates in single precision become exactly regular (`sharpened`), and kilometres
+    are converted to the units of the CRS.
     """
-    places = axes_of(ds, source)
-    if places is None:
+    axes = axes_of(ds, source)
+    if axes is None:
         return ds
-    ds = _trimmed(ds, source, (places.y, places.x))
-    if places.is_curvilinear:
+    ds = _trimmed(ds, source, (axes.y, axes.x))
+    if axes.is_curvilinear:
         return ds
-    if is_geographic_crs(places.crs):
-        kept = _first_turn(ds[places.x].values.astype(np.float64))
-        if kept < ds.sizes[places.x]:
-            ds = ds.isel({places.x: slice(0, kept)})
-    for name in (places.y, places.x):
+    if is_geographic_crs(axes.crs):
+        kept = _first_turn(ds[axes.x].values.astype(np.float64))
+        if kept < ds.sizes[axes.x]:
+            ds = ds.isel({axes.x: slice(0, kept)})
+    for name in (axes.y, axes.x):
         found = ds[name].values
         if found.dtype.kind in "iuf":
-            sharp = sharpened(found) * unit_factor(ds[name].attrs.get("units"), places.crs)
+            sharp = sharpened(found) * unit_factor(ds[name].attrs.get("units"), axes.crs)
             if not np.array_equal(sharp, found, equal_nan=True):
                 ds = ds.assign_coords({name: (name, sharp, ds[name].attrs)})
     return ds
 
 
 def _trimmed(ds: xr.Dataset, source: Source, dims: tuple[str, str]) -> xr.Dataset:
-    """The source without what the entry's `trim_start` and `trim` (rows, columns) cut off."""
+    """Return the source without the rows and columns of the entry's `trim_start` and `trim`."""
     if not any((*source.trim_start, *source.trim)):
         return ds
     kept = {}
@@ -63,9 +62,9 @@ def _trimmed(ds: xr.Dataset, source: Source, dims: tuple[str, str]) -> xr.Datase
 
 
 def _first_turn(lon: np.ndarray) -> int:
-    """How many columns there are before the first meridian comes again."""
+    """Return the number of columns before the first meridian occurs again."""
     if lon.size < 3 or not (np.abs(lon) <= _DEGREES).all():
-        return lon.size  # missing, or metres that the check refuses
+        return lon.size  # missing values, or metres, which the check refuses
     turned = np.unwrap(lon, period=360.0)
     steps = np.diff(turned)
     if not ((steps > 0).all() or (steps < 0).all()):

@@ -1,7 +1,4 @@
-"""unchanged(): source files that stay as they are while something is made of them.
-
-Downstream: `pipeline.build` and the regrid stage.
-"""
+"""unchanged(): check that source files do not change while a cube is built from them."""
 
 from __future__ import annotations
 
@@ -16,7 +13,7 @@ from pipeline.readers.registry import files_of
 
 @contextmanager
 def unchanged(sources: Sequence[Source]) -> Iterator[None]:
-    """`InputError` at the end where a source file is not the one that was there at the start."""
+    """Raise `InputError` at the end of the context if a source file has changed since the start."""
 
     def stamps() -> dict[str, dict[str, tuple[int, int]]]:
         return {
@@ -32,12 +29,12 @@ def unchanged(sources: Sequence[Source]) -> Iterator[None]:
             if files.get(file) != before[name].get(file):
                 faults.add(
                     f"source {name}", f"{file} changed while it was read",
-                    "files that stay as they are during a run",
-                    "Run again: cubes made of two versions are thrown away.",
+                    "files that do not change during a run",
+                    "Run again: cubes built from two versions are discarded.",
                 )  # fmt: skip
     faults.raise_if_any()
 
 
 def stamps_of(source: Source) -> list[tuple[str, int, int]]:
-    """Name, bytes and modification time (ns) of each file of a source, in order."""
+    """Return name, bytes and modification time (ns) of each file of a source, in order."""
     return [stamp for file in files_of(source) for stamp in file_stamp(file)]

@@ -1,7 +1,4 @@
-"""What a catalog entry says of the times of a source.
-
-Upstream: catalog.py reads it. Downstream: times.py makes canonical times by it.
-"""
+"""`TimeAxis`: the settings of a catalog entry for the times of its source."""
 
 from __future__ import annotations
 
@@ -18,28 +15,31 @@ class TimeAxis(Frozen):
 
     kind: Literal["file", "months"] = "file"
     years: tuple[int, int] | None = None
-    """First and last year for which `{year}` in the uri stands."""
+    """First and last year for `{year}` in the uri."""
     period: tuple[date, date] | None = None
-    """First and last day that are used, and of which files are needed; by default all. Of a
-    climatology the years that it is the mean of, which its maps then tell."""
+    """First and last day that are used and for which files are needed; by default all. For a
+    climatology, the period of which it is the mean, which is then stated in the maps."""
     step: Literal["hourly", "3-hourly", "6-hourly", "daily", "monthly", "yearly"] | None = None
-    """Of the files; by default what most of their times are apart."""
+    """Time step of the files; by default the median difference of their times."""
     gaps: Literal["refuse", "missing"] = "refuse"
-    """`missing` makes steps that no file has NaN; files of a series may then be missing."""
+    """Treatment of steps that no file has: an error, or missing values (NaN). With `missing`, files
+    of a series may be absent."""
     calendar: Literal["refuse", "convert"] = "refuse"
-    """`convert` brings noleap and 360_day dates into the standard calendar; days that such a
-    calendar does not have are missing."""
+    """Treatment of other calendars: an error, or conversion of noleap and 360_day dates to the
+    standard calendar, in which days that such a calendar lacks are missing."""
     daily: bool = False
-    """Whether days are made of the files' steps, by each variable's `cell_method`."""
+    """Whether the files' steps are aggregated to days by each variable's `cell_method`."""
     day_starts: float = Field(0.0, ge=-24, le=24)
-    """Hour (in the files' time, mostly UTC) at which a day begins."""
+    """Hour (in the time zone of the files, mostly UTC) at which a day begins."""
     stamp: Literal["start", "end"] = "start"
     """Whether the files' times are the beginning or the end of their steps."""
     min_share: float = Field(1.0, gt=0, le=1)
-    """Least share of a day's steps that must be there; a sum is scaled up to the whole day."""
+    """Minimum fraction of a day's steps that must be valid; sums are scaled to the whole day."""
 
     @model_validator(mode="after")
     def _ascends(self) -> TimeAxis:
         if self.years and not 1 <= self.years[0] <= self.years[1] <= 9999:
-            raise ValueError(f"years from {self.years[0]} to {self.years[1]}")
+            raise ValueError(
+                f"years from {self.years[0]} to {self.years[1]}, not ascending or not in 1 to 9999"
+            )
         return self

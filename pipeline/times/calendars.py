@@ -1,7 +1,7 @@
-"""Calendars of model output: a file's times in its calendar's own count, and as standard dates.
+"""Calendars of model output: times counted in the calendar of a file, and as standard dates.
 
-Upstream: the times of an opened source. Downstream: `times` and `gaps` count in whole seconds, so
-that no step is absent only because the standard calendar has other days.
+Gaps are sought in whole seconds of the file's calendar ("calendar seconds"), so that no step counts
+as missing only because the standard calendar has other days.
 """
 
 from __future__ import annotations
@@ -12,28 +12,28 @@ import numpy as np
 STANDARD = "standard"
 EPOCH = "seconds since 1970-01-01"
 DAY = 86400
-"""Seconds."""
+"""Seconds of a day."""
 YEARS = (1678, 2261)
-"""What datetime64[ns] can hold."""
+"""First and last whole year that datetime64[ns] can hold."""
 
 
 def calendar_seconds(times: np.ndarray, calendar: str) -> np.ndarray:
-    """[N] int64 seconds since 1970 in the calendar's own count; from datetime64 or cftime."""
+    """Return seconds [N] since 1970, int64, counted in the calendar; from datetime64 or cftime."""
     if calendar == STANDARD:
-        # Times stored as fractions of days are some microseconds off.
+        # Times stored as fractions of days have errors of some microseconds.
         return (times.astype("datetime64[ns]").astype(np.int64) + 500_000_000) // 1_000_000_000
     return np.rint(cftime.date2num(times, EPOCH, calendar=calendar)).astype(np.int64)
 
 
 def calendar_months(seconds: np.ndarray, calendar: str) -> np.ndarray:
-    """[N] int64 months since January 1970."""
+    """Return months [N] since January 1970, int64, of calendar seconds."""
     if calendar == STANDARD:
         return seconds.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64)
     return np.array([(d.year - 1970) * 12 + d.month - 1 for d in _dates(seconds, calendar)], int)
 
 
 def month_begins(months: np.ndarray, calendar: str) -> np.ndarray:
-    """[N] own seconds at which months since January 1970 begin."""
+    """Return the calendar seconds [N] at which months, counted from January 1970, begin."""
     if calendar == STANDARD:
         return months.astype("datetime64[M]").astype("datetime64[s]").astype(np.int64)
     firsts = [
@@ -44,10 +44,10 @@ def month_begins(months: np.ndarray, calendar: str) -> np.ndarray:
 
 
 def standard_times(seconds: np.ndarray, calendar: str, by_month: bool = False) -> np.ndarray:
-    """[N] datetime64[ns] of own seconds.
+    """Return calendar seconds as standard dates [N], datetime64[ns].
 
-    Dates of a 360-day year come to lie at the same share of the standard year, so that seasons stay
-    where they are; `by_month` keeps month and day instead, for steps that stand for whole months.
+    Dates of a 360-day year are moved to the same fraction of the standard year, so that seasons do
+    not shift; `by_month` keeps month and day instead, for steps that are whole months.
     """
     if calendar == STANDARD:
         return seconds.astype("datetime64[s]").astype("datetime64[ns]")
@@ -59,7 +59,7 @@ def standard_times(seconds: np.ndarray, calendar: str, by_month: bool = False) -
 
 
 def text(second: int, calendar: str) -> str:
-    """A date of the calendar itself, with the time of day where that is not midnight."""
+    """Return a date of the calendar as text, with the time of day if that is not midnight."""
     if calendar == STANDARD:
         written = str(np.datetime64(int(second), "s").astype("datetime64[m]"))
     else:
@@ -72,14 +72,14 @@ def _dates(seconds: np.ndarray, calendar: str) -> np.ndarray:
 
 
 def _same_date(time: cftime.datetime) -> np.datetime64:
-    """The same date, or the last of the month where that has no such day."""
+    """Return the same date in the standard calendar, or the last day of a shorter month."""
     month = np.datetime64(f"{time.year:04d}-{time.month:02d}", "M")
     length = int(((month + 1).astype("datetime64[D]") - month.astype("datetime64[D]")).astype(int))
     return month.astype("datetime64[D]") + np.timedelta64(min(time.day, length) - 1, "D")
 
 
 def _same_share(time: cftime.datetime) -> np.datetime64:
-    """The date at the same share of the year."""
+    """Return the date at the same fraction of the standard year."""
     year = np.datetime64(f"{time.year:04d}", "Y")
     length = int(((year + 1).astype("datetime64[D]") - year.astype("datetime64[D]")).astype(int))
     day = round((30 * (time.month - 1) + time.day - 0.5) * length / 360 - 0.5)

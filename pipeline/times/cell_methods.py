@@ -1,6 +1,6 @@
-"""method_of_time(): how the values of a variable stand for their steps, by CF `cell_methods`.
+"""method_of_time(): the aggregation of values in time, from the CF attribute `cell_methods`.
 
-Downstream: `canonical`, which makes days of shorter steps by the same method.
+The same method aggregates shorter steps to days.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ _ENTRY = re.compile(r"((?:[\w.-]+\s*:\s*)+)(\w+)")
 
 
 def method_of_time(text: str, axes: Iterable[str]) -> str | None:
-    """sum, mean, minimum or maximum over the time axis, called any of `axes`; None for others.
+    """Return sum, mean, minimum or maximum over the time axis, whose name is in `axes`, else None.
 
     CF section 7.3: a list of `name: [name: …] method`, each with modifiers (`within days`, `where
-    land`) and a comment in brackets. A lone word counts for time. Two methods over time, as of
-    climatologies, are no way to make days unless they are the same.
+    land`) and a comment in brackets. A single word refers to time. Two different methods over
+    time, as in climatologies, yield None.
     """
     plain = _COMMENT.sub(" ", text)
     entries = [(re.split(r"\s*:\s*", names)[:-1], word) for names, word in _ENTRY.findall(plain)]

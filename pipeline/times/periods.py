@@ -1,7 +1,7 @@
-"""Periods of a time axis: what a step stands for, and the steps that make a whole period.
+"""Periods of a time axis: the bounds of its steps, and the steps that form a whole period.
 
-Upstream: time axes of predictions and maps. Downstream: `aggregate` averages over periods, `bands`,
-`cf` and `stac` say when they begin and end. CF 1.11, sections 7.1 (bounds) and 7.4 (climatologies).
+Maps are averaged over periods, and published with their bounds. After CF 1.11, sections 7.1
+(bounds) and 7.4 (climatologies).
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ import xarray as xr
 from pipeline.times.plan import CLIMATOLOGY_YEAR
 
 MONTHS = {"month": 1, "season": 3, "year": 12}
-"""Months of a period, by what a time axis says in its attribute `period`."""
+"""Months of a period, by the attribute `period` of a time axis."""
 PERIODS = {"monthly": "month", "seasonal": "season", "annual": "year"}
-"""The period of an aggregate."""
+"""Period of each aggregate."""
 
 _DAY = np.timedelta64(86400, "s").astype("timedelta64[ns]")
 _MONTH = 365.25 / 12  # days
@@ -25,25 +25,27 @@ _MONTH = 365.25 / 12  # days
 
 @dataclass(frozen=True)
 class Grouping:
-    """Periods of a series: first day of each, which one each step is in, and how much is whole.
+    """Periods of a series, the period of each step, and the weights of its steps.
 
     `present` and `whole` [P] are the weights (`step_days`) of the steps that the series has in a
-    period, and of those that it would have without gaps, with the whole of its first and last.
+    period, and of those that it would have if all periods were complete.
     """
 
     first_days: np.ndarray
-    place: np.ndarray
+    """First day of each period [P], datetime64[ns]."""
+    index: np.ndarray
+    """Index of the period of each step [T]."""
     present: np.ndarray
     whole: np.ndarray
 
 
-def is_closed(time: xr.DataArray) -> bool:
-    """Whether a time axis is a year that stands for many: its dates are nominal."""
+def is_climatology(time: xr.DataArray) -> bool:
+    """Whether a time axis is a climatology: a nominal year that represents many years."""
     return bool(time.attrs.get("climatology"))
 
 
 def month_step(time: xr.DataArray) -> int:
-    """Months between the steps of a monthly, quarterly or yearly series; 0 of any other."""
+    """Return the months between steps of a monthly, quarterly or yearly series, else 0."""
     times = _times(time)
     if times.size < 2:
         return 0
@@ -54,45 +56,45 @@ def month_step(time: xr.DataArray) -> int:
 
 
 def step_days(time: xr.DataArray) -> np.ndarray:
-    """Weight of each step: the days of its month where steps are months, else the same."""
+    """Return the weight of each step: the days of its month in monthly series, else 1."""
     index = pd.DatetimeIndex(_times(time))
     monthly = month_step(time) == 1
     return np.asarray(index.days_in_month, float) if monthly else np.ones(index.size)
 
 
 def grouping(time: xr.DataArray, how: str) -> Grouping:
-    """The periods of an aggregate: monthly, seasonal, annual, or months of a climatology."""
-    times, closed = _times(time), is_closed(time)
+    """Return the periods of an aggregate `how`: monthly, seasonal, annual or climatology."""
+    times, nominal = _times(time), is_climatology(time)
     year = climatology_year(time)
-    labels = _labels(times, how, closed, year)
-    first_days, place = np.unique(labels, return_inverse=True)
-    present = np.bincount(place, step_days(time))
-    if closed:
+    labels = _labels(times, how, nominal, year)
+    first_days, index = np.unique(labels, return_inverse=True)
+    present = np.bincount(index, step_days(time))
+    if nominal:
         ends = times[[0, -1]].astype("datetime64[Y]") + np.array([0, 1])
     else:
         months = MONTHS[PERIODS.get(how, "month")]
         spans = _labels(times[[0, -1]], how if how in PERIODS else "monthly", False, year)
         ends = spans.astype("datetime64[M]") + np.array([0, months])
     full = without_gaps(time, *ends.astype("datetime64[ns]"))
-    weights = pd.Series(step_days(full)).groupby(_labels(full.values, how, closed, year)).sum()
+    weights = pd.Series(step_days(full)).groupby(_labels(full.values, how, nominal, year)).sum()
     whole = weights.reindex(first_days, fill_value=0).to_numpy(float)
-    # Steps longer than the period leave some of the periods to none of a regular axis.
-    return Grouping(first_days, place, present, np.where(whole > 0, whole, present))
+    # If steps are longer than the period, some periods have no step of a regular axis.
+    return Grouping(first_days, index, present, np.where(whole > 0, whole, present))
 
 
 def without_gaps(
     time: xr.DataArray, begin: np.datetime64 | None = None, end: np.datetime64 | None = None
 ) -> xr.DataArray:
-    """The steps between `begin` and `end` (excluded) of a series at the pace of `time`.
+    """Return all steps between `begin` and `end` (excluded) with the spacing of `time`.
 
-    By default from its first step to its last.
+    By default they run from its first step to its last.
     """
     times = _times(time)
     begin = times[0] if begin is None else begin
     end = times[-1] + np.timedelta64(1, "ns") if end is None else end
     if step := month_step(time):
         first, low, high = (int(_months(np.array(t))) for t in (times[0], begin, end))
-        # An end within a month, that of the last step, has this month still before it.
+        # If the end lies within a month, this month still belongs to the steps.
         high += int(end > end.astype("datetime64[M]"))
         steps = np.arange(first - (first - low) // step * step, high, step)
         full = steps.astype("datetime64[M]").astype("datetime64[ns]")
@@ -103,17 +105,17 @@ def without_gaps(
 
 
 def climatology_year(time: xr.DataArray) -> int:
-    """The year in which the months of a series' climatology are dated: that of its middle."""
-    if is_closed(time):
+    """Return the year for the dates of a series' monthly climatology: that of the middle step."""
+    if is_climatology(time):
         return CLIMATOLOGY_YEAR
     return int(pd.DatetimeIndex(_times(time))[time.size // 2].year)
 
 
 def time_bounds(time: xr.DataArray) -> np.ndarray:
-    """When each step begins and ends; dims (time, 2), datetime64[s], the end excluded.
+    """Return the beginning and end of each step; dims (time, 2), datetime64[s], the end excluded.
 
-    Calendar months, seasons or years where the axis says so in `period` or steps by months, else
-    as long as its steps are; a day where there is but one.
+    Steps are calendar months, seasons or years if the attribute `period` states so or the steps are
+    whole months; else they have the length of the time step, or a day if there is only one.
     """
     times = _times(time)
     months = MONTHS.get(str(time.attrs.get("period")), 0) or month_step(time)
@@ -128,14 +130,14 @@ def time_bounds(time: xr.DataArray) -> np.ndarray:
 
 
 def time_coverage(time: xr.DataArray) -> tuple[np.datetime64, np.datetime64]:
-    """First and last second of what a time axis stands for; datetime64[s].
+    """Return the first and last second of the period of a time axis; datetime64[s].
 
-    Of a climatology the years that it is the mean of where the axis tells them in
-    `climatology_period`, else the nominal year.
+    For a climatology these are the years in its attribute `climatology_period`, of which it is the
+    mean, or else the nominal year.
     """
-    told = time.attrs.get("climatology_period")
-    if told:
-        first, last = (np.datetime64(day, "D") for day in str(told).split("/"))
+    period = time.attrs.get("climatology_period")
+    if period:
+        first, last = (np.datetime64(day, "D") for day in str(period).split("/"))
         begin, end = first.astype("datetime64[s]"), (last + 1).astype("datetime64[s]")
     else:
         bounds = time_bounds(time)
@@ -144,8 +146,8 @@ def time_coverage(time: xr.DataArray) -> tuple[np.datetime64, np.datetime64]:
 
 
 def climatology_note(time: xr.DataArray) -> str:
-    """What the dates of a climatology mean; nothing of a series."""
-    if not is_closed(time):
+    """Return a note on the dates of a climatology; empty for a series."""
+    if not is_climatology(time):
         return ""
     years = time.attrs.get("climatology_period")
     if years:
@@ -154,7 +156,7 @@ def climatology_note(time: xr.DataArray) -> str:
 
 
 def interval_text(begin: np.datetime64, end: np.datetime64) -> str:
-    """An ISO 8601 interval of days, both included."""
+    """Return an ISO 8601 interval of days, first and last included."""
     return "/".join(str(edge.astype("datetime64[D]")) for edge in (begin, end))
 
 
@@ -167,18 +169,18 @@ def _months(times: np.ndarray) -> np.ndarray:
 
 
 def _middle(steps: np.ndarray) -> np.timedelta64:
-    # Of an even number the lower one: gaps make steps longer, never shorter.
+    # The lower of the two middle ones for an even number: gaps only make steps longer.
     middle: np.timedelta64 = np.sort(steps)[(steps.size - 1) // 2]
     return middle
 
 
 def _step(times: np.ndarray) -> np.timedelta64:
-    """What most times are apart; a day of a single one."""
+    """Return the median time step; a day if there is only one time."""
     return _middle(np.diff(times)) if times.size > 1 else _DAY
 
 
-def _labels(times: np.ndarray, how: str, closed: bool, year_of_months: int) -> np.ndarray:
-    """The first day of the period that each time belongs to."""
+def _labels(times: np.ndarray, how: str, nominal: bool, year_of_months: int) -> np.ndarray:
+    """Return the first day of the period to which each time belongs."""
     index = pd.DatetimeIndex(times)
     year, month = np.asarray(index.year), np.asarray(index.month)
     if how == "climatology":
@@ -187,9 +189,9 @@ def _labels(times: np.ndarray, how: str, closed: bool, year_of_months: int) -> n
         month = np.ones_like(month)
     elif how == "seasonal":
         winter = month % 12 // 3 == 0
-        # Winter is dated by its December, which lies in the year before; a climatology's too,
-        # so that the four seasons are in their usual order.
-        year = year - (winter & ((month != 12) | closed))
+        # Winter begins in the December of the year before; in a climatology too, so that the four
+        # seasons are in their usual order.
+        year = year - (winter & ((month != 12) | nominal))
         month = np.where(winter, 12, month // 3 * 3)
     months = (year - 1970) * 12 + month - 1
     return months.astype("datetime64[M]").astype("datetime64[ns]")

@@ -1,6 +1,7 @@
-"""Time axes: calendars, order, gaps, and the steps of the files that make each canonical step.
+"""time_plan(): canonical times of a source, and the steps of its files for each of them.
 
-Upstream: the coordinate of an opened source. Downstream: `decoded` reads by the plan made here.
+Calendars, order, spacing and gaps of the files' times are checked here; `pipeline.sources.decode`
+reads the values by the plan.
 """
 
 from __future__ import annotations
@@ -34,10 +35,10 @@ MONTH = 28 * DAY
 def absent_runs(
     seconds: np.ndarray, calendar: str, step: str | float | None
 ) -> list[np.ndarray]:  # fmt: skip
-    """Own seconds of the steps that should lie between neighbouring times [N]; one array a run.
+    """Return the calendar seconds of missing steps between times [N], one array per gap.
 
-    Months are counted as months, anything else by the length that most steps have; a series of
-    which most steps have no common length has no gaps.
+    Months are counted as months, other steps by the median length; a series in which most steps
+    have no common length has no gaps.
     """
     if step is None or seconds.size < 3:
         return []
@@ -46,26 +47,29 @@ def absent_runs(
     if length >= MONTH:
         months = calendar_months(seconds, calendar)
         each = MONTHS.get(str(step), int(np.median(np.diff(months))))
-        # Periods such as 40 days are a month apart mostly: only seasons and the like count in it.
+        # Steps such as 40 days are mostly a month apart: only multiples of months are counted.
         counted = step in MONTHS or each > 1
         if counted and (np.diff(months) > 0).all() and not (np.diff(months) % each).any():
             return _absent_months(seconds, months, calendar, each)
     if 2 * np.count_nonzero(2 * np.abs(apart - length) <= length) <= apart.size:
         return []
     return [
-        seconds[place] + np.arange(length, apart[place] - length // 2, length)
-        for place in np.flatnonzero(2 * apart > 3 * length)
+        seconds[index] + np.arange(length, apart[index] - length // 2, length)
+        for index in np.flatnonzero(2 * apart > 3 * length)
     ]
 
 
 def _absent_months(
     seconds: np.ndarray, months: np.ndarray, calendar: str, step: int
 ) -> list[np.ndarray]:
-    """Stamped as far from the month's beginning as the first, or on its last day."""
+    """Return missing months, stamped as far from the month's beginning as the first time.
+
+    In shorter months the stamp is in the last second.
+    """
     offset = seconds[0] - month_begins(months[:1], calendar)[0]
     runs = []
-    for place in np.flatnonzero(np.diff(months) > step):
-        absent = np.arange(months[place] + step, months[place + 1], step)
+    for index in np.flatnonzero(np.diff(months) > step):
+        absent = np.arange(months[index] + step, months[index + 1], step)
         begins = month_begins(absent, calendar)
         lengths = month_begins(absent + 1, calendar) - begins
         runs.append(begins + np.minimum(offset, lengths - 1))
@@ -73,7 +77,7 @@ def _absent_months(
 
 
 def described(runs: Sequence[np.ndarray], calendar: str) -> str:
-    """How many steps are absent, and the first three runs of them."""
+    """Return a text with the number of missing steps and the first three gaps."""
     texts = [
         text(run[0], calendar)
         if run.size == 1
@@ -86,37 +90,37 @@ def described(runs: Sequence[np.ndarray], calendar: str) -> str:
 
 
 CLIMATOLOGY_YEAR = 2001
-"""Nominal, without a leap day: the months of a climatology belong to no year."""
+"""Nominal year of the months of a climatology, without a leap day."""
 HOURS = {"hourly": 1.0, "3-hourly": 3.0, "6-hourly": 6.0, "daily": 24.0}
 
 
 @dataclass(frozen=True)
 class TimePlan:
-    """Canonical times [T] (datetime64[ns]) and which of the files' steps make each of them."""
+    """Canonical times [T] (datetime64[ns]) and the files' steps from which each is computed."""
 
     values: np.ndarray
     first: np.ndarray
-    """[T] position of the first step in the files."""
+    """Positions [T] of the first step in the files."""
     count: np.ndarray
-    """[T] number of steps: 1, those of a day, or 0 where no file has any."""
+    """Numbers [T] of steps: 1, those of a day, or 0 if no file has any."""
     expected: int = 1
-    """Steps that make a whole canonical step."""
+    """Number of steps of a complete canonical step."""
 
     @property
     def is_identity(self) -> bool:
-        """Whether canonical steps are steps of the files, one by one without a gap."""
+        """Whether canonical steps are consecutive steps of the files, without a gap."""
         return self.expected == 1 and bool(
             (self.count == 1).all() and (np.diff(self.first) == 1).all()
         )
 
     @property
     def months(self) -> np.ndarray:
-        """[T] 1 to 12."""
+        """Months [T] of the times, 1 to 12."""
         return np.asarray(pd.DatetimeIndex(self.values).month)
 
 
 def month_plan() -> TimePlan:
-    """The middles of twelve months of a nominal year, made of twelve steps."""
+    """Return the plan of a climatology: the middles of twelve months of a nominal year."""
     first = pd.date_range(f"{CLIMATOLOGY_YEAR}-01-01", periods=12, freq="MS")
     middle = first + pd.to_timedelta(first.days_in_month // 2, unit="D")
     return TimePlan(
@@ -125,11 +129,11 @@ def month_plan() -> TimePlan:
 
 
 def time_plan(times: np.ndarray, axis: TimeAxis, where: str) -> TimePlan:
-    """How canonical times come of a file's times [N] (datetime64 or cftime).
+    """Return the canonical times for the times [N] (datetime64 or cftime) of the files.
 
     Days and longer steps are stamped with their day. Raises `InputError` with all of: a calendar
-    that is to be refused, times that are missing, repeated or out of order, a step unlike the
-    declared one, and gaps.
+    that the entry refuses, times that are missing, duplicates or out of order, a step other than
+    the declared one, and gaps.
     """
     faults = Faults()
     calendar = _calendar(times, axis, where)
@@ -151,7 +155,7 @@ def time_plan(times: np.ndarray, axis: TimeAxis, where: str) -> TimePlan:
     if runs and axis.gaps == "refuse":
         faults.add(
             where, described(runs, calendar), "a time axis without gaps",
-            "Fetch what is missing, or say `time: {gaps: missing}` to have NaN there.",
+            "Download what is missing, or set `time: {gaps: missing}` for NaN in these steps.",
         )  # fmt: skip
     faults.raise_if_any()
     plan = _filled(plan, _every(plan.values, runs, calendar, "daily" if axis.daily else step))
@@ -159,7 +163,7 @@ def time_plan(times: np.ndarray, axis: TimeAxis, where: str) -> TimePlan:
 
 
 def _within(plan: TimePlan, period: tuple[date, date], where: str) -> TimePlan:
-    """The steps of the days from the first of `period` to its last, all of which must be there."""
+    """Return the plan for the days of `period`, all of which must exist."""
     first, last = (np.datetime64(day, "D") for day in period)
     days = plan.values.astype("datetime64[D]")
     if first > last or days[0] > first or days[-1] < last:
@@ -174,7 +178,7 @@ def _within(plan: TimePlan, period: tuple[date, date], where: str) -> TimePlan:
 
 
 def _calendar(times: np.ndarray, axis: TimeAxis, where: str) -> str:
-    """Calendar of the times; `InputError` where it or one of the times cannot be used."""
+    """Return the calendar of the times; raises `InputError` if it or one of them is not usable."""
     if np.issubdtype(times.dtype, np.datetime64):
         if np.isnat(times).any():
             raise bad_input(where, "times that are missing", "a time for every step")
@@ -182,7 +186,7 @@ def _calendar(times: np.ndarray, axis: TimeAxis, where: str) -> str:
     if times.dtype != object or not times.size or not isinstance(times[0], cftime.datetime):
         raise bad_input(
             where, f"times of type {times.dtype} without units", "CF times",
-            'Give the time variable units such as "days since 1980-01-01".',
+            'Set units of the time variable, such as "days since 1980-01-01".',
         )  # fmt: skip
     if not all(isinstance(time, cftime.datetime) for time in times):
         raise bad_input(where, "times that are missing", "a time for every step")
@@ -198,7 +202,7 @@ def _calendar(times: np.ndarray, axis: TimeAxis, where: str) -> str:
     if axis.calendar == "refuse":
         raise bad_input(
             where, f'the calendar "{calendar}"', "the standard calendar",
-            "Say `time: {calendar: convert}`: days that this calendar lacks become missing.",
+            "Set `time: {calendar: convert}`: days that this calendar lacks become missing.",
         )  # fmt: skip
     return calendar
 
@@ -208,20 +212,20 @@ def _check_order(seconds: np.ndarray, calendar: str, where: str, faults: Faults)
     if (counts > 1).any():
         twice = values[counts > 1]
         faults.add(
-            where, f"{twice.size} times more than once, the first {text(twice[0], calendar)}",
-            "every time once", "Drop the repeated steps, or the file that repeats them.",
+            where, f"{twice.size} duplicate times, the first {text(twice[0], calendar)}",
+            "every time once", "Drop the duplicate steps, or the file that contains them.",
         )  # fmt: skip
     back = np.flatnonzero(np.diff(seconds) < 0)
     if back.size:
         before, after = (text(seconds[back[0] + i], calendar) for i in (0, 1))
         faults.add(
             where, f"times out of order: {after} after {before}",
-            "times that ascend", "Sort the files by time.",
+            "ascending times", "Sort the files by time.",
         )  # fmt: skip
 
 
 def _step(seconds: np.ndarray, calendar: str) -> str | float | None:
-    """What most times are apart: "monthly", "yearly" or hours; None of fewer than two."""
+    """Return the median time step: "daily", "monthly", "yearly" or hours; None for one time."""
     if seconds.size < 2:
         return None
     hours = float(np.median(np.diff(seconds))) / 3600
@@ -244,9 +248,9 @@ def _check_step(step: str | float | None, axis: TimeAxis, where: str, faults: Fa
 
 
 def _stamps(seconds: np.ndarray, step: str | float | None) -> np.ndarray:
-    """The beginning of its day for each step of days, months or years; else the times as given.
+    """Return the beginning of the day for steps of days, months or years; else `seconds` unchanged.
 
-    A day's values stamped at noon (Daymet) are those of the same day as others stamped at midnight.
+    Daily values stamped at noon (Daymet) thus have the same time as others stamped at midnight.
     """
     if step is None or (not isinstance(step, str) and step % 24):
         return seconds
@@ -257,7 +261,7 @@ def _stamps(seconds: np.ndarray, step: str | float | None) -> np.ndarray:
 
 
 def _dated(seconds: np.ndarray, calendar: str, step: str | float | None) -> np.ndarray:
-    """Own seconds as standard times; whole months keep their month."""
+    """Return calendar seconds as standard times; whole months keep their month."""
     is_long = step in MONTHS or (isinstance(step, float) and step * 3600 >= MONTH)
     return standard_times(seconds, calendar, by_month=is_long)
 
@@ -265,30 +269,30 @@ def _dated(seconds: np.ndarray, calendar: str, step: str | float | None) -> np.n
 def _days(
     seconds: np.ndarray, calendar: str, step: str | float | None, axis: TimeAxis, where: str
 ) -> tuple[TimePlan, list[np.ndarray]]:
-    """Whole days of the steps that begin in them, and the runs of steps that days lack.
+    """Return the plan of whole days from the steps that begin in them, and the gaps in the steps.
 
-    The begun days at either end are dropped. Days are those of the file's own calendar.
+    Incomplete days at either end are dropped. Days are those of the file's calendar.
     """
     if not isinstance(step, float) or step >= 24 or 24 % step:
         found = "one time" if step is None else f"times {step} apart"
         raise bad_input(
-            where, found.replace("daily", "a day"), "steps of which a whole number makes a day",
-            "Leave `time.daily` out.",
+            where, found.replace("daily", "a day"), "steps of which a whole number is a day",
+            "Remove `time.daily`.",
         )  # fmt: skip
     shift = round(axis.day_starts * 3600) + (round(step * 3600) if axis.stamp == "end" else 0)
     days, first, count = np.unique((seconds - shift) // DAY, return_index=True, return_counts=True)
     expected = round(24 / step)
     whole = np.flatnonzero(count == expected)
     if not whole.size:
-        raise bad_input(where, "no whole day", f"{expected} steps a day")
+        raise bad_input(where, "no whole day", f"{expected} steps per day")
     kept = slice(int(whole[0]), int(whole[-1]) + 1)
     enough = days[count >= axis.min_share * expected - 1e-9]
     runs = [
         run[~np.isin((run - shift) // DAY, enough)] for run in absent_runs(seconds, calendar, step)
     ]
-    # Where stamps move by half a step, a day lacks one though no two times are two steps apart.
-    told = np.concatenate([enough, *((run - shift) // DAY for run in runs)])
-    runs += [np.array([day * DAY + shift]) for day in np.setdiff1d(days[kept], told)]
+    # If stamps shift by half a step, a day lacks a step although no two times are two steps apart.
+    known = np.concatenate([enough, *((run - shift) // DAY for run in runs)])
+    runs += [np.array([day * DAY + shift]) for day in np.setdiff1d(days[kept], known)]
     values = standard_times(days[kept] * DAY, calendar)
     plan = TimePlan(values, first[kept], count[kept], expected)
     return plan, [run for run in runs if run.size]
@@ -297,7 +301,7 @@ def _days(
 def _every(
     values: np.ndarray, runs: list[np.ndarray], calendar: str, step: str | float | None
 ) -> np.ndarray:
-    """The times and those of absent steps, with the days that a foreign calendar lacks."""
+    """Return the times and those of missing steps, with the days that another calendar lacks."""
     if step == "daily" or (isinstance(step, float) and calendar != STANDARD):
         hours = 24.0 if step == "daily" else float(step)
         length = np.timedelta64(round(hours * 3600), "s")
@@ -309,10 +313,10 @@ def _every(
 
 
 def _filled(plan: TimePlan, full: np.ndarray) -> TimePlan:
-    """The plan with steps of nothing where none of the files has any."""
-    place = np.searchsorted(full, plan.values)
+    """Return the plan with empty steps at the times `full` that no file has."""
+    index = np.searchsorted(full, plan.values)
     first, count = np.zeros(full.size, dtype=np.int64), np.zeros(full.size, dtype=np.int64)
-    first[place], count[place] = plan.first, plan.count
+    first[index], count[index] = plan.first, plan.count
     return TimePlan(full, first, count, plan.expected)
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from pipeline.core.errors import Fault, Faults, InputError, bad_input, listed, nearest_name
 
 
-def test_a_fault_says_where_found_expected_and_what_to_do() -> None:
+def test_a_fault_states_where_found_expected_and_hint() -> None:
     assert str(Fault("a.yml", "x", "y")) == "a.yml: found x; expected y."
     assert str(Fault("a.yml", "x", "y", "Do z.")) == "a.yml: found x; expected y. Do z."
 

@@ -110,7 +110,7 @@ def test_a_part_knows_the_module_that_added_it(tmp_path: Path) -> None:
         registry.origin("mime")
 
 
-def test_a_setting_names_a_part_or_says_which_there_are() -> None:
+def test_a_setting_names_a_part_or_the_error_lists_them() -> None:
     registry: Registry[object] = Registry("loss", GROUP)
     registry.register("quantile", 1)
     setting = TypeAdapter(Annotated[str, registered(registry)])

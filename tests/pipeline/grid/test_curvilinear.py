@@ -1,4 +1,4 @@
-"""The inverse of a curvilinear grid: points to indices and back, over the pole and the seam."""
+"""Inverse of curvilinear grids: points to indices and back, at the pole and the antimeridian."""
 
 from __future__ import annotations
 

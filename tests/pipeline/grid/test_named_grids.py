@@ -1,4 +1,4 @@
-"""Target grids by name: packaged ones, and those of a file."""
+"""Target grids by name, from the packaged file and from others."""
 
 from __future__ import annotations
 

@@ -204,7 +204,9 @@ def test_like_a_file_with_a_plain_cf_grid_mapping(tmp_path: Path, mapping: str) 
 
 def test_like_a_file_without_axes(tmp_path: Path) -> None:
     xr.Dataset({"v": (("row", "col"), np.zeros((2, 3)))}).to_netcdf(tmp_path / "a.nc")
-    with pytest.raises(InputError, match="1-D coordinates of rows and columns, and none for y"):
+    with pytest.raises(
+        InputError, match="1-D coordinates of rows and columns; there is none for y"
+    ):
         TargetGrid.like(tmp_path / "a.nc", "a")
 
 

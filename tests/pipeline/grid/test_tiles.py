@@ -1,4 +1,4 @@
-"""Tiles cover a grid once; what is read round them ends at edges and goes round seams."""
+"""Tiles cover a grid once; halos end at the edges or continue across the first meridian."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def test_tiles_cover_every_cell_once(height: int, width: int, halo: int) -> None
     tiles = tile_grid(GRID, (height, width))
     for tile in tiles:
         count[tile.rows, tile.cols] += 1
-        own = GRID.window(tile.rows, tile.cols)
-        area += own.cell_area().sum()
+        window = GRID.window(tile.rows, tile.cols)
+        area += window.cell_area().sum()
         padded, inside = padded_window(GRID, tile, halo)
-        np.testing.assert_array_equal(padded.y[inside.rows], own.y)
-        np.testing.assert_array_equal(padded.x[inside.cols], own.x)
+        np.testing.assert_array_equal(padded.y[inside.rows], window.y)
+        np.testing.assert_array_equal(padded.x[inside.cols], window.x)
         assert padded.shape[0] == min(GRID.shape[0], tile.rows.stop + halo) - max(
             0, tile.rows.start - halo
         )

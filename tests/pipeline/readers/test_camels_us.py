@@ -93,7 +93,7 @@ def test_chosen_gauges_flags_and_area(tmp_path: Path) -> None:
     np.testing.assert_allclose(ratio, [1, 2, 3, 4], rtol=1e-6)
 
 
-def test_missing_and_repeated_gauge_files_are_told_together(tmp_path: Path) -> None:
+def test_missing_and_duplicate_gauge_files_are_reported_together(tmp_path: Path) -> None:
     root = written(tmp_path)
     (root / "usgs_streamflow/01/01022500_streamflow_qc.txt").unlink()
     text = (root / "basin_mean_forcing/daymet/02/02046000_lump_cida_forcing_leap.txt").read_text()

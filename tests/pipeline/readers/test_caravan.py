@@ -108,7 +108,9 @@ def test_chosen_basins_in_the_order_asked_and_a_period(tmp_path: Path) -> None:
     assert ds["cell"].values.tolist() == [0, 1]
 
 
-def test_missing_series_unknown_ids_and_repeated_gauges_are_told_together(tmp_path: Path) -> None:
+def test_missing_series_unknown_ids_and_duplicate_gauges_are_reported_together(
+    tmp_path: Path,
+) -> None:
     root = written(tmp_path)
     with pytest.raises(InputError, match=r"unknown ids, 1 \(camels_0\)"):
         read_locations_source(source(root, options={"sites": ["camels_0"]}), read_variables())
@@ -161,7 +163,7 @@ def test_a_truncated_series_and_a_folder_that_is_none_are_named(tmp_path: Path) 
         read_locations_source(source(root, options={"dataset": "camels"}), read_variables())
 
 
-def test_a_day_given_twice_names_the_basin(tmp_path: Path) -> None:
+def test_a_duplicate_day_is_reported_with_its_basin(tmp_path: Path) -> None:
     root = written(tmp_path, "csv")
     path = root / "timeseries/csv/lamah/lamah_7.csv"
     path.write_text(path.read_text() + path.read_text().splitlines()[-1] + "\n")

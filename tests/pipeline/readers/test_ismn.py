@@ -94,7 +94,10 @@ def test_depth_station_and_least_hours_are_chosen(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"depth": [1, 2]}, r"no good value from 1 to 2 m; expected a depth with sensors, such as"),
+        (
+            {"depth": [1, 2]},
+            r"no good value from 1 to 2 m; expected a depth with sensors, such as 3 ",
+        ),
         ({"networks": ["NETT"]}, r"unknown networks, 1 \(NETT\)"),
         ({"sites": ["NET/Z", "A"]}, r"unknown ids, 2 \(A, NET/Z\)"),
         ({"depth": [0.1, 0.0]}, "not downwards"),
@@ -176,7 +179,7 @@ def test_unreadable_files_of_other_sensors_do_not_matter(tmp_path: Path) -> None
 
 
 @pytest.mark.usefixtures("package")
-def test_a_second_file_of_a_sensor_is_told(tmp_path: Path) -> None:
+def test_a_second_file_of_a_sensor_is_reported(tmp_path: Path) -> None:
     (path,) = written(tmp_path).rglob("*Probe-1*.stm")
     again = path.with_name(path.name.replace("20170811", "20170812"))
     again.write_text(path.read_text())
@@ -184,7 +187,9 @@ def test_a_second_file_of_a_sensor_is_told(tmp_path: Path) -> None:
         read_locations_source(source(tmp_path), read_variables())
 
 
-def test_the_missing_package_and_unknown_variables_are_told(tmp_path: Path, monkeypatch) -> None:
+def test_the_missing_package_and_unknown_variables_are_reported(
+    tmp_path: Path, monkeypatch
+) -> None:
     rain = {"precipitation": {"name": "precipitation", "units": "mm/day"}}
     with pytest.raises(InputError, match="one of soil_moisture, soil_temperature"):
         read_locations_source(source(tmp_path, variables=rain), read_variables())

@@ -51,7 +51,7 @@ def packaged(folder: Path) -> Path:
 
 
 @pytest.mark.parametrize("write", [written, packaged])
-def test_events_whose_place_is_known_well_enough(tmp_path: Path, write) -> None:
+def test_events_whose_location_is_accurate_enough(tmp_path: Path, write) -> None:
     entry, faults = source(write(tmp_path)), Faults()
     check_source(entry, faults, read_variables())
     assert not faults.faults
@@ -101,7 +101,7 @@ def test_bad_events_get_one_clear_error(tmp_path: Path, old: str, new: str, mess
         read_locations_source(source(written(tmp_path, CSV.replace(old, new))), read_variables())
 
 
-def test_faults_are_told_together_and_triggers_must_exist(tmp_path: Path) -> None:
+def test_faults_are_reported_together_and_triggers_must_exist(tmp_path: Path) -> None:
     path = written(tmp_path, CSV.replace(",956,", ",684,").replace(",5km,", ",near,"))
     with pytest.raises(InputError) as caught:
         read_locations_source(source(path, options={"triggers": ["rian"]}), read_variables())

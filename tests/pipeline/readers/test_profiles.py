@@ -59,7 +59,7 @@ def test_depth_and_share_are_chosen(tmp_path: Path) -> None:
     np.testing.assert_allclose(ds["silt"], [(300 + 1600) / 5000, 0.3, 0.6, 0.6], rtol=1e-6)
 
 
-def test_shares_that_are_no_whole_are_told_with_their_profiles(tmp_path: Path) -> None:
+def test_fractions_that_do_not_sum_to_one_are_reported_with_their_profiles(tmp_path: Path) -> None:
     path = written(tmp_path, LAYERS.replace("60,30,10", "60,30,30").replace("20,60,20", "10,60,20"))
     with pytest.raises(InputError) as caught:
         read_locations_source(source(path), read_variables())

@@ -60,7 +60,7 @@ DAYS = pd.date_range("1999-12-30", periods=6)
 
 
 @pytest.mark.parametrize("form", ["NETCDF3_64BIT", "NETCDF4", "zarr2", "zarr3", "packed"])
-def test_formats_give_one_field(tmp_path: Path, form: str) -> None:
+def test_all_formats_yield_the_same_field(tmp_path: Path, form: str) -> None:
     ds, path = series(DAYS), tmp_path / "a"
     if form.startswith("zarr"):
         ds.to_zarr(path, zarr_format=int(form[-1]), consolidated=False)
@@ -495,7 +495,7 @@ def test_grib_with_other_bytes_between_messages_and_an_old_index(tmp_path: Path)
     np.testing.assert_allclose(da.values[:, 0, 0], 7.85 + np.arange(4), atol=1e-2)
 
 
-def test_grib_without_its_reader_says_what_to_install(tmp_path: Path, monkeypatch) -> None:
+def test_grib_without_its_reader_names_the_package_to_install(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "a.grib").write_bytes(b"GRIB7777")
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(InputError, match=r"stefaland\[grib\]"):

@@ -1,4 +1,4 @@
-"""A source that disagrees with its entry stops before any regridding: each fault's message."""
+"""Sources that contradict their entry are refused before regridding: messages of all faults."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_many_missing_files_are_one_fault(tmp_path: Path) -> None:
     field(DAYS[:1]).to_netcdf(tmp_path / "a_20010101.nc")
     (fault,) = faults_of(entry(uri, time={"years": [2001, 2001]})).splitlines()
     assert "a_{year}{month:02d}{day:02d}.nc: found no such files: 364 (a_20010102.nc, " in fault
-    assert "and 359 more); expected 365 files, one a step. Fetch them, name in `time:" in fault
+    assert "and 359 more); expected 365 files, one per step. Download them, limit `time:" in fault
     (tmp_path / "a_20010101.nc").unlink()
     fault = faults_of(entry(uri, time={"years": [2001, 2001], "gaps": "missing"}))
     assert "found no such files: 365" in fault
@@ -113,9 +113,9 @@ def test_names_of_files_that_cannot_be(
     tmp_path: Path, uri: str, driver: str, time: dict, message: str
 ) -> None:
     path = tmp_path / "my.yml"
-    places = "lat: lat, lon: lon, " if driver == "stations" else ""
+    positions = "lat: lat, lon: lon, " if driver == "stations" else ""
     variables = "variables: {rain: {name: v}}"
-    path.write_text(f"a: {{uri: '{uri}', driver: {driver}, {places}time: {time}, {variables}}}")
+    path.write_text(f"a: {{uri: '{uri}', driver: {driver}, {positions}time: {time}, {variables}}}")
     with pytest.raises(InputError) as caught:
         read_catalog([path], {})
     assert message in str(caught.value)
@@ -128,7 +128,7 @@ def test_crs(tmp_path: Path) -> None:
     assert "crs: found EPSG:5070; expected EPSG:6933. Correct `crs`" in text
     text = refused(tmp_path, ds)
     assert "coordinates up to 700000" in text
-    assert "Give the `crs` of the projection" in text
+    assert "Set `crs` of the entry to the projection" in text
     assert "crs: found" not in refused(tmp_path, ds.rio.write_crs("EPSG:5070"), crs="EPSG:5070")
 
 
@@ -165,12 +165,12 @@ def test_bands(tmp_path: Path) -> None:
 def test_units(tmp_path: Path) -> None:
     variables = {"warmth": {"name": "v", "units": "degC"}}
     text = refused(tmp_path, field(), variables=variables)
-    assert 'warmth: found units "K" in the file; expected "degC", as the entry says' in text
+    assert 'warmth: found units "K" in the file; expected "degC", as in the entry' in text
     assert "wrong_in_file: [units]" in text
     text = refused(tmp_path, field(units="m"))
     assert 'found units "m"; expected units that can be converted to "degC"' in text
     text = refused(tmp_path, field(units=""))
-    assert "found no units in the file; expected units. Give `units`" in text
+    assert "found no units in the file; expected units. Set `units`" in text
 
 
 def test_grid(tmp_path: Path) -> None:
@@ -183,7 +183,7 @@ def test_grid(tmp_path: Path) -> None:
     assert "lat: found coordinates out of order" in text
 
 
-def test_dimensions_without_places(tmp_path: Path) -> None:
+def test_dimensions_without_coordinates(tmp_path: Path) -> None:
     assert 'no coordinate "lat"' in refused(tmp_path, field().drop_vars("lat"))
     text = refused(tmp_path, field().rename(lat="rows", lon="columns").drop_vars(["rows"]))
     assert "expected a dimension for y" in text
@@ -214,14 +214,14 @@ def test_gaps_in_time(tmp_path: Path) -> None:
 
 def test_duplicated_and_unsorted_times_come_together(tmp_path: Path) -> None:
     text = refused(tmp_path, field().isel(time=[0, 1, 1, 3, 2, 4]))
-    assert "found 1 times more than once, the first 2001-01-02" in text
+    assert "found 1 duplicate times, the first 2001-01-02" in text
     assert "found times out of order: 2001-01-03 after 2001-01-04" in text
 
 
 def test_another_step_than_declared(tmp_path: Path) -> None:
     text = refused(tmp_path, field(), time={"step": "hourly"})
     assert "found times 24 hours apart; expected hourly times" in text
-    assert "whole number makes a day" in refused(tmp_path, field(), time={"daily": True})
+    assert "whole number is a day" in refused(tmp_path, field(), time={"daily": True})
 
 
 def test_days_need_a_cell_method(tmp_path: Path) -> None:
@@ -232,7 +232,7 @@ def test_days_need_a_cell_method(tmp_path: Path) -> None:
     assert 'found cell_methods "area: mean"; expected sum, mean, minimum or maximum of time' in text
     text = refused(tmp_path, field(hours[:5]), time={"daily": True},
                    variables={"warmth": {"name": "v", "cell_method": "mean"}})  # fmt: skip
-    assert "found no whole day; expected 24 steps a day" in text
+    assert "found no whole day; expected 24 steps per day" in text
 
 
 @pytest.mark.parametrize("calendar", ["noleap", "360_day"])
@@ -250,7 +250,7 @@ def test_a_climatology_has_twelve_months(tmp_path: Path) -> None:
 
 def test_a_variable_without_values(tmp_path: Path) -> None:
     text = refused(tmp_path, field(value=np.nan))
-    assert "warmth: found no value at all; expected a variable with values" in text
+    assert "warmth: found no valid value; expected a variable with values" in text
 
 
 def test_values_outside_the_physical_range(tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_values_beyond_the_windows_are_not_looked_at(tmp_path: Path) -> None:
     assert "values from -323.15" in str(faults.faults[0])
 
 
-def test_of_a_large_source_a_sample_is_looked_at_and_its_share_told(
+def test_a_sample_of_a_large_source_is_checked_and_its_fraction_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(value_checks, "WHOLE_BYTES", 1000)

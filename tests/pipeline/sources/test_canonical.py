@@ -1,4 +1,4 @@
-"""The canonical form on small files made here: every driver, windows, and refusals together."""
+"""The canonical form of small files: every driver, windows, and faults reported together."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ VARIABLES = {
 
 
 def entry(path: Path, variables: dict[str, Any], **settings: Any) -> Source:
-    given = {
+    settings = {
         "name": "test", "uri": str(path), "driver": "netcdf", "variables": variables,
         "dims": {"y": "lat", "x": "lon"}, **settings,
     }  # fmt: skip
-    return Source.model_validate(given)
+    return Source.model_validate(settings)
 
 
 def canonical(source: Source, window: tuple[float, float, float, float] | None = None) -> Any:
@@ -38,7 +38,7 @@ def canonical(source: Source, window: tuple[float, float, float, float] | None =
 
 
 def world(path: Path, west: float, step: float, south_up: bool) -> Source:
-    """Each cell holds a number that its longitude and latitude determine."""
+    """Write a global field whose values depend on longitude and latitude."""
     lon = west + step * (np.arange(round(360 / step)) + 0.5)
     lat = -90 + step * (np.arange(round(180 / step)) + 0.5)
     lat = lat if south_up else lat[::-1]
@@ -53,7 +53,7 @@ def world(path: Path, west: float, step: float, south_up: bool) -> Source:
 
 @pytest.fixture(scope="module")
 def frames(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Source, xr.DataArray]]:
-    """One world in four frames, each with its whole canonical form."""
+    """Return a global field stored in four ways, each with its complete canonical form."""
     folder = tmp_path_factory.mktemp("worlds")
     found = {}
     for west in (0.0, -180.0):
@@ -71,7 +71,7 @@ def frames(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Source, 
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-def test_a_window_gives_the_values_of_the_whole(
+def test_a_window_has_the_values_of_the_whole(
     frames: dict[str, tuple[Source, xr.DataArray]],
     name: str, west: float, south: float, width: float, height: float,
 ) -> None:  # fmt: skip
@@ -178,12 +178,12 @@ def test_rows_out_of_order_are_refused(tmp_path: Path) -> None:
         {"lat": [0.0, 2.0, 1.0], "lon": [0.0, 1.0]},
     )
     ds.to_netcdf(path)
-    with pytest.raises(InputError, match="rows out of order"):
+    with pytest.raises(InputError, match="rows that are out of order or duplicates"):
         canonical(entry(path, {"share": {"name": "s"}}))
 
 
 def npz_months(tmp_path: Path) -> Source:
-    """Padded like the rain maps of ITU-R: one row and column too many at each end."""
+    """Write months padded like the rain maps of ITU-R, with an extra row and column at each end."""
     lat, lon = np.linspace(15, -15, 4), np.linspace(-15, 25, 5)
     for month in range(1, 13):
         np.savez(tmp_path / f"m{month:02d}.npz", np.full((4, 5), 30.0 + month))

@@ -12,7 +12,7 @@ from pipeline.core.errors import Faults
 from pipeline.entries.source import Source
 from pipeline.sources import decode as class_codes
 from pipeline.sources.canonical import canonicalise
-from pipeline.sources.decode import places_of
+from pipeline.sources.decode import class_indices
 from pipeline.sources.open import check_source, open_source
 from tests.pipeline.sources.test_bad_sources import VARIABLES
 
@@ -24,24 +24,24 @@ CODES = {
 
 
 @pytest.mark.parametrize("kind", sorted(CODES))
-def test_places_are_those_of_a_dictionary(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_indices_are_those_of_a_dictionary(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(class_codes, "PIECE", 7)
-    classes = {np.dtype(kind).type(code): place for place, code in enumerate(CODES[kind])}
+    classes = {np.dtype(kind).type(code): index for index, code in enumerate(CODES[kind])}
     random = np.random.default_rng(1)
     raw = random.choice(np.array([*CODES[kind], 3, 100], kind), (5, 11))[:, ::2]
     wanted = [classes.get(code, np.nan) for code in raw.ravel()]
-    found = places_of(raw, classes)
+    found = class_indices(raw, classes)
     assert found.dtype == np.float32
     np.testing.assert_array_equal(found.ravel(), np.array(wanted, np.float32))
-    assert np.isnan(places_of(raw, {})).all()
-    small = {code: place for code, place in classes.items() if 0 <= code < 1000}
+    assert np.isnan(class_indices(raw, {})).all()
+    small = {code: index for code, index in classes.items() if 0 <= code < 1000}
     wanted = [small.get(code, np.nan) for code in raw.ravel()]
-    np.testing.assert_array_equal(places_of(raw, small).ravel(), np.array(wanted, np.float32))
+    np.testing.assert_array_equal(class_indices(raw, small).ravel(), np.array(wanted, np.float32))
 
 
 def test_floats_between_codes_are_no_class() -> None:
     raw = np.array([1.0, 1.5, np.nan, 2.0, np.inf, -np.inf], np.float32)
-    found = places_of(raw, {np.float32(1): 0, np.float32(2): 1})
+    found = class_indices(raw, {np.float32(1): 0, np.float32(2): 1})
     np.testing.assert_array_equal(found, [0, np.nan, np.nan, 1, np.nan, np.nan])
 
 

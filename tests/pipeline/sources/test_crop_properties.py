@@ -1,4 +1,4 @@
-"""A crop of a source gives the bits of the whole, on even and uneven axes, whatever the tile."""
+"""Crops of a source yield bitwise the results of the whole, on even and uneven axes, any tile."""
 
 from __future__ import annotations
 
@@ -34,9 +34,15 @@ def noise(x: np.ndarray, y: np.ndarray, seed: int) -> xr.Dataset:
 
 
 def tiles_are_the_whole(ds: xr.Dataset, source: Source, target: TargetGrid, size: int) -> None:
-    def on(part: TargetGrid, own: xr.Dataset) -> xr.Dataset:
-        own = canonicalise(own, source, VARIABLES)
-        return regrid(own, part, source.method, 0, require_overlap=False, threads=1)
+    def on(part: TargetGrid, ds: xr.Dataset) -> xr.Dataset:
+        return regrid(
+            canonicalise(ds, source, VARIABLES),
+            part,
+            source.method,
+            0,
+            require_overlap=False,
+            threads=1,
+        )
 
     whole = on(target, ds)
     for row in range(0, target.shape[0], size):
@@ -48,14 +54,14 @@ def tiles_are_the_whole(ds: xr.Dataset, source: Source, target: TargetGrid, size
 
 
 def uneven(seed: int, low: float, high: float, finest: float, coarsest: float) -> np.ndarray:
-    """Centres whose distances vary a hundredfold, some suddenly."""
+    """Return centres whose distances vary by a factor of a hundred, some abruptly."""
     random = np.random.default_rng(seed)
     runs = [
         np.full(random.integers(1, 6), np.exp(random.uniform(np.log(finest), np.log(coarsest))))
         for _ in range(200)
     ]
-    places = low + np.cumsum(np.concatenate(runs))
-    return places[places < high]
+    centres = low + np.cumsum(np.concatenate(runs))
+    return centres[centres < high]
 
 
 @some
@@ -87,7 +93,7 @@ def test_tiles_of_uneven_metres_are_the_whole(seed: int, method: str, size: int)
 
 @pytest.mark.parametrize("method", ["conservative", "bilinear"])
 def test_rows_that_coarsen_suddenly_leave_no_gap(method: str) -> None:
-    """0.25° in the tropics, 4° beyond: tiles of one row were missing at 44..50 °N."""
+    """Rows are 0.25° in the tropics and 4° beyond; tiles of one row were missing at 44..50 °N."""
     y = np.concatenate([np.arange(-30, 30, 0.25) + 0.125, np.arange(30, 80, 4.0) + 2])
     x = np.arange(-180, 180, 2.0) + 1
     ds = noise(x, y, 0)
@@ -105,7 +111,7 @@ def test_an_even_crop_is_as_small_as_it_can_be() -> None:
 
 @pytest.mark.parametrize("method", ["conservative", "bilinear", "nearest"])
 def test_tiles_of_a_diagonal_curvilinear_grid_are_the_whole(method: str) -> None:
-    """Cells that stand on a corner reach farther than half the step along either axis."""
+    """Cells of a diagonal grid extend farther than half the step along either axis."""
     i, j = np.meshgrid(np.arange(12.0), np.arange(12.0))
     values = np.random.default_rng(0).random(i.shape)
     ds = xr.Dataset(

@@ -1,4 +1,4 @@
-"""Gridded soil moisture as published: daily files of ESA CCI, through the shipped entry."""
+"""Gridded soil moisture as published: daily files of ESA CCI, read by the packaged entry."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ NORTH, WEST = 180, 320
 
 
 def values(day: int) -> np.ndarray:
-    """0.2 around 44 N, 99 W, rising from day to day and towards the south; missing elsewhere."""
+    """Return 0.2 around 44 N, 99 W, rising with time and to the south; missing elsewhere."""
     sm = np.full((720, 1440), np.nan)
     rows = np.arange(8)[:, None]
     sm[NORTH : NORTH + 8, WEST : WEST + 8] = 0.2 + 0.01 * day + 0.001 * rows
@@ -33,7 +33,7 @@ def values(day: int) -> np.ndarray:
 
 
 def written(root: Path, days: pd.DatetimeIndex) -> None:
-    """Files as ESA CCI publishes them: north first, -9999 for missing, a day each, a flag."""
+    """Write daily files like those of ESA CCI: north first, -9999 for missing, with a flag."""
     for i, day in enumerate(days):
         folder = root / "esa_cci_sm" / f"{day:%Y}"
         folder.mkdir(parents=True, exist_ok=True)
@@ -59,7 +59,7 @@ def written(root: Path, days: pd.DatetimeIndex) -> None:
 
 
 def shipped(root: Path, first: str, last: str) -> Source:
-    """The entry of examples.yml for a period."""
+    """Return the entry of examples.yml for a period."""
     entry = read_catalog([EXAMPLES], {"data": str(root)})["esa_cci_soil_moisture"]
     period = tuple(pd.Timestamp(day).date() for day in (first, last))
     return entry.model_copy(update={"time": entry.time.model_copy(update={"period": period})})

@@ -1,4 +1,4 @@
-"""What is missing in NetCDF and Zarr: by the file's attributes, by its library, by the entry."""
+"""Missing values of NetCDF and Zarr: by the file's attributes, the library and the entry."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ VARIABLES = {
 
 
 def written(path: Path, kind: str, stored: list[Any], fill: Any = None, **attrs: Any) -> Path:
-    """A file of one row of cells as they are stored, twice; cells of None are never written."""
+    """Write a file of two equal rows of stored numbers; cells of None are never written."""
     with netCDF4.Dataset(path, "w") as file:
         for name, size in (("lat", 2), ("lon", len(stored))):
             file.createDimension(name, size)
@@ -32,9 +32,9 @@ def written(path: Path, kind: str, stored: list[Any], fill: Any = None, **attrs:
         values = file.createVariable("v", kind, ("lat", "lon"), fill_value=fill)
         values.set_auto_maskandscale(False)
         values.setncatts({"units": "1", **attrs})
-        for place, value in enumerate(stored):
+        for column, value in enumerate(stored):
             if value is not None:
-                values[:, place] = np.full(2, value, kind)
+                values[:, column] = np.full(2, value, kind)
     return path
 
 
@@ -53,7 +53,7 @@ def faults_of(source: Source) -> str:
 
 
 def row(source: Source, canonical: str = "free") -> np.ndarray:
-    """The first row of canonical values of a source without faults."""
+    """Return the first row of canonical values of a source without faults."""
     assert not faults_of(source)
     values = canonicalise(open_source(source), source, VARIABLES)[canonical].values
     assert values.dtype == np.float32
@@ -104,7 +104,7 @@ UNSIGNED = {"_Unsigned": "true", "scale_factor": 0.5}
         ("i2", [-32767, 5], -9999, {}, [-32767, 5]),
     ],
 )  # fmt: skip
-def test_what_a_file_says(
+def test_attributes_of_a_file(
     tmp_path: Path, kind: str, stored: list, fill: Any, attrs: dict, values: list
 ) -> None:
     found = row(source_of(written(tmp_path / "a.nc", kind, stored, fill, **attrs)))
@@ -146,7 +146,7 @@ def test_a_file_that_is_wrong_about_missing_values(tmp_path: Path) -> None:
         ({"valid_range": "0, 100"}, 'found valid_range "0, 100"; expected numbers'),
         (
             {"valid_min": 5.0, "valid_max": 2.0},
-            "found valid values from 5 to 2; expected the least",
+            "found valid values from 5 to 2; expected the lower",
         ),
         ({"valid_range": np.float32([0, 1, 2])}, "expected two numbers"),
         ({"scale_factor": "0.1"}, 'found scale_factor "0.1"; expected numbers'),

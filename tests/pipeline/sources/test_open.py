@@ -1,4 +1,4 @@
-"""Catalogs, sources and the canonical form on small files made here: traps and refusals."""
+"""Catalogs, sources and the canonical form of small files: special cases and errors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def source(path: Path, canonical: str = "warmth", **settings: object) -> Source:
 
 
 def world(tmp_path: Path, west: float, south_up: bool, units: str = "K") -> xr.DataArray:
-    """The same field, 10 degree cells, stored in one of its frames."""
+    """Write one field with cells of 10 degrees in one of several storage orders."""
     lon = west + 10.0 * np.arange(36) + 5.0
     lat = np.arange(-85.0, 90.0, 10.0)
     lat = lat if south_up else lat[::-1]
@@ -309,7 +309,7 @@ def test_files_are_counted_by_the_windows_that_tiles_read(tmp_path: Path, form: 
     assert size < read_bytes(source, everything, (1, 4)) < 2 * size
 
 
-def test_a_source_opened_on_a_grid_is_canonical_and_gives_what_the_whole_gives(
+def test_a_source_opened_on_a_grid_is_canonical_and_equals_the_whole(
     tmp_path: Path,
 ) -> None:
     lat, lon = np.arange(-44.75, 45, 0.5), np.arange(0.25, 360, 0.5)

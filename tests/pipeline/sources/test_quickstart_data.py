@@ -1,4 +1,4 @@
-"""Every trap of the global case's data, at places whose state is known."""
+"""All peculiarities of the global case's data, at sites whose values are known."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipeline.sources.open import check_source, open_source
 from tests.conftest import REGISTRY, ROOT
 
 pytestmark = pytest.mark.registry
-PLACES = {
+SITES = {
     "Sahara": (10.0, 23.0), "Manaus": (-60.0, -3.0), "India": (78.75, 22.0),
     "Moscow": (37.6, 55.8), "California": (-121.0, 38.0), "Lhasa": (91.1, 29.6),
     "Phoenix": (-112.0, 33.4), "Seattle": (-122.3, 47.5), "Kansas": (-98.0, 38.5),
@@ -28,8 +28,8 @@ def catalog() -> Catalog:
     return read_catalog([ROOT / "catalogs" / "quickstart.yml"], {"data": REGISTRY})
 
 
-def at(name: str, place: str) -> np.ndarray:
-    lon, lat = PLACES[place]
+def at(name: str, site: str) -> np.ndarray:
+    lon, lat = SITES[site]
     source = catalog()[name]
     window = (lon - 2, lat - 2, lon + 2, lat + 2)
     ds = canonicalise(open_source(source, window), source, read_variables())
@@ -45,8 +45,8 @@ def test_every_entry_agrees_with_its_files() -> None:
 
 def test_precipitation_is_the_right_way_up_and_per_day() -> None:
     days = np.array([31, 28.25, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
-    for place, year in {"Phoenix": 205, "Manaus": 2372, "Seattle": 953, "Sahara": 20}.items():
-        assert (at("precipitation", place) * days).sum() == pytest.approx(year, rel=0.15, abs=8)
+    for site, year in {"Phoenix": 205, "Manaus": 2372, "Seattle": 953, "Sahara": 20}.items():
+        assert (at("precipitation", site) * days).sum() == pytest.approx(year, rel=0.15, abs=8)
     january, july = at("precipitation", "Manaus")[[0, 6]]
     assert january > 3 * july
 
@@ -114,7 +114,7 @@ def test_classes_are_where_they_are() -> None:
     koppen = list(catalog()["koppen"].classes)
     expected = {"Manaus": "tropical", "Phoenix": "arid", "Seattle": "temperate",
                 "Moscow": "continental"}  # fmt: skip
-    assert {place: koppen[int(at("koppen", place))] for place in expected} == expected
+    assert {site: koppen[int(at("koppen", site))] for site in expected} == expected
 
 
 def test_scales_and_nodata_that_the_tags_have_wrong() -> None:
@@ -124,7 +124,7 @@ def test_scales_and_nodata_that_the_tags_have_wrong() -> None:
     assert at("elevation", "Lhasa") > 3500
 
 
-def test_a_window_gives_the_values_of_the_whole_across_the_antimeridian() -> None:
+def test_a_window_has_the_values_of_the_whole_across_the_antimeridian() -> None:
     source = catalog()["air_temperature"]
     whole = canonicalise(open_source(source), source, read_variables())["air_temperature"]
     part = canonicalise(open_source(source, (175.0, -45.0, 190.0, -30.0)), source, read_variables())
@@ -134,7 +134,7 @@ def test_a_window_gives_the_values_of_the_whole_across_the_antimeridian() -> Non
         np.testing.assert_array_equal(found, expected)
 
 
-def test_continents_of_places_on_land_and_off_shore() -> None:
+def test_continents_of_sites_on_land_and_off_shore() -> None:
     lon = np.array([10.0, -60.0, 78.75, 37.6, -98.0, -90.0, 151.5])
     lat = np.array([23.0, -3.0, 22.0, 55.8, 38.5, 28.9, -34.0])
     labels = region_labels(lon, lat, catalog()["continents"], "continent")

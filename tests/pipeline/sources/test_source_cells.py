@@ -1,4 +1,4 @@
-"""In which source cell a place lies: of sources in degrees, in metres, and with 2-D places."""
+"""The source cell of a point, for grids in degrees, in metres, and with 2-D coordinates."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def source(folder: Path, ds: xr.Dataset, crs: str) -> Source:
 
 
 @pytest.mark.parametrize("kind", ["degrees", "metres", "curvilinear"])
-def test_a_place_near_a_centre_has_the_number_of_its_cell(kind: str, tmp_path: Path) -> None:
+def test_a_point_near_a_centre_has_the_number_of_its_cell(kind: str, tmp_path: Path) -> None:
     values = np.ones((ROWS, COLS))
     i, j = np.meshgrid(np.arange(COLS), np.arange(ROWS))
     crs = "EPSG:5070" if kind == "metres" else "EPSG:4326"

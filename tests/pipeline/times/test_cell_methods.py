@@ -1,4 +1,4 @@
-"""How days are made of shorter steps: what a file's CF `cell_methods` says of its time axis."""
+"""Aggregation in time by the CF attribute `cell_methods` of a file."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_dates_of_unknown_years_are_nominal() -> None:
 
 
 class Tags:
-    """What a raster is told."""
+    """The tags that are set on a raster."""
 
     def __init__(self) -> None:
         self.bands: dict[int, dict[str, str]] = {}
@@ -111,5 +111,5 @@ def test_bands_tell_the_days_of_their_period() -> None:
         (["2001-01-01"], 0),
     ],
 )
-def test_months_are_told_from_days(times: list[str], step: int) -> None:
+def test_months_are_distinguished_from_days(times: list[str], step: int) -> None:
     assert month_step(xr.DataArray(np.array(times, "datetime64[ns]"), dims="time")) == step

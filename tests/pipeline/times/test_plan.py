@@ -1,4 +1,4 @@
-"""Time axes: steps that are absent are found in every calendar, and days and months stay theirs."""
+"""Time axes: missing steps are found in every calendar; days and months keep their dates."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def dates(start: str, count: int, freq: str = "D", calendar: str = "standard") -
     return xr.date_range(start, periods=count, freq=freq, calendar=calendar, use_cftime=True).values
 
 
-def without(times: np.ndarray, *places: int | slice) -> np.ndarray:
-    return np.delete(times, np.r_[places])
+def without(times: np.ndarray, *positions: int | slice) -> np.ndarray:
+    return np.delete(times, np.r_[positions])
 
 
 def plan(times: np.ndarray, **axis: object) -> TimePlan:
@@ -78,7 +78,7 @@ def test_gaps_are_refused_with_their_number_and_dates(
 ) -> None:
     text = refusal(times, **axis)
     assert f"a.nc: time: found {found}" in text
-    assert "Fetch what is missing, or say `time: {gaps: missing}`" in text
+    assert "Download what is missing, or set `time: {gaps: missing}`" in text
 
 
 @pytest.mark.parametrize("calendar", ["standard", "noleap", "360_day"])
@@ -156,7 +156,7 @@ def test_noon_and_midnight_are_one_day_and_twice_a_day_is_refused() -> None:
     hourly = dates("2001-01-01T00:30", 48, "h")
     np.testing.assert_array_equal(plan(hourly).values, hourly)
     doubled = np.concatenate([midnight[:9], noon[8:]])
-    assert "found 1 times more than once, the first 2001-01-09" in refusal(doubled)
+    assert "found 1 duplicate times, the first 2001-01-09" in refusal(doubled)
 
 
 def test_times_that_are_microseconds_off_are_regular() -> None:

@@ -46,7 +46,7 @@ def test_classic_netcdf_that_would_be_read_as_zeros(
         path.write_bytes(whole[:-lost])
         found = faults_of(entry(path))
         assert f"{path}: found the first {len(whole) - lost:,} bytes of a truncated file" in found
-        assert "bytes or more that its header declares. Fetch it again." in found
+        assert "bytes or more that its header declares. Download it again." in found
     path.write_bytes(whole[:-4])
     assert missing_bytes(path) == (len(whole) - 4, len(whole))
 

@@ -1,4 +1,4 @@
-"""Sources whose axes are no true degrees: rotated poles (CORDEX, COSMO), fields, projections."""
+"""Sources whose axes are not true degrees: rotated poles (CORDEX, COSMO), projections."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ALBERS = TargetGrid.from_bounds("a", "EPSG:3035", (4.2e6, 2.8e6, 5e6, 3.4e6), 10
 def cordex(
     path: Path, drop: tuple[str, ...] = (), named: bool = True, **mapping: object
 ) -> Path:  # fmt: skip
-    """True latitude on 0.5° about the pole of EUR-11, with what a CORDEX file has."""
+    """Write true latitude on 0.5° cells of the rotated pole of EUR-11, as a CORDEX file."""
     rlon, rlat = np.arange(-10, 10.1, 0.5), np.arange(-9, 8.1, 0.5)
     to_true = pyproj.Transformer.from_crs(CRS, "EPSG:4326", always_xy=True)
     lon, lat = to_true.transform(*np.meshgrid(rlon, rlat))
@@ -104,7 +104,7 @@ def test_without_fields_or_mapping_it_is_refused(tmp_path: Path) -> None:
         path = cordex(tmp_path / f"{named}.nc", ("lat", "lon", "pole"), named)
         info, faults = checked(entry(path))
         assert info is None
-        assert "rlat, rlon: found degrees about a rotated pole, and no grid mapping" in faults
+        assert "rlat, rlon: found degrees of a rotated pole without a grid mapping" in faults
         with pytest.raises(InputError, match="Name the CRS in the entry"):
             onto(entry(path), TARGET)
         assert not checked(entry(path, wrong_in_file=["crs"]))[1]
@@ -127,12 +127,12 @@ def test_crs_with_another_pole_are_not_the_same() -> None:
 
 
 def test_a_target_grid_has_true_degrees() -> None:
-    with pytest.raises(InputError, match="found degrees about a rotated pole; expected true"):
+    with pytest.raises(InputError, match="found degrees of a rotated pole; expected true"):
         TargetGrid("r", CRS, -5, 5, 1, 1, (10, 10))
 
 
 def test_aspects_are_from_true_north(tmp_path: Path) -> None:
-    """Elevation that rises with true latitude faces south, wherever grid north is."""
+    """Elevation that rises with true latitude faces south, whatever the direction of grid north."""
     source = entry(cordex(tmp_path / "a.nc", ("lat", "lon")))
     ds = canonicalise(open_source(source), source, VARIABLES)
     slopes = terrain((ds["v"] * 1000).assign_attrs(units="m"))
@@ -141,7 +141,7 @@ def test_aspects_are_from_true_north(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("drop", [(), ("lat", "lon")])
-def test_places_find_their_cell(tmp_path: Path, drop: tuple[str, ...]) -> None:
+def test_points_find_their_cell(tmp_path: Path, drop: tuple[str, ...]) -> None:
     path = cordex(tmp_path / "a.nc")
     with xr.open_dataset(path) as ds:
         lon, lat = ds["lon"].values.ravel(), ds["lat"].values.ravel()
@@ -163,7 +163,7 @@ def test_fields_are_in_degrees_whatever_crs_the_entry_names(tmp_path: Path) -> N
     np.testing.assert_allclose(onto(source, target), target.lonlat()[1], atol=0.03)
 
 
-def test_places_find_their_cell_on_a_projection(tmp_path: Path) -> None:
+def test_points_find_their_cell_on_a_projection(tmp_path: Path) -> None:
     coords = {name: c for name, c in ALBERS.coords().items() if name != "spatial_ref"}
     ds = xr.Dataset({"v": (("y", "x"), np.zeros(ALBERS.shape), {"units": "degree"})}, coords)
     ds.to_netcdf(tmp_path / "a.nc")
