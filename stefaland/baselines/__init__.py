@@ -1,1 +1,1 @@
-"""The models that ours is compared with."""
+"""Baselines: the models that StefaLand is compared with."""

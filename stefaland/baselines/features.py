@@ -1,7 +1,4 @@
-"""What a regression sees of a day: the forcings, their recent means, the statics, the season.
-
-Upstream: dataset.py. Downstream: regression.py.
-"""
+"""Features of the regressions: a day's forcings, their running means, the statics, the season."""
 
 from __future__ import annotations
 
@@ -12,39 +9,40 @@ from numpy.typing import NDArray
 
 from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser
-from stefaland.data.windows import year_share
+from stefaland.data.windows import year_fraction
 
 Array = NDArray[np.float64]
-MEMORIES = (3, 7, 30, 90, 365)
-"""Days (or steps) of the running means that are tried."""
+MEAN_STEPS = (3, 7, 30, 90, 365)
+"""Lengths of the running means in time steps (days in daily data)."""
 
 
 @dataclass(frozen=True)
-class Aggregates:
-    """The features of a cell-day, the same ones for any length of series."""
+class Features:
+    """Features of each cell and time step; the same ones for series of any length."""
 
     normaliser: Normaliser
-    memories: tuple[int, ...]
-    """Steps of the running means."""
+    mean_steps: tuple[int, ...]
+    """Lengths of the running means in time steps."""
     cyclic: bool
-    """The time axis goes round, and so do the means; the mean of the whole series is a feature."""
+    """The time axis is periodic: running means wrap around, and the mean of the whole series is a
+    feature too."""
 
     @classmethod
-    def suited(cls, data: CellData, normaliser: Normaliser, cyclic: bool) -> Aggregates:
-        """Those whose running means are shorter than the series of the training table."""
-        return cls(normaliser, tuple(m for m in MEMORIES if m < len(data.time)), cyclic)
+    def for_table(cls, data: CellData, normaliser: Normaliser, cyclic: bool) -> Features:
+        """The features whose running means are shorter than the series of the training table."""
+        return cls(normaliser, tuple(m for m in MEAN_STEPS if m < len(data.time)), cyclic)
 
-    def of(self, data: CellData) -> Array:
-        """[N, T, P]: forcings, their running means, statics, two harmonics of the year.
+    def compute(self, data: CellData) -> Array:
+        """Features [N, T, P]: forcings, their running means, statics, two harmonics of the year.
 
-        Normalised; NaN where a value, or all of a mean's, is missing.
+        Normalised; NaN where a value is missing, or all values of a running mean are.
         """
         forcings = self.normaliser.forward(data.forcings, data.forcing_names).double().numpy()
         statics = self.normaliser.forward(data.statics, data.static_names).double().numpy()
         n, t = forcings.shape[:2]
-        angle = 2 * np.pi * year_share(data.time).astype(np.float64)
+        angle = 2 * np.pi * year_fraction(data.time).astype(np.float64)
         season = np.stack([np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle)], -1)
-        means = [running_mean(forcings, steps, self.cyclic) for steps in self.memories]
+        means = [running_mean(forcings, steps, self.cyclic) for steps in self.mean_steps]
         if self.cyclic:
             means.append(np.broadcast_to(mean_and_std(forcings, 1)[0][:, None], forcings.shape))
         pieces = [
@@ -55,15 +53,17 @@ class Aggregates:
         return np.concatenate(pieces, -1)
 
     def filled(self, data: CellData) -> Array:
-        """[N, T, P + 1]: with 0, the training mean, for what is missing; and a column of ones."""
-        known = np.nan_to_num(self.of(data), nan=0.0)
+        """Features [N, T, P + 1] with missing values set to 0, the training mean, and a column of
+        ones.
+        """
+        known = np.nan_to_num(self.compute(data), nan=0.0)
         return np.concatenate([known, np.ones((*known.shape[:2], 1))], -1)
 
 
 def running_mean(values: Array, steps: int, cyclic: bool) -> Array:
-    """[N, T, F] mean of the valid values of the last `steps` time steps, this one included.
+    """Mean [N, T, F] of the valid values of the last `steps` time steps, the present one included.
 
-    A series that does not go round has fewer steps at its start.
+    At the start of a series that is not `cyclic` the mean is over fewer steps.
     """
     n, t, f = values.shape
     valid = np.isfinite(values)
@@ -76,7 +76,7 @@ def running_mean(values: Array, steps: int, cyclic: bool) -> Array:
 
 
 def mean_and_std(values: Array, axis: int) -> tuple[Array, Array]:
-    """Mean and standard deviation of the valid values; NaN without any."""
+    """Mean and standard deviation of the valid values along `axis`; NaN where none is valid."""
     valid = np.isfinite(values)
     count = valid.sum(axis)
     filled = np.where(valid, values, 0.0)

@@ -1,4 +1,4 @@
-"""Network baselines, trained as ours are."""
+"""Network baselines, trained by the same recipe as StefaLand."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Settings = LSTMConfig | PatchTSTConfig
 
 
 def make_network(settings: Settings) -> LSTMNetwork | PatchTST:
-    """The network of these settings, with new weights."""
+    """The network with these settings, with new random weights."""
     return LSTMNetwork(settings) if isinstance(settings, LSTMConfig) else PatchTST(settings)
 
 
@@ -37,15 +37,15 @@ def train_baseline(
     device: torch.device | str = "cpu",
     log: RunLog | None = None,
 ) -> Path:
-    """Train a baseline network on the fold as `finetune` does; gives its folder.
+    """Train a baseline network on the fold as `finetune` does; returns the checkpoint folder.
 
-    `normaliser` must know inputs and target, `InputError` otherwise.
+    Raises `InputError` where `normaliser` lacks statistics of an input or target.
     """
     normaliser.require((*data.forcing_names, *data.static_names, *data.target_names), "baseline")
-    with process_group(device) as place:
+    with process_group(device) as rank_device:
         model = new_network(lambda: make_network(settings), config.seed)
         identity = training_identity(settings.model_dump(mode="json"))
         return train_network(
             model, data, fold, config, normaliser,
-            folder=Path(folder), identity=identity, device=place, log=log,
+            folder=Path(folder), identity=identity, device=rank_device, log=log,
         )  # fmt: skip

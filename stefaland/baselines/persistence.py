@@ -1,7 +1,7 @@
-"""Persistence: the value that a site had last; the forecast of one step ahead to be beaten.
+"""Persistence: the last observed value of a site as the forecast one step ahead.
 
-Downstream: registry.py. Alone among the baselines it reads observations of the test period, those
-before the day it predicts; no other model knows them.
+It is the only baseline that reads observations of the test period: those before the day that it
+predicts.
 """
 
 from __future__ import annotations
@@ -21,35 +21,38 @@ from stefaland.folds.visible import visible_part
 
 @dataclass(frozen=True)
 class Persistence:
-    """Last observed value of the same site before the day; NaN where there is none."""
+    """The last observed value of the same site before each day; NaN where there is none."""
 
     cell: NDArray[np.int64]
-    """[n] sites with a past, sorted."""
+    """Ids [n] of the sites with earlier observations, sorted."""
     last: Array
-    """[n, O] their last value in the training and validation periods."""
+    """Last value [n, O] of each site in the training and validation periods."""
     when: NDArray[np.datetime64]
-    """[n, O] its time; NaT without one."""
+    """Time [n, O] of that value; NaT where there is none."""
     spread: Array
-    """[n, O] root mean square error of the same rule within those periods."""
+    """Root mean square error [n, O] of persistence within those periods."""
     spread_of_all: Array
-    """[O] the same over all sites, for those without a past."""
+    """Root mean square error [O] over all sites, for sites without earlier observations."""
 
     @classmethod
     def fit(cls, data: CellData, fold: Fold) -> Persistence:
-        """From a fold of kind `time`; `InputError` for another, whose tested sites have no past."""
+        """Fit persistence to the training and validation periods of a fold of kind `time`.
+
+        Raises `InputError` for other kinds, whose test sites have no earlier observations.
+        """
         if fold.kind != "time":
             raise bad_input(
                 "baseline persistence", f"a fold of kind {fold.kind}",
-                "kind time: a held-out site has no past",
+                "kind time: a held-out site has no earlier observations",
                 "Take persistence out of finetune.baselines, or set folds.kind to time.",
             )  # fmt: skip
         seen, _, _ = visible_part(data, fold)
         seen = seen.take(torch.argsort(seen.cell))
         values = _target(seen)
-        place = _last_valid(values)[:, -1]
-        last = np.take_along_axis(values, place.clip(min=0)[:, None], 1)[:, 0]
-        last = np.where(place >= 0, last, np.nan)
-        when = np.where(place >= 0, seen.time[place.clip(min=0)], np.datetime64("NaT"))
+        last_step = _last_valid(values)[:, -1]
+        last = np.take_along_axis(values, last_step.clip(min=0)[:, None], 1)[:, 0]
+        last = np.where(last_step >= 0, last, np.nan)
+        when = np.where(last_step >= 0, seen.time[last_step.clip(min=0)], np.datetime64("NaT"))
         gap = values - before(values, np.full_like(last, np.nan))
         valid = np.isfinite(gap)
         square = np.where(valid, gap, 0.0) ** 2
@@ -60,7 +63,9 @@ class Persistence:
         return cls(seen.cell.numpy(), last, when, spread, of_all)
 
     def predict(self, data: CellData) -> dict[str, NDArray[np.float32]]:
-        """`mean` and `spread` [N, T, O]; a table without observations keeps the last known ones."""
+        """Arrays `mean` and `spread` [N, T, O]; without a target in `data` the last value of the
+        fitted periods stays.
+        """
         cells = data.cell.numpy()
         row = np.searchsorted(self.cell, cells).clip(max=len(self.cell) - 1)
         known = (self.cell[row] == cells)[:, None]
@@ -75,15 +80,15 @@ class Persistence:
 
 
 def before(values: Array, start: Array) -> Array:
-    """[N, T, O] the last valid value before each step; `start` [N, O] before the first."""
-    place = _last_valid(values)[:, :-1]
-    place = np.concatenate([np.full_like(place[:, :1], -1), place], 1)
-    last = np.take_along_axis(values, place.clip(min=0), 1)
-    return np.where(place >= 0, last, start[:, None])
+    """The last valid value [N, T, O] before each step; `start` [N, O] where there is none."""
+    last_step = _last_valid(values)[:, :-1]
+    last_step = np.concatenate([np.full_like(last_step[:, :1], -1), last_step], 1)
+    last = np.take_along_axis(values, last_step.clip(min=0), 1)
+    return np.where(last_step >= 0, last, start[:, None])
 
 
 def _last_valid(values: Array) -> NDArray[np.int64]:
-    """[N, T, O] index of the last valid step up to this one; -1 without."""
+    """Index [N, T, O] of the last valid step up to and including each step; -1 where none is."""
     steps = np.arange(values.shape[1])[None, :, None]
     return np.maximum.accumulate(np.where(np.isfinite(values), steps, -1), axis=1)
 

@@ -1,6 +1,7 @@
-"""The baselines by name, fitted on one fold under one budget and one interface.
+"""Registry of the baselines, all fitted on the same fold with the same training budget.
 
-Upstream: baselines.py, regression.py, finetune.py. Downstream: the finetune and score stages.
+A baseline is a function from `BaselineInputs` to a `Predictor`; packages add theirs by the entry
+point `stefaland.baselines`.
 """
 
 from __future__ import annotations
@@ -30,29 +31,29 @@ from stefaland.training.log import RunLog
 
 @dataclass(frozen=True)
 class BaselineInputs:
-    """What every baseline of a fold gets: the same cells, scaler and budget."""
+    """Inputs of every baseline of a fold: the same cells, normaliser and training settings."""
 
     data: CellData
     fold: Fold
     config: FinetuneConfig
     model_config: ModelConfig
     normaliser: Normaliser
-    """Of the inputs, and of the target where it is known."""
+    """Statistics of the inputs, and of the target where they are known."""
     folder: Path
-    """Networks keep their state and checkpoint here."""
+    """Folder in which networks keep their training state and checkpoint."""
     device: torch.device | str = "cpu"
     log: RunLog | None = None
     transforms: Mapping[str, str] | None = None
 
     def full_normaliser(self) -> Normaliser:
-        """Inputs and target."""
+        """Normaliser of the inputs and the target."""
         target = target_scaling(
             self.data, self.fold, self.normaliser, self.transforms, self.config.task
         )
         return target.merged(self.normaliser)
 
     def network_data(self) -> CellData:
-        """The data with the network's variables, in its order."""
+        """The data with the network's variables, in the network's order."""
         return self.data.selected(self.model_config.forcings, self.model_config.statics)
 
 
@@ -113,7 +114,7 @@ def _scratch(inputs: BaselineInputs) -> Predictor:
 
 
 Baseline = Callable[[BaselineInputs], Predictor]
-"""Fits a model on the training cells of a fold."""
+"""Function that fits a model on the training cells of a fold."""
 BASELINES: Registry[Baseline] = Registry("baseline", "stefaland.baselines")
 for _name, _baseline in {
     "climatology": _climatology,
@@ -128,8 +129,9 @@ for _name, _baseline in {
 
 
 def fit_baseline(name: str, inputs: BaselineInputs) -> Predictor:
-    """The named baseline, fitted on the fold's training cells; `InputError` for unknown names and
-    for a fold that leaks.
+    """The named baseline, fitted on the fold's training cells.
+
+    Raises `InputError` for an unknown name, and for a fold with a leak from test to training.
     """
     baseline = BASELINES.get(name, "baselines")
     check_table(inputs.fold, inputs.data)

@@ -1,7 +1,7 @@
-"""Regressions of a day's target on that day's aggregates: ridge, and gradient-boosted trees.
+"""Regressions of the target on the features of the same day: ridge and gradient-boosted trees.
 
-Upstream: features.py. Downstream: registry.py. Both are fitted on the training cells alone, choose
-by physical errors on the validation cells, and have the spread of their residuals there.
+Both are fitted on the training cells alone. Settings are chosen by the error in physical units on
+the validation cells; the spread is that of the residuals there.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from pipeline.core.errors import bad_input
-from stefaland.baselines.features import Aggregates, Array, mean_and_std
+from stefaland.baselines.features import Array, Features, mean_and_std
 from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser, fit_scaling
 from stefaland.folds.split import Fold
@@ -27,28 +27,29 @@ PENALTIES = tuple(10.0**p for p in range(-6, 3))
 CHUNK = 256
 TREES, PATIENCE, LEARNING_RATE = 400, 20, 0.05
 MAX_ROWS = 200_000
-"""Cell-days that fit the trees: more are drawn at random, for memory's sake."""
+"""Largest number of cell-days to which trees are fitted; of more, a random sample is drawn to limit
+memory."""
 
 
 @dataclass(frozen=True)
 class Regression(ABC):
-    """A model from aggregates to the normalised target, with a Gaussian spread."""
+    """A model from features to the normalised target, with a constant Gaussian spread."""
 
-    features: Aggregates
-    """Their normaliser knows the target too."""
+    features: Features
+    """Features; their normaliser has statistics of the target too."""
     target_names: tuple[str, ...]
     residual: Array
-    """[O] root mean square of the validation residuals, normalised."""
+    """Root mean square [O] of the validation residuals, normalised."""
 
     @abstractmethod
-    def normal(self, data: CellData) -> Array:
-        """[N, T, O] normalised predictions."""
+    def predict_normalised(self, data: CellData) -> Array:
+        """Normalised predictions [N, T, O]."""
 
     def predict(self, data: CellData) -> dict[str, NDArray[np.float32]]:
-        """`mean` and `spread` [N, T, O] of every cell, in physical units."""
+        """Arrays `mean` and `spread` [N, T, O] of every cell, in physical units."""
         means, spreads = [], []
         for part in chunks(data):
-            normal = torch.from_numpy(self.normal(part))
+            normal = torch.from_numpy(self.predict_normalised(part))
             scale = torch.from_numpy(self.residual).expand_as(normal)
             mean, spread = self.features.normaliser.moments(normal, scale, self.target_names)
             with np.errstate(over="ignore"):
@@ -56,11 +57,11 @@ class Regression(ABC):
                 spreads.append(spread.numpy().astype(np.float32))
         return {"mean": np.concatenate(means), "spread": np.concatenate(spreads)}
 
-    def judged(self, data: CellData) -> tuple[float, Self]:
-        """The physical error on these cells, and the model with the spread of its residuals."""
+    def validated(self, data: CellData) -> tuple[float, Self]:
+        """Error on these cells (`physical_error`), and the model with their residual spread."""
         total, count = np.zeros(len(self.target_names)), np.zeros(len(self.target_names))
         for part in chunks(data):
-            gap = self.normal(part) - normal_target(part, self.features.normaliser)
+            gap = self.predict_normalised(part) - normal_target(part, self.features.normaliser)
             valid = np.isfinite(gap)
             total += (np.where(valid, gap, 0.0) ** 2).sum((0, 1))
             count += valid.sum((0, 1))
@@ -74,30 +75,34 @@ class Regression(ABC):
         truth = truth.reshape(-1, truth.shape[-1])
         gap = self.predict(data)["mean"].reshape(truth.shape) - truth
         error = float(np.sqrt(mean_and_std(gap**2, 0)[0] / mean_and_std(truth, 0)[1] ** 2).mean())
-        # A model of logarithms may run away on cells unlike the training cells.
+        # The inverse of a logarithm may overflow on cells unlike the training cells.
         return error if np.isfinite(error) else np.inf
 
 
 @dataclass(frozen=True)
 class Ridge(Regression):
-    """Ridge regression; a missing input counts as the training mean; penalty by validation."""
+    """Ridge regression; a missing input counts as the training mean.
+
+    The penalty is the one of `PENALTIES` with the smallest validation error.
+    """
 
     weights: Array
-    """[P + 1, O]; the last is the constant."""
+    """Weights [P + 1, O] of the features and, last, the intercept."""
 
     @classmethod
     def fit(
         cls, data: CellData, fold: Fold, normaliser: Normaliser, *, cyclic: bool = False
     ) -> Ridge:
-        """From the fold's training cells; `normaliser` must know inputs and target.
+        """Fit the weights to the fold's training cells.
 
-        Where the target has a transform, the plain target is tried too: a linear model may suit
-        either. Raises `InputError` where no target is valid.
+        `normaliser` has statistics of inputs and target. Where it transforms the target, the
+        untransformed target is tried too, and the better of both by validation error is returned.
+        Raises `InputError` where no target is valid.
         """
         train, validation = _parts(data, fold)
-        judged = []
+        candidates = []
         for scaling in _target_scalings(train, normaliser):
-            features = Aggregates.suited(train, scaling, cyclic)
+            features = Features.for_table(train, scaling, cyclic)
             gram, moment = _normal_equations(train, features)
             for penalty in PENALTIES:
                 shrink = penalty * np.trace(gram) / len(gram) * np.eye(len(gram))
@@ -105,20 +110,21 @@ class Ridge(Regression):
                 weights = np.linalg.lstsq(gram + shrink, moment, rcond=None)[0]
                 residual = np.zeros(weights.shape[1])
                 model = cls(features, data.target_names, residual, weights)
-                judged.append(model.judged(validation))
-        return min(judged, key=lambda pair: pair[0])[1]
+                candidates.append(model.validated(validation))
+        return min(candidates, key=lambda pair: pair[0])[1]
 
-    def normal(self, data: CellData) -> Array:
-        """[N, T, O] normalised predictions."""
+    def predict_normalised(self, data: CellData) -> Array:
+        """Normalised predictions [N, T, O]."""
         predicted: Array = self.features.filled(data) @ self.weights
         return predicted
 
 
 @dataclass(frozen=True)
 class GradientBoosting(Regression):
-    """Gradient-boosted trees (Friedman 2001; scikit-learn's histogram method), one model a target.
+    """Gradient-boosted trees (Friedman 2001; scikit-learn's histogram method), one per target.
 
-    A missing input is a branch of its own; trees are added until the validation loss stops falling.
+    Missing inputs are sent to one side of each split. Trees are added until the validation loss
+    stops falling.
     """
 
     trees: tuple[HistGradientBoostingRegressor, ...]
@@ -128,27 +134,28 @@ class GradientBoosting(Regression):
         cls, data: CellData, fold: Fold, normaliser: Normaliser, *, cyclic: bool = False,
         seed: int = 0,
     ) -> GradientBoosting:  # fmt: skip
-        """From the fold's training cells; `normaliser` must know inputs and target.
+        """Fit the trees to the fold's training cells.
 
-        Where the target has a transform, the plain target is tried too. Raises `InputError` where
-        no target is valid.
+        `normaliser` has statistics of inputs and target. Where it transforms the target, the
+        untransformed target is tried too, and the better of both by validation error is returned.
+        Raises `InputError` where no target is valid.
         """
         train, validation = _parts(data, fold)
-        judged = []
+        candidates = []
         for scaling in _target_scalings(train, normaliser):
-            features = Aggregates.suited(train, scaling, cyclic)
+            features = Features.for_table(train, scaling, cyclic)
             x, y = _samples(train, features, seed)
             held = None
             if validation is not train:
                 held = _samples(validation, features, seed)
             trees = tuple(_boosted(x, y, held, column, seed) for column in range(y.shape[1]))
             model = cls(features, data.target_names, np.zeros(y.shape[1]), trees)
-            judged.append(model.judged(validation))
-        return min(judged, key=lambda pair: pair[0])[1]
+            candidates.append(model.validated(validation))
+        return min(candidates, key=lambda pair: pair[0])[1]
 
-    def normal(self, data: CellData) -> Array:
-        """[N, T, O] normalised predictions."""
-        x = self.features.of(data)
+    def predict_normalised(self, data: CellData) -> Array:
+        """Normalised predictions [N, T, O]."""
+        x = self.features.compute(data)
         flat = x.reshape(-1, x.shape[-1])
         predicted = [tree.predict(flat).reshape(x.shape[:2]) for tree in self.trees]
         return np.stack(predicted, -1)
@@ -157,7 +164,7 @@ class GradientBoosting(Regression):
 def _boosted(
     x: Array, y: Array, held: tuple[Array, Array] | None, column: int, seed: int
 ) -> HistGradientBoostingRegressor:
-    """Trees for one column of the target; without held-out samples there is no early stopping."""
+    """Trees for one column of the target, with early stopping where there are `held` samples."""
     known = np.isfinite(y[:, column])
     if not known.any():
         raise bad_input("training fold", "no valid target", "at least one")
@@ -173,41 +180,41 @@ def _boosted(
     )  # fmt: skip
 
 
-def _samples(data: CellData, features: Aggregates, seed: int) -> tuple[Array, Array]:
-    """[n, P] features and [n, O] targets of cell-days with a target, at most `MAX_ROWS`."""
+def _samples(data: CellData, features: Features, seed: int) -> tuple[Array, Array]:
+    """Features [n, P] and targets [n, O] of about `MAX_ROWS` cell-days with a target at most."""
     assert data.target is not None
     known = ~data.target.isnan().all(-1)
-    share = min(1.0, MAX_ROWS / max(int(known.sum()), 1))
+    fraction = min(1.0, MAX_ROWS / max(int(known.sum()), 1))
     rng = np.random.default_rng((seed, 0xB005))
     xs, ys = [], []
     for part in chunks(data):
         target = normal_target(part, features.normaliser)
-        taken = np.isfinite(target).any(-1) & (rng.random(target.shape[:2]) < share)
-        xs.append(features.of(part)[taken])
+        taken = np.isfinite(target).any(-1) & (rng.random(target.shape[:2]) < fraction)
+        xs.append(features.compute(part)[taken])
         ys.append(target[taken])
     return np.concatenate(xs), np.concatenate(ys)
 
 
 def chunks(data: CellData) -> Sequence[CellData]:
-    """The table in parts whose aggregates fit in memory."""
+    """The table in parts whose features fit in memory."""
     size = max(1, CHUNK * 365 // max(len(data.time), 1))
     return [data.take(rows) for rows in torch.arange(len(data)).split(size)]
 
 
 def normal_target(data: CellData, normaliser: Normaliser) -> Array:
-    """[N, T, O] the normalised target."""
+    """Normalised target [N, T, O]."""
     assert data.target is not None
     return normaliser.forward(data.target, data.target_names).double().numpy()
 
 
 def _parts(data: CellData, fold: Fold) -> tuple[CellData, CellData]:
-    """Training cells, and those that judge: the same where the fold has no validation cells."""
+    """Training and validation cells; the training cells twice where none validate."""
     train, validation = training_part(data, fold)
     return train, validation if len(validation) else train
 
 
 def _target_scalings(train: CellData, normaliser: Normaliser) -> list[Normaliser]:
-    """The given scaling of the targets, and the plain one where that has a transform."""
+    """The normaliser, and where it transforms a target one with untransformed targets."""
     transformed = [n for n in train.target_names if normaliser.scalings[n].transform != "none"]
     if not transformed or train.target is None:
         return [normaliser]
@@ -218,8 +225,8 @@ def _target_scalings(train: CellData, normaliser: Normaliser) -> list[Normaliser
     return [normaliser, Normaliser(plain).merged(normaliser)]
 
 
-def _normal_equations(data: CellData, features: Aggregates) -> tuple[Array, Array]:
-    """X'X [P, P] and X'y [P, O], summed over chunks of cells and over valid targets."""
+def _normal_equations(data: CellData, features: Features) -> tuple[Array, Array]:
+    """Matrices X'X [P, P] and X'y [P, O], summed over chunks of cells and over valid targets."""
     gram: Any = 0.0
     moment: Any = 0.0
     for part in chunks(data):

@@ -1,1 +1,1 @@
-"""Networks on disk."""
+"""Checkpoints: trained networks on disk."""

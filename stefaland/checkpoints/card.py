@@ -1,6 +1,6 @@
-"""The model card: what a checkpoint is, what it was trained on and how well it did, in Markdown.
+"""The model card of a checkpoint in Markdown: its variables, training data and validation figures.
 
-Upstream: the data.json of a checkpoint. Downstream: `card.md` beside the weights.
+`checkpoint.py` writes it as `card.md` beside the weights.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 def model_card(
     title: str, model: Mapping[str, Any], data: Mapping[str, Any], parameters: int
 ) -> str:
-    """The text of `card.md` from the settings of a model and its `data.json`."""
+    """Text of `card.md`, made of the settings of a model, its `data.json` and its size."""
     training = data.get("training", {})
     blocks = [
         f"# {title}",
@@ -70,7 +70,7 @@ def _training(training: Mapping[str, Any]) -> str:
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """A Markdown table with these column headings and rows."""
     lines = [head, ["---"] * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 

@@ -1,7 +1,7 @@
-"""Checkpoints: a folder with a network's weights, its settings, what it was trained on, and a card.
+"""Checkpoints: folders with a network's weights, its settings, its training data and a card.
 
-Upstream: stefaland/training. Downstream: everything that loads a network. `config.json` holds the
-settings and the SHA-256 of weights and `data.json`; it is written last. Never pickle.
+`config.json` holds the settings and the SHA-256 sums of the weights and of `data.json`; it is
+written last. No file is a pickle, so that loading a checkpoint runs no code from it.
 """
 
 from __future__ import annotations
@@ -38,18 +38,18 @@ WEIGHTS, CONFIG, DATA, CARD = "model.safetensors", "config.json", "data.json", "
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of network, and the settings that `config.json` holds of it."""
+    """A kind of network, and which of its settings are stored in `config.json`."""
 
     title: str
-    """Heading of the card."""
+    """Heading of the model card."""
     network: type[nn.Module]
     settings: Mapping[str, tuple[str, Any]]
-    """By key in `config.json`, in the order in which the network takes them: the attribute of the
-    network that holds the setting, and its type. `model` names the variables."""
+    """Settings by key in `config.json`, in the order of the network's parameters: the attribute of
+    the network that holds the setting, and its type. `model` lists the variables."""
 
 
 KINDS: Registry[Kind] = Registry("network", "stefaland.networks")
-"""Every network that a checkpoint can hold, by the name that `config.json` has for it."""
+"""Kinds of networks that a checkpoint can hold, by the value of `kind` in `config.json`."""
 
 KINDS.register(
     "pretrained", Kind("StefaLand, pretrained", StefaLand, {"model": ("config", ModelConfig)})
@@ -73,7 +73,7 @@ KINDS.register(
 
 
 def kind_of(model: nn.Module) -> str:
-    """Name of the model's kind; `TypeError` for a network that is not in `KINDS`."""
+    """Name of the model's kind; raises `TypeError` for a network that is not in `KINDS`."""
     for name in KINDS.names():
         if type(model) is KINDS.get(name).network:
             return name
@@ -81,22 +81,22 @@ def kind_of(model: nn.Module) -> str:
 
 
 def settings_of(model: nn.Module) -> dict[str, Any]:
-    """Typed settings of a network by their keys in `config.json`; `model` names its variables."""
+    """Typed settings of a network by their keys in `config.json`; `model` lists its variables."""
     kind = KINDS.get(kind_of(model))
     return {key: getattr(model, attribute) for key, (attribute, _) in kind.settings.items()}
 
 
 def save_checkpoint(folder: str | Path, model: nn.Module, data: Mapping[str, Any]) -> Path:
-    """The folder, with the model, its settings, its card and `data` (as `data.json`) in it.
+    """Write the model, its settings, its card and `data` (as `data.json`); returns the folder.
 
-    The files replace those of an older checkpoint together, `config.json` last. Raises `TypeError`
+    The files of an older checkpoint are replaced together, `config.json` last. Raises `TypeError`
     for a network that is not in `KINDS`, and `InputError` where nothing can be written.
     """
     folder, name = Path(folder), kind_of(model)
     kind = KINDS.get(name)
     stored = {
-        key: TypeAdapter(of).dump_python(getattr(model, attribute), mode="json")
-        for key, (attribute, of) in kind.settings.items()
+        key: TypeAdapter(annotation).dump_python(getattr(model, attribute), mode="json")
+        for key, (attribute, annotation) in kind.settings.items()
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     parameters = sum(p.numel() for p in model.parameters())
@@ -120,16 +120,16 @@ def save_checkpoint(folder: str | Path, model: nn.Module, data: Mapping[str, Any
 
 
 def load_checkpoint(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
-    """The network in evaluation mode, of any kind, and its `data.json`.
+    """The network of any kind in evaluation mode, and the content of its `data.json`.
 
-    Raises `InputError` where the folder holds no checkpoint, or one that was changed or cut off
-    after it was written.
+    Raises `InputError` where the folder holds no checkpoint, or one whose files were changed or
+    cut off after they were written.
     """
     folder = Path(folder)
     if not (folder / CONFIG).is_file():
         raise bad_input(
             str(folder), f"no {CONFIG}", "a checkpoint folder",
-            "Run the stage that trains it; other formats come in by `stefaland import-reference`.",
+            "Run the stage that trains it, or import it by `stefaland import-reference`.",
         )  # fmt: skip
     try:
         files = {name: (folder / name).read_bytes() for name in (CONFIG, DATA, WEIGHTS)}
@@ -147,7 +147,7 @@ def load_checkpoint(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
 
 
 def load_encoder(folder: str | Path) -> tuple[StefaLand, dict[str, Any]]:
-    """The pretrained StefaLand in evaluation mode and its `data.json`.
+    """The pretrained StefaLand in evaluation mode, and the content of its `data.json`.
 
     Raises `InputError` as `load_checkpoint` does, and for a network of another kind.
     """
@@ -155,7 +155,7 @@ def load_encoder(folder: str | Path) -> tuple[StefaLand, dict[str, Any]]:
     if not isinstance(model, StefaLand):
         raise bad_input(
             str(folder), f"a network of kind {kind_of(model)}", "a pretrained StefaLand",
-            "Give a folder below pretrained/, or an imported one.",
+            "Name a folder below pretrained/, or an imported checkpoint.",
         )  # fmt: skip
     return model, data
 
@@ -168,10 +168,10 @@ def _object(path: Path, content: bytes) -> dict[str, Any]:
 
 
 def _check_content(folder: Path, config: Mapping[str, Any], files: Mapping[str, bytes]) -> None:
-    """Raise `InputError` for a format of later versions, and for files that are not those that
-    `config.json` was written with.
+    """Raise `InputError` for a format of later versions, and for files that differ from those
+    written together with `config.json`.
     """
-    # In format 1 the networks of baselines had no number, and no checksum.
+    # In format 1 the baseline networks had neither a format number nor a checksum.
     version = config.get("format", 1)
     if not isinstance(version, int) or not 1 <= version <= FORMAT:
         raise bad_input(
@@ -189,20 +189,20 @@ def _check_content(folder: Path, config: Mapping[str, Any], files: Mapping[str, 
     faults = Faults()
     for name in (name for name, is_same in same.items() if not is_same):
         faults.add(
-            str(folder / name), f"other bytes than those that {CONFIG} has the checksum of",
-            "the file that was written with it",
+            str(folder / name), f"other bytes than those whose checksum is in {CONFIG}",
+            "the file that was written together with it",
             "The file was changed or damaged, or its writing was cut off: run the stage again.",
         )  # fmt: skip
     faults.raise_if_any()
 
 
 def _network(path: Path, config: Mapping[str, Any]) -> nn.Module:
-    """A network of the settings in `config.json`; `InputError` with all that do not fit."""
+    """A network with the settings in `config.json`; `InputError` lists all that are invalid."""
     kind = KINDS.get(str(config["kind"]), f"{path}: kind")
     faults, settings = Faults(), []
-    for key, (_, of) in kind.settings.items():
+    for key, (_, annotation) in kind.settings.items():
         try:
-            settings.append(TypeAdapter(of).validate_python(config[key]))
+            settings.append(TypeAdapter(annotation).validate_python(config[key]))
         except ValidationError as error:
             faults.faults += unfit_settings(f"{path}: {key}", error).faults
     faults.raise_if_any()
@@ -210,7 +210,7 @@ def _network(path: Path, config: Mapping[str, Any]) -> nn.Module:
 
 
 def stored_normaliser(folder: str | Path, data: Mapping[str, Any]) -> Normaliser:
-    """The statistics that a checkpoint's `data.json` holds; `InputError` where it has none."""
+    """The training statistics in a checkpoint's `data.json`; raises `InputError` without any."""
     where = str(Path(folder) / DATA)
     if "normaliser" not in data:
         raise bad_input(
@@ -236,9 +236,9 @@ def _check_weights(folder: Path, model: nn.Module, weights: Mapping[str, Tensor]
 def check_compatible(
     folder: str | Path, data: Mapping[str, Any], wanted: Mapping[str, tuple[str, ...]]
 ) -> None:
-    """Raise `InputError` with every variable that the checkpoint and the run do not share.
+    """Raise `InputError` that lists every variable which only the checkpoint or only the run has.
 
-    `wanted` gives the run's `forcings`, `statics` and `targets` by role.
+    `wanted` holds the run's variables by role: `forcings`, `statics` and `targets`.
     """
     known = {
         "forcings": tuple(data.get("forcings", ())),
@@ -252,8 +252,8 @@ def check_compatible(
         if missing or extra:
             faults.add(
                 f"{folder}: {role}",
-                f"trained without {missing or 'none'} and with {extra or 'none'} besides",
+                f"trained without {missing or 'none'} and with {extra or 'none'} in addition",
                 f"{', '.join(names)}",
-                "Use the checkpoint of this run's variables, or pretrain again.",
+                "Use a checkpoint with this run's variables, or pretrain again.",
             )
     faults.raise_if_any()

@@ -1,8 +1,8 @@
-"""Published PyTorch checkpoints into ours: names, shapes and variable lists; what did not map.
+"""Import of published PyTorch checkpoints: their tensors as a network and checkpoint of ours.
 
-Upstream: reference.py reads a `.pt` file of the published code (`{"model_state_dict": …}`,
-parameters named after variables, maybe under `module.`). Downstream: checkpoint.py. Outputs are
-equal to 1e-5 (tests).
+`published.py` reads the `.pt` file (`{"model_state_dict": …}`, parameters named after variables,
+possibly with the prefix `module.`). Tests hold the outputs equal to those of the published code to
+1e-5.
 """
 
 from __future__ import annotations
@@ -28,13 +28,13 @@ from stefaland.model.mae import StefaLand
 
 @dataclass(frozen=True)
 class ImportReport:
-    """What became of a published checkpoint."""
+    """Result of an import: settings, and which tensors of the published checkpoint were used."""
 
     config: ModelConfig
     mapped: int
-    """Tensors that are in the model."""
+    """Number of tensors that are in the model."""
     unmapped: tuple[str, ...]
-    """Tensors of the checkpoint that the model has no place for."""
+    """Names of the tensors that the model has no counterpart for."""
     notes: tuple[str, ...]
 
     def __str__(self) -> str:
@@ -49,12 +49,12 @@ class ImportReport:
 
 
 def load_reference(path: str | Path, **settings: Any) -> tuple[StefaLand, ImportReport]:
-    """The published checkpoint as our model in evaluation mode, and what became of its tensors.
+    """The published checkpoint as our model in evaluation mode, and a report of its tensors.
 
-    `settings` are those of `ModelConfig` that tensors do not tell (`n_heads`, `static_groups`,
-    `never_masked`, `dropout`, `reference_static_mask`) or the variable lists in the order that the
-    checkpoint was trained with, by default that of its tensors. Raises `InputError` for a
-    checkpoint of another network, with all that is missing.
+    `settings` are those of `ModelConfig` that cannot be read from tensors (`n_heads`,
+    `static_groups`, `never_masked`, `dropout`, `reference_static_mask`), and the variable lists
+    where the checkpoint was trained with another order than that of its tensors. Raises
+    `InputError` that lists all missing tensors for a checkpoint of another network.
     """
     reader = Reader(str(path), read_reference(path))
     config = reference_config(reader, settings)
@@ -72,19 +72,19 @@ def load_reference(path: str | Path, **settings: Any) -> tuple[StefaLand, Import
 
 
 def _notes(config: ModelConfig) -> tuple[str, ...]:
-    heads = f"{config.n_heads} attention heads (tensors do not tell; set n_heads if it had others)"
+    heads = f"{config.n_heads} attention heads (unknown from tensors; set n_heads if it had others)"
     if config.reference_static_mask:
-        masks = "hidden statics take the published value of the sample's row in the batch"
+        masks = "hidden statics have the published value of the sample's row in the batch"
     else:
         masks = (
             "hidden statics: the published value depends on a sample's row in its batch; the mean "
-            "over rows stands for it (set reference_static_mask to keep the rows)"
+            "over rows is used instead (set reference_static_mask to keep the rows)"
         )
     return heads, masks
 
 
 def _normaliser(statistics: Any, names: Sequence[str]) -> Normaliser:
-    """The statistics of `names`; `InputError` with all that are missing or no statistics."""
+    """The statistics of `names`; `InputError` lists all that are missing or invalid."""
     faults, known = Faults(), Normaliser({})
     try:
         known = Normaliser.from_dict(statistics, "statistics")
@@ -99,12 +99,14 @@ def _normaliser(statistics: Any, names: Sequence[str]) -> Normaliser:
 
 
 def _units(units: Mapping[str, str], names: Sequence[str]) -> dict[str, str]:
-    """The units of `names`; `InputError` with all that are missing, unknown or no text."""
+    """The units of `names`; `InputError` lists all that are missing, unknown or no text."""
     faults = Faults()
     for name in dict.fromkeys([*names, *units]):
         if name not in names:
             hint = nearest_name(name, names)
-            faults.add(f"units: {name}", "an unknown variable", "one of the checkpoint's", hint)
+            faults.add(
+                f"units: {name}", "an unknown variable", "a variable of the checkpoint", hint
+            )
         elif not isinstance(units.get(name), str):
             faults.add(f"units: {name}", repr(units.get(name))[:80], 'a unit such as "mm/day"')
     faults.raise_if_any()
@@ -119,9 +121,9 @@ def import_reference(
     units: Mapping[str, str] | None = None,
     **settings: Any,
 ) -> ImportReport:
-    """Write the published checkpoint as a folder of ours; gives what became of its tensors.
+    """Write the published checkpoint as a folder of ours; returns a report of its tensors.
 
-    `statistics` are `{variable: {mean, std, transform}}` of the data it was trained with, which the
+    `statistics` are `{variable: {mean, std, transform}}` of the data it was trained on, which the
     published file does not hold; without them it can be loaded but not finetuned. Raises
     `InputError` as `load_reference` does, and for statistics that lack a variable.
     """
@@ -136,7 +138,10 @@ def import_reference(
     if statistics is not None:
         data["normaliser"] = _normaliser(statistics, names).to_dict()
     else:
-        notes = (*notes, "no statistics given: finetuning needs the training means and spreads")
+        notes = (
+            *notes,
+            "no statistics: finetuning needs the training means and standard deviations",
+        )
     if units is not None:
         data["units"] = _units(units, names)
     save_checkpoint(folder, model, data)

@@ -1,6 +1,6 @@
-"""Plugins of a checkpoint: the modules that add the parts which its settings name.
+"""Plugins of a checkpoint: the modules that register the parts named in its settings.
 
-A checkpoint records them, so that another process imports them before it makes the network.
+A checkpoint records them, so that another process can import them before it makes the network.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ PARTS: dict[str, Registry[Any]] = {
     "head": HEADS,
     "loss": LOSSES,
 }
-"""By the key of the settings that names a part: where it is registered."""
+"""Registries of the parts, by the key under which settings name a part."""
 
 
 def plugins_of(*settings: Any) -> tuple[str, ...]:
-    """Modules outside this package that add the parts which settings name, sorted.
+    """Sorted names of the modules outside this package that register parts named in settings.
 
     >>> from stefaland.config import FinetuneConfig
     >>> plugins_of(FinetuneConfig())
@@ -41,18 +41,18 @@ def plugins_of(*settings: Any) -> tuple[str, ...]:
 
 
 def require_plugins(modules: Iterable[str], where: str) -> None:
-    """Import the modules that a checkpoint records; `InputError` with all that cannot be."""
+    """Import the modules that a checkpoint records; `InputError` lists all that fail."""
     faults = Faults()
     for name in modules:
         if name in sys.modules:
             continue
         try:
             importlib.import_module(name)
-        except Exception as error:  # foreign code may raise anything
+        except Exception as error:  # code of others may raise anything
             faults.add(
                 where, f'plugin "{name}", whose import fails ({type(error).__name__}: {error})',
-                "the module that adds parts of this network",
+                "the module that registers parts of this network",
                 f"Name it under `plugins:` of the config, put the folder of {name}.py on "
-                "PYTHONPATH, or install the package that has it.",
+                "PYTHONPATH, or install the package that contains it.",
             )  # fmt: skip
     faults.raise_if_any()

@@ -1,6 +1,6 @@
-"""The published checkpoint's tensors by their published names, and the same under ours.
+"""Reading of a published checkpoint, and the translation of its tensors to our names.
 
-Upstream: a `.pt` file. Downstream: import_reference.py, which makes a model and a folder of them.
+`import_published.py` makes a model and a checkpoint folder of them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from stefaland.model.embedding import REFERENCE_ROWS
 from stefaland.model.mae import StefaLand
 
 Shapes = Mapping[str, tuple[int, ...]]
-"""Of our tensors by name."""
+"""Shapes of our tensors by name."""
 
 SERIES = "time_series_embedding"
 STATIC = "static_embedding"
@@ -43,14 +43,14 @@ LAYER_NAMES = {
     "norm2.weight": "norm2.weight",
     "norm2.bias": "norm2.bias",
 }
-"""Of a transformer layer: the published name and ours."""
+"""Our names of the tensors of a transformer layer, by their published names."""
 
 
 class Reader:
-    """Takes tensors out of a published state dict by name; remembers all that is wrong with them.
+    """Takes tensors out of a published state dict by name, and collects all faults.
 
-    What is missing or misshapen is given as zeros of the shape that was expected, so that the rest
-    can be looked at too: `raise_if_any` tells all of it.
+    A tensor that is missing or has another shape is replaced by zeros of the expected shape, so
+    that the others are checked too: `raise_if_any` reports all faults together.
     """
 
     def __init__(self, where: str, tensors: Mapping[str, Tensor]) -> None:
@@ -59,14 +59,19 @@ class Reader:
         self.faults = Faults()
 
     def take(self, name: str, shape: Sequence[int | None]) -> Tensor:
-        """The tensor; a fault where there is none or one of another shape (None: any length)."""
+        """The named tensor; a fault is added where it is missing or of another shape.
+
+        A length of None in `shape` stands for any length.
+        """
         found = self.tensors.get(name)
         if found is not None and _fits(found.shape, shape):
             self.used.add(name)
             return found
         wanted = ", ".join("any" if size is None else str(size) for size in shape)
         if found is None:
-            self.faults.add(f"{self.where}: {name}", "no such tensor", "one of the paper's model")
+            self.faults.add(
+                f"{self.where}: {name}", "no such tensor", "a tensor of the paper's model"
+            )
         else:
             self.faults.add(f"{self.where}: {name}", f"shape {tuple(found.shape)}", f"({wanted})")
         return torch.zeros([1 if size is None else size for size in shape])
@@ -74,34 +79,36 @@ class Reader:
     def stacked(
         self, part: str, names: Sequence[str], kind: str, shape: Sequence[int | None]
     ) -> Tensor:
-        """[V, *shape] the tensors `part.<variable>.kind` in the order of `names`."""
+        """Tensors `part.<variable>.kind` as one [V, *shape], in the order of `names`."""
         each = [self.take(f"{part}.{name}.{kind}", shape) for name in names]
         return torch.stack(each) if each else torch.empty(0)
 
-    def commonest(self, part: str, names: Sequence[str], kind: str) -> tuple[int, ...] | None:
-        """The shape that most of the tensors `part.<variable>.kind` have; None where none is."""
+    def most_common_shape(
+        self, part: str, names: Sequence[str], kind: str
+    ) -> tuple[int, ...] | None:
+        """The most common shape of the tensors `part.<variable>.kind`; None without any."""
         keys = [f"{part}.{name}.{kind}" for name in names]
         shapes = Counter(tuple(self.tensors[key].shape) for key in keys if key in self.tensors)
         return shapes.most_common(1)[0][0] if shapes else None
 
     def raise_if_any(self) -> None:
-        """Raise `InputError` with all that was missing, misshapen or not finite so far."""
-        wild = [name for name in self.used if not self.tensors[name].isfinite().all()]
-        if wild and not self.faults.faults:
-            found = f"values that are not finite in tensors, {listed(sorted(wild))}"
+        """Raise `InputError` that lists all tensors missing, of another shape or not finite."""
+        not_finite = [name for name in self.used if not self.tensors[name].isfinite().all()]
+        if not_finite and not self.faults.faults:
+            found = f"values that are not finite in tensors, {listed(sorted(not_finite))}"
             self.faults.add(self.where, found,
-                            "finite weights", "Its training went wrong: take an earlier one.",
+                            "finite weights", "The training diverged: use an earlier checkpoint.",
                             )  # fmt: skip
         self.faults.raise_if_any()
 
     def variables(self, part: str) -> tuple[str, ...]:
-        """Variables with a `part.<variable>.weight` or bias, in the order of the file."""
+        """Variables with a tensor `part.<variable>.weight` or bias, in the order of the file."""
         pattern = re.compile(re.escape(part) + r"\.(.+)\.(?:weight|bias)")
         found = (m[1] for name in self.tensors if (m := pattern.fullmatch(name)))
         return tuple(dict.fromkeys(found))
 
     def layers(self, part: str) -> int:
-        """How many transformer layers the part has."""
+        """Number of transformer layers of the part."""
         pattern = re.compile(re.escape(part) + r"\.transformer_encoder\.layers\.(\d+)\.")
         return 1 + max((int(m[1]) for n in self.tensors if (m := pattern.match(n))), default=-1)
 
@@ -113,20 +120,21 @@ def _fits(found: Sequence[int], wanted: Sequence[int | None]) -> bool:
 
 
 def read_reference(path: str | Path) -> dict[str, Tensor]:
-    """The state dict of a published checkpoint, without `module.`; nothing in it is executed.
+    """The state dict of a published checkpoint, without the prefix `module.`.
 
-    Raises `InputError` for a file that is none or that holds more than tensors and plain values.
+    No code in the file is executed. Raises `InputError` for a file that is no checkpoint, or that
+    holds more than tensors and plain values.
     """
     try:
         stored = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise bad_input(str(path), "no such file", "a PyTorch checkpoint") from None
-    except Exception as error:  # what a file that is no checkpoint raises depends on its bytes
+    except Exception as error:  # the type of the error depends on the bytes of the file
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "unreadable"
         raise bad_input(
             str(path), f"a file that cannot be read ({reason})",
             "a PyTorch checkpoint of tensors and plain values",
-            'Save it anew where it was made, with torch.save({"model_state_dict": ...}).',
+            'Save it again where it was made, with torch.save({"model_state_dict": ...}).',
         ) from None  # fmt: skip
     for key in ("model_state_dict", "state_dict", "model"):
         if isinstance(stored, dict) and isinstance(stored.get(key), dict):
@@ -141,7 +149,10 @@ def read_reference(path: str | Path) -> dict[str, Tensor]:
 
 
 def reference_config(reader: Reader, settings: Mapping[str, Any]) -> ModelConfig:
-    """Sizes and variables as the tensors tell them; `settings` adds what they do not."""
+    """Settings of the model: sizes and variables read from the tensors, the others from `settings`.
+
+    Raises `InputError` where tensors are missing or settings do not fit.
+    """
     series = reader.take(f"{SERIES}.masked_values", (None, None))
     positions = _positions(reader)
     up = reader.take("encoder.transformer_encoder.layers.0.linear1.weight", (None, None))
@@ -150,8 +161,8 @@ def reference_config(reader: Reader, settings: Mapping[str, Any]) -> ModelConfig
     n_decoder_layers = reader.layers("decoder")
     if not forcings:
         raise bad_input(reader.where, f"no {SERIES}.embeddings1", "an embedding per variable")
-    out = reader.commonest(f"{SERIES_HEAD}.embeddings2", forcings, "bias")
-    inner = reader.commonest(f"{SERIES}.embeddings1", forcings, "bias")
+    out = reader.most_common_shape(f"{SERIES_HEAD}.embeddings2", forcings, "bias")
+    inner = reader.most_common_shape(f"{SERIES}.embeddings1", forcings, "bias")
     read: dict[str, Any] = {
         "forcings": forcings,
         "statics": reader.variables(f"{STATIC}.numerical_embeddings1"),
@@ -166,11 +177,9 @@ def reference_config(reader: Reader, settings: Mapping[str, Any]) -> ModelConfig
     }
     faults = Faults()
     for name in ("forcings", "statics"):
-        given = settings.get(name)
-        if given is not None and sorted(given) != sorted(read[name]):
-            faults.add(
-                name, f"given {', '.join(given)}", f"the checkpoint's {', '.join(read[name])}"
-            )
+        names = settings.get(name)
+        if names is not None and sorted(names) != sorted(read[name]):
+            faults.add(name, ", ".join(names), f"the checkpoint's {', '.join(read[name])}")
     faults.raise_if_any()
     try:
         return ModelConfig(**{**read, **settings})
@@ -179,7 +188,7 @@ def reference_config(reader: Reader, settings: Mapping[str, Any]) -> ModelConfig
 
 
 def _positions(reader: Reader) -> Tensor:
-    """[N, d] the table of positions, which was stored with or without leading dims of length 1."""
+    """Table [N, d] of positions, which is stored with or without leading dims of length 1."""
     name = "positional_encoding.position_embedding"
     found = reader.tensors.get(name)
     leading = [1] * max(0, found.ndim - 2) if found is not None else []
@@ -232,10 +241,10 @@ def _heads(
 
 
 def mask_vectors(table: Tensor, embedding: Mapping[str, Tensor]) -> Tensor:
-    """[S, d] vectors that stand for the published table of hidden scalars [rows, S].
+    """Mask vectors [S, d] in place of the published table [rows, S] of values of hidden statics.
 
-    The table's mean over rows, which is all that does not depend on a sample's place in its batch,
-    through each attribute's embedding.
+    The published value depends on a sample's row in its batch. The mean over rows does not; it is
+    passed through each attribute's embedding.
     """
     scalar = table.mean(0)[:, None]
     inner = F.gelu(scalar * embedding["weight_in"] + embedding["bias_in"])
@@ -251,7 +260,7 @@ def tensor_shapes(config: ModelConfig) -> Shapes:
 def translate(reader: Reader, config: ModelConfig) -> dict[str, Tensor]:
     """The published tensors under our names.
 
-    Raises `InputError` with all that are missing, of another shape, or not finite.
+    Raises `InputError` that lists all tensors missing, of another shape, or not finite.
     """
     shapes = tensor_shapes(config)
     ours = {
@@ -270,8 +279,8 @@ def translate(reader: Reader, config: ModelConfig) -> dict[str, Tensor]:
     }  # fmt: skip
     if config.decoder == "lstm":
         for name in ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"):
-            own = f"decoder.lstm.{name}"
-            ours[own] = reader.take(f"decoder.{name}", shapes[own])
+            our_name = f"decoder.lstm.{name}"
+            ours[our_name] = reader.take(f"decoder.{name}", shapes[our_name])
     else:
         ours.update(_layers(reader, "decoder", "decoder", config.n_decoder_layers, shapes))
     ours["tokens.positions"] = _positions(reader)

@@ -44,8 +44,8 @@ def check_ranges(data: CellData, normaliser: Normaliser) -> None:
     faults.raise_if_any()
 
 
-def year_share(time: NDArray[np.datetime64]) -> NDArray[np.float32]:
-    """[T] elapsed share of the year, 0 to 1."""
+def year_fraction(time: NDArray[np.datetime64]) -> NDArray[np.float32]:
+    """Elapsed fraction [T] of the year, 0 to 1."""
     year = time.astype("datetime64[Y]")
     elapsed = (time - year.astype("datetime64[s]")).astype("timedelta64[s]").astype(np.float64)
     length = ((year + 1).astype("datetime64[s]") - year.astype("datetime64[s]")).astype(np.float64)
@@ -85,7 +85,7 @@ class Windows:
         self.lonlat = data.lonlat.float().to(self.device)
         self.cell = data.cell.to(self.device)
         self.categorical = None if data.categorical is None else data.categorical.to(self.device)
-        self.day_of_year = torch.from_numpy(year_share(data.time)).to(self.device)
+        self.day_of_year = torch.from_numpy(year_fraction(data.time)).to(self.device)
         self._offsets = torch.arange(window, device=self.device)
 
     def __len__(self) -> int:

@@ -1,1 +1,1 @@
-"""Who is trained on and who is held out."""
+"""Folds: which cells and days train, validate and test."""

@@ -1,7 +1,7 @@
-"""One fold: which cells and days train, validate and test; and what a fold may depend on.
+"""One fold: which cells and days train, validate and test; and the locations it is made from.
 
-A fold is a JSON file in the run folder, so that a result can be repeated. Upstream: splits.py makes
-it, leakage.py checks it.
+A run stores its folds as JSON files, so that a result can be repeated. `split.py` makes folds,
+`leakage.py` checks them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Ids = NDArray[np.int64]
 
 
 def no_ids() -> Ids:
-    """No cell."""
+    """An empty array of cell ids."""
     return np.zeros(0, np.int64)
 
 
@@ -40,19 +40,19 @@ class Fold:
     validation: Ids
     test: Ids
     dropped: Ids = field(default_factory=no_ids)
-    """Cells left out of everything: in the buffer, or sharing a group with a test cell."""
+    """Cells left out of all parts: within the buffer, or in the group of a test cell."""
     train_period: Period | None = None
     validation_period: Period | None = None
     test_period: Period | None = None
     buffer_km: float = 0.0
     held_out: tuple[str, ...] = ()
-    """Labels of the regions that are tested."""
+    """Labels of the regions that are held out for testing."""
     warmup_days: int = 0
-    """Days before `test_period` that a model reads to predict its first day."""
+    """Days before `test_period` that a model reads to predict the first day of the period."""
 
     @property
     def periods(self) -> dict[str, Period | None]:
-        """The period of each part; None is all of the time."""
+        """The period of each part; None stands for the whole time axis."""
         return {
             "train": self.train_period,
             "validation": self.validation_period,
@@ -60,7 +60,7 @@ class Fold:
         }
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
+        """The fold as plain values for JSON."""
         return {
             name: value.tolist() if isinstance(value, np.ndarray) else value
             for name, value in vars(self).items()
@@ -68,7 +68,7 @@ class Fold:
 
     @classmethod
     def from_dict(cls, stored: Mapping[str, Any]) -> Fold:
-        """What `to_dict` gave."""
+        """The fold of the values that `to_dict` returns."""
         values = dict(stored)
         for name in ("train", "validation", "test", "dropped"):
             values[name] = np.asarray(values[name], dtype=np.int64)
@@ -77,14 +77,14 @@ class Fold:
         return cls(**values)
 
     def save(self, path: str | Path) -> Path:
-        """Write the fold as JSON, whole or not at all."""
+        """Write the fold as JSON, whole or not at all; returns the path."""
         target = Path(path)
         write_text(target, json.dumps(self.to_dict()))
         return target
 
     @classmethod
     def load(cls, path: str | Path) -> Fold:
-        """Read a fold; `InputError` where the file is none."""
+        """Read a fold; raises `InputError` where the file holds none."""
         try:
             return cls.from_dict(json.loads(Path(path).read_text()))
         except (OSError, ValueError, KeyError, TypeError) as error:
@@ -93,23 +93,24 @@ class Fold:
 
 @dataclass(frozen=True, eq=False)
 class Locations:
-    """What a fold may depend on: ids, places and labels of N cells, never their values."""
+    """Ids, coordinates and labels of N cells, from which folds are made; never their values."""
 
     cell: Ids
     lonlat: NDArray[np.float64]
-    """[N, 2] degrees east and north."""
+    """Coordinates [N, 2] in degrees east and north."""
     group: NDArray[Any] | None = None
-    """[N] label of what neighbours share; by default every cell is its own group."""
+    """Label [N] of what neighbours share (source cell, basin); by default each cell is a group."""
     region: NDArray[Any] | None = None
+    """Label [N] of the region."""
 
     @property
     def groups(self) -> NDArray[Any]:
-        """[N] group labels."""
+        """Group labels [N]."""
         return self.cell if self.group is None else self.group
 
 
 def near(lonlat: NDArray[Any], others: NDArray[Any], km: float) -> NDArray[np.bool_]:
-    """[n] True for places within `km` (great circle) of any of `others` [m, 2]."""
+    """Mask [n] of the locations within `km` (great circle) of any of `others` [m, 2]."""
     if not len(others) or not len(lonlat) or km <= 0:
         return np.zeros(len(lonlat), bool)
     chord = 2 * np.sin(min(km / EARTH_RADIUS_KM, np.pi) / 2)

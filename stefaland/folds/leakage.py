@@ -1,7 +1,7 @@
-"""What no fold may do: every leak from test to training that can be seen, as one `InputError`.
+"""Checks of a fold: every leak from test to training that can be found, as one `InputError`.
 
-Upstream: splits.py, what trains, and the stages that read folds back. Downstream: nothing trains or
-is scored on what fails here (spec §8).
+Every training checks its fold and statistics here first, and so do the stages that read stored
+folds.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from stefaland.data.normalise import Normaliser, Scaling
 from stefaland.folds.fold import Fold, Locations, near
 
 TOLERANCE = 1e-5
-"""Of statistics, in units of the standard deviation: rounding stays below it."""
+"""Allowed difference of statistics, in standard deviations: larger than any rounding."""
 
 
 def check_fold(fold: Fold, at: Locations, min_cells: int = 1) -> None:
-    """Raise `InputError` with every leak of `check_parts`, unknown cells, and parts too small."""
+    """Raise `InputError` for the leaks of `check_parts`, unknown cells, and parts too small."""
     faults = Faults()
     where = f"fold {fold.name}"
     for name in ("train", "validation", "test"):
@@ -43,7 +43,7 @@ def check_fold(fold: Fold, at: Locations, min_cells: int = 1) -> None:
 
 
 def check_parts(fold: Fold, at: Locations) -> None:
-    """Raise `InputError` with every leak: cells, groups, buffers and days that parts share.
+    """Raise `InputError` with every leak: cells, groups and days of two parts, cells in a buffer.
 
     `at` may lack cells of the fold, such as its test cells where a table is for training alone.
     """
@@ -56,13 +56,13 @@ def check_parts(fold: Fold, at: Locations) -> None:
 
 
 def shown(ids: NDArray[Any]) -> str:
-    """The first few ids, for a message."""
+    """The first five ids as text, for a message."""
     first = ", ".join(str(one) for one in ids[:5])
     return f"{first}, …" if len(ids) > 5 else first
 
 
 def _check_periods(fold: Fold, where: str, faults: Faults) -> None:
-    """Days of windows that two parts share; a window of the test begins with its warm-up."""
+    """Add the days that windows of two parts share; a test window begins with its warm-up."""
     spans = {}
     for name, period in fold.periods.items():
         if period is None:
@@ -116,9 +116,9 @@ def _check_space(fold: Fold, at: Locations, where: str, faults: Faults) -> None:
 
 
 def check_table(fold: Fold, data: CellData) -> None:
-    """`check_parts` with the places and groups of a cell table."""
-    places = data.lonlat.numpy().astype(np.float64)
-    check_parts(fold, Locations(data.cell.numpy(), places, data.group, data.region))
+    """Check the parts with the coordinates and groups of a cell table (`check_parts`)."""
+    lonlat = data.lonlat.numpy().astype(np.float64)
+    check_parts(fold, Locations(data.cell.numpy(), lonlat, data.group, data.region))
 
 
 def check_statistics(
@@ -126,37 +126,37 @@ def check_statistics(
 ) -> None:
     """Raise `InputError` for scalings that are not those of the training cells and period alone.
 
-    They are computed again from `data`, each under its own transform.
+    The scalings of `names` are computed again from `data`, each under its own transform.
     """
     wanted = tuple(names)
     normaliser.require(wanted)
     transforms = {name: normaliser.scalings[name].transform for name in wanted}
-    own = fit_normaliser(data, data.rows(fold.train), fold.train_period, transforms, wanted)
+    recomputed = fit_normaliser(data, data.rows(fold.train), fold.train_period, transforms, wanted)
     faults = Faults()
     for name in wanted:
-        found, expected = normaliser.scalings[name], own.scalings[name]
+        found, expected = normaliser.scalings[name], recomputed.scalings[name]
         if not _alike(found, expected):
             faults.add(
                 f"fold {fold.name}: statistics of {name}",
                 f"mean {found.mean:.6g} and std {found.std:.6g}",
                 f"{expected.mean:.6g} and {expected.std:.6g}, those of its training part",
-                "Cells or days of another part are in them: run the stats stage again.",
+                "They include cells or days of another part: run the stats stage again.",
             )
     faults.raise_if_any()
 
 
-def check_scaler(given: Normaliser, pretrained: Normaliser, names: Iterable[str]) -> None:
-    """Raise `InputError` for inputs whose scaling is not the pretrained encoder's own (spec §3)."""
+def check_scaler(normaliser: Normaliser, pretrained: Normaliser, names: Iterable[str]) -> None:
+    """Raise `InputError` for inputs whose scaling is not that of the pretrained encoder."""
     faults = Faults()
-    known: Mapping[str, Scaling] = given.scalings
+    known: Mapping[str, Scaling] = normaliser.scalings
     for name in names:
-        own = pretrained.scalings.get(name)
-        if name in known and own is not None and not _alike(known[name], own):
+        scaling = pretrained.scalings.get(name)
+        if name in known and scaling is not None and not _alike(known[name], scaling):
             faults.add(
                 f"scaler of {name}",
                 f"mean {known[name].mean:.6g} and std {known[name].std:.6g}, computed again",
-                f"{own.mean:.6g} and {own.std:.6g}, those the encoder was pretrained with",
-                "Give the target's statistics alone.",
+                f"{scaling.mean:.6g} and {scaling.std:.6g}, those the encoder was pretrained with",
+                "Pass statistics of the target alone.",
             )
     faults.raise_if_any()
 

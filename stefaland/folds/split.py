@@ -1,7 +1,6 @@
-"""Folds made by kind: periods, random groups (PUB), whole regions (PUR), spatial blocks.
+"""Folds by kind: periods, random groups (PUB), whole regions (PUR), spatial blocks.
 
-Each is checked for leaks. Downstream: train.py, finetune.py, baselines.py and the scores take only
-their own part of a fold (spec §8).
+Each fold is checked for leaks as soon as it is made.
 """
 
 from __future__ import annotations
@@ -21,9 +20,9 @@ from stefaland.folds.leakage import check_fold
 def _validation(
     train: NDArray[np.bool_], groups: NDArray[Any], share: float, rng: np.random.Generator
 ) -> NDArray[np.bool_]:
-    """Whole groups drawn from the training side until they hold `share` of its cells."""
-    labels, place = np.unique(groups[train], return_inverse=True)
-    sizes = np.bincount(place, minlength=len(labels))
+    """Mask of whole groups drawn from `train` until they hold the fraction `share` of its cells."""
+    labels, inverse = np.unique(groups[train], return_inverse=True)
+    sizes = np.bincount(inverse, minlength=len(labels))
     order = rng.permutation(len(labels))
     filled = np.cumsum(sizes[order])
     wanted = max(1, int(np.searchsorted(filled, share * train.sum()) + 1))
@@ -32,7 +31,7 @@ def _validation(
 
 
 def _balanced(labels: NDArray[Any], sizes: NDArray[np.int64], k: int) -> dict[Any, int]:
-    """Labels → one of k parts of about equal size: the largest first, into the emptiest part."""
+    """Part 0 to k - 1 of each label; the largest labels come first, into the smallest part."""
     load = np.zeros(k, dtype=np.int64)
     part = {}
     for i in np.argsort(-sizes, kind="stable"):
@@ -45,7 +44,7 @@ def _parts(
     kind: Kind, at: Locations, k: int, rng: np.random.Generator, block_deg: float,
     regions: Mapping[str, Sequence[str]] | None,
 ) -> dict[str, tuple[NDArray[np.bool_], tuple[str, ...]]]:  # fmt: skip
-    """Fold name → (test cells, held-out labels)."""
+    """Test cells (a mask) and held-out labels by fold name."""
     if kind == "regions":
         if at.region is None:
             raise bad_input("folds", "cells without region labels", "a region for every cell")
@@ -65,14 +64,14 @@ def _parts(
         keys = block[:, 0] * 1_000_000 + block[:, 1]
     else:
         keys = at.groups
-    labels, place = np.unique(keys, return_inverse=True)
+    labels, inverse = np.unique(keys, return_inverse=True)
     if len(labels) < k:
         raise bad_input("folds", f"{len(labels)} groups", f"at least k = {k}")
-    # Groups of one size are dealt at random; large ones first, so that folds are of like size.
+    # Random among groups of equal size; large groups first, so that folds get similar sizes.
     order = rng.permutation(len(labels))
-    part = _balanced(np.arange(len(labels))[order], np.bincount(place)[order], k)
+    part = _balanced(np.arange(len(labels))[order], np.bincount(inverse)[order], k)
     assigned = np.array([part[label] for label in range(len(labels))])
-    return {f"{kind[:-1]}{i}": (assigned[place] == i, ()) for i in range(k)}
+    return {f"{kind[:-1]}{i}": (assigned[inverse] == i, ()) for i in range(k)}
 
 
 def _check_regions(regions: Mapping[str, Sequence[str]], known: Sequence[str]) -> None:
@@ -103,13 +102,13 @@ def make_folds(
     test_period: Period | None = None,
     warmup_days: int = 0,
 ) -> list[Fold]:
-    """The folds of a kind, each checked: `time` (one; all cells, periods apart), `groups` (PUB:
-    random groups), `regions` (PUR: whole regions, by label), `blocks` (spatial blocks of degrees).
+    """The folds of a kind, each checked for leaks.
 
-    Periods may be combined with any kind (PUB in a later period). Cells within `buffer_km` of a
-    test cell, or in its group, train nothing. The test reads `warmup_days` before its period.
-    Raises `InputError` for folds with fewer than `min_cells` cells in a part, for unknown regions,
-    and for periods that share a day.
+    `time` is one fold of all cells with separate periods; `groups` holds out random groups (PUB),
+    `regions` whole regions by label (PUR), `blocks` squares of `block_deg` degrees. Periods may be
+    combined with any kind. Cells within `buffer_km` of a test cell, or in its group, are left out.
+    The test reads `warmup_days` before its period. Raises `InputError` for fewer than `min_cells`
+    cells in a part, for unknown regions, and for periods that share a day.
     """
     if isinstance(at, CellData):
         at = Locations(at.cell.numpy(), at.lonlat.numpy().astype(float), at.group, at.region)

@@ -1,7 +1,6 @@
-"""What a fit may see of a cell table under a fold, and what a prediction of its test may read.
+"""The parts of a cell table that a fit may read under a fold, and a prediction of its test.
 
-Upstream: dataset.py, fold.py. Downstream: finetune.py, the baselines and the finetune stage, whose
-leak tests rest on this file.
+Finetuning, the baselines and the finetune stage read cell tables through these functions alone.
 """
 
 from __future__ import annotations
@@ -17,9 +16,10 @@ from stefaland.folds.split import Fold
 
 
 def training_part(data: CellData, fold: Fold) -> tuple[CellData, CellData]:
-    """Training and validation cells with targets outside their periods removed.
+    """Training and validation cells, with targets outside their periods removed.
 
-    All that a fit may see; test cells are not in it, nor the target of test days.
+    A fit may read nothing else: neither test cells nor targets of test days are in it. Raises
+    `InputError` for a table without a target.
     """
     if data.target is None:
         raise bad_input("cell table", "no target", "a target to train on")
@@ -40,9 +40,10 @@ def _hide_outside(data: CellData, period: tuple[str, str] | None) -> CellData:
 
 
 def visible_part(data: CellData, fold: Fold) -> tuple[CellData, Tensor, Tensor]:
-    """The cells that train or validate and have a target, and the rows of each kind.
+    """The table of training and validation cells with a target, and the rows of each of both.
 
-    Test cells are not in the table; the target of days outside both periods is hidden.
+    Test cells are not in the table, and targets of days outside both periods are removed. Raises
+    `InputError` where no training or no validation cell has a target.
     """
     kept = []
     for name, part in zip(("train", "validation"), training_part(data, fold), strict=True):
@@ -61,10 +62,10 @@ def visible_part(data: CellData, fold: Fold) -> tuple[CellData, Tensor, Tensor]:
 
 
 def held_out_part(data: CellData, fold: Fold, warmup: int) -> tuple[CellData, int]:
-    """The test cells from `warmup` steps before the test period to its end, and how many of the
-    leading steps are not the period's.
+    """The test cells from `warmup` steps before the test period to its end, and the number of
+    leading steps before the period.
 
-    All that a prediction of the test may read: no window of it can hold a training day.
+    A prediction of the test may read nothing else: no window of it can hold a training day.
     """
     when = data.steps(fold.test_period)
     start = max(0, when.start - warmup)
@@ -72,7 +73,7 @@ def held_out_part(data: CellData, fold: Fold, warmup: int) -> tuple[CellData, in
 
 
 def input_ranges(data: CellData, period: tuple[str, str] | None) -> dict[str, tuple[float, float]]:
-    """Smallest and largest physical value of each input over the training cells and period."""
+    """Smallest and largest physical value of each input over these cells and the period."""
     when = data.steps(period)
     ranges = {}
     for names, values in (

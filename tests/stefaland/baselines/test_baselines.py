@@ -9,7 +9,7 @@ import torch
 
 from pipeline.core.errors import InputError
 from stefaland.baselines.climatology import Climatology
-from stefaland.baselines.features import Aggregates, running_mean
+from stefaland.baselines.features import Features, running_mean
 from stefaland.baselines.registry import BaselineInputs, fit_baseline
 from stefaland.baselines.regression import GradientBoosting, Ridge
 from stefaland.config import FinetuneConfig, ModelConfig
@@ -117,11 +117,11 @@ def test_running_means_look_back_only_and_wrap_when_cyclic() -> None:
     changed = MONTHLY.forcings.clone()
     changed[:, 8] += 5.0
     a, b = (
-        Aggregates(normaliser, (3, 7), False).of(replace(MONTHLY, forcings=f))
+        Features(normaliser, (3, 7), False).compute(replace(MONTHLY, forcings=f))
         for f in (MONTHLY.forcings, changed)
     )
     np.testing.assert_array_equal(a[:, :8], b[:, :8])
-    wrapped = Aggregates(normaliser, (3, 7), True).of(MONTHLY)
+    wrapped = Features(normaliser, (3, 7), True).compute(MONTHLY)
     z = normaliser.forward(MONTHLY.forcings, MONTHLY.forcing_names).numpy()
     np.testing.assert_allclose(wrapped[:, 0, 2:4], z[:, [10, 11, 0]].mean(1), rtol=1e-4, atol=1e-5)
 
@@ -131,9 +131,9 @@ def test_missing_inputs_count_as_the_mean() -> None:
     holes[5, 0] = torch.nan
     data = replace(MONTHLY, statics=holes)
     normaliser = fit_normaliser(data, torch.arange(len(data)))
-    features = Aggregates.suited(data, normaliser, cyclic=True)
+    features = Features.for_table(data, normaliser, cyclic=True)
     assert np.isfinite(features.filled(data)).all()
-    assert np.isnan(features.of(data)).any()
+    assert np.isnan(features.compute(data)).any()
 
 
 def test_running_means_may_be_longer_than_the_series() -> None:

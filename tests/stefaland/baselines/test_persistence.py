@@ -68,8 +68,8 @@ def test_its_spread_is_that_of_each_sites_changes() -> None:
         [float(DATA.target[row, day, 0]) - reference(DATA, row, day) for day in range(151)]
         for row in range(12)
     ]
-    own = np.sqrt(np.nanmean(np.square(errors), 1))
-    np.testing.assert_allclose(spread[:-1, -1, 0], own[:-1], rtol=1e-6)
+    expected = np.sqrt(np.nanmean(np.square(errors), 1))
+    np.testing.assert_allclose(spread[:-1, -1, 0], expected[:-1], rtol=1e-6)
     np.testing.assert_allclose(
         spread[-1, -1, 0], np.sqrt(np.nanmean(np.square(errors))), rtol=1e-6
     )  # fmt: skip
@@ -114,7 +114,7 @@ def test_a_test_before_the_training_has_no_past_in_it() -> None:
 
 
 def test_held_out_sites_have_no_past() -> None:
-    with pytest.raises(InputError, match="a held-out site has no past"):
+    with pytest.raises(InputError, match="a held-out site has no earlier observations"):
         Persistence.fit(DATA, fold_of("groups"))
     with pytest.raises(InputError, match='"persistence" with folds of kind groups'):
         load_config("delaware", ["finetune.baselines=[persistence]"])

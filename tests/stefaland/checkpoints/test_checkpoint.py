@@ -1,4 +1,4 @@
-"""Checkpoints: written whole, loaded the same, refused with everything that is wrong."""
+"""Checkpoints are written whole and load the same; errors list all faults."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def test_the_folder_holds_four_files_and_no_pickle(folder: Path) -> None:
     assert "rain" in (folder / "card.md").read_text()
 
 
-def test_the_same_model_gives_the_same_bytes(folder: Path, tmp_path: Path) -> None:
+def test_the_same_model_has_the_same_bytes(folder: Path, tmp_path: Path) -> None:
     model, _ = load_checkpoint(folder)
     again = save_checkpoint(tmp_path / "again", model, DATA)
     for path in folder.iterdir():
@@ -143,14 +143,14 @@ def edit(path: Path, **changes: object) -> None:
 
 
 def seal(folder: Path) -> None:
-    """Checksums of the files as they are, as of a writer that wrote just these."""
+    """Replace the checksums by those of the files as they are."""
     config = json.loads((folder / "config.json").read_text())
     for name in config["sha256"]:
         config["sha256"][name] = hashlib.sha256((folder / name).read_bytes()).hexdigest()
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def test_all_tensors_that_differ_are_told_together(folder: Path) -> None:
+def test_all_tensors_that_differ_are_reported_together(folder: Path) -> None:
     edit(folder / "config.json", d_feedforward=30, noise_head=True)
     with pytest.raises(InputError) as caught:
         load_checkpoint(folder)
@@ -158,7 +158,7 @@ def test_all_tensors_that_differ_are_told_together(folder: Path) -> None:
     assert len(caught.value.faults) == 2 * 3 + 2 * 2
 
 
-def test_what_is_no_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:
+def test_folders_without_a_checkpoint_are_refused(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="import-reference"):
         load_checkpoint(tmp_path)
     edit(folder / "config.json", colour="blue")
@@ -174,12 +174,12 @@ def test_files_that_hold_no_object_are_refused(folder: Path, file: str) -> None:
 
 
 def with_data(folder: Path, model: StefaLand | FinetunedModel, **data: object) -> Path:
-    """A checkpoint whose data.json holds statistics of all inputs and what is given."""
+    """A checkpoint whose data.json holds statistics of all inputs, and `data`."""
     scalings = {name: {"mean": 0.0, "std": 1.0} for name in (*FORCINGS, *STATICS, "flow")}
     return save_checkpoint(folder, model, {**DATA, "normaliser": scalings, **data})
 
 
-def test_all_that_a_member_needs_is_told_together(tmp_path: Path) -> None:
+def test_all_that_a_member_needs_is_reported_together(tmp_path: Path) -> None:
     model = FinetunedModel(small_config(), FinetuneConfig())
     whole = {"targets": ["flow"], "window": 12, "warmup_steps": 0, "cyclic": True,
              "ranges": {"rain": [0, 1]}}  # fmt: skip
@@ -187,8 +187,8 @@ def test_all_that_a_member_needs_is_told_together(tmp_path: Path) -> None:
     part = {"cyclic": True, "warmup_steps": 0, "ranges": {"rain": [0]}}
     with pytest.raises(InputError) as caught:
         load_member(with_data(tmp_path / "part", model, **part))
-    told = [fault.where.split("data.json: ")[1] for fault in caught.value.faults]
-    assert told == ["targets", "window", "ranges.rain.1"]
+    wheres = [fault.where.split("data.json: ")[1] for fault in caught.value.faults]
+    assert wheres == ["targets", "window", "ranges.rain.1"]
     with pytest.raises(InputError, match="flux: found no training statistics"):
         load_member(with_data(tmp_path / "flux", model, **{**whole, "targets": ["flux"]}))
 
@@ -267,7 +267,7 @@ def test_unknown_kinds_are_refused_with_the_nearest(folder: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["lstm", "patchtst"])
 def test_baselines_of_the_first_format_keep_loading(kind: str, tmp_path: Path) -> None:
-    """Version 0.2.0 wrote them without a number, a checksum and a card."""
+    """Version 0.2.0 wrote them without a format number, a checksum and a card."""
     save_checkpoint(tmp_path, NETWORKS[kind], DATA)
     (tmp_path / "card.md").unlink()
     config = json.loads((tmp_path / "config.json").read_text())
@@ -278,7 +278,7 @@ def test_baselines_of_the_first_format_keep_loading(kind: str, tmp_path: Path) -
 
 @torch.no_grad()
 def test_the_first_format_keeps_loading() -> None:
-    """A checkpoint of the first version, with what it gave then."""
+    """A checkpoint of the first version has the outputs that it had then."""
     model, data = load_checkpoint(GOLDEN)
     assert isinstance(model, StefaLand)
     assert data["units"] == {"rain": "mm/day"}
@@ -289,7 +289,7 @@ def test_the_first_format_keeps_loading() -> None:
     torch.testing.assert_close(found.statics, torch.tensor(expected["statics"]))
 
 
-def test_all_variables_that_differ_are_told_together() -> None:
+def test_all_variables_that_differ_are_reported_together() -> None:
     check_compatible("here", DATA, {"forcings": FORCINGS, "statics": STATICS})
     with pytest.raises(InputError) as caught:
         check_compatible("here", DATA, {"forcings": ("rain", "snow"), "statics": ("clay",)})

@@ -166,7 +166,7 @@ def test_rows_of_a_batch_do_not_matter_without_the_switch(vectors: Vectors) -> N
 
 @shared
 @needs_reference
-def test_order_of_variables_can_be_given(vectors: Vectors) -> None:
+def test_order_of_variables_can_be_set(vectors: Vectors) -> None:
     forcings = tuple(reversed(vectors.meta["forcing_names"]))
     model, _ = load_reference(vectors.checkpoint, forcings=forcings, reference_static_mask=True)
     turned = Batch(vectors.batch.forcings.flip(-1), vectors.batch.statics)
@@ -181,7 +181,9 @@ def test_order_of_variables_can_be_given(vectors: Vectors) -> None:
 
 @shared
 @needs_reference
-def test_prefixes_go_and_what_does_not_map_is_told(vectors: Vectors, tmp_path: Path) -> None:
+def test_prefixes_are_removed_and_unmapped_tensors_are_reported(
+    vectors: Vectors, tmp_path: Path
+) -> None:
     tensors = read_reference(vectors.checkpoint)
     odd = {f"module.{name}": value for name, value in tensors.items()}
     odd["module.decoder.weight_ih_l0_reverse"] = torch.zeros(3)
@@ -225,7 +227,7 @@ def test_a_network_of_ours_comes_back_from_the_published_form(tmp_path: Path) ->
             assert torch.equal(value, wanted.state_dict()[name]), name
 
 
-def test_all_missing_and_misshapen_tensors_are_told_together(tmp_path: Path) -> None:
+def test_all_missing_and_misshapen_tensors_are_reported_together(tmp_path: Path) -> None:
     changes = {
         "time_series_embedding.embeddings1.heat.weight": torch.ones(7, 1),
         "time_series_embedding.embeddings1.rain.bias": torch.ones(5),
@@ -239,17 +241,17 @@ def test_all_missing_and_misshapen_tensors_are_told_together(tmp_path: Path) -> 
     with pytest.raises(InputError) as caught:
         load_reference(written(tmp_path / "a.pt", **changes))
     assert {fault.where.split(": ")[1] for fault in caught.value.faults} == set(changes)
-    told = {fault.where.split(": ")[1]: fault for fault in caught.value.faults}
-    shape = told["time_series_embedding.embeddings1.heat.weight"]
+    faults = {fault.where.split(": ")[1]: fault for fault in caught.value.faults}
+    shape = faults["time_series_embedding.embeddings1.heat.weight"]
     assert (shape.found, shape.expected) == ("shape (7, 1)", "(6, 1)")
-    assert told["decoder_norm.weight"].found == "no such tensor"
-    assert told["static_embedding.masked_values"].expected == "(any, 2)"
+    assert faults["decoder_norm.weight"].found == "no such tensor"
+    assert faults["static_embedding.masked_values"].expected == "(any, 2)"
 
 
 @pytest.mark.parametrize(
     "name", ["time_series_embedding.masked_values", "positional_encoding.position_embedding"]
 )
-def test_tables_that_tell_sizes_have_two_dims(tmp_path: Path, name: str) -> None:
+def test_tables_that_sizes_are_read_from_have_two_dims(tmp_path: Path, name: str) -> None:
     with pytest.raises(InputError, match=r"found shape \(3,\); expected \(any, any\)"):
         load_reference(written(tmp_path / "a.pt", **{name: torch.ones(3)}))
 
@@ -266,7 +268,7 @@ def test_weights_that_are_not_finite_are_refused(tmp_path: Path) -> None:
         load_reference(written(tmp_path / "a.pt", **changes))
 
 
-def test_impossible_settings_are_told_in_our_words(tmp_path: Path) -> None:
+def test_impossible_settings_are_reported_as_our_errors(tmp_path: Path) -> None:
     with pytest.raises(InputError) as caught:
         load_reference(written(tmp_path / "a.pt"), n_heads=7)
     (fault,) = caught.value.faults
@@ -274,7 +276,7 @@ def test_impossible_settings_are_told_in_our_words(tmp_path: Path) -> None:
     assert "pydantic" not in str(caught.value)
 
 
-def test_all_that_is_wrong_with_statistics_is_told_together(tmp_path: Path) -> None:
+def test_all_faults_of_statistics_are_reported_together(tmp_path: Path) -> None:
     statistics = {
         "rain": 3,
         "heat": {"mean": 0},
@@ -286,8 +288,8 @@ def test_all_that_is_wrong_with_statistics_is_told_together(tmp_path: Path) -> N
     (tmp_path / "statistics.json").write_text(json.dumps(statistics))
     done = CliRunner().invoke(app, arguments)
     assert isinstance(done.exception, InputError)
-    told = [(f.where.removeprefix("statistics: "), f.found) for f in done.exception.faults]
-    assert told == [
+    found = [(f.where.removeprefix("statistics: "), f.found) for f in done.exception.faults]
+    assert found == [
         ("rain", "3"), ("heat: std", "nothing"), ("light: mean", "'x'"), ("light: std", "0"),
         ("light: transform", "'log10'"), ("clay", 'an unknown key "spread"'),
         ("height", "no training statistics"),
@@ -324,7 +326,7 @@ def test_no_file_and_no_checkpoint_are_refused(tmp_path: Path) -> None:
 
 @shared
 @needs_reference
-def test_the_command_line_imports_and_says_what_it_did(vectors: Vectors, tmp_path: Path) -> None:
+def test_the_command_line_imports_and_reports(vectors: Vectors, tmp_path: Path) -> None:
     names = (*vectors.meta["forcing_names"], *vectors.meta["static_names"])
     statistics = tmp_path / "statistics.json"
     statistics.write_text(json.dumps({name: {"mean": 0.0, "std": 1.0} for name in names}))

@@ -10,7 +10,7 @@ from pipeline.core.errors import InputError
 from stefaland.data.cell_data import fit_normaliser
 from stefaland.data.normalise import Normaliser, Scaling
 from stefaland.data.sampler import Sampler
-from stefaland.data.windows import Windows, year_share
+from stefaland.data.windows import Windows, year_fraction
 from tests.synthetic import daily_cells, monthly_cells
 
 DATA = daily_cells(10, 60)
@@ -121,6 +121,6 @@ def test_batches_equal_gathers_and_parts_are_slices() -> None:
         torch.testing.assert_close(part.forcings, want.forcings)
 
 
-def test_year_share_knows_leap_years() -> None:
-    shares = year_share(np.array(["2000-12-31", "2001-12-31", "2001-01-01"], "datetime64[D]"))
+def test_year_fraction_knows_leap_years() -> None:
+    shares = year_fraction(np.array(["2000-12-31", "2001-12-31", "2001-01-01"], "datetime64[D]"))
     np.testing.assert_allclose(shares, [365 / 366, 364 / 365, 0.0], rtol=1e-6)

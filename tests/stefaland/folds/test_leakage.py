@@ -1,4 +1,4 @@
-"""Every leak is planted once, and found: a fold that passes without it fails with it."""
+"""Every kind of leak is planted once and found: a fold passes without it and fails with it."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_a_site_inside_the_buffer_is_found() -> None:
     inside = near(AT.lonlat, AT.lonlat[np.isin(AT.cell, fold.test)], 400)
     inside &= np.isin(AT.cell, fold.dropped)
     assert inside.any()
-    # Its group is its own, so that the distance alone gives it away.
+    # Each cell is its own group here, so that only the distance can reveal the leak.
     alone = replace(AT, group=AT.cell)
     leaky = replace(fold, train=np.append(fold.train, AT.cell[inside][:1]))
     with pytest.raises(InputError, match="1 cells within 400 km of a test cell"):
@@ -63,8 +63,8 @@ def test_a_site_inside_the_buffer_is_found() -> None:
 def test_a_cell_of_a_tested_source_cell_is_found() -> None:
     tested = np.isin(AT.cell, FOLD.test)
     group = AT.group.copy()
-    place = np.flatnonzero(AT.cell == FOLD.train[0])
-    group[place] = AT.group[tested][0]
+    row = np.flatnonzero(AT.cell == FOLD.train[0])
+    group[row] = AT.group[tested][0]
     with pytest.raises(InputError, match="train and test: found 1 shared groups"):
         check_fold(FOLD, replace(AT, group=group))
 
@@ -111,8 +111,8 @@ def test_a_prediction_of_the_test_reads_no_day_of_another_part() -> None:
 def test_statistics_of_the_test_part_are_found(leak: str, tmp_path: Path) -> None:
     data, fold = (DATA, FOLD) if leak == "test cells" else (DAILY, later("time"))
     names = (*data.forcing_names, *data.target_names)
-    own = fit_normaliser(data, data.rows(fold.train), fold.train_period)
-    check_statistics(data, fold, own, names)
+    fitted = fit_normaliser(data, data.rows(fold.train), fold.train_period)
+    check_statistics(data, fold, fitted, names)
     if leak == "test cells":
         rows = data.rows(np.union1d(fold.train, fold.test[:4]))
         wrong = fit_normaliser(data, rows, fold.train_period)
@@ -132,7 +132,7 @@ def test_statistics_of_the_test_part_are_found(leak: str, tmp_path: Path) -> Non
 
 
 def test_pretraining_refuses_what_leaks(tmp_path: Path) -> None:
-    own = fit_normaliser(DATA, DATA.rows(FOLD.train))
+    fitted = fit_normaliser(DATA, DATA.rows(FOLD.train))
     everything = fit_normaliser(DATA, torch.arange(len(DATA)))
     config = CONFIG.model_copy(update={"epochs": 1})
     with pytest.raises(InputError, match="those of its training part") as caught:
@@ -140,7 +140,7 @@ def test_pretraining_refuses_what_leaks(tmp_path: Path) -> None:
     assert len(caught.value.faults) == len(DATA.forcing_names) + len(DATA.static_names)
     leaky = replace(FOLD, validation=np.append(FOLD.validation, FOLD.test))
     with pytest.raises(InputError, match=f"found {len(FOLD.test)} shared cells"):
-        pretrain(DATA, leaky, model_config(), config, own, tmp_path)
+        pretrain(DATA, leaky, model_config(), config, fitted, tmp_path)
     assert not list(tmp_path.iterdir())
 
 
@@ -163,15 +163,15 @@ def test_no_model_of_any_task_trains_on_test_cells(task: str, tmp_path: Path) ->
 
 
 def test_a_scaler_computed_again_is_found(tmp_path: Path) -> None:
-    own = fit_normaliser(DATA, DATA.rows(FOLD.train))
+    fitted = fit_normaliser(DATA, DATA.rows(FOLD.train))
     config = CONFIG.model_copy(update={"epochs": 1})
-    pretrained = pretrain(DATA, FOLD, model_config(), config, own, tmp_path / "pretrained")
+    pretrained = pretrain(DATA, FOLD, model_config(), config, fitted, tmp_path / "pretrained")
     settings = FinetuneConfig(window=12, cyclic=True, epochs=1, batch_size=32)
-    finetune(pretrained, DATA, FOLD, settings, tmp_path / "same", normaliser=own)
+    finetune(pretrained, DATA, FOLD, settings, tmp_path / "same", normaliser=fitted)
     again = fit_normaliser(DATA, torch.arange(len(DATA)))
-    again = own.selected(DATA.target_names).merged(again)
+    again = fitted.selected(DATA.target_names).merged(again)
     with pytest.raises(InputError, match="those the encoder was pretrained with") as caught:
         finetune(pretrained, DATA, FOLD, settings, tmp_path / "again", normaliser=again)
     assert len(caught.value.faults) == len(DATA.forcing_names) + len(DATA.static_names)
-    # Statistics of the target alone are the fold's own business.
-    check_scaler(own.selected(DATA.target_names), Normaliser(again.scalings), NAMES)
+    # Statistics of the target alone depend on the fold.
+    check_scaler(fitted.selected(DATA.target_names), Normaliser(again.scalings), NAMES)
