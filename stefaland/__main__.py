@@ -1,6 +1,6 @@
-"""python -m stefaland: the command line, as the script `stefaland` runs it.
+"""The command line as `python -m stefaland`, the same as the script `stefaland`.
 
-A program and no part of the library: nothing imports it, so it may stand on what lies above.
+It is a program and not part of the library: no module imports it, so it may import `workflows`.
 """
 
 from workflows.cli import main

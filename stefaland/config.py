@@ -1,4 +1,4 @@
-"""Typed settings of the model and its training; unknown keys are refused. Nothing here computes."""
+"""Typed settings of the model and its training; unknown keys are refused."""
 
 from __future__ import annotations
 
@@ -12,31 +12,31 @@ from stefaland.tasks import HeadName, LossName, TaskName, disagreement, with_def
 
 
 class ModelConfig(Frozen):
-    """The network: variables, sizes and variants (arXiv 2509.17942, App. A; Table 15)."""
+    """Settings of the network: variables, sizes, variants (arXiv 2509.17942, App. A; Table 15)."""
 
     forcings: tuple[str, ...]
     statics: tuple[str, ...]
     categorical: dict[str, int] = Field(default_factory=dict)
     """Categorical static attributes and their number of classes; not repeated in `statics`."""
     static_groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
-    """Static attributes hidden together; an attribute in no group is hidden on its own."""
+    """Static attributes that are hidden together; an attribute in no group is hidden alone."""
     never_masked: tuple[str, ...] = ()
-    """Static attributes that are always shown and therefore in no pretraining loss."""
+    """Static attributes that are never hidden, and so are in no pretraining loss."""
     d_model: int = Field(256, gt=0)
     d_embed: int = Field(64, gt=0)
     d_feedforward: int = Field(512, gt=0)
     n_heads: int = Field(4, gt=0)
     n_encoder_layers: int = Field(4, gt=0)
     n_decoder_layers: int = Field(2, gt=0)
-    """Layers of the transformer decoder; the LSTM decoder always has one (spec A.5)."""
+    """Number of layers of the transformer decoder; the LSTM decoder always has one."""
     dropout: float = Field(0.1, ge=0, lt=1)
     max_tokens: int = Field(1000, gt=1)
     tokens: Literal["daily", "patch"] = "daily"
-    """A token a time step, or one for `patch_length` steps of one forcing (spec §4)."""
+    """One token per time step, or one per `patch_length` steps of each forcing."""
     patch_length: int = Field(16, gt=0)
     patch_stride: int = Field(8, gt=0)
     static_tokens: Literal["one", "group"] = "one"
-    """All statics in one token, or one token per group and one for the ungrouped."""
+    """All statics in one token, or one token per group and one for ungrouped attributes."""
     decoder: Literal["lstm", "transformer", "none"] = "lstm"
     norm_first: bool = False
     activation: Literal["relu", "gelu"] = "relu"
@@ -44,9 +44,9 @@ class ModelConfig(Frozen):
     time_of_year: bool = False
     location_encoding: bool = False
     noise_head: bool = False
-    """Heads give mean and log variance instead of the mean alone."""
+    """Whether heads predict mean and log variance instead of the mean alone."""
     reference_static_mask: bool = False
-    """Compatibility only: hidden statics take the published code's value per batch row."""
+    """Whether hidden statics have the published code's value per batch row, for compatibility."""
 
     @model_validator(mode="after")
     def _consistent(self) -> ModelConfig:
@@ -61,10 +61,10 @@ class ModelConfig(Frozen):
             raise ValueError(f"rotary positions need heads of even width, not {self.d_model} / "
                              f"{self.n_heads}")  # fmt: skip
         if self.tokens == "patch" and self.decoder == "lstm":
-            raise ValueError('patches of several channels have no order in time: decoder "lstm" '
+            raise ValueError('patches of several forcings are not in order of time: decoder "lstm" '
                              'cannot read them, use "transformer" or "none"')  # fmt: skip
         if self.patch_stride > self.patch_length:
-            raise ValueError(f"patch_stride {self.patch_stride} leaves days between patches of "
+            raise ValueError(f"patch_stride {self.patch_stride} leaves gaps between patches of "
                              f"{self.patch_length}")  # fmt: skip
         return self
 
@@ -75,13 +75,13 @@ class ModelConfig(Frozen):
             for name in members:
                 if name not in attributes:
                     hint = nearest_name(name, attributes)
-                    raise ValueError(f'group "{group}": "{name}" is no static attribute. {hint}')
+                    raise ValueError(f'group "{group}": "{name}" is not a static attribute. {hint}')
                 if owner.setdefault(name, group) != group:
                     raise ValueError(f'"{name}" is in the groups "{owner[name]}" and "{group}"')
         for name in self.never_masked:
             if name not in attributes:
                 hint = nearest_name(name, attributes)
-                raise ValueError(f'never_masked: "{name}" is no static attribute. {hint}')
+                raise ValueError(f'never_masked: "{name}" is not a static attribute. {hint}')
 
 
 PRESETS: dict[str, dict[str, Any]] = {
@@ -97,7 +97,10 @@ PRESETS: dict[str, dict[str, Any]] = {
 
 
 def model_preset(name: str, **settings: Any) -> ModelConfig:
-    """The named preset's `ModelConfig` with `settings` (variables at least) on top."""
+    """The `ModelConfig` of a preset, changed by `settings`, which must name the variables.
+
+    Raises `InputError` for an unknown preset.
+    """
     if name not in PRESETS:
         raise bad_input(
             "model.preset", f'"{name}"', f"one of {', '.join(PRESETS)}", nearest_name(name, PRESETS)
@@ -106,7 +109,7 @@ def model_preset(name: str, **settings: Any) -> ModelConfig:
 
 
 class MaskConfig(Frozen):
-    """What the masked autoencoder must reconstruct (spec §5): window lengths are in time steps."""
+    """Mask ratios of pretraining, and lengths of hidden windows in time steps."""
 
     forcing_ratio: float = Field(0.5, ge=0, le=1)
     static_ratio: float = Field(0.5, ge=0, le=1)
@@ -121,7 +124,7 @@ class MaskConfig(Frozen):
 
 
 class OptimiserConfig(Frozen):
-    """AdamW (or Adadelta, which the field finetunes with) with warm-up and cosine decay."""
+    """Settings of the optimiser, AdamW or Adadelta, and of its learning rate."""
 
     name: Literal["adamw", "adadelta"] = "adamw"
     lr: float = Field(1e-4, gt=0)
@@ -133,29 +136,29 @@ class OptimiserConfig(Frozen):
 
 
 class TrainConfig(Frozen):
-    """One training run: windows, batches, epochs, and what stops it."""
+    """Settings of a training run: windows, batches, epochs and early stopping."""
 
     window: int = Field(365, gt=0)
-    """Time steps of one sample."""
+    """Number of time steps of one sample."""
     cyclic: bool = False
-    """The time axis is a climatology: windows may start anywhere and wrap around."""
+    """Whether the time axis is periodic (a climatology): windows then wrap around."""
     warmup_steps: int = Field(0, ge=0)
-    """Leading time steps of a window that enter no finetuning loss and no score."""
+    """Number of leading time steps of a window that are in no finetuning loss and no score."""
     epochs: int = Field(30, gt=0)
     steps_per_epoch: int | None = Field(None, gt=0)
-    """Batches an epoch; by default as many as the locations fill."""
+    """Number of batches per epoch; by default as many as the locations fill."""
     windows_per_cell: int = Field(1, gt=0)
-    """Windows that an epoch takes of each location, or of each group under `one_per_group`. A set
-    larger than memory is read once an epoch: with more windows each time it is read less often."""
+    """Number of windows per epoch of each location, or of each group with `one_per_group`. A set
+    larger than memory is read once per epoch: with more windows, fewer epochs read it."""
     one_per_group: bool = False
-    """An epoch takes one random location of each group, because its members are no independent
-    samples (cells that share a source cell); by default it takes every location."""
+    """Whether an epoch has one random location of each group, whose members are not independent
+    samples (cells that share a source cell), instead of every location."""
     batch_size: int = Field(256, gt=0)
     accumulate: int = Field(1, gt=0)
-    """Batches whose gradients are averaged for one step, each with the same weight however many of
-    its values are missing: equal to one large batch where they miss equally many."""
+    """Number of batches whose gradients are averaged for one step, with equal weights: the same as
+    one large batch if equally many of their values are missing."""
     patience: int | None = Field(None, gt=0)
-    """Epochs without a better validation loss after which training stops."""
+    """Number of epochs without a better validation loss after which training stops."""
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     seed: int = 0
@@ -163,34 +166,34 @@ class TrainConfig(Frozen):
 
 
 class PretrainConfig(TrainConfig):
-    """Masked-autoencoder pretraining."""
+    """Settings of pretraining the masked autoencoder."""
 
     mask: MaskConfig = MaskConfig()
     static_weight: float = Field(0.5, ge=0)
 
 
 class FinetuneConfig(TrainConfig):
-    """Adapter and head on the pretrained encoder."""
+    """Settings of finetuning: task, adapter, decoder, head and loss on the pretrained encoder."""
 
     task: TaskName = "regression"
-    """A quantity, a composition (soil texture), or a probability (landslides)."""
+    """Kind of target: a quantity, a composition (soil texture) or a probability (landslides)."""
     adapter: str = "dual_residual"
     decoder: Literal["residual_lstm", "linear"] = "residual_lstm"
     head: HeadName = "gaussian"
     loss: LossName = "gaussian"
-    """Head and loss are by default those of the task."""
+    """Loss; head and loss are by default those of the task."""
     dropout: float = Field(0.0, ge=0, lt=1)
-    """Before the head, beside that of the adapter."""
+    """Dropout rate before the head, in addition to the dropout of the adapter."""
     mc_samples: int = Field(0, ge=0)
-    """Draws of MC dropout behind the encoder at prediction; 0 predicts once, without dropout."""
+    """Number of draws of MC dropout in a prediction; 0 predicts once, without dropout."""
     ensemble: int = Field(1, gt=0)
-    """Networks a fold, of seeds one apart, that predict together."""
+    """Number of networks per fold, with consecutive seeds, that predict as an ensemble."""
     unfreeze: Literal["none", "all"] | Annotated[int, Field(ge=0)] = "none"
-    """`none`, `all`, or the number of last encoder layers that are trained too."""
+    """Trained part of the encoder: `none`, `all`, or the number of its last layers."""
 
     @model_validator(mode="before")
     @classmethod
-    def _of_the_task(cls, settings: Any) -> Any:
+    def _defaults_of_the_task(cls, settings: Any) -> Any:
         return with_defaults(settings) if isinstance(settings, dict) else settings
 
     @model_validator(mode="after")
@@ -198,5 +201,5 @@ class FinetuneConfig(TrainConfig):
         if wrong := disagreement(self.task, self.head, self.loss):
             raise ValueError(wrong)
         if self.mc_samples == 1:
-            raise ValueError("mc_samples 1: one draw knows no spread; 0, or at least 2")
+            raise ValueError("mc_samples 1: one draw has no spread; use 0, or at least 2")
         return self

@@ -1,6 +1,6 @@
-"""Ranks of a run under torchrun; everything works, and does nothing, in a single process.
+"""Ranks of a run under torchrun; in a single process all functions have no effect.
 
-Downstream: loop.py. Each rank takes its part of every batch (sampler.py); gradients are averaged.
+Each rank trains on its part of every batch (`data/sampler.py`), and gradients are averaged.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from contextvars import ContextVar
 import torch
 import torch.distributed as dist
 
-# DistributedDataParallel imports this module late, and its functions then hold the group that has
-# been joined as their default argument: it would never be freed, and its threads, still at work
-# when the interpreter ends, would abort the process.
+# DistributedDataParallel imports this module late. Its functions would then hold the process group
+# as a default argument, so that it is never freed, and its threads, which still run when the
+# interpreter ends, would abort the process.
 import torch.distributed.nn
 from torch import Tensor
 
@@ -23,23 +23,23 @@ _parts = ContextVar("_parts", default=False)
 
 
 def rank() -> int:
-    """This process's number, 0 without distribution."""
+    """Rank of this process; 0 in a single process."""
     return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
 
 
 def world_size() -> int:
-    """Number of processes, 1 without distribution."""
+    """Number of processes; 1 in a single process."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def is_main() -> bool:
-    """True in the one process that writes."""
+    """Whether this process is the one that writes files."""
     return rank() == 0
 
 
 @contextmanager
 def process_group(device: torch.device | str) -> Iterator[torch.device]:
-    """Join the group that torchrun's environment names, if any; gives this rank's device."""
+    """Join the process group of torchrun's environment, if any, and yield this rank's device."""
     chosen = torch.device(device)
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield chosen
@@ -55,7 +55,7 @@ def process_group(device: torch.device | str) -> Iterator[torch.device]:
 
 
 def sum_over_ranks(values: Mapping[str, float], device: torch.device) -> dict[str, float]:
-    """Every value summed over ranks; the values themselves in a single process."""
+    """Values by name, each summed over ranks; unchanged in a single process."""
     if world_size() == 1:
         return dict(values)
     total = torch.tensor(list(values.values()), dtype=torch.float64, device=device)
@@ -65,7 +65,7 @@ def sum_over_ranks(values: Mapping[str, float], device: torch.device) -> dict[st
 
 @contextmanager
 def parts_of_one_batch() -> Iterator[None]:
-    """Ranks compute losses of their parts of the same batch within: means are over all parts."""
+    """Take means over the parts of all ranks (`mean_over_parts`) within the block."""
     token = _parts.set(world_size() > 1)
     try:
         yield
@@ -74,7 +74,7 @@ def parts_of_one_batch() -> Iterator[None]:
 
 
 def mean_over_parts(value: Tensor) -> Tensor:
-    """`value` averaged over ranks within `parts_of_one_batch`; `value` itself elsewhere."""
+    """Average of `value` over ranks within `parts_of_one_batch`; `value` unchanged elsewhere."""
     if not _parts.get():
         return value
     total = value.detach().clone()
@@ -89,17 +89,17 @@ def barrier() -> None:
 
 
 def agreed(value: bool) -> bool:
-    """The main rank's `value`, on all ranks: files may look different from another node."""
+    """The main rank's `value` on all ranks; nodes may see different states of the same files."""
     if world_size() == 1:
         return value
     device = "cuda" if dist.get_backend() == "nccl" else "cpu"
-    said = torch.tensor(int(value), device=device)
-    dist.broadcast(said, 0)
-    return bool(said.item())
+    main_value = torch.tensor(int(value), device=device)
+    dist.broadcast(main_value, 0)
+    return bool(main_value.item())
 
 
 def best_device() -> torch.device:
-    """`cuda:LOCAL_RANK` where there is a card, else `cpu`."""
+    """The device `cuda:LOCAL_RANK` where there is a GPU, else `cpu`."""
     if torch.cuda.is_available():
         return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
     return torch.device("cpu")

@@ -1,9 +1,8 @@
-"""Scores of series at sites, additive over chunks of cells and times.
+"""Scores of predicted series at sites, from moments that are additive over cells and times.
 
-Upstream: predictions and targets in physical units. Downstream: the scorecard. A pair counts only
-where both values exist; the count is part of the score. Definitions: NSE (Nash and Sutcliffe
-1970), KGE (Gupta et al. 2009), FHV and FLV (Yilmaz et al. 2008); ubRMSE on anomalies from each
-series' own mean over the same pairs.
+Series are in physical units. A pair counts only where both values exist; the count is returned with
+the scores. Definitions: NSE (Nash and Sutcliffe 1970), KGE (Gupta et al. 2009), FHV and FLV (Yilmaz
+et al. 2008); ubRMSE of anomalies from the means of both series over the same pairs.
 """
 
 from __future__ import annotations
@@ -21,18 +20,19 @@ from scipy.special import erf
 from pipeline.core.plugins import Registry, registered
 
 Array = NDArray[np.float64]
-HIGH_SHARE, LOW_SHARE = 0.02, 0.3
-"""Shares of the flow duration curve: the peaks of FHV, the low flows of FLV."""
+HIGH_FRACTION, LOW_FRACTION = 0.02, 0.3
+"""Fractions of the flow duration curve: high flows of FHV, low flows of FLV."""
 LOG_FLOOR = 1e-6
+"""Smallest flow of which a logarithm is taken."""
 CONSTANT = 1e-12
-"""Standard deviation, as a share of the mean, of series that vary by their rounding alone."""
+"""Ratio of standard deviation to mean below which a series varies by rounding alone."""
 Z_90 = 1.6448536269514722
 """Half width, in standard deviations, of the central 90 % of a normal distribution."""
 
 
 @dataclass(frozen=True)
 class PairMoments:
-    """Joint moments of observed and simulated values, one entry a site; merge before `finish`."""
+    """Joint moments of observed and simulated values, one entry per site (`merge`, `finish`)."""
 
     count: Array
     mean_obs: Array
@@ -46,8 +46,9 @@ class PairMoments:
 
 
 def accumulate(obs: Any, sim: Any, axis: int = -1) -> PairMoments:
-    """Moments of pairs along `axis` (time): [N, T] gives N sites. float64; NaN pairs are not
-    counted.
+    """Moments of pairs along `axis` (time), float64; of series [N, T] those of N sites.
+
+    Pairs with NaN are not counted. Raises `ValueError` for arrays of different shapes.
     """
     o, s = (np.moveaxis(np.asarray(x, dtype=np.float64), axis, -1) for x in (obs, sim))
     if o.shape != s.shape:
@@ -71,16 +72,16 @@ def accumulate(obs: Any, sim: Any, axis: int = -1) -> PairMoments:
 
 
 def merge(a: PairMoments, b: PairMoments) -> PairMoments:
-    """Moments of both samples, site by site (Chan et al. 1979)."""
+    """Moments of both samples together, site by site (Chan et al. 1979)."""
     count = a.count + b.count
     divisor = np.maximum(count, 1.0)
     weight = a.count * b.count / divisor
     gap_o, gap_s = b.mean_obs - a.mean_obs, b.mean_sim - a.mean_sim
-    share = b.count / divisor
+    fraction = b.count / divisor
     return PairMoments(
         count,
-        a.mean_obs + gap_o * share,
-        a.mean_sim + gap_s * share,
+        a.mean_obs + gap_o * fraction,
+        a.mean_sim + gap_s * fraction,
         a.m2_obs + b.m2_obs + gap_o**2 * weight,
         a.m2_sim + b.m2_sim + gap_s**2 * weight,
         a.comoment + b.comoment + gap_o * gap_s * weight,
@@ -88,7 +89,7 @@ def merge(a: PairMoments, b: PairMoments) -> PairMoments:
 
 
 def pool(moments: PairMoments, labels: Any | None = None) -> dict[str, PairMoments]:
-    """All sites merged into one (`"all"`), or into one per label [N]."""
+    """Moments of all sites merged into one (`"all"`), or into one per label [N]."""
     names = np.full(len(moments), "all") if labels is None else np.asarray(labels).astype(str)
     return {str(name): _pooled(moments, names == name) for name in np.unique(names)}
 
@@ -107,7 +108,7 @@ def _pooled(moments: PairMoments, inside: NDArray[np.bool_]) -> PairMoments:
 
 
 def finish(moments: PairMoments, min_count: int = 2) -> dict[str, Array]:
-    """Score name → [N]; NaN where a site has too few pairs or the score is not defined there."""
+    """Scores [N] by name; NaN where a site has too few pairs or a score is not defined."""
     n = moments.count
     with np.errstate(divide="ignore", invalid="ignore"):
         enough = np.where(n >= max(min_count, 1), 1.0, np.nan)
@@ -137,13 +138,14 @@ def finish(moments: PairMoments, min_count: int = 2) -> dict[str, Array]:
 
 
 def _varies(count: Array, mean: Array, m2: Array) -> Array:
-    """1 where a series varies, else NaN."""
+    """Array of 1 where a series varies, else NaN."""
     return np.where(m2 > count * (CONSTANT * mean) ** 2, 1.0, np.nan)
 
 
 def flow_duration(obs: Any, sim: Any) -> dict[str, Array]:
-    """FHV (top 2 %) and FLV (bottom 30 %, in logs), percent, of series [N, T]; both need the whole
-    series of a site at once.
+    """FHV (top 2 %) and FLV (bottom 30 %, of logarithms) [N] of series [N, T], in percent.
+
+    Both require the whole series of a site at once.
     """
     o, s = (np.atleast_2d(np.asarray(x, dtype=np.float64)) for x in (obs, sim))
     scores = {name: np.full(len(o), np.nan) for name in ("FHV", "FLV")}
@@ -156,24 +158,24 @@ def flow_duration(obs: Any, sim: Any) -> dict[str, Array]:
 
 
 def _high_flow_bias(obs: Array, sim: Array) -> float:
-    top = round(HIGH_SHARE * len(obs))
+    top = round(HIGH_FRACTION * len(obs))
     total = obs[:top].sum()
     return float((sim[:top] - obs[:top]).sum() / total * 100) if top and total != 0 else np.nan
 
 
 def _low_flow_bias(obs: Array, sim: Array) -> float:
-    low = round(LOW_SHARE * len(obs))
+    low = round(LOW_FRACTION * len(obs))
     if not low:
         return np.nan
-    # Zeros get the floor that the field's packages use, so that their logarithm exists.
+    # Zeros are raised to the floor that other packages use, so that their logarithm exists.
     log_obs, log_sim = (np.log(np.maximum(x[-low:], LOG_FLOOR)) for x in (obs, sim))
     volume_obs, volume_sim = (log_obs - log_obs.min()).sum(), (log_sim - log_sim.min()).sum()
     return float(-(volume_sim - volume_obs) / (volume_obs + LOG_FLOOR) * 100)
 
 
 def gaussian_crps(obs: Any, mean: Any, spread: Any) -> Array:
-    """Continuous ranked probability score of normal distributions, in the target's units; the
-    shape of the inputs (Gneiting et al. 2005). Without a spread (0) it is the absolute error.
+    """Continuous ranked probability score of normal distributions, in the target's units and the
+    shape of the inputs (Gneiting et al. 2005). With a spread of 0 it is the absolute error.
     """
     o, m, s = (np.asarray(x, dtype=np.float64) for x in (obs, mean, spread))
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -184,8 +186,9 @@ def gaussian_crps(obs: Any, mean: Any, spread: Any) -> Array:
 
 
 def coverage(obs: Any, mean: Any, spread: Any, z: float = Z_90) -> Array:
-    """Share [N] of valid pairs within mean ± z·spread along the last axis; 0.9 is right for the
-    default z under a normal distribution.
+    """Fraction [N] of valid pairs within mean ± z·spread along the last axis.
+
+    For calibrated normal distributions it is 0.9 with the default z.
     """
     o, m, s = (np.asarray(x, dtype=np.float64) for x in (obs, mean, spread))
     valid = np.isfinite(o) & np.isfinite(m) & np.isfinite(s)
@@ -198,7 +201,10 @@ def coverage(obs: Any, mean: Any, spread: Any, z: float = Z_90) -> Array:
 def summarise(
     scores: Mapping[str, Array], labels: Any | None = None
 ) -> dict[str, dict[str, dict[str, float]]]:
-    """Label → score → {median, q25, q75, mean, sites}; without labels the one label is `"all"`."""
+    """Summary {median, q25, q75, mean, sites} of each score, by label and score name.
+
+    Without labels the only label is `"all"`.
+    """
     size = len(next(iter(scores.values())))
     names = np.full(size, "all") if labels is None else np.asarray(labels).astype(str)
     summary: dict[str, dict[str, dict[str, float]]] = {}
@@ -224,7 +230,7 @@ def paired_difference(
     a: Any, b: Any, *, seed: int = 0, draws: int = 2000, level: float = 0.95
 ) -> dict[str, float]:
     """Median over sites of `a - b` with its bootstrap interval (sites resampled in pairs), and the
-    share of sites where `a` is higher.
+    fraction of sites where `a` is higher.
     """
     gap = np.asarray(a, dtype=np.float64) - np.asarray(b, dtype=np.float64)
     gap = gap[np.isfinite(gap)]
@@ -244,10 +250,10 @@ class Score:
     """A score of predicted series."""
 
     function: Callable[[Array, Array], Array]
-    """(observed [N, T], predicted [N, T]) → [N]; a pair with NaN does not count, and a series on
-    which the score is not defined has NaN."""
+    """Function of observed and predicted series [N, T] that returns scores [N]. A pair with NaN
+    does not count; the score is NaN where it is not defined."""
     better: Literal["higher", "lower", "near_zero"]
-    """Values that are better; of signed errors those near zero."""
+    """Which values are better; for signed errors those near zero."""
 
 
 SCORES: Registry[Score] = Registry("score", "stefaland.scores")
@@ -273,7 +279,7 @@ ScoreName = Annotated[str, registered(SCORES)]
 
 
 def score_series(name: str, observed: Any, predicted: Any) -> Array:
-    """The named score [N] of series [N, T]; `InputError` for an unknown name.
+    """The named score [N] of series [N, T]; raises `InputError` for an unknown name.
 
     >>> score_series("bias", [[1.0, 2.0, 3.0]], [[1.5, 2.5, 3.5]])
     array([0.5])
@@ -296,5 +302,5 @@ def scores(observed: Any, predicted: Any) -> dict[str, Array]:
 
 
 def is_error(name: str) -> bool:
-    """Whether lower values of the named score are better; `InputError` for an unknown name."""
+    """Whether lower values of the named score are better; `InputError` for unknown names."""
     return SCORES.get(name).better == "lower"

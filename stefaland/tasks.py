@@ -1,7 +1,7 @@
-"""What a target is (a quantity, a composition or a probability), and what follows from it.
+"""Registries of tasks, heads and losses, and rules for their combination.
 
-Tasks, heads and losses by name are registries here, below the settings that name them and without
-torch: the modules of the built-in heads are in model/heads.py, their losses in model/losses.py.
+They are below the settings that name them and do not import torch: the modules of the built-in
+heads are in `model/heads.py`, their losses in `model/losses.py`.
 """
 
 from __future__ import annotations
@@ -25,44 +25,45 @@ Values = Literal["quantity", "composition", "probability"]
 
 @dataclass(frozen=True)
 class Task:
-    """What a target is, and the heads and losses that fit it, the default first."""
+    """A kind of target, and the heads and losses that fit it, the default first."""
 
     heads: tuple[str, ...]
     losses: tuple[str, ...]
     is_scaled: bool
-    """Whether the network sees the target normalised."""
+    """Whether the network predicts the normalised target."""
     values: Values = "quantity"
-    """A quantity is predicted as a series and calibrated by its spread or quantiles. The fractions
-    of a composition, and a probability, are one value a site, calibrated by a temperature."""
+    """Kind of values. A quantity is predicted as a series and calibrated by its spread or
+    quantiles; compositions and probabilities have one value per site and are calibrated by a
+    temperature."""
 
 
 @dataclass(frozen=True)
 class Head:
-    """The last layer of a network: which tasks it is for, and how it is made."""
+    """The last layer of a network: how it is made, and which tasks it fits."""
 
     make: Callable[[int, int], nn.Module] | None = None
-    """(d_model, n_targets) → module from features [B, T, d_model] to a `Prediction` with
-    n_targets. None of the built-in heads, which `make_head` knows."""
+    """Function of (d_model, n_targets) that makes a module from features [B, T, d_model] to a
+    `Prediction` of n_targets. It is None for the built-in heads, which `make_head` makes."""
     tasks: tuple[str, ...] = ()
-    """Tasks that it fits, besides those that name it themselves."""
+    """Tasks that it fits, in addition to those that list it."""
     loss: str | None = None
-    """Its default loss; None is that of the task."""
+    """Default loss; None for that of the task."""
     has_quantiles: bool = False
-    """Whether its predictions have quantiles at `quantiles.LEVELS`."""
+    """Whether predictions have quantiles at `quantiles.LEVELS`."""
 
 
 @dataclass(frozen=True)
 class Loss:
-    """What finetuning minimises: which tasks and heads it is for, and its function."""
+    """A loss of finetuning: its function, and which tasks and heads it fits."""
 
     function: Callable[[Any, Tensor, Tensor], Tensor] | None = None
-    """(`Prediction`, target [B, T, O], standard deviation of each site [B, 1, O]) → mean over the
-    targets that are not NaN (`losses.masked_mean`). None of the built-in losses, which
-    `finetune_loss` knows."""
+    """Function of (`Prediction`, target [B, T, O], standard deviation of each site [B, 1, O]) that
+    returns the mean over targets that are not NaN (`losses.masked_mean`). It is None for the
+    built-in losses, which `finetune_loss` returns."""
     tasks: tuple[str, ...] = ()
-    """Tasks that it fits, besides those that name it themselves."""
+    """Tasks that it fits, in addition to those that list it."""
     heads: tuple[str, ...] = ()
-    """The only heads whose predictions it can judge; empty where it judges all of its tasks."""
+    """The only heads that it fits; empty for all heads of its tasks."""
 
 
 TASKS: Registry[Task] = Registry("task", "stefaland.tasks")
@@ -92,14 +93,14 @@ LossName = Annotated[str, registered(LOSSES)]
 
 
 def values_of(task: str) -> Values:
-    """What the values of the named task are."""
+    """Kind of values of the named task; raises `InputError` for an unknown name."""
     return TASKS.get(task).values
 
 
 def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """Finetuning settings with the task's head and the head's loss where they are not set.
+    """Finetuning settings, completed by the task's default head and the head's default loss.
 
-    Settings that name no task or head are returned without: they are refused one by one.
+    Settings with an unknown task or head are returned unchanged: each is refused later.
     """
     with suppress(InputError):
         task = TASKS.get(str(settings.get("task", "regression")))
@@ -110,7 +111,7 @@ def with_defaults(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def disagreement(task: str, head: str, loss: str) -> str:
-    """What is wrong with this head and loss for the task; empty where nothing is."""
+    """Message of what does not fit between task, head and loss; empty where all fit."""
     known = TASKS.get(task)
     wrong = []
     if head not in known.heads and task not in HEADS.get(head).tasks:
@@ -119,58 +120,62 @@ def disagreement(task: str, head: str, loss: str) -> str:
         wrong.append(f'loss "{loss}" is none of {", ".join(_fitting(task, known.losses, LOSSES))}')
     heads = LOSSES.get(loss).heads
     if heads and head not in heads:
-        wrong.append(f'loss "{loss}" is of head "{" or ".join(heads)}", not of "{head}"')
+        wrong.append(f'loss "{loss}" requires head "{" or ".join(heads)}", not "{head}"')
     return f"for task {task}, {' and '.join(wrong)}" if wrong else ""
 
 
-def _fitting(task: str, own: Sequence[str], registry: Registry[Head] | Registry[Loss]) -> list[str]:
-    """Names of the parts that fit a task: its own, and those that name it."""
-    names = [*own]
+def _fitting(
+    task: str, built_in: Sequence[str], registry: Registry[Head] | Registry[Loss]
+) -> list[str]:
+    """Names of the parts that fit a task: those that it lists, and those that list it."""
+    names = [*built_in]
     for name in registry.names():
-        # A package that cannot be imported must not hide what is wrong with the settings.
+        # A package that cannot be imported must not hide faults of the settings.
         with suppress(InputError):
-            names += [name] * (name not in own and task in registry.get(name).tasks)
+            names += [name] * (name not in built_in and task in registry.get(name).tasks)
     return names
 
 
 def possible_values(task: str, values: NDArray[Any]) -> NDArray[Any]:
-    """Predictions [..., O] as values the task allows, NaN where one is missing.
+    """Predictions [..., O] as values that the task allows; NaN where one is missing.
 
-    Shares are cut at 0 and scaled to sum to 1 (equal shares where nothing is left), chances cut to
-    0..1. Network heads give such values already; a regression of each share does not.
+    Fractions are cut at 0 and scaled to sum to 1 (equal fractions where all are 0), probabilities
+    are cut to 0 to 1. Heads of networks predict such values already; a regression of each fraction
+    does not.
     """
     kind = values_of(task)
     if kind == "quantity":
         return values
     if kind == "probability":
         return np.clip(values, 0.0, 1.0)
-    shares = np.maximum(values.astype(np.float64), 0.0)
-    total = shares.sum(-1, keepdims=True)
+    fractions = np.maximum(values.astype(np.float64), 0.0)
+    total = fractions.sum(-1, keepdims=True)
     with np.errstate(invalid="ignore", divide="ignore"):
-        whole = np.where(total > 0, shares / total, 1.0 / values.shape[-1])
+        whole = np.where(total > 0, fractions / total, 1.0 / values.shape[-1])
     return np.where(np.isnan(total), np.nan, whole).astype(values.dtype)
 
 
 def impossible_targets(
     task: str, values: NDArray[Any], tolerance: float
 ) -> tuple[NDArray[np.bool_], str]:
-    """[N] which targets [N, O] the task cannot have, and what it expects.
+    """Mask [N] of the targets [N, O] that are impossible for the task, and what it expects.
 
-    Shares must be at least 0 and sum to 1 within `tolerance`, classes 0 or 1; missing is possible.
+    Fractions must be at least 0 and sum to 1 within `tolerance`, probabilities 0 or 1; missing
+    targets are possible.
     """
     known, kind = ~np.isnan(values).any(-1), values_of(task)
     if kind == "probability":
         return known & ~np.isin(values, (0.0, 1.0)).all(-1), "0 or 1"
     if kind == "composition":
         wrong = (values < 0).any(-1) | (np.abs(values.sum(-1) - 1.0) > tolerance)
-        return known & wrong, f"shares of at least 0 whose sum is within {tolerance:g} of 1"
+        return known & wrong, f"fractions of at least 0 whose sum is within {tolerance:g} of 1"
     return np.zeros(len(values), bool), "any value"
 
 
 def check_target(
     task: str, values: NDArray[Any], names: Sequence[str], sites: NDArray[Any], tolerance: float
 ) -> None:
-    """`InputError` with the count and ids of the sites [N] whose target [N, O] is impossible."""
+    """Raise `InputError` with number and ids of the sites [N] with impossible targets [N, O]."""
     wrong, expected = impossible_targets(task, values, tolerance)
     if wrong.any():
         ids = ", ".join(str(site) for site in sites[wrong][:5])

@@ -15,17 +15,17 @@ STEPS = 20
 
 
 def small_config(**settings: object) -> ModelConfig:
-    """A network of two layers with groups and classes; dropout off unless asked for."""
-    given = {
+    """A network of two layers with groups and classes; without dropout by default."""
+    defaults = {
         "forcings": FORCINGS, "statics": STATICS, "categorical": CLASSES, "static_groups": GROUPS,
         "d_model": 16, "d_embed": 6, "d_feedforward": 24, "n_heads": 2, "n_encoder_layers": 2,
         "max_tokens": 40, "dropout": 0.0, "patch_length": 6, "patch_stride": 4,
     }  # fmt: skip
-    return ModelConfig(**{**given, **settings})
+    return ModelConfig(**{**defaults, **settings})
 
 
 def small_batch(size: int = 4, seed: int = 0, steps: int = STEPS) -> Batch:
-    """Values of all kinds, some of them missing."""
+    """A batch with values of all kinds, some of them missing."""
     draw = torch.Generator().manual_seed(seed)
     forcings = torch.randn(size, steps, len(FORCINGS), generator=draw)
     statics = torch.randn(size, len(STATICS), generator=draw)
@@ -35,12 +35,12 @@ def small_batch(size: int = 4, seed: int = 0, steps: int = STEPS) -> Batch:
     forcings[torch.rand(forcings.shape, generator=draw) < 0.1] = torch.nan
     statics[torch.rand(statics.shape, generator=draw) < 0.1] = torch.nan
     lonlat = torch.rand(size, 2, generator=draw) * 180 - 90
-    share = (torch.arange(steps) / steps).expand(size, -1)
-    return Batch(forcings, statics, categorical=codes, day_of_year=share, lonlat=lonlat)
+    fraction = (torch.arange(steps) / steps).expand(size, -1)
+    return Batch(forcings, statics, categorical=codes, day_of_year=fraction, lonlat=lonlat)
 
 
 def random_masks(batch: Batch, seed: int = 0) -> tuple[torch.Tensor, torch.Tensor]:
-    """Half of the forcings and of the attributes, each on its own."""
+    """Masks of half of the forcings and of half of the attributes, each drawn alone."""
     draw = torch.Generator().manual_seed(seed)
     assert batch.categorical is not None
     width = batch.statics.shape[1] + batch.categorical.shape[1]
@@ -56,7 +56,7 @@ VARIANTS: dict[str, dict[str, object]] = {
     "no decoder": {"decoder": "none"},
     "group tokens": {"static_tokens": "group"},
     "rotary": {"positions": "rotary"},
-    "season and place": {"time_of_year": True, "location_encoding": True},
+    "season and coordinates": {"time_of_year": True, "location_encoding": True},
     "noise": {"noise_head": True},
     "pre-norm gelu": {"norm_first": True, "activation": "gelu"},
     "rows": {"reference_static_mask": True},

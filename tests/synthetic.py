@@ -1,4 +1,4 @@
-"""Cell tables with a known law, for tests of training: a bucket driven by rain and heat."""
+"""Cell tables of a known process, for tests of training: a bucket driven by rain and heat."""
 
 from __future__ import annotations
 

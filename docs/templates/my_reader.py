@@ -1,8 +1,8 @@
-"""A reader of a format of your own: copy this file beside your config and change `read_toy`.
+"""Template of a reader of your own: copy it next to your config and change `read_toy`.
 
 The toy format is a text file: a line `west north cell`, then rows of numbers from north to south,
-with -9999 where there is no value. Name the module in the config (`plugins: [my_reader]`), or in
-the `pyproject.toml` of a package of yours:
+with -9999 where there is no value. Name the module in the config (`plugins: [my_reader]`), or list
+it in the `pyproject.toml` of your package:
 
     [project.entry-points."stefaland.readers"]
     toy = "my_reader:DRIVER"
@@ -26,20 +26,20 @@ from pipeline.readers.driver import Driver
 from pipeline.readers.registry import register_reader
 
 HOLDS = "value"
-"""The name of the one variable of a file, as a catalog entry has to call it."""
+"""Name of the only variable of a file, which a catalog entry must use."""
 
 
 class ToyOptions(Frozen):
-    """What an entry may say under `options`; unknown keys are refused with the nearest name."""
+    """Options of an entry; unknown keys are refused with the nearest name."""
 
     header_lines: int = Field(0, ge=0)
-    """Lines of remarks before the first line."""
+    """Number of comment lines before the first line."""
 
 
 def read_toy(source: Source, path: Path) -> xr.Dataset:
-    """The entry's variables of one file, dims (lat, lon), NaN where there is no value.
+    """The entry's variables of one file, with dims (lat, lon), NaN where there is no value.
 
-    `InputError` for a file that cannot be read, and for a variable that it does not have.
+    Raises `InputError` for a file that cannot be read, and for a variable that is not in it.
     """
     where = f'source "{source.name}", {path}'
     for variable in source.variables.values():
@@ -64,7 +64,7 @@ def read_toy(source: Source, path: Path) -> xr.Dataset:
 
 DRIVER = Driver(
     "toy",
-    # One file alone, or many with {year}, {month} or {day} in the uri as one series in time.
+    # One file, or many with {year}, {month} or {day} in the uri as one series in time.
     open=partial(open_files, read=read_toy),
     returns="grid",
     is_series=True,

@@ -89,7 +89,7 @@ def _lstm(inputs: BaselineInputs) -> Predictor:
 
 def _patchtst(inputs: BaselineInputs) -> Predictor:
     data = inputs.network_data()
-    settings = PatchTSTConfig.beside(
+    settings = PatchTSTConfig.matching_lstm(
         inputs.model_config.d_model, inputs.config.window, data.forcing_names, data.static_names,
         len(data.target_names), inputs.config.head,
     )  # fmt: skip

@@ -77,7 +77,9 @@ def kind_of(model: nn.Module) -> str:
     for name in KINDS.names():
         if type(model) is KINDS.get(name).network:
             return name
-    raise TypeError(f"{type(model).__name__} is none of the networks: {', '.join(KINDS.names())}")
+    raise TypeError(
+        f"{type(model).__name__} is none of the kinds of networks: {', '.join(KINDS.names())}"
+    )
 
 
 def settings_of(model: nn.Module) -> dict[str, Any]:

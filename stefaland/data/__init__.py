@@ -1,1 +1,1 @@
-"""Cells in memory or in shards, drawn as batches."""
+"""Cell tables in memory or in shards, and the batches drawn from them."""

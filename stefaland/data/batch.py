@@ -1,4 +1,4 @@
-"""`Batch`: what the model takes. Made by dataset.py, consumed by everything after it."""
+"""`Batch`, the input of every network, and the protocol of the sources of batches."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ class Batch:
     """B windows of T time steps, normalised; missing values are NaN (categorical: -1)."""
 
     forcings: Tensor
-    """[B, T, F] float."""
+    """Forcings [B, T, F], float."""
     statics: Tensor
-    """[B, S] float."""
+    """Numeric static attributes [B, S], float."""
     _: KW_ONLY
     categorical: Tensor | None = None
-    """[B, K] int64 class codes from 0; -1 is missing."""
+    """Class codes [B, K] from 0, int64; -1 is missing."""
     day_of_year: Tensor | None = None
-    """[B, T] float, elapsed share of the year, 0 to 1."""
+    """Elapsed fraction of the year [B, T], 0 to 1, float."""
     lonlat: Tensor | None = None
-    """[B, 2] float, degrees east and north."""
+    """Coordinates [B, 2] in degrees east and north, float."""
     target: Tensor | None = None
-    """[B, T, O] float."""
+    """Target [B, T, O], float."""
     cell: Tensor | None = None
-    """[B] int64, identifies the location in messages and outputs."""
+    """Cell ids [B], int64, which identify the locations in messages and outputs."""
 
     def __post_init__(self) -> None:
         faults = Faults()
@@ -62,9 +62,9 @@ class Batch:
 
 
 class BatchSource(Protocol):
-    """Where batches come from: resident (`Windows`) or streamed."""
+    """A source of batches: resident (`Windows`) or streamed (`StreamedWindows`)."""
 
     device: torch.device
 
     def batches(self, draws: list[Draw]) -> Iterator[Batch]:
-        """This rank's part of each draw, on the device."""
+        """This rank's part of each draw as a batch on the device."""

@@ -1,7 +1,6 @@
-"""Cell tables as tensors in physical units, by name and by cell id.
+"""Cell tables as tensors in physical units, addressed by variable name and cell id.
 
-Upstream: cubes read by the workflows into `CellData`. Downstream: windows.py normalises them, once,
-and gathers batches; a missing value is NaN before and after.
+`windows.py` normalises a table once and gathers batches of it; a missing value is NaN in both.
 """
 
 from __future__ import annotations
@@ -31,29 +30,29 @@ class CellData:
     """N locations with T time steps in physical units; missing is NaN (categorical: -1)."""
 
     forcings: Tensor
-    """[N, T, F] float32."""
+    """Forcings [N, T, F], float32."""
     statics: Tensor
-    """[N, S] float32."""
+    """Numeric static attributes [N, S], float32."""
     cell: Tensor
-    """[N] int64, unique."""
+    """Cell ids [N], int64, unique."""
     lonlat: Tensor
-    """[N, 2] degrees east and north."""
+    """Coordinates [N, 2] in degrees east and north."""
     time: NDArray[np.datetime64]
-    """[T], evenly spaced."""
+    """Times [T], evenly spaced."""
     forcing_names: tuple[str, ...]
     static_names: tuple[str, ...]
     target: Tensor | None = None
-    """[N, T, O] float32."""
+    """Target [N, T, O], float32."""
     target_names: tuple[str, ...] = ()
     categorical: Tensor | None = None
-    """[N, K] int64 class codes from 0."""
+    """Class codes [N, K] from 0, int64; -1 is missing."""
     categorical_names: tuple[str, ...] = ()
     group: NDArray[Any] | None = None
-    """[N] label of what neighbours share (source cell, basin); never cut by a fold."""
+    """Label [N] of what neighbours share (source cell, basin); a fold keeps each group whole."""
     region: NDArray[Any] | None = None
-    """[N] label of the contiguous region."""
+    """Label [N] of the contiguous region."""
     filled: Tensor | None = None
-    """[N] bool, True where an input was filled from its neighbours."""
+    """Mask [N] of the cells with an input that was filled from neighbours, bool."""
 
     def __post_init__(self) -> None:
         faults = Faults()
@@ -94,11 +93,11 @@ class CellData:
     ) -> CellData:
         """The named variables of a dataset with dims (time, cell), or of a cube (time, y, x).
 
-        Statics and class codes (`categorical`, from 0) have no time; a target without time has the
-        same value at every time; `filled` is 1 where an input was filled. Coordinates `lon` and
-        `lat` are in degrees; `group` and `region` are taken where there are such. The cells of a
-        cube are its flat indices, and those without any forcing are left out. Raises `InputError`
-        with all variables that are missing or have other dims.
+        Statics and class codes (`categorical`, from 0) have no dim time; a target without it has
+        the same value at every time; `filled` is 1 where an input was filled. Coordinates `lon` and
+        `lat` are in degrees; `group` and `region` are optional. The ids of a cube's cells are their
+        flat indices, and cells without any forcing are left out. Raises `InputError` that lists all
+        variables that are missing or have other dims.
 
         >>> import numpy as np, xarray as xr
         >>> cube = xr.Dataset(
@@ -135,10 +134,10 @@ class CellData:
         """The named columns of a data frame with a row for each site and time.
 
         Site and time are columns or levels of the index. Columns `lon` and `lat` (degrees), statics
-        and class codes have one value a site; `group` and `region` are taken where there are such.
-        Sites with integer ids are cells of these ids, others are numbered in sorted order. A site
-        and time without a row is missing. Raises `InputError` with all columns that are missing,
-        rows that repeat a site and time, and statics that vary at a site.
+        and class codes have one value per site; `group` and `region` are optional. Integer sites
+        are the cell ids, others are numbered in sorted order. Values of a site and time without a
+        row are missing. Raises `InputError` that lists missing columns, rows that repeat a site and
+        time, and statics that vary at a site.
 
         >>> import pandas as pd
         >>> frame = pd.DataFrame({
@@ -164,12 +163,12 @@ class CellData:
         )
 
     def rows(self, cells: NDArray[np.int64] | Tensor) -> Tensor:
-        """[n] int64 rows of these cell ids; `InputError` names those that are absent."""
+        """Rows [n] of these cell ids, int64; `InputError` lists ids that are absent."""
         wanted = np.asarray(cells, dtype=np.int64)
         known = self.cell.numpy()
         order = np.argsort(known, kind="stable")
-        place = np.searchsorted(known[order], wanted).clip(max=max(len(known) - 1, 0))
-        found = order[place] if len(known) else np.zeros(0, np.int64)
+        position = np.searchsorted(known[order], wanted).clip(max=max(len(known) - 1, 0))
+        found = order[position] if len(known) else np.zeros(0, np.int64)
         absent = wanted[known[found] != wanted] if len(known) else wanted
         if len(absent):
             shown = ", ".join(map(str, absent[:5]))
@@ -177,7 +176,7 @@ class CellData:
         return torch.as_tensor(found, dtype=torch.int64)
 
     def take(self, rows: Tensor | NDArray[np.int64]) -> CellData:
-        """The table of these rows alone."""
+        """The table with these rows only."""
         index = torch.as_tensor(np.asarray(rows), dtype=torch.int64)
         taken: dict[str, Any] = {}
         for name in (*_PER_CELL, *LABELS):
@@ -187,7 +186,7 @@ class CellData:
         return replace(self, **taken)
 
     def subset(self, cells: NDArray[np.int64] | Tensor) -> CellData:
-        """The table of these cell ids, in their order."""
+        """The table with these cell ids, in their order."""
         return self.take(self.rows(cells))
 
     def selected(
@@ -204,7 +203,12 @@ class CellData:
             for name in wanted:
                 if name not in known:
                     hint = nearest_name(name, known)
-                    faults.add(f"cell table: {kind} {name}", "no such variable", "its values", hint)
+                    faults.add(
+                        f"cell table: {kind} {name}",
+                        "no such variable",
+                        "a variable of the table",
+                        hint,
+                    )
             columns.append([known.index(name) for name in wanted if name in known])
         faults.raise_if_any()
         return replace(
@@ -218,19 +222,22 @@ class CellData:
         )
 
     def during(self, steps: slice) -> CellData:
-        """The table of these time steps alone."""
+        """The table with these time steps only."""
         target = None if self.target is None else self.target[:, steps]
         return replace(
             self, forcings=self.forcings[:, steps], target=target, time=self.time[steps]
         )  # fmt: skip
 
     def steps(self, period: tuple[str, str] | None) -> slice:
-        """The time steps of an inclusive period of ISO dates; `InputError` where it is empty."""
+        """Time steps within an inclusive period of ISO dates (`period_steps`)."""
         return period_steps(self.time, period)
 
 
 def period_steps(time: NDArray[np.datetime64], period: tuple[str, str] | None) -> slice:
-    """The time steps within an inclusive period of ISO dates; None takes them all."""
+    """Time steps within an inclusive period of ISO dates; all of them for None.
+
+    Raises `InputError` where the period holds no time step.
+    """
     if period is None:
         return slice(0, len(time))
     days = time.astype("datetime64[D]")
@@ -243,7 +250,7 @@ def period_steps(time: NDArray[np.datetime64], period: tuple[str, str] | None) -
 
 
 def _check_even(time: NDArray[np.datetime64], faults: Faults) -> None:
-    """Equal steps, or months (28 to 31 days apart)."""
+    """Add a fault for steps that are neither equal nor months (28 to 31 days)."""
     days = np.diff(time.astype("datetime64[s]")).astype(np.float64) / 86400.0
     months = days.min() >= 27.0 and days.max() <= 32.0
     if not months and (days.min() <= 0 or days.max() - days.min() > 1e-6):
@@ -263,7 +270,10 @@ def fit_normaliser(
     transforms: dict[str, str] | None = None,
     names: tuple[str, ...] | None = None,
 ) -> Normaliser:
-    """The scalings of `names` (all by default) from training rows and period alone."""
+    """Scalings of `names` (all by default), computed from these rows and this period only.
+
+    Raises `InputError` for a variable without a valid value.
+    """
     transforms = transforms or {}
     when = data.steps(period)
     tables = (
@@ -275,7 +285,7 @@ def fit_normaliser(
     for known, values in tables:
         for i, name in enumerate(known):
             if values is not None and (names is None or name in names):
-                # One variable at a time: the rows of all would be a second table in memory.
+                # One variable at a time: the rows of all variables would double the memory in use.
                 scalings[name] = fit_scaling(
                     values[..., i][rows], transforms.get(name, "none"), name
                 )

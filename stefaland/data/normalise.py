@@ -1,8 +1,7 @@
-"""Physical units ↔ what the network sees: transform, then z-score, for each variable by name.
+"""Normalisation of each variable and its inverse: a transform, then the z-score.
 
-Upstream: moments of the training cells and times (pipeline/stats.py or `fit_scaling`). Downstream:
-dataset.py normalises once, predict.py goes back. The scaler travels with the checkpoint and is
-reused in finetuning, never recomputed (spec §3, details A.10).
+The statistics are those of the training cells and period. They are stored in the checkpoint, and
+finetuning reuses those of the pretrained encoder.
 """
 
 from __future__ import annotations
@@ -18,14 +17,15 @@ from torch import Tensor
 
 from pipeline.core.errors import Faults, bad_input, nearest_name
 
-CONSTANT_SHARE = 1e-6
-"""A spread below this share of the mean's size is a constant: it is centred, not scaled."""
+CONSTANT_RATIO = 1e-6
+"""Ratio of standard deviation to mean below which a variable counts as constant: it is centred,
+not scaled."""
 QUADRATURE_NODES = 16
 
 
 @dataclass(frozen=True)
 class Transform:
-    """A monotone map of physical values, its inverse, and the lowest value it takes."""
+    """A monotone function of physical values, its inverse, and its lowest valid argument."""
 
     forward: Callable[[Any], Any]
     inverse: Callable[[Any], Any]
@@ -47,11 +47,11 @@ TRANSFORMS: dict[str, Transform] = {
     "none": Transform(lambda x: x, lambda y: y),
     "log": Transform(_log_forward, _log_inverse, lowest=0.0),
 }
-"""`log` is the field's log10(sqrt(x) + 0.1) for precipitation and streamflow (details A.10)."""
+"""Transforms by name; `log` is log10(sqrt(x) + 0.1), used for precipitation and streamflow."""
 
 
 def find_transform(name: str) -> Transform:
-    """The transform of that name; `InputError` for an unknown one."""
+    """The named transform; raises `InputError` for an unknown name."""
     if name not in TRANSFORMS:
         known = ", ".join(TRANSFORMS)
         raise bad_input("transform", f'"{name}"', f"one of {known}", nearest_name(name, TRANSFORMS))
@@ -59,7 +59,7 @@ def find_transform(name: str) -> Transform:
 
 
 def _empty_like(values: Tensor) -> Tensor:
-    # NumPy asks the system for large pages, which are new memory in far fewer faults.
+    # NumPy requests large pages from the system: new memory then causes far fewer page faults.
     if values.device.type == "cpu":
         return torch.from_numpy(np.empty(values.shape, np.float32))
     return torch.empty_like(values)
@@ -67,7 +67,7 @@ def _empty_like(values: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Scaling:
-    """Of one variable: transform, mean and standard deviation of the transformed training values.
+    """Statistics of one variable: mean and standard deviation of the transformed training values.
 
     `minimum` and `maximum` are the training range in physical units, where it is known.
     """
@@ -89,8 +89,8 @@ class Scaling:
     def moments(self, mean: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation in physical units of a normalised normal distribution.
 
-        Exact without a transform; Gauss-Hermite quadrature otherwise, so that the mean of a
-        log-transformed quantity is its mean and not its median.
+        They are exact without a transform, and otherwise by Gauss-Hermite quadrature: the mean of a
+        log-transformed quantity is its mean, not its median.
         """
         if self.transform == "none":
             return self.inverse(mean), scale * self.std
@@ -98,7 +98,7 @@ class Scaling:
         first, second = torch.zeros_like(mean), torch.zeros_like(mean)
         centre = self.inverse(mean)
         for node, weight in zip(nodes, weights / math.sqrt(2 * math.pi), strict=True):
-            # Deviations from the centre keep float32 digits where the spread is small.
+            # Deviations from the centre keep their float32 digits where the spread is small.
             deviation = self.inverse(mean + float(node) * scale) - centre
             first = first + float(weight) * deviation
             second = second + float(weight) * deviation**2
@@ -108,14 +108,15 @@ class Scaling:
 def make_scaling(
     count: float, mean: float, m2: float, minimum: float, maximum: float, transform: str = "none"
 ) -> Scaling:
-    """The `Scaling` of transformed values with these moments; minimum and maximum are transformed.
+    """The `Scaling` of a variable whose transformed values have these moments.
 
-    `m2` is the sum of squared deviations. Raises `InputError` where no value was counted.
+    `m2` is the sum of squared deviations; `minimum` and `maximum` are transformed values too.
+    Raises `InputError` for a count of 0.
     """
     if not count > 0:
         raise bad_input("training statistics", "no valid value", "at least one")
     std = math.sqrt(max(m2, 0.0) / count)
-    if not std > CONSTANT_SHARE * max(abs(mean), CONSTANT_SHARE):
+    if not std > CONSTANT_RATIO * max(abs(mean), CONSTANT_RATIO):
         std = 1.0
     inverse = find_transform(transform).inverse
     return Scaling(float(mean), std, transform, float(inverse(minimum)), float(inverse(maximum)))
@@ -124,7 +125,8 @@ def make_scaling(
 def fit_scaling(values: Any, transform: str = "none", name: str = "variable") -> Scaling:
     """The `Scaling` of an array or tensor of physical training values; NaN is left out.
 
-    Raises `InputError` where no value is valid, or one lies below what the transform takes.
+    Raises `InputError` where no value is valid, or one is below the lowest that the transform is
+    defined for.
     """
     function = find_transform(transform)
     physical = np.asarray(values, dtype=np.float64).ravel()
@@ -134,7 +136,9 @@ def fit_scaling(values: Any, transform: str = "none", name: str = "variable") ->
     if function.lowest is not None and physical.min() < function.lowest:
         below = f"{int((physical < function.lowest).sum())} values below {function.lowest:g}"
         raise bad_input(
-            name, f"{below}, the lowest {physical.min():g}", f'transform "{transform}" to take them'
+            name,
+            f"{below}, the lowest {physical.min():g}",
+            f'values for which transform "{transform}" is defined',
         )
     transformed = function.forward(physical)
     mean = float(transformed.mean())
@@ -143,25 +147,25 @@ def fit_scaling(values: Any, transform: str = "none", name: str = "variable") ->
     return make_scaling(transformed.size, mean, m2, low, high, transform)
 
 
-def _check_scaling(where: str, given: Any, faults: Faults) -> None:
-    """Add what is wrong with one variable's stored statistics."""
-    if not isinstance(given, Mapping):
-        faults.add(where, repr(given)[:80], "{mean, std, transform}")
+def _check_scaling(where: str, stored: Any, faults: Faults) -> None:
+    """Add the faults of one variable's stored statistics."""
+    if not isinstance(stored, Mapping):
+        faults.add(where, repr(stored)[:80], "{mean, std, transform}")
         return
     known = [field.name for field in fields(Scaling)]
-    for key in given:
+    for key in stored:
         if key not in known:
             hint = nearest_name(str(key), known)
-            faults.add(where, f'an unknown key "{key}"', f"of {', '.join(known)}", hint)
-    for key, least in (("mean", -math.inf), ("std", 0.0)):
-        value = given.get(key)
-        if not (isinstance(value, int | float) and least < value < math.inf):
-            found = repr(value)[:80] if key in given else "nothing"
+            faults.add(where, f'an unknown key "{key}"', f"one of {', '.join(known)}", hint)
+    for key, minimum in (("mean", -math.inf), ("std", 0.0)):
+        value = stored.get(key)
+        if not (isinstance(value, int | float) and minimum < value < math.inf):
+            found = repr(value)[:80] if key in stored else "nothing"
             faults.add(f"{where}: {key}", found, "a number above 0" if key == "std" else "a number")
     for key in ("minimum", "maximum"):
-        if not isinstance(given.get(key), int | float | None):
-            faults.add(f"{where}: {key}", repr(given[key])[:80], "a number or nothing")
-    transform = given.get("transform", "none")
+        if not isinstance(stored.get(key), int | float | None):
+            faults.add(f"{where}: {key}", repr(stored[key])[:80], "a number or null")
+    transform = stored.get("transform", "none")
     if not isinstance(transform, str) or transform not in TRANSFORMS:
         hint = nearest_name(str(transform), TRANSFORMS)
         faults.add(f"{where}: transform", repr(transform)[:80],
@@ -180,7 +184,10 @@ class Normaliser:
         moments: Mapping[str, Mapping[str, float]],
         transforms: Mapping[str, str] | None = None,
     ) -> Normaliser:
-        """From `{name: {count, mean, m2, min, max}}` of the *transformed* training values."""
+        """The normaliser of moments `{count, mean, m2, min, max}` of the *transformed* values.
+
+        Raises `InputError` that lists all variables without a training value.
+        """
         faults = Faults()
         scalings: dict[str, Scaling] = {}
         for name, m in moments.items():
@@ -196,9 +203,9 @@ class Normaliser:
 
     @classmethod
     def from_dict(cls, stored: Any, where: str = "normaliser") -> Normaliser:
-        """What `to_dict` gave, or `{variable: {mean, std, transform}}` of another maker.
+        """The normaliser of what `to_dict` returns, or of `{variable: {mean, std, transform}}`.
 
-        Raises `InputError` with all that is no statistic.
+        Raises `InputError` that lists all invalid statistics.
         """
         faults = Faults()
         if not isinstance(stored, Mapping):
@@ -210,15 +217,15 @@ class Normaliser:
         return cls({name: Scaling(**scaling) for name, scaling in stored.items()})
 
     def to_dict(self) -> dict[str, dict[str, Any]]:
-        """Plain values for a checkpoint's `data.json`."""
+        """The scalings as plain values for a checkpoint's `data.json`."""
         return {name: asdict(scaling) for name, scaling in self.scalings.items()}
 
     def merged(self, other: Normaliser | None) -> Normaliser:
-        """Both; a variable that both have keeps the scaling of `self`."""
+        """The scalings of both; of a variable that is in both, that of `self`."""
         return Normaliser({**(other.scalings if other else {}), **self.scalings})
 
     def selected(self, names: Iterable[str]) -> Normaliser:
-        """The scalings of these variables alone."""
+        """The scalings of these variables only; raises `InputError` where some are missing."""
         wanted = tuple(names)
         self.require(wanted)
         return Normaliser({name: self.scalings[name] for name in wanted})
@@ -233,11 +240,11 @@ class Normaliser:
         faults.raise_if_any()
 
     def forward(self, values: Tensor, names: Sequence[str]) -> Tensor:
-        """Normalised float32 [..., V] of physical [..., V] in the order of `names`."""
+        """Normalised values [..., V], float32, of physical values [..., V] of `names`."""
         if values.dtype != torch.float32 or values.ndim < 2 or not values.numel():
             return self._each(values, names, lambda scaling, column: scaling.forward(column))
         self._match(values, names)
-        # All variables of a location in one long row: columns one by one would fill no vectors.
+        # All variables of a location in one long row: single columns would use no vector units.
         rows = values.contiguous().flatten(1)
         count = rows.shape[1] // len(names)
         mean = torch.tensor([self.scalings[name].mean for name in names], device=values.device)
@@ -251,11 +258,11 @@ class Normaliser:
         return changed
 
     def inverse(self, values: Tensor, names: Sequence[str]) -> Tensor:
-        """Physical float32 [..., V] of normalised [..., V] in the order of `names`."""
+        """Physical values [..., V], float32, of normalised values [..., V] of `names`."""
         return self._each(values, names, lambda scaling, column: scaling.inverse(column))
 
     def moments(self, mean: Tensor, scale: Tensor, names: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Mean and spread [..., V] in physical units of normalised normal distributions."""
+        """Physical mean and standard deviation [..., V] of normalised normal distributions."""
         self.require(names)
         both = [
             self.scalings[name].moments(mean[..., i], scale[..., i]) for i, name in enumerate(names)

@@ -1,7 +1,7 @@
-"""Cells of many tables in passes of one size: a tile's edge leaves no device half empty.
+"""Cells of many tables in passes of equal size, so that small tiles do not leave a device idle.
 
-Upstream: tables of cells, one a tile. Downstream: predict.py runs each pass and hands a table back
-once its last cell has been through.
+Each tile is a table of cells. `prediction/predict.py` runs the passes, and returns a table when
+its last cell has been predicted.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ _FIELDS = ("forcings", "statics", "categorical", "target", "lonlat", "filled")
 
 @dataclass
 class Table(Generic[K]):
-    """A table on its way through the passes."""
+    """A table whose cells are being put into passes."""
 
     key: K
     number: int
     data: CellData
     left: int
-    """Cells that have been in no pass yet."""
+    """Number of cells that are in no pass yet."""
 
 
 @dataclass(frozen=True)
 class Part(Generic[K]):
-    """Where a pass's rows `inside` come from: `rows` of a table."""
+    """Origin of the rows `inside` of a pass: the rows `rows` of a table."""
 
     table: Table[K]
     inside: slice
@@ -45,9 +45,10 @@ class Part(Generic[K]):
 
 @dataclass(frozen=True)
 class Pass(Generic[K]):
-    """Cells to run together, and the tables that are complete after it.
+    """Cells to predict together, and the tables that are complete after it.
 
-    `data` is None where tables end without another pass; its cell ids are its row numbers.
+    The cell ids in `data` are row numbers. `data` is None where tables are complete without
+    another pass.
     """
 
     data: CellData | None
@@ -58,25 +59,25 @@ class Pass(Generic[K]):
 def passes(
     tables: Iterable[tuple[K, CellData, Tensor]], size: int, *, padded: bool
 ) -> Iterator[Pass[K]]:
-    """Passes of `size` cells over (key, table, rows to run), in order; the last may be shorter.
+    """Passes of `size` cells over (key, table, rows to predict), in order; the last may be shorter.
 
-    Where `padded` it repeats its last cell up to `size`. Tables finish in their order; all have the
-    same variables and time axis.
+    With `padded` it is filled up to `size` with its last cell. Tables are completed in their order;
+    all have the same variables and time axis.
     """
     waiting: deque[Table[K]] = deque()
     gathered: list[tuple[Table[K], Tensor]] = []
-    room = size
+    space = size
     for number, (key, data, rows) in enumerate(tables):
         table = Table(key, number, data, len(rows))
         waiting.append(table)
         while len(rows):
-            taken, rows = rows[:room], rows[room:]
+            taken, rows = rows[:space], rows[space:]
             gathered.append((table, taken))
             table.left -= len(taken)
-            room -= len(taken)
-            if room == 0:
+            space -= len(taken)
+            if space == 0:
                 yield _pass(gathered, size, padded, _finished(waiting))
-                gathered, room = [], size
+                gathered, space = [], size
         if not gathered and (ended := _finished(waiting)):
             yield Pass(None, (), ended)
     if waiting:
@@ -90,9 +91,9 @@ Values = Mapping[str, NDArray[Any]]
 def in_order(
     batches: Iterable[Pass[K]], run: Callable[[CellData], Values], workers: int
 ) -> Iterator[tuple[Pass[K], Values]]:
-    """Each pass with what `run` says of its cells (nothing where it has none), in order.
+    """Each pass with the result of `run` for its cells (empty where it has none), in order.
 
-    So many `workers` run a pass each at a time, with one torch thread.
+    As many threads as `workers` run one pass each at a time, with one torch thread each.
     """
     before = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -100,18 +101,18 @@ def in_order(
         with ThreadPoolExecutor(workers) as pool:
             waiting: deque[tuple[Pass[K], Future[Values] | None]] = deque()
             for batch in batches:
-                asked = pool.submit(run, batch.data) if batch.data is not None else None
-                waiting.append((batch, asked))
+                future = pool.submit(run, batch.data) if batch.data is not None else None
+                waiting.append((batch, future))
                 if len(waiting) > workers:
-                    yield _answer(*waiting.popleft())
+                    yield _with_result(*waiting.popleft())
             while waiting:
-                yield _answer(*waiting.popleft())
+                yield _with_result(*waiting.popleft())
     finally:
         torch.set_num_threads(before)
 
 
-def _answer(batch: Pass[K], asked: Future[Values] | None) -> tuple[Pass[K], Values]:
-    return batch, asked.result() if asked is not None else {}
+def _with_result(batch: Pass[K], future: Future[Values] | None) -> tuple[Pass[K], Values]:
+    return batch, future.result() if future is not None else {}
 
 
 def _finished(waiting: deque[Table[K]]) -> tuple[Table[K], ...]:
@@ -137,7 +138,7 @@ def _pass(
 
 
 def _joined(tables: Sequence[CellData], size: int) -> CellData:
-    """The tables below one another, filled up with the last cell to `size`."""
+    """The tables concatenated along the cells, and filled up to `size` with the last cell."""
     missing = size - sum(len(table) for table in tables)
     values: dict[str, Any] = {}
     for name in _FIELDS:

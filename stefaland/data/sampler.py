@@ -1,6 +1,6 @@
-"""Which windows go into which batch: a pure function of (seed, epoch), divided among ranks.
+"""The windows of each batch: a pure function of seed and epoch, divided among ranks.
 
-Downstream: loop.py asks for an epoch's batches and gathers them with dataset.py.
+`training/loop.py` requests an epoch's draws; a `BatchSource` gathers their windows.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ from pipeline.core.errors import bad_input
 
 @dataclass(frozen=True)
 class Draw:
-    """One batch: its rows and starts, and this rank's part of it."""
+    """The windows of one batch, and this rank's part of them."""
 
     rows: Tensor
-    """[B] int64, of the whole batch over all ranks."""
+    """Rows [B] of the whole batch over all ranks, int64."""
     starts: Tensor
-    """[B] int64."""
+    """First time step [B] of each window, int64."""
     part: slice
     """The rank's rows of the batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """Batches of (row, start), shuffled anew each epoch.
+    """Batches of pairs (row, start), shuffled in each epoch.
 
-    With `group` labels an epoch takes one random row of each group: neighbours that share a source
-    cell are not independent samples. The order depends on `seed` and the epoch alone, so that a
-    resumed run, or a run on another number of ranks, draws the same batches.
+    With `group` labels an epoch has one random row of each group: neighbours that share a source
+    cell are not independent samples. The order depends on `seed` and epoch only, so that a resumed
+    run, or a run on another number of ranks, draws the same batches.
     """
 
     rows: NDArray[np.int64]
@@ -44,12 +44,12 @@ class Sampler:
     seed: int = 0
     steps_per_epoch: int | None = None
     windows_per_cell: int = 1
-    """Windows of each row (or each group) that an epoch takes."""
+    """Windows of each row (or each group) in an epoch."""
     group: NDArray[Any] | None = None
-    """[n] labels of `rows`."""
+    """Group labels [n] of `rows`."""
     shard: NDArray[Any] | None = None
-    """[n] shard number of `rows`: an epoch goes through `buffer` whole shards at a time, in
-    shuffled order, and shuffles the rows within them."""
+    """Shard number [n] of `rows`: an epoch draws from `buffer` whole shards at a time, in shuffled
+    order, and shuffles the rows within them."""
     buffer: int = 8
     rank: int = 0
     world_size: int = 1
@@ -61,7 +61,10 @@ class Sampler:
             raise bad_input("training set", "no window fits", "a period as long as the window")
 
     def epoch(self, epoch: int) -> list[Draw]:
-        """The batches of an epoch; the last may be smaller, but every rank has a row of each."""
+        """The batches of an epoch; the last may be smaller, but every rank has a row of each.
+
+        Raises `InputError` where the epoch has fewer windows than there are ranks.
+        """
         generator = np.random.default_rng((self.seed, epoch, 0x57E7A))
         order = self._order(generator)
         if self.steps_per_epoch is not None:
@@ -94,23 +97,23 @@ class Sampler:
         if self.windows_per_cell > 1:
             order = generator.permutation(order)
         if self.shard is not None:
-            # A stable sort by the buffer that a shard falls into keeps the rows' own shuffling.
-            labels, place = np.unique(self.shard, return_inverse=True)
+            # A stable sort by the buffer of their shard keeps the rows of a buffer shuffled.
+            labels, inverse = np.unique(self.shard, return_inverse=True)
             turn = generator.permutation(len(labels)) // self.buffer
-            order = order[np.argsort(turn[place[order]], kind="stable")]
+            order = order[np.argsort(turn[inverse[order]], kind="stable")]
         return order
 
     def _each_once(self, generator: np.random.Generator) -> NDArray[np.int64]:
         order = generator.permutation(len(self.rows))
         if self.group is None:
             return order
-        # The first of each group in random order: a fair choice within every group.
+        # The first of each group in random order: every member is equally probable.
         _, firsts = np.unique(self.group[order], return_index=True)
         chosen: NDArray[np.int64] = order[np.sort(firsts)]
         return chosen
 
     def _by_shard(self, order: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Within each batch shard by shard, so that what they give needs no sorting."""
+        """Sort each batch by shard, so that the parts gathered from shards need no sorting."""
         if self.shard is None:
             return order
         batch = np.arange(len(order)) // self.batch_size

@@ -1,7 +1,6 @@
 """Cells in shards that are read when they are needed: training sets larger than memory.
 
-Upstream: whoever reads a cube shard by shard. Downstream: train.py, which cannot tell these from a
-resident `CellData`, and stream.py.
+Pretraining takes them in place of a resident `CellData`; `stream.py` reads them ahead.
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ from stefaland.data.cell_data import CellData
 
 @dataclass(frozen=True, kw_only=True)
 class ShardedCells:
-    """N locations in shards, in the order of `shards`; nothing is held but ids and labels."""
+    """N locations in shards, in the order of `shards`; only ids and labels are in memory."""
 
     shards: tuple[NDArray[np.int64], ...]
     """Cell ids of each shard."""
     read: Callable[[NDArray[np.int64]], CellData]
-    """The table of some cells of one shard, in the order of their ids given."""
+    """Function that reads cells of one shard by their ids, in that order."""
     time: NDArray[np.datetime64]
     forcing_names: tuple[str, ...]
     static_names: tuple[str, ...]
     identity: str
-    """What names the values: it changes when they do."""
+    """Fingerprint of the values: it changes when they do."""
     categorical_names: tuple[str, ...] = ()
     group: NDArray[Any] | None = None
-    """[N] label of what neighbours share; never cut by a fold."""
+    """Label [N] of what neighbours share; a fold keeps each group whole."""
 
     def __post_init__(self) -> None:
         ids = self.ids
@@ -47,16 +46,16 @@ class ShardedCells:
 
     @property
     def ids(self) -> NDArray[np.int64]:
-        """[N] cell ids."""
+        """Cell ids [N]."""
         return np.concatenate([np.zeros(0, np.int64), *self.shards])
 
     @property
     def shard_of(self) -> NDArray[np.int64]:
-        """[N] shard number of each row."""
+        """Shard number [N] of each row."""
         return np.repeat(np.arange(len(self.shards)), [len(ids) for ids in self.shards])
 
     def rows(self, cells: NDArray[np.int64]) -> Tensor:
-        """[n] int64 rows of these cell ids, shard by shard; `InputError` counts those absent."""
+        """Rows [n] of these cell ids, shard by shard, int64; `InputError` lists absent ids."""
         wanted = np.asarray(cells, dtype=np.int64)
         found = np.flatnonzero(np.isin(self.ids, wanted))
         if len(found) != len(np.unique(wanted)):
@@ -66,7 +65,7 @@ class ShardedCells:
         return torch.from_numpy(found)
 
     def subset(self, cells: NDArray[np.int64]) -> ShardedCells:
-        """These cells alone; shards without any are gone."""
+        """These cells only, without the shards that have none of them."""
         keep = np.zeros(len(self), bool)
         keep[self.rows(cells).numpy()] = True
         edges = np.cumsum([len(ids) for ids in self.shards])[:-1]
@@ -92,5 +91,5 @@ class ShardedCells:
         )
 
     def readers(self) -> list[Callable[[], CellData]]:
-        """A function for each shard that reads it."""
+        """One function per shard that reads it."""
         return [partial(self.read, ids) for ids in self.shards]

@@ -1,7 +1,7 @@
-"""Batches of sets that do not fit on the device, or not in memory: read ahead, pinned, copied.
+"""Batches of sets that do not fit on the device or in memory: read ahead, pinned and copied.
 
-Upstream: shards of cells that a reader brings (whole shards of a cube, in shuffled order).
-Downstream: loop.py, which cannot tell these from resident `Windows`.
+Shards are read whole, in shuffled order. The training loop uses the classes here like resident
+`Windows`.
 """
 
 from __future__ import annotations
@@ -25,21 +25,21 @@ from stefaland.data.sampler import Draw
 from stefaland.data.sharded import ShardedCells
 from stefaland.data.windows import Windows
 
-RESIDENT_SHARE = 0.4
-"""Share of a device's free memory that resident data may take."""
+RESIDENT_FRACTION = 0.4
+"""Fraction of a device's free memory that resident data may use."""
 SHARDS_HELD = 8
-"""Shards in memory, in use or read ahead."""
+"""Number of shards in memory, in use or read ahead."""
 SHARDS_MIXED = SHARDS_HELD // 2
-"""Shards in use: an epoch shuffles the cells of as many at a time."""
+"""Number of shards in use: an epoch shuffles the cells of so many shards at a time."""
 READERS = 2
-"""Threads that read shards."""
+"""Number of threads that read shards."""
 
 
 class ShardedWindows:
-    """Windows over shards of cells that are read before they are needed; a few stay in memory.
+    """Windows over shards of cells, which are read ahead; `kept` shards stay in memory.
 
-    Row r of the whole is row `r - offset` of its shard. A sampler with `shard` labels (`shard_of`)
-    asks for few shards at a time.
+    Row r of the set is row `r - offset` of its shard. A sampler with `shard` labels (`shard_of`)
+    needs few shards at a time.
     """
 
     def __init__(
@@ -64,15 +64,15 @@ class ShardedWindows:
 
     @property
     def shard_of(self) -> np.ndarray:
-        """[N] shard number of each row, for the sampler."""
+        """Shard number [N] of each row, for the sampler."""
         return np.repeat(np.arange(len(self.shards)), np.diff(self.offsets))
 
     def starts(self, period: tuple[str, str] | None = None) -> tuple[int, int]:
-        """First start and number of starts within `period`; reads one shard."""
+        """First start and number of starts of windows within `period`; reads one shard."""
         return self._shard(0).starts(period)
 
     def gather(self, rows: Tensor, starts: Tensor) -> Batch:
-        """As `Windows.gather`, whichever shards the rows lie in."""
+        """The windows that begin at `starts` [B] of `rows` [B], which may be in any shards."""
         where = self._numbers(rows)
         by_shard = np.argsort(where, kind="stable")
         edges = np.flatnonzero(np.diff(where[by_shard], prepend=-1))
@@ -92,7 +92,7 @@ class ShardedWindows:
         return Batch(**joined)
 
     def batches(self, draws: Sequence[Draw]) -> Iterator[Batch]:
-        """This rank's part of each draw; coming shards are read meanwhile, `kept` in memory."""
+        """This rank's part of each draw; the next shards are read meanwhile, `kept` at a time."""
         wanted = [np.unique(self._numbers(draw.rows[draw.part])).tolist() for draw in draws]
         last_use = {number: i for i, numbers in enumerate(wanted) for number in numbers}
         coming = deque(dict.fromkeys(number for numbers in wanted for number in numbers))
@@ -129,9 +129,10 @@ class ShardedWindows:
 
 
 class StreamedWindows:
-    """Batches of a host `source`, made ahead by a thread and copied while the device computes.
+    """Batches of a `source` on the host, gathered ahead by a thread and copied to the device.
 
-    Two pinned batches are in flight on a stream of their own; on a CPU only the thread remains.
+    Copies of pinned batches run on a separate stream while the device computes; on a CPU nothing
+    is copied. `depth` batches are gathered ahead.
     """
 
     def __init__(
@@ -140,11 +141,11 @@ class StreamedWindows:
         self.source, self.device, self.depth = source, torch.device(device), depth
 
     def starts(self, period: tuple[str, str] | None = None) -> tuple[int, int]:
-        """As the source's."""
+        """First start and number of starts of the source."""
         return self.source.starts(period)
 
     def batches(self, draws: Sequence[Draw]) -> Iterator[Batch]:
-        """This rank's part of each draw, on the device; an error of the thread is raised here."""
+        """This rank's part of each draw on the device; errors of the thread are raised here."""
         ready: queue.Queue[Batch | BaseException | None] = queue.Queue(self.depth)
         stop = threading.Event()
         thread = threading.Thread(target=self._fill, args=(draws, ready, stop), daemon=True)
@@ -226,23 +227,23 @@ def training_windows(
     device: torch.device | str = "cpu",
     resident: bool | None = None,
 ) -> Windows | StreamedWindows:
-    """Resident windows where the data fit into the device, streamed ones otherwise.
+    """Resident windows where the data fit on the device, streamed ones otherwise.
 
-    `ShardedCells` are always streamed, `SHARDS_HELD` of them in memory at a time.
+    `ShardedCells` are always streamed, with `SHARDS_HELD` shards in memory at a time.
     """
-    place = torch.device(device)
+    target_device = torch.device(device)
     if isinstance(data, ShardedCells):
         sizes = [len(ids) for ids in data.shards]
         sharded = ShardedWindows(
             data.readers(), sizes, normaliser, window, cyclic=cyclic, kept=SHARDS_HELD
         )
-        return StreamedWindows(sharded, place)
-    if place.type != "cuda":
-        return Windows(data, normaliser, window, cyclic=cyclic, device=place)
+        return StreamedWindows(sharded, target_device)
+    if target_device.type != "cuda":
+        return Windows(data, normaliser, window, cyclic=cyclic, device=target_device)
     if resident is None:
         held = (data.forcings, data.statics, data.target)
         size = sum(v.numel() * 4 for v in held if v is not None)
-        resident = size < RESIDENT_SHARE * torch.cuda.mem_get_info(place)[0]
+        resident = size < RESIDENT_FRACTION * torch.cuda.mem_get_info(target_device)[0]
     if resident:
-        return Windows(data, normaliser, window, cyclic=cyclic, device=place)
-    return StreamedWindows(Windows(data, normaliser, window, cyclic=cyclic), place)
+        return Windows(data, normaliser, window, cyclic=cyclic, device=target_device)
+    return StreamedWindows(Windows(data, normaliser, window, cyclic=cyclic), target_device)

@@ -1,7 +1,6 @@
 """Datasets and data frames as the arrays of a cell table, checked before anything is computed.
 
-Upstream: xarray and pandas tables of any origin. Downstream: `CellData.from_dataset` and
-`CellData.from_dataframe`.
+`CellData.from_dataset` and `CellData.from_dataframe` are made of these functions.
 """
 
 from __future__ import annotations
@@ -24,18 +23,18 @@ Names = str | Sequence[str]
 LABELS = ("group", "region")
 
 ROWS_BYTES = 1 << 20
-"""Of a table that is written at a time: they stay in a core's cache."""
+"""Bytes of the result that are written at a time, so that they stay in a core's cache."""
 
 
 def as_tuple(names: Names) -> tuple[str, ...]:
-    """Names as a tuple; a single one may be given by itself."""
+    """Names as a tuple; a single name may be a string."""
     return (names,) if isinstance(names, str) else tuple(names)
 
 
 def interleaved(columns: Sequence[NDArray[Any]]) -> Tensor:
-    """[..., V] float32 of V arrays [...], one a variable."""
+    """Tensor [..., V], float32, of the arrays [...] of V variables."""
     whole = np.empty((*columns[0].shape, len(columns)), np.float32)
-    # Some rows of all variables at a time: each variable alone would go through all of the result.
+    # Some rows of all variables at a time: one variable at a time would pass over the whole result.
     step = max(1, ROWS_BYTES * len(columns[0]) // max(1, whole.nbytes))
     for start in range(0, len(whole), step):
         for i, column in enumerate(columns):
@@ -52,7 +51,7 @@ def arrays_of_dataset(
     categorical: Names,
     filled: str | None,
 ) -> dict[str, Any]:
-    """The fields of a `CellData`; `InputError` with all that the dataset lacks."""
+    """The fields of a `CellData`; `InputError` lists all variables that the dataset lacks."""
     roles = {
         "forcings": as_tuple(forcings),
         "statics": as_tuple(statics),
@@ -61,7 +60,7 @@ def arrays_of_dataset(
     }
     _check_dataset(table, roles, filled)
     wanted = [name for names in roles.values() for name in names] + [filled] * (filled is not None)
-    # What is not asked for is not read: to stack a lazy variable reads all of it.
+    # Other variables are dropped first: stacking a lazy variable would read all of it.
     cells = _with_cells(table[list(dict.fromkeys(wanted))].assign_coords(table.coords))
     lonlat = np.stack([cells["lon"].values, cells["lat"].values], 1).astype(np.float32)
     codes = _codes(cells, roles["categorical"]) if roles["categorical"] else None
@@ -86,19 +85,19 @@ def _check_dataset(
     table: xr.Dataset, roles: Mapping[str, tuple[str, ...]], filled: str | None
 ) -> None:
     faults = Faults()
-    place = ("cell",) if "cell" in table.dims else ("y", "x")
-    if not {"time", *place} <= set(table.dims):
+    space_dims = ("cell",) if "cell" in table.dims else ("y", "x")
+    if not {"time", *space_dims} <= set(table.dims):
         faults.add(
             "dataset", f"dims ({', '.join(map(str, table.dims))})", "(time, cell) or (time, y, x)",
             'Rename them, such as table.rename(lat="y", lon="x").',
         )  # fmt: skip
         faults.raise_if_any()
     allowed = {
-        "forcings": [{"time", *place}],
-        "statics": [{*place}],
-        "target": [{"time", *place}, {*place}],
-        "categorical": [{*place}],
-        "filled": [{*place}],
+        "forcings": [{"time", *space_dims}],
+        "statics": [{*space_dims}],
+        "target": [{"time", *space_dims}, {*space_dims}],
+        "categorical": [{*space_dims}],
+        "filled": [{*space_dims}],
     }
     wanted = [(role, name) for role, names in roles.items() for name in names]
     wanted += [("filled", filled)] if filled is not None else []
@@ -114,11 +113,11 @@ def _check_dataset(
             faults.add(where, f"dims ({', '.join(map(str, da.dims))})", f"dims {dims}")
         if da.dtype.kind not in "biuf":
             faults.add(where, f"values of type {da.dtype}", "numbers")
-    _check_coordinates(table, place, faults)
+    _check_coordinates(table, space_dims, faults)
     faults.raise_if_any()
 
 
-def _check_coordinates(table: xr.Dataset, place: tuple[str, ...], faults: Faults) -> None:
+def _check_coordinates(table: xr.Dataset, space_dims: tuple[str, ...], faults: Faults) -> None:
     if "time" not in table.coords or table["time"].dtype.kind != "M":
         found = f"of type {table['time'].dtype}" if "time" in table.coords else "no coordinate"
         faults.add("dataset: time", found, "a coordinate of type datetime64",
@@ -126,9 +125,9 @@ def _check_coordinates(table: xr.Dataset, place: tuple[str, ...], faults: Faults
     if "cell" in table.coords and table["cell"].dtype.kind not in "iu":
         faults.add("dataset: cell", f"of type {table['cell'].dtype}", "whole numbers")
     for name in ("lon", "lat"):
-        if name not in table.coords and not (place == ("y", "x") and _is_geographic(table)):
+        if name not in table.coords and not (space_dims == ("y", "x") and _is_geographic(table)):
             faults.add(
-                f"dataset: {name}", "no coordinate", f"degrees with dims ({', '.join(place)})",
+                f"dataset: {name}", "no coordinate", f"degrees with dims ({', '.join(space_dims)})",
                 "Assign it with table.assign_coords; TargetGrid.lonlat() has those of a grid.",
             )  # fmt: skip
 
@@ -138,7 +137,7 @@ def _in_order(dims: set[str]) -> list[str]:
 
 
 def _is_geographic(table: xr.Dataset) -> bool:
-    """Whether `y` and `x` are latitudes and longitudes by their attributes (CF)."""
+    """Whether `y` and `x` are latitudes and longitudes by their CF attributes."""
     return all(
         dim in table.coords
         and (attrs := table[dim].attrs).get("standard_name", name) == name
@@ -148,7 +147,7 @@ def _is_geographic(table: xr.Dataset) -> bool:
 
 
 def _with_cells(table: xr.Dataset) -> xr.Dataset:
-    """The dataset with dim `cell` and its coordinates; a grid's cells are its flat indices."""
+    """The dataset with dim `cell` and its coordinates; ids of grid cells are flat indices."""
     if "cell" not in table.dims:
         table = table.stack(cell=("y", "x"), create_index=False)
         if "lon" not in table.coords:
@@ -160,7 +159,7 @@ def _with_cells(table: xr.Dataset) -> xr.Dataset:
 
 
 def _stacked(table: xr.Dataset, names: Sequence[str], dims: tuple[str, ...]) -> Tensor:
-    """[..., V] float32 with these dims; what has no time has the same value at every time."""
+    """Tensor [..., V], float32, with these dims; variables without time repeat over time."""
     if not names:
         return torch.zeros((*(table.sizes[dim] for dim in dims), 0))
     columns = []
@@ -173,7 +172,7 @@ def _stacked(table: xr.Dataset, names: Sequence[str], dims: tuple[str, ...]) -> 
 
 
 def _codes(table: xr.Dataset, names: Sequence[str]) -> Tensor:
-    """[N, K] int64 class codes, -1 where they are missing; `InputError` for other numbers."""
+    """Class codes [N, K], int64, -1 where missing; raises `InputError` for other numbers."""
     faults, columns = Faults(), []
     for name in names:
         values = np.nan_to_num(table[name].values.astype(np.float64), nan=-1.0)
@@ -189,11 +188,12 @@ def _codes(table: xr.Dataset, names: Sequence[str]) -> Tensor:
 def dataset_of_frame(
     frame: pd.DataFrame, *, over_time: Names, fixed: Names, site: str, time: str
 ) -> xr.Dataset:
-    """A data frame with a row a site and time as a dataset with dims (time, cell) and (cell,).
+    """Dataset with dims (time, cell) and (cell,) of a data frame with a row per site and time.
 
-    `fixed` columns have one value a site, like `lon`, `lat`, and `group` and `region` where there
-    are such. Integer sites are the cells; others are numbered in sorted order. `InputError` for
-    absent columns, rows that repeat a site and time, and `fixed` columns that vary at a site.
+    `fixed` columns have one value per site, as have `lon` and `lat` and, where they are present,
+    `group` and `region`. Integer sites are the cell ids; others are numbered in sorted order.
+    Raises `InputError` for absent columns, rows that repeat a site and time, and `fixed` columns
+    that vary at a site.
     """
     if not {site, time} <= set(frame.columns):
         frame = frame.reset_index()
@@ -219,12 +219,12 @@ def _check_frame(
     faults.raise_if_any()
     repeated = int(frame.duplicated([site, time]).sum())
     if repeated:
-        faults.add("data frame", f"{repeated} rows of a site and time that are there already",
+        faults.add("data frame", f"{repeated} rows of a site and time that another row has",
                    "one row of each site and time")  # fmt: skip
     varying = frame.groupby(site)[list(constant)].nunique() > 1
     for name in constant:
         sites = list(varying.index[varying[name]])
         if sites:
             faults.add(f"data frame: {name}", f"several values at {len(sites)} sites ({sites[0]})",
-                       "one value a site")  # fmt: skip
+                       "one value per site")  # fmt: skip
     faults.raise_if_any()

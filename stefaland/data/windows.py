@@ -1,7 +1,6 @@
 """Windows of a cell table as batches, gathered on the device that holds the normalised table.
 
-Upstream: dataset.py. Downstream: loop.py trains on them, predict.py runs over them; stream.py has
-the same for tables that do not fit.
+Training and prediction both use them; `stream.py` serves tables that do not fit on the device.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from stefaland.data.sampler import Draw
 
 
 def check_ranges(data: CellData, normaliser: Normaliser) -> None:
-    """Raise `InputError` for all values that a transform cannot take, or that are infinite."""
+    """Raise `InputError` for values that are infinite or that a transform is not defined for."""
     faults = Faults()
     tables = [
         (data.forcing_names, data.forcings),
@@ -29,7 +28,7 @@ def check_ranges(data: CellData, normaliser: Normaliser) -> None:
         (data.target_names, data.target),
     ]
     for names, values in tables:
-        # The whole table at once first, by NumPy: nine times as quick as torch's own.
+        # First the whole table at once, by NumPy, which is nine times as fast as torch here.
         suspect = values is not None and bool(np.isinf(values.cpu().numpy()).any())
         for i, name in enumerate(names):
             if values is None or name not in normaliser.scalings:
@@ -53,9 +52,10 @@ def year_fraction(time: NDArray[np.datetime64]) -> NDArray[np.float32]:
 
 
 class Windows:
-    """Normalised cell table, resident on `device`; gathers batches of windows there.
+    """A normalised cell table on `device`, and batches of its windows of `window` steps.
 
-    `cyclic` time axes (climatologies) wrap around. The tensors have no gradient.
+    `cyclic` time axes (climatologies) wrap around. Raises `InputError` for a window longer than the
+    table, and for values that a transform is not defined for.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class Windows:
         return len(self.cell)
 
     def starts(self, period: tuple[str, str] | None = None) -> tuple[int, int]:
-        """First start and number of starts of windows that lie within `period`."""
+        """First start and number of starts of windows within `period`; `InputError` without any."""
         if self.cyclic:
             return 0, self.n_steps
         when = self.data.steps(period)
@@ -116,7 +116,7 @@ class Windows:
         def series(values: Tensor) -> Tensor:
             if self.cyclic:
                 return values.index_select(0, flat).unflatten(0, steps.shape)
-            # A window lies in one piece: copied whole, not step by step.
+            # A window is contiguous in memory: it is copied whole, not step by step.
             size, count = values.shape[1], max(0, len(values) - self.window + 1)
             whole = values.as_strided((count, self.window * size), (size, 1))
             return whole.index_select(0, rows * self.n_steps + starts).unflatten(1, (-1, size))
@@ -132,7 +132,7 @@ class Windows:
         )
 
     def batches(self, draws: Sequence[Draw]) -> Iterator[Batch]:
-        """This rank's part of each draw; the indices of all go to the device in one copy."""
+        """This rank's part of each draw; indices of all draws are copied to the device at once."""
         if not draws:
             return
         rows = torch.cat([draw.rows[draw.part] for draw in draws]).to(self.device)

@@ -29,7 +29,7 @@ def check_fold(fold: Fold, at: Locations, min_cells: int = 1) -> None:
         count = len(getattr(fold, name))
         if count < (min_cells if name != "validation" else 1):
             need = f"at least {min_cells}" if name != "validation" else "at least 1"
-            faults.add(f"{where}: {name}", f"{count} cells", need, "Use fewer or other folds.")
+            faults.add(f"{where}: {name}", f"{count} cells", need, "Make fewer or other folds.")
     ids = np.concatenate([fold.train, fold.validation, fold.test])
     unknown = ids[~np.isin(ids, at.cell)]
     if len(unknown):
@@ -71,7 +71,9 @@ def _check_periods(fold: Fold, where: str, faults: Faults) -> None:
             continue
         first, last = np.array(period, "datetime64[D]")
         if first > last:
-            faults.add(f"{where}: {name}", f"{period[0]} to {period[1]}", "the first day first")
+            faults.add(
+                f"{where}: {name}", f"{period[0]} to {period[1]}", "a first day before the last"
+            )
             continue
         spans[name] = first, last
     warmup = np.timedelta64(fold.warmup_days, "D")
@@ -82,12 +84,12 @@ def _check_periods(fold: Fold, where: str, faults: Faults) -> None:
         read = begin - warmup if other == "test" else begin
         if first <= end and begin <= last:
             found = f"days in both ({first} to {last} and {begin} to {end})"
-            faults.add(f"{where}: {one} and {other}", found, "periods apart")
+            faults.add(f"{where}: {one} and {other}", found, "periods that do not overlap")
         elif first <= end and read <= last:
             faults.add(
                 f"{where}: {one} and {other}",
-                f"days in both: the test reads from {read} on, {fold.warmup_days} days of warm-up",
-                "windows apart",
+                f"days in both: the test reads from {read} on ({fold.warmup_days} days of warm-up)",
+                "windows that do not overlap",
                 f"Start test_period on {last + warmup + 1} or later, or lower warmup_steps.",
             )
 

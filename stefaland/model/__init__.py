@@ -1,1 +1,1 @@
-"""The networks, their adapters, heads and losses."""
+"""Networks, and their adapters, heads and losses."""

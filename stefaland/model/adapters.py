@@ -1,8 +1,8 @@
-"""Adapters on the encoder's features: they learn what the frozen encoder does not say.
+"""Adapters: small modules that adapt the features of a frozen encoder to the target.
 
-Upstream: finetuned.py gives features h [B, T, d], forcings x [B, T, F] and statics c [B, S], all
-without NaN. Downstream: the decoder over time (spec §8). An adapter with an `attach` method changes
-the encoder itself.
+Their inputs are features h [B, T, d], forcings x [B, T, F] and statics c [B, S], all without NaN;
+a decoder over time follows (`heads.py`). An adapter with an `attach` method changes the encoder
+itself.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch.nn.utils import parametrize
 
 from pipeline.core.plugins import Registry
 from stefaland.model.encoder import Encoder, Layer
-from stefaland.model.heads import beside
+from stefaland.model.heads import with_statics
 
 Adapter = Callable[[int, int, int], nn.Module]
-"""(d_model, n_forcings, n_statics) → module from features [B, T, d_model], forcings [B, T, F] and
-statics [B, S], all without NaN, to features [B, T, d_model]."""
+"""Function of (d_model, n_forcings, n_statics) that makes a module from features [B, T, d_model],
+forcings [B, T, F] and statics [B, S], all without NaN, to features [B, T, d_model]."""
 ADAPTERS: Registry[Adapter] = Registry("adapter", "stefaland.adapters")
 
 
 def make_adapter(name: str, d_model: int, n_forcings: int, n_statics: int) -> nn.Module:
-    """The adapter of that name; `InputError` for an unknown one.
+    """The named adapter with new weights; raises `InputError` for an unknown name.
 
     >>> adapter = make_adapter("gated", d_model=8, n_forcings=3, n_statics=5)
     >>> adapter(torch.zeros(2, 12, 8), torch.zeros(2, 12, 3), torch.zeros(2, 5)).shape
@@ -35,7 +35,7 @@ def make_adapter(name: str, d_model: int, n_forcings: int, n_statics: int) -> nn
 
 
 class DualResidual(nn.Module):
-    """The paper's: LN2(LN1(h + MLP[h, a_x, a_c]) + a_x + a_c) with a = ReLU(Linear)."""
+    """The paper's adapter: LN2(LN1(h + MLP[h, a_x, a_c]) + a_x + a_c) with a = ReLU(Linear)."""
 
     def __init__(self, d_model: int, n_forcings: int, n_statics: int) -> None:
         super().__init__()
@@ -49,7 +49,7 @@ class DualResidual(nn.Module):
         self.dropout = nn.Dropout(0.1)
 
     def forward(self, h: Tensor, x: Tensor, c: Tensor) -> Tensor:
-        """[B, T, d]."""
+        """Adapted features [B, T, d]."""
         series = self.dropout(F.relu(self.series(x)))
         static = self.dropout(F.relu(self.statics(c)))[:, None].expand_as(series)
         combined = self.mix(torch.cat([h, series, static], -1))
@@ -57,7 +57,7 @@ class DualResidual(nn.Module):
 
 
 class Gated(nn.Module):
-    """h + sigmoid(W[h, x, c]) · V[h, x, c]."""
+    """A gated update: h + sigmoid(W[h, x, c]) · V[h, x, c]."""
 
     def __init__(self, d_model: int, n_forcings: int, n_statics: int) -> None:
         super().__init__()
@@ -65,13 +65,13 @@ class Gated(nn.Module):
         self.gate, self.value = nn.Linear(wide, d_model), nn.Linear(wide, d_model)
 
     def forward(self, h: Tensor, x: Tensor, c: Tensor) -> Tensor:
-        """[B, T, d]."""
-        inputs = torch.cat([h, beside(x, c)], -1)
+        """Adapted features [B, T, d]."""
+        inputs = torch.cat([h, with_statics(x, c)], -1)
         return h + self.gate(inputs).sigmoid() * self.value(inputs)
 
 
 class Bottleneck(nn.Module):
-    """h + up(ReLU(down[h, x, c])) through 64 features."""
+    """A bottleneck of 64 features: h + up(ReLU(down[h, x, c]))."""
 
     width = 64
 
@@ -81,12 +81,12 @@ class Bottleneck(nn.Module):
         self.up = nn.Linear(self.width, d_model)
 
     def forward(self, h: Tensor, x: Tensor, c: Tensor) -> Tensor:
-        """[B, T, d]."""
-        return h + self.up(F.relu(self.down(torch.cat([h, beside(x, c)], -1))))
+        """Adapted features [B, T, d]."""
+        return h + self.up(F.relu(self.down(torch.cat([h, with_statics(x, c)], -1))))
 
 
 class FeedForward(Bottleneck):
-    """As the bottleneck, with 2d features."""
+    """The bottleneck with 2d features."""
 
     def __init__(self, d_model: int, n_forcings: int, n_statics: int) -> None:
         self.width = 2 * d_model
@@ -94,18 +94,18 @@ class FeedForward(Bottleneck):
 
 
 class NoAdapter(nn.Module):
-    """h as it is: what the encoder says must do."""
+    """The features h unchanged."""
 
     def __init__(self, d_model: int, n_forcings: int, n_statics: int) -> None:
         super().__init__()
 
     def forward(self, h: Tensor, x: Tensor, c: Tensor) -> Tensor:
-        """[B, T, d]."""
+        """Adapted features [B, T, d]."""
         return h
 
 
 class Convolution(nn.Module):
-    """h + two convolutions of [h, x, c] over three time steps each, ReLU between."""
+    """Convolutions in time: h + two of [h, x, c] over three time steps each, with ReLU between."""
 
     def __init__(self, d_model: int, n_forcings: int, n_statics: int) -> None:
         super().__init__()
@@ -116,20 +116,20 @@ class Convolution(nn.Module):
         )  # fmt: skip
 
     def forward(self, h: Tensor, x: Tensor, c: Tensor) -> Tensor:
-        """[B, T, d]."""
+        """Adapted features [B, T, d]."""
         first, relu, dropout, second = self.mix
-        inputs = torch.cat([h, beside(x, c)], -1).transpose(1, 2)
-        # Features last, as everywhere: a draw of MC dropout leaves out features, not days.
+        inputs = torch.cat([h, with_statics(x, c)], -1).transpose(1, 2)
+        # Dropout with features last: a draw of MC dropout then drops features, not days.
         inner = dropout(relu(first(inputs)).transpose(1, 2)).transpose(1, 2)
         mixed: Tensor = second(inner).transpose(1, 2)
         return h + mixed
 
 
 class InputAttention(nn.Module):
-    """LayerNorm(h + attention of h over the projected inputs of all days), four heads.
+    """Attention: LayerNorm(h + attention of h over the projected inputs of all days), four heads.
 
-    The encoder's features know where in the window a day lies, and the projected inputs get the
-    day's own features as their place.
+    The encoder's features contain the position of a day in the window; they are added to the
+    projected inputs of the same day for that reason.
     """
 
     heads = 4
@@ -142,9 +142,9 @@ class InputAttention(nn.Module):
         self.norm = nn.LayerNorm(d_model)
 
     def forward(self, h: Tensor, x: Tensor, c: Tensor) -> Tensor:
-        """[B, T, d]."""
+        """Adapted features [B, T, d]."""
         q = self.query(h).unflatten(-1, (self.heads, -1)).transpose(1, 2)
-        key_value = self.key_value(F.relu(self.inputs(beside(x, c))) + h)
+        key_value = self.key_value(F.relu(self.inputs(with_statics(x, c))) + h)
         k, v = key_value.unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
         mixed = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
         adapted: Tensor = self.norm(h + self.out(mixed))
@@ -152,7 +152,7 @@ class InputAttention(nn.Module):
 
 
 class MixtureOfExperts(nn.Module):
-    """h + the mean of four bottlenecks of [h, x, c], weighted by a softmax gate on each day."""
+    """h + the mean of four bottlenecks of [h, x, c], weighted by a softmax gate per day."""
 
     experts, width = 4, 64
 
@@ -165,18 +165,18 @@ class MixtureOfExperts(nn.Module):
         self.bias = nn.Parameter(torch.zeros(self.experts, d_model))
 
     def forward(self, h: Tensor, x: Tensor, c: Tensor) -> Tensor:
-        """[B, T, d]."""
-        inputs = torch.cat([h, beside(x, c)], -1)
-        share = self.gate(inputs).softmax(-1)
+        """Adapted features [B, T, d]."""
+        inputs = torch.cat([h, with_statics(x, c)], -1)
+        weights = self.gate(inputs).softmax(-1)
         inner = F.relu(self.down(inputs)).unflatten(-1, (self.experts, self.width))
-        # The gate may come before the linear way up: one product for all experts.
-        weighted = (inner * share[..., None]).flatten(-2)
-        mixed: Tensor = self.up(weighted) + share @ self.bias
+        # Weights before the linear map `up` are equivalent, and allow one product for all experts.
+        weighted = (inner * weights[..., None]).flatten(-2)
+        mixed: Tensor = self.up(weighted) + weights @ self.bias
         return h + mixed
 
 
 class LowRank(nn.Module):
-    """A weight [out, in] plus a product of rank `rank` that starts at zero (Hu et al. 2022)."""
+    """A weight [out, in] plus a product of low rank that starts at zero (LoRA, Hu et al. 2022)."""
 
     rank, alpha = 8, 16.0
 
@@ -186,15 +186,15 @@ class LowRank(nn.Module):
         self.up = nn.Parameter(torch.zeros(n_out, self.rank))
 
     def forward(self, weight: Tensor) -> Tensor:
-        """The changed weight."""
+        """The changed weight [out, in]."""
         return weight + self.up @ self.down * (self.alpha / self.rank)
 
 
 class Lora(NoAdapter):
-    """Low-rank changes of the encoder's own products; h passes as it is."""
+    """Low-rank changes of the encoder's weights; the features h pass unchanged."""
 
     def attach(self, encoder: Encoder) -> None:
-        """Add trained low-rank parts to every layer's weights; the weights stay frozen."""
+        """Add trained low-rank matrices to every layer's weights, which stay frozen."""
         for layer in encoder.stack.layers:
             assert isinstance(layer, Layer)
             for linear in (layer.qkv, layer.out, layer.up, layer.down):

@@ -1,6 +1,5 @@
-"""Encoded tokens back to variables: an LSTM or a transformer, then one small head per variable.
-
-Upstream: encoder.py. Downstream: mae.py (spec §4).
+"""Decoders of the autoencoder: an LSTM or a transformer over encoded tokens, and a small head per
+variable.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from stefaland.model.encoder import Stack
 
 
 class LSTMDecoder(nn.Module):
-    """[B, N, d] → [B, N, d]: one LSTM over all tokens, the static ones last; LayerNorm, dropout."""
+    """One LSTM over all tokens [B, N, d], static tokens last; then LayerNorm and dropout."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -23,22 +22,22 @@ class LSTMDecoder(nn.Module):
         self.norm = nn.LayerNorm(config.d_model)
         self.dropout = nn.Dropout(config.dropout)
 
-    def forward(self, tokens: Tensor, places: Tensor) -> Tensor:
-        """Decoded tokens; their order alone tells their places."""
+    def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Decoded tokens [B, N, d]; `positions` is not used: tokens are in order of time."""
         decoded: Tensor = self.dropout(self.norm(self.lstm(tokens)[0]))
         return decoded
 
 
 class NoDecoder(nn.Module):
-    """Encoded tokens as they are."""
+    """Encoded tokens unchanged."""
 
-    def forward(self, tokens: Tensor, places: Tensor) -> Tensor:
-        """The tokens."""
+    def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """The tokens [B, N, d]."""
         return tokens
 
 
 def make_decoder(config: ModelConfig) -> nn.Module:
-    """The configured decoder."""
+    """The decoder that `config.decoder` names."""
     if config.decoder == "lstm":
         return LSTMDecoder(config)
     if config.decoder == "none":
@@ -47,7 +46,10 @@ def make_decoder(config: ModelConfig) -> nn.Module:
 
 
 class VariableHeads(nn.Module):
-    """Linear(d→e), GELU, dropout, Linear(e→outputs) per variable, all in two matrix products."""
+    """A head Linear(d→e), GELU, dropout, Linear(e→outputs) per variable.
+
+    The heads of all variables are two matrix products.
+    """
 
     def __init__(self, n_variables: int, config: ModelConfig, outputs: int) -> None:
         super().__init__()
@@ -58,19 +60,19 @@ class VariableHeads(nn.Module):
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, tokens: Tensor) -> Tensor:
-        """[..., d] → [..., V, outputs]: every variable from the same token."""
+        """Outputs [..., V, outputs] of every variable from the same token [..., d]."""
         inner = F.linear(tokens, self.weight_in.flatten(1).t(), self.bias_in.flatten())
         inner = self.dropout(F.gelu(inner))
-        # Block-diagonal: each variable's outputs see its own features alone.
+        # A block-diagonal matrix: the outputs of a variable depend on its features only.
         n_variables, d_embed, outputs = self.weight_out.shape
-        own = torch.eye(n_variables, dtype=inner.dtype, device=inner.device)
-        blocks = self.weight_out[:, :, None] * own[:, None, :, None]
+        diagonal = torch.eye(n_variables, dtype=inner.dtype, device=inner.device)
+        blocks = self.weight_out[:, :, None] * diagonal[:, None, :, None]
         blocks = blocks.reshape(n_variables * d_embed, n_variables * outputs)
         values = F.linear(inner, blocks.t(), self.bias_out.flatten())
         return values.unflatten(-1, (n_variables, outputs))
 
     def each(self, tokens: Tensor) -> Tensor:
-        """[B, V, d] → [B, V, outputs]: each variable from its own token."""
+        """Outputs [B, V, outputs] of each variable from its own token in [B, V, d]."""
         inner = torch.einsum("bvd,dve->bve", tokens, self.weight_in) + self.bias_in
         inner = self.dropout(F.gelu(inner))
         return torch.einsum("bve,veo->bvo", inner, self.weight_out) + self.bias_out

@@ -1,8 +1,7 @@
-"""Values to vectors: one small map per variable, summed into a token; and place and season.
+"""Embedding of values as vectors: a small network per variable, summed into a token.
 
-Upstream: `Batch`. Downstream: tokens.py, patches.py. All variables go through grouped matrix
-products instead of a loop; hidden or missing values are replaced by the variable's learned vector
-(arXiv 2509.17942, App. A.1).
+All variables are embedded by grouped matrix products instead of a loop; hidden and missing values
+are replaced by the variable's learned vector (arXiv 2509.17942, App. A.1).
 """
 
 from __future__ import annotations
@@ -17,19 +16,20 @@ from pipeline.core.errors import bad_input
 from stefaland.config import ModelConfig
 
 INITIAL_RANGE = 0.02
-"""Embeddings, heads and position tables start uniform in ± this (spec, details A.9)."""
+"""Half width of the uniform distribution of initial embeddings, heads and position tables."""
 REFERENCE_ROWS = 1000
-"""Rows of the published table of hidden statics: the largest batch it can take."""
+"""Rows of the published table of hidden statics, and so its largest batch."""
 
 
 def uniform_parameter(*shape: int) -> nn.Parameter:
-    """A parameter of that shape, uniform in ± `INITIAL_RANGE`."""
+    """A parameter of this shape with values uniform in ± `INITIAL_RANGE`."""
     return nn.Parameter(torch.empty(shape).uniform_(-INITIAL_RANGE, INITIAL_RANGE))
 
 
 class VariableEmbedding(nn.Module):
-    """[..., V] numeric values → [..., d]: Linear(1→e), GELU, dropout, Linear(e→d) per variable,
-    summed over variables; `hidden` [..., V] and NaN values give the variable's mask vector.
+    """Tokens [..., d] of numeric values [..., V]: Linear(1→e), GELU, dropout, Linear(e→d) per
+    variable, summed over variables. Values that are `hidden` [..., V] or NaN have the variable's
+    mask vector.
     """
 
     def __init__(self, n_variables: int, d_embed: int, d_model: int, dropout: float) -> None:
@@ -42,7 +42,7 @@ class VariableEmbedding(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, values: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """The summed tokens."""
+        """The summed tokens [..., d]."""
         unseen = values.isnan() if hidden is None else hidden | values.isnan()
         clean = values.masked_fill(unseen, 0.0)
         inner = F.gelu(torch.addcmul(self.bias_in, clean[..., None], self.weight_in))
@@ -53,9 +53,10 @@ class VariableEmbedding(nn.Module):
 
 
 class StaticEmbedding(nn.Module):
-    """[B, S] numbers and [B, K] class codes (-1 missing) → [B, G, d]: a token per static group,
-    each the sum of its attributes' vectors. Numbers: as the forcings; classes: Embedding(n→e),
-    Linear(e→d).
+    """Tokens [B, G, d] of static attributes: numbers [B, S] and class codes [B, K] (-1 missing).
+
+    There is one token per group, the sum of its attributes' vectors. Numbers are embedded as
+    forcings are; classes by Embedding(n→e), Linear(e→d).
     """
 
     owner: Tensor
@@ -83,11 +84,11 @@ class StaticEmbedding(nn.Module):
     def forward(
         self, values: Tensor, codes: Tensor | None = None, hidden: Tensor | None = None
     ) -> Tensor:
-        """The tokens; `hidden` [B, S + K] is True where the model may not look."""
+        """The tokens [B, G, d]; `hidden` [B, S + K] is True for hidden attributes."""
         unseen = values.isnan()
         if self.tables:
             if codes is None:
-                raise bad_input("Batch.categorical", "nothing", "codes of the model's categories")
+                raise bad_input("Batch.categorical", "nothing", "class codes [B, K]")
             unseen = torch.cat([unseen, codes < 0], 1)
         if hidden is not None:
             unseen = unseen | hidden
@@ -117,9 +118,9 @@ class StaticEmbedding(nn.Module):
 
 
 def static_token_of(config: ModelConfig) -> list[int]:
-    """The static token of each attribute of statics + categorical.
+    """Index of the static token of each attribute in statics + categorical.
 
-    All share token 0, or each group has its own and the ungrouped share the last one.
+    All attributes have token 0, or each group has a token and all ungrouped ones have the last.
     """
     names = [*config.statics, *config.categorical]
     if config.static_tokens == "one":
@@ -128,13 +129,13 @@ def static_token_of(config: ModelConfig) -> list[int]:
     return [member.get(name, len(config.static_groups)) for name in names]
 
 
-def year_features(share: Tensor) -> Tensor:
-    """[B, T] share of the year → [B, T, 4] first two harmonics."""
-    angle = 2 * math.pi * share
+def year_features(fraction: Tensor) -> Tensor:
+    """First two harmonics [B, T, 4] of the elapsed fraction of the year [B, T]."""
+    angle = 2 * math.pi * fraction
     return torch.stack([angle.sin(), angle.cos(), (2 * angle).sin(), (2 * angle).cos()], -1)
 
 
 def sphere_features(lonlat: Tensor) -> Tensor:
-    """[B, 2] degrees → [B, 3] unit vector on the sphere: no seam at the date line, no poles."""
+    """Unit vectors [B, 3] on the sphere of coordinates [B, 2] in degrees, continuous everywhere."""
     lon, lat = torch.deg2rad(lonlat).unbind(-1)
     return torch.stack([lat.cos() * lon.cos(), lat.cos() * lon.sin(), lat.sin()], -1)

@@ -1,8 +1,4 @@
-"""Transformer stack over day and static tokens, and what stands around it.
-
-Upstream: tokens.py. Downstream: decoder.py, and the adapters of finetuning (arXiv 2509.17942,
-App. A; eq. 9-12).
-"""
+"""The encoder: a transformer over day and static tokens (arXiv 2509.17942, App. A, eq. 9-12)."""
 
 from __future__ import annotations
 
@@ -17,16 +13,16 @@ from stefaland.model.rotary import rotary_angles, rotate
 
 Angles = tuple[Tensor, Tensor]
 ROWS_AT_ONCE = 4096
-"""Tokens that pass all layers together on a CPU where no gradients are kept: what lies between the
-layers stays in a cache and below the size from which the C library asks the system anew each time.
+"""Number of tokens that pass all layers together on a CPU without gradients. Intermediate values
+then stay in a cache, and below the size from which the C library requests new memory at each call.
 """
 
 
 class Layer(nn.Module):
-    """[B, N, d] → [B, N, d]: attention and feed-forward, each added to its input and normalised.
+    """A transformer layer: attention and feed-forward, each added to its input and normalised.
 
-    LayerNorm comes after each sum (the paper's), or before each part where `norm_first`. Starts as
-    `nn.TransformerEncoderLayer` does.
+    LayerNorm comes after each sum (as in the paper), or before each part with `norm_first`. Initial
+    weights are as in `nn.TransformerEncoderLayer`.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -44,7 +40,7 @@ class Layer(nn.Module):
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, angles: Angles | None = None) -> Tensor:
-        """`angles` turn queries and keys by their tokens' places."""
+        """Tokens [B, N, d]; `angles` rotate queries and keys by the positions of their tokens."""
         if self.norm_first:
             x = x + self._attention(self.norm1(x), angles)
             return x + self._feed_forward(self.norm2(x))
@@ -66,7 +62,7 @@ class Layer(nn.Module):
 
 
 class Stack(nn.Module):
-    """[B, N, d] × sqrt(d) → layers → LayerNorm → dropout; full attention, no mask."""
+    """Layers over tokens [B, N, d] times sqrt(d), then LayerNorm and dropout; full attention."""
 
     def __init__(self, config: ModelConfig, layers: int) -> None:
         super().__init__()
@@ -78,9 +74,9 @@ class Stack(nn.Module):
             config.d_model // config.n_heads if config.positions == "rotary" else None
         )
 
-    def forward(self, tokens: Tensor, places: Tensor) -> Tensor:
-        """Tokens of the same shape; `places` [N] are their places in time."""
-        angles = None if self.rotary_width is None else rotary_angles(places, self.rotary_width)
+    def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Tokens [B, N, d]; `positions` [N] are their time steps."""
+        angles = None if self.rotary_width is None else rotary_angles(positions, self.rotary_width)
         if torch.is_grad_enabled() or tokens.device.type != "cpu":
             return self._through(tokens, angles)
         samples = max(1, ROWS_AT_ONCE // max(1, tokens.shape[1]))
@@ -95,14 +91,14 @@ class Stack(nn.Module):
 
 
 class Encoder(nn.Module):
-    """[B, N, d] → [B, N, d]: the stack, then Linear(d→d); its output is the embedding."""
+    """The stack of layers, then Linear(d→d); its output [B, N, d] is the embedding."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.stack = Stack(config, config.n_encoder_layers)
         self.out = nn.Linear(config.d_model, config.d_model)
 
-    def forward(self, tokens: Tensor, places: Tensor) -> Tensor:
-        """Encoded tokens."""
-        encoded: Tensor = self.out(self.stack(tokens, places))
+    def forward(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """Encoded tokens [B, N, d]; `positions` [N] are their time steps."""
+        encoded: Tensor = self.out(self.stack(tokens, positions))
         return encoded

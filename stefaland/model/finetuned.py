@@ -1,7 +1,4 @@
-"""A pretrained encoder with adapter, decoder over time, and head: `Batch` → `Prediction`.
-
-Upstream: mae.py, adapters.py, heads.py. Downstream: finetune.py trains it, predict.py runs it.
-"""
+"""The target network: a pretrained encoder with an adapter, a decoder over time and a head."""
 
 from __future__ import annotations
 
@@ -15,13 +12,13 @@ from stefaland.model.heads import DECODERS, Prediction, make_head
 from stefaland.model.mae import StefaLand
 
 FEATURE_SCALE = 0.1
-"""Start of the learned scale of the encoder's features (spec §8)."""
+"""Initial value of the learned scale of the encoder's features."""
 
 
 class FinetunedModel(nn.Module):
-    """The target network. `encoder` None starts from random weights.
+    """The target network; without an `encoder` it starts from random weights.
 
-    Parameters of a frozen encoder have no gradient, and its dropout is off even in training.
+    Parameters of a frozen encoder have no gradient, and its dropout is off in training too.
     """
 
     def __init__(
@@ -50,7 +47,7 @@ class FinetunedModel(nn.Module):
     def _freeze(self) -> None:
         unfreeze = self.finetune_config.unfreeze
         self.encoder.requires_grad_(unfreeze == "all")
-        # The reconstruction part has no say in a target.
+        # The parts for reconstruction are not used by a target network.
         for part in ("decoder", "forcing_heads", "static_heads", "category_heads"):
             getattr(self.encoder, part).requires_grad_(False)
         if isinstance(unfreeze, int):
@@ -66,19 +63,19 @@ class FinetunedModel(nn.Module):
         return not any(p.requires_grad for p in self.encoder.parameters())
 
     def train(self, mode: bool = True) -> FinetunedModel:
-        """Training mode, but a frozen encoder stays in evaluation mode."""
+        """Set training mode; a frozen encoder stays in evaluation mode."""
         super().train(mode)
         if self.is_frozen:
             self.encoder.eval()
         return self
 
     def features(self, batch: Batch) -> Tensor:
-        """[B, T, d] day tokens of the encoder; without a graph where it is frozen."""
+        """Day tokens [B, T, d] of the encoder, without gradients where it is frozen."""
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
             return self.encoder.encode(batch)[:, : batch.forcings.shape[1]]
 
     def forward(self, batch: Batch) -> Prediction:
-        """The normalised target [B, T, O]; raises `InputError` as the encoder does."""
+        """Prediction of the normalised target [B, T, O]; raises `InputError` as `encode` does."""
         h = self.norm(self.features(batch)) * self.scale
         forcings, statics = batch.forcings.nan_to_num(0.0), self._statics(batch)
         adapted = self.adapter(h, forcings, statics)
@@ -86,9 +83,9 @@ class FinetunedModel(nn.Module):
         return prediction
 
     def _statics(self, batch: Batch) -> Tensor:
-        """[B, S + classes] what adapter and decoder see of the statics.
+        """Static inputs [B, S + classes] of adapter and decoder, classes one-hot.
 
-        A missing number counts as the training mean, a missing class as none of them.
+        A missing number counts as the training mean, a missing class is all zeros.
         """
         parts = [batch.statics.nan_to_num(0.0)]
         for k, classes in enumerate(self.model_config.categorical.values()):

@@ -1,6 +1,6 @@
-"""From adapted features to the target: decoders over time, and heads that give mean and scale.
+"""Decoders over time, and heads that map features to the target's predictive distribution.
 
-Upstream: adapters.py. Downstream: finetuned.py, lstm.py (spec §8).
+The finetuned network and the network baselines have the same heads.
 """
 
 from __future__ import annotations
@@ -15,16 +15,16 @@ from torch.nn import functional as F
 from stefaland.model.quantiles import LEVELS, MIDDLE, moments
 from stefaland.tasks import HEADS
 
-LEAST_SCALE = 1e-3
-"""Of a normalised target: keeps the likelihood finite."""
-LEAST_STEP = 1e-4
-"""Between neighbouring quantiles of a normalised target."""
+MIN_SCALE = 1e-3
+"""Smallest standard deviation of a normalised target, which keeps the likelihood finite."""
+MIN_STEP = 1e-4
+"""Smallest distance between neighbouring quantiles of a normalised target."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """Normalised target: mean [B, T, O] and, of heads that know them, its standard deviation and
-    its quantiles [B, T, O, Q] at `quantiles.LEVELS`.
+    """Predictive distribution of the normalised target: mean [B, T, O], and where the head has them
+    the standard deviation [B, T, O] and quantiles [B, T, O, Q] at `quantiles.LEVELS`.
     """
 
     mean: Tensor
@@ -38,41 +38,44 @@ class Prediction:
 
 
 class PointHead(nn.Module):
-    """[B, T, d] → mean."""
+    """A head from features [B, T, d] to the mean."""
 
     def __init__(self, d_model: int, n_targets: int) -> None:
         super().__init__()
         self.out = nn.Linear(d_model, n_targets)
 
     def forward(self, features: Tensor) -> Prediction:
-        """The prediction, without a scale."""
+        """The prediction, without a standard deviation."""
         return Prediction(self.out(features))
 
 
 class GaussianHead(nn.Module):
-    """[B, T, d] → mean and standard deviation of a normal distribution."""
+    """A head from features [B, T, d] to mean and standard deviation of a normal distribution."""
 
     def __init__(self, d_model: int, n_targets: int) -> None:
         super().__init__()
         self.out = nn.Linear(d_model, 2 * n_targets)
 
     def forward(self, features: Tensor) -> Prediction:
-        """The prediction with its scale."""
+        """The prediction with its standard deviation."""
         mean, raw = self.out(features).chunk(2, -1)
-        return Prediction(mean, F.softplus(raw) + LEAST_SCALE)
+        return Prediction(mean, F.softplus(raw) + MIN_SCALE)
 
 
 class QuantileHead(nn.Module):
-    """[B, T, d] → quantiles that never cross: the median and positive steps away from it."""
+    """A head from features [B, T, d] to quantiles that never cross.
+
+    They are the median and positive steps away from it.
+    """
 
     def __init__(self, d_model: int, n_targets: int) -> None:
         super().__init__()
         self.out = nn.Linear(d_model, n_targets * len(LEVELS))
 
     def forward(self, features: Tensor) -> Prediction:
-        """The prediction; mean and scale are those of its quantiles."""
+        """The prediction; mean and standard deviation are those of its quantiles."""
         raw = self.out(features).unflatten(-1, (-1, len(LEVELS)))
-        steps = F.softplus(raw) + LEAST_STEP
+        steps = F.softplus(raw) + MIN_STEP
         middle = raw[..., MIDDLE : MIDDLE + 1]
         below = middle - steps[..., :MIDDLE].flip(-1).cumsum(-1).flip(-1)
         above = middle + steps[..., MIDDLE + 1 :].cumsum(-1)
@@ -81,26 +84,28 @@ class QuantileHead(nn.Module):
 
 
 class CompositionHead(nn.Module):
-    """[B, T, d] → shares of a whole: at least 0, sum 1 over the targets."""
+    """A head from features [B, T, d] to a composition: fractions of at least 0 that sum to 1."""
 
     def __init__(self, d_model: int, n_targets: int) -> None:
         super().__init__()
         self.out = nn.Linear(d_model, n_targets)
 
     def forward(self, features: Tensor) -> Prediction:
-        """The shares; a prediction for a place is their mean over time, which sums to 1 too."""
+        """The fractions [B, T, O]; a location's prediction is their mean over time, whose sum is 1
+        too.
+        """
         return Prediction(self.out(features).softmax(-1))
 
 
 class ProbabilityHead(nn.Module):
-    """[B, T, d] → a chance for each target."""
+    """A head from features [B, T, d] to the probability of each target."""
 
     def __init__(self, d_model: int, n_targets: int) -> None:
         super().__init__()
         self.out = nn.Linear(d_model, n_targets)
 
     def forward(self, features: Tensor) -> Prediction:
-        """The chances, 0 to 1."""
+        """The probabilities [B, T, O], 0 to 1."""
         return Prediction(self.out(features).sigmoid())
 
 
@@ -114,7 +119,7 @@ BUILT_IN: dict[str, Callable[[int, int], nn.Module]] = {
 
 
 def make_head(name: str, d_model: int, n_targets: int) -> nn.Module:
-    """The named head; `InputError` for an unknown name.
+    """The named head with new weights; raises `InputError` for an unknown name.
 
     >>> make_head("point", 8, 1)(torch.zeros(2, 12, 8)).mean.shape
     torch.Size([2, 12, 1])
@@ -123,13 +128,13 @@ def make_head(name: str, d_model: int, n_targets: int) -> nn.Module:
     return make(d_model, n_targets)
 
 
-def beside(series: Tensor, statics: Tensor) -> Tensor:
-    """[B, T, ...] with statics [B, S] repeated over time behind it."""
+def with_statics(series: Tensor, statics: Tensor) -> Tensor:
+    """Series [B, T, F] with the statics [B, S], repeated over time, appended: [B, T, F + S]."""
     return torch.cat([series, statics[:, None].expand(-1, series.shape[1], -1)], -1)
 
 
 class ResidualLSTMDecoder(nn.Module):
-    """u = Linear([h, x, c]); z = LSTM(u); z + Linear([z, x, c]) (spec §8)."""
+    """A residual LSTM: z + Linear([z, x, c]) with z = LSTM(Linear([h, x, c]))."""
 
     def __init__(self, d_model: int, n_forcings: int, n_statics: int) -> None:
         super().__init__()
@@ -139,20 +144,20 @@ class ResidualLSTMDecoder(nn.Module):
         self.after = nn.Linear(wide, d_model)
 
     def forward(self, features: Tensor, forcings: Tensor, statics: Tensor) -> Tensor:
-        """[B, T, d]."""
-        inputs = beside(forcings, statics)
+        """Features [B, T, d] for the head."""
+        inputs = with_statics(forcings, statics)
         memory = self.lstm(self.before(torch.cat([features, inputs], -1)))[0]
         return memory + self.after(torch.cat([memory, inputs], -1))
 
 
 class LinearDecoder(nn.Module):
-    """Features as they are: the head alone reads them."""
+    """Features unchanged, so that the head is the only layer over time."""
 
     def __init__(self, d_model: int, n_forcings: int, n_statics: int) -> None:
         super().__init__()
 
     def forward(self, features: Tensor, forcings: Tensor, statics: Tensor) -> Tensor:
-        """[B, T, d]."""
+        """Features [B, T, d] for the head."""
         return features
 
 

@@ -1,6 +1,6 @@
-"""Losses: masked reconstruction for pretraining, NaN-aware target losses for finetuning.
+"""Losses: masked reconstruction for pretraining, and losses of the target for finetuning.
 
-Upstream: mae.py, heads.py. A missing value enters no loss (spec §6).
+Missing values count in no loss.
 """
 
 from __future__ import annotations
@@ -21,17 +21,18 @@ from stefaland.model.quantiles import pinball
 from stefaland.tasks import LOSSES
 
 TargetLossFunction = Callable[[Prediction, Tensor, Tensor], Tensor]
-LEAST_SHARE = 1e-6
-"""Of a predicted share or chance, so that its logarithm stays finite."""
+MIN_PROBABILITY = 1e-6
+"""Smallest predicted probability or fraction, so that its logarithm stays finite."""
 NSE_FLOOR = 0.1
-"""Added to a site's standard deviation, so that dry sites do not rule the loss (Kratzert 2019)."""
+"""Number added to a site's standard deviation, so that dry sites do not dominate the loss
+(Kratzert et al. 2019)."""
 
 
 def masked_mean(errors: Tensor, counted: Tensor) -> Tensor:
-    """Mean of `errors` where `counted`; 0 where nothing is, with a gradient of 0.
+    """Mean of `errors` where `counted`; 0 with a gradient of 0 where nothing is counted.
 
-    Where ranks share a batch, theirs are parts whose average over ranks is the mean over the batch,
-    however unequally its missing values are spread.
+    Where a batch is divided among ranks, the average of their results is the mean over the whole
+    batch, even if their numbers of missing values differ.
     """
     total = torch.where(counted, errors, torch.zeros_like(errors)).sum()
     count = mean_over_parts(counted.sum())
@@ -52,10 +53,10 @@ def masked_loss(
     static_mask: Tensor,
     static_weight: float = 0.5,
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """Mean squared error on hidden, observed values: forcings + `static_weight` · statics.
+    """Mean squared error of hidden, observed values: forcings + `static_weight` · statics.
 
-    Categorical attributes add their cross-entropy to the statics' part. Gives the loss and its
-    parts `forcings` and `statics`.
+    Categorical attributes add their cross-entropy to the part of the statics. Returns the loss and
+    its parts `forcings` and `statics`.
     """
     forcings = masked_mean(
         _reconstruction_error(
@@ -91,7 +92,7 @@ def _mse(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
 def _rmse(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
     part = masked_mean(*_square(prediction, target))
     whole = (mean_over_parts(part.detach()) + 1e-12).sqrt()
-    # The root of the batch's mean is no mean of the parts' roots: each rank adds its derivative.
+    # The root of the mean is not the mean of the ranks' roots: each rank adds its derivative.
     return whole + (part - part.detach()) / (2 * whole)
 
 
@@ -109,9 +110,10 @@ def _gaussian(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tenso
 
 
 def _beta_gaussian(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
-    """The likelihood weighted by the predicted standard deviation (Seitzer et al. 2022, beta 0.5).
+    """Normal likelihood weighted by the predicted standard deviation (Seitzer et al. 2022).
 
-    Without the weight a network raises its scale where it errs, and learns the mean there last.
+    The exponent beta is 0.5. Without the weight a network widens its distribution where errors are
+    large, and then hardly learns the mean there.
     """
     if prediction.scale is None:
         raise bad_input("finetune.loss", "beta_gaussian with a point head", "head: gaussian")
@@ -122,7 +124,7 @@ def _beta_gaussian(prediction: Prediction, target: Tensor, site_std: Tensor) -> 
 
 
 def _pinball(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
-    """Mean over the levels of the quantiles' loss."""
+    """Pinball loss, averaged over the levels."""
     if prediction.quantiles is None:
         raise bad_input("finetune.loss", "pinball without quantiles", "head: quantile")
     loss = pinball(prediction.quantiles, target.nan_to_num(0.0))
@@ -130,20 +132,22 @@ def _pinball(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor
 
 
 def _composition(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
-    """Kullback-Leibler divergence of the predicted shares from the target's (Aitchison 1986 has
-    why squared errors of shares mislead); a whole with a missing share does not count.
+    """Kullback-Leibler divergence of the predicted composition from the target's.
+
+    A composition with a missing fraction does not count. Squared errors of fractions are misleading
+    (Aitchison 1986).
     """
     valid = ~target.isnan().any(-1)
-    shares = target.nan_to_num(0.0)
-    log = prediction.mean.clamp(min=LEAST_SHARE).log()
-    divergence = (torch.xlogy(shares, shares) - shares * log).sum(-1)
+    fractions = target.nan_to_num(0.0)
+    log = prediction.mean.clamp(min=MIN_PROBABILITY).log()
+    divergence = (torch.xlogy(fractions, fractions) - fractions * log).sum(-1)
     return masked_mean(divergence, valid)
 
 
 def _binary(prediction: Prediction, target: Tensor, site_std: Tensor) -> Tensor:
     valid = ~target.isnan()
-    chance = prediction.mean.clamp(LEAST_SHARE, 1.0 - LEAST_SHARE)
-    entropy = F.binary_cross_entropy(chance, target.nan_to_num(0.0), reduction="none")
+    probability = prediction.mean.clamp(MIN_PROBABILITY, 1.0 - MIN_PROBABILITY)
+    entropy = F.binary_cross_entropy(probability, target.nan_to_num(0.0), reduction="none")
     return masked_mean(entropy, valid)
 
 
@@ -160,5 +164,8 @@ BUILT_IN: dict[str, TargetLossFunction] = {
 
 
 def finetune_loss(name: str) -> TargetLossFunction:
-    """The loss of (prediction, target [B, T, O], site_std [B, 1, O]); `InputError` if unknown."""
+    """The named loss of (prediction, target [B, T, O], site_std [B, 1, O]).
+
+    Raises `InputError` for an unknown name.
+    """
     return LOSSES.get(name, "finetune.loss").function or BUILT_IN[name]

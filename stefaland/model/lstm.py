@@ -1,6 +1,6 @@
-"""The field's standard baseline: one LSTM over forcings and statics (Kratzert et al. 2019).
+"""The LSTM baseline: one LSTM over forcings and statics (Kratzert et al. 2019).
 
-Trained by finetune.py's loop on the same fold, windows and loss; loaded by predict.py.
+It is trained like the finetuned network, on the same fold, windows and loss.
 """
 
 from __future__ import annotations
@@ -30,11 +30,12 @@ class LSTMConfig(Frozen):
     dropout: float = Field(0.4, ge=0, lt=1)
     head: HeadName = "gaussian"
     cyclic: bool = False
-    """The window wraps: the LSTM goes round twice, so that its first step has a past too."""
+    """The time axis is periodic: the LSTM reads the window twice, so that its first step is
+    preceded by others."""
 
 
 class LSTMNetwork(nn.Module):
-    """`Batch` → `Prediction` [B, T, O]; a missing input counts as the training mean."""
+    """The LSTM baseline; a missing input counts as the training mean."""
 
     def __init__(self, config: LSTMConfig) -> None:
         super().__init__()
@@ -45,11 +46,11 @@ class LSTMNetwork(nn.Module):
         self.head = make_head(config.head, config.hidden, config.n_targets)
         bias = cast(Tensor, self.lstm.bias_hh_l0)
         with torch.no_grad():
-            # PyTorch has two biases a gate; their sum is what counts. Gates: in, forget, cell, out.
+            # PyTorch adds two biases per gate. Order of the gates: in, forget, cell, out.
             bias[config.hidden : 2 * config.hidden] = FORGET_BIAS
 
     def forward(self, batch: Batch) -> Prediction:
-        """Predictions of every time step from the steps before it."""
+        """Prediction [B, T, O] of every time step from this step and those before it."""
         steps = batch.forcings.shape[1]
         statics = batch.statics[:, None].expand(-1, steps, -1)
         inputs = torch.cat([batch.forcings, statics], -1).nan_to_num(0.0)

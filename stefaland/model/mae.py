@@ -1,6 +1,7 @@
 """StefaLand: the masked autoencoder of forcings and static attributes (arXiv 2509.17942, App. A).
 
-Upstream: `Batch` and the masks of masking.py. Downstream: losses.py in pretraining, finetuned.py.
+`masking.py` makes the masks and `losses.py` the loss of pretraining; `finetuned.py` builds the
+target network on the encoder.
 """
 
 from __future__ import annotations
@@ -21,12 +22,12 @@ from stefaland.model.tokens import Tokens
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """Normalised values of every variable, hidden or not."""
+    """Reconstructed values of every variable, hidden or not, normalised."""
 
     forcings: Tensor
-    """[B, T, F]."""
+    """Forcings [B, T, F]."""
     statics: Tensor
-    """[B, S]."""
+    """Numeric static attributes [B, S]."""
     categorical: tuple[Tensor, ...] = ()
     """Class scores [B, n] of each categorical attribute."""
     forcing_log_variance: Tensor | None = None
@@ -34,7 +35,7 @@ class Reconstruction:
 
 
 class StefaLand(nn.Module):
-    """Encoder and decoder; `encode` gives the embedding that finetuning uses."""
+    """The encoder and decoder; `encode` returns the features that finetuning uses."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -60,35 +61,41 @@ class StefaLand(nn.Module):
     def encode(
         self, batch: Batch, forcing_mask: Tensor | None = None, static_mask: Tensor | None = None
     ) -> Tensor:
-        """[B, T + G, d]: day tokens, then the static tokens; masks are True where hidden."""
+        """Encoded tokens [B, T + G, d]: days, then static tokens; masks are True where hidden.
+
+        Raises `InputError` for inputs that are absent or of another shape.
+        """
         encoded, _ = self._encode(batch, forcing_mask, static_mask)
         return self.tokens.to_days(encoded, batch.forcings.shape[1])
 
     def embed(self, batch: Batch) -> Tensor:
-        """[B, 2 d]: one vector a location, the mean over days beside that over static tokens."""
+        """One vector [B, 2 d] per location: the mean over days, then that over static tokens."""
         encoded, steps = self.encode(batch), batch.forcings.shape[1]
         return torch.cat([encoded[:, :steps].mean(1), encoded[:, steps:].mean(1)], -1)
 
     def forward(
         self, batch: Batch, forcing_mask: Tensor | None = None, static_mask: Tensor | None = None
     ) -> Reconstruction:
-        """Reconstruct all variables; `forcing_mask` [B, T, F] and `static_mask` [B, S + K]."""
+        """Reconstruction of all variables; masks [B, T, F] and [B, S + K], True where hidden."""
         decoded = self.decoder(*self._encode(batch, forcing_mask, static_mask))
         n_static = self.tokens.statics.n_tokens
         series, static = decoded[:, :-n_static], decoded[:, -n_static:]
         if isinstance(self.forcing_heads, PatchHead):
             forcings = self.forcing_heads(series, batch.forcings.shape[1])
         else:
-            # Of all tokens: to leave out the last ones first would copy the others.
+            # The heads read all tokens: to drop the last ones before would copy the others.
             forcings = self.forcing_heads(decoded)[:, :-n_static]
-        own = static.index_select(1, self.tokens.statics.owner)
+        token_of_attribute = static.index_select(1, self.tokens.statics.owner)
         n_numeric = len(self.config.statics)
-        statics = self.static_heads.each(own[:, :n_numeric])
+        statics = self.static_heads.each(token_of_attribute[:, :n_numeric])
         noisy = self.config.noise_head
         return Reconstruction(
             forcings[..., 0],
             statics[..., 0],
-            tuple(head(own[:, n_numeric + k]) for k, head in enumerate(self.category_heads)),
+            tuple(
+                head(token_of_attribute[:, n_numeric + k])
+                for k, head in enumerate(self.category_heads)
+            ),
             forcings[..., 1] if noisy else None,
             statics[..., 1] if noisy else None,
         )
@@ -96,10 +103,10 @@ class StefaLand(nn.Module):
     def _encode(
         self, batch: Batch, forcing_mask: Tensor | None, static_mask: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        """Encoded tokens [B, N, d] and their places in time [N]."""
+        """Encoded tokens [B, N, d] and their time steps [N]."""
         self._check(batch, forcing_mask, static_mask)
-        places = self.tokens.places(batch.forcings.shape[1], batch.forcings.device)
-        return self.encoder(self.tokens(batch, forcing_mask, static_mask), places), places
+        positions = self.tokens.time_steps(batch.forcings.shape[1], batch.forcings.device)
+        return self.encoder(self.tokens(batch, forcing_mask, static_mask), positions), positions
 
     def _check(self, batch: Batch, forcing_mask: Tensor | None, static_mask: Tensor | None) -> None:
         n_forcings, n_statics = len(self.config.forcings), len(self.config.statics)

@@ -1,8 +1,8 @@
-"""MC dropout: one network asked several times, each time with other features left out.
+"""MC dropout: several predictions of one network, each with other features dropped.
 
-Upstream: trained networks. Downstream: target.py calibrates with it, predict.py maps with it. After
-Gal and Ghahramani (2016): a draw leaves out the same features of every cell and time step, so that
-a cell's prediction does not depend on the cells that it is predicted with.
+After Gal and Ghahramani (2016). A draw drops the same features of every cell and time step, so that
+a cell's prediction does not depend on the cells that it is predicted with. Calibration and
+prediction both use it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from stefaland.data.batch import Batch
 from stefaland.model.heads import Prediction
 
 ENCODER = "encoder."
-"""Names of modules that are always asked without dropout."""
+"""Prefix of the names of modules that are always run without dropout."""
 
 
 def dropouts(model: nn.Module) -> list[nn.Dropout]:
-    """The dropout behind the encoder, in the order of the model's modules."""
+    """The dropout modules after the encoder, in the order of the model's modules."""
     return [
         module
         for name, module in model.named_modules()
@@ -31,44 +31,46 @@ def dropouts(model: nn.Module) -> list[nn.Dropout]:
     ]
 
 
-_ASKED = threading.local()
+_CURRENT = threading.local()
 _HOOKING = threading.Lock()
 
 
 @contextmanager
 def left_out(model: nn.Module, sample: int) -> Iterator[None]:
-    """Within the block a model in evaluation mode leaves out the features of this draw.
+    """Drop the features of this draw in a model in evaluation mode, within the block.
 
-    In this thread alone: others may ask the same model for other draws.
+    It holds for this thread only: others may run other draws of the same model.
     """
     with _HOOKING:
-        for place, module in enumerate(dropouts(model)):
+        for number, module in enumerate(dropouts(model)):
             if not getattr(module, "_leaves_out", False):
-                module.register_forward_hook(_hook(module.p, place))
+                module.register_forward_hook(_hook(module.p, number))
                 module._leaves_out = True  # type: ignore[assignment]
-    _ASKED.sample = sample
+    _CURRENT.sample = sample
     try:
         yield
     finally:
-        _ASKED.sample = None
+        _CURRENT.sample = None
 
 
-def _hook(share: float, place: int) -> Any:
+def _hook(rate: float, number: int) -> Any:
     def leave_out(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        sample = getattr(_ASKED, "sample", None)
+        sample = getattr(_CURRENT, "sample", None)
         if sample is None:
             return output
-        # Drawn on the CPU: every device leaves out the same features.
-        generator = torch.Generator().manual_seed(1_000_003 * sample + place)
-        kept = torch.rand(output.shape[-1], generator=generator) >= share
-        return output * (kept.to(output) / (1.0 - share))
+        # Drawn on the CPU, so that every device drops the same features.
+        generator = torch.Generator().manual_seed(1_000_003 * sample + number)
+        kept = torch.rand(output.shape[-1], generator=generator) >= rate
+        return output * (kept.to(output) / (1.0 - rate))
 
     return leave_out
 
 
 def sampled(model: nn.Module, batch: Batch, samples: int) -> Prediction:
-    """The mixture of `samples` draws: mean of means; variance the mean of variances and the
-    variance of means; mean of quantiles. Without samples, or dropout to draw, the prediction.
+    """The mixture of `samples` draws of MC dropout as one prediction.
+
+    The mean is the mean of means, the variance the mean of variances plus the variance of means;
+    quantiles are averaged. Without samples or dropout it is the model's only prediction.
     """
     if not samples or not dropouts(model):
         prediction: Prediction = model(batch)

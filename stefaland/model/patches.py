@@ -1,7 +1,7 @@
-"""Patch tokens: some days of one forcing as a token, and back (PatchTST, Nie et al. 2023; spec §4).
+"""Patch tokens: several days of one forcing as a token, and back (PatchTST, Nie et al. 2023).
 
-Upstream: tokens.py. Downstream: mae.py, patchtst.py. Unlike the published variant, hidden values
-never reach a token and the last days are covered by a patch of their own.
+Unlike the published variant, hidden values never reach a token, and the last patch ends with the
+window, so that every day is in a patch.
 """
 
 from __future__ import annotations
@@ -17,19 +17,22 @@ from stefaland.model.embedding import uniform_parameter
 
 
 class Patching(Protocol):
-    """Settings that say how a window is cut."""
+    """Settings of how a window is cut into patches."""
 
     @property
     def patch_length(self) -> int:
-        """Time steps of a patch."""
+        """Number of time steps of a patch."""
 
     @property
     def patch_stride(self) -> int:
-        """Time steps from one patch to the next."""
+        """Number of time steps from one patch to the next."""
 
 
 def patch_starts(steps: int, config: Patching, device: torch.device | str | None = None) -> Tensor:
-    """[P] first day of each patch; the last patch ends with the window."""
+    """First day [P] of each patch; the last patch ends with the window.
+
+    Raises `InputError` for a window shorter than a patch.
+    """
     last = steps - config.patch_length
     if last < 0:
         raise bad_input(
@@ -41,13 +44,13 @@ def patch_starts(steps: int, config: Patching, device: torch.device | str | None
 
 
 def patch_days(steps: int, config: Patching, device: torch.device) -> Tensor:
-    """[P, L] the days of each patch."""
+    """Days [P, L] of each patch."""
     within = torch.arange(config.patch_length, device=device)
     return patch_starts(steps, config, device)[:, None] + within
 
 
 def day_cover(steps: int, config: ModelConfig, device: torch.device, dtype: torch.dtype) -> Tensor:
-    """[T, P] weights of the patches that cover each day; they add up to 1."""
+    """Weights [T, P] of the patches that cover each day; the weights of a day sum to 1."""
     days = patch_days(steps, config, device)
     cover = torch.zeros(steps, len(days), device=device, dtype=dtype)
     cover.scatter_(0, days.t(), 1.0)
@@ -55,9 +58,9 @@ def day_cover(steps: int, config: ModelConfig, device: torch.device, dtype: torc
 
 
 class PatchEmbedding(nn.Module):
-    """[B, T, F] → [B, F × P, d]: a shared Linear(L→d) and the channel's learned vector.
+    """Patch tokens [B, F × P, d] of forcings [B, T, F]: Linear(L→d) plus a vector per forcing.
 
-    Hidden and missing values are replaced by the channel's learned values, [F, L].
+    Hidden and missing values are replaced by learned values [F, L] of the forcing.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -69,7 +72,7 @@ class PatchEmbedding(nn.Module):
         self.mask_values = uniform_parameter(n_forcings, config.patch_length)
 
     def forward(self, values: Tensor, hidden: Tensor | None = None) -> Tensor:
-        """The tokens, channel by channel."""
+        """The tokens [B, F × P, d], forcing by forcing."""
         unseen = values.isnan() if hidden is None else hidden | values.isnan()
         days = patch_days(values.shape[1], self.config, values.device)
         cut = values.masked_fill(unseen, 0.0)[:, days].permute(0, 3, 1, 2)
@@ -80,8 +83,9 @@ class PatchEmbedding(nn.Module):
 
 
 class PatchHead(nn.Module):
-    """[B, F × P, d] → [B, T, F, outputs]: Linear(d→outputs × L) for the days of the token's own
-    patch, overlaps averaged. Outputs are the mean, and log variance where there are two.
+    """Values [B, T, F, outputs] of tokens [B, F × P, d]: Linear(d→outputs × L) to the days of each
+    patch, averaged where patches overlap. Outputs are the mean and, if there are two, the log
+    variance.
     """
 
     def __init__(self, config: ModelConfig, outputs: int) -> None:
@@ -90,7 +94,7 @@ class PatchHead(nn.Module):
         self.out = nn.Linear(config.d_model, outputs * config.patch_length)
 
     def forward(self, tokens: Tensor, steps: int) -> Tensor:
-        """Every day's values."""
+        """Values [B, T, F, outputs] of every day."""
         n_forcings, length = len(self.config.forcings), self.config.patch_length
         guesses = self.out(tokens).unflatten(-1, (self.outputs, length))
         guesses = guesses.unflatten(1, (n_forcings, -1))

@@ -1,9 +1,8 @@
-"""A transformer over patches of each forcing, as a baseline (PatchTST, Nie et al. 2023).
+"""The PatchTST-like baseline: a transformer over patches of each forcing (Nie et al. 2023).
 
-Trained by finetune.py's loop on the same fold, windows and loss as the LSTM; loaded by predict.py.
-What is not PatchTST's: the target is no future of the inputs, so that channels are mixed after the
-encoder, statics join there, and every day of the window has a prediction; and values are not
-normalised within a window, because their level matters.
+Unlike in PatchTST the target is another variable than the inputs: channels and statics are mixed
+after the encoder, and every day of the window has a prediction. Values are not normalised within a
+window, because their level matters.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ from stefaland.model.patches import patch_days
 
 HEADS, LAYERS = 4, 2
 DAY_WIDTH = 16
-"""Features of a day, of which the head makes the target."""
+"""Number of features of a day, from which the head predicts the target."""
 LONGEST_PATCH = 16
 INITIAL_STD = 0.02
 
@@ -47,11 +46,11 @@ class PatchTSTConfig(Frozen):
         return self
 
     @classmethod
-    def beside(
+    def matching_lstm(
         cls, hidden: int, window: int, forcings: tuple[str, ...], statics: tuple[str, ...],
         n_targets: int, head: str,
     ) -> PatchTSTConfig:  # fmt: skip
-        """Of about as many weights as an LSTM of `hidden` units, with patches for the window."""
+        """Settings with about as many weights as an LSTM of `hidden` units."""
         length = min(LONGEST_PATCH, max(1, window // 4))
         return cls(
             forcings=forcings, statics=statics, n_targets=n_targets, head=head, window=window,
@@ -61,7 +60,7 @@ class PatchTSTConfig(Frozen):
 
 
 class PatchTST(nn.Module):
-    """`Batch` → `Prediction` [B, T, O]; a missing input counts as the training mean."""
+    """The PatchTST-like baseline; a missing input counts as the training mean."""
 
     def __init__(self, config: PatchTSTConfig) -> None:
         super().__init__()
@@ -82,7 +81,7 @@ class PatchTST(nn.Module):
         self.head = make_head(config.head, DAY_WIDTH, config.n_targets)
 
     def forward(self, batch: Batch) -> Prediction:
-        """Predictions of every time step from the whole window."""
+        """Prediction [B, T, O] of every time step from the whole window."""
         size, steps, channels = batch.forcings.shape
         days = patch_days(steps, self.config, batch.forcings.device)
         values = batch.forcings.nan_to_num(0.0)[:, days].permute(0, 3, 1, 2)
@@ -96,7 +95,7 @@ class PatchTST(nn.Module):
 
 
 def _averaged(each: Tensor, days: Tensor, steps: int) -> Tensor:
-    """[B, P, L, h] of the days of patches → [B, T, h], averaged where patches overlap."""
+    """Features [B, T, h] of days: those of patches [B, P, L, h], averaged where they overlap."""
     flat = days.flatten()
     total = each.new_zeros(len(each), steps, each.shape[-1])
     total = total.index_add(1, flat, each.flatten(1, 2))

@@ -1,8 +1,4 @@
-"""Quantiles of a predictive distribution: levels, moments, pinball loss, CRPS, conformal shifts.
-
-Downstream: heads.py predicts them, losses.py trains them, target.py calibrates them, predict.py and
-the score stage use them.
-"""
+"""Quantiles of a predictive distribution: levels, moments, pinball loss, CRPS, conformal shifts."""
 
 from __future__ import annotations
 
@@ -16,22 +12,22 @@ from scipy.special import ndtri
 from torch import Tensor
 
 LEVELS = (0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95)
-"""Of every quantile head; symmetric, so that each but the median has a partner."""
+"""Levels of every quantile head; symmetric, so that all but the median form intervals."""
 MIDDLE = LEVELS.index(0.5)
 NAMES = tuple(f"p{round(100 * level):02d}" for level in LEVELS)
 
 _EDGES = np.concatenate([[0.0], (np.array(LEVELS[1:]) + np.array(LEVELS[:-1])) / 2, [1.0]])
 WEIGHTS = tuple(np.diff(_EDGES).tolist())
-"""Probability that each quantile stands for: halfway to its neighbours, the tails at the ends."""
+"""Probability of each quantile's step: halfway to its neighbours, and the tails at the ends."""
 
 
 _TAIL = (0.001, 0.01)
-"""Levels below the first at which the integral over the tail is cut: it is steepest at its end."""
+"""Levels below the first that divide the integral over a tail, which is steepest at its end."""
 _NODES = 6
 
 
 def _normal_spread() -> float:
-    """Standard deviation of a standard normal distribution's quantiles under `WEIGHTS`."""
+    """Standard deviation of the quantiles of a standard normal distribution under `WEIGHTS`."""
     scores, weights = ndtri(LEVELS), np.array(WEIGHTS)
     return float(np.sqrt(weights @ scores**2 - (weights @ scores) ** 2))
 
@@ -42,9 +38,9 @@ _NORMAL_SPREAD = _normal_spread()
 def moments(quantiles: Tensor) -> tuple[Tensor, Tensor]:
     """Mean and standard deviation [...] of distributions with these quantiles [..., Q].
 
-    The mean of the step distribution that puts each level's share at its quantile; its standard
-    deviation times the number that makes it exact for normal distributions, whose tails the steps
-    cut off.
+    They are those of a step distribution with the probability `WEIGHTS` at each quantile. Its
+    standard deviation is multiplied by the number that makes it exact for normal distributions,
+    whose tails the steps cut off.
     """
     weights = torch.tensor(WEIGHTS, dtype=quantiles.dtype, device=quantiles.device)
     mean = (quantiles * weights).sum(-1)
@@ -53,8 +49,9 @@ def moments(quantiles: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def pinball(quantiles: Any, observed: Any) -> Any:
-    """[..., Q] loss of each quantile of `observed` [...], tensors or arrays: level · error above,
-    (1 − level) · error below (Koenker and Bassett 1978).
+    """Pinball loss [..., Q] of quantiles [..., Q] for `observed` [...], tensors or arrays.
+
+    It is level · error above the quantile, (1 − level) · error below (Koenker and Bassett 1978).
     """
     error = observed[..., None] - quantiles
     if isinstance(error, Tensor):
@@ -64,12 +61,13 @@ def pinball(quantiles: Any, observed: Any) -> Any:
 
 
 def quantile_crps(observed: Any, quantiles: Any) -> NDArray[Any]:
-    """[...] continuous ranked probability score of distributions known by their quantiles [..., Q],
-    in the target's units.
+    """Continuous ranked probability score [...] of distributions with quantiles [..., Q], in the
+    target's units.
 
-    Twice the pinball loss integrated over all levels (Gneiting and Ranjan 2011). Between and beyond
-    `LEVELS` the quantiles follow a straight line over the normal distribution's: the score of a
-    normal distribution is that of `metrics.gaussian_crps`, so heads of both kinds can be compared.
+    It is twice the pinball loss integrated over all levels (Gneiting and Ranjan 2011). Between and
+    beyond `LEVELS` the quantiles are linear in those of the normal distribution: the score of a
+    normal distribution is that of `metrics.gaussian_crps`, so that heads of both kinds can be
+    compared.
     """
     known, truth = np.asarray(quantiles, np.float64), np.asarray(observed, np.float64)
     slopes = np.diff(known) / np.diff(ndtri(LEVELS))
@@ -83,34 +81,35 @@ def quantile_crps(observed: Any, quantiles: Any) -> NDArray[Any]:
 
 @cache
 def _nodes() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Levels, their normal scores and weights that integrate over 0..1, piece by piece."""
+    """Levels, their normal scores and quadrature weights of the integral over 0 to 1."""
     edges = np.array([0.0, *_TAIL, *LEVELS, *(1 - np.array(_TAIL[::-1])), 1.0])
-    places, weights = np.polynomial.legendre.leggauss(_NODES)
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
     width = np.diff(edges)[:, None]
-    levels = (edges[:-1, None] + width * (places + 1) / 2).ravel()
+    levels = (edges[:-1, None] + width * (nodes + 1) / 2).ravel()
     return levels, ndtri(levels), (width * weights / 2).ravel()
 
 
 def conformal_shift(quantiles: NDArray[Any], observed: NDArray[Any]) -> NDArray[np.float64]:
-    """[Q] what to add to quantiles [N, Q] for each pair's interval to hold its share of `observed`
-    [N]: conformalised quantile regression (Romano et al. 2019) on values that trained nothing.
+    """Shifts [Q] that make the intervals of quantiles [N, Q] hold the fraction of `observed` [N]
+    that their levels state.
 
-    The median stays.
+    This is conformalised quantile regression (Romano et al. 2019); the values must not have been
+    trained on. The median is not shifted.
     """
     shift = np.zeros(len(LEVELS))
     for low in range(MIDDLE):
         high = len(LEVELS) - 1 - low
         outside = np.maximum(quantiles[:, low] - observed, observed - quantiles[:, high])
-        share = min(1.0, (LEVELS[high] - LEVELS[low]) * (1 + 1 / len(observed)))
-        width = float(np.quantile(outside, share, method="higher"))
+        level = min(1.0, (LEVELS[high] - LEVELS[low]) * (1 + 1 / len(observed)))
+        width = float(np.quantile(outside, level, method="higher"))
         shift[low], shift[high] = -width, width
     return shift
 
 
 def shifted(quantiles: Tensor, shift: Tensor) -> Tensor:
-    """Quantiles [..., O, Q] moved by `shift` [O, Q], in order still.
+    """Quantiles [..., O, Q] plus `shift` [O, Q], still in ascending order.
 
-    An interval that shrinks stops at the next one inside, at last at the median.
+    An interval shrinks at most to the next one inside, and the innermost to the median.
     """
     moved = quantiles + shift
     middle = moved[..., MIDDLE : MIDDLE + 1]

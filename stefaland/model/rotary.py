@@ -1,7 +1,4 @@
-"""Rotary positions: queries and keys turned by their tokens' places in time.
-
-Upstream: tokens.py has the places. Downstream: encoder.py.
-"""
+"""Rotary positions: queries and keys rotated by the time steps of their tokens (Su et al. 2021)."""
 
 from __future__ import annotations
 
@@ -11,15 +8,18 @@ from torch import Tensor
 ROTARY_BASE = 10_000.0
 
 
-def rotary_angles(places: Tensor, width: int) -> tuple[Tensor, Tensor]:
-    """Cosine and sine [N, width] of each token's place; `width` is that of a head, even."""
-    rates = ROTARY_BASE ** (-torch.arange(0, width, 2, device=places.device) / width)
-    angles = (places[:, None].float() * rates).repeat(1, 2)
+def rotary_angles(positions: Tensor, width: int) -> tuple[Tensor, Tensor]:
+    """Cosine and sine [N, width] of the angles of `positions` [N]; `width` is a head's, even."""
+    rates = ROTARY_BASE ** (-torch.arange(0, width, 2, device=positions.device) / width)
+    angles = (positions[:, None].float() * rates).repeat(1, 2)
     return angles.cos(), angles.sin()
 
 
 def rotate(x: Tensor, angles: tuple[Tensor, Tensor]) -> Tensor:
-    """[..., N, width] turned by its token's angles (Su et al. 2021): products see distances."""
+    """Queries or keys [..., N, width] rotated by the angles of their tokens.
+
+    Their products then depend on the distance in time of two tokens.
+    """
     cosine, sine = (a.to(x.dtype) for a in angles)
     first, second = x.chunk(2, -1)
     return x * cosine + torch.cat([-second, first], -1) * sine

@@ -1,8 +1,4 @@
-"""`Batch` to the sequence that the encoder reads: days or patches first, static tokens last.
-
-Upstream: embed.py, patches.py. Downstream: encoder.py, and mae.py, which takes encoded tokens back
-to days.
-"""
+"""The sequence of tokens that the encoder reads: days or patches first, static tokens last."""
 
 from __future__ import annotations
 
@@ -24,7 +20,7 @@ from stefaland.model.patches import PatchEmbedding, day_cover, patch_starts
 
 
 class Tokens(nn.Module):
-    """Embeds a batch; knows how its tokens lie in time."""
+    """Embedding of a batch as tokens, and the time steps of these tokens."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -49,7 +45,7 @@ class Tokens(nn.Module):
     def forward(
         self, batch: Batch, forcing_mask: Tensor | None = None, static_mask: Tensor | None = None
     ) -> Tensor:
-        """[B, N, d]: T days, or F × P patches channel by channel; then the static tokens."""
+        """Tokens [B, N, d]: T days, or F × P patches forcing by forcing; then the static tokens."""
         series = self.forcings(batch.forcings, forcing_mask)
         static = self.statics(batch.statics, batch.categorical, static_mask)
         if self.year is not None:
@@ -61,8 +57,8 @@ class Tokens(nn.Module):
         tokens = torch.cat([series, static], 1)
         return self.dropout(tokens + self._positions(batch.forcings.shape[1]))
 
-    def places(self, steps: int, device: torch.device) -> Tensor:
-        """[N] place of each token in time, in steps; static tokens, which have none, are at 0."""
+    def time_steps(self, steps: int, device: torch.device) -> Tensor:
+        """Time step [N] of each token, of a patch its first; 0 for static tokens."""
         if self.config.tokens == "patch":
             series = patch_starts(steps, self.config, device).repeat(len(self.config.forcings))
         else:
@@ -70,9 +66,9 @@ class Tokens(nn.Module):
         return F.pad(series, (0, self.statics.n_tokens))
 
     def to_days(self, encoded: Tensor, steps: int) -> Tensor:
-        """Encoded tokens [B, N, d] → [B, T + G, d]: one a day, then the static ones.
+        """Tokens [B, T + G, d], one per day and then the static ones, of encoded tokens [B, N, d].
 
-        A day of patches is the mean over the channels and the patches that cover it.
+        Of patches, a day has the mean over all forcings and the patches that cover it.
         """
         if self.config.tokens != "patch":
             return encoded
@@ -85,7 +81,9 @@ class Tokens(nn.Module):
     def _season(self, batch: Batch) -> Tensor:
         assert self.year is not None
         if batch.day_of_year is None:
-            raise bad_input("Batch.day_of_year", "nothing", "the share of the year, [B, T]")
+            raise bad_input(
+                "Batch.day_of_year", "nothing", "the elapsed fraction of the year, [B, T]"
+            )
         features = self.year(year_features(batch.day_of_year))
         if self.config.tokens == "patch":
             starts = patch_starts(batch.forcings.shape[1], self.config, features.device)

@@ -1,1 +1,1 @@
-"""What networks predict and how sure they are."""
+"""Predictions of trained networks, and their calibration."""

@@ -1,7 +1,7 @@
-"""What validation cells say of a trained network's uncertainty: spreads, quantiles, chances.
+"""Calibration of predictive distributions from validation cells: spreads, quantiles, probabilities.
 
-Upstream: a trained network and its held-out windows (target.py). Downstream: `data.json` of its
-checkpoint; predict.py applies it.
+It is learnt after training from held-out windows, stored in the checkpoint's `data.json`, and
+applied to every prediction (`distribution.py`).
 """
 
 from __future__ import annotations
@@ -20,36 +20,36 @@ from stefaland.data.batch import BatchSource
 from stefaland.data.normalise import Normaliser
 from stefaland.data.sampler import Draw
 from stefaland.metrics import Z_90
-from stefaland.model.losses import LEAST_SHARE
+from stefaland.model.losses import MIN_PROBABILITY
 from stefaland.model.mc_dropout import sampled
 from stefaland.model.quantiles import LEVELS, conformal_shift
 from stefaland.tasks import values_of
 
 MIN_CALIBRATION = 30
-"""Valid validation values below which predictions stay as the network gives them."""
+"""Number of valid validation values below which predictions are not calibrated."""
 FACTORS = (0.1, 10.0)
-"""Least and greatest factor of a spread, and temperature."""
+"""Smallest and largest factor of a spread, and temperature."""
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How predictions change; None where nothing was to be learnt."""
+    """Changes of predictions; None where one does not apply or could not be learnt."""
 
     spread_factor: tuple[float, ...] | None = None
-    """[O] by which spreads in the targets' units are multiplied."""
+    """Factors [O] of the spreads in the targets' units."""
     quantile_shift: tuple[tuple[float, ...], ...] | None = None
-    """[O][Q] added to normalised quantiles; zeros where there was too little to learn from, None of
+    """Shifts [O][Q] added to normalised quantiles; zeros where there were too few values, None for
     networks without quantiles."""
     temperature: float | None = None
-    """By which the logarithms of odds or shares are divided."""
+    """Divisor of the logarithms of odds (probabilities) or of fractions (compositions)."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
+        """The calibration as plain values for JSON."""
         return dict(vars(self))
 
     @classmethod
     def from_dict(cls, stored: dict[str, Any]) -> Calibration:
-        """Of a checkpoint's `data.json`; older ones know the spread's factor alone."""
+        """The calibration in a checkpoint's `data.json`; older files hold `spread_factor` only."""
         factor, shift = stored.get("spread_factor"), stored.get("quantile_shift")
         return cls(
             None if factor is None else tuple(factor),
@@ -58,18 +58,18 @@ class Calibration:
         )
 
 
-def nothing_learnt(n_targets: int, has_quantiles: bool) -> Calibration:
-    """Predictions as the network gives them."""
+def identity_calibration(n_targets: int, has_quantiles: bool) -> Calibration:
+    """The calibration that changes no prediction."""
     zeros = (0.0,) * len(LEVELS)
     return Calibration(quantile_shift=(zeros,) * n_targets if has_quantiles else None)
 
 
 @dataclass(frozen=True)
-class Held:
-    """Predictions of held-out windows and what was observed, [N, O] (quantiles [N, O, Q]).
+class HeldOutPredictions:
+    """Predictions of held-out windows and observed values, [N, O] (quantiles [N, O, Q]).
 
-    Normalised with quantiles, else in the targets' units: a spread is judged where it is used. To
-    widen a distribution of logarithms would raise its mean, and the prediction with it.
+    They are normalised if there are quantiles, else in the targets' units, in which the spread is
+    used: to widen a distribution of logarithms would raise its mean, and so the prediction.
     """
 
     mean: NDArray[Any]
@@ -78,20 +78,20 @@ class Held:
     quantiles: NDArray[Any] | None
 
 
-def held_out(
+def predict_held_out(
     model: nn.Module, windows: BatchSource, draws: list[Draw], warmup: int, samples: int,
     normaliser: Normaliser, names: Sequence[str],
-) -> Held:  # fmt: skip
-    """The network's predictions of the drawn windows, their warm-up left out."""
+) -> HeldOutPredictions:  # fmt: skip
+    """Predictions of the drawn windows without their first `warmup` steps."""
     parts: dict[str, list[Tensor]] = {}
     late = slice(warmup, None)
     with torch.inference_mode():
         for batch in windows.batches(draws):
             assert batch.target is not None
             prediction = sampled(model, batch, samples)
-            of = {"mean": prediction.mean, "target": batch.target, "scale": prediction.scale,
+            by_name = {"mean": prediction.mean, "target": batch.target, "scale": prediction.scale,
                   "quantiles": prediction.quantiles}  # fmt: skip
-            for name, values in of.items():
+            for name, values in by_name.items():
                 if values is not None:
                     parts.setdefault(name, []).append(values[:, late].flatten(0, 1).cpu())
     joined = {name: torch.cat(values).double() for name, values in parts.items()}
@@ -100,11 +100,13 @@ def held_out(
         joined["mean"], joined["scale"] = physical
         joined["target"] = normaliser.inverse(joined["target"], names).double()
     held = {name: values.numpy() for name, values in joined.items()}
-    return Held(held["mean"], held["target"], held.get("scale"), held.get("quantiles"))
+    return HeldOutPredictions(
+        held["mean"], held["target"], held.get("scale"), held.get("quantiles")
+    )
 
 
-def calibrate(held: Held, task: str) -> Calibration:
-    """The calibration of a network for its task."""
+def calibrate(held: HeldOutPredictions, task: str) -> Calibration:
+    """The calibration of a network for its task, learnt from held-out predictions."""
     if values_of(task) != "quantity":
         return Calibration(temperature=_temperature(held, task))
     if held.quantiles is not None:
@@ -117,7 +119,7 @@ def calibrate(held: Held, task: str) -> Calibration:
 def spread_factors(
     mean: NDArray[Any], scale: NDArray[Any], target: NDArray[Any]
 ) -> tuple[float, ...] | None:
-    """[O] by which scales [N, O] must grow for 90 % of the errors to lie within their 90 %
+    """Factors [O] of the spreads `scale` [N, O] with which 90 % of the errors lie within their 90 %
     interval; None with too few valid values.
     """
     factors = []
@@ -127,7 +129,7 @@ def spread_factors(
         valid = column[np.isfinite(column)]
         if len(valid) < MIN_CALIBRATION:
             return None
-        # A quantile, not the root mean square: a few gross errors must not widen every spread.
+        # A quantile, not the root mean square, so that a few large errors do not widen all spreads.
         factors.append(float(np.clip(np.quantile(valid, 0.9) / Z_90, *FACTORS)))
     return tuple(factors)
 
@@ -146,21 +148,23 @@ def _shifts(
 
 
 def tempered(task: str, values: Any, temperature: float) -> Any:
-    """Chances or shares [..., O] at a temperature: logarithms of odds, or of shares, divided by it
-    (Guo et al. 2017). Arrays or tensors; 1 changes nothing, more makes them less sure.
+    """Probabilities or compositions [..., O] at a temperature (Guo et al. 2017).
+
+    Arrays or tensors whose logarithms of odds, or of fractions, are divided by it: 1 changes
+    nothing, and higher temperatures make predictions less certain.
     """
     is_tensor = isinstance(values, Tensor)
     tensor = values if is_tensor else torch.from_numpy(np.asarray(values, np.float64))
-    sure = tensor.clamp(LEAST_SHARE, 1.0 - LEAST_SHARE)
+    clamped = tensor.clamp(MIN_PROBABILITY, 1.0 - MIN_PROBABILITY)
     if values_of(task) == "probability":
-        changed = (torch.logit(sure) / temperature).sigmoid()
+        changed = (torch.logit(clamped) / temperature).sigmoid()
     else:
-        changed = (sure.log() / temperature).softmax(-1)
+        changed = (clamped.log() / temperature).softmax(-1)
     return changed if is_tensor else changed.numpy()
 
 
-def _temperature(held: Held, task: str) -> float | None:
-    """The temperature of the least log loss; None with too few valid values."""
+def _temperature(held: HeldOutPredictions, task: str) -> float | None:
+    """The temperature with the smallest log loss; None with too few valid values."""
     valid = np.isfinite(held.target).all(-1) & np.isfinite(held.mean).all(-1)
     if valid.sum() < MIN_CALIBRATION:
         return None
@@ -178,10 +182,12 @@ def _log_loss(
     kind = values_of(task)
 
     def loss(temperature: float) -> float:
-        chance = np.clip(tempered(task, mean, temperature), LEAST_SHARE, 1.0 - LEAST_SHARE)
-        right = target * np.log(chance)
+        probability = np.clip(
+            tempered(task, mean, temperature), MIN_PROBABILITY, 1.0 - MIN_PROBABILITY
+        )
+        right = target * np.log(probability)
         if kind == "probability":
-            right = right + (1.0 - target) * np.log(1.0 - chance)
+            right = right + (1.0 - target) * np.log(1.0 - probability)
         return float(-right.sum(-1).mean())
 
     return loss

@@ -1,7 +1,4 @@
-"""The predictive distribution of each cell and time step, of one network or of several as one.
-
-Upstream: trained networks, cell tables. Downstream: predict.py.
-"""
+"""The predictive distribution of each cell and time step, of one network or of an ensemble."""
 
 from __future__ import annotations
 
@@ -29,28 +26,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Distribution:
-    """What one member says of cells, in physical units, on the CPU."""
+    """Predictive distributions of one member for N cells, in physical units, on the CPU."""
 
     mean: Tensor
-    """[N, T, O], or [N, O] of a place."""
+    """Mean [N, T, O], or [N, O] for targets without time."""
     spread: Tensor | None = None
+    """Standard deviation of the same shape."""
     quantiles: Tensor | None = None
-    """[N, T, O, Q] at `quantiles.LEVELS`."""
+    """Quantiles [N, T, O, Q] at `quantiles.LEVELS`."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """A window to run and the time steps of the series that are taken from it."""
+    """A window to predict, and which of its steps are kept."""
 
     start: int
     keep: slice
-    """Steps of the window."""
+    """Steps of the window whose predictions are kept."""
 
 
 def plan_windows(n_steps: int, window: int, warmup: int, cyclic: bool) -> list[Stretch]:
-    """The windows that cover a series once, each after its warm-up.
+    """Windows whose kept steps cover a series once, each after `warmup` steps.
 
-    The first `warmup` steps of a series that does not wrap have no prediction.
+    The first `warmup` steps of a series that is not cyclic have no prediction. Raises `InputError`
+    for a window longer than the series or not longer than its warm-up.
     """
     if not 0 <= warmup < window:
         raise bad_input("warmup_steps", f"{warmup}", f"fewer than the window's {window} steps")
@@ -71,7 +70,7 @@ def plan_windows(n_steps: int, window: int, warmup: int, cyclic: bool) -> list[S
 def member_distribution(
     member: Member, data: CellData, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> Distribution:
-    """What one network says of each cell and time step."""
+    """Predictive distribution of one network for each cell and time step."""
     inputs = data.selected(member.forcing_names, member.static_names, member.categorical_names)
     windows = Windows(
         inputs, member.normaliser, member.window, cyclic=member.cyclic, device=device
@@ -80,7 +79,7 @@ def member_distribution(
     parts: dict[str, Tensor] = {}
     rows = torch.arange(len(data), device=device)
     reduced = dtype != torch.float32
-    # Without its cache, which passes on other streams would share before it is filled.
+    # Without the cache of autocast: passes on other streams would read it before it is filled.
     autocast = torch.autocast(device.type, dtype, enabled=reduced, cache_enabled=False)
     with torch.inference_mode(), autocast:
         for stretch in plan_windows(
@@ -95,8 +94,8 @@ def member_distribution(
                 if values is None:
                     continue
                 whole = (*shape, *values.shape[3:])
-                place = parts.setdefault(name, torch.full(whole, torch.nan, device=device))
-                place[:, steps] = values.float()
+                series = parts.setdefault(name, torch.full(whole, torch.nan, device=device))
+                series[:, steps] = values.float()
     with torch.inference_mode():
         return _physical(member, Prediction(**parts))
 
@@ -108,13 +107,13 @@ def _physical(member: Member, found: Prediction) -> Distribution:
         quantiles = found.quantiles
         if calibration.quantile_shift is not None:
             quantiles = shifted(quantiles, torch.tensor(calibration.quantile_shift).to(quantiles))
-        # Monotone transforms take quantiles to quantiles.
+        # Monotone transforms map quantiles to quantiles.
         levels = quantiles.movedim(-1, -2)
         quantiles = normaliser.inverse(levels, names).movedim(-2, -1)
         mean, spread = moments(quantiles)
         return Distribution(mean.cpu(), spread.cpu(), quantiles.cpu())
     if found.scale is None or values_of(member.task) != "quantity":
-        # Draws of MC dropout give chances and shares a scale too.
+        # With MC dropout, probabilities and compositions have a standard deviation too.
         mean = normaliser.inverse(found.mean, names)
         if calibration.temperature is not None:
             mean = tempered(member.task, mean, calibration.temperature)
@@ -126,7 +125,7 @@ def _physical(member: Member, found: Prediction) -> Distribution:
 
 
 def combine(distributions: Sequence[Distribution]) -> dict[str, NDArray[np.float32]]:
-    """`mean`, `spread` and, where all have them, `quantiles` of an equal mixture."""
+    """Arrays `mean`, `spread` and, where all members have them, `quantiles` of an equal mixture."""
     means = torch.stack([part.mean for part in distributions]).double()
     mean = means.mean(0)
     variance = (means - mean).square().mean(0)

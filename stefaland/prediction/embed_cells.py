@@ -1,7 +1,4 @@
-"""embed_cells(): the encoder's representation of locations, for those who bring their own model.
-
-Upstream: a pretrained checkpoint, cell tables. Downstream: `stefaland embed`.
-"""
+"""embed_cells(): the encoder's representation of locations, as input of other models."""
 
 from __future__ import annotations
 
@@ -17,7 +14,7 @@ from stefaland.prediction.distribution import plan_windows
 
 
 def embedding_names(model: StefaLand) -> list[str]:
-    """Names of an embedding's 2 d numbers: those of the days, then those of the statics."""
+    """Names of the 2 d features of an embedding: those of the days, then those of the statics."""
     d = model.config.d_model
     return [f"{part}_{i:03d}" for part in ("days", "statics") for i in range(d)]
 
@@ -32,9 +29,9 @@ def embed_cells(
     batch_size: int = 256,
     device: torch.device | str = "cpu",
 ) -> NDArray[np.float32]:
-    """[N, 2 d] float32: the mean over all days beside that over the static tokens.
+    """Embeddings [N, 2 d], float32: the mean over all days, then that over the static tokens.
 
-    Nothing is hidden from the encoder. Cells without any forcing are NaN. Raises `InputError` for
+    No input is hidden from the encoder. Cells without any forcing are NaN. Raises `InputError` for
     absent variables and for a window longer than the data.
     """
     inputs = data.selected(
@@ -47,11 +44,11 @@ def embed_cells(
     with torch.inference_mode():
         for rows in torch.from_numpy(np.flatnonzero(seen.numpy())).split(batch_size):
             windows = Windows(inputs.take(rows), normaliser, window, cyclic=cyclic, device=device)
-            every = torch.arange(len(rows), device=windows.device)
+            all_rows = torch.arange(len(rows), device=windows.device)
             total = torch.zeros(len(rows), 2, model.config.d_model, device=windows.device)
             for stretch in plan_windows(steps, window, 0, cyclic):
                 encoded = model.encode(
-                    windows.gather(every, torch.full_like(every, stretch.start))
+                    windows.gather(all_rows, torch.full_like(all_rows, stretch.start))
                 ).float()
                 days = encoded[:, :window][:, stretch.keep]
                 total[:, 0] += days.sum(1)

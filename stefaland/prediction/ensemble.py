@@ -1,6 +1,7 @@
 """Networks of several seeds on one fold as one predictor, calibrated as a whole.
 
-Upstream: finetune.py. Downstream: the finetune stage's held-out predictions; maps take the members.
+Held-out predictions of the finetune stage are those of ensembles; maps combine the members
+themselves.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor
 from stefaland.data.cell_data import CellData
 from stefaland.folds.fold import Fold
 from stefaland.model.quantiles import moments, shifted
-from stefaland.prediction.calibration import Calibration, Held, calibrate, tempered
+from stefaland.prediction.calibration import Calibration, HeldOutPredictions, calibrate, tempered
 from stefaland.prediction.member import Member, load_member
 from stefaland.prediction.predict import predict_cells
 from stefaland.prediction.predictions import Predictions
@@ -26,22 +27,22 @@ from stefaland.prediction.predictions import Predictions
 
 @dataclass(frozen=True)
 class Ensemble:
-    """Members of one fold, which predict as an equal mixture."""
+    """The members of one fold, which predict as an equal mixture."""
 
     members: tuple[Member, ...]
     calibration: Calibration = field(default_factory=Calibration)
-    """What validation cells say of the mixture, on top of what they say of each member."""
+    """Calibration of the mixture, in addition to those of its members."""
 
     def predict(self, data: CellData) -> Predictions:
-        """Calibrated predictions of the cells; `InputError` for variables that are absent."""
+        """Calibrated predictions of the cells; raises `InputError` for absent variables."""
         found = predict_cells(self.members, data, device=self._device())
         return replace(found, **self._changes(found))
 
     def uncalibrated(self) -> Ensemble:
-        """The same networks, with nothing learnt from validation cells."""
+        """The same networks without any calibration."""
         return Ensemble(tuple(member.uncalibrated() for member in self.members))
 
-    def normal(self, values: NDArray[Any]) -> Tensor:
+    def normalised(self, values: NDArray[Any]) -> Tensor:
         """Normalised quantiles [..., O, Q] of physical ones."""
         return self._along_targets(self.members[0].normaliser.forward, torch.from_numpy(values))
 
@@ -51,7 +52,9 @@ class Ensemble:
     def _changes(self, found: Predictions) -> dict[str, Any]:
         learnt, task = self.calibration, self.members[0].task
         if learnt.quantile_shift is not None:
-            moved = shifted(self.normal(found["quantiles"]), torch.tensor(learnt.quantile_shift))
+            moved = shifted(
+                self.normalised(found["quantiles"]), torch.tensor(learnt.quantile_shift)
+            )
             physical = self._along_targets(self.members[0].normaliser.inverse, moved.float())
             mean, spread = moments(physical)
             return {"mean": mean.numpy(), "spread": spread.numpy(), "quantiles": physical.numpy()}
@@ -63,18 +66,18 @@ class Ensemble:
         return {}
 
     def _along_targets(self, change: Callable[..., Tensor], values: Tensor) -> Tensor:
-        # One fold has one scaling of the target, whichever member is asked.
+        # The members of a fold have the same scaling of the target.
         names = self.members[0].target_names
         return change(values.movedim(-1, -2), names).movedim(-2, -1)
 
 
 def member_folders(folder: Path, count: int) -> list[Path]:
-    """Where the members of a fold's model are: the folder itself, or one below it for each."""
+    """Folders of the members of a fold's model: the folder itself, or one below it for each."""
     return [folder] if count == 1 else [folder / f"member{i}" for i in range(count)]
 
 
 def load(folder: str | Path, device: torch.device | str = "cpu") -> Ensemble:
-    """The finetuned or baseline network in `folder`, ready to predict; or the members below it.
+    """The finetuned or baseline network in `folder`, or the ensemble of the members below it.
 
     Raises `InputError` for a folder that holds neither.
     """
@@ -83,13 +86,12 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Ensemble:
 
 
 def calibrated(members: Sequence[Member], data: CellData, fold: Fold) -> Ensemble:
-    """The ensemble whose intervals hold their share of the fold's validation values, and whose
-    chances or shares are as sure as they are right there.
+    """The ensemble of the members, calibrated on the fold's validation cells.
 
-    Members are calibrated one by one. What they disagree about comes on top of their spreads, and
-    a mean of chances is less sure than each of them (Ranjan and Gneiting 2010): the mixture needs
-    a calibration of its own. It stays as it is with too few validation values, and for members
-    without spreads.
+    Its members are calibrated already, but the mixture needs another calibration: the differences
+    between members widen its spread, and a mean of probabilities is less certain than each of them
+    (Ranjan and Gneiting 2010). With too few validation values, and for members without spreads, it
+    is not calibrated.
     """
     ensemble = Ensemble(tuple(members))
     if not len(fold.validation):
@@ -102,14 +104,14 @@ def calibrated(members: Sequence[Member], data: CellData, fold: Fold) -> Ensembl
     target = _flat(held.target.numpy()[:, when])
     quantiles, scale = None, None if np.isnan(found["spread"]).all() else found["spread"]
     if "quantiles" in found:
-        # Shifts are normalised, as those of a member: no quantile leaves the transform's range.
-        quantiles = ensemble.normal(found["quantiles"]).numpy()
+        # Shifts are normalised, as those of a member: quantiles stay in the range of the transform.
+        quantiles = ensemble.normalised(found["quantiles"]).numpy()
         names = members[0].target_names
         target = members[0].normaliser.forward(torch.from_numpy(target), names).numpy()
-    learnt = calibrate(Held(found["mean"], target, scale, quantiles), members[0].task)
+    learnt = calibrate(HeldOutPredictions(found["mean"], target, scale, quantiles), members[0].task)
     return replace(ensemble, calibration=learnt)
 
 
 def _flat(values: NDArray[Any]) -> NDArray[Any]:
-    """[N, T, ...] → [N·T, ...] float64."""
+    """Values [N, T, ...] as [N·T, ...], float64."""
     return values.reshape(-1, *values.shape[2:]).astype(np.float64)

@@ -1,4 +1,4 @@
-"""A trained network of an ensemble with what its predictions need."""
+"""A trained network of an ensemble, with everything that its predictions need."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from pipeline.core.settings import validated
 from stefaland.checkpoints.checkpoint import load_checkpoint, settings_of, stored_normaliser
 from stefaland.data.normalise import Normaliser
 from stefaland.model.mae import StefaLand
-from stefaland.prediction.calibration import Calibration, nothing_learnt
+from stefaland.prediction.calibration import Calibration, identity_calibration
 from stefaland.tasks import TaskName
 
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """One trained network and all that is needed to use it."""
+    """A trained network with everything that its predictions need."""
 
     model: nn.Module
-    """`Batch` → prediction with `mean` and `scale` (or None) [B, T, O], normalised."""
+    """Network from a `Batch` to a `Prediction` [B, T, O], normalised."""
     normaliser: Normaliser
     forcing_names: tuple[str, ...]
     static_names: tuple[str, ...]
@@ -34,25 +34,25 @@ class Member:
     cyclic: bool = False
     categorical_names: tuple[str, ...] = ()
     calibration: Calibration = field(default_factory=Calibration)
-    """What validation cells say of its uncertainty."""
+    """Calibration learnt from validation cells."""
     ranges: Mapping[str, tuple[float, float]] | None = None
-    """Physical range of each input over the cells that trained the member."""
+    """Physical range of each input over the training cells of the member."""
     mc_samples: int = 0
-    """Draws of MC dropout; 0 asks the network once."""
+    """Number of draws of MC dropout; 0 predicts once, without dropout."""
     task: str = "regression"
 
     def uncalibrated(self) -> Member:
-        """The same network, with nothing learnt from validation cells."""
+        """The same network without calibration."""
         has_quantiles = self.calibration.quantile_shift is not None
-        plain = nothing_learnt(len(self.target_names), has_quantiles)
+        plain = identity_calibration(len(self.target_names), has_quantiles)
         return replace(self, calibration=plain)
 
 
 def load_member(folder: str | Path, device: torch.device | str = "cpu") -> Member:
     """A finetuned network or a baseline network, ready for `predict_cells`.
 
-    Raises `InputError` for a folder that holds neither, a network without a target, or a
-    `data.json` without what prediction needs.
+    Raises `InputError` for a folder that holds neither, for a network without a target, and for a
+    `data.json` that lacks what a prediction needs.
     """
     model, stored = load_checkpoint(folder)
     if isinstance(model, StefaLand):
@@ -79,7 +79,10 @@ def load_member(folder: str | Path, device: torch.device | str = "cpu") -> Membe
 
 
 class _Stored(BaseModel):
-    """What a member needs of a checkpoint's `data.json`; older ones lack what has a default."""
+    """The part of a checkpoint's `data.json` that a member needs.
+
+    Older files lack the fields with a default.
+    """
 
     targets: tuple[str, ...]
     window: int

@@ -1,7 +1,7 @@
-"""Trained networks over cells: mean, spread and flag in physical units; an ensemble as one.
+"""Predictions of trained networks for cells: mean, spread and quality flag in physical units.
 
-Upstream: checkpoints of finetune.py, cell tables. Downstream: the predict and score stages write
-and judge what is returned here.
+Several networks are combined as one ensemble. The predict stage writes maps of the results, the
+score stage scores them.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ from stefaland.prediction.predictions import (
 from stefaland.tasks import possible_values, values_of
 
 CPU_STEPS = 6_000
-"""Cells times window of every pass on the CPU, about; see `pass_size`."""
-LEAST_ROWS = 32
+"""Approximate number of cells times window of a pass on the CPU; see `pass_size`."""
+MIN_CELLS = 32
 GPU_PASSES = 3
-"""Passes at work at a time on a GPU: while one computes, others are normalised and copied."""
+"""Number of concurrent passes on a GPU: while one computes, others are normalised and copied."""
 
 K = TypeVar("K")
 
@@ -48,15 +48,15 @@ def predict_cells(
     device: torch.device | str = "cpu",
     masked: Tensor | None = None,
 ) -> Predictions:
-    """`mean` and `spread` [N, T, O] float32 in physical units, `flag` [N] uint8, and `quantiles`
-    [N, T, O, Q] where all members have them.
+    """Predictions of cells: `mean` and `spread` [N, T, O], float32, in physical units; `flag` [N],
+    uint8; and `quantiles` [N, T, O, Q] where all members have them.
 
-    Members are combined as an equal mixture: mean of means; variance is the mean of variances plus
-    the variance of means; quantiles are averaged level by level (Lichtendahl et al. 2013). The
-    spread is NaN where a single network gives none. Cells without any
-    forcing, or `masked` [N], are NaN with flag 3. Raises `InputError` for absent variables, and for
-    members that disagree about the target. On the CPU a cell's bits do not depend on the cells it
-    comes with; `batch_size` is for other devices.
+    Members are combined as an equal mixture: mean of means; the variance is the mean of variances
+    plus the variance of means; quantiles are averaged level by level (Lichtendahl et al. 2013). The
+    spread is NaN where a single network has none. Cells without any forcing, or `masked` [N], are
+    NaN with flag 3. Raises `InputError` for absent variables, and for members with different
+    targets. On the CPU a cell's bits do not depend on the other cells; `batch_size` is for other
+    devices.
     """
     table = [(0, data, masked)]
     ((_, found),) = predict_tables(members, table, batch_size=batch_size, device=device)
@@ -78,24 +78,24 @@ def predict_tables(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
 ) -> Iterator[tuple[K, dict[str, NDArray[Any]]]]:
-    """Each table's key with what `predict_cells` says of its cells, in the order of the tables.
+    """Each table's key and the arrays of `predict_cells` for its cells, in the order of the tables.
 
-    `tables` gives (key, cells, masked [N] or None). A pass holds cells of as many tables as it
-    takes to fill it, so a table is given back once the next ones have been read. Other tasks than
-    regression have one value a place: `mean` and `spread` are [N, O], of each member's mean over
-    time, so that the spread is what members disagree about. `dtype` bfloat16 runs the networks
-    under autocast.
+    `tables` yields (key, cells, masked [N] or None). A pass holds cells of as many tables as are
+    needed to fill it, so that a table is returned after the next ones have been read. Targets of
+    other tasks than regression have no time: `mean` and `spread` are [N, O] of each member's mean
+    over time, and the spread is that between members. With `dtype` bfloat16 networks run under
+    autocast. Raises `InputError` as `predict_cells` does.
     """
     _check_members(members)
-    place = torch.device(device)
+    target_device = torch.device(device)
     for member in members:
-        member.model.to(place).eval()
-    size = pass_size(members) if place.type == "cpu" else batch_size
+        member.model.to(target_device).eval()
+    size = pass_size(members) if target_device.type == "cpu" else batch_size
     flagged = (_flagged(members, *table) for table in tables)
     results: dict[int, dict[str, NDArray[Any]]] = {}
-    on_cpu = place.type == "cpu"
+    on_cpu = target_device.type == "cpu"
     workers = torch.get_num_threads() if on_cpu else GPU_PASSES
-    run = partial(_of_pass if on_cpu else _on_own_stream, members, task, place, dtype)
+    run = partial(_predict_pass if on_cpu else _on_own_stream, members, task, target_device, dtype)
     for batch, values in in_order(passes(flagged, size, padded=on_cpu), run, workers):
         for part in batch.parts:
             number, n_cells = part.table.number, part.table.key[1]
@@ -112,20 +112,20 @@ def predict_tables(
 
 
 def pass_size(members: Sequence[Member]) -> int:
-    """Cells of every pass on the CPU: a power of two, more of them the shorter the windows are.
+    """Number of cells of every pass on the CPU: a power of two, larger for shorter windows.
 
-    Fixed for given members, because arrays of other shapes are rounded otherwise, and a map must
-    not depend on the tiles it was made in. For the same reason a pass has one thread, whose part of
-    an array is all of it: threads take passes, not parts of them.
+    It depends on the members alone: arrays of other shapes are rounded differently, and a map must
+    not depend on the tiles it was made in. For the same reason a pass runs in one thread; several
+    threads run different passes.
     """
     longest = max(member.window for member in members)
-    return max(LEAST_ROWS, int(2 ** math.floor(math.log2(max(CPU_STEPS / longest, 1)))))
+    return max(MIN_CELLS, int(2 ** math.floor(math.log2(max(CPU_STEPS / longest, 1)))))
 
 
 def _flagged(
     members: Sequence[Member], key: K, data: CellData, masked: Tensor | None
 ) -> tuple[tuple[K, int, NDArray[np.uint8]], CellData, Tensor]:
-    """Key, cells and flags of a table, the table, and its rows to predict."""
+    """The key, number of cells and flags of a table; the table; and its rows to predict."""
     for member in members:
         names = member.forcing_names, member.static_names, member.categorical_names
         data.take(torch.arange(0)).selected(*names)
@@ -136,7 +136,7 @@ def _flagged(
 def _empty(
     members: Sequence[Member], n_steps: int, n_cells: int, task: str
 ) -> dict[str, NDArray[Any]]:
-    """Missing values of n cells."""
+    """Arrays of missing values for n cells."""
     steps = (n_steps,) if values_of(task) == "quantity" else ()
     shape = (n_cells, *steps, len(members[0].target_names))
     shapes = {"mean": shape, "spread": shape}
@@ -145,10 +145,10 @@ def _empty(
     return {name: np.full(size, np.nan, np.float32) for name, size in shapes.items()}
 
 
-def _of_pass(
+def _predict_pass(
     members: Sequence[Member], task: str, device: torch.device, dtype: torch.dtype, data: CellData
 ) -> dict[str, NDArray[np.float32]]:
-    """What the ensemble says of the cells of a pass."""
+    """Arrays of the ensemble's predictions for the cells of a pass."""
     distributions = [member_distribution(member, data, device, dtype) for member in members]
     if values_of(task) != "quantity":
         warmups = [0 if member.cyclic else member.warmup_steps for member in members]
@@ -164,9 +164,9 @@ def _of_pass(
 def _on_own_stream(
     members: Sequence[Member], task: str, device: torch.device, dtype: torch.dtype, data: CellData
 ) -> dict[str, NDArray[np.float32]]:
-    """As `_of_pass`, beside the passes of other threads."""
+    """The result of `_predict_pass` on a CUDA stream of its own, concurrent with other threads."""
     with torch.cuda.stream(torch.cuda.Stream(device)):
-        return _of_pass(members, task, device, dtype, data)
+        return _predict_pass(members, task, device, dtype, data)
 
 
 def _check_members(members: Sequence[Member]) -> None:
@@ -183,8 +183,8 @@ def _check_members(members: Sequence[Member]) -> None:
 def quality_flag(
     members: Sequence[Member], data: CellData, masked: Tensor | None = None
 ) -> NDArray[np.uint8]:
-    """[N] uint8: 0 predicted, 1 an input outside every member's training range, 2 an input filled
-    from neighbours, 3 masked.
+    """Quality flag [N], uint8: 0 predicted, 1 an input outside every member's training range, 2 an
+    input filled from neighbours, 3 masked.
     """
     flag = np.full(len(data), PREDICTED, np.uint8)
     ranged = [member for member in members if member.ranges]
@@ -202,27 +202,27 @@ def quality_flag(
 
 
 def _extremes(data: CellData) -> dict[str, tuple[Tensor, Tensor]]:
-    """Each input's least and greatest value [N] of each cell; where all are missing they lie in
-    every range.
+    """Lowest and greatest value [N] of each input in each cell; where all are missing, infinities
+    that lie in every range.
     """
     found: dict[str, tuple[Tensor, Tensor]] = {}
     for names, steps in (
         (data.forcing_names, data.forcings),
         (data.static_names, data.statics[:, None]),
     ):
-        # One by one: copies of a whole table would double its memory.
+        # One variable at a time: copies of a whole table would double the memory in use.
         for name, values in zip(names, steps.unbind(-1), strict=True):
             missing = values.isnan()
-            least = values.masked_fill(missing, math.inf).amin(1)
-            found[name] = least, values.masked_fill(missing, -math.inf).amax(1)
+            lowest = values.masked_fill(missing, math.inf).amin(1)
+            found[name] = lowest, values.masked_fill(missing, -math.inf).amax(1)
     return found
 
 
 def _outside(member: Member, extremes: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
-    """[N] whether any input leaves the range of the member's training cells."""
+    """Mask [N] of the cells with an input outside the range of the member's training cells."""
     outside = torch.zeros(len(next(iter(extremes.values()))[0]), dtype=torch.bool)
     for name, (low, high) in (member.ranges or {}).items():
         if name in extremes:
-            least, greatest = extremes[name]
-            outside |= (least < low) | (greatest > high)
+            lowest, greatest = extremes[name]
+            outside |= (lowest < low) | (greatest > high)
     return outside

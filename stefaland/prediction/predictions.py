@@ -1,7 +1,4 @@
-"""Predictions of cells as one value: arrays by name, an xarray dataset, or maps on a grid.
-
-Upstream: predict.py. Downstream: notebooks; the stages take the arrays.
-"""
+"""Predictions of cells as one value: arrays by name, an xarray dataset, or maps on a grid."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 PREDICTED, OUTSIDE_RANGE, FILLED_INPUT, MASKED = 0, 1, 2, 3
-"""Quality flags; a cell gets the highest that applies."""
+"""Quality flags; a cell has the highest that applies."""
 FLAG_ATTRS = {
     "flag_values": [PREDICTED, OUTSIDE_RANGE, FILLED_INPUT, MASKED],
     "flag_meanings": "predicted outside_training_range filled_input masked",
@@ -27,7 +24,7 @@ FLAG_ATTRS = {
 
 
 class Grid(Protocol):
-    """A regular grid by its cells' centres."""
+    """A regular grid described by the centres of its cells."""
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -35,18 +32,18 @@ class Grid(Protocol):
 
     @property
     def y(self) -> NDArray[Any]:
-        """Centres of the rows."""
+        """Coordinates of the centres of the rows."""
 
     @property
     def x(self) -> NDArray[Any]:
-        """Centres of the columns."""
+        """Coordinates of the centres of the columns."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Predictions(Mapping[str, NDArray[Any]]):
     """Predictions of N cells at T time steps for O targets, in physical units; NaN is missing.
 
-    `predictions["mean"]` is the array of that name, as in a mapping of the arrays there are.
+    They are a mapping too: `predictions["mean"]` is the array of that name.
 
     >>> import numpy as np
     >>> found = Predictions(
@@ -66,20 +63,20 @@ class Predictions(Mapping[str, NDArray[Any]]):
     """
 
     mean: NDArray[np.float32]
-    """[N, T, O]."""
+    """Mean [N, T, O]."""
     spread: NDArray[np.float32]
-    """[N, T, O] standard deviation; NaN of a network without any."""
+    """Standard deviation [N, T, O]; NaN for a network without any."""
     flag: NDArray[np.uint8]
-    """[N] quality: 0 predicted, 1 an input outside the training range, 2 an input filled from
+    """Quality flag [N]: 0 predicted, 1 an input outside the training range, 2 an input filled from
     neighbours, 3 masked."""
     quantiles: NDArray[np.float32] | None = None
-    """[N, T, O, Q] at `stefaland.model.quantiles.LEVELS`."""
+    """Quantiles [N, T, O, Q] at `stefaland.model.quantiles.LEVELS`."""
     cell: NDArray[np.int64]
-    """[N] ids; of a grid's cells their flat indices."""
+    """Cell ids [N]; flat indices for the cells of a grid."""
     lonlat: NDArray[Any]
-    """[N, 2] degrees east and north."""
+    """Coordinates [N, 2] in degrees east and north."""
     time: NDArray[np.datetime64]
-    """[T]."""
+    """Times [T]."""
     target_names: tuple[str, ...]
 
     def __getitem__(self, name: str) -> NDArray[Any]:
@@ -97,8 +94,8 @@ class Predictions(Mapping[str, NDArray[Any]]):
         return 3 + (self.quantiles is not None)
 
     def to_dataset(self) -> xr.Dataset:
-        """`mean` and `spread` with dims (time, cell), `flag` (cell,), and where there are some
-        `quantiles` (quantile, time, cell); of several targets with a first dim `target`.
+        """Dataset of `mean` and `spread` with dims (time, cell), `flag` (cell,) and, if present,
+        `quantiles` (quantile, time, cell); several targets add a first dim `target`.
         """
         import xarray as xr
 
@@ -123,10 +120,11 @@ class Predictions(Mapping[str, NDArray[Any]]):
         return ds.transpose("target", "quantile", "time", "cell", missing_dims="ignore")
 
     def to_grid(self, grid: Grid) -> xr.Dataset:
-        """As `to_dataset`, with dims (y, x) in place of `cell`; other cells are NaN with flag 3.
+        """Dataset like that of `to_dataset`, with dims (y, x) in place of `cell`.
 
-        `grid` is that of the cube of which the cells are flat indices, such as a
-        `pipeline.TargetGrid`. Raises `InputError` for cells outside it.
+        Cells without a prediction are NaN with flag 3. `grid`, such as a `pipeline.TargetGrid`, is
+        that of the cube whose flat indices the cell ids are. Raises `InputError` for cells outside
+        it.
         """
         import xarray as xr
 
@@ -136,7 +134,7 @@ class Predictions(Mapping[str, NDArray[Any]]):
             raise bad_input(
                 "predictions: cell", f"{outside[0]} ({outside.size} such cells)",
                 f"flat indices below {height * width} of a grid of {height} x {width} cells",
-                "Give the grid of the cube that the cells were read from.",
+                "Pass the grid of the cube from which the cells were read.",
             )  # fmt: skip
 
         def placed(da: xr.DataArray) -> xr.Variable:

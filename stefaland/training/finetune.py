@@ -1,8 +1,7 @@
-"""Target networks: adapter and head on a pretrained encoder, and networks without pretraining.
+"""Finetuning: target networks on a pretrained encoder, and networks without pretraining.
 
-Upstream: a checkpoint of train.py, cells with a target, a fold. Downstream: predict.py loads the
-folder that is written here. The scaler of the inputs comes with the checkpoint and is not
-recomputed; the target's comes from the training cells of the fold alone.
+The normaliser of the inputs is that of the pretrained checkpoint and is never recomputed; the
+scaling of the target comes from the training cells of the fold alone.
 """
 
 from __future__ import annotations
@@ -27,7 +26,12 @@ from stefaland.folds.visible import input_ranges, visible_part
 from stefaland.model.finetuned import FinetunedModel
 from stefaland.model.mae import StefaLand
 from stefaland.model.mc_dropout import dropouts
-from stefaland.prediction.calibration import Calibration, calibrate, held_out, nothing_learnt
+from stefaland.prediction.calibration import (
+    Calibration,
+    calibrate,
+    identity_calibration,
+    predict_held_out,
+)
 from stefaland.tasks import HEADS, TASKS
 from stefaland.training.log import RunLog
 from stefaland.training.recipe import Trained, new_network, save_trained, train_on_fold
@@ -46,12 +50,12 @@ def train_network(
     identity: str,
     device: torch.device,
     log: RunLog | None = None,
-    about: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Train a target network in place on the fold, and calibrate it; gives the checkpoint folder.
+    """Train and calibrate a target network on the fold, in place; returns the checkpoint folder.
 
-    Raises `InputError` before training for a fold that leaks, where no training or validation cell
-    has a target, and for draws of MC dropout of a network without dropout.
+    Raises `InputError` before training for a fold with a leak, where no training or no validation
+    cell has a target, and for MC dropout of a network without dropout.
     """
     check_table(fold, data)
     if config.mc_samples and not dropouts(model):
@@ -75,7 +79,7 @@ def train_network(
         log=log,
     )
     stored = {
-        **(about or {}),
+        **(metadata or {}),
         "normaliser": normaliser.to_dict(),
         "forcings": list(data.forcing_names),
         "statics": [*data.static_names, *data.categorical_names],
@@ -100,8 +104,8 @@ def _calibration(
     targets: Sequence[str],
 ) -> Calibration:
     if not trained.validation:
-        return nothing_learnt(len(targets), HEADS.get(config.head).has_quantiles)
-    held = held_out(
+        return identity_calibration(len(targets), HEADS.get(config.head).has_quantiles)
+    held = predict_held_out(
         model, trained.windows, trained.validation, config.warmup_steps, config.mc_samples,
         normaliser, targets,
     )  # fmt: skip
@@ -111,20 +115,20 @@ def _calibration(
 def target_scaling(
     data: CellData,
     fold: Fold,
-    given: Normaliser | None,
+    normaliser: Normaliser | None,
     transforms: Mapping[str, str] | None,
     task: str = "regression",
 ) -> Normaliser:
-    """The targets' scalings: those of `given`, or of the fold's training cells and period; none
-    for shares and chances.
+    """Scalings of the targets: those of `normaliser`, or of the fold's training cells and period.
 
-    Raises `InputError` where those of `given` come from other cells or days.
+    Compositions and probabilities are not scaled. Raises `InputError` where the scalings of
+    `normaliser` are those of other cells or days.
     """
     if not TASKS.get(task).is_scaled:
         return Normaliser({name: Scaling(0.0, 1.0) for name in data.target_names})
-    if given is not None and all(name in given.scalings for name in data.target_names):
-        check_statistics(data, fold, given, data.target_names)
-        return given.selected(data.target_names)
+    if normaliser is not None and all(name in normaliser.scalings for name in data.target_names):
+        check_statistics(data, fold, normaliser, data.target_names)
+        return normaliser.selected(data.target_names)
     rows = data.rows(fold.train)
     return fit_normaliser(data, rows, fold.train_period, dict(transforms or {}), data.target_names)
 
@@ -141,16 +145,16 @@ def finetune(
     transforms: Mapping[str, str] | None = None,
     device: torch.device | str = "cpu",
     log: RunLog | None = None,
-    about: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Finetune on the fold's training cells; gives the checkpoint folder.
+    """Finetune on the fold's training cells; returns the checkpoint folder.
 
-    `pretrained` None trains the same network from scratch: then `model_config` and the inputs'
-    `normaliser` are needed, and all of it is trained. The target's scaling is that of `normaliser`
-    where it has one, or that of the training cells under `transforms`. The inputs' is always the
-    pretrained encoder's.
-    Resumes by itself. Raises `InputError` before training for variables or statistics that are
-    missing or not the training part's, and for a fold without targets.
+    Without `pretrained` the same network is trained from scratch, with all of its weights; then
+    `model_config` and `normaliser` are required. The target's scaling is that of `normaliser`, or
+    that of the training cells under `transforms`; the scaling of the inputs is always that of the
+    pretrained encoder. `metadata` is added to `data.json`. An interrupted training is resumed.
+    Raises `InputError` before training for missing variables, for statistics that are missing or of
+    other cells, and for a fold without targets.
     """
     encoder, model_config, inputs = _start(pretrained, model_config, normaliser)
     config = config if pretrained else config.model_copy(update={"unfreeze": "all"})
@@ -159,40 +163,42 @@ def finetune(
     )
     inputs.require((*used.forcing_names, *used.static_names), "finetuning")
     both = target_scaling(used, fold, normaliser, transforms, config.task).merged(inputs)
-    with process_group(device) as place:
+    with process_group(device) as rank_device:
         model = new_network(
             lambda: FinetunedModel(model_config, config, len(used.target_names), encoder),
             config.seed,
         )
-        # An adapter within the encoder is among its weights from here on.
+        # Computed after an adapter has been attached: its weights are in those of the encoder.
         identity = training_identity(
             [model_config.model_dump(mode="json"), weights_identity(encoder)]
         )
         return train_network(
-            model, used, fold, config, both, folder=Path(folder), identity=identity, device=place,
-            log=log, about=about,
+            model, used, fold, config, both, folder=Path(folder), identity=identity,
+            device=rank_device, log=log, metadata=metadata,
         )  # fmt: skip
 
 
 def _start(
     pretrained: str | Path | None, model_config: ModelConfig | None, normaliser: Normaliser | None
 ) -> tuple[StefaLand | None, ModelConfig, Normaliser]:
-    """The encoder with its settings and scaler, or the settings and scaler of a new network."""
+    """The encoder (None for a new network), its settings and the normaliser of the inputs."""
     if pretrained is not None:
         encoder, stored = load_encoder(pretrained)
-        own = stored_normaliser(pretrained, stored)
+        inputs = stored_normaliser(pretrained, stored)
         if normaliser is not None:
-            check_scaler(normaliser, own, (*encoder.config.forcings, *encoder.config.statics))
-        return encoder, encoder.config, own
+            check_scaler(normaliser, inputs, (*encoder.config.forcings, *encoder.config.statics))
+        return encoder, encoder.config, inputs
     if model_config is None or normaliser is None:
         raise bad_input(
-            "finetuning without pretraining", "no model_config or no normaliser", "both"
+            "finetuning without pretraining",
+            "no model_config or no normaliser",
+            "a model_config and a normaliser",
         )
     return None, model_config, normaliser
 
 
 def weights_identity(model: nn.Module | None) -> int:
-    """A hash of all weights; 0 without a model."""
+    """Checksum (CRC-32) of all weights; 0 without a model."""
     code = 0
     for value in model.state_dict().values() if model is not None else ():
         code = zlib.crc32(value.detach().cpu().contiguous().numpy().tobytes(), code)

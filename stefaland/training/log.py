@@ -1,6 +1,6 @@
-"""What a training run tells while it runs: a progress line, JSON lines, and TensorBoard if asked.
+"""The log of a training run: a progress bar, JSON lines, and TensorBoard events on request.
 
-Upstream: loop.py. Times appear here and nowhere else, so that results stay reproducible.
+Times are written here and nowhere else, so that results are reproducible.
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ from stefaland.distributed import is_main
 
 
 class RunLog:
-    """Writes `log.jsonl` (and TensorBoard events) in `folder`; a context manager.
+    """Log in `folder/log.jsonl` and, on request, as TensorBoard events; a context manager.
 
-    The bar shows on a terminal only, and only the main rank says anything.
+    The progress bar is shown on a terminal only, and only the main rank writes. Raises `InputError`
+    where TensorBoard is not installed.
     """
 
     def __init__(
@@ -42,13 +43,13 @@ class RunLog:
     ) -> None:
         self.path = None if folder is None else Path(folder) / "log.jsonl"
         self.title = title
-        self._speaks = is_main()
+        self._is_active = is_main()
         self._began = time.perf_counter()
         self._bar: Progress | None = None
         self._task: TaskID | None = None
         self._console = console or Console(stderr=True)
         self._writer: Any = None
-        if tensorboard and self._speaks and folder is not None:
+        if tensorboard and self._is_active and folder is not None:
             self._writer = _tensorboard(Path(folder) / "tensorboard")
 
     def __enter__(self) -> RunLog:
@@ -63,8 +64,8 @@ class RunLog:
         self.close()
 
     def epoch(self, epoch: int, epochs: int, samples: float, record: dict[str, float]) -> None:
-        """One finished epoch: `record` goes into the log with samples/s since the last one."""
-        if not self._speaks:
+        """Log the `record` of a finished epoch with its time and samples per second."""
+        if not self._is_active:
             return
         now = time.perf_counter()
         seconds, self._began = now - self._began, now
@@ -73,8 +74,8 @@ class RunLog:
         self._show(epoch, epochs, record, rate)
 
     def write(self, record: dict[str, Any]) -> None:
-        """Append one JSON line; numbers go to TensorBoard too."""
-        if not self._speaks:
+        """Append one JSON line; numbers are written to TensorBoard too."""
+        if not self._is_active:
             return
         if self.path is not None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -86,11 +87,11 @@ class RunLog:
                     self._writer.add_scalar(name, value, int(record.get("epoch", 0)))
 
     def restart_clock(self) -> None:
-        """Count seconds from now, for the next epoch's rate."""
+        """Start to measure the time of the next epoch."""
         self._began = time.perf_counter()
 
     def close(self) -> None:
-        """End the bar and the TensorBoard file."""
+        """Close the progress bar and the TensorBoard file."""
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
@@ -121,7 +122,7 @@ def _tensorboard(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError:
         raise bad_input(
-            "tensorboard", "the package is not installed", "it to be importable",
+            "tensorboard", "no such package", "the package tensorboard",
             "Run `pip install tensorboard`, or leave the option out.",
         ) from None  # fmt: skip
     return SummaryWriter(str(folder))

@@ -1,8 +1,8 @@
-"""The one training loop: pretraining, finetuning and the network baselines all run through it.
+"""The training loop of pretraining, finetuning and the network baselines.
 
-Upstream: sampler.py says which windows, dataset.py gathers them, the caller's objective gives the
-loss. Downstream: the caller saves the model, which ends with its best weights. A run is a pure
-function of data, settings and seed: killed and resumed, it ends with the same bits (on CPU).
+A sampler draws the windows, a `BatchSource` gathers them, and an objective computes the loss. A run
+is a pure function of data, settings and seed: killed and resumed, it ends with the same bits (on a
+CPU).
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ from stefaland.training.state import (
 
 @dataclass(frozen=True)
 class FitResult:
-    """What a run ended with; the model holds the weights of `best_epoch`."""
+    """Result of a run; the model then has the weights of `best_epoch`."""
 
     best_epoch: int
     best_loss: float
@@ -67,12 +67,13 @@ def fit(
     identity: str = "",
     log: RunLog | None = None,
 ) -> FitResult:
-    """Train `model` in place and leave it with its best weights (those of the last epoch without
-    `validate`, whose `"loss"` decides).
+    """Train `model` in place; it ends with its best weights.
 
-    Resumes from `folder/state.safetensors`; `identity` names data and settings, and a state made
-    under another is refused. SIGTERM and SIGUSR1 save the state and raise `Interrupted`. Raises
-    `InputError` on a loss that is not finite, after writing the batch's cells to `nan_cells.json`.
+    These are the ones with the lowest `"loss"` that `validate` returns; without it, those of the
+    last epoch. A run resumes from `folder/state.safetensors`; `identity` is a fingerprint of data
+    and settings, and a state with another is refused. SIGTERM and SIGUSR1 save the state and raise
+    `Interrupted`. Raises `InputError` for a loss that is not finite, after writing the cells of the
+    batch to `nan_cells.json`.
     """
     run = _Run(
         model=model, source=source, sampler=sampler, objective=objective, validate=validate,
@@ -85,7 +86,7 @@ def fit(
 
 
 class _Run:
-    """State and steps of one `fit`."""
+    """The state and the steps of one call of `fit`."""
 
     def __init__(
         self, *, model: nn.Module, source: BatchSource, sampler: Sampler, objective: Objective,
@@ -123,7 +124,7 @@ class _Run:
         return torch.compile(runner) if self.config.compile else runner  # type: ignore[return-value]
 
     def epoch(self, stop: Stop) -> None:
-        """One epoch from where the progress stands, its validation, and the state on disk."""
+        """Run the rest of the present epoch and its validation, and save the state."""
         progress = self.progress
         self.log.restart_clock()
         self.model.train()
@@ -136,7 +137,7 @@ class _Run:
             total += self._step(draw, batch, len(draws)).double() * len(draw.rows)
             progress.samples += len(draw.rows)
             progress.step += 1
-            # Only whole optimiser steps are saved: gradients of a half one are not in the state.
+            # Saved after whole optimiser steps only: accumulated gradients are not in the state.
             whole = progress.step % self.config.accumulate == 0
             if whole and progress.step < len(draws) and stop.requested(progress.step):
                 progress.loss_sum = self._mean_over_ranks(float(total))
@@ -220,7 +221,7 @@ class _Run:
 
     @contextmanager
     def _averaged_weights(self) -> Iterator[None]:
-        """The moving average in place of the weights, where there is one."""
+        """Replace the weights by their moving average, where there is one, within the block."""
         if self.averaged is None:
             yield
             return
@@ -252,6 +253,6 @@ def _copy(weights: Mapping[str, Tensor]) -> Weights:
 
 
 def _seed(seed: int, epoch: int, step: int) -> int:
-    """A seed for one step; steps of all epochs get different ones."""
+    """A seed that is different for every step of every epoch."""
     digest = hashlib.sha256(f"{seed}/{epoch}/{step}".encode()).digest()
     return int.from_bytes(digest[:6], "little")

@@ -1,7 +1,6 @@
-"""Losses looked at some steps later, so that looking does not stall a GPU's queue.
+"""Checks that losses are finite, some steps later, so that a GPU does not have to wait.
 
-Upstream: loop.py hands over each step's loss. A loss that is no number ends the training with the
-batch's cells saved.
+A loss that is not finite ends the training after the cells of its batch have been saved.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from pipeline.core.errors import bad_input
 from pipeline.core.files import write_text
 
 LAG = 16
-"""Steps after which a GPU's loss is looked at."""
+"""Number of steps after which the loss of a GPU is checked."""
 
 
 @dataclass(frozen=True)
 class _Step:
-    """A loss on its way to the host."""
+    """A loss that is being copied to the host."""
 
     loss: Tensor
     copied: torch.cuda.Event | None
@@ -34,8 +33,9 @@ class _Step:
 
 
 class LossWatch:
-    """Raises `InputError` for the first loss that is not finite, after writing the batch's cells to
-    `folder/nan_cells.json`.
+    """Check of each step's loss: `InputError` for the first that is not finite.
+
+    The cells of its batch are written to `folder/nan_cells.json` before.
     """
 
     def __init__(self, folder: Path, device: torch.device) -> None:
@@ -44,10 +44,10 @@ class LossWatch:
         self._steps: deque[_Step] = deque()
 
     def add(self, loss: Tensor, cells: Tensor | None, epoch: int, number: int) -> None:
-        """Take a step's loss [] and its cells [B]; looks at what has been waiting long enough."""
+        """Add a step's loss (a scalar) and its cells [B]; check the loss of `lag` steps before."""
         value, copied = loss.detach(), None
         if value.device.type == "cuda":
-            # Waiting for the value itself would wait for all that was asked of the device since.
+            # To read the value directly would wait for all work that the device was sent since.
             value = torch.empty((), dtype=loss.dtype, pin_memory=True)
             value.copy_(loss.detach(), non_blocking=True)
             copied = torch.cuda.current_stream(loss.device).record_event()
@@ -55,7 +55,7 @@ class LossWatch:
         self._check(self.lag)
 
     def check_all(self) -> None:
-        """Look at every loss that has not been looked at."""
+        """Check every loss that has not been checked."""
         self._check(0)
 
     def _check(self, lag: int) -> None:
@@ -74,5 +74,5 @@ class LossWatch:
         raise bad_input(
             f"training, epoch {step.epoch}, step {step.number}", f"a loss of {loss}",
             "a finite loss",
-            f"The batch's cells are in {self.path}; look at their inputs, or lower optimiser.lr.",
+            f"The batch's cells are in {self.path}; check their inputs, or lower optimiser.lr.",
         )  # fmt: skip

@@ -1,7 +1,6 @@
-"""What a network is trained for: a loss of batches, and how well it does on held-out windows.
+"""Protocols of the objectives: a loss of batches, and a validation on held-out windows.
 
-Upstream: reconstruction.py and target_loss.py are the two there are. Downstream: loop.py asks for
-losses, recipe.py for the validation.
+`reconstruction.py` has the objective of pretraining, `target_loss.py` that of finetuning.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from stefaland.data.sampler import Draw
 
 
 class Objective(Protocol):
-    """The loss of this rank's `batch`, which is `draw.part` of the whole draw.
+    """The loss of this rank's `batch`, which is the part `draw.part` of the whole draw.
 
-    `generator` is alike on all ranks: what is drawn for the whole batch and cut to the part does
+    `generator` is the same on all ranks: random numbers for the whole batch, cut to the part, do
     not depend on the number of ranks.
     """
 
@@ -29,12 +28,12 @@ class Objective(Protocol):
 
 
 class FoldObjective(Objective, Protocol):
-    """An objective with its validation."""
+    """An objective with a validation."""
 
     def validation_draws(self, rows: Tensor, starts: tuple[int, int]) -> list[Draw]:
-        """Windows of validation rows that are always the same; `starts` are first and number."""
+        """The windows to validate, the same in every epoch; `starts` are first start and number."""
 
     def validate(
         self, model: nn.Module, windows: BatchSource, draws: list[Draw]
     ) -> dict[str, float]:
-        """Figures of these windows over all ranks' parts; `loss` decides the best epoch."""
+        """Figures by name of these windows over all ranks; the lowest `loss` is the best epoch."""

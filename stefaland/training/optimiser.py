@@ -1,7 +1,4 @@
-"""The optimiser of a training run and its learning rate, step by step.
-
-Upstream: `OptimiserConfig`. Downstream: loop.py.
-"""
+"""The optimiser of a training run, and the schedule of its learning rate."""
 
 from __future__ import annotations
 
@@ -14,7 +11,7 @@ from stefaland.config import OptimiserConfig
 
 
 def learning_rate(step: int, total: int, config: OptimiserConfig) -> float:
-    """The rate of an optimiser step: linear warm-up, then constant or a cosine down to zero."""
+    """Learning rate of an optimiser step: linear warm-up, then constant or a cosine down to 0."""
     warmup = max(1, round(config.warmup_share * total)) if config.warmup_share else 0
     if step < warmup:
         return config.lr * (step + 1) / warmup
@@ -25,7 +22,7 @@ def learning_rate(step: int, total: int, config: OptimiserConfig) -> float:
 
 
 def make_optimiser(model: nn.Module, config: OptimiserConfig) -> torch.optim.Optimizer:
-    """The optimiser of the trained parameters; weight decay on matrices only."""
+    """The optimiser of the trained parameters, with weight decay of matrices only."""
     trained = [p for p in model.parameters() if p.requires_grad]
     groups = [
         {"params": [p for p in trained if p.ndim > 1], "weight_decay": config.weight_decay},

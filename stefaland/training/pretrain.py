@@ -1,7 +1,4 @@
-"""Masked-autoencoder pretraining: cell table and fold in, checkpoint folder out (spec §5 to §7).
-
-Upstream: reconstruction.py, mae.py. Downstream: finetune.py and `stefaland embed`.
-"""
+"""Pretraining of the masked autoencoder on a fold of a cell table, saved as a checkpoint."""
 
 from __future__ import annotations
 
@@ -35,16 +32,16 @@ def pretrain(
     *,
     device: torch.device | str = "cpu",
     log: RunLog | None = None,
-    about: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Pretrain on the fold's training cells, resident or in shards; gives the checkpoint folder.
+    """Pretrain on the fold's training cells, resident or in shards; returns the checkpoint folder.
 
-    The fold's validation cells decide the best epoch; its test cells are not read. Resumes by
-    itself from what an earlier call left in `folder`. `about` (grid, units, catalog entries) goes
-    into the checkpoint's `data.json`. Raises `InputError` before training for variables or
-    statistics that are missing, an empty fold, a window longer than the data; and of resident cells
-    for a fold that leaks and for statistics that are not those of its training part. Whoever hands
-    in shards has checked both: to read them for it would cost as much as an epoch.
+    The fold's validation cells decide the best epoch; its test cells are not read. An interrupted
+    training in `folder` is resumed. `metadata` (grid, units, catalog entries) is added to the
+    checkpoint's `data.json`. Raises `InputError` before training for missing variables or
+    statistics, an empty fold and a window longer than the data; for resident cells also for a fold
+    with a leak and for statistics of other cells. Shards must be checked by the caller: to read all
+    of them would cost as much as an epoch.
     """
     if isinstance(data, CellData):
         check_table(fold, data)
@@ -57,7 +54,7 @@ def pretrain(
     normaliser = normaliser.selected(names)
     if isinstance(used, CellData) and len(fold.train):
         check_statistics(used, fold, normaliser, names)
-    with process_group(device) as place:
+    with process_group(device) as rank_device:
         model = new_network(lambda: StefaLand(model_config), config.seed)
         trained = train_on_fold(
             model,
@@ -69,11 +66,11 @@ def pretrain(
             normaliser=normaliser,
             folder=Path(folder),
             identity=model_config.model_dump(mode="json"),
-            device=place,
+            device=rank_device,
             log=log,
         )
         stored = {
-            **(about or {}),
+            **(metadata or {}),
             "forcings": list(used.forcing_names),
             "statics": [*used.static_names, *used.categorical_names],
             "normaliser": normaliser.to_dict(),

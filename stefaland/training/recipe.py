@@ -1,7 +1,6 @@
-"""The one recipe of pretraining, finetuning and network baselines: windows, sampler, validation.
+"""The common steps of pretraining, finetuning and network baselines: windows, sampler, validation.
 
-Upstream: a network, cells, a fold and an objective. Downstream: pretrain.py and finetune.py save
-what comes out; loop.py does the training.
+`loop.py` trains; `pretrain.py` and `finetune.py` save the network.
 """
 
 from __future__ import annotations
@@ -37,17 +36,17 @@ N = TypeVar("N", bound=nn.Module)
 
 @dataclass(frozen=True)
 class Trained:
-    """What a training leaves beside the network."""
+    """Results of a training in addition to the network."""
 
     record: dict[str, Any]
-    """Settings, fold and best figures: `training` in the checkpoint's `data.json`."""
+    """Settings, fold and best figures; `training` in the checkpoint's `data.json`."""
     windows: BatchSource
     validation: list[Draw]
-    """Windows of validation cells; none where the fold has none."""
+    """Windows of the validation cells; empty where the fold has none."""
 
 
 def new_network(make: Callable[[], N], seed: int) -> N:
-    """The network that `make` returns under this seed; no other random numbers change."""
+    """The network that `make` returns under this seed; other random numbers are not affected."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return make()
@@ -69,9 +68,9 @@ def train_on_fold(
 ) -> Trained:
     """Train `model` in place on the fold's periods; it ends with its best weights.
 
-    `rows` are those of `data` that train and validate; without the latter the last epoch's weights
-    are the best. Resumes from what an earlier call left in `folder/training`, which `InputError`
-    refuses where the network (`identity`), data, fold or settings are others.
+    `rows` are the training and validation rows of `data`; without the latter the weights of the
+    last epoch are the best. An interrupted training in `folder/training` is resumed; `InputError`
+    refuses one with another network (`identity`), data, fold or settings.
     """
     train, validation = rows
     model.to(device)
@@ -104,7 +103,7 @@ def train_on_fold(
 
 
 def save_trained(folder: Path, model: nn.Module, data: Mapping[str, Any]) -> Path:
-    """The checkpoint's folder, written by the main rank and awaited by all."""
+    """Write the checkpoint on the main rank, while all others wait; returns the folder."""
     if is_main():
         save_checkpoint(folder, model, data)
     barrier()
@@ -114,7 +113,10 @@ def save_trained(folder: Path, model: nn.Module, data: Mapping[str, Any]) -> Pat
 def training_sampler(
     data: CellData | ShardedCells, rows: Tensor, starts: tuple[int, int], config: TrainConfig
 ) -> Sampler:
-    """The sampler of these rows under a `TrainConfig`, for this rank."""
+    """The sampler of these rows under a `TrainConfig`, for this rank.
+
+    `starts` are the first start and the number of starts.
+    """
     group = None
     if config.one_per_group and data.group is not None:
         group = np.asarray(data.group)[rows.numpy()]
@@ -135,7 +137,7 @@ def training_sampler(
 
 
 def validation_rows(data: CellData | ShardedCells, rows: Tensor, config: TrainConfig) -> Tensor:
-    """The rows that are validated: the first of each group under `one_per_group`, or all."""
+    """The rows to validate: the first of each group with `one_per_group`, else all."""
     if not (config.one_per_group and data.group is not None):
         return rows
     _, firsts = np.unique(np.asarray(data.group)[rows.numpy()], return_index=True)
@@ -148,13 +150,13 @@ def _summary(result: FitResult) -> dict[str, Any]:
 
 
 def data_identity(data: CellData | ShardedCells) -> str:
-    """A hash that changes with the cells, the time axis or the values."""
+    """A hash that changes with the cells, the time axis and the values."""
     if isinstance(data, ShardedCells):
         order = zlib.crc32(data.ids.tobytes())
         return training_identity([data.identity, order, len(data.shards), str(data.time[[0, -1]])])
     parts: list[Any] = [str(data.time[0]), str(data.time[-1]), len(data)]
     for values in (data.cell, data.forcings, data.statics, data.categorical, data.target):
         if values is not None:
-            # CRC of the bytes: a float sum would depend on the number of threads.
+            # A CRC of the bytes: a sum of floats would depend on the number of threads.
             parts.append(zlib.crc32(values.contiguous().numpy().tobytes()))
     return training_identity(parts)

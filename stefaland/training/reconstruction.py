@@ -1,7 +1,4 @@
-"""The objective of pretraining: hide, reconstruct, compare what was hidden and observed.
-
-Upstream: masking.py, losses.py. Downstream: pretrain.py.
-"""
+"""The objective of pretraining: the reconstruction of values that are hidden and observed."""
 
 from __future__ import annotations
 
@@ -20,7 +17,7 @@ VALIDATION_BATCH = 512
 
 
 class MaskedReconstruction:
-    """The masked loss in training, and the skill of reconstructions on held-out windows."""
+    """The masked loss in training, and the skill of reconstruction on held-out windows."""
 
     def __init__(self, model_config: ModelConfig, config: PretrainConfig) -> None:
         self.model_config, self.mask = model_config, config.mask
@@ -28,7 +25,7 @@ class MaskedReconstruction:
         self.batch_size = min(VALIDATION_BATCH, config.batch_size)
 
     def masks(self, whole: Batch, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Hidden forcings [B, T, F] and statics [B, S + K] of a batch of that shape."""
+        """Masks of hidden forcings [B, T, F] and statics [B, S + K] for a batch of this shape."""
         forcings = window_mask(
             tuple(whole.forcings.shape), self.mask.forcing_ratio, self.mask.window_min,
             self.mask.window_max, generator, whole.forcings.device,
@@ -38,7 +35,7 @@ class MaskedReconstruction:
     def __call__(
         self, model: nn.Module, batch: Batch, draw: Draw, generator: torch.Generator
     ) -> Tensor:
-        """The masked loss (`masked_mean`); masks are drawn for the whole batch."""
+        """The masked loss (`masked_loss`) under masks drawn for the whole batch."""
         whole = batch if len(draw.rows) == len(batch) else _shaped_like(batch, len(draw.rows))
         forcing_mask, static_mask = (m[draw.part] for m in self.masks(whole, generator))
         reconstruction = model(batch, forcing_mask, static_mask)
@@ -46,7 +43,7 @@ class MaskedReconstruction:
         return loss
 
     def validation_draws(self, rows: Tensor, starts: tuple[int, int]) -> list[Draw]:
-        """Each row once, its start spread evenly over the possible ones; always the same."""
+        """Windows of each row once, with evenly spread starts; the same in every epoch."""
         first, count = starts
         begin = first + (torch.arange(len(rows)) * 7919) % count
         return [
@@ -57,10 +54,10 @@ class MaskedReconstruction:
     def validate(
         self, model: nn.Module, windows: BatchSource, draws: list[Draw]
     ) -> dict[str, float]:
-        """`loss`, `forcing_skill` and `static_skill` over all ranks' parts, under masks that are
-        always the same.
+        """The figures `loss`, `forcing_skill` and `static_skill` over all ranks.
 
-        The skill is 1 - SSE / SSE of the training mean: 0 is no better than the mean, 1 is perfect.
+        The masks are the same in every epoch. The skill is 1 - SSE / SSE of the training mean: 0
+        is no better than the mean, 1 is perfect.
         """
         mine = draws[rank() :: world_size()]
         sums = dict.fromkeys(("loss", "n", "forcing", "forcing0", "static", "static0"), 0.0)
@@ -89,14 +86,14 @@ class MaskedReconstruction:
             ("forcing", batch.forcings, reconstruction.forcings, forcing_mask),
             ("static", batch.statics, reconstruction.statics, numeric),
         ):
-            asked = mask & ~values.isnan()
-            sums[name] = float((guess - values)[asked].double().square().sum())
-            sums[f"{name}0"] = float(values[asked].double().square().sum())
+            hidden = mask & ~values.isnan()
+            sums[name] = float((guess - values)[hidden].double().square().sum())
+            sums[f"{name}0"] = float(values[hidden].double().square().sum())
         return sums
 
 
 def _shaped_like(batch: Batch, size: int) -> Batch:
-    """A batch of `size` samples without content or memory, from which masks take their shape."""
+    """A batch of `size` samples without memory of its own, whose shape is that of the masks."""
     return Batch(
         batch.forcings[:1].expand(size, -1, -1),
         batch.statics[:1].expand(size, -1),

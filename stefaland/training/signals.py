@@ -1,7 +1,6 @@
-"""The end of a run by signal: noticed between two steps, agreed among ranks, state saved before.
+"""Signals that end a run between two steps, on all ranks, after its state has been saved.
 
-SIGTERM comes from schedulers and `kill`, SIGUSR1 from SLURM before the time limit. Downstream:
-loop.py.
+SIGTERM is sent by schedulers and `kill`, SIGUSR1 by SLURM before the time limit.
 """
 
 from __future__ import annotations
@@ -17,30 +16,30 @@ import torch
 from stefaland.distributed import sum_over_ranks, world_size
 
 SIGNAL_EVERY = 16
-"""Steps between two looks at the signals of other ranks."""
+"""Number of steps between two checks of the signals of other ranks."""
 
 
 class Interrupted(SystemExit):
-    """A signal stopped the run; its state is saved and the next run goes on from there."""
+    """A signal stopped the run; its state is saved, and the next run resumes from it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(128 + number)
 
 
 class Stop:
-    """Whether a signal asked for the end, agreed among ranks."""
+    """A request to stop by signal, shared among ranks."""
 
     number = 0
 
     def requested(self, step: int) -> bool:
-        """True when any rank got a signal; ranks look together, every few steps."""
+        """Whether any rank got a signal; ranks check it together every `SIGNAL_EVERY` steps."""
         if world_size() == 1:
             return self.number != 0
         if step % SIGNAL_EVERY:
             return False
-        asked = sum_over_ranks({"number": float(self.number)}, _signal_device())["number"]
-        self.number = self.number or (int(signal.SIGTERM) if asked else 0)
-        return asked > 0
+        total = sum_over_ranks({"number": float(self.number)}, _signal_device())["number"]
+        self.number = self.number or (int(signal.SIGTERM) if total else 0)
+        return total > 0
 
 
 def _signal_device() -> torch.device:
@@ -54,7 +53,7 @@ def _signal_device() -> torch.device:
 
 @contextmanager
 def stop_signals() -> Iterator[Stop]:
-    """Catch SIGTERM and SIGUSR1 while training; other threads than the main one cannot."""
+    """Catch SIGTERM and SIGUSR1 within the block; in other threads than the main one, none."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -1,8 +1,8 @@
 """The state of an unfinished training run on disk: one safetensors file, replaced whole.
 
-Holds weights, optimiser, moving average, best weights so far and the progress. There is no state
-of random numbers: dropout and masks are seeded anew from (seed, epoch, step) in loop.py, so that a
-resumed run draws what an uninterrupted one draws.
+It holds weights, optimiser, moving average, best weights so far and the progress. There is no state
+of random numbers: `loop.py` seeds dropout and masks from (seed, epoch, step), so that a resumed run
+draws the same numbers as an uninterrupted one.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ from pipeline.core.provenance import fingerprint
 
 STATE_FILE = "state.safetensors"
 IDENTITY_SEPARATORS = (", ", ": ")
-"""The spelling whose hashes the states of version 0.2 carry: an unfinished training goes on."""
+"""JSON separators of the hashed settings, kept from version 0.2 so that its runs can be resumed."""
 Weights = dict[str, Tensor]
 
 
 def training_identity(settings: Any) -> str:
-    """The hash of all that decides a training: a state under another is not its own."""
+    """Hash of all settings that decide a training; a state with another hash is refused."""
     return fingerprint(settings, IDENTITY_SEPARATORS)
 
 
 @dataclass(kw_only=True)
 class Progress:
-    """How far a run has come; `step` counts the batches done in the unfinished `epoch`."""
+    """Progress of a run; `step` counts the finished batches of the unfinished `epoch`."""
 
     epoch: int = 0
     step: int = 0
@@ -58,23 +58,23 @@ def save_state(
     averaged: Weights | None,
     best: Weights | None,
 ) -> None:
-    """Replace the state file by this state, sealed by a digest, whole or not at all."""
+    """Replace the state file by this state with its digest, whole or not at all."""
     tensors: Weights = {f"model.{k}": v for k, v in trained_weights(model).items()}
     for prefix, weights in (("averaged", averaged), ("best", best)):
         tensors.update({f"{prefix}.{k}": v for k, v in (weights or {}).items()})
     for index, values in optimiser.state_dict()["state"].items():
         tensors.update({f"optimiser.{index}.{k}": v for k, v in values.items()})
     ready = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
-    about = {"progress": asdict(progress), "fingerprint": identity}
-    about["sha256"] = _digest(about, ready)
+    metadata = {"progress": asdict(progress), "fingerprint": identity}
+    metadata["sha256"] = _digest(metadata, ready)
     with replacing(path) as partial:
-        # One key: safetensors writes several in an order that differs from run to run.
-        save_file(ready, str(partial), {"state": json.dumps(about)})
+        # One key only: safetensors writes several in an order that differs between runs.
+        save_file(ready, str(partial), {"state": json.dumps(metadata)})
 
 
-def _digest(about: Mapping[str, Any], tensors: Weights) -> str:
-    """SHA-256 of progress and tensors, in whatever order a file has them."""
-    digest = hashlib.sha256(json.dumps(about).encode())
+def _digest(metadata: Mapping[str, Any], tensors: Weights) -> str:
+    """SHA-256 of progress and tensors, independent of their order in a file."""
+    digest = hashlib.sha256(json.dumps(metadata).encode())
     for name, value in sorted(tensors.items()):
         digest.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
         digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
@@ -82,7 +82,7 @@ def _digest(about: Mapping[str, Any], tensors: Weights) -> str:
 
 
 def trained_weights(model: nn.Module) -> Weights:
-    """Trained parameters and all buffers by name; frozen ones come from elsewhere."""
+    """Trained parameters and all buffers by name; frozen parameters are not part of the state."""
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     return {name: value for name, value in model.state_dict().items() if name not in frozen}
 
@@ -90,23 +90,26 @@ def trained_weights(model: nn.Module) -> Weights:
 def load_state(
     path: Path, identity: str, model: nn.Module, optimiser: torch.optim.Optimizer
 ) -> tuple[Progress, Weights | None, Weights | None] | None:
-    """Restore model and optimiser in place; gives (progress, averaged, best), None without a file.
+    """Restore model and optimiser in place; returns (progress, averaged, best), or None without a
+    file.
 
     Raises `InputError` for a file that is damaged or belongs to other settings.
     """
     if not path.is_file():
         return None
-    hint = f"Remove {path.parent} to begin anew."
+    hint = f"Remove {path.parent} to start again."
     try:
         with safe_open(str(path), framework="pt") as store:
-            about: dict[str, Any] = json.loads((store.metadata() or {}).get("state", "{}"))
+            metadata: dict[str, Any] = json.loads((store.metadata() or {}).get("state", "{}"))
             tensors = {name: store.get_tensor(name) for name in store.keys()}  # noqa: SIM118
     except (OSError, ValueError, SafetensorError) as error:
         raise bad_input(str(path), str(error), "the state of a training run", hint) from None
     # States of version 0.2.0 have no digest.
-    if (sealed := about.pop("sha256", None)) is not None and sealed != _digest(about, tensors):
+    if (sealed := metadata.pop("sha256", None)) is not None and sealed != _digest(
+        metadata, tensors
+    ):
         raise bad_input(str(path), "other bytes than were written", "an unchanged file", hint)
-    if about.get("fingerprint") != identity:
+    if metadata.get("fingerprint") != identity:
         raise bad_input(str(path), "a run under other settings or data", "the same settings", hint)
     parts: dict[str, Weights] = {"model": {}, "averaged": {}, "best": {}, "optimiser": {}}
     for name, value in tensors.items():
@@ -114,7 +117,7 @@ def load_state(
         parts[prefix][rest] = value
     model.load_state_dict(parts["model"], strict=False)
     _restore_optimiser(optimiser, parts["optimiser"])
-    progress = Progress(**about["progress"])
+    progress = Progress(**metadata["progress"])
     return progress, parts["averaged"] or None, parts["best"] or None
 
 

@@ -1,6 +1,6 @@
-"""The objective of finetuning and of network baselines: the loss of a target on a fold.
+"""The objective of finetuning and of network baselines: the loss of predicted targets.
 
-Upstream: losses.py, windows.py. Downstream: finetune.py; calibration.py has the same windows.
+The calibration after training uses the same validation windows.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ VALIDATION_WINDOWS = 2048
 
 
 class TargetLoss:
-    """The loss of predicted targets in training, and on held-out windows.
+    """The loss of predicted targets in training and on held-out windows.
 
-    Leading `warmup_steps` of a window count in neither. `site_std` [n] (by sorted `cells` [n]) is
-    the standard deviation of each site's normalised target, for losses that weigh sites.
+    The first `warmup_steps` of a window count in neither. `site_std` [n, O] is the standard
+    deviation of the normalised target of each of `cells` [n], for losses that weight sites.
     """
 
     def __init__(
@@ -44,20 +44,24 @@ class TargetLoss:
         self, model: nn.Module, batch: Batch, draw: Draw, generator: torch.Generator
     ) -> Tensor:
         """Mean loss over the valid targets of the draw (`masked_mean`)."""
-        return self.of(model(batch), batch)
+        return self.prediction_loss(model(batch), batch)
 
-    def of(self, prediction: Prediction, batch: Batch) -> Tensor:
-        """Mean loss of a prediction."""
+    def prediction_loss(self, prediction: Prediction, batch: Batch) -> Tensor:
+        """Mean loss of a prediction; raises `InputError` without target or cell ids."""
         if batch.target is None or batch.cell is None:
-            raise bad_input("finetuning", "batches without target or cell ids", "both")
+            raise bad_input(
+                "finetuning",
+                "batches without target or cell ids",
+                "batches with target and cell ids",
+            )
         late = slice(self.warmup, None)
-        place = torch.searchsorted(self.cells, batch.cell).clamp(max=len(self.cells) - 1)
+        index = torch.searchsorted(self.cells, batch.cell).clamp(max=len(self.cells) - 1)
         return self.loss(
-            prediction.cut(late), batch.target[:, late], self.site_std[place][:, None]
+            prediction.cut(late), batch.target[:, late], self.site_std[index][:, None]
         )  # fmt: skip
 
     def validation_draws(self, rows: Tensor, starts: tuple[int, int]) -> list[Draw]:
-        """Windows that cover each validation row; fewer where there are many rows."""
+        """Windows that cover each validation row, or with many rows a regular selection of them."""
         first, count = starts
         begin = torch.arange(first, first + count, max(self.window - self.warmup, 1))
         if self.cyclic:
@@ -75,7 +79,7 @@ class TargetLoss:
     def validate(
         self, model: nn.Module, windows: BatchSource, draws: list[Draw]
     ) -> dict[str, float]:
-        """`loss` and `rmse` (normalised) over all ranks' parts; NaN where no target is valid."""
+        """The figures `loss` and `rmse` (normalised) over all ranks; NaN without a valid target."""
         sums = dict.fromkeys(("loss", "n", "square", "valid"), 0.0)
         late = slice(self.warmup, None)
         with torch.inference_mode():
@@ -86,7 +90,7 @@ class TargetLoss:
                 valid = ~gap.isnan()
                 if not bool(valid.any()):
                     continue
-                sums["loss"] += float(self.of(prediction, batch)) * len(batch)
+                sums["loss"] += float(self.prediction_loss(prediction, batch)) * len(batch)
                 sums["n"] += len(batch)
                 sums["square"] += float(gap[valid].double().square().sum())
                 sums["valid"] += int(valid.sum())
@@ -100,7 +104,7 @@ class TargetLoss:
 
 
 def site_std(data: CellData, normaliser: Normaliser, fold: Fold) -> Tensor:
-    """[N, O] standard deviation of each site's normalised target over the training period."""
+    """Standard deviation [N, O] of each site's normalised target over the training period."""
     assert data.target is not None
     when = data.steps(fold.train_period)
     series = normaliser.forward(data.target[:, when], data.target_names)

@@ -37,7 +37,7 @@ pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a G
 
 @pytest.fixture(autouse=True)
 def whole_float32() -> Iterator[None]:
-    """No TF32, whose products have ten bits."""
+    """Disable TF32, whose products have a precision of ten bits."""
     before = torch.backends.cudnn.allow_tf32
     torch.backends.cudnn.allow_tf32 = False
     yield

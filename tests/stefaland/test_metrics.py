@@ -94,7 +94,7 @@ def test_empty_and_constant_sites_are_nan_and_do_not_hide() -> None:
 
 
 def test_gaps_do_not_bias_ubrmse() -> None:
-    # The published code takes the two means over different days (details E.4, 15).
+    # The published code takes the two means over different days.
     obs = np.sin(np.arange(365) / 58)[None] * 0.2 + 0.3
     sim = obs + 0.05
     obs = np.where(np.arange(365) < 150, np.nan, obs)
@@ -124,7 +124,7 @@ def test_equal_to_the_fields_packages(package: str) -> None:
     else:
         import xarray as xr
 
-        # By path: the package's __init__ asks for TensorBoard and more.
+        # By path: the package's __init__ requires TensorBoard and more.
         folder = Path(find_spec("neuralhydrology").submodule_search_locations[0])
         spec = spec_from_file_location("nh_metrics", folder / "evaluation" / "metrics.py")
         metrics = module_from_spec(spec)
@@ -146,7 +146,9 @@ def test_crps_and_coverage_of_a_calibrated_distribution() -> None:
     np.testing.assert_allclose(coverage(obs, mean, spread), 0.9, atol=0.01)
     assert gaussian_crps(1.0, 3.0, 0.0) == pytest.approx(2.0)
     assert gaussian_crps(obs, mean, spread * 2).mean() > gaussian_crps(obs, mean, spread).mean()
-    assert np.isnan(gaussian_crps(1.0, 3.0, [np.nan, -1.0])).all(), "no spread is no point forecast"
+    assert np.isnan(gaussian_crps(1.0, 3.0, [np.nan, -1.0])).all(), (
+        "a missing spread is not a point forecast"
+    )
 
 
 @pytest.mark.parametrize("value", [0.3, 1e-7, 1e9, 0.0])

@@ -53,7 +53,7 @@ print(member.task, type(member.model.adapter).__name__, type(member.model.head).
 
 @pytest.fixture(autouse=True)
 def _clean(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What a test registers and imports is forgotten after it."""
+    """Undo the registrations and imports of a test."""
     for registry in (*PARTS.values(), BASELINES, SCORES):
         monkeypatch.setattr(registry, "_values", dict(registry._values))
         monkeypatch.setattr(registry, "_origins", dict(registry._origins))
@@ -85,12 +85,12 @@ def test_the_template_runs_through_all_stages_and_its_checkpoints_load_elsewhere
         assert done.returncode == 0, done.stderr
     card = json.loads((tmp_path / "run" / "scorecard.json").read_text())
     assert set(card["ranking"]) == {"stefaland", "climatology", "training_median"}
-    errors = {model: of["sites"]["MAE"]["median"] for model, of in card["models"].items()}
+    errors = {model: scores["sites"]["MAE"]["median"] for model, scores in card["models"].items()}
     assert card["ranking"] == sorted(errors, key=lambda model: errors[model])
-    for of in card["models"].values():
-        assert of["pooled"]["MAE"] > 0
+    for model_scores in card["models"].values():
+        assert model_scores["pooled"]["MAE"] > 0
         for part in ("folds", "regions", "seasons"):
-            assert all(scores["MAE"] > 0 for scores in of[part].values())
+            assert all(scores["MAE"] > 0 for scores in model_scores[part].values())
     (fold,) = (tmp_path / "run" / "finetuned" / "stefaland").iterdir()
     assert json.loads((fold / "config.json").read_text())["plugins"] == [NAME]
 
@@ -102,7 +102,7 @@ def test_the_template_runs_through_all_stages_and_its_checkpoints_load_elsewhere
     assert "Name it under `plugins:` of the config" in loaded.stderr
 
 
-def test_settings_know_the_plugins_of_their_parts() -> None:
+def test_settings_list_the_plugins_of_their_parts() -> None:
     assert plugins_of(FinetuneConfig()) == ()
     load_plugins([NAME], TEMPLATE.parent)
     config = FinetuneConfig(task="count")
@@ -135,7 +135,7 @@ def test_a_head_or_loss_fits_the_tasks_that_name_it_or_that_it_names() -> None:
         "twin", Loss(finetune_loss("mse"), tasks=("regression",), heads=("twin", "point"))
     )
     assert FinetuneConfig(head="twin", loss="twin").loss == "twin"
-    with pytest.raises(ValidationError, match='loss "twin" is of head "twin or point", not of'):
+    with pytest.raises(ValidationError, match='loss "twin" requires head "twin or point", not'):
         FinetuneConfig(head="gaussian", loss="twin")
     with pytest.raises(ValidationError, match=r"is none of composition \["):
         FinetuneConfig(task="composition", head="twin")
@@ -152,7 +152,7 @@ def test_every_built_in_head_and_loss_is_made() -> None:
         assert set(task.losses) <= set(LOSSES.names())
 
 
-def test_an_adapter_of_a_plugin_and_a_score_do_what_they_say() -> None:
+def test_an_adapter_and_a_score_of_a_plugin_work() -> None:
     load_plugins([NAME], TEMPLATE.parent)
     adapter = ADAPTERS.get("modulated")(4, 2, 1)
     features = torch.randn(2, 5, 4)

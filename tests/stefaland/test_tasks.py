@@ -1,4 +1,4 @@
-"""Shares of a whole and chances as targets: heads, losses, possible values, bad targets."""
+"""Compositions and probabilities as targets: heads, losses, possible and impossible values."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ def test_a_head_of_another_task_is_refused() -> None:
         FinetuneConfig(loss="binary")
 
 
-def test_shares_are_a_whole_at_every_step_and_over_time() -> None:
+def test_fractions_sum_to_1_at_every_step_and_over_time() -> None:
     torch.manual_seed(0)
-    shares = make_head("composition", 8, 3)(5 * torch.randn(4, 6, 8)).mean
-    assert (shares >= 0).all()
-    np.testing.assert_allclose(shares.sum(-1).detach(), 1.0, atol=1e-6)
-    np.testing.assert_allclose(shares.mean(1).sum(-1).detach(), 1.0, atol=1e-6)
+    fractions = make_head("composition", 8, 3)(5 * torch.randn(4, 6, 8)).mean
+    assert (fractions >= 0).all()
+    np.testing.assert_allclose(fractions.sum(-1).detach(), 1.0, atol=1e-6)
+    np.testing.assert_allclose(fractions.mean(1).sum(-1).detach(), 1.0, atol=1e-6)
 
 
-def test_the_loss_of_shares_is_their_divergence_and_missing_ones_do_not_count() -> None:
+def test_the_loss_of_compositions_is_their_divergence_and_missing_ones_do_not_count() -> None:
     rng = np.random.default_rng(1)
     target, guess = (rng.dirichlet((1, 2, 3), (2, 5)) for _ in range(2))
     target[0, 0] = (0.0, 0.4, 0.6)
@@ -68,33 +68,33 @@ def test_the_loss_of_shares_is_their_divergence_and_missing_ones_do_not_count() 
     assert float(loss) == pytest.approx(expected[seen].mean(), rel=1e-12)
 
 
-def test_the_loss_of_chances_is_their_cross_entropy() -> None:
+def test_the_loss_of_probabilities_is_their_cross_entropy() -> None:
     target = torch.tensor([[[1.0], [0.0], [float("nan")]]], dtype=torch.float64)
-    chance = torch.tensor([[[0.8], [0.3], [0.5]]], dtype=torch.float64)
-    loss = finetune_loss("binary")(Prediction(chance), target, torch.ones(1))
+    probability = torch.tensor([[[0.8], [0.3], [0.5]]], dtype=torch.float64)
+    loss = finetune_loss("binary")(Prediction(probability), target, torch.ones(1))
     assert float(loss) == pytest.approx(-(np.log(0.8) + np.log(0.7)) / 2, rel=1e-12)
     certain = torch.tensor([[[0.0], [1.0], [0.5]]], dtype=torch.float64)
     assert torch.isfinite(finetune_loss("binary")(Prediction(certain), target, torch.ones(1)))
 
 
 @given(VALUES)
-def test_any_prediction_becomes_a_whole(values: np.ndarray) -> None:
-    shares = possible_values("composition", values)
-    assert (shares >= 0).all()
-    np.testing.assert_allclose(shares.sum(-1), 1.0, atol=1e-12)
-    np.testing.assert_allclose(possible_values("composition", shares), shares, atol=1e-12)
+def test_any_prediction_becomes_a_composition(values: np.ndarray) -> None:
+    fractions = possible_values("composition", values)
+    assert (fractions >= 0).all()
+    np.testing.assert_allclose(fractions.sum(-1), 1.0, atol=1e-12)
+    np.testing.assert_allclose(possible_values("composition", fractions), fractions, atol=1e-12)
 
 
 def test_missing_predictions_stay_missing() -> None:
     values = np.array([[0.2, np.nan, 0.3], [0.2, 0.2, 0.2]])
-    shares = possible_values("composition", values)
-    assert np.isnan(shares[0]).all()
-    np.testing.assert_allclose(shares[1], 1 / 3)
+    fractions = possible_values("composition", values)
+    assert np.isnan(fractions[0]).all()
+    np.testing.assert_allclose(fractions[1], 1 / 3)
     assert np.isnan(possible_values("probability", np.array([[np.nan]]))).all()
     np.testing.assert_array_equal(possible_values("probability", np.array([-1.0, 2.0])), [0, 1])
 
 
-def test_percent_and_halves_of_a_whole_are_named_with_their_sites() -> None:
+def test_percent_and_incomplete_compositions_are_reported_with_their_sites() -> None:
     values = np.array([[0.5, 0.3, 0.2], [50.0, 30.0, 20.0], [0.5, 0.3, np.nan], [0.4, 0.3, 0.1]])
     sites = np.array([3, 14, 15, 92])
     with pytest.raises(InputError, match=r"2 sites \(14, 92\).*exclude_impossible"):
@@ -132,25 +132,27 @@ def test_macro_f1_is_the_mean_over_the_classes_that_occur() -> None:
     assert scores["accuracy"] == pytest.approx(0.6)
 
 
-def test_scores_of_chances_against_their_definitions() -> None:
+def test_scores_of_probabilities_against_their_definitions() -> None:
     truth = np.array([[1.0], [1.0], [0.0], [0.0], [0.0]])
-    chance = np.array([[0.9], [0.4], [0.6], [0.4], [0.1]])
-    scores = probability_scores(truth, chance)
+    probability = np.array([[0.9], [0.4], [0.6], [0.4], [0.1]])
+    scores = probability_scores(truth, probability)
     pairs = [(a > b) + 0.5 * (a == b) for a in (0.9, 0.4) for b in (0.6, 0.4, 0.1)]
     assert scores["AUC"] == pytest.approx(np.mean(pairs))
-    assert scores["Brier"] == pytest.approx(((truth - chance) ** 2).mean())
+    assert scores["Brier"] == pytest.approx(((truth - probability) ** 2).mean())
     assert scores["F1"] == pytest.approx(0.5)
-    assert np.isnan(probability_scores(truth[:2], chance[:2])["AUC"])
+    assert np.isnan(probability_scores(truth[:2], probability[:2])["AUC"])
 
 
 def test_expected_calibration_error_is_the_gap_of_each_bin() -> None:
-    chance = np.array([0.05, 0.05, 0.85, 0.85, 1.0])
+    probability = np.array([0.05, 0.05, 0.85, 0.85, 1.0])
     truth = np.array([0, 1, 1, 1, 1])
     want = (2 * abs(0.05 - 0.5) + 2 * abs(0.85 - 1.0) + 0.0) / 5
-    assert expected_calibration_error(truth, chance) == pytest.approx(want)
+    assert expected_calibration_error(truth, probability) == pytest.approx(want)
 
 
-def _places(observed: np.ndarray, predicted: np.ndarray, uncalibrated: np.ndarray) -> xr.Dataset:
+def _site_table(
+    observed: np.ndarray, predicted: np.ndarray, uncalibrated: np.ndarray
+) -> xr.Dataset:
     dims = ("model", "site", "part")
     return xr.Dataset(
         {"observed": (dims[1:], observed), "predicted": (dims, predicted),
@@ -159,27 +161,29 @@ def _places(observed: np.ndarray, predicted: np.ndarray, uncalibrated: np.ndarra
     )  # fmt: skip
 
 
-def test_scores_tell_what_a_calibration_changed() -> None:
+def test_scores_report_the_effect_of_a_calibration() -> None:
     truth = np.array([[1.0], [0.0], [1.0], [0.0]])
     after, before = np.array([[0.8], [0.4], [0.6], [0.3]]), np.array([[0.99], [0.2], [0.9], [0.7]])
     none = np.full_like(before, np.nan)
-    table = _places(truth, np.stack([after, after]), np.stack([before, none]))
-    told = calibration_effect("probability", table, "net")["uncertainty"]
-    for key, chance in (("calibrated", after), ("uncalibrated", before)):
-        assert told[key]["Brier"] == pytest.approx(((chance - truth) ** 2).mean())
-        want = expected_calibration_error(truth[:, 0], chance[:, 0])
-        assert told[key]["ECE"] == pytest.approx(want)
+    table = _site_table(truth, np.stack([after, after]), np.stack([before, none]))
+    effect = calibration_effect("probability", table, "net")["uncertainty"]
+    for key, probability in (("calibrated", after), ("uncalibrated", before)):
+        assert effect[key]["Brier"] == pytest.approx(((probability - truth) ** 2).mean())
+        want = expected_calibration_error(truth[:, 0], probability[:, 0])
+        assert effect[key]["ECE"] == pytest.approx(want)
     assert calibration_effect("probability", table, "ridge") == {}
     rng = np.random.default_rng(3)
-    shares, one, other = (rng.dirichlet((4, 2, 1), 30) for _ in range(3))
-    table = _places(shares, np.stack([one, one]), np.stack([other, other]))
-    told = calibration_effect("composition", table, "net")["uncertainty"]
-    assert told["calibrated"]["divergence"] == pytest.approx(entropy(shares, one, axis=1).mean())
-    want = entropy(shares, other, axis=1).mean()
-    assert told["uncalibrated"]["divergence"] == pytest.approx(want)
+    fractions, one, other = (rng.dirichlet((4, 2, 1), 30) for _ in range(3))
+    table = _site_table(fractions, np.stack([one, one]), np.stack([other, other]))
+    effect = calibration_effect("composition", table, "net")["uncertainty"]
+    assert effect["calibrated"]["divergence"] == pytest.approx(
+        entropy(fractions, one, axis=1).mean()
+    )
+    want = entropy(fractions, other, axis=1).mean()
+    assert effect["uncalibrated"]["divergence"] == pytest.approx(want)
 
 
-def test_measured_shares_become_shares_of_a_whole_and_missing_ones_stay() -> None:
+def test_measured_fractions_become_compositions_and_missing_ones_stay() -> None:
     run = Run(load_config("conus_texture"))
     names = run.config.inputs.targets
     values = np.array([[0.45, 0.275, 0.265], [0.2, np.nan, 0.4]], np.float32)

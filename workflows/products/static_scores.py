@@ -20,7 +20,7 @@ from sklearn.metrics import (
 
 from pipeline.maps.texture import CLASSES, FRACTIONS, usda_class
 from stefaland.metrics import paired_difference
-from stefaland.model.losses import LEAST_SHARE
+from stefaland.model.losses import MIN_PROBABILITY
 from stefaland.tasks import values_of
 
 RANK = {"composition": "RMSE", "probability": "Brier"}
@@ -97,7 +97,9 @@ def reliability(task: str, observed: np.ndarray, predicted: np.ndarray) -> dict[
         scores = probability_scores(observed, predicted)
         return {name: scores[name] for name in ("Brier", "ECE")}
     return {
-        "divergence": float(rel_entr(observed, np.maximum(predicted, LEAST_SHARE)).sum(-1).mean())
+        "divergence": float(
+            rel_entr(observed, np.maximum(predicted, MIN_PROBABILITY)).sum(-1).mean()
+        )
     }
 
 

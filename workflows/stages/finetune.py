@@ -82,7 +82,7 @@ def train_one(name: str, inputs: TrainingInputs, fit_inputs: BaselineInputs) -> 
         normaliser=normaliser,
         device=fit_inputs.device,
         log=fit_inputs.log,
-        about=inputs.metadata,
+        metadata=inputs.metadata,
     )
     return load(folder, fit_inputs.device)
 

@@ -123,7 +123,10 @@ def _pretrain(run: Run, settings: PretrainSettings) -> dict[str, Any]:
                 folder,
                 device=best_device(),
                 log=log,
-                about={**checkpoint_metadata(run, data.static_names), "fold": fold_identity(fold)},
+                metadata={
+                    **checkpoint_metadata(run, data.static_names),
+                    "fold": fold_identity(fold),
+                },
             )
         results[name] = read_json(folder / "data.json")["training"]["best"]
     return results

@@ -54,7 +54,7 @@ def test_period_limits_the_starts() -> None:
         windows.starts(("1999-01-11", "1999-01-15"))
 
 
-def test_statistics_see_only_the_given_rows_and_period() -> None:
+def test_statistics_depend_on_their_rows_and_period_only() -> None:
     spoiled = DATA.forcings.clone()
     spoiled[5:] = 1e6
     spoiled[:, 30:] = 1e6

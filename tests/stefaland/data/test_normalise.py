@@ -36,7 +36,7 @@ def test_log_is_the_fields_gamma_normalisation() -> None:
 
 @settings(max_examples=25, deadline=None)
 @given(mean=st.floats(-1.5, 2.0), scale=st.floats(1e-4, 0.8), std=st.floats(0.05, 0.6))
-def test_moments_of_transformed_law_agree_with_integration(
+def test_moments_of_a_transformed_distribution_agree_with_integration(
     mean: float, scale: float, std: float
 ) -> None:
     scaling = Scaling(0.1, std, "log")

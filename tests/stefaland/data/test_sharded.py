@@ -1,4 +1,4 @@
-"""Cells read shard by shard give what resident ones give."""
+"""Batches and trained weights are the same for cells read shard by shard and resident cells."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def sharded(identity: str = "a") -> tuple[ShardedCells, list[int]]:
     return cells, reads
 
 
-def test_subsets_keep_shards_and_read_only_what_is_asked() -> None:
+def test_subsets_keep_shards_and_read_only_what_is_needed() -> None:
     cells, reads = sharded()
     wanted = np.concatenate([ORDER[2:4], ORDER[20:25]])
     some = cells.subset(wanted[::-1])

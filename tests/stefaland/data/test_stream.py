@@ -43,7 +43,7 @@ class Reader:
         return [lambda i=i: read(i) for i in range(4)]
 
 
-def test_shards_give_the_batches_of_resident_windows() -> None:
+def test_shards_have_the_batches_of_resident_windows() -> None:
     reader = Reader()
     sharded = ShardedWindows(reader.shards(), [10] * 4, NORMALISER, 15, kept=2)
     assert len(sharded) == 40
@@ -107,7 +107,7 @@ def test_streamed_equals_resident_and_keeps_the_order() -> None:
     assert list(streamed.batches([])) == []
 
 
-def test_a_reader_that_fails_says_so_in_the_training_thread() -> None:
+def test_errors_of_a_reader_are_raised_in_the_training_thread() -> None:
     def fail() -> CellData:
         raise OSError("the disk went away")
 

@@ -1,4 +1,4 @@
-"""Cell tables of datasets and data frames: values in place, and all faults at once."""
+"""Cell tables of datasets and data frames: values of each cell, and all faults at once."""
 
 from __future__ import annotations
 

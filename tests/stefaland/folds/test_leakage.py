@@ -77,7 +77,7 @@ def test_a_cell_of_a_tested_source_cell_is_found() -> None:
         ("validation", ("2001-03-31", "2001-04-30"), "train and validation: found days in both"),
         ("validation", ("2001-04-01", "2001-05-01"), "the test reads from 2001-05-01 on"),
         ("train", ("2001-06-01", "2001-06-02"), "train and test: found days in both"),
-        ("test", ("2001-07-19", "2001-05-21"), "the first day first"),
+        ("test", ("2001-07-19", "2001-05-21"), "a first day before the last"),
     ],
 )
 def test_a_day_within_a_window_is_found(

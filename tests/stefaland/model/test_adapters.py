@@ -31,7 +31,7 @@ def trained(model: torch.nn.Module) -> set[str]:
     return {name for name, p in model.named_parameters() if p.requires_grad}
 
 
-def test_the_adapters_of_the_spec_are_there() -> None:
+def test_all_adapters_are_registered() -> None:
     assert set(ADAPTERS.names()) == NAMES
     with pytest.raises(InputError, match='Did you mean "gated"'):
         make_adapter("gatd", 8, 2, 2)
@@ -68,9 +68,9 @@ def test_a_frozen_encoder_gets_no_gradient(name: str, decoder: str) -> None:
     assert bool((prediction.scale > 0).all())
     (prediction.mean.sum() + prediction.scale.sum()).backward()
     for part, parameter in model.named_parameters():
-        own = not part.startswith("encoder.") or "parametrizations.weight.0" in part
-        assert parameter.requires_grad is own, part
-        assert (parameter.grad is not None) is own, part
+        is_trained = not part.startswith("encoder.") or "parametrizations.weight.0" in part
+        assert parameter.requires_grad is is_trained, part
+        assert (parameter.grad is not None) is is_trained, part
 
 
 def test_a_frozen_encoder_does_not_drop_out() -> None:
@@ -121,9 +121,9 @@ def test_experts_in_one_product_are_experts_in_turn() -> None:
     share = mixture.gate(inputs).softmax(-1)
     expected = h.clone()
     for i in range(4):
-        own = slice(64 * i, 64 * (i + 1))
-        inner = (inputs @ mixture.down.weight[own].T + mixture.down.bias[own]).relu()
-        expert = inner @ mixture.up.weight[:, own].T + mixture.bias[i]
+        columns = slice(64 * i, 64 * (i + 1))
+        inner = (inputs @ mixture.down.weight[columns].T + mixture.down.bias[columns]).relu()
+        expert = inner @ mixture.up.weight[:, columns].T + mixture.bias[i]
         expected = expected + share[..., i : i + 1] * expert
     torch.testing.assert_close(mixture(h, x, c), expected, atol=1e-5, rtol=1e-5)
 
@@ -132,17 +132,17 @@ def test_missing_inputs_count_as_the_mean_and_classes_reach_the_adapter() -> Non
     model = network().eval()
     batch = small_batch()
     assert bool(model(batch).mean.isfinite().all())
-    given = []
-    model.adapter.register_forward_pre_hook(lambda module, args: given.append(args[2]))
+    inputs = []
+    model.adapter.register_forward_pre_hook(lambda module, args: inputs.append(args[2]))
     codes = torch.tensor([[0, 2], [3, -1], [-1, 0], [1, 1]])
     model(replace(batch, categorical=codes))
-    assert given[0].shape == (4, len(STATICS) + sum(CLASSES.values()))
-    assert given[0][:, len(STATICS) :].tolist() == [
+    assert inputs[0].shape == (4, len(STATICS) + sum(CLASSES.values()))
+    assert inputs[0][:, len(STATICS) :].tolist() == [
         [1, 0, 0, 0, 0, 0, 1], [0, 0, 0, 1, 0, 0, 0], [0, 0, 0, 0, 1, 0, 0], [0, 1, 0, 0, 0, 1, 0],
     ]  # fmt: skip
 
 
-def test_the_residual_decoder_is_that_of_the_spec() -> None:
+def test_the_residual_decoder_has_its_formula() -> None:
     torch.manual_seed(0)
     decoder = DECODERS["residual_lstm"](16, 3, 5)
     h, x, c = torch.randn(2, STEPS, 16), torch.randn(2, STEPS, 3), torch.randn(2, 5)

@@ -1,4 +1,4 @@
-"""The autoencoder: what it may look at, what it gives; loops over variables give the same."""
+"""The autoencoder: which values it reads, and equality with loops over variables."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_shapes_and_gradients(model: StefaLand) -> None:
 
 
 @torch.no_grad()
-def test_hidden_values_are_not_looked_at(model: StefaLand) -> None:
+def test_hidden_values_are_not_read(model: StefaLand) -> None:
     batch = small_batch()
     forcing_mask, static_mask = random_masks(batch)
     assert batch.categorical is not None
@@ -95,7 +95,7 @@ def test_missing_is_hidden(model: StefaLand) -> None:
 
 
 @torch.no_grad()
-def test_every_shown_value_matters(model: StefaLand) -> None:
+def test_every_value_that_is_not_hidden_matters(model: StefaLand) -> None:
     batch = replace(
         small_batch(1), forcings=torch.randn(1, STEPS, 3), statics=torch.randn(1, 5),
         categorical=torch.zeros(1, 2, dtype=torch.long),
@@ -112,9 +112,9 @@ def test_every_shown_value_matters(model: StefaLand) -> None:
 
 
 @torch.no_grad()
-def test_samples_do_not_see_each_other(model: StefaLand) -> None:
+def test_samples_do_not_depend_on_each_other(model: StefaLand) -> None:
     if model.config.reference_static_mask:
-        pytest.skip("the published table of hidden statics goes by the row in the batch")
+        pytest.skip("the published table of hidden statics depends on the row in the batch")
     batch = small_batch()
     masks = random_masks(batch)
     names = ("forcings", "statics", "categorical", "day_of_year", "lonlat")
@@ -151,7 +151,7 @@ def plain_twin(d_model: int = 16) -> tuple[PlainStefaLand, StefaLand]:
     return plain, ours
 
 
-def test_loops_over_variables_give_the_same() -> None:
+def test_loops_over_variables_have_the_same_results() -> None:
     plain, ours = plain_twin()
     full = small_batch()
     batch = Batch(full.forcings, full.statics)
@@ -223,7 +223,7 @@ def test_patches_are_averaged_where_they_overlap() -> None:
     torch.testing.assert_close(values, torch.tensor(expected))
 
 
-def test_season_and_place_are_asked_for() -> None:
+def test_season_and_coordinates_are_required() -> None:
     batch = small_batch()
     for settings, lacking in (
         ({"time_of_year": True}, "day_of_year"), ({"location_encoding": True}, "lonlat"),
@@ -242,7 +242,7 @@ def test_the_date_line_is_no_border() -> None:
     torch.testing.assert_close(model.embed(west), model.embed(east), atol=1e-5, rtol=1e-5)
 
 
-def test_all_wrong_shapes_are_told_together() -> None:
+def test_all_wrong_shapes_are_reported_together() -> None:
     batch = small_batch()
     wrong = Batch(batch.forcings[..., :2], batch.statics[:, :4], categorical=batch.categorical)
     with pytest.raises(InputError) as caught:

@@ -1,4 +1,4 @@
-"""Laws of masks: exact shares, windows of the asked length, groups whole, never-masked shown."""
+"""Properties of masks: exact ratios, window lengths, whole groups, never-masked attributes."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def generator(seed: int = 0) -> torch.Generator:
     steps=st.integers(1, 80), ratio=st.floats(0, 1), shortest=st.integers(1, 20),
     extra=st.integers(0, 40), seed=st.integers(0, 2**31),
 )  # fmt: skip
-def test_share_is_exact(steps: int, ratio: float, shortest: int, extra: int, seed: int) -> None:
+def test_ratio_is_exact(steps: int, ratio: float, shortest: int, extra: int, seed: int) -> None:
     mask = window_mask((5, steps, 3), ratio, shortest, shortest + extra, generator(seed))
     assert mask.shape == (5, steps, 3)
     assert mask.dtype == torch.bool
@@ -45,7 +45,7 @@ def test_share_is_exact(steps: int, ratio: float, shortest: int, extra: int, see
     steps=st.integers(20, 400), ratio=st.sampled_from([0.25, 0.5, 0.75]),
     shortest=st.integers(1, 40), extra=st.integers(0, 60), seed=st.integers(0, 2**31),
 )  # fmt: skip
-def test_windows_have_the_asked_lengths(
+def test_windows_have_the_requested_lengths(
     steps: int, ratio: float, shortest: int, extra: int, seed: int
 ) -> None:
     longest, wanted = shortest + extra, int(ratio * steps)
@@ -75,7 +75,7 @@ def test_a_seed_repeats_its_masks_and_others_differ() -> None:
     assert not torch.equal(one, other)
 
 
-def test_the_bank_is_not_changed_by_who_takes_from_it() -> None:
+def test_the_bank_is_not_changed_through_its_masks() -> None:
     window_mask((8, 90, 2), 0.5, 5, 20, generator(1)).logical_not_()
     mask = window_mask((8, 90, 2), 0.5, 5, 20, generator(1))
     assert (mask.sum(1) == 45).all()

@@ -20,7 +20,7 @@ FORCINGS, STATICS = ("rain", "heat", "light"), ("clay", "height")
 
 
 def settings(window: int = 20, hidden: int = 16, n_targets: int = 2) -> PatchTSTConfig:
-    return PatchTSTConfig.beside(hidden, window, FORCINGS, STATICS, n_targets, "gaussian")
+    return PatchTSTConfig.matching_lstm(hidden, window, FORCINGS, STATICS, n_targets, "gaussian")
 
 
 def batch(window: int = 20, size: int = 3, seed: int = 0) -> Batch:
@@ -54,12 +54,12 @@ def test_days_of_overlapping_patches_are_averaged() -> None:
 
 def test_it_sees_every_forcing_and_static_and_no_other_site() -> None:
     model = PatchTST(settings()).eval()
-    given = batch()
-    base = model(given).mean
+    inputs = batch()
+    base = model(inputs).mean
     for changed in (("forcings", (0, 7, 1)), ("statics", (0, 1))):
-        values = getattr(given, changed[0]).clone()
+        values = getattr(inputs, changed[0]).clone()
         values[changed[1]] += 1.0
-        other = Batch(**{**vars(given), changed[0]: values})
+        other = Batch(**{**vars(inputs), changed[0]: values})
         gap = (model(other).mean - base).abs()
         assert gap[0].max() > 1e-5
         assert gap[1:].max() == 0
@@ -67,10 +67,10 @@ def test_it_sees_every_forcing_and_static_and_no_other_site() -> None:
 
 def test_a_missing_input_counts_as_the_mean() -> None:
     model = PatchTST(settings()).eval()
-    given = batch()
-    missing, mean = given.forcings.clone(), given.forcings.clone()
+    inputs = batch()
+    missing, mean = inputs.forcings.clone(), inputs.forcings.clone()
     missing[:, 4, 0], mean[:, 4, 0] = torch.nan, 0.0
-    outs = [model(Batch(**{**vars(given), "forcings": f})).mean for f in (missing, mean)]
+    outs = [model(Batch(**{**vars(inputs), "forcings": f})).mean for f in (missing, mean)]
     torch.testing.assert_close(outs[0], outs[1])
 
 
@@ -78,7 +78,7 @@ def test_a_missing_input_counts_as_the_mean() -> None:
 def test_it_is_of_about_the_lstms_size(hidden: int) -> None:
     forcings, statics = tuple("abcde"), tuple(f"s{i}" for i in range(20))
     lstm = LSTMNetwork(LSTMConfig(forcings=forcings, statics=statics, hidden=hidden))
-    ours = PatchTST(PatchTSTConfig.beside(hidden, 365, forcings, statics, 1, "gaussian"))
+    ours = PatchTST(PatchTSTConfig.matching_lstm(hidden, 365, forcings, statics, 1, "gaussian"))
     sizes = [sum(p.numel() for p in m.parameters()) for m in (ours, lstm)]
     assert 0.5 < sizes[0] / sizes[1] < 2
 

@@ -13,8 +13,8 @@ def test_rotated_products_depend_on_distances_alone() -> None:
 
     def product(here: int, there: int) -> float:
         turned = [
-            rotate(x, rotary_angles(torch.tensor([place]), 8))
-            for x, place in ((q, here), (k, there))
+            rotate(x, rotary_angles(torch.tensor([position]), 8))
+            for x, position in ((q, here), (k, there))
         ]
         return float((turned[0] * turned[1]).sum())
 

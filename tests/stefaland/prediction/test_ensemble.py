@@ -1,4 +1,4 @@
-"""Several networks of one fold as one predictor: what it says of values that calibrated nothing."""
+"""Several networks of one fold as one predictor, tested on values not used for calibration."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from stefaland.data.normalise import Normaliser, Scaling
 from stefaland.folds.split import Fold
 from stefaland.model.heads import Prediction
 from stefaland.model.quantiles import LEVELS, MIDDLE
-from stefaland.prediction.calibration import nothing_learnt
+from stefaland.prediction.calibration import identity_calibration
 from stefaland.prediction.ensemble import Ensemble, calibrated
 from stefaland.prediction.member import Member
 from tests.synthetic import daily_cells
@@ -29,7 +29,7 @@ TARGET = (2.0, 0.4)
 
 
 class Signal(nn.Module):
-    """Quantiles of a normal distribution around the first forcing, or a chance whose odds it is."""
+    """Quantiles of a normal distribution around the first forcing, or a probability."""
 
     def __init__(self, shift: float, width: float, task: str) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ def members(width: float, task: str = "regression", transform: str = "none") -> 
             target_names=data.target_names,
             window=20,
             task=task,
-            calibration=nothing_learnt(1, task == "regression"),
+            calibration=identity_calibration(1, task == "regression"),
         )
         for shift in (-0.4, 0.4)
     ]
@@ -78,7 +78,7 @@ def observed(transform: str = "none") -> CellData:
 
 @pytest.mark.parametrize("transform", ["none", "log"])
 @pytest.mark.parametrize("width", [0.1, 0.64, 2.0])
-def test_its_quantiles_hold_their_share_of_values_it_never_saw(
+def test_its_quantiles_hold_for_values_not_used_for_calibration(
     width: float, transform: str
 ) -> None:
     # At 0.64 each member is right alone (0.5 of noise and 0.4 of shift), the mixture is too wide.
@@ -100,13 +100,13 @@ def test_its_quantiles_hold_their_share_of_values_it_never_saw(
     assert ((found["mean"] >= quantiles[..., 0]) & (found["mean"] <= quantiles[..., -1])).all()
 
 
-def _log_loss(truth: np.ndarray, chance: np.ndarray) -> float:
-    sure = np.clip(chance.astype(np.float64), 1e-6, 1 - 1e-6)
-    return float(-np.mean(truth * np.log(sure) + (1 - truth) * np.log(1 - sure)))
+def _log_loss(truth: np.ndarray, probability: np.ndarray) -> float:
+    clipped = np.clip(probability.astype(np.float64), 1e-6, 1 - 1e-6)
+    return float(-np.mean(truth * np.log(clipped) + (1 - truth) * np.log(1 - clipped)))
 
 
 @pytest.mark.parametrize("width", [0.3, 4.0])
-def test_its_chances_are_as_sure_as_they_are_right(width: float) -> None:
+def test_its_probabilities_are_calibrated(width: float) -> None:
     data = observed()
     rng = np.random.default_rng(2)
     odds = 1.2 * data.forcings[..., :1].numpy()

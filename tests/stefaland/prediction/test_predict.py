@@ -30,7 +30,7 @@ EVERY = torch.arange(12)
 
 
 class Echo(nn.Module):
-    """Says the first forcing and, as its position in the window, how warm it is."""
+    """A network that predicts the first forcing plus a shift."""
 
     def __init__(self, scale: float | None = 0.5, shift: float = 0.0) -> None:
         super().__init__()
@@ -250,7 +250,7 @@ def test_tables_share_passes_and_come_back_in_order_with_the_same_bits(
         np.testing.assert_array_equal(together[name][clear], whole[name][clear])
 
 
-def test_a_table_is_given_back_before_all_are_read(trained: list[Member]) -> None:
+def test_a_table_is_returned_before_all_are_read(trained: list[Member]) -> None:
     size = pass_size(trained)
     data, read = daily_cells(size, 90), []
 
@@ -283,8 +283,8 @@ def test_passes_grow_as_windows_shrink() -> None:
     assert (pass_size([year]), pass_size([months]), pass_size([months, year])) == (32, 256, 32)
 
 
-class Shares(nn.Module):
-    """Shares of a whole that change with the day's first forcing."""
+class Compositions(nn.Module):
+    """Compositions that change with the day's forcings."""
 
     def __init__(self, tilt: float) -> None:
         super().__init__()
@@ -295,14 +295,14 @@ class Shares(nn.Module):
         return Prediction(odds.softmax(-1), None)
 
 
-def test_a_place_has_the_mean_over_time_of_each_member_and_what_they_disagree_about() -> None:
+def test_a_location_has_the_mean_over_time_and_the_spread_between_members() -> None:
     scalings = {
         **member(Echo()).normaliser.scalings,
         **{name: Scaling(0.0, 1.0) for name in ("sand", "clay")},
     }
     members = [
         Member(
-            model=Shares(tilt),
+            model=Compositions(tilt),
             normaliser=Normaliser(scalings),
             forcing_names=DATA.forcing_names,
             static_names=DATA.static_names,

@@ -28,7 +28,7 @@ def predictions(n_targets: int = 1, **settings: object) -> Predictions:
     )  # fmt: skip
 
 
-def test_it_is_a_mapping_of_the_arrays_there_are() -> None:
+def test_it_is_a_mapping_of_its_arrays() -> None:
     found = predictions()
     assert list(found) == ["mean", "spread", "flag"]
     assert len(found) == 3
@@ -58,7 +58,7 @@ def test_a_dataset_has_every_cell_and_time_in_place() -> None:
 
 
 @pytest.mark.parametrize("n_targets", [1, 3])
-def test_maps_have_every_cell_where_it_lies(n_targets: int) -> None:
+def test_maps_have_every_cell_at_its_location(n_targets: int) -> None:
     found = predictions(n_targets)
     maps = found.to_grid(GRID)
     assert dict(maps.sizes) == {"time": 5, "y": 2, "x": 3} | (

@@ -1,4 +1,4 @@
-"""Quantile heads, MC dropout and what validation cells say of them."""
+"""Quantile heads, MC dropout and their calibration on validation cells."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from stefaland.model.quantiles import (
     quantile_crps,
     shifted,
 )
-from stefaland.prediction.calibration import Calibration, Held, calibrate, tempered
+from stefaland.prediction.calibration import Calibration, HeldOutPredictions, calibrate, tempered
 from stefaland.prediction.member import load_member
 from stefaland.prediction.predict import predict_cells
 from stefaland.training.finetune import finetune
@@ -42,7 +42,7 @@ from tests.synthetic import daily_cells
 SCORES = ndtri(LEVELS)
 
 
-def test_the_head_gives_quantiles_that_never_cross() -> None:
+def test_quantiles_of_the_head_never_cross() -> None:
     torch.manual_seed(0)
     head = QuantileHead(8, 2)
     with torch.no_grad():
@@ -53,7 +53,7 @@ def test_the_head_gives_quantiles_that_never_cross() -> None:
     assert out.cut(slice(3, 5)).quantiles.shape == (64, 2, 2, len(LEVELS))
 
 
-def test_mean_and_spread_of_a_normal_law_are_its_own() -> None:
+def test_mean_and_spread_of_a_normal_distribution_are_exact() -> None:
     quantiles = torch.tensor(3.0 + 2.0 * SCORES)
     mean, spread = moments(quantiles)
     assert float(mean) == pytest.approx(3.0, abs=1e-9)
@@ -78,7 +78,7 @@ def test_pinball_is_its_definition(quantiles: np.ndarray, observed: np.ndarray) 
 
 
 @pytest.mark.parametrize(("mean", "spread"), [(0.0, 1.0), (0.3, 0.05), (-40.0, 12.0)])
-def test_a_normal_law_has_one_crps_as_quantiles_and_as_mean_and_spread(
+def test_a_normal_distribution_has_one_crps_as_quantiles_and_as_mean_and_spread(
     mean: float, spread: float
 ) -> None:
     observed = mean + spread * np.linspace(-6, 6, 101)
@@ -119,7 +119,7 @@ def test_pinball_is_least_at_the_true_quantiles() -> None:
 
 
 @pytest.mark.parametrize("width", [0.4, 1.0, 2.5])
-def test_conformal_intervals_hold_their_share_of_values_they_never_saw(width: float) -> None:
+def test_conformal_intervals_hold_for_values_they_were_not_fitted_to(width: float) -> None:
     rng = np.random.default_rng(3)
     seen, unseen = rng.normal(0, 1, (2, 4000))
     quantiles = np.broadcast_to(width * SCORES, (4000, len(LEVELS)))
@@ -141,15 +141,17 @@ def test_an_interval_that_shrinks_stops_at_the_next_one_inside() -> None:
     assert bool((found.diff() >= 0).all())
     assert float(found[0]) == float(found[2]) == pytest.approx(SCORES[2])
     whole = torch.tensor([[5.0, 5.0, 5.0, 0.0, -5.0, -5.0, -5.0]])
-    assert bool((shifted(quantiles, whole) == 0).all()), "at last at the median"
+    assert bool((shifted(quantiles, whole) == 0).all()), "all end at the median"
 
 
-def test_a_temperature_makes_chances_as_sure_as_they_are_right() -> None:
+def test_a_temperature_calibrates_probabilities() -> None:
     rng = np.random.default_rng(5)
     odds = rng.normal(0, 1.5, (8000, 1))
     truth = (rng.random(odds.shape) < 1 / (1 + np.exp(-odds))).astype(float)
     overconfident = 1 / (1 + np.exp(-3.0 * odds))
-    found = calibrate(Held(overconfident, truth, None, None), "probability").temperature
+    found = calibrate(
+        HeldOutPredictions(overconfident, truth, None, None), "probability"
+    ).temperature
     assert found == pytest.approx(3.0, rel=0.1)
     better = tempered("probability", overconfident, found)
     assert ((better - truth) ** 2).mean() < ((overconfident - truth) ** 2).mean()
@@ -160,14 +162,14 @@ def test_a_temperature_makes_chances_as_sure_as_they_are_right() -> None:
     np.testing.assert_allclose(tempered("composition", shares, 1.0), shares, rtol=1e-6)
 
 
-def test_older_checkpoints_know_a_spread_factor_alone() -> None:
+def test_older_checkpoints_have_only_a_spread_factor() -> None:
     assert Calibration.from_dict({"spread_factor": [1.5]}) == Calibration((1.5,))
     stored = Calibration(None, ((0.0,) * len(LEVELS),), 1.2)
     assert Calibration.from_dict(stored.to_dict()) == stored
 
 
 @pytest.fixture(scope="module")
-def given_data():
+def training_data():
     data = daily_cells(60, 90)
     cells = data.cell.numpy()
     fold = Fold(
@@ -183,8 +185,8 @@ def given_data():
     return data, fold, normaliser, model_config
 
 
-def _trained(folder: Path, given_data, **changes):
-    data, fold, normaliser, model_config = given_data
+def _trained(folder: Path, training_data, **changes):
+    data, fold, normaliser, model_config = training_data
     config = FinetuneConfig(
         window=30, warmup_steps=10, epochs=2, steps_per_epoch=4, batch_size=8, **changes
     )
@@ -192,8 +194,10 @@ def _trained(folder: Path, given_data, **changes):
     return load_member(folder), data.take(torch.arange(48, 60))
 
 
-def test_a_quantile_network_from_training_to_physical_quantiles(tmp_path: Path, given_data) -> None:
-    one, data = _trained(tmp_path / "q", given_data, head="quantile")
+def test_a_quantile_network_from_training_to_physical_quantiles(
+    tmp_path: Path, training_data
+) -> None:
+    one, data = _trained(tmp_path / "q", training_data, head="quantile")
     out = predict_cells([one], data)
     assert out["quantiles"].shape == (*out["mean"].shape, len(LEVELS))
     late = out["quantiles"][:, 10:]
@@ -211,8 +215,8 @@ def test_a_quantile_network_from_training_to_physical_quantiles(tmp_path: Path, 
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
 
-def test_quantiles_are_there_without_validation_cells(tmp_path: Path, given_data) -> None:
-    data, fold, normaliser, model_config = given_data
+def test_quantiles_are_finite_without_validation_cells(tmp_path: Path, training_data) -> None:
+    data, fold, normaliser, model_config = training_data
     alone = replace(fold, validation=fold.validation[:0])
     one, held = _trained(
         tmp_path / "alone", (data, alone, normaliser, model_config), head="quantile"
@@ -222,9 +226,9 @@ def test_quantiles_are_there_without_validation_cells(tmp_path: Path, given_data
 
 
 def test_mc_dropout_is_the_same_in_every_pass_and_widens_the_spread(
-    tmp_path: Path, given_data
+    tmp_path: Path, training_data
 ) -> None:
-    once, data = _trained(tmp_path / "mc", given_data, dropout=0.3, mc_samples=12)
+    once, data = _trained(tmp_path / "mc", training_data, dropout=0.3, mc_samples=12)
     assert once.mc_samples == 12
     assert len(dropouts(once.model)) >= 2
     whole = predict_cells([once], data)
@@ -272,12 +276,12 @@ def test_a_draw_is_a_mixture_over_features_left_out() -> None:
 
 @pytest.mark.parametrize("samples", [0, 4])
 def test_a_temperature_holds_with_and_without_mc_dropout(
-    tmp_path: Path, given_data, samples: int
+    tmp_path: Path, training_data, samples: int
 ) -> None:
-    data, fold, normaliser, model_config = given_data
+    data, fold, normaliser, model_config = training_data
     wet = (data.target > data.target.nanmedian()).float()
     one, held = _trained(
-        tmp_path / "chance", (replace(data, target=wet), fold, normaliser, model_config),
+        tmp_path / "probability", (replace(data, target=wet), fold, normaliser, model_config),
         task="probability", dropout=0.3, mc_samples=samples,
     )  # fmt: skip
     plain = predict_cells([replace(one, calibration=Calibration())], held)["mean"][:, 10:]
@@ -287,12 +291,12 @@ def test_a_temperature_holds_with_and_without_mc_dropout(
     assert np.abs(found - plain).max() > 1e-3
 
 
-def test_draws_without_dropout_are_refused_before_training(tmp_path: Path, given_data) -> None:
+def test_draws_without_dropout_are_refused_before_training(tmp_path: Path, training_data) -> None:
     with pytest.raises(InputError, match=r"12 draws .* \(adapter gated\) without"):
-        _trained(tmp_path, given_data, adapter="gated", mc_samples=12)
+        _trained(tmp_path, training_data, adapter="gated", mc_samples=12)
     assert not list(tmp_path.iterdir())
-    _trained(tmp_path / "some", given_data, adapter="gated", mc_samples=2, dropout=0.1)
-    with pytest.raises(ValueError, match="one draw knows no spread"):
+    _trained(tmp_path / "some", training_data, adapter="gated", mc_samples=2, dropout=0.1)
+    with pytest.raises(ValueError, match="one draw has no spread"):
         FinetuneConfig(mc_samples=1)
 
 
@@ -303,10 +307,10 @@ def test_a_loss_of_other_heads_is_refused() -> None:
     assert norm.cdf(SCORES[0]) == pytest.approx(LEVELS[0])
 
 
-def test_the_intervals_of_a_logarithm_hold_their_share_in_its_own_units(
-    tmp_path: Path, given_data
+def test_intervals_of_a_logarithm_hold_in_the_units_of_the_target(
+    tmp_path: Path, training_data
 ) -> None:
-    data, fold, _, model_config = given_data
+    data, fold, _, model_config = training_data
     config = FinetuneConfig(window=30, warmup_steps=10, epochs=3, steps_per_epoch=6, batch_size=8)
     rows = data.rows(fold.train)
     logarithm = fit_normaliser(data, rows, transforms={"streamflow": "log"})

@@ -118,7 +118,7 @@ def test_no_baseline_sees_the_test_cells(name: str, tmp_path: Path) -> None:
     names = (*DATA.forcing_names, *DATA.static_names)
     normaliser = fit_normaliser(DATA, DATA.rows(FOLD.train), names=names)
     config = QUICK.model_copy(update={"epochs": 1})
-    # What is not tested any more may train: so it is seen that these cells would change the fit.
+    # Cells that are no longer tested may train, which shows that they would change the fit.
     leaky = replace(FOLD, train=np.append(FOLD.train, FOLD.test[:8]), test=FOLD.test[8:])
     outs = [
         fit_baseline(

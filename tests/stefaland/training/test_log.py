@@ -27,7 +27,7 @@ def test_without_a_folder_nothing_is_written(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr() == ("", "")
 
 
-def test_tensorboard_is_asked_for_by_name(tmp_path: Path) -> None:
+def test_tensorboard_is_used_on_request(tmp_path: Path) -> None:
     if importlib.util.find_spec("tensorboard") is None:
         with pytest.raises(InputError, match="pip install tensorboard"):
             RunLog(tmp_path, tensorboard=True)
@@ -59,7 +59,7 @@ def test_card_lists_variables_training_and_calibration() -> None:
     assert "| fold | africa |" in text
     assert "0.12346" in text
     assert "times 1.25" in text
-    assert "divided by 1.5" in model_card("Chance", {}, {"temperature": 1.5}, 9)
+    assert "divided by 1.5" in model_card("Probability", {}, {"temperature": 1.5}, 9)
     shifted, zeros = ({"quantile_shift": [[-width, 0.0, width]]} for width in (0.2, 0.0))
     assert "Quantiles are shifted" in model_card("Quantiles", {}, shifted, 9)
     assert "shifted" not in model_card("Quantiles", {}, zeros, 9)

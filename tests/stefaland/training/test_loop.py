@@ -96,7 +96,7 @@ def train(
 
 
 class Killing(Windows):
-    """Sends this process a signal when batch number `at` is asked for."""
+    """Windows that send this process a signal when batch number `at` is requested."""
 
     def __init__(self, at: int, number: int) -> None:
         super().__init__(DATA, fit_normaliser(DATA, ROWS), 10)
@@ -168,7 +168,7 @@ def test_state_of_other_settings_or_data_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="other settings"):
         train(tmp_path, identity="another fold")
     (tmp_path / "state.safetensors").write_bytes(b"half a fi")
-    with pytest.raises(InputError, match="begin anew"):
+    with pytest.raises(InputError, match="start again"):
         train(tmp_path)
 
 
@@ -178,7 +178,7 @@ def test_a_state_that_was_changed_is_refused(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    with pytest.raises(InputError, match=r"other bytes than were written.*begin anew"):
+    with pytest.raises(InputError, match=r"other bytes than were written.*start again"):
         train(tmp_path)
 
 

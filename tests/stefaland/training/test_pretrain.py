@@ -182,7 +182,7 @@ def test_two_runs_agree_bit_for_bit_and_seeds_differ(tmp_path: Path) -> None:
     assert weights(one) == weights(two) != weights(other)
 
 
-def test_test_cells_are_not_read_and_a_planted_leak_is_seen(tmp_path: Path) -> None:
+def test_test_cells_are_not_read_and_a_planted_leak_is_found(tmp_path: Path) -> None:
     clean = run(tmp_path / "clean")
     forcings = DATA.forcings.clone()
     forcings[DATA.rows(FOLD.test)] = 77.0
@@ -223,7 +223,7 @@ def test_bad_inputs_are_refused_before_training(tmp_path: Path) -> None:
 
 
 def gappy() -> CellData:
-    """A third of the cells miss nearly all values, so that no two parts of a batch have as many."""
+    """A third of the cells miss nearly all values, so that parts of batches differ."""
     poor = torch.arange(len(DATA)) % 3 == 0
     lost = torch.rand(DATA.forcings.shape, generator=torch.Generator().manual_seed(7)) < 0.9
     nan = torch.tensor(torch.nan)
@@ -241,7 +241,7 @@ def pretrain_gappy(folder: Path) -> None:
 
 
 def finetune_gappy(folder: Path) -> None:
-    """With the loss that is no mean, and gradients gathered over two batches."""
+    """Finetune with the RMSE, which is no mean over samples, and gradients of two batches."""
     config = FinetuneConfig(
         window=12, cyclic=True, epochs=2, batch_size=33, seed=3, loss="rmse", accumulate=2,
         adapter="lora", optimiser=OptimiserConfig(lr=3e-3),
@@ -254,7 +254,7 @@ def finetune_gappy(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("work", [pretrain_gappy, finetune_gappy])
-def test_two_ranks_train_as_one_process_whatever_is_missing(
+def test_two_ranks_train_as_one_process_with_missing_values(
     work: Callable[[Path], None], tmp_path: Path
 ) -> None:
     work(tmp_path / "one")
