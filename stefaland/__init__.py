@@ -1,6 +1,6 @@
 """The StefaLand foundation model, its training and its scores: tensors in, tensors out.
 
-Every exported name is imported at its first use: torch is loaded with the first that needs it.
+Every exported name is imported at its first use, so that `import stefaland` does not load torch.
 """
 
 from typing import TYPE_CHECKING

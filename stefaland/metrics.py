@@ -289,7 +289,7 @@ def score_series(name: str, observed: Any, predicted: Any) -> Array:
 
 
 def scores(observed: Any, predicted: Any) -> dict[str, Array]:
-    """All scores [N] of predicted series [N, T] or [T] by name, and `count`, the pairs they use.
+    """All scores [N] of predicted series [N, T] or [T] by name, and `count`, their pairs.
 
     A pair counts only where both values exist; a score that is not defined is NaN.
 

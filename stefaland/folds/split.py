@@ -102,7 +102,7 @@ def make_folds(
     test_period: Period | None = None,
     warmup_days: int = 0,
 ) -> list[Fold]:
-    """The folds of a kind, each checked for leaks.
+    """The folds of a kind over the locations `at`, each checked for leaks.
 
     `time` is one fold of all cells with separate periods; `groups` holds out random groups (PUB),
     `regions` whole regions by label (PUR), `blocks` squares of `block_deg` degrees. Periods may be
