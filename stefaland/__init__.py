@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from stefaland.data.batch import Batch as Batch
     from stefaland.data.cell_data import CellData as CellData
     from stefaland.data.cell_data import fit_normaliser as fit_normaliser
+    from stefaland.data.example import example_cells as example_cells
     from stefaland.folds.fold import Fold as Fold
     from stefaland.folds.split import make_folds as make_folds
     from stefaland.metrics import scores as scores
@@ -39,6 +40,7 @@ EXPORTS = {
     "Batch": "stefaland.data.batch",
     "CellData": "stefaland.data.cell_data",
     "fit_normaliser": "stefaland.data.cell_data",
+    "example_cells": "stefaland.data.example",
     "Fold": "stefaland.folds.fold",
     "make_folds": "stefaland.folds.split",
     "scores": "stefaland.metrics",

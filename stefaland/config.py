@@ -12,7 +12,11 @@ from stefaland.tasks import HeadName, LossName, TaskName, disagreement, with_def
 
 
 class ModelConfig(Frozen):
-    """Settings of the network: variables, sizes, variants (arXiv 2509.17942, App. A; Table 15)."""
+    """Settings of the network: variables, sizes, variants (arXiv 2509.17942, App. A; Table 15).
+
+    >>> ModelConfig(forcings=("precipitation",), statics=("elevation",), d_model=64).n_heads
+    4
+    """
 
     forcings: tuple[str, ...]
     statics: tuple[str, ...]
@@ -100,6 +104,9 @@ def model_preset(name: str, **settings: Any) -> ModelConfig:
     """The `ModelConfig` of a preset, changed by `settings`, which must name the variables.
 
     Raises `InputError` for an unknown preset.
+
+    >>> model_preset("stefaland-tiny", forcings=("precipitation",), statics=("elevation",)).d_model
+    64
     """
     if name not in PRESETS:
         raise bad_input(
@@ -166,14 +173,22 @@ class TrainConfig(Frozen):
 
 
 class PretrainConfig(TrainConfig):
-    """Settings of pretraining the masked autoencoder."""
+    """Settings of pretraining the masked autoencoder.
+
+    >>> PretrainConfig(window=12, mask={"window_min": 2, "window_max": 4}).mask.forcing_ratio
+    0.5
+    """
 
     mask: MaskConfig = MaskConfig()
     static_weight: float = Field(0.5, ge=0)
 
 
 class FinetuneConfig(TrainConfig):
-    """Settings of finetuning: task, adapter, decoder, head and loss on the pretrained encoder."""
+    """Settings of finetuning: task, adapter, decoder, head and loss on the pretrained encoder.
+
+    >>> FinetuneConfig(window=30, warmup_steps=10, head="quantile").adapter
+    'dual_residual'
+    """
 
     task: TaskName = "regression"
     """Kind of target: a quantity, a composition (soil texture) or a probability (landslides)."""

@@ -1,4 +1,4 @@
-"""What `import pipeline` and `import stefaland` offer: light, documented, with examples that run."""
+"""What `import pipeline` and `import stefaland` offer: light, documented, with examples."""
 
 from __future__ import annotations
 

@@ -20,7 +20,14 @@ from pipeline.readers.registry import check_entry
 
 @dataclass(frozen=True)
 class Catalog:
-    """Sources by name."""
+    """Sources by name.
+
+    >>> catalog = read_catalog("quickstart.yml", data="data/registry")
+    >>> catalog["elevation"].driver
+    'netcdf'
+    >>> [source.name for source in catalog.select("precipitation", "elevation")]
+    ['precipitation', 'elevation']
+    """
 
     sources: Mapping[str, Source]
 
@@ -68,6 +75,10 @@ def read_catalog(
     `${pyogrio}` is the folder of the installed pyogrio, whose country outlines serve as regions.
     A range, as in `embedding_[00-63]: {name: "band_[1-64]"}`, stands for one variable per number.
     Raises one `InputError` with the faults of all entries.
+
+    >>> catalog = read_catalog("quickstart.yml", data="data/registry")
+    >>> sorted(catalog.sources)[:3]
+    ['air_temperature', 'c4_fraction', 'continents']
     """
     faults = Faults()
     sources: dict[str, Source] = {}

@@ -26,7 +26,14 @@ class Fault:
 
 
 class InputError(Exception):
-    """Bad input, with every `Fault` found. The command line prints it and exits with code 2."""
+    """Bad input, with every `Fault` found. The command line prints it and exits with code 2.
+
+    >>> try:
+    ...     raise bad_input("rain.nc: time", "no units", "a CF time axis", "Name the units.")
+    ... except InputError as error:
+    ...     print(error)
+    rain.nc: time: found no units; expected a CF time axis. Name the units.
+    """
 
     def __init__(self, faults: Iterable[Fault]) -> None:
         self.faults = tuple(faults)

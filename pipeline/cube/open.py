@@ -48,6 +48,16 @@ def open_cube(path: str | Path) -> xr.Dataset:
 
     The values of a cube are read from its shards, and checked, at every access. `InputError` where
     there is no store, or its metadata or coordinates are damaged.
+
+    >>> from tempfile import mkdtemp
+    >>> from pipeline.cube.template import CubeVariable, cube_template
+    >>> from pipeline.cube.write import create_cube
+    >>> grid = TargetGrid.from_bounds("two", "EPSG:4326", (0, 0, 4, 4), 2.0)
+    >>> variables = {"clay": CubeVariable(("y", "x"), "float32", {"units": "1"})}
+    >>> path = Path(mkdtemp()) / "cube.zarr"
+    >>> _ = create_cube(path, cube_template(grid, None, variables, 2), {})
+    >>> dict(open_cube(path).sizes)
+    {'y': 2, 'x': 2}
     """
     path = Path(path)
     if not path.is_dir():

@@ -65,6 +65,12 @@ class Source(Frozen):
     """A data set as delivered.
 
     `uri` may contain `{year}`, `{month:02d}` and `{day:02d}` for a series of files.
+
+    >>> entry = {"name": "gauges", "uri": "rain_{year}.nc", "driver": "netcdf",
+    ...          "time": {"years": [2001, 2002]},
+    ...          "variables": {"precipitation": {"name": "rain", "units": "mm/day"}}}
+    >>> Source.model_validate(entry).method
+    'conservative'
     """
 
     name: str

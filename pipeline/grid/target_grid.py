@@ -40,6 +40,10 @@ class TargetGrid:
     `west` and `north` are the outer corner of the parent grid's first cell and `offset` the
     (row, column) of this window in it; `bounds` are those of the window. Raises `InputError` for an
     unknown CRS, sizes that are not positive, an empty shape, and cells beyond the globe.
+
+    >>> grid = TargetGrid.from_bounds("alps", "EPSG:4326", (5, 43, 17, 49), 0.5)
+    >>> grid.shape, grid.y[:2].tolist(), grid.x[:2].tolist()
+    ((12, 24), [48.75, 48.25], [5.25, 5.75])
     """
 
     name: str

@@ -110,6 +110,11 @@ def aggregate(da: xr.DataArray, how: str, min_valid_share: float = MIN_VALID_SHA
     The full time of "mean" and percentiles is from the first step to the last, that of a calendar
     month all such months that the series touches. `aggregated_time` describes which periods are
     left out. `InputError` for an unknown aggregate, and where no period has enough steps.
+
+    >>> time = np.arange("2001-01-01", "2001-01-04", dtype="datetime64[D]").astype("datetime64[ns]")
+    >>> days = xr.DataArray(np.arange(3.0).reshape(3, 1, 1), {"time": time}, ("time", "y", "x"))
+    >>> aggregate(days, "mean").values.tolist()
+    [[1.0]]
     """
     check_aggregate(how)
     if how == "none":

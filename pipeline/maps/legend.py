@@ -116,7 +116,12 @@ class Legend(Frozen):
 
 
 def read_legend(path: str | Path) -> Legend:
-    """The legend of a YAML file; `InputError` lists all faults of the file."""
+    """The legend of a YAML file; `InputError` lists all faults of the file.
+
+    >>> legend = named_legend("soil_moisture")
+    >>> legend.units, legend.minimum
+    ('m3 m-3', 0.0)
+    """
     path = Path(path)
     entry = read_mapping(path, "a legend, as in catalogs/legends")
     return validated(Legend, entry, path.name)

@@ -69,6 +69,14 @@ def mosaic(
     Returns `tiles` and `cells`, the numbers of tiles and of cells with a value at any time. To
     distribute tiles among workers, call `create_map` and run `fill_map_tile` on
     `cube_tiles(store)`.
+
+    >>> from tempfile import mkdtemp
+    >>> from pipeline.cube.template import CubeVariable, cube_template
+    >>> folder, grid = Path(mkdtemp()), TargetGrid.from_bounds("g", "EPSG:4326", (0, 0, 4, 4), 2.0)
+    >>> variables = {"clay": CubeVariable(("y", "x"), "float32", {"units": "1"})}
+    >>> _ = create_cube(folder / "prediction.zarr", cube_template(grid, None, variables, 2), {})
+    >>> mosaic(folder / "prediction.zarr", grid, folder / "map.zarr")
+    {'tiles': 1, 'cells': 0}
     """
     task = create_map(prediction, grid, store, aggregate=aggregate, attrs=attrs, tile=tile)
     counts = [fill_map_tile(task, each)["cells"] for each in cube_tiles(task.store)]

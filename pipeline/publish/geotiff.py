@@ -64,6 +64,14 @@ def write_cog(
     units and exact statistics; `metadata` (text, or values stored as JSON) becomes tags of the
     file. `da` may be lazy. `InputError` lists all faults of the map; `RuntimeError` where the file
     differs from the map after writing.
+
+    >>> from tempfile import mkdtemp
+    >>> grid = TargetGrid.from_bounds("two", "EPSG:4326", (0, 0, 4, 4), 2.0)
+    >>> da = xr.DataArray(np.array([[0.1, 0.2], [np.nan, 0.4]]), dims=("y", "x"))
+    >>> path = write_cog(Path(mkdtemp()) / "clay.tif", da, grid, units="1")
+    >>> with rasterio.open(path) as raster:
+    ...     print(raster.units, raster.bounds.right, raster.driver)
+    ('1',) 4.0 GTiff
     """
     path = Path(path)
     dtype = "float32" if kind == "continuous" else "uint8"

@@ -47,6 +47,13 @@ def write_map_zarr(
     the valid cells of 2 x 2, classes the most frequent code, as in GDAL's overviews of a COG.
     Memory is bounded by a strip of chunks. `InputError` unless there is exactly one variable on
     `grid`.
+
+    >>> from tempfile import mkdtemp
+    >>> grid = TargetGrid.from_bounds("two", "EPSG:4326", (0, 0, 4, 4), 2.0)
+    >>> clay = xr.Dataset({"clay": (("y", "x"), np.array([[0.1, 0.2], [np.nan, 0.4]]))})
+    >>> path = write_map_zarr(Path(mkdtemp()) / "clay.zarr", clay, grid)
+    >>> open_map_zarr(path).shape
+    (2, 2)
     """
     path = Path(path)
     da = _only_variable(path.name, ds, grid)

@@ -40,7 +40,15 @@ DRIVERS: Registry[Driver] = Registry(
 
 
 def register_reader(driver: Driver) -> None:
-    """Add a reader under its name, as a plugin does; raises `InputError` if the name is in use."""
+    """Add a reader under its name, as a plugin does; raises `InputError` if the name is in use.
+
+    >>> from pipeline.readers.driver import Driver
+    >>> def read_nothing(source: Source) -> xr.Dataset:
+    ...     return xr.Dataset()
+    >>> register_reader(Driver(name="nothing", open=read_nothing))
+    >>> DRIVERS.get("nothing").name
+    'nothing'
+    """
     DRIVERS.register(driver.name, driver)
 
 

@@ -71,6 +71,12 @@ def regrid(
     one CRS are merged in float32, by differences, with weights of 24 bits; all other sums are in
     float64. `InputError` for an unknown method, missing dims, or where nothing overlaps (unless
     `require_overlap` is False: then all NaN with coverage 0).
+
+    >>> fine = TargetGrid.from_bounds("fine", "EPSG:4326", (0, 0, 4, 4), 1.0)
+    >>> rain = xr.DataArray(np.arange(16.0).reshape(4, 4), {"y": fine.y, "x": fine.x}, ("y", "x"))
+    >>> coarse = TargetGrid.from_bounds("coarse", "EPSG:4326", (0, 0, 4, 4), 2.0)
+    >>> regrid(rain.to_dataset(name="rain"), coarse, "mean")["rain"].values.round(2).tolist()
+    [[2.5, 4.5], [10.5, 12.5]]
     """
     if method not in METHODS:
         raise bad_input(

@@ -39,6 +39,20 @@ def canonicalise(ds: xr.Dataset, source: Source, variables: Mapping[str, Variabl
     `flag_meanings`. Variables above 256 MiB stay lazy and are checked block by block.
     Raises `InputError` with all variables that have wrong units or values outside of their range,
     and for faults of the time axis.
+
+    >>> from tempfile import mkdtemp
+    >>> from pathlib import Path
+    >>> from pipeline.catalog.catalog import read_variables
+    >>> from pipeline.sources.open import open_source
+    >>> path, at = Path(mkdtemp()) / "rain.nc", np.arange(0.5, 4)
+    >>> rain = xr.DataArray(np.ones((4, 4)), {"lat": at, "lon": at}, ("lat", "lon"), "rain")
+    >>> rain.to_netcdf(path)
+    >>> entry = {"name": "gauges", "uri": str(path), "driver": "netcdf",
+    ...          "variables": {"precipitation": {"name": "rain", "units": "cm/day"}}}
+    >>> source = Source.model_validate(entry)
+    >>> ds = canonicalise(open_source(source), source, read_variables())
+    >>> ds["precipitation"].values[0, 0].item(), ds["y"].values[:2].tolist()
+    (10.0, [3.5, 2.5])
     """
     faults = Faults()
     axes = axes_of(ds, source)

@@ -57,6 +57,19 @@ def open_source(
     table), or to all longitudes if it crosses the first meridian of the file. With a target grid
     `on`, the result is the part that any method needs to regrid the source onto it, in canonical
     form (`canonicalise`). Raises `InputError` for missing files and variables.
+
+    >>> from tempfile import mkdtemp
+    >>> path, at = Path(mkdtemp()) / "rain.nc", np.arange(0.5, 4)
+    >>> rain = xr.DataArray(np.ones((4, 4)), {"lat": at, "lon": at}, ("lat", "lon"), "rain")
+    >>> rain.to_netcdf(path)
+    >>> entry = {"name": "gauges", "uri": str(path), "driver": "netcdf",
+    ...          "variables": {"precipitation": {"name": "rain", "units": "cm/day"}}}
+    >>> source = Source.model_validate(entry)
+    >>> list(open_source(source).data_vars)
+    ['rain']
+    >>> grid = TargetGrid.from_bounds("corner", "EPSG:4326", (0, 0, 2, 2), 1.0)
+    >>> open_source(source, on=grid)["precipitation"].attrs["units"]
+    'mm/day'
     """
     faults = Faults()
     check_files(source, faults)

@@ -31,7 +31,23 @@ from stefaland.training.log import RunLog
 
 @dataclass(frozen=True)
 class BaselineInputs:
-    """Inputs of every baseline of a fold: the same cells, normaliser and training settings."""
+    """Inputs of every baseline of a fold: the same cells, normaliser and training settings.
+
+    >>> from tempfile import mkdtemp
+    >>> from stefaland.config import FinetuneConfig, model_preset
+    >>> from stefaland.data.cell_data import fit_normaliser
+    >>> from stefaland.data.example import example_cells
+    >>> from stefaland.folds.split import make_folds
+    >>> cells = example_cells()
+    >>> fold = make_folds("groups", cells, k=3)[0]
+    >>> normaliser = fit_normaliser(cells, cells.rows(fold.train))
+    >>> network = model_preset("stefaland-tiny", forcings=cells.forcing_names,
+    ...                        statics=cells.static_names)
+    >>> inputs = BaselineInputs(cells, fold, FinetuneConfig(window=20), network, normaliser,
+    ...                         Path(mkdtemp()))
+    >>> inputs.network_data().forcing_names
+    ('precipitation', 'air_temperature')
+    """
 
     data: CellData
     fold: Fold
@@ -132,6 +148,21 @@ def fit_baseline(name: str, inputs: BaselineInputs) -> Predictor:
     """The named baseline, fitted on the fold's training cells.
 
     Raises `InputError` for an unknown name, and for a fold with a leak from test to training.
+
+    >>> from tempfile import mkdtemp
+    >>> from stefaland.config import FinetuneConfig, model_preset
+    >>> from stefaland.data.cell_data import fit_normaliser
+    >>> from stefaland.data.example import example_cells
+    >>> from stefaland.folds.split import make_folds
+    >>> cells = example_cells()
+    >>> fold = make_folds("groups", cells, k=3)[0]
+    >>> normaliser = fit_normaliser(cells, cells.rows(fold.train))
+    >>> network = model_preset("stefaland-tiny", forcings=cells.forcing_names,
+    ...                        statics=cells.static_names)
+    >>> inputs = BaselineInputs(cells, fold, FinetuneConfig(window=20), network, normaliser,
+    ...                         Path(mkdtemp()))
+    >>> fit_baseline("ridge", inputs).predict(cells.subset(fold.test))["mean"].shape
+    (4, 60, 1)
     """
     baseline = BASELINES.get(name, "baselines")
     check_table(inputs.fold, inputs.data)

@@ -15,7 +15,12 @@ from stefaland.data.sampler import Draw
 
 @dataclass(frozen=True)
 class Batch:
-    """B windows of T time steps, normalised; missing values are NaN (categorical: -1)."""
+    """B windows of T time steps, normalised; missing values are NaN (categorical: -1).
+
+    >>> batch = Batch(forcings=torch.zeros(2, 5, 3), statics=torch.zeros(2, 4))
+    >>> len(batch)
+    2
+    """
 
     forcings: Tensor
     """Forcings [B, T, F], float."""

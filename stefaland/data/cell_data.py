@@ -273,6 +273,12 @@ def fit_normaliser(
     """Scalings of `names` (all by default), computed from these rows and this period only.
 
     Raises `InputError` for a variable without a valid value.
+
+    >>> from stefaland.data.example import example_cells
+    >>> cells = example_cells()
+    >>> scaling = fit_normaliser(cells, cells.rows([0, 1, 2])).scalings["precipitation"]
+    >>> scaling.std > 0
+    True
     """
     transforms = transforms or {}
     when = data.steps(period)

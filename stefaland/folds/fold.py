@@ -32,7 +32,13 @@ def no_ids() -> Ids:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Fold:
-    """A named partition in space and time; cell ids are int64, periods are inclusive ISO dates."""
+    """A named partition in space and time; cell ids are int64, periods are inclusive ISO dates.
+
+    >>> fold = Fold(name="f", kind="groups", train=np.arange(4), validation=np.array([4]),
+    ...             test=np.array([5, 6]))
+    >>> len(fold.train), fold.to_dict()["test"]
+    (4, [5, 6])
+    """
 
     name: str
     kind: Kind

@@ -109,6 +109,12 @@ def make_folds(
     combined with any kind. Cells within `buffer_km` of a test cell, or in its group, are left out.
     The test reads `warmup_days` before its period. Raises `InputError` for fewer than `min_cells`
     cells in a part, for unknown regions, and for periods that share a day.
+
+    >>> from stefaland.data.example import example_cells
+    >>> cells = example_cells()
+    >>> folds = make_folds("groups", cells, k=3)
+    >>> [fold.name for fold in folds], len(folds[0].test)
+    (['group0', 'group1', 'group2'], 4)
     """
     if isinstance(at, CellData):
         at = Locations(at.cell.numpy(), at.lonlat.numpy().astype(float), at.group, at.region)

@@ -35,7 +35,13 @@ class Reconstruction:
 
 
 class StefaLand(nn.Module):
-    """The encoder and decoder; `encode` returns the features that finetuning uses."""
+    """The encoder and decoder; `encode` returns the features that finetuning uses.
+
+    >>> config = ModelConfig(forcings=("rain", "heat"), statics=("clay",), d_model=16, n_heads=2)
+    >>> batch = Batch(forcings=torch.zeros(3, 10, 2), statics=torch.zeros(3, 1))
+    >>> StefaLand(config)(batch).forcings.shape
+    torch.Size([3, 10, 2])
+    """
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()

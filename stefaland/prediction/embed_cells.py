@@ -33,6 +33,18 @@ def embed_cells(
 
     No input is hidden from the encoder. Cells without any forcing are NaN. Raises `InputError` for
     absent variables and for a window longer than the data.
+
+    >>> from stefaland.config import model_preset
+    >>> from stefaland.data.cell_data import fit_normaliser
+    >>> from stefaland.data.example import example_cells
+    >>> from stefaland.folds.split import make_folds
+    >>> cells = example_cells()
+    >>> fold = make_folds("groups", cells, k=3)[0]
+    >>> normaliser = fit_normaliser(cells, cells.rows(fold.train))
+    >>> network = model_preset("stefaland-tiny", forcings=cells.forcing_names,
+    ...                        statics=cells.static_names)
+    >>> embed_cells(StefaLand(network), normaliser, cells, window=20).shape
+    (12, 128)
     """
     inputs = data.selected(
         model.config.forcings, model.config.statics, tuple(model.config.categorical)

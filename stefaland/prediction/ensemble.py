@@ -80,6 +80,22 @@ def load(folder: str | Path, device: torch.device | str = "cpu") -> Ensemble:
     """The finetuned or baseline network in `folder`, or the ensemble of the members below it.
 
     Raises `InputError` for a folder that holds neither.
+
+    >>> from tempfile import mkdtemp
+    >>> from stefaland.config import FinetuneConfig, PretrainConfig, model_preset
+    >>> from stefaland.data.cell_data import fit_normaliser
+    >>> from stefaland.data.example import example_cells
+    >>> from stefaland.folds.split import make_folds
+    >>> cells = example_cells()
+    >>> fold = make_folds("groups", cells, k=3)[0]
+    >>> normaliser = fit_normaliser(cells, cells.rows(fold.train))
+    >>> network = model_preset("stefaland-tiny", forcings=cells.forcing_names,
+    ...                        statics=cells.static_names)
+    >>> from stefaland.training.finetune import finetune
+    >>> folder = finetune(None, cells, fold, FinetuneConfig(window=20, epochs=1), mkdtemp(),
+    ...                   model_config=network, normaliser=normaliser)
+    >>> load(folder).predict(cells)["mean"].shape
+    (12, 60, 1)
     """
     found = sorted(Path(folder).glob("member*"), key=lambda path: int(path.name[6:]))
     return Ensemble(tuple(load_member(path, device) for path in found or [Path(folder)]))

@@ -57,6 +57,24 @@ def predict_cells(
     NaN with flag 3. Raises `InputError` for absent variables, and for members with different
     targets. On the CPU a cell's bits do not depend on the other cells; `batch_size` is for other
     devices.
+
+    >>> from tempfile import mkdtemp
+    >>> from stefaland.config import FinetuneConfig, PretrainConfig, model_preset
+    >>> from stefaland.data.cell_data import fit_normaliser
+    >>> from stefaland.data.example import example_cells
+    >>> from stefaland.folds.split import make_folds
+    >>> cells = example_cells()
+    >>> fold = make_folds("groups", cells, k=3)[0]
+    >>> normaliser = fit_normaliser(cells, cells.rows(fold.train))
+    >>> network = model_preset("stefaland-tiny", forcings=cells.forcing_names,
+    ...                        statics=cells.static_names)
+    >>> from stefaland.training.finetune import finetune
+    >>> folder = finetune(None, cells, fold, FinetuneConfig(window=20, epochs=1), mkdtemp(),
+    ...                   model_config=network, normaliser=normaliser)
+    >>> from stefaland.prediction.member import load_member
+    >>> found = predict_cells([load_member(folder)], cells)
+    >>> found["mean"].shape, found["flag"].max().item() <= 3
+    ((12, 60, 1), True)
     """
     table = [(0, data, masked)]
     ((_, found),) = predict_tables(members, table, batch_size=batch_size, device=device)

@@ -155,6 +155,22 @@ def finetune(
     pretrained encoder. `metadata` is added to `data.json`. An interrupted training is resumed.
     Raises `InputError` before training for missing variables, for statistics that are missing or of
     other cells, and for a fold without targets.
+
+    >>> from tempfile import mkdtemp
+    >>> from stefaland.config import FinetuneConfig, PretrainConfig, model_preset
+    >>> from stefaland.data.cell_data import fit_normaliser
+    >>> from stefaland.data.example import example_cells
+    >>> from stefaland.folds.split import make_folds
+    >>> cells = example_cells()
+    >>> fold = make_folds("groups", cells, k=3)[0]
+    >>> normaliser = fit_normaliser(cells, cells.rows(fold.train))
+    >>> network = model_preset("stefaland-tiny", forcings=cells.forcing_names,
+    ...                        statics=cells.static_names)
+    >>> config = FinetuneConfig(window=20, epochs=1)
+    >>> folder = finetune(None, cells, fold, config, mkdtemp(), model_config=network,
+    ...                   normaliser=normaliser)
+    >>> (folder / "model.safetensors").exists()
+    True
     """
     encoder, model_config, inputs = _start(pretrained, model_config, normaliser)
     config = config if pretrained else config.model_copy(update={"unfreeze": "all"})

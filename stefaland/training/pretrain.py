@@ -42,6 +42,21 @@ def pretrain(
     statistics, an empty fold and a window longer than the data; for resident cells also for a fold
     with a leak and for statistics of other cells. Shards must be checked by the caller: to read all
     of them would cost as much as an epoch.
+
+    >>> from tempfile import mkdtemp
+    >>> from stefaland.config import FinetuneConfig, PretrainConfig, model_preset
+    >>> from stefaland.data.cell_data import fit_normaliser
+    >>> from stefaland.data.example import example_cells
+    >>> from stefaland.folds.split import make_folds
+    >>> cells = example_cells()
+    >>> fold = make_folds("groups", cells, k=3)[0]
+    >>> normaliser = fit_normaliser(cells, cells.rows(fold.train))
+    >>> network = model_preset("stefaland-tiny", forcings=cells.forcing_names,
+    ...                        statics=cells.static_names)
+    >>> config = PretrainConfig(window=20, epochs=1, mask={"window_min": 2, "window_max": 6})
+    >>> folder = pretrain(cells, fold, network, config, normaliser, mkdtemp())
+    >>> (folder / "model.safetensors").exists()
+    True
     """
     if isinstance(data, CellData):
         check_table(fold, data)
