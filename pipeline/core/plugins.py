@@ -177,10 +177,8 @@ def load_plugins(names: Sequence[str], folder: Path) -> None:
     """
     faults = Faults()
     for name in names:
-        try:
+        with faults.collecting():
             _load_plugin(name, Path(folder).resolve())
-        except InputError as error:
-            faults.faults += error.faults
     faults.raise_if_any()
 
 

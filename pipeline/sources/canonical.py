@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.errors import Faults, bad_input, nearest_name
 from pipeline.entries.source import Source, SourceVariable, Variable
 from pipeline.grid.crs import is_geographic_crs, spatial_ref_attrs, wrap_longitude
 from pipeline.readers.common.dims import USUAL, Layout
@@ -62,14 +62,12 @@ def canonicalise(ds: xr.Dataset, source: Source, variables: Mapping[str, Variabl
         variable = _known(name, source, variables, faults)
         if variable is None:
             continue
-        try:
+        with faults.collecting():
             stored = in_order(ds[entry.name], axes, source)
             times = plan if "time" in stored.dims else None
             decoded = lazy(stored, decoding_of(ds[entry.name], source, name, variable), times)
             decoded.attrs = _attrs(variable, source)
             arrays[name] = decoded.load() if decoded.nbytes <= LOAD_BYTES else decoded
-        except InputError as error:
-            faults.faults += error.faults
     faults.raise_if_any()
     result = xr.Dataset(arrays)
     if plan is not None and "time" in result.dims:

@@ -57,10 +57,8 @@ def check_opened(
         _check_units(ds[entry.name], source, name, variables.get(name), f"{where}: {name}", faults)
         _check_nodata(ds[entry.name], source, name, f"{where}: {name}", faults)
     plan = None
-    try:
+    with faults.collecting():
         plan = plan_of(ds, source, axes)
-    except InputError as error:
-        faults.faults += error.faults
     return _info(source, ds, axes, plan)
 
 

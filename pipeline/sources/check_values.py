@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing
 
-from pipeline.core.errors import Faults, InputError
+from pipeline.core.errors import Faults
 from pipeline.entries.source import Source, Variable
 from pipeline.sources.axes import axes_of
 from pipeline.sources.canonical import decoding_of, in_order, plan_of
@@ -60,7 +60,7 @@ def check_values(
     names = [name for name in source.variables if name in variables]
     size = read = 0
     for name in names:
-        try:
+        with faults.collecting():
             series = [_series(part, source, name, variables[name]) for part in parts]
             total = len(names) * sum(one.bytes for one in series)
             blocks = _slabs if total <= WHOLE_BYTES else _sample
@@ -75,8 +75,6 @@ def check_values(
             if not (has_values or _has_values(_series(ds, source, name, variables[name]))):
                 faults.add(series[0].decoding.where, "no valid value", "a variable with values",
                            "Check the file, and nodata and classes of the entry.")  # fmt: skip
-        except InputError as error:
-            faults.faults += error.faults
     return min(1.0, read / size) if size else 1.0
 
 

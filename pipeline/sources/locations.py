@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import xarray as xr
 
-from pipeline.core.errors import Faults, InputError, bad_input
+from pipeline.core.errors import Faults, bad_input
 from pipeline.entries.source import Source, Variable
 from pipeline.readers.registry import driver_of, read_files
 from pipeline.sources.canonical import canonicalise
@@ -38,7 +38,5 @@ def check_locations_source(
     """Read the entry of a network as a run would; adds all faults of its files and values."""
     if not check_files(source, faults):
         return
-    try:
+    with faults.collecting():
         read_locations_source(source, variables)
-    except InputError as error:
-        faults.faults += error.faults

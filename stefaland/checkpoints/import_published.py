@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import Faults, InputError, nearest_name
+from pipeline.core.errors import Faults, nearest_name
 from stefaland.checkpoints.checkpoint import save_checkpoint
 from stefaland.checkpoints.published import (
     Reader,
@@ -86,10 +86,8 @@ def _notes(config: ModelConfig) -> tuple[str, ...]:
 def _normaliser(statistics: Any, names: Sequence[str]) -> Normaliser:
     """The statistics of `names`; `InputError` lists all that are missing or invalid."""
     faults, known = Faults(), Normaliser({})
-    try:
+    with faults.collecting():
         known = Normaliser.from_dict(statistics, "statistics")
-    except InputError as error:
-        faults.faults += error.faults
     for name in names:
         if isinstance(statistics, Mapping) and name not in statistics:
             faults.add(f"statistics: {name}", "no training statistics", "mean and std",

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.errors import Faults, InputError
+from pipeline.core.errors import Faults
 from stefaland.data.cell_data import CellData, fit_normaliser
 from stefaland.data.normalise import Normaliser, Scaling
 from stefaland.folds.fold import Fold, Locations, near
@@ -35,10 +35,8 @@ def check_fold(fold: Fold, at: Locations, min_cells: int = 1) -> None:
     if len(unknown):
         found = f"{len(unknown)} cells that do not exist ({shown(unknown)})"
         faults.add(where, found, "cells of the table")
-    try:
+    with faults.collecting():
         check_parts(fold, at)
-    except InputError as error:
-        faults.faults += error.faults
     faults.raise_if_any()
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.errors import Faults, InputError, bad_input, listed, nearest_name
+from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from stefaland.data.cell_data import CellData
 from stefaland.folds.fold import Fold, Kind, Locations, Period, near
 from stefaland.folds.leakage import check_fold
@@ -147,10 +147,8 @@ def make_folds(
         }  # fmt: skip
         ids: dict[str, Any] = {part: np.sort(at.cell[chosen]) for part, chosen in parts.items()}
         fold = Fold(name=name, kind=kind, **ids, **periods, buffer_km=buffer_km, held_out=held_out)
-        try:
+        with faults.collecting():
             check_fold(fold, at, min_cells=min_cells)
-        except InputError as error:
-            faults.faults.extend(error.faults)
         folds.append(fold)
     faults.raise_if_any()
     return folds

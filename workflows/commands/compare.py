@@ -19,7 +19,7 @@ import xarray as xr
 from jinja2 import Environment, StrictUndefined
 from rich.table import Table
 
-from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
+from pipeline.core.errors import Faults, bad_input, nearest_name
 from pipeline.core.files import new_folder, write_json
 from stefaland.metrics import (
     SCORES,
@@ -110,10 +110,8 @@ def check_scores(names: Sequence[str]) -> None:
     """Raise `InputError` with every unknown score."""
     faults = Faults()
     for name in names:
-        try:
+        with faults.collecting():
             better(name)
-        except InputError as error:
-            faults.faults += error.faults
     faults.raise_if_any()
 
 

@@ -189,10 +189,8 @@ def _models(settings: FinetuneSettings, window: int, preset: str, faults: Faults
         (ADAPTERS, settings.adapter, "finetune.adapter"),
     ]
     for registry, name, where in named:
-        try:
+        with faults.collecting():
             registry.get(name, where)
-        except InputError as error:
-            faults.faults += error.faults
     if window != settings.window:
         faults.add("finetune.window", str(settings.window), f"{window}, the window of pretraining")
     model_preset(preset, forcings=("forcing",), statics=("static",))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from pipeline.core.errors import Faults, InputError
+from pipeline.core.errors import Faults
 from pipeline.entries.file_series import pattern_keys, step_date
 from pipeline.entries.source import Source
 from pipeline.readers.common.dims import USUAL
@@ -41,10 +41,8 @@ def _series(
     """Return the joined files, cached until one changes, because there may be thousands."""
     files, datasets, faults = source.opened, [], Faults()
     for path in files.values():
-        try:
+        with faults.collecting():
             datasets.append(read(source, path))
-        except InputError as error:
-            faults.faults += error.faults
     faults.raise_if_any()
     time = _time_name(source, datasets[0])
     if even is not None:
