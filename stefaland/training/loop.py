@@ -30,8 +30,8 @@ from stefaland.distributed import (
     sum_over_ranks,
     world_size,
 )
+from stefaland.training.finite_loss import LossWatch
 from stefaland.training.log import RunLog
-from stefaland.training.loss_watch import LossWatch
 from stefaland.training.objective import Objective
 from stefaland.training.optimiser import learning_rate, make_optimiser
 from stefaland.training.signals import Interrupted, Stop, stop_signals

@@ -10,20 +10,18 @@ import traceback
 from collections.abc import Sequence
 from importlib import metadata
 from itertools import islice
-from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 from typer.core import TyperGroup
 
 from pipeline.core.errors import InputError
 from workflows.cli import data, maps, model, runs, scores
-from workflows.cli.options import examples
+from workflows.cli.options import LOG_FILE, LogFile, Quiet, Verbose, Version, examples
 from workflows.console import OUTPUT, REPORT, faults_document, print_json, set_up, write_to_log
 
 LOG = logging.getLogger(__name__)
 FLAGS = ("-v", "--verbose", "-q", "--quiet")
-LOG_FILE = "--log-file"
 
 
 def output_options_first(arguments: Sequence[str]) -> list[str]:
@@ -72,31 +70,11 @@ for panel in (data, model, maps, scores, runs):
 @app.callback(invoke_without_command=True, epilog=examples("stefaland run quickstart"))
 def command_line(
     ctx: typer.Context,
-    version: Annotated[
-        bool,
-        typer.Option("--version", help="Print the version; with -v also those of main packages."),
-    ] = False,
-    verbose: Annotated[
-        bool,
-        typer.Option(
-            "--verbose", "-v", help="Show debug messages as well.", rich_help_panel="Output options"
-        ),
-    ] = False,
-    quiet: Annotated[
-        bool,
-        typer.Option(
-            "--quiet", "-q", help="Show only results, warnings and errors.",
-            rich_help_panel="Output options",
-        ),
-    ] = False,
-    log_file: Annotated[
-        Path | None,
-        typer.Option(
-            LOG_FILE, help="File to which everything printed and logged is appended.",
-            rich_help_panel="Output options",
-        ),
-    ] = None,
-) -> None:  # fmt: skip
+    version: Version = False,
+    verbose: Verbose = False,
+    quiet: Quiet = False,
+    log_file: LogFile = None,
+) -> None:
     """Predict the land surface, from forcings and rasters to maps.
 
     Output options may stand before or after the command.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -17,6 +18,32 @@ if TYPE_CHECKING:
 
 LOG = logging.getLogger(__name__)
 
+LOG_FILE = "--log-file"
+OUTPUT_PANEL = "Output options"
+Version = Annotated[
+    bool,
+    typer.Option("--version", help="Print the version; with -v also those of main packages."),
+]
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", help="Show debug messages as well.", rich_help_panel=OUTPUT_PANEL
+    ),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", help="Show only results, warnings and errors.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]  # fmt: skip
+LogFile = Annotated[
+    Path | None,
+    typer.Option(
+        LOG_FILE, help="File to which everything printed and logged is appended.",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]  # fmt: skip
 Config = Annotated[
     str,
     typer.Argument(
