@@ -74,6 +74,15 @@ def imported(module: str) -> Iterator[str]:
                 yield inner if inner in modules() else str(node.module)
 
 
+def imported_later(module: str) -> set[str]:
+    """Modules that a module names in strings to import when they are needed: `a.b.c:NAME`, or the
+    beginning `a.b.` of an f-string, for all modules of that room."""
+    nodes = ast.walk(ast.parse(modules()[module].read_text()))
+    texts = {n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, str)}
+    named = {text.partition(":")[0] for text in texts if text.count(".") >= 2}
+    return {name for name in modules() if {name, f"{room(name)}."} & named}
+
+
 def room(module: str) -> str:
     """The first two names of a module."""
     return ".".join(module.split(".")[:2])
@@ -112,9 +121,14 @@ def test_no_room_imports_one_of_its_floor_or_above() -> None:
     assert not wrong
 
 
-def test_no_files_import_each_other_in_a_circle() -> None:
+def test_no_files_import_each_other_in_a_circle_now_or_later() -> None:
     known = modules()
-    graph = {name: {o for o in imported(name) if o in known and o != name} for name in known}
+    assert "workflows.stages.regrid" in imported_later("workflows.stages.order")
+    assert "pipeline.readers.nhm" in imported_later("pipeline.readers.registry")
+    graph = {
+        name: {o for o in (*imported(name), *imported_later(name)) if o in known and o != name}
+        for name in known
+    }
     TopologicalSorter(graph).prepare()
 
 
