@@ -133,7 +133,7 @@ def test_all_that_does_not_fit_is_reported_together(
     )  # fmt: skip
     assert 'units of air_temperature: found "K"; expected "degC"' in text
     assert "ndvi_max: found no training statistics" in text
-    assert "with ['shortwave_radiation'] besides" in text
+    assert "with ['shortwave_radiation'] in addition" in text
     assert "found 61 positions; expected at most 40" in text
     assert text.count("error:") == 4
     text = refused(made, capsys, monkeypatch, f"pretrain.from_checkpoint={tmp_path / 'none'}")
