@@ -63,7 +63,7 @@ def read_toy(source: Source, path: Path) -> xr.Dataset:
 
 
 DRIVER = Driver(
-    "toy",
+    name="toy",
     # One file, or many with {year}, {month} or {day} in the uri as one series in time.
     open=partial(open_files, read=read_toy),
     returns="grid",

@@ -25,7 +25,7 @@ _SAME_POINT = 1e-5  # fraction of the Earth's radius: the size of datum shifts
 _GAP = 1.5  # distance in cells beyond which neighbours do not touch
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Axis:
     """Cells along one axis, ascending: `lower`, `upper`, `centre` int64 lattice; dims (cell,).
 
@@ -88,8 +88,8 @@ def _target_axes(
     columns, rows = lattice(x_edges, geographic), lattice(-y_edges, geographic)
     period = 360 * PER_DEGREE if geographic else 0
     return (
-        Axis(rows[:-1], rows[1:], lattice(-y, geographic), latitude=geographic),
-        Axis(columns[:-1], columns[1:], lattice(x, geographic), period),
+        Axis(lower=rows[:-1], upper=rows[1:], centre=lattice(-y, geographic), latitude=geographic),
+        Axis(lower=columns[:-1], upper=columns[1:], centre=lattice(x, geographic), period=period),
     )
 
 
@@ -103,8 +103,8 @@ def _unrolled_source(y: Axis, x: Axis, east: _Function, north: _Function) -> tup
     if abs(upper[-1] - lower[0] - period) < PER_DEGREE // 10**6:
         upper[-1] = lower[0] + period
     return (
-        Axis(top, bottom, row, latitude=True, reverse=y.reverse),
-        Axis(lower, upper, centre, period, reverse=x.reverse),
+        Axis(lower=top, upper=bottom, centre=row, latitude=True, reverse=y.reverse),
+        Axis(lower=lower, upper=upper, centre=centre, period=period, reverse=x.reverse),
     )
 
 
@@ -145,7 +145,7 @@ def x_axis(x: np.ndarray, geographic: bool) -> Axis:
     if not geographic:
         _check_ascending(x, "x")
         lower, upper = _outline(lattice(x, False))
-        return Axis(lower, upper, lattice(x, False), reverse=bool(reverse))
+        return Axis(lower=lower, upper=upper, centre=lattice(x, False), reverse=bool(reverse))
     period = 360 * PER_DEGREE
     centre = lattice(wrap_longitude(x), True)
     centre = centre + period * np.concatenate([[0], np.cumsum(np.diff(centre) < 0)])
@@ -159,7 +159,7 @@ def x_axis(x: np.ndarray, geographic: bool) -> Axis:
     if seam <= _GAP * max(centre[1] - centre[0], centre[-1] - centre[-2]):
         upper[-1] = (centre[-1] + centre[0] + period) // 2
         lower[0] = upper[-1] - period
-    return Axis(lower, upper, centre, period, reverse=bool(reverse))
+    return Axis(lower=lower, upper=upper, centre=centre, period=period, reverse=bool(reverse))
 
 
 def y_axis(y: np.ndarray, geographic: bool) -> Axis:
@@ -177,7 +177,7 @@ def y_axis(y: np.ndarray, geographic: bool) -> Axis:
             lower[0] = -pole
         if upper[-1] > pole or pole - (centre[-1] - centre[-2]) < centre[-1]:
             upper[-1] = pole
-    return Axis(lower, upper, centre, latitude=geographic, reverse=bool(reverse))
+    return Axis(lower=lower, upper=upper, centre=centre, latitude=geographic, reverse=bool(reverse))
 
 
 def _check_ascending(values: np.ndarray, name: str) -> None:

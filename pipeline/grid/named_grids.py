@@ -71,7 +71,9 @@ def _grid_of_entry(
         west, north = map(_number, entry["origin"])
         rows, cols = map(int, entry["shape"])
         dx, dy = resolution
-        return TargetGrid(name, entry["crs"], west, north, dx, dy, (rows, cols))
+        return TargetGrid(
+            name=name, crs=entry["crs"], west=west, north=north, dx=dx, dy=dy, shape=(rows, cols)
+        )
     except (KeyError, TypeError, ValueError, ZeroDivisionError, IndexError) as error:
         raise bad_input(
             where,

@@ -33,7 +33,7 @@ from pipeline.grid.spacing import edge_and_step
 _SNAP = 1e-6  # fraction of a cell by which bounds may differ from a whole number of cells
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TargetGrid:
     """A regular grid in any CRS; rows north-up, dims (y, x), sizes and edges in units of the CRS.
 
@@ -108,7 +108,9 @@ class TargetGrid:
                     f"{max(1, count)} cells would be {max(1, count) * step} wide",
                 )
             shape.append(count)
-        return cls(name, crs, west, north, dx, dy, (shape[0], shape[1]))
+        return cls(
+            name=name, crs=crs, west=west, north=north, dx=dx, dy=dy, shape=(shape[0], shape[1])
+        )
 
     @classmethod
     def like(cls, source: xr.Dataset | xr.DataArray | str | Path, name: str) -> TargetGrid:
@@ -278,7 +280,9 @@ def grid_of_dataset(ds: xr.Dataset | xr.DataArray, name: str) -> TargetGrid:
     if dx < 0:
         raise bad_input(f"{name}: x", "descending values", "x ascending, west to east")
     shape = (ds.sizes["y"], ds.sizes["x"])
-    return TargetGrid(name, crs, west, max(first, last), dx, abs(dy), shape)
+    return TargetGrid(
+        name=name, crs=crs, west=west, north=max(first, last), dx=dx, dy=abs(dy), shape=shape
+    )
 
 
 def grid_of_file(path: Path, name: str) -> TargetGrid:
@@ -312,7 +316,15 @@ def _of_raster(path: Path, name: str) -> TargetGrid:
         west, north = min(affine.c, affine.c + raster.width * affine.a), raster.bounds.top
         authority = pyproj.CRS.from_wkt(crs.to_wkt()).to_authority(min_confidence=100)
         text = ":".join(authority) if authority else crs.to_wkt()
-        return TargetGrid(name, text, west, max(north, raster.bounds.bottom), dx, dy, raster.shape)
+        return TargetGrid(
+            name=name,
+            crs=text,
+            west=west,
+            north=max(north, raster.bounds.bottom),
+            dx=dx,
+            dy=dy,
+            shape=raster.shape,
+        )
 
 
 def _unreadable(path: Path, error: Exception) -> Exception:

@@ -133,7 +133,15 @@ def _levels(grid: TargetGrid) -> list[TargetGrid]:
         rows, cols = ((n + 1) // 2 for n in last.shape)
         if not _fits(last, rows, cols):
             break
-        wider = TargetGrid(grid.name, grid.crs, west, north, last.dx * 2, last.dy * 2, (rows, cols))
+        wider = TargetGrid(
+            name=grid.name,
+            crs=grid.crs,
+            west=west,
+            north=north,
+            dx=last.dx * 2,
+            dy=last.dy * 2,
+            shape=(rows, cols),
+        )
         levels.append(wider)
     return levels
 

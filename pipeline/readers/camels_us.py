@@ -183,4 +183,4 @@ def _depth(
     return depth.to_frame(FLOW)
 
 
-DRIVER = Driver("camels_us", open_camels, returns="sites", options=CamelsOptions)
+DRIVER = Driver(name="camels_us", open=open_camels, returns="sites", options=CamelsOptions)

@@ -128,4 +128,4 @@ def _read_series(
     }
 
 
-DRIVER = Driver("caravan", open_caravan, returns="sites", options=CaravanOptions)
+DRIVER = Driver(name="caravan", open=open_caravan, returns="sites", options=CaravanOptions)

@@ -15,7 +15,7 @@ def _files_of_uri(source: Source) -> list[Path]:
     return source.files
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Driver:
     """A reader: the function that opens the files of a catalog entry, and properties of the format.
 

@@ -99,8 +99,8 @@ def _true_longitudes(ds: xr.Dataset) -> xr.Dataset:
 
 
 DRIVER = Driver(
-    "grib",
-    partial(open_files, read=read_grib),
+    name="grib",
+    open=partial(open_files, read=read_grib),
     is_series=True,
     requires={"cfgrib": "stefaland[grib]"},
 )

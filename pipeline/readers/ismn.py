@@ -206,8 +206,8 @@ def _daily(
 
 
 DRIVER = Driver(
-    "ismn",
-    open_ismn,
+    name="ismn",
+    open=open_ismn,
     returns="sites",
     options=IsmnOptions,
     requires={"ismn": "stefaland[ismn]"},

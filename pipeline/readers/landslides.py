@@ -139,8 +139,8 @@ def _triggered(
 
 
 DRIVER = Driver(
-    "landslides",
-    open_landslides,
+    name="landslides",
+    open=open_landslides,
     returns="sites",
     needs=("lat", "lon", "cell"),
     options=LandslideOptions,

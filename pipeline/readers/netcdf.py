@@ -45,4 +45,4 @@ def _opened(
     return unpacked(ds, dict(nodata), where)
 
 
-DRIVER = Driver("netcdf", partial(open_files, read=read_netcdf), is_series=True)
+DRIVER = Driver(name="netcdf", open=partial(open_files, read=read_netcdf), is_series=True)

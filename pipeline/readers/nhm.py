@@ -323,7 +323,7 @@ def _basin_table(
 
 def _driver(name: Literal["units", "basins"]) -> Driver:
     read = partial(read_units_source, kind=name)
-    return Driver(name, read, returns="network", options=UnitsOptions, files=named_files)
+    return Driver(name=name, open=read, returns="network", options=UnitsOptions, files=named_files)
 
 
 UNITS, BASINS = _driver("units"), _driver("basins")

@@ -79,4 +79,4 @@ def _values(
     return np.stack(months)
 
 
-DRIVER = Driver("npz", open_npz, is_series=True, is_lazy=False)
+DRIVER = Driver(name="npz", open=open_npz, is_series=True, is_lazy=False)

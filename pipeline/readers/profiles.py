@@ -155,5 +155,9 @@ def _check_texture(
 
 
 DRIVER = Driver(
-    "profiles", open_profiles, returns="sites", needs=("lat", "lon", "cell"), options=ProfileOptions
+    name="profiles",
+    open=open_profiles,
+    returns="sites",
+    needs=("lat", "lon", "cell"),
+    options=ProfileOptions,
 )

@@ -110,8 +110,8 @@ def _band(file: Any, number: int) -> Band:
 
 
 DRIVER = Driver(
-    "raster",
-    partial(open_files, read=read_raster, even=evenly_packed, names_crs=True),
+    name="raster",
+    open=partial(open_files, read=read_raster, even=evenly_packed, names_crs=True),
     is_series=True,
     names_crs=True,
 )

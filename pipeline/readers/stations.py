@@ -99,4 +99,4 @@ def _check_stations(lat: np.ndarray, lon: np.ndarray, names: np.ndarray, where: 
     faults.raise_if_any()
 
 
-DRIVER = Driver("stations", open_stations, returns="sites", needs=("lat", "lon"))
+DRIVER = Driver(name="stations", open=open_stations, returns="sites", needs=("lat", "lon"))

@@ -160,4 +160,6 @@ def _cell_numbers(names: np.ndarray, has_names: bool) -> np.ndarray:
     return np.arange(names.size, dtype=np.int64)
 
 
-DRIVER = Driver("table", open_table, returns="sites", is_series=True, needs=("lat", "lon"))
+DRIVER = Driver(
+    name="table", open=open_table, returns="sites", is_series=True, needs=("lat", "lon")
+)

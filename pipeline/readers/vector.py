@@ -26,4 +26,4 @@ def _read(path: Path) -> geopandas.GeoDataFrame:
         raise bad_input(str(path), str(error), "a file of polygons") from None
 
 
-DRIVER = Driver("vector", open_polygons, returns="polygons")
+DRIVER = Driver(name="vector", open=open_polygons, returns="polygons")

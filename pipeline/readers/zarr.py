@@ -31,4 +31,4 @@ def read_zarr(source: Source, path: Path) -> xr.Dataset:
     return chosen(unpacked(ds, nodata, where), source, path)
 
 
-DRIVER = Driver("zarr", partial(open_files, read=read_zarr), is_series=True)
+DRIVER = Driver(name="zarr", open=partial(open_files, read=read_zarr), is_series=True)

@@ -30,7 +30,7 @@ _TORN = 20.0  # an edge longer than on the globe by this factor crosses a discon
 _HELD = 4  # number of matrices kept for the next variable
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, kw_only=True)
 class Warp:
     """Operator from a source onto a grid that is not rectilinear on it, by strips of target rows.
 
@@ -132,13 +132,20 @@ def warp_operator(ds: xr.Dataset, grid: TargetGrid, kind: str) -> Warp:
         crs = crs_of(ds)
         geographic = pyproj.CRS.from_user_input(crs).is_geographic
         y, x = source_axes(ds["x"].values, ds["y"].values, geographic)
-        return Warp(grid, partial(_transform, grid.crs, crs), y, x, kind)
+        return Warp(grid=grid, to_source=partial(_transform, grid.crs, crs), y=y, x=x, kind=kind)
     if all(name in ds.coords and set(ds[name].dims) == {"y", "x"} for name in ("lat", "lon")):
         lon, lat = (ds[name].transpose("y", "x").values.astype(float) for name in ("lon", "lat"))
         locator = Locator(lon, lat)
         rows, columns = np.arange(lon.shape[0]), np.arange(lon.shape[1])
         y, x = source_axes(columns, -rows, geographic=False)
-        return Warp(grid, partial(_indices, grid.crs, locator), y, x, kind, locator.cell_area())
+        return Warp(
+            grid=grid,
+            to_source=partial(_indices, grid.crs, locator),
+            y=y,
+            x=x,
+            kind=kind,
+            area=locator.cell_area(),
+        )
     raise bad_input(
         "source grid", "no coordinates that locate its cells",
         "1-D coordinates y and x, or 2-D lat and lon", "Canonicalise the source first",

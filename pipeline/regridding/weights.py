@@ -135,7 +135,13 @@ def axis_weights(source: Axis, target: Axis, method: str) -> AxisWeights:
 
 def point_weights(source: Axis, position: np.ndarray, method: str) -> AxisWeights:
     """Weights ("bilinear" or "nearest") of the source cells around lattice positions."""
-    points = Axis(position, position, position, source.period, source.latitude)
+    points = Axis(
+        lower=position,
+        upper=position,
+        centre=position,
+        period=source.period,
+        latitude=source.latitude,
+    )
     return (_bilinear if method == "bilinear" else _nearest)(source, points)
 
 

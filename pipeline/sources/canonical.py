@@ -154,22 +154,22 @@ def decoding_of(
     where = f'source "{source.name}", {source.files[0]}: {name}'
     if source.classes:
         codes = {code: i for i, group in enumerate(source.classes.values()) for code in group}
-        return Decoding(where, _nodata(da, entry, source), codes=codes)
+        return Decoding(where=where, nodata=_nodata(da, entry, source), codes=codes)
     # The packing of a TIFF is still in the attributes; other readers have applied and removed it.
     scale, offset = (
         float(da.attrs.get(key, none)) for key, none in (("scale_factor", 1), ("add_offset", 0))
     )
     return Decoding(
-        where,
-        _nodata(da, entry, source),
-        entry.above_is_missing,
-        scale * entry.scale,
-        offset * entry.scale + entry.offset,
-        entry.units or str(da.attrs.get("units", "")),
-        variable.units,
-        variable.valid_range,
-        _cell_method(da, source, name, where) if source.time.daily else None,
-        source.time.min_share,
+        where=where,
+        nodata=_nodata(da, entry, source),
+        above_is_missing=entry.above_is_missing,
+        scale=scale * entry.scale,
+        offset=offset * entry.scale + entry.offset,
+        units=entry.units or str(da.attrs.get("units", "")),
+        canonical_units=variable.units,
+        valid_range=variable.valid_range,
+        cell_method=_cell_method(da, source, name, where) if source.time.daily else None,
+        min_share=source.time.min_share,
         sites=tuple(da["site"].values.tolist()) if "site" in da.coords else (),
     )
 

@@ -25,7 +25,7 @@ from pipeline.sources.canonical import decoding_of, plan_of
 from pipeline.times.plan import TimePlan
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class SourceInfo:
     """Contents of a source's files: axes, bounds (west, south, east, north), times and bytes."""
 
@@ -176,12 +176,27 @@ def _info(source: Source, ds: xr.Dataset, axes: Layout | None, plan: TimePlan | 
     if axes is None or axes.is_curvilinear:
         names = ("lon", "lat") if axes is None else (str(axes.lon), str(axes.lat))
         x, y = (ds[name].values.astype(float) for name in names)
-        bounds = tuple(float(f(v)) for f in (np.nanmin, np.nanmax) for v in (x, y))
-        return SourceInfo(source.name, x.shape, bounds, (0.0, 0.0), size, times)  # type: ignore[arg-type]
+        west, south, east, north = (float(f(v)) for f in (np.nanmin, np.nanmax) for v in (x, y))
+        return SourceInfo(
+            name=source.name,
+            shape=x.shape,
+            bounds=(west, south, east, north),
+            resolution=(0.0, 0.0),
+            bytes=size,
+            times=times,
+        )
     x, y = (ds[name].values.astype(float) for name in (axes.x, axes.y))
     dx, dy = cell_size(x), cell_size(y)
     west, east = float(x.min()) - dx / 2, float(x.max()) + dx / 2
     if is_geographic_crs(axes.crs) and east - west > 359.0:
         west, east = -180.0, 180.0
     limits = (west, float(y.min()) - dy / 2, east, float(y.max()) + dy / 2)
-    return SourceInfo(source.name, (y.size, x.size), limits, (dx, dy), size, times, axes.crs)
+    return SourceInfo(
+        name=source.name,
+        shape=(y.size, x.size),
+        bounds=limits,
+        resolution=(dx, dy),
+        bytes=size,
+        times=times,
+        crs=axes.crs,
+    )

@@ -92,7 +92,7 @@ BLOCK_BYTES = 1 << 27
 """Bytes of stored values read at once when shorter steps are aggregated to days."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Decoding:
     """Conversion of stored numbers to float32 in canonical units; errors are located at `where`."""
 

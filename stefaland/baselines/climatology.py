@@ -32,7 +32,7 @@ def _season(time: NDArray[np.datetime64]) -> NDArray[np.int64]:
     return (months - months.astype("datetime64[Y]")).astype(np.int64)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Climatology:
     """Mean of the training values of each time step, over all training cells.
 
@@ -71,7 +71,15 @@ class Climatology:
             np.stack([np.where(np.isfinite(pair[i]), pair[i], whole[i]) for pair in month])
             for i in (0, 1)
         )
-        return cls(train.time, *mean_and_std(values, 0), mean, spread, cell_means)
+        step_mean, step_spread = mean_and_std(values, 0)
+        return cls(
+            time=train.time,
+            step_mean=step_mean,
+            step_spread=step_spread,
+            month_mean=mean,
+            month_spread=spread,
+            cell_means=cell_means,
+        )
 
     def predict(self, data: CellData) -> dict[str, NDArray[np.float32]]:
         """The same series [N, T, O] for every cell that has no monthly means of its own."""

@@ -29,7 +29,7 @@ from stefaland.training.finetune import finetune, target_scaling
 from stefaland.training.log import RunLog
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class BaselineInputs:
     """Inputs of every baseline of a fold: the same cells, normaliser and training settings.
 
@@ -43,8 +43,9 @@ class BaselineInputs:
     >>> normaliser = fit_normaliser(cells, cells.rows(fold.train))
     >>> network = model_preset("stefaland-tiny", forcings=cells.forcing_names,
     ...                        statics=cells.static_names)
-    >>> inputs = BaselineInputs(cells, fold, FinetuneConfig(window=20), network, normaliser,
-    ...                         Path(mkdtemp()))
+    >>> inputs = BaselineInputs(data=cells, fold=fold, config=FinetuneConfig(window=20),
+    ...                         model_config=network, normaliser=normaliser,
+    ...                         folder=Path(mkdtemp()))
     >>> inputs.network_data().forcing_names
     ('precipitation', 'air_temperature')
     """
@@ -159,8 +160,9 @@ def fit_baseline(name: str, inputs: BaselineInputs) -> Predictor:
     >>> normaliser = fit_normaliser(cells, cells.rows(fold.train))
     >>> network = model_preset("stefaland-tiny", forcings=cells.forcing_names,
     ...                        statics=cells.static_names)
-    >>> inputs = BaselineInputs(cells, fold, FinetuneConfig(window=20), network, normaliser,
-    ...                         Path(mkdtemp()))
+    >>> inputs = BaselineInputs(data=cells, fold=fold, config=FinetuneConfig(window=20),
+    ...                         model_config=network, normaliser=normaliser,
+    ...                         folder=Path(mkdtemp()))
     >>> fit_baseline("ridge", inputs).predict(cells.subset(fold.test))["mean"].shape
     (4, 60, 1)
     """

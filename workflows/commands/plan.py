@@ -46,7 +46,7 @@ PIECE = 4
 """Divisor of a tile's rows and columns: that piece is timed and scaled up to the whole tile."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class RunPlan:
     """The stages of a run, the cost of its cubes, and the faults where it exceeds this machine."""
 
@@ -77,7 +77,14 @@ def plan_run(run: Run, first: str, last: str) -> RunPlan:
     except InputError as error:
         faults = error.faults
     cubes = tuple(plan for plan, _ in plans)
-    return RunPlan(run.config.name, tuple(states), cubes, memory, disk, faults)
+    return RunPlan(
+        name=run.config.name,
+        stages=tuple(states),
+        cubes=cubes,
+        memory=memory,
+        disk=disk,
+        faults=faults,
+    )
 
 
 GriddedCube = tuple[str, CubeTemplate, RegridTask | None]

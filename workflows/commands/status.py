@@ -28,7 +28,7 @@ RECENT = 600.0
 """Length in seconds of the period over which a rate is computed."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class TileCounts:
     """Counts of the tiles of one cube in one stage, under the latest settings."""
 
@@ -68,9 +68,13 @@ def tiles(folder: Path, stage: str) -> Iterator[TileCounts]:
         failures = ledger.failures()
         errors = [str(record.get("error", "")) for record in failures.values()]
         yield TileCounts(
-            cube, len(ledger.names_done()), len(failures), _total(folder, stage, cube),
-            _rate(newest), errors[-1] if errors else "",
-        )  # fmt: skip
+            cube=cube,
+            done=len(ledger.names_done()),
+            failed=len(failures),
+            total=_total(folder, stage, cube),
+            per_minute=_rate(newest),
+            last_error=errors[-1] if errors else "",
+        )
 
 
 def _total(folder: Path, stage: str, cube: str) -> int | None:

@@ -125,7 +125,14 @@ def train_and_predict(
     network = inputs.network or encoder_settings(inputs.encoders / fold_name)
     with RunLog(folder, title=title) as log:
         fit_inputs = BaselineInputs(
-            data, fold, config, network, normaliser, folder, best_device(), log
+            data=data,
+            fold=fold,
+            config=config,
+            model_config=network,
+            normaliser=normaliser,
+            folder=folder,
+            device=best_device(),
+            log=log,
         )
         predictor = train(name, inputs, fit_inputs)
     if is_main():

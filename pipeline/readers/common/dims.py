@@ -26,7 +26,7 @@ ROTATED = ("rlat", "rlon")
 CURVILINEAR = {"lat": ("latitude", "degrees_north"), "lon": ("longitude", "degrees_east")}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Layout:
     """Names of the axes in the file; `lat` and `lon` are 2-D variables of a curvilinear grid."""
 
@@ -65,7 +65,7 @@ def layout(ds: xr.Dataset, source: Source) -> Layout:
     one_dimensional = all(name in ds.coords and ds[name].ndim == 1 for name in (y, x))
     rotated = _rotated(ds, source, y, x) and not is_rotated(source.crs)
     if lat and lon and (source.lat or not one_dimensional or rotated):
-        return Layout(y, x, time, lat, lon)
+        return Layout(y=y, x=x, time=time, lat=lat, lon=lon)
     if not one_dimensional:
         absent = y if y not in ds.coords or ds[y].ndim != 1 else x
         raise bad_input(
@@ -73,7 +73,7 @@ def layout(ds: xr.Dataset, source: Source) -> Layout:
             "the coordinates of the cells", "Name them in the entry: `lat: …, lon: …`.",
         )  # fmt: skip
     crs = _rotated_crs(ds, where, y, x) if rotated else source.crs
-    return Layout(y, x, time, crs=crs)
+    return Layout(y=y, x=x, time=time, crs=crs)
 
 
 def _rotated(ds: xr.Dataset, source: Source, y: str, x: str) -> bool:

@@ -49,7 +49,9 @@ def test_rows_are_north_up_and_edges_enclose_centres() -> None:
 def test_a_window_keeps_the_bits_of_the_whole(
     step: float, top: int, height: int, left: int, width: int
 ) -> None:
-    grid = TargetGrid("p", "EPSG:4326", -120.0, 49.0, step, step, (100, 100))
+    grid = TargetGrid(
+        name="p", crs="EPSG:4326", west=-120.0, north=49.0, dx=step, dy=step, shape=(100, 100)
+    )
     rows, cols = slice(top, top + height), slice(left, left + width)
     window = grid.window(rows, cols)
     assert window.y.tobytes() == grid.y[rows].tobytes()
@@ -195,7 +197,15 @@ def test_like_a_file_with_a_plain_cf_grid_mapping(tmp_path: Path, mapping: str) 
     ds.to_netcdf(tmp_path / "a.nc")
     grid = TargetGrid.like(tmp_path / "a.nc", "a")
     lon, lat = grid.lonlat()
-    twin = TargetGrid("t", "EPSG:5070", grid.west, grid.north, grid.dx, grid.dy, grid.shape)
+    twin = TargetGrid(
+        name="t",
+        crs="EPSG:5070",
+        west=grid.west,
+        north=grid.north,
+        dx=grid.dx,
+        dy=grid.dy,
+        shape=grid.shape,
+    )
     np.testing.assert_allclose((lon, lat), twin.lonlat(), atol=1e-4)
     plain = {"grid_mapping_name": "latitude_longitude", "semi_major_axis": 6371229.0}
     degrees = ds.assign(albers=((), 0, plain)).assign_coords(y=np.arange(5.0), x=np.arange(6.0))

@@ -31,7 +31,15 @@ from pipeline.publish.verify import verify_product
 from pipeline.publish.zarr import open_map_zarr, write_map_zarr
 from tests.maps import ALBERS, GRID, NAMES, TARGET, field, on_land, truth, write_prediction
 
-EASE = TargetGrid("ease", "EPSG:6933", -12061785.9, 6000000.0, 36032.2, 36032.2, (90, 160))
+EASE = TargetGrid(
+    name="ease",
+    crs="EPSG:6933",
+    west=-12061785.9,
+    north=6000000.0,
+    dx=36032.2,
+    dy=36032.2,
+    shape=(90, 160),
+)
 COARSE = TargetGrid.from_bounds("coarse", "EPSG:4326", (-125, 24, -65, 50), 2.0)
 
 

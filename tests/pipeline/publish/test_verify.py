@@ -363,7 +363,15 @@ def test_garbage_in_pictures_and_sites_is_found(tmp_path: Path) -> None:
 
 def test_another_grid_source_or_legend_is_found(maps: Path) -> None:
     tif, flag, da = maps / "test.tif", maps / "test_flag.tif", field()[TARGET]
-    shifted = TargetGrid("s", "EPSG:4326", GRID.west + 1e-6, GRID.north, 0.5, 0.5, GRID.shape)
+    shifted = TargetGrid(
+        name="s",
+        crs="EPSG:4326",
+        west=GRID.west + 1e-6,
+        north=GRID.north,
+        dx=0.5,
+        dy=0.5,
+        shape=GRID.shape,
+    )
     moved = da.assign_coords(shifted.coords())
     assert wheres(verify_product(tif, shifted, moved, SOIL)) == ["transform"]
     assert wheres(verify_product(maps / "test.zarr", shifted, moved, SOIL)) == ["transform"]

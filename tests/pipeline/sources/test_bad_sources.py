@@ -303,7 +303,7 @@ def test_a_sample_of_a_large_source_is_checked_and_its_fraction_reported(
 
 def test_a_sample_is_spread_over_time_and_space() -> None:
     stored = xr.Variable(("time", "y", "x"), np.zeros((400, 2000, 3000), np.uint8))
-    series = value_checks._Series(stored, Decoding("v"), stored, 1)
+    series = value_checks._Series(stored, Decoding(where="v"), stored, 1)
     blocks = list(value_checks._sample(series))
     assert len(blocks) == value_checks.SAMPLED_BLOCKS
     for axis, size in enumerate(stored.shape):

@@ -128,7 +128,7 @@ def test_crs_with_another_pole_are_not_the_same() -> None:
 
 def test_a_target_grid_has_true_degrees() -> None:
     with pytest.raises(InputError, match="found degrees of a rotated pole; expected true"):
-        TargetGrid("r", CRS, -5, 5, 1, 1, (10, 10))
+        TargetGrid(name="r", crs=CRS, west=-5, north=5, dx=1, dy=1, shape=(10, 10))
 
 
 def test_aspects_are_from_true_north(tmp_path: Path) -> None:

@@ -153,7 +153,14 @@ def test_trees_take_gaps_repeat_and_need_a_target(tmp_path: Path) -> None:
     data = replace(MONTHLY, forcings=MONTHLY.forcings.masked_fill(gaps, torch.nan))
     config = FinetuneConfig(window=12, cyclic=True)
     sizes = ModelConfig(forcings=data.forcing_names, statics=data.static_names)
-    inputs = BaselineInputs(data, fold, config, sizes, normaliser_of(data, fold), tmp_path)
+    inputs = BaselineInputs(
+        data=data,
+        fold=fold,
+        config=config,
+        model_config=sizes,
+        normaliser=normaliser_of(data, fold),
+        folder=tmp_path,
+    )
     outs = [fit_baseline("gradient_boosting", inputs).predict(data) for _ in range(2)]
     np.testing.assert_array_equal(outs[0]["mean"], outs[1]["mean"])
     held = fit_baseline("gradient_boosting", inputs).predict(data.subset(fold.test))

@@ -125,7 +125,9 @@ def test_statistics_of_the_test_part_are_found(leak: str, tmp_path: Path) -> Non
     sizes = model_config().model_copy(
         update={"forcings": data.forcing_names, "statics": data.static_names}
     )
-    inputs = BaselineInputs(data, fold, config, sizes, wrong, tmp_path)
+    inputs = BaselineInputs(
+        data=data, fold=fold, config=config, model_config=sizes, normaliser=wrong, folder=tmp_path
+    )
     for name in ("ridge", "gradient_boosting", "lstm", "scratch"):
         with pytest.raises(InputError, match=f"statistics of {data.target_names[0]}"):
             fit_baseline(name, inputs)
@@ -153,7 +155,14 @@ def test_no_model_of_any_task_trains_on_test_cells(task: str, tmp_path: Path) ->
     normaliser = fit_normaliser(DATA, DATA.rows(FOLD.train), names=NAMES[:-1])
     leaky = replace(FOLD, train=np.append(FOLD.train, FOLD.test))
     config = FinetuneConfig(window=12, cyclic=True, epochs=1, batch_size=64, task=task)
-    inputs = BaselineInputs(data, leaky, config, model_config(), normaliser, tmp_path)
+    inputs = BaselineInputs(
+        data=data,
+        fold=leaky,
+        config=config,
+        model_config=model_config(),
+        normaliser=normaliser,
+        folder=tmp_path,
+    )
     for name in ("climatology", "ridge", "gradient_boosting", "lstm", "patchtst", "scratch"):
         with pytest.raises(InputError, match=f"found {len(FOLD.test)} shared cells"):
             fit_baseline(name, inputs)

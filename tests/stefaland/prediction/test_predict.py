@@ -206,7 +206,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> list[Member]:
         data, torch.arange(24), transforms={"precipitation": "log", data.target_names[0]: "log"}
     )
     config = FinetuneConfig(window=30, warmup_steps=10, epochs=1, steps_per_epoch=1, batch_size=8)
-    inputs = BaselineInputs(data, fold, config, model_config, normaliser, folder / "scratch")
+    inputs = BaselineInputs(
+        data=data,
+        fold=fold,
+        config=config,
+        model_config=model_config,
+        normaliser=normaliser,
+        folder=folder / "scratch",
+    )
     lstm = replace(inputs, folder=folder / "lstm")
     return [*fit_baseline("scratch", inputs).members, *fit_baseline("lstm", lstm).members]
 

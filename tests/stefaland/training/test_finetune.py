@@ -122,7 +122,15 @@ def test_no_baseline_sees_the_test_cells(name: str, tmp_path: Path) -> None:
     leaky = replace(FOLD, train=np.append(FOLD.train, FOLD.test[:8]), test=FOLD.test[8:])
     outs = [
         fit_baseline(
-            name, BaselineInputs(data, fold, config, model_config(), normaliser, tmp_path / str(i))
+            name,
+            BaselineInputs(
+                data=data,
+                fold=fold,
+                config=config,
+                model_config=model_config(),
+                normaliser=normaliser,
+                folder=tmp_path / str(i),
+            ),
         ).predict(DATA)["mean"]
         for i, (data, fold) in enumerate(((DATA, FOLD), (spoiled, FOLD), (spoiled, leaky)))
     ]
@@ -166,7 +174,14 @@ def daily_inputs(folder: Path) -> BaselineInputs:
     )
     transforms = {"streamflow": "log"}
     normaliser = fit_normaliser(DAILY, DAILY.rows(fold.train), None, transforms)
-    return BaselineInputs(DAILY, fold, DAILY_CONFIG, config, normaliser, folder)
+    return BaselineInputs(
+        data=DAILY,
+        fold=fold,
+        config=DAILY_CONFIG,
+        model_config=config,
+        normaliser=normaliser,
+        folder=folder,
+    )
 
 
 def test_lstm_learns_the_buckets(tmp_path: Path) -> None:

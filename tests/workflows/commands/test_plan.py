@@ -42,7 +42,15 @@ def test_counts_and_bytes_of_a_known_cube():
 
 
 def test_a_decade_of_a_global_9_km_variable_is_hundreds_of_files():
-    ease = TargetGrid("e", "EPSG:6933", -17367530.4, 7314540.8, 9008.05, 9008.05, (1624, 3856))
+    ease = TargetGrid(
+        name="e",
+        crs="EPSG:6933",
+        west=-17367530.4,
+        north=7314540.8,
+        dx=9008.05,
+        dy=9008.05,
+        shape=(1624, 3856),
+    )
     made = cube_template(ease, DAYS, {"a": {"dims": ("time", "y", "x")}}, 128)
     plan = plan_cube("ease", made, land_share=0.35)
     assert 100 < plan.shards * 0.35 < 999
