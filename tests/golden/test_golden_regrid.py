@@ -164,7 +164,7 @@ def test_a_cylindrical_grid_needs_no_warp_and_agrees_with_it(crs: str) -> None:
     assert isinstance(operator_for(ds, target, "mean"), Separable)
     y, x = source_axes(ds.x.values, ds.y.values, True)
     place = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True).transform
-    matrix = Warp(target, place, y, x, "area").sparse(target)
+    matrix = Warp(grid=target, to_source=place, y=y, x=x, kind="area").sparse(target)
     dense = np.zeros((target.shape[0] * target.shape[1], ds.v.size))
     rows = np.repeat(np.arange(dense.shape[0]), np.diff(matrix.begin))
     np.add.at(dense, (rows, matrix.index), matrix.weight)
