@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor
 from torch.nn import functional as F
 
 from pipeline.core.errors import Faults, bad_input, listed
-from pipeline.core.settings import unfit_settings
+from pipeline.core.settings import validated
 from stefaland.config import ModelConfig
 from stefaland.model.embedding import REFERENCE_ROWS
 from stefaland.model.mae import StefaLand
@@ -181,10 +180,7 @@ def reference_config(reader: Reader, settings: Mapping[str, Any]) -> ModelConfig
         if names is not None and sorted(names) != sorted(read[name]):
             faults.add(name, ", ".join(names), f"the checkpoint's {', '.join(read[name])}")
     faults.raise_if_any()
-    try:
-        return ModelConfig(**{**read, **settings})
-    except ValidationError as error:
-        raise unfit_settings(reader.where, error) from None
+    return validated(ModelConfig, {**read, **settings}, reader.where)
 
 
 def _positions(reader: Reader) -> Tensor:
