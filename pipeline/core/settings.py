@@ -8,7 +8,7 @@ from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from pipeline.core.errors import Fault, Faults, InputError, bad_input, nearest_name
 from pipeline.core.plugins import NOT_REGISTERED
@@ -23,6 +23,14 @@ class Frozen(BaseModel):
     """Immutable settings; extra keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+def later(default: Any) -> Any:
+    """A setting that older versions did not have, left out of dumps where it has its default.
+
+    Fingerprints are made of dumps: those of runs which do not use the setting stay the same.
+    """
+    return Field(default, exclude_if=lambda value: value == default)
 
 
 def validated(model: type[Settings], value: Any, where: str) -> Settings:

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from pydantic import Field, field_validator
 
 from pipeline.core.errors import Faults, InputError
-from pipeline.core.settings import Frozen, expanded, read_entries, read_mapping, validated
+from pipeline.core.settings import Frozen, expanded, later, read_entries, read_mapping, validated
 
 
 class Inner(Frozen):
@@ -169,3 +169,17 @@ def test_a_file_of_entries_is_a_mapping_of_mappings(tmp_path: Path) -> None:
         path.write_text(text)
         with pytest.raises(InputError, match=f"found {found}; expected a YAML mapping of names"):
             read_entries(path, "sources")
+
+
+class Grown(Frozen):
+    old: int = 1
+    added: str | None = later(None)
+    pairs: dict[str, int] = later({})
+
+
+def test_a_later_setting_is_dumped_only_where_it_is_used() -> None:
+    assert Grown().model_dump() == {"old": 1}
+    assert Grown(added="a", pairs={"b": 2}).model_dump(mode="json") == {
+        "old": 1, "added": "a", "pairs": {"b": 2},
+    }  # fmt: skip
+    assert Grown.model_validate({"added": None}).model_dump() == {"old": 1}
