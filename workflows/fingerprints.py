@@ -82,8 +82,9 @@ def _fill_settings(run: Run) -> list[Any]:
 
 
 def _stats(run: Run) -> Any:
-    """Inputs, folds, cubes, and all variables with their transforms."""
+    """Inputs, folds, cubes, and variables with their transforms, later ones only if used."""
     inputs, folds = run.config.inputs, run.config.folds
+    used = {name for source in used_sources(run) for name in source.variables}
     settings = folds.model_dump(mode="json")
     settings = {name: value for name, value in settings.items() if value is not None}
     if folds.periods:
@@ -93,7 +94,9 @@ def _stats(run: Run) -> Any:
         "folds": settings,
         "cubes": [run.config.pretrain.cube, run.config.finetune.cube],
         "variables": {
-            name: variable.model_dump(mode="json") for name, variable in run.variables.items()
+            name: variable.model_dump(mode="json")
+            for name, variable in run.variables.items()
+            if variable.since is None or name in used
         },
     }
 

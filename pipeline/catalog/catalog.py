@@ -6,11 +6,12 @@ No data are opened here: `pipeline.sources` opens the files of an entry.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 
 from pipeline.catalog.numbered import numbered
+from pipeline.catalog.product import Product, describes_product, inherited
 from pipeline.core.errors import Faults, bad_input, nearest_name
 from pipeline.core.packaged import catalog_path
 from pipeline.core.settings import expanded, read_entries, validated
@@ -30,6 +31,8 @@ class Catalog:
     """
 
     sources: Mapping[str, Source]
+    products: Mapping[str, Product] = field(default_factory=dict)
+    """Descriptions of products by the name of their catalog file without its suffix."""
 
     def __getitem__(self, name: str) -> Source:
         """Return the source of that name; `InputError` with the nearest name if it is unknown."""
@@ -82,13 +85,20 @@ def read_catalog(
     """
     faults = Faults()
     sources: dict[str, Source] = {}
+    products: dict[str, Product] = {}
     roots = {**(roots or {}), **({} if data is None else {"data": data})}
     for name_or_path in [paths] if isinstance(paths, str | Path) else paths:
         path = catalog_path(name_or_path)
-        for name, entry in read_entries(path, "sources").items():
+        entries = read_entries(path, "sources")
+        for name, entry in entries.items():
+            if describes_product(name, entry):
+                with faults.collecting():
+                    products[path.stem] = validated(Product, entry, f"{path.name}: {name}")
+                continue
             where = f'{path.name}: source "{name}"'
             if name in sources:
                 faults.add(where, "a second source of this name", "unique names")
+            entry = {**inherited(entries), **entry}
             settings = expanded(entry, _root_lookup(roots), where, faults)
             if isinstance(settings.get("variables"), dict):
                 settings["variables"] = numbered(settings["variables"], where, faults)
@@ -96,7 +106,7 @@ def read_catalog(
                 sources[name] = validated(Source, {"name": name, **settings}, where)
                 check_entry(sources[name], where, faults)
     faults.raise_if_any()
-    return Catalog(sources)
+    return Catalog(sources, products)
 
 
 def read_variables(path: Path | None = None) -> dict[str, Variable]:

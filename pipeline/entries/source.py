@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.core.errors import nearest_name
-from pipeline.core.settings import Frozen
+from pipeline.core.settings import Frozen, later
 from pipeline.entries.file_series import Step, pattern_keys, series_files
 from pipeline.times.axis import TimeAxis
 
@@ -34,6 +34,8 @@ class Variable(Frozen):
     and streamflow."""
     group: str | None = None
     """Group of static attributes that are masked together in pretraining."""
+    since: str | None = later(None)
+    """Version after 0.2.0 that added the variable; runs that do not use it are not affected."""
 
 
 class SourceVariable(Frozen):

@@ -1,0 +1,146 @@
+"""Downloads: how the files of a source are obtained from their provider (`get` of a product).
+
+Addresses and paths are templates. `{year}`, `{month:02d}`, `{day:02d}`, `{hour:02d}`, `{doy:03d}`
+stand for the steps of a period, `{variable}` for the names in `variables`, the keys of `each` for
+each of their values, `{lat:02d}`, `{lon:03d}`, `{ns}` and `{ew}` for the corner of a tile, and
+`{west}`, `{south}`, `{east}` and `{north}` for the bounds.
+"""
+
+from __future__ import annotations
+
+import re
+from string import Formatter
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.core.settings import Frozen
+
+TIME_KEYS = ("year", "month", "day", "hour", "doy")
+TILE_KEYS = ("lat", "lon", "ns", "ew")
+BOUNDS_KEYS = ("west", "south", "east", "north")
+_CHECKSUM = re.compile(r"(md5:[0-9a-f]{32}|sha1:[0-9a-f]{40}|sha256:[0-9a-f]{64})")
+
+
+def template_keys(template: str) -> set[str]:
+    """Return the names in braces of a template; raises `ValueError` for unbalanced braces."""
+    return {name for _, name, _, _ in Formatter().parse(template) if name}
+
+
+class Tiles(Frozen):
+    """Tiles of equal size in degrees, which are named by one of their corners."""
+
+    size: tuple[float, float]
+    """Width and height of a tile, degrees."""
+    corner: Literal["southwest", "northwest"] = "southwest"
+    """Corner whose latitude and longitude name the tile."""
+
+
+class Download(Frozen):
+    """Settings of every kind of download."""
+
+    to: str | None = None
+    """Path of a file below the data folder; one that ends with `/` is a folder, in which the file
+    keeps its name. By default the `uri` of the source."""
+    variables: dict[str, str] = Field(default_factory=dict)
+    """Canonical variables → names in addresses (`{variable}`) or requests."""
+    rate: float = Field(4.0, gt=0)
+    """Maximum number of requests per second to one host."""
+    parallel: int = Field(4, ge=1, le=32)
+    """Maximum number of files that are fetched at the same time."""
+
+
+class FilesDownload(Download):
+    """Files with addresses that are known, or objects of a public bucket."""
+
+    kind: Literal["http", "s3", "gs"]
+    files: tuple[str, ...] = Field(min_length=1)
+    """Templates of addresses: https://…, s3://BUCKET/KEY or gs://BUCKET/KEY; `*` in the last part
+    of a key stands for all objects of that name, which the bucket lists."""
+    each: dict[str, tuple[str | int, ...]] = Field(default_factory=dict)
+    """Values of further keys of the templates, such as depths or scenarios; one file for each."""
+    tiles: Tiles | None = None
+    auth: Literal["none", "earthdata", "netrc"] = "none"
+    endpoint: str | None = None
+    """Address of the bucket's service, by default that of Amazon or Google."""
+    checksums: dict[str, str] = Field(default_factory=dict)
+    """Published checksums by file name: `md5:…`, `sha1:…` or `sha256:…`."""
+    unpack: bool = False
+    """Whether the files are ZIP or tar archives, each unpacked into the folder that `to` names."""
+
+    @field_validator("files", mode="before")
+    @classmethod
+    def _listed(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> FilesDownload:
+        schemes = ("http://", "https://") if self.kind == "http" else (f"{self.kind}://",)
+        known = {*TIME_KEYS, *BOUNDS_KEYS, *self.each}
+        known |= {"variable"} if self.variables else set()
+        known |= set(TILE_KEYS) if self.tiles else set()
+        for address in self.files:
+            if not address.startswith(schemes):
+                raise ValueError(f"the address {address} without {' or '.join(schemes)}")
+            if self.kind == "http" and "*" in address:
+                raise ValueError(f"* in {address}, although only buckets list their objects")
+        for template in (*self.files, *([self.to] if self.to else [])):
+            if unknown := sorted(template_keys(template) - known):
+                raise ValueError(f"{{{unknown[0]}}} in {template}, which has no values")
+        for name, checksum in self.checksums.items():
+            if not _CHECKSUM.fullmatch(checksum):
+                raise ValueError(f"the checksum {checksum} of {name}, not ALGORITHM:HEX")
+        return self
+
+
+class ZarrDownload(Download):
+    """The chunks of Zarr stores that meet the bounds and the period, as local stores."""
+
+    kind: Literal["zarr"]
+    store: str
+    """Template of the addresses of the stores: https://…, s3://… or gs://…."""
+    auth: Literal["none", "earthdata", "netrc"] = "none"
+    endpoint: str | None = None
+    """Address of the bucket's service, by default that of Amazon or Google."""
+
+
+class CdsDownload(Download):
+    """Requests to a Climate Data Store (the API of 2024), one for each file that `to` names."""
+
+    kind: Literal["cds"]
+    dataset: str
+    request: dict[str, Any] = Field(default_factory=dict)
+    """What every request has; year, month, day, variable and area are added."""
+    hourly: bool = False
+    """Whether every request has the 24 hours of its days."""
+    area: bool = True
+    """Whether the store cuts files to the bounds."""
+    rate: float = Field(1.0, gt=0)
+    """Maximum number of requests per second to one host."""
+    parallel: int = Field(2, ge=1, le=8)
+    """Maximum number of jobs in the queue of the store at the same time."""
+
+
+class EarthdataDownload(Download):
+    """Granules of a NASA collection, which the Common Metadata Repository (CMR) lists."""
+
+    kind: Literal["earthdata"]
+    short_name: str
+    collection: str
+    """Version of the collection, such as "07"."""
+    match: str = "*"
+    """Pattern of the file names that are fetched."""
+    endpoint: str = "https://cmr.earthdata.nasa.gov"
+
+
+class ManualDownload(Download):
+    """Data that a person must request: the steps to take and where the files belong."""
+
+    kind: Literal["manual"]
+    steps: tuple[str, ...] = Field(min_length=1)
+
+
+AnyDownload = Annotated[
+    FilesDownload | ZarrDownload | CdsDownload | EarthdataDownload | ManualDownload,
+    Field(discriminator="kind"),
+]
