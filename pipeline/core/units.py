@@ -13,8 +13,6 @@ from pipeline.core.errors import bad_input
 SECONDS_A_DAY = 86400.0
 CUBIC_FOOT_M3 = 0.028316846592
 PER_MONTH = ("/month", " month-1")
-DAYS_IN_MONTH = (31.0, 28.25, 31.0, 30.0, 31.0, 30.0, 31.0, 31.0, 30.0, 31.0, 30.0, 31.0)
-"""February has its mean length with leap days, so that twelve climatological months are a year."""
 WATER = "kg m-2"
 """Units of an amount of liquid water: 1 kg m-2 is 1 mm."""
 
@@ -62,18 +60,17 @@ def _spelt(units: str) -> str:
     return names.get(spelt, spelt)
 
 
-def convert(values: Any, found: str, wanted: str, where: str, months: Any = None) -> Any:
+def convert(values: Any, found: str, wanted: str, where: str, days: Any = None) -> Any:
     """Return `values` in `wanted` units, float32 where they are converted.
 
-    Amounts per month are divided by the days of `months` [T] (1 to 12) along axis 0. Raises
+    Amounts per month are divided by the `days` [T] of the month of each step along axis 0. Raises
     `InputError` for units that cannot be converted.
     """
     for ending in PER_MONTH:
         if found.endswith(ending):
-            if months is None:
+            if days is None or not np.isfinite(days).all():
                 raise bad_input(where, f'units "{found}" without months', "a monthly time axis")
-            days = np.asarray(DAYS_IN_MONTH, dtype=np.float32)[np.asarray(months) - 1]
-            values = values / days.reshape(-1, *[1] * (values.ndim - 1))
+            values = values / np.asarray(days, np.float32).reshape(-1, *[1] * (values.ndim - 1))
             found = found.removesuffix(ending) + "/day"
     try:
         factor, offset = linear_conversion(found, wanted)

@@ -16,8 +16,9 @@ from pipeline.entries.source import Source, SourceVariable, Variable
 from pipeline.grid.crs import is_geographic_crs, spatial_ref_attrs, wrap_longitude
 from pipeline.readers.common.dims import USUAL, Layout
 from pipeline.readers.common.packing import UNPACKED
+from pipeline.sources.aggregate import lazy
 from pipeline.sources.axes import axes_of
-from pipeline.sources.decode import Decoding, lazy
+from pipeline.sources.decode import Decoding
 from pipeline.times.cell_methods import method_of_time
 from pipeline.times.plan import TimePlan, month_plan, time_plan
 

@@ -16,9 +16,10 @@ from xarray.core import indexing
 
 from pipeline.core.errors import Faults
 from pipeline.entries.source import Source, Variable
+from pipeline.sources.aggregate import Decoded
 from pipeline.sources.axes import axes_of
 from pipeline.sources.canonical import decoding_of, in_order, plan_of
-from pipeline.sources.decode import Decoded, Decoding
+from pipeline.sources.decode import Decoding
 
 WHOLE_BYTES = 256 * 2**20
 """Size (as float32) up to which sources are read completely, which takes seconds."""

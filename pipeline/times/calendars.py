@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import cftime
 import numpy as np
+import pandas as pd
 
 STANDARD = "standard"
 EPOCH = "seconds since 1970-01-01"
 DAY = 86400
 """Seconds of a day."""
+DAYS_IN_MONTH = (31.0, 28.25, 31.0, 30.0, 31.0, 30.0, 31.0, 31.0, 30.0, 31.0, 30.0, 31.0)
+"""February has its mean length with leap days, so that twelve climatological months are a year."""
 YEARS = (1678, 2261)
 """First and last whole year that datetime64[ns] can hold."""
 
@@ -30,6 +33,20 @@ def calendar_months(seconds: np.ndarray, calendar: str) -> np.ndarray:
     if calendar == STANDARD:
         return seconds.astype("datetime64[s]").astype("datetime64[M]").astype(np.int64)
     return np.array([(d.year - 1970) * 12 + d.month - 1 for d in _dates(seconds, calendar)], int)
+
+
+def month_days(times: np.ndarray, calendar: str) -> np.ndarray:
+    """Return the days [N], float64, of the month of each standard time, in years of the calendar.
+
+    The months of no calendar, "", have their mean length. Missing times have NaN.
+    """
+    index = pd.DatetimeIndex(times)
+    if calendar == STANDARD:
+        return np.asarray(index.days_in_month, float)
+    lengths = np.array(DAYS_IN_MONTH)
+    if calendar:
+        lengths = np.full(12, 30.0) if calendar == "360_day" else np.floor(lengths)
+    return lengths[np.asarray(index.month) - 1]
 
 
 def month_begins(months: np.ndarray, calendar: str) -> np.ndarray:

@@ -1,7 +1,7 @@
 """time_plan(): canonical times of a source, and the steps of its files for each of them.
 
-Calendars, order, spacing and gaps of the files' times are checked here; `pipeline.sources.decode`
-reads the values by the plan.
+Calendars, order, spacing and gaps of the files' times are checked here;
+`pipeline.sources.aggregate` reads the values by the plan.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from pipeline.times.calendars import (
     YEARS,
     calendar_months,
     calendar_seconds,
+    month_days,
     standard_times,
     text,
 )
@@ -42,6 +43,8 @@ class TimePlan:
     """Numbers [T] of steps: 1, those of a day, or 0 if no file has any."""
     expected: int = 1
     """Number of steps of a complete canonical step."""
+    calendar: str = STANDARD
+    """Calendar of the files; empty for a climatology."""
 
     @property
     def is_identity(self) -> bool:
@@ -51,9 +54,9 @@ class TimePlan:
         )
 
     @property
-    def months(self) -> np.ndarray:
-        """Months [T] of the times, 1 to 12."""
-        return np.asarray(pd.DatetimeIndex(self.values).month)
+    def days(self) -> np.ndarray:
+        """Days [T] of the month of each time; the mean length in a climatology."""
+        return month_days(self.values, self.calendar)
 
 
 def month_plan() -> TimePlan:
@@ -61,8 +64,9 @@ def month_plan() -> TimePlan:
     first = pd.date_range(f"{CLIMATOLOGY_YEAR}-01-01", periods=12, freq="MS")
     middle = first + pd.to_timedelta(first.days_in_month // 2, unit="D")
     return TimePlan(
-        middle.values.astype("datetime64[ns]"), np.arange(12), np.ones(12, dtype=np.int64)
-    )
+        middle.values.astype("datetime64[ns]"), np.arange(12), np.ones(12, dtype=np.int64),
+        calendar="",
+    )  # fmt: skip
 
 
 def time_plan(times: np.ndarray, axis: TimeAxis, where: str) -> TimePlan:
@@ -88,7 +92,8 @@ def time_plan(times: np.ndarray, axis: TimeAxis, where: str) -> TimePlan:
         runs = absent_runs(stamps, calendar, step)
         exact = calendar == STANDARD and stamps is seconds
         values = times.astype("datetime64[ns]") if exact else _dated(stamps, calendar, step)
-        plan = TimePlan(values, np.arange(values.size), np.ones(values.size, dtype=np.int64))
+        ones = np.ones(values.size, dtype=np.int64)
+        plan = TimePlan(values, np.arange(values.size), ones, calendar=calendar)
     if runs and axis.gaps == "refuse":
         faults.add(
             where, described(runs, calendar), "a time axis without gaps",
@@ -231,7 +236,7 @@ def _days(
     known = np.concatenate([enough, *((run - shift) // DAY for run in runs)])
     runs += [np.array([day * DAY + shift]) for day in np.setdiff1d(days[kept], known)]
     values = standard_times(days[kept] * DAY, calendar)
-    plan = TimePlan(values, first[kept], count[kept], expected)
+    plan = TimePlan(values, first[kept], count[kept], expected, calendar)
     return plan, [run for run in runs if run.size]
 
 
@@ -254,7 +259,7 @@ def _filled(plan: TimePlan, full: np.ndarray) -> TimePlan:
     index = np.searchsorted(full, plan.values)
     first, count = np.zeros(full.size, dtype=np.int64), np.zeros(full.size, dtype=np.int64)
     first[index], count[index] = plan.first, plan.count
-    return TimePlan(full, first, count, plan.expected)
+    return replace(plan, values=full, first=first, count=count)
 
 
 __all__ = ["CLIMATOLOGY_YEAR", "InputError", "TimePlan", "month_plan", "time_plan"]

@@ -19,6 +19,7 @@ from pipeline.grid.target_grid import TargetGrid
 from pipeline.regridding.regrid import regrid
 from pipeline.sources.canonical import canonicalise, month_axis
 from pipeline.sources.open import check_source, open_source, read_bytes
+from pipeline.times.plan import month_plan
 
 VARIABLES = {
     "rain": Variable(long_name="rain", units="mm/day", valid_range=(0, 500)),
@@ -79,7 +80,7 @@ def test_scale_offset_nodata_and_fill(tmp_path: Path) -> None:
 
 def test_amounts_per_month_become_amounts_per_day() -> None:
     days = np.array([31, 28.25, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31])
-    found = convert(days.astype(np.float32)[:, None], "mm/month", "mm/day", "x", np.arange(1, 13))
+    found = convert(days.astype(np.float32)[:, None], "mm/month", "mm/day", "x", month_plan().days)
     np.testing.assert_allclose(found, 1.0, rtol=1e-6)
     assert month_axis().attrs["climatology"] == "months"
     assert month_axis().dt.month.values.tolist() == list(range(1, 13))

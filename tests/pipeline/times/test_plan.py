@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import InputError
 from pipeline.times.axis import TimeAxis
-from pipeline.times.plan import TimePlan, time_plan
+from pipeline.times.plan import TimePlan, month_plan, time_plan
 
 FILL = {"gaps": "missing", "calendar": "convert"}
 
@@ -105,7 +105,8 @@ def test_months_of_360_days_stay_their_months(day: str) -> None:
     times = xr.date_range("2001-01-01", periods=720, calendar="360_day", use_cftime=True)
     of_months = times[times.day == int(day)].values
     found = plan(of_months, calendar="convert")
-    assert found.months.tolist() == [*range(1, 13)] * 2
+    assert pd.DatetimeIndex(found.values).month.tolist() == [*range(1, 13)] * 2
+    assert set(found.days) == {30.0}
     assert days(found)[0] == f"2001-01-{day}"
     assert days(found)[1] == f"2001-02-{min(int(day), 28):02d}"
 
@@ -183,3 +184,19 @@ def test_every_absent_step_is_counted(
     times = without(dates(f"2003-{begins:02d}-01", 100, freq, calendar), *sorted(absent))
     plural = "s" if len(absent) > 1 else ""
     assert f"found {len(absent)} step{plural} without data" in refusal(times)
+
+
+@pytest.mark.parametrize(
+    ("calendar", "february"), [("standard", (29.0, 28.0)), ("noleap", (28.0, 28.0)),
+                               ("360_day", (30.0, 30.0))],
+)  # fmt: skip
+def test_months_of_real_years_have_their_own_days(
+    calendar: str, february: tuple[float, float]
+) -> None:
+    found = plan(dates("2004-01-01", 24, "MS", calendar), calendar="convert")
+    assert (found.days[1], found.days[13]) == february
+
+
+def test_the_months_of_a_climatology_make_a_mean_year() -> None:
+    assert month_plan().days.sum() == 365.25
+    assert month_plan().days[1] == 28.25
