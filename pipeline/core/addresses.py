@@ -1,0 +1,94 @@
+"""path_of(): the path of a `uri`, on disk or at a remote address, with one interface for both."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from pipeline.core.remote_path import RemotePath, ask_heads
+from pipeline.core.transfers import Access
+
+__all__ = [
+    "Access", "AnyPath", "RemotePath", "ask_heads", "check_uri", "is_remote", "path_of",
+    "public_uri",
+]  # fmt: skip
+
+SCHEMES = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "http": "http", "https": "https"}
+GDAL = {
+    "/vsis3/": "s3://", "/vsis3_streaming/": "s3://", "/vsigs/": "gs://",
+    "/vsigs_streaming/": "gs://", "/vsiaz/": "az://", "/vsicurl/": "", "/vsicurl_streaming/": "",
+}  # fmt: skip
+"""Beginnings of GDAL's names of remote files, and of the addresses that they stand for."""
+
+AnyPath = Path | RemotePath
+"""Path of a file or folder on disk or at a remote address."""
+
+
+def _address(uri: str) -> str:
+    """Return the uri with names of GDAL, such as /vsis3/bucket/key, as addresses."""
+    for prefix, scheme in GDAL.items():
+        if uri.startswith(prefix):
+            return scheme + uri.removeprefix(prefix)
+    return re.sub(r"^(https?://)source\.coop/", r"\1data.source.coop/", uri)
+
+
+def is_remote(uri: str) -> bool:
+    """Whether the uri is a remote address.
+
+    >>> is_remote("/vsis3/bucket/rain.tif"), is_remote("data/rain.tif")
+    (True, False)
+    """
+    return _address(uri).partition("://")[0] in SCHEMES
+
+
+def path_of(uri: str, access: Access | None = None) -> AnyPath:
+    """Return the path of a uri: a file or folder on disk or at a remote address.
+
+    Names of GDAL (/vsicurl/…, /vsis3/…, /vsigs/…, /vsiaz/…) are the addresses that they stand for.
+    No connection is made. Raises `ValueError` as `check_uri` does.
+
+    >>> str(path_of("/vsicurl/https://server.org/rain.tif?signature=abc"))
+    'https://server.org/rain.tif'
+    >>> path_of("rain.tif")
+    PosixPath('rain.tif')
+    """
+    check_uri(uri)
+    address = _address(uri)
+    scheme, separator, rest = address.partition("://")
+    if not separator:
+        return Path(uri)
+    if scheme == "file":
+        return Path(unquote(urlsplit(address).path))
+    host, _, key = rest.partition("/")
+    query = ""
+    if scheme in ("http", "https"):
+        key, _, query = key.partition("#")[0].partition("?")
+    return RemotePath(SCHEMES[scheme], host, key, query, access or Access())
+
+
+def check_uri(uri: str) -> None:
+    """Raise `ValueError` for an address of an unknown kind, or with a password."""
+    scheme, separator, rest = _address(uri).partition("://")
+    if not separator:
+        return
+    if scheme not in (*SCHEMES, "file"):
+        known = ", ".join(f"{name}://" for name in SCHEMES)
+        raise ValueError(f"an address {scheme}://, of which the known kinds are {known}")
+    if "@" in rest.partition("/")[0]:
+        raise ValueError(
+            "a user or password in the uri: move them to ~/.netrc or to variables of the "
+            "environment, because the uri is written to outputs"
+        )
+    if scheme != "file" and not rest.partition("/")[0]:
+        raise ValueError(f"an address {scheme}:// without a server or bucket")
+
+
+def public_uri(uri: str) -> str:
+    """Return the uri as it is written to outputs: without the query, which may be a signature.
+
+    >>> public_uri("https://server.org/rain.nc?X-Amz-Signature=abc")
+    'https://server.org/rain.nc'
+    """
+    scheme = _address(uri).partition("://")[0]
+    return uri.partition("?")[0] if scheme in ("http", "https") else uri
