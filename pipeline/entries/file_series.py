@@ -1,83 +1,256 @@
-"""Names of the files of a series, from a `uri` with `{year}`, `{month}` and `{day}`."""
+"""Files of a catalog entry, from a `uri` with keys such as `{year}` and globs such as `*`."""
 
 from __future__ import annotations
 
 import re
 from calendar import monthrange
-from datetime import date, timedelta
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from fnmatch import translate
 from functools import lru_cache
 from pathlib import Path
 
-KEYS = ("year", "month", "day")
+KEYS = ("year", "month", "day", "hour", "doy")
+MAX_STEPS = 1_000_000
+"""Number of steps that the keys of one entry may stand for: a century of hours."""
+SUFFIXES = {
+    "netcdf": (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".he5"),
+    "grib": (".grib", ".grib2", ".grb", ".grb2"),
+    "raster": (".tif", ".tiff", ".vrt", ".hgt", ".asc", ".bil", ".img", ".jp2", ".hdf"),
+    "npz": (".npz",),
+    "table": (".csv", ".tsv", ".txt", ".parquet", ".pq"),
+}
+"""Suffixes of the files that a folder stands for, by driver; other drivers read the folder."""
 Step = tuple[int, ...]
-"""Year, month and day, or the year and month, or the year; the month alone in a climatology."""
+"""Year, month, day and hour, or the first of these; the month alone in a climatology."""
 Period = tuple[date, date]
+Series = dict[Step, tuple[Path, ...]]
+_KEY = re.compile(r"\{(\w+)(?::(?:0([1-9]))?d)?\}")
+_GLOB = re.compile(r"[*?]|\[[^\]]+\]")
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """One address of a catalog entry, and what decides for which times it stands."""
+
+    uri: str
+    driver: str
+    years: tuple[int, int] | None = None
+    period: Period | None = None
+    spare: int = 0
+    """Days outside of the period for which files are needed too."""
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Steps of the keys, within the period if any is; `((),)` without keys."""
+        return _steps(pattern_keys(self.uri), self.years, self.period, self.spare)
 
 
 def pattern_keys(uri: str) -> tuple[str, ...]:
     """Return the keys of `KEYS` that the uri contains.
 
-    Raises `ValueError` for other keys and for combinations that do not exist: a day needs a month
-    and a year; a month without a year is one of a climatology.
+    Raises `ValueError` for other keys, for formats that are not those of whole numbers, and for
+    combinations that do not exist: a day needs a month and a year, a day of the year (`doy`) the
+    year, an hour a day; a month without a year is one of a climatology.
     """
-    names = set(re.findall(r"\{(\w+)", uri))
-    unknown = sorted(names - set(KEYS))
-    if unknown:
-        raise ValueError(
-            f"{{{unknown[0]}}} in the uri, which accepts {{year}}, {{month}} and {{day}}"
-        )
-    if "day" in names and len(names) < len(KEYS):
+    names = set()
+    for text in re.findall(r"\{\w[^{}]*\}?", uri):
+        name = re.findall(r"\w+", text)[0]
+        if name not in KEYS:
+            known = [f"{{{key}}}" for key in KEYS]
+            accepted = f"{', '.join(known[:-1])} and {known[-1]}"
+            raise ValueError(f"{{{name}}} in the uri, which accepts {accepted}")
+        if not _KEY.fullmatch(text):
+            accepted = f"{{{name}}} or {{{name}:02d}}"
+            raise ValueError(f"a uri that cannot be filled in ({text} instead of {accepted})")
+        names.add(name)
+    if "day" in names and not {"year", "month"} <= names:
         raise ValueError("{day} in the uri without {year} and {month}")
-    keys = tuple(key for key in KEYS if key in names)
-    try:
-        uri.format(**dict.fromkeys(keys, 1)) if keys else uri
-    except (ValueError, LookupError) as error:
-        raise ValueError(f"a uri that cannot be filled in ({error})") from None
-    return keys
+    if "doy" in names and "year" not in names:
+        raise ValueError("{doy} in the uri without {year}")
+    if "hour" in names and not names & {"day", "doy"}:
+        raise ValueError("{hour} in the uri without {day} or {doy}")
+    return tuple(key for key in KEYS if key in names)
+
+
+def series_keys(uris: Sequence[str]) -> tuple[str, ...]:
+    """Return the keys of the addresses of an entry; `ValueError` if they have different keys."""
+    keys = {pattern_keys(uri): uri for uri in uris}
+    if len(keys) > 1:
+        raise ValueError(f"addresses with different keys, {' and '.join(keys.values())}")
+    return next(iter(keys), ())
+
+
+def has_glob(uri: str) -> bool:
+    """Whether the uri contains `*`, `?` or `[..]`; the `?` of a web address is no glob."""
+    return bool(_GLOB.search(uri.replace("?", "") if "://" in uri else uri))
+
+
+def count_steps(keys: Sequence[str], years: tuple[int, int]) -> int:
+    """Return the number of steps for which the keys stand, with every year of 366 days."""
+    in_year = 366 if {"day", "doy"} & set(keys) else 12 if "month" in keys else 1
+    return (years[1] - years[0] + 1) * in_year * (24 if "hour" in keys else 1)
+
+
+def series_files(patterns: Sequence[Pattern]) -> Series:
+    """Return the paths of each step in order, existing or not; the key is () without keys.
+
+    A glob stands for the files that match it, in the order of their names, and a folder for its
+    files with a suffix of the driver; where there are none, the path is that of the glob or folder.
+    Files whose days are all outside the `period` and its spare days are left out.
+    """
+    found = [_series(pattern, _stamps(pattern)) for pattern in patterns]
+    if len(found) == 1:
+        return found[0]
+    return {step: tuple(path for one in found for path in one[step]) for step in found[0]}
 
 
 @lru_cache(maxsize=512)
-def series_files(
-    uri: str, years: tuple[int, int] | None, period: Period | None, spare: int
-) -> dict[Step, Path]:
-    """Return the path of each step in order, existing or not; the key is () for a single file.
-
-    Files whose days are all more than `spare` days outside the `period` are left out.
-    """
-    keys = pattern_keys(uri)
-    if not keys or ("year" in keys and years is None):
-        return {(): Path(uri)}
-    steps = list(_steps(keys, years))
-    if period and "year" in keys:
-        early, late = period[0] - timedelta(spare), period[1] + timedelta(spare)
-        steps = [s for s in steps if _last(s) >= early and date(*_whole(s)) <= late] or steps
-    return {step: Path(uri.format(**dict(zip(keys, step, strict=True)))) for step in steps}
-
-
-def _steps(keys: tuple[str, ...], years: tuple[int, int] | None) -> list[Step]:
-    first, last = years if years and "year" in keys else (0, 0)
-    steps: list[Step] = [(year,) for year in range(first, last + 1)] if "year" in keys else [()]
-    if "month" in keys:
+def _steps(
+    keys: tuple[str, ...], years: tuple[int, int] | None, period: Period | None, spare: int
+) -> tuple[Step, ...]:
+    if "year" not in keys or years is None:
+        return tuple((month,) for month in range(1, 13)) if "month" in keys else ((),)
+    daily = bool({"day", "doy"} & set(keys))
+    steps: list[Step] = [(year,) for year in range(years[0], years[1] + 1)]
+    if "month" in keys or daily:
         steps = [(*step, month) for step in steps for month in range(1, 13)]
-    if "day" in keys:
+    if daily:
         steps = [(*s, day) for s in steps for day in range(1, monthrange(*s)[1] + 1)]
-    return steps
+    if "hour" in keys:
+        steps = [(*step, hour) for step in steps for hour in range(24)]
+    if period:
+        early, late = period[0] - timedelta(spare), period[1] + timedelta(spare)
+        steps = [s for s in steps if _last(s) >= early and _first(s).date() <= late] or steps
+    return tuple(steps)
 
 
-def _whole(step: Step) -> tuple[int, int, int]:
-    """Return the year, month and day at which a step begins."""
-    year, month, day = (*step, 1, 1)[:3]
-    return year, month, day
+def _first(step: Step) -> datetime:
+    """Return the time at which a step begins."""
+    year, month, day, hour = (*step, *(1, 1, 1, 0)[len(step) :])
+    return datetime(year, month, day, hour)
 
 
 def _last(step: Step) -> date:
     """Return the last day of a step."""
-    if len(step) == len(KEYS):
-        return date(*_whole(step))
+    if len(step) >= 3:
+        return _first(step).date()
     year, month = (*step, 12)[:2]
     return date(year, month, monthrange(year, month)[1])
 
 
 def step_date(step: Step) -> str:
-    """Return the ISO date at which a step begins."""
-    return date(*_whole(step)).isoformat()
+    """Return the ISO date, or date and hour, at which a step begins."""
+    return _first(step).isoformat() if len(step) > 3 else _first(step).date().isoformat()
+
+
+def _numbers(step: Step) -> dict[str, int]:
+    """Return the number of each key at a step; steps of a climatology are months."""
+    if len(step) == 1:
+        return {"year": step[0], "month": step[0]}
+    named = dict(zip(KEYS, step, strict=False))
+    return named | {"doy": _first(step).timetuple().tm_yday} if len(step) > 2 else named
+
+
+def _filled(uri: str, step: Step) -> str:
+    numbers = _numbers(step)
+
+    def number(key: re.Match[str]) -> str:
+        return f"{numbers[key[1]]:0{key[2] or 1}d}"
+
+    return _KEY.sub(number, uri) if step else uri
+
+
+def _stamps(pattern: Pattern) -> tuple[int, ...]:
+    """Return the times at which the folders that a glob lists were changed; () for no glob."""
+    return tuple(_changed(folder) for folders in _folders(pattern).values() for folder in folders)
+
+
+def _changed(folder: Path) -> int:
+    try:
+        return folder.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _folders(pattern: Pattern) -> dict[str, list[Path]]:
+    """Return the folders to list, by the text that a step makes of the part before the name."""
+    if has_glob(pattern.uri) and not Path(pattern.uri).exists():
+        return {text: _expanded(text) for text in _by_folder(pattern)}
+    folder = Path(pattern.uri)
+    return {pattern.uri: [folder]} if pattern.driver in SUFFIXES and folder.is_dir() else {}
+
+
+@lru_cache(maxsize=128)
+def _by_folder(pattern: Pattern) -> dict[str, list[Step]]:
+    """Return the steps by the text that they make of the folder of a glob."""
+    steps: dict[str, list[Step]] = {}
+    head = pattern.uri.rpartition("/")[0] or "/"[: pattern.uri.startswith("/")]
+    for step in pattern.steps:
+        steps.setdefault(_filled(head, step), []).append(step)
+    return steps
+
+
+def _expanded(folder: str) -> list[Path]:
+    """Return the folders that match a glob, or the one folder of a text without one."""
+    if not has_glob(folder) or Path(folder).is_dir():
+        return [Path(folder)]
+    parts = folder.split("/")
+    first = next(i for i, part in enumerate(parts) if has_glob(part))
+    base = "/".join(parts[:first]) or ("/" if folder.startswith("/") else "")
+    return sorted(path for path in Path(base).glob("/".join(parts[first:])) if path.is_dir())
+
+
+@lru_cache(maxsize=512)
+def _series(pattern: Pattern, stamps: tuple[int, ...]) -> Series:
+    """Return the files of one address, cached until one of the listed folders changes."""
+    folders = _folders(pattern)
+    if folders and not has_glob(pattern.uri):
+        found = sorted(Path(pattern.uri).iterdir())
+        kept = [path for path in found if path.suffix.lower() in SUFFIXES[pattern.driver]]
+        return {(): tuple(kept) or (Path(pattern.uri),)}
+    paths: dict[Step, list[Path]] = {step: [] for step in pattern.steps}
+    name = pattern.uri.rpartition("/")[2]
+    keys, matching = list(dict.fromkeys(_named(name))), _regex(name)
+    for text, listed in folders.items():
+        steps = {
+            tuple(_numbers(step)[key] for key in keys): step for step in _by_folder(pattern)[text]
+        }
+        for path in (path for folder in listed for path in _visible(folder, name)):
+            match = matching.fullmatch(path.name)
+            step = steps.get(tuple(int(match[key]) for key in keys)) if match else None
+            if step is not None:
+                paths[step].append(path)
+    return {
+        step: tuple(found) or (Path(_filled(pattern.uri, step)),) for step, found in paths.items()
+    }
+
+
+def _named(text: str) -> Iterable[str]:
+    return (key[1] for key in _KEY.finditer(text))
+
+
+def _visible(folder: Path, name: str) -> list[Path]:
+    """Return what a folder holds, by name, without hidden files unless the glob names them."""
+    if not folder.is_dir():
+        return []
+    return sorted(path for path in folder.iterdir() if path.name[0] != "." or name[0] == ".")
+
+
+def _regex(name: str) -> re.Pattern[str]:
+    """Return the expression of a file name with keys and globs; groups are named by keys."""
+    parts, end, seen = [], 0, set()
+    for key in _KEY.finditer(name):
+        digits = f"{{{key[2]}}}" if key[2] else "{4}" if key[1] == "year" else "{1,3}"
+        again = key[1] in seen
+        parts += [_glob(name[end : key.start()])]
+        parts += [f"(?P={key[1]})" if again else rf"(?P<{key[1]}>\d{digits})"]
+        seen.add(key[1])
+        end = key.end()
+    return re.compile("".join([*parts, _glob(name[end:])]))
+
+
+def _glob(text: str) -> str:
+    """Return the expression of a glob, without the end of the text that `translate` adds."""
+    return translate(text)[:-2]

@@ -14,7 +14,14 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.core.errors import nearest_name
 from pipeline.core.settings import Frozen, later
-from pipeline.entries.file_series import Step, pattern_keys, series_files
+from pipeline.entries.file_series import (
+    MAX_STEPS,
+    Pattern,
+    Series,
+    count_steps,
+    series_files,
+    series_keys,
+)  # fmt: skip
 from pipeline.times.axis import TimeAxis
 
 METHODS = (
@@ -66,7 +73,9 @@ class SourceVariable(Frozen):
 class Source(Frozen):
     """A data set as delivered.
 
-    `uri` may contain `{year}`, `{month:02d}` and `{day:02d}` for a series of files.
+    `uri` is an address or a list of addresses. Each may contain `{year}`, `{month:02d}`,
+    `{day:02d}`, `{doy:03d}` (day of the year) and `{hour:02d}` for a series of files, and `*`, `?`
+    and `[..]` for all files whose names match; a folder stands for all of its data files.
 
     >>> entry = {"name": "gauges", "uri": "rain_{year}.nc", "driver": "netcdf",
     ...          "time": {"years": [2001, 2002]},
@@ -76,7 +85,7 @@ class Source(Frozen):
     """
 
     name: str
-    uri: str
+    uri: str | tuple[str, ...]
     driver: str
     """Name of the reader of its files."""
     variables: dict[str, SourceVariable] = Field(default_factory=dict)
@@ -132,9 +141,13 @@ class Source(Frozen):
             raise ValueError(f'method "{self.method}" is not one of {", ".join(METHODS)}. {hint}')
         if self.kind == "categorical" and not self.classes:
             raise ValueError("a categorical source without `classes`")
-        keys = pattern_keys(self.uri)
-        if "year" in keys and not self.time.years:
-            raise ValueError("{year} in the uri without time.years: [first, last]")
+        if not self.uris or not all(self.uris):
+            raise ValueError("a uri without an address")
+        if "year" in self.uri_keys:
+            if not self.time.years:
+                raise ValueError("{year} in the uri without time.years: [first, last]")
+            if (count := count_steps(self.uri_keys, self.time.years)) > MAX_STEPS:
+                raise ValueError(f"time.years for which the uri names {count:,} files")
         return self
 
     def __hash__(self) -> int:
@@ -145,16 +158,35 @@ class Source(Frozen):
         return what in self.wrong_in_file or (what == "crs" and self.crs_is_wrong)
 
     @property
-    def series(self) -> dict[Step, Path]:
-        """Paths of all files by year, month and day of the uri, in order; existing or not."""
+    def uris(self) -> tuple[str, ...]:
+        """All addresses of the entry, in its order."""
+        return (self.uri,) if isinstance(self.uri, str) else self.uri
+
+    @property
+    def address(self) -> str:
+        """The addresses as one text: the uri itself where there is only one."""
+        return ", ".join(self.uris)
+
+    @property
+    def uri_keys(self) -> tuple[str, ...]:
+        """Keys of the uri, such as `year`."""
+        return series_keys(self.uris)
+
+    @property
+    def series(self) -> Series:
+        """Paths of the files of each step of the uri's keys, in order; existing or not.
+
+        The step is () without keys. Globs and lists have several files a step, the same order each.
+        """
         # Days that do not begin at midnight, or of another calendar, extend beyond the period.
         spare = 2 * self.time.daily + 5 * (self.time.calendar == "convert")
-        return series_files(self.uri, self.time.years, self.time.period, spare)
+        cut = (self.time.years, self.time.period, spare)
+        return series_files([Pattern(uri, self.driver, *cut) for uri in self.uris])
 
     @property
     def files(self) -> list[Path]:
         """Paths of all files that the uri stands for, in order; existing or not."""
-        return list(self.series.values())
+        return [path for paths in self.series.values() for path in paths]
 
     @property
     def may_lack_files(self) -> bool:
@@ -162,8 +194,17 @@ class Source(Frozen):
         return self.time.gaps == "missing" and self.time.years is not None
 
     @property
-    def opened(self) -> dict[Step, Path]:
-        """Files to open: all of them, or the existing ones if the entry accepts missing files."""
+    def opened(self) -> Series:
+        """Files to open at each step: all, or the existing ones if files may be missing."""
         if not self.may_lack_files:
             return self.series
-        return {step: path for step, path in self.series.items() if path.exists()}
+        there = {
+            step: tuple(path for path in paths if path.exists())
+            for step, paths in self.series.items()
+        }
+        return {step: paths for step, paths in there.items() if paths}
+
+    @property
+    def opened_files(self) -> list[Path]:
+        """Paths of all files to open, in order."""
+        return [path for paths in self.opened.values() for path in paths]

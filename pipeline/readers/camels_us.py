@@ -58,7 +58,7 @@ def open_camels(source: Source) -> xr.Dataset:
     duplicate gauges, unknown columns, basins without an area.
     """
     options = read_options(source, CamelsOptions)
-    root, where = Path(source.uri), f'source "{source.name}", {source.uri}'
+    root, where = Path(source.address), f'source "{source.name}", {source.address}'
     faults = Faults()
     attributes = _attributes(root, where, faults)
     faults.raise_if_any()

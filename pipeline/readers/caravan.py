@@ -49,7 +49,7 @@ def open_caravan(source: Source) -> xr.Dataset:
     tables and series, unknown columns, duplicate gauges.
     """
     options = read_options(source, CaravanOptions)
-    root, where = Path(source.uri), f'source "{source.name}", {source.uri}'
+    root, where = Path(source.address), f'source "{source.name}", {source.address}'
     faults = Faults()
     attributes = _attributes(root, options.datasets, where, faults)
     faults.raise_if_any()

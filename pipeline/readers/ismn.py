@@ -77,7 +77,7 @@ def open_ismn(source: Source) -> xr.Dataset:
     `left_out_files`. Raises `InputError` with all of: unknown variables, networks and stations,
     unreadable files, no sensor in the depth interval, duplicate times.
     """
-    options, where = read_options(source, IsmnOptions), f'source "{source.name}", {source.uri}'
+    options, where = read_options(source, IsmnOptions), f'source "{source.name}", {source.address}'
     wanted = [variable.name for variable in source.variables.values()]
     faults = Faults()
     for name in wanted:
@@ -88,7 +88,7 @@ def open_ismn(source: Source) -> xr.Dataset:
     faults.raise_if_any()
     collection = _collection(source, options, where)
     unread = faults if options.unreadable == "refuse" else Faults()
-    for path in _skipped_files(source.uri, collection, options, wanted):
+    for path in _skipped_files(source.address, collection, options, wanted):
         unread.add(f"{where}: {path}", SKIPPED, ROWS, HINT)
     stations = {
         f"{network.name}/{station.name}": station
@@ -129,7 +129,7 @@ def _collection(source: Source, options: IsmnOptions, where: str) -> list[Any]:
     with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(silent), \
             contextlib.redirect_stderr(silent):  # fmt: skip
         try:
-            data = interface.ISMN_Interface(source.uri, meta_path=folder, temp_root=folder)
+            data = interface.ISMN_Interface(source.address, meta_path=folder, temp_root=folder)
         except Exception as error:  # the package may raise anything
             raise bad_input(
                 where, f"a folder that cannot be read ({type(error).__name__}: {error})",

@@ -47,7 +47,7 @@ def open_landslides(source: Source) -> xr.Dataset:
     columns, accuracies and triggers, duplicate events, no date, coordinates that are not degrees.
     """
     options = read_options(source, LandslideOptions)
-    where = f'source "{source.name}", {source.uri}'
+    where = f'source "{source.name}", {source.address}'
     table, faults = _read(source, where), Faults()
     date = source.dims.get("time", "event_date")
     columns = [str(v.name) for v in source.variables.values() if v.name != EVENT]
@@ -76,7 +76,7 @@ def open_landslides(source: Source) -> xr.Dataset:
 
 def _read(source: Source, where: str) -> pd.DataFrame:
     """Return the rows; the points of a GeoPackage become the columns lat and lon of the entry."""
-    path = Path(source.uri)
+    path = Path(source.address)
     try:
         if path.suffix == ".csv":
             return pd.read_csv(path, dtype={str(source.cell): str}, low_memory=False)

@@ -89,7 +89,7 @@ def read_units_source(
 
 def named_files(source: Source) -> list[Path]:
     """Return the NetCDF files that the entry's options name, existing or not, each once."""
-    return [Path(source.uri) / name for name in _texts(source.options) if name.endswith(".nc")]
+    return [Path(source.address) / name for name in _texts(source.options) if name.endswith(".nc")]
 
 
 def _texts(value: Any) -> list[str]:
@@ -102,7 +102,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def _path(source: Source, name: str) -> Path:
-    path = Path(source.uri) / name
+    path = Path(source.address) / name
     if not path.is_file():
         raise bad_input(
             f'source "{source.name}", {path}', "no such file", "the data of the catalog entry",

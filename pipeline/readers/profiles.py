@@ -52,7 +52,7 @@ def open_profiles(source: Source) -> xr.Dataset:
     are upside down, overlap or are duplicates, sand + silt + clay far from 100 %.
     """
     options = read_options(source, ProfileOptions)
-    where = f'source "{source.name}", {source.uri}'
+    where = f'source "{source.name}", {source.address}'
     layers = _layers(source, options, where)
     names = list(dict.fromkeys(variable.name for variable in source.variables.values()))
     values = numeric(layers[names], where)

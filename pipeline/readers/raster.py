@@ -37,7 +37,7 @@ def evenly_packed(rasters: Sequence[xr.Dataset], source: Source) -> list[xr.Data
     nodata = nodata_of(source)
     return [
         unpacked(ds, nodata, f'source "{source.name}", {path}')
-        for ds, path in zip(rasters, source.opened.values(), strict=True)
+        for ds, path in zip(rasters, source.opened_files, strict=True)
     ]
 
 

@@ -12,7 +12,7 @@ from typing import Any
 from pipeline.core.errors import Faults, InputError, bad_input
 from pipeline.core.plugins import Registry
 from pipeline.core.settings import validated
-from pipeline.entries.file_series import pattern_keys
+from pipeline.entries.file_series import has_glob
 from pipeline.entries.source import Source
 from pipeline.readers.driver import Driver
 
@@ -98,10 +98,13 @@ def check_entry(source: Source, where: str, faults: Faults) -> None:
         return
     if driver.has_variables and not source.variables:
         faults.add(f"{where}: variables", "none", "at least one variable")
-    keys = pattern_keys(source.uri)
-    if keys and not driver.is_series:
-        found = f"{{{keys[0]}}} in the uri, although the driver {driver.name} reads a single file"
-        faults.add(where, found, "the uri of one file")
+    if not driver.is_series:
+        several = [f"{{{key}}} in the uri" for key in source.uri_keys]
+        several += ["a list of uris"] if len(source.uris) > 1 else []
+        several += ["a glob as uri"] if has_glob(source.address) else []
+        if several:
+            found = f"{several[0]}, although the driver {driver.name} reads a single file"
+            faults.add(where, found, "the uri of one file")
     missing = [key for key in driver.needs if getattr(source, key) is None]
     if missing:
         kind = "a table" if driver.returns == "sites" else "an entry"

@@ -26,7 +26,7 @@ def open_table(source: Source) -> xr.Dataset:
     from that column), `lat`, `lon`, and `time` if `dims.time` names a column. Raises `InputError`
     for missing columns, coordinates that are not degrees or change, and duplicate rows.
     """
-    frames = [_frame(path, source) for path in source.opened.values()]
+    frames = [_frame(path, source) for path in source.opened_files]
     table = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
     where = f'source "{source.name}", {source.files[0]}'
     time = source.dims.get("time")

@@ -17,6 +17,7 @@ import xarray as xr
 
 from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import Faults, InputError, listed, nearest_name
+from pipeline.entries.file_series import has_glob
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.axes import same_crs
 from pipeline.grid.crs import is_geographic_crs
@@ -106,15 +107,16 @@ def _add_missing(source: Source, missing: Sequence[Path], count: int, faults: Fa
     if len(missing) > MAX_LISTED:
         hint = "Download them, limit `time: {years, period}` to these, or set `gaps: missing`."
         faults.add(
-            f'source "{source.name}", {source.uri}',
+            f'source "{source.name}", {source.address}',
             f"no such files: {listed(path.name for path in missing)}",
             f"{count} files, one per step",
             hint if source.time.years else missing_hint(missing[0]),
         )  # fmt: skip
         return
     for path in missing:
+        found = "no file whose name matches" if has_glob(path.name) else "no such file"
         where = f'source "{source.name}", {path}'
-        faults.add(where, "no such file", "the data of the catalog entry", missing_hint(path))
+        faults.add(where, found, "the data of the catalog entry", missing_hint(path))
 
 
 def check_source(
@@ -175,7 +177,7 @@ def read_bytes(
     This is the size of the files times the fraction that the window covers. A chunk that overlaps
     several tiles counts for each, as each decodes it; archives and tables are read once, complete.
     """
-    size = sum(_bytes_on_disk(path) for path in source.opened.values())
+    size = sum(_bytes_on_disk(path) for path in source.opened_files)
     driver = driver_of(source)
     if driver.returns == "sites" or not driver.is_lazy:
         return size

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from pipeline.core.errors import Faults
-from pipeline.entries.file_series import pattern_keys, step_date
+from pipeline.core.errors import Faults, bad_input
+from pipeline.entries.file_series import step_date
 from pipeline.entries.source import Source
 from pipeline.readers.common.dims import USUAL
 from pipeline.readers.common.series import joined
@@ -24,35 +26,74 @@ def open_files(
 ) -> xr.Dataset:
     """Open the source's files with `read` and join them in time if there are several; lazy.
 
-    Datasets without a time axis are one step each. `even` harmonises the files, such as their
-    packing, before they are compared; with `names_crs`, each must declare the same CRS.
-    Raises `InputError` with all files that cannot be read, and for files that do not match.
+    Datasets without a time axis are one step each. Files of a glob or a list are put in the order
+    of their times. `even` harmonises the files, such as their packing, before they are compared;
+    with `names_crs`, each must declare the same CRS. The encoding of each dataset has its path
+    under `source`. Raises `InputError` with all files that cannot be read, and for files that do
+    not match.
     """
-    if len(source.series) == 1:
+    if len(source.files) == 1:
         return read(source, source.files[0])
-    stamps = tuple(path.stat().st_mtime_ns for path in source.opened.values())
-    return _series(source, stamps, read, even, names_crs).copy()
+    stamps = tuple(path.stat().st_mtime_ns for path in source.opened_files)
+    return _series(source, tuple(source.opened_files), stamps, read, even, names_crs).copy()
 
 
 @lru_cache(maxsize=64)
 def _series(
-    source: Source, stamps: tuple[int, ...], read: Read, even: Even | None, names_crs: bool
-) -> xr.Dataset:
+    source: Source, paths: tuple[Path, ...], stamps: tuple[int, ...], read: Read,
+    even: Even | None, names_crs: bool,
+) -> xr.Dataset:  # fmt: skip
     """Return the joined files, cached until one changes, because there may be thousands."""
-    files, datasets, faults = source.opened, [], Faults()
-    for path in files.values():
+    datasets, faults = [], Faults()
+    for path in paths:
         with faults.collecting():
             datasets.append(read(source, path))
     faults.raise_if_any()
-    time = _time_name(source, datasets[0])
     if even is not None:
         datasets = even(datasets, source)
+    for ds, path in zip(datasets, paths, strict=True):
+        ds.encoding["source"] = str(path)
+    time = _time_name(source, datasets[0])
+    steps = source.opened
+    if len(steps) < len(paths):
+        datasets = _in_time_order(datasets, time, source)
     ds = joined(datasets, time, source, names_crs)
-    dated = "year" in pattern_keys(source.uri) and time not in ds.coords
-    if dated and ds.sizes[time] == len(files):
-        dates = [step_date(step) for step in files]
+    if "year" in source.uri_keys and time not in ds.coords and ds.sizes[time] == len(steps):
+        dates = [step_date(step) for step in steps]
         ds = ds.assign_coords({time: np.array(dates, "datetime64[ns]")})
     return ds
+
+
+def _in_time_order(
+    datasets: Sequence[xr.Dataset], time: str, source: Source
+) -> list[xr.Dataset]:  # fmt: skip
+    """Return the files by their times; `InputError` for no times and for times that overlap."""
+    where = f'source "{source.name}", {source.address}'
+    without = [ds.encoding["source"] for ds in datasets if time not in ds.coords]
+    if without:
+        raise bad_input(
+            where, f"{len(without)} files without times, such as {without[0]}",
+            "files with times, which are joined in their order",
+            "Write the part of their names that is a time with keys, as in {year}{month:02d}.",
+        )  # fmt: skip
+    spans = [(values.min(), values.max()) for ds in datasets
+             for values in (np.atleast_1d(ds[time].values),)]  # fmt: skip
+    order = sorted(range(len(spans)), key=lambda index: spans[index])
+    for one, two in pairwise(order):
+        if spans[two][0] <= spans[one][1]:
+            first, second = (
+                f"{_span(spans[i])} in {datasets[i].encoding['source']}" for i in (one, two)
+            )
+            raise bad_input(
+                f"{where}: {time}", f"{first} and {second}", "times that no two files share",
+                "Name only one of the two in this entry.",
+            )  # fmt: skip
+    return [datasets[index] for index in order]
+
+
+def _span(span: tuple[Any, Any]) -> str:
+    first, last = (str(time).removesuffix("00:00:00.000000000").rstrip("T") for time in span)
+    return first if first == last else f"{first} to {last}"
 
 
 def _time_name(source: Source, ds: xr.Dataset) -> str:

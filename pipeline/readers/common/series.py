@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,33 +26,35 @@ def check_alike(
     datasets: Sequence[xr.Dataset], time: str, source: Source, names_crs: bool = False
 ) -> None:
     """Raise `InputError` with all differences of grids, CRS, dimensions, units and cell methods."""
-    faults = Faults()
+    faults, paths = Faults(), _paths(datasets)
     _check_grids(datasets, time, source, faults)
     if not source.overrides("crs"):
         texts = [_crs_text(ds) for ds in datasets]
-        _check(texts, _same_crs(names_crs), source, "crs", f"{SEPARATE}.", faults)
+        _check(texts, paths, _same_crs(names_crs), source, "crs", f"{SEPARATE}.", faults)
     for name, entry in source.variables.items():
         arrays = [ds.variables[entry.name] for ds in datasets]
         dims = [", ".join(map(str, da.dims)) for da in arrays]
-        _check(dims, _same_dims, source, f"{name}: dimensions", f"{SEPARATE}.", faults)
+        _check(dims, paths, _same_dims, source, f"{name}: dimensions", f"{SEPARATE}.", faults)
         if not source.classes and not source.overrides("units"):
             texts = [str(da.attrs.get("units", "")) for da in arrays]
             if entry.units:
                 # Files without units have those of the entry, so they do not differ.
                 texts = [text or next(filter(None, texts), "") for text in texts]
             hint = f"{SEPARATE}, or set `wrong_in_file: [units]` if only the text is wrong."
-            _check(texts, _same_units, source, f"{name}: units", hint, faults)
+            _check(texts, paths, _same_units, source, f"{name}: units", hint, faults)
         if source.time.daily and not entry.cell_method:
             methods = [str(da.attrs.get("cell_methods", "")) for da in arrays]
             hint = "Set `cell_method` of the variable in the catalog."
-            _check(methods, _same_method(time), source, f"{name}: cell_methods", hint, faults)
+            _check(
+                methods, paths, _same_method(time), source, f"{name}: cell_methods", hint, faults
+            )
     faults.raise_if_any()
 
 
 def _check_grids(
     datasets: Sequence[xr.Dataset], time: str, source: Source, faults: Faults
 ) -> None:  # fmt: skip
-    first, paths = datasets[0], _paths(source)
+    first, paths = datasets[0], _paths(datasets)
     for ds, path in zip(datasets[1:], paths[1:], strict=True):
         for name in map(str, first.dims):
             if name != time and not _same_axis(first, ds, name):
@@ -75,12 +76,11 @@ def _same_axis(first: xr.Dataset, other: xr.Dataset, dim: str) -> bool:
 
 
 def _check(
-    texts: Sequence[str], same: Callable[[str, str], bool], source: Source, what: str, hint: str,
-    faults: Faults,
+    texts: Sequence[str], paths: Sequence[str], same: Callable[[str, str], bool], source: Source,
+    what: str, hint: str, faults: Faults,
 ) -> None:  # fmt: skip
     """Add one fault with the first file whose text differs in meaning from that of the first."""
     alike = {text: same(texts[0], text) for text in set(texts) - {texts[0]}}
-    paths = _paths(source)
     differ = [path for path, text in zip(paths, texts, strict=True)
               if not alike.get(text, True)]  # fmt: skip
     if not differ:
@@ -93,8 +93,8 @@ def _check(
     )  # fmt: skip
 
 
-def _paths(source: Source) -> list[Path]:
-    return list(source.opened.values())
+def _paths(datasets: Sequence[xr.Dataset]) -> list[str]:
+    return [ds.encoding["source"] for ds in datasets]
 
 
 def _short(text: str) -> str:

@@ -146,7 +146,7 @@ def site_table(
     the file are kept as attributes. Raises `InputError` with all of: no site, positions that are
     not degrees, duplicate sites.
     """
-    where = f'source "{source.name}", {source.uri}'
+    where = f'source "{source.name}", {source.address}'
     series = series or {}
     names = positions.index.astype(str).to_numpy(str)
     positions = numeric(positions, where)
@@ -190,7 +190,8 @@ def _series(source: Source, names: np.ndarray, series: Mapping[str, pd.DataFrame
         # Days need not begin at midnight.
         times = times[(times >= first - 1) & (times < last + 2)]
     if not times.size:
-        raise bad_input(f'source "{source.name}", {source.uri}', "no day of the period in any file",
+        where = f'source "{source.name}", {source.address}'
+        raise bad_input(where, "no day of the period in any file",
                         "series with values in it", "Change `time: {period: [...]}`.")  # fmt: skip
     columns = list(dict.fromkeys(str(name) for frame in series.values() for name in frame))
     values = {name: np.full((times.size, names.size), np.nan, np.float32) for name in columns}

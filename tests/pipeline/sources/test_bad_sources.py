@@ -100,7 +100,8 @@ def test_many_missing_files_are_one_fault(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("uri", "driver", "time", "message"),
     [
-        ("a_{yr}.nc", "netcdf", {}, "{yr} in the uri, which accepts {year}, {month} and {day}"),
+        ("a_{yr}.nc", "netcdf", {},
+         "{yr} in the uri, which accepts {year}, {month}, {day}, {hour} and {doy}"),
         ("a_{year}{day:02d}.nc", "netcdf", {"years": [2001, 2001]},
          "{day} in the uri without {year} and {month}"),
         ("a_{year:%Y}.nc", "netcdf", {"years": [2001, 2001]}, "a uri that cannot be filled in"),

@@ -1,0 +1,133 @@
+"""Keys, globs, lists and folders of a `uri`: which files they stand for, and which are refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pipeline.core.errors import InputError
+from pipeline.core.settings import validated
+from pipeline.entries.file_series import step_date
+from pipeline.entries.source import Source
+
+
+def source(*uris: object, driver: str = "netcdf", **time: object) -> Source:
+    uri = [str(uri) for uri in uris]
+    entry = {"name": "test", "uri": uri if len(uri) > 1 else uri[0], "driver": driver,
+             "time": time}  # fmt: skip
+    return validated(Source, entry, "test")
+
+
+def touch(folder: Path, *names: str) -> None:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def names(entry: Source) -> list[str]:
+    return [path.name for path in entry.files]
+
+
+def test_days_of_the_year_have_366_in_leap_years(tmp_path: Path) -> None:
+    uri = tmp_path / "smap_{year}-{doy:03d}.nc"
+    found = source(uri, years=[2003, 2004])
+    assert len(found.files) == 365 + 366
+    assert names(found)[:2] == ["smap_2003-001.nc", "smap_2003-002.nc"]
+    assert names(found)[-1] == "smap_2004-366.nc"
+    cut = source(uri, years=[2003, 2004], period=["2003-12-31", "2004-03-01"])
+    assert names(cut)[0] == "smap_2003-365.nc"
+    assert names(cut)[-1] == "smap_2004-061.nc"
+    assert step_date(list(cut.series)[-1]) == "2004-03-01"
+
+
+def test_hours_and_both_kinds_of_days(tmp_path: Path) -> None:
+    uri = tmp_path / "{year}" / "{doy:03d}" / "a.{year}{month:02d}{day:02d}.{hour:02d}00.nc"
+    found = source(uri, years=[2000, 2000], period=["2000-12-31", "2000-12-31"])
+    assert len(found.files) == 24
+    assert found.files[5] == tmp_path / "2000" / "366" / "a.20001231.0500.nc"
+    assert step_date(list(found.series)[5]) == "2000-12-31T05:00:00"
+
+
+def test_a_glob_stands_for_its_matches_and_sees_new_files(tmp_path: Path) -> None:
+    touch(tmp_path, "b_2.nc", "a_1.nc", "a_1.nc.aux.xml", ".a_0.nc", "a_10.nc")
+    assert names(source(tmp_path / "a_*.nc")) == ["a_1.nc", "a_10.nc"]
+    assert names(source(tmp_path / "?_[12].nc")) == ["a_1.nc", "b_2.nc"]
+    touch(tmp_path, "a_3.nc")
+    assert names(source(tmp_path / "a_?.nc")) == ["a_1.nc", "a_3.nc"]
+    missing = source(tmp_path / "c_*.nc")
+    assert missing.files == [tmp_path / "c_*.nc"]
+
+
+def test_globs_in_folders(tmp_path: Path) -> None:
+    touch(tmp_path, "x/2001/a.nc", "x/2002/b.nc", "y/2001/c.nc", "x/d.nc")
+    assert names(source(tmp_path / "*" / "2001" / "*.nc")) == ["a.nc", "c.nc"]
+    assert names(source(tmp_path / "**" / "*.nc")) == ["d.nc", "a.nc", "b.nc", "c.nc"]
+    assert names(source(tmp_path / "[xy]" / "{year}" / "*.nc", years=[2001, 2002])) == [
+        "a.nc", "c.nc", "b.nc",
+    ]  # fmt: skip
+
+
+def test_a_glob_with_keys_has_several_files_a_step(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"M.A{day}.h{h}v04.hdf" for day in ("2003365", "2004001", "2004060")
+                      for h in ("11", "10")))  # fmt: skip
+    uri = tmp_path / "M.A{year}{doy:03d}.h*v*.hdf"
+    time = {"years": [2003, 2004], "period": ["2003-12-31", "2004-01-02"]}
+    series = source(uri, driver="raster", **time).series
+    assert {step_date(step): [p.name for p in paths] for step, paths in series.items()} == {
+        "2003-12-31": ["M.A2003365.h10v04.hdf", "M.A2003365.h11v04.hdf"],
+        "2004-01-01": ["M.A2004001.h10v04.hdf", "M.A2004001.h11v04.hdf"],
+        "2004-01-02": ["M.A2004002.h*v*.hdf"],
+    }
+    opened = source(uri, driver="raster", years=[2003, 2004], gaps="missing").opened
+    assert [step_date(step) for step in opened] == ["2003-12-31", "2004-01-01", "2004-02-29"]
+
+
+def test_names_that_literally_hold_brackets_are_files(tmp_path: Path) -> None:
+    touch(tmp_path, "data [lab]/a[1].nc", "data [lab]/v_2001.nc")
+    folder = tmp_path / "data [lab]"
+    assert source(folder / "a[1].nc").files == [folder / "a[1].nc"]
+    assert names(source(folder / "v_{year}.nc", years=[2001, 2001])) == ["v_2001.nc"]
+
+
+def test_lists_keep_their_order_and_must_have_the_same_keys(tmp_path: Path) -> None:
+    assert names(source("b.nc", "a.nc")) == ["b.nc", "a.nc"]
+    both = source("h_{year}.nc", "v_{year}.nc", years=[2001, 2002])
+    assert names(both) == ["h_2001.nc", "v_2001.nc", "h_2002.nc", "v_2002.nc"]
+    with pytest.raises(InputError, match="different keys"):
+        source("h_{year}.nc", "v.nc", years=[2001, 2002])
+    with pytest.raises(InputError, match="without an address"):
+        source("h.nc", "")
+
+
+def test_a_folder_stands_for_the_files_of_its_driver(tmp_path: Path) -> None:
+    touch(tmp_path, "b.nc", "a.NC", "readme.txt", "c.tif")
+    assert names(source(tmp_path)) == ["a.NC", "b.nc"]
+    assert names(source(tmp_path, driver="raster")) == ["c.tif"]
+    assert source(tmp_path, driver="zarr").files == [tmp_path]
+    (tmp_path / "none").mkdir()
+    assert source(tmp_path / "none").files == [tmp_path / "none"]
+
+
+@pytest.mark.parametrize(
+    ("uri", "found"),
+    [
+        ("{year.foo}.nc", "year.foo"),
+        ("{year:>9999999999d}.nc", "{year:>9999999999d}"),
+        ("{year:03d}{month:%Y}.nc", "{month:%Y}"),
+        ("{year!r}.nc", "{year!r}"),
+        ("{minute}.nc", "{minute}"),
+        ("{day}.nc", "{day} in the uri without"),
+        ("{doy:03d}.nc", "{doy} in the uri without {year}"),
+        ("{year}{month}_{hour:02d}.nc", "{hour} in the uri without"),
+    ],
+)
+def test_other_keys_and_formats_are_refused(uri: str, found: str) -> None:
+    with pytest.raises(InputError) as error:
+        source(uri, years=[2001, 2002])
+    assert found in str(error.value)
+
+
+def test_the_number_of_steps_is_bounded() -> None:
+    with pytest.raises(InputError, match="87,831,216 files"):
+        source("{year}{doy:03d}{hour:02d}.nc", years=[1, 9999])
