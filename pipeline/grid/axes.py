@@ -9,19 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 import pyproj
 
 from pipeline.core.errors import bad_input
-from pipeline.grid.crs import is_rotated, parsed, unit_vectors, wrap_longitude
+from pipeline.grid.crs import is_rotated, parsed, wrap_longitude
+from pipeline.grid.same_crs import same_crs
 from pipeline.grid.target_grid import TargetGrid
 
 PER_DEGREE = 10**11
 PER_UNIT = 10**6
 _Function = Callable[[np.ndarray], np.ndarray]
-_SAME_POINT = 1e-5  # fraction of the Earth's radius: the size of datum shifts
 _GAP = 1.5  # distance in cells beyond which neighbours do not touch
 
 
@@ -113,29 +112,6 @@ def lattice(values: np.ndarray, geographic: bool) -> np.ndarray:
     return np.rint(np.asarray(values, float) * (PER_DEGREE if geographic else PER_UNIT)).astype(
         np.int64
     )
-
-
-@lru_cache
-def same_crs(first: str, second: str) -> bool:
-    """Whether two CRS have the same axes; true geographic CRS on any datum count as equal.
-
-    Datum shifts are tens of metres at most, which is below the resolution of the fields here.
-    Rotated poles are equal if they map points to the same coordinates, however they are written.
-    """
-    a, b = parsed(first), parsed(second)
-    if not (a.is_geographic and b.is_geographic):
-        return a.equals(b, ignore_axis_order=True)
-    if not (is_rotated(first) or is_rotated(second)):
-        return True
-    lon, lat = (v.ravel() for v in np.meshgrid([-90.0, 0.0, 60.0], [-40.0, 0.0, 50.0]))
-    points = [
-        unit_vectors(*(np.asarray(v) for v in transform))
-        for transform in (
-            pyproj.Transformer.from_crs("EPSG:4326", crs, always_xy=True).transform(lon, lat)
-            for crs in (first, second)
-        )
-    ]
-    return bool(np.abs(points[0] - points[1]).max() < _SAME_POINT)
 
 
 def x_axis(x: np.ndarray, geographic: bool) -> Axis:

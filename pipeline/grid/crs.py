@@ -115,6 +115,14 @@ def unit_factor(units: object, crs: str) -> float:
     return 1.0 if abs(factor - 1) < _SAME_UNIT else factor
 
 
+def is_length(units: object) -> bool:
+    """Whether coordinates declare a unit of length, such as km."""
+    try:
+        return bool(units) and linear_conversion(str(units), "m") is not None
+    except ValueError:
+        return False
+
+
 _SAME_UNIT = 1e-4
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyproj
 
-from pipeline.grid.axes import same_crs
+from pipeline.grid.same_crs import same_crs
 from pipeline.grid.target_grid import TargetGrid
 
 _PER_SIDE = 33

@@ -15,8 +15,8 @@ import xarray as xr
 from pipeline.core.errors import Faults, InputError
 from pipeline.core.units import same_units
 from pipeline.entries.source import Source, Variable
-from pipeline.grid.axes import same_crs
-from pipeline.grid.crs import declared_crs, is_geographic_crs
+from pipeline.grid.crs import declared_crs, is_geographic_crs, is_length, parsed
+from pipeline.grid.same_crs import OF_CELL, SMALLEST, crs_distance, same_crs
 from pipeline.readers.common.dims import Layout, cell_size
 from pipeline.readers.common.packing import meant_type, stored_value
 from pipeline.readers.registry import driver_of, files_of
@@ -67,16 +67,17 @@ def _check_crs(
 ) -> None:  # fmt: skip
     if source.overrides("crs") or axes.is_curvilinear:
         return
-    hint = "Correct `crs`, or set `wrong_in_file: [crs]` if the file is wrong."
+    hint = "Correct `crs`, or set `wrong_in_file: [crs]` if the file is wrong"
     found, names_crs = declared_crs(ds), driver_of(source).names_crs
     if found is not None:
-        same = found.equals(pyproj.CRS.from_user_input(axes.crs), ignore_axis_order=True)
+        same = found.equals(parsed(axes.crs), ignore_axis_order=True)
         # Grid mappings of plain latitudes and longitudes rarely name a datum.
         same |= not names_crs and same_crs(found.to_wkt(), axes.crs)
-        if not same:
-            faults.add(f"{where}: crs", found.to_string()[:100], source.crs, hint)
+        away = None if same else _away(found, ds, axes)
+        if away is not None:
+            faults.add(f"{where}: crs", found.to_string()[:100], source.crs, f"{hint}{away}.")
     elif names_crs:
-        faults.add(f"{where}: crs", "none", source.crs, hint)
+        faults.add(f"{where}: crs", "none", source.crs, f"{hint}.")
     elif is_geographic_crs(source.crs):
         x, y = (np.abs(ds[name].values.astype(float)).max() for name in (axes.x, axes.y))
         if x > 540 or y > 90.5:
@@ -84,6 +85,28 @@ def _check_crs(
                 f"{where}: crs", f"coordinates up to {x:g}, {y:g}", f"degrees of {source.crs}",
                 "Set `crs` of the entry to the projection.",
             )  # fmt: skip
+
+
+def _away(found: pyproj.CRS, ds: xr.Dataset, axes: Layout) -> str | None:
+    """Return how far the file's CRS puts cells from where the entry's does, in words for a hint.
+
+    None if this is a small fraction of a cell: the same projection is written in many ways.
+    """
+    if found.is_geographic or is_geographic_crs(axes.crs):
+        return ""
+    x, y = (ds[name].values.astype(float) for name in (axes.x, axes.y))
+    bounds = (float(x.min()), float(y.min()), float(x.max()), float(y.max()))
+    # Coordinates with units were converted to those of the entry's CRS; others are plain numbers.
+    in_metres = is_length(ds[axes.x].attrs.get("units"))
+    metres = crs_distance(axes.crs, found.to_wkt(), bounds, in_metres=in_metres)
+    cell = min(cell_size(x), cell_size(y)) * parsed(axes.crs).axis_info[0].unit_conversion_factor
+    if metres <= max(SMALLEST, OF_CELL * cell):
+        return None
+    return f": the two put the same cell up to {_distance(metres)} apart"
+
+
+def _distance(metres: float) -> str:
+    return f"{metres / 1000:,.0f} km" if metres >= 10_000 else f"{metres:,.3g} m"
 
 
 def _check_grid(

@@ -19,9 +19,9 @@ from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import Faults, InputError, listed, nearest_name
 from pipeline.entries.file_series import has_glob
 from pipeline.entries.source import Source, Variable
-from pipeline.grid.axes import same_crs
 from pipeline.grid.crs import is_geographic_crs
 from pipeline.grid.curvilinear import Locator
+from pipeline.grid.same_crs import same_crs
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window
 from pipeline.readers.common.dims import layout

@@ -13,9 +13,12 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from pipeline.core.errors import Faults
+from pipeline.core.errors import Faults, InputError
 from pipeline.core.units import same_units
 from pipeline.entries.source import Source
+from pipeline.grid.crs import is_geographic_crs, parsed
+from pipeline.grid.same_crs import OF_CELL, SMALLEST, Bounds, crs_distance
+from pipeline.readers.common.dims import cell_size, layout
 from pipeline.readers.common.packing import UNPACKED
 from pipeline.times.cell_methods import method_of_time
 
@@ -30,7 +33,8 @@ def check_alike(
     _check_grids(datasets, time, source, faults)
     if not source.overrides("crs"):
         texts = [_crs_text(ds) for ds in datasets]
-        _check(texts, paths, _same_crs(names_crs), source, "crs", f"{SEPARATE}.", faults)
+        same = _same_crs(names_crs, _extent(datasets[0], source))
+        _check(texts, paths, same, source, "crs", f"{SEPARATE}.", faults)
     for name, entry in source.variables.items():
         arrays = [ds.variables[entry.name] for ds in datasets]
         dims = [", ".join(map(str, da.dims)) for da in arrays]
@@ -138,17 +142,38 @@ def _wkt(grid_mapping: str) -> str:
         return ""
 
 
-def _same_crs(names_crs: bool) -> Callable[[str, str], bool]:
+def _extent(ds: xr.Dataset, source: Source) -> tuple[Bounds, float] | None:
+    """Return the bounds and the cell size of projected axes in their units; None for others."""
+    try:
+        axes = layout(ds, source)
+    except InputError:
+        return None
+    if axes.is_curvilinear or is_geographic_crs(axes.crs):
+        return None
+    x, y = (ds[name].values.astype(float) for name in (axes.x, axes.y))
+    bounds = (float(x.min()), float(y.min()), float(x.max()), float(y.max()))
+    return bounds, min(cell_size(x), cell_size(y))
+
+
+def _same_crs(
+    names_crs: bool, extent: tuple[Bounds, float] | None
+) -> Callable[[str, str], bool]:  # fmt: skip
     def same(first: str, other: str) -> bool:
         if not (first and other):
             return not names_crs
         try:
-            one, two = pyproj.CRS.from_user_input(first), pyproj.CRS.from_user_input(other)
+            one, two = parsed(first), parsed(other)
         except pyproj.exceptions.CRSError:
             return False
         # Grid mappings of plain latitudes and longitudes rarely name a datum.
         plain = not names_crs and one.is_geographic and two.is_geographic
-        return plain or one.equals(two, ignore_axis_order=True)
+        if plain or one.equals(two, ignore_axis_order=True):
+            return True
+        if extent is None or one.is_geographic:
+            return False
+        bounds, cell = extent
+        cell *= one.axis_info[0].unit_conversion_factor
+        return crs_distance(first, other, bounds) <= max(SMALLEST, OF_CELL * cell)
 
     return same
 

@@ -12,7 +12,7 @@ import xarray as xr
 
 from pipeline.core.errors import Faults, InputError
 from pipeline.entries.source import Source, Variable
-from pipeline.grid.axes import same_crs
+from pipeline.grid.same_crs import same_crs
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window
 from pipeline.regridding.regrid import regrid
