@@ -22,6 +22,7 @@ from pipeline.entries.file_series import (
     series_files,
     series_keys,
 )  # fmt: skip
+from pipeline.entries.nodata import Codes
 from pipeline.times.axis import TimeAxis
 
 METHODS = (
@@ -54,8 +55,12 @@ class SourceVariable(Frozen):
     scale: float = 1.0
     offset: float = 0.0
     """Offset in value = scale · stored + offset, applied after the packing declared in the file."""
-    nodata: float | None = None
-    """Stored value that means missing, if the file does not declare it."""
+    nodata: Codes | None = None
+    """Stored value that means missing, if the file does not declare it; or several values and
+    ranges, such as `[-9999, 254, [240, 250]]`."""
+    clip: float = later(0.0)
+    """Distance outside of the variable's valid range, in canonical units, within which values are
+    set to its limit, such as 1e-6 mm/day for -1e-9; days are clipped after their aggregation."""
     above_is_missing: float | None = None
     """Threshold above which values are an undeclared fill value."""
     records: tuple[str, ...] = ()

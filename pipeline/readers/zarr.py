@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
+from xarray.backends import ZarrStore
 
 from pipeline.entries.source import Source
 from pipeline.readers.common.chosen import chosen
 from pipeline.readers.common.files import open_files
 from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import unreadable
+from pipeline.readers.common.zarr_fill import with_missing_values
 from pipeline.readers.driver import Driver
 
 
@@ -21,11 +24,11 @@ def read_zarr(source: Source, path: Path) -> xr.Dataset:
     Raises `InputError` for a store that cannot be read, and with all variables that are missing.
     """
     nodata, where = nodata_of(source), f'source "{source.name}", {path}'
+    stored: Any = dict.fromkeys(nodata, False)
     try:
-        ds = xr.open_zarr(
-            path, chunks=None, decode_times=source.time.kind == "file",
-            mask_and_scale=dict.fromkeys(nodata, False),
-        )  # fmt: skip
+        store = ZarrStore.open_group(str(path), mode="r", use_zarr_fill_value_as_mask=True)
+        ds = with_missing_values(xr.open_dataset(store, decode_cf=False), store.members)
+        ds = xr.decode_cf(ds, decode_times=source.time.kind == "file", mask_and_scale=stored)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise unreadable(where, path, error, "a whole zarr file") from None
     return chosen(unpacked(ds, nodata, where), source, path)

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import Faults, bad_input, nearest_name
+from pipeline.entries.nodata import codes_of, ranges_of
 from pipeline.entries.source import Source, SourceVariable, Variable
 from pipeline.grid.crs import is_geographic_crs, spatial_ref_attrs, wrap_longitude
 from pipeline.readers.common.dims import USUAL, Layout
@@ -155,36 +156,42 @@ def decoding_of(
     where = f'source "{source.name}", {source.files[0]}: {name}'
     if source.classes:
         codes = {code: i for i, group in enumerate(source.classes.values()) for code in group}
-        return Decoding(where=where, nodata=_nodata(da, entry, source), codes=codes)
+        nodata, ranges = _nodata(da, entry, source)
+        return Decoding(where=where, nodata=nodata, nodata_ranges=ranges, codes=codes)
     # The packing of a TIFF is still in the attributes; other readers have applied and removed it.
     scale, offset = (
         float(da.attrs.get(key, none)) for key, none in (("scale_factor", 1), ("add_offset", 0))
     )
+    nodata, ranges = _nodata(da, entry, source)
     return Decoding(
         where=where,
-        nodata=_nodata(da, entry, source),
+        nodata=nodata,
+        nodata_ranges=ranges,
         above_is_missing=entry.above_is_missing,
         scale=scale * entry.scale,
         offset=offset * entry.scale + entry.offset,
         units=entry.units or str(da.attrs.get("units", "")),
         canonical_units=variable.units,
         valid_range=variable.valid_range,
+        clip=entry.clip,
         cell_method=_cell_method(da, source, name, where) if source.time.daily else None,
         min_share=source.time.min_share,
         sites=tuple(da["site"].values.tolist()) if "site" in da.coords else (),
     )
 
 
-def _nodata(da: xr.DataArray, entry: SourceVariable, source: Source) -> tuple[float, ...]:
-    """Return the stored values that mean missing, by the entry or else by the file."""
+def _nodata(
+    da: xr.DataArray, entry: SourceVariable, source: Source
+) -> tuple[tuple[float, ...], tuple[tuple[float, float], ...]]:
+    """Return the stored numbers and ranges that mean missing, by the entry or else by the file."""
     if UNPACKED in da.encoding and not source.classes:
-        return ()
+        return (), ()
     if entry.nodata is not None:
-        return (entry.nodata,)
+        return codes_of(entry.nodata), ranges_of(entry.nodata)
     if source.overrides("nodata"):
-        return ()
+        return (), ()
     declared = [da.attrs[key] for key in ("_FillValue", "missing_value") if key in da.attrs]
-    return tuple(float(value) for value in np.ravel(declared) if np.isfinite(float(value)))
+    return tuple(float(value) for value in np.ravel(declared) if np.isfinite(float(value))), ()
 
 
 def _cell_method(da: xr.DataArray, source: Source, name: str, where: str) -> str:

@@ -14,6 +14,7 @@ import xarray as xr
 
 from pipeline.core.errors import Faults, InputError
 from pipeline.core.units import same_units
+from pipeline.entries.nodata import codes_of, ranges_of
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.crs import declared_crs, is_geographic_crs, is_length, parsed
 from pipeline.grid.same_crs import OF_CELL, SMALLEST, crs_distance, same_crs
@@ -39,6 +40,8 @@ class SourceInfo:
     """CRS of the bounds."""
     checked: float = 0.0
     """Fraction of the values that was checked."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know that is no fault, such as values that a mask removes."""
 
 
 def check_opened(
@@ -184,9 +187,14 @@ def _check_nodata(
     # Both are compared in the type of the data: 1e20 as float32 is not equal to 1e20 of the entry.
     stored = np.dtype(da.encoding.get("dtype", da.dtype))
     held = meant_type(stored, da.encoding)
-    if not np.isnan(declared) and stored_value(declared, held) != stored_value(nodata, held):
+    codes, ranges = codes_of(nodata), ranges_of(nodata)
+    known = any(stored_value(declared, held) == stored_value(code, held) for code in codes)
+    known |= any(low <= declared <= high for low, high in ranges)
+    if not np.isnan(declared) and not known:
+        listed = [f"{code:g}" for code in codes] + [f"{low:g} to {high:g}" for low, high in ranges]
         faults.add(
-            where, f"nodata {float(declared):g} in the file", f"{nodata:g} as in the entry",
+            where, f"nodata {float(declared):g} in the file",
+            f"{', '.join(listed)} as in the entry",
             "Correct `nodata`, or set `wrong_in_file: [nodata]` if the file is wrong.",
         )  # fmt: skip
 

@@ -6,7 +6,7 @@ Small sources are read completely; of larger ones a sample that is spread over t
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from math import ceil, prod
 
@@ -20,6 +20,7 @@ from pipeline.sources.aggregate import Decoded
 from pipeline.sources.axes import axes_of
 from pipeline.sources.canonical import decoding_of, in_order, plan_of
 from pipeline.sources.decode import Decoding
+from pipeline.sources.tally import Tally
 
 WHOLE_BYTES = 256 * 2**20
 """Size (as float32) up to which sources are read completely, which takes seconds."""
@@ -52,17 +53,21 @@ def check_values(
     source: Source,
     variables: Mapping[str, Variable],
     faults: Faults,
+    tallies: Mapping[str, Tally],
 ) -> float:
     """Return the fraction of the values in `parts` that was read; adds a fault for each variable.
 
     `ds` is the whole source: its last values must be readable, and each variable must have valid
-    values. `parts` are the parts of it that the grids need, whose values must be in range.
+    values. `parts` are the parts of it that the grids need, whose values must be in range; what is
+    changed in them is counted in the `tallies` of their variables.
     """
     names = [name for name in source.variables if name in variables]
     size = read = 0
     for name in names:
         with faults.collecting():
-            series = [_series(part, source, name, variables[name]) for part in parts]
+            series = [
+                _series(part, source, name, variables[name], tallies.get(name)) for part in parts
+            ]
             total = len(names) * sum(one.bytes for one in series)
             blocks = _slabs if total <= WHOLE_BYTES else _sample
             _last_values(_series(ds, source, name, variables[name]))
@@ -79,12 +84,14 @@ def check_values(
     return min(1.0, read / size) if size else 1.0
 
 
-def _series(ds: xr.Dataset, source: Source, name: str, variable: Variable) -> _Series:
+def _series(
+    ds: xr.Dataset, source: Source, name: str, variable: Variable, tally: Tally | None = None
+) -> _Series:
     axes = axes_of(ds, source)
     da = ds[source.variables[name].name]
     stored = in_order(da, axes, source)
     plan = plan_of(ds, source, axes) if "time" in stored.dims else None
-    decoding = decoding_of(da, source, name, variable)
+    decoding = replace(decoding_of(da, source, name, variable), tally=tally)
     decoded = Decoded(stored, decoding, plan)
     first = None if axes is None else axes.y if plan is None else axes.time
     chunks = da.encoding.get("preferred_chunks", {})

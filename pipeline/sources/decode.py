@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,10 @@ import numpy as np
 from pipeline.core.errors import bad_input, listed
 from pipeline.core.units import convert
 from pipeline.readers.common.packing import stored_value
+from pipeline.sources.tally import Tally
 
+TINY = 1e-4
+"""Fraction of a valid range beyond it at which a value may be a rounding error of packing."""
 PIECE = 1 << 15
 """Number of codes looked up at once, whose 8-byte indices fit into the CPU cache."""
 LookUp = Callable[[np.ndarray, np.ndarray], None]
@@ -90,6 +93,8 @@ class Decoding:
 
     where: str
     nodata: tuple[float, ...] = ()
+    nodata_ranges: tuple[tuple[float, float], ...] = ()
+    """Lowest and highest of the stored numbers that mean missing."""
     above_is_missing: float | None = None
     scale: float = 1.0
     offset: float = 0.0
@@ -98,6 +103,10 @@ class Decoding:
     valid_range: tuple[float, float] | None = None
     cell_method: str | None = None
     min_share: float = 1.0
+    clip: float = 0.0
+    """Distance from the valid range within which values are set to its limit."""
+    tally: Tally | None = field(default=None, compare=False)
+    """Counts of clipped values, if they are wanted."""
     codes: dict[int, int] | None = None
     """Codes of a class map → index of the class of each."""
     sites: tuple[str, ...] = ()
@@ -111,6 +120,7 @@ class Decoding:
         if self.codes is not None:
             return class_indices(raw, self._classes(raw.dtype))
         marked = [raw == value for value in self.nodata if not np.isnan(value)]
+        marked += [(raw >= low) & (raw <= high) for low, high in self.nodata_ranges]
         if self.above_is_missing is not None:
             marked.append(raw > self.above_is_missing)
         # NaN stays NaN; nothing is copied if it has the type and no other value means missing.
@@ -123,8 +133,13 @@ class Decoding:
 
     def _classes(self, dtype: np.dtype[Any]) -> dict[Any, int]:
         """Return the class index of each code that the data type can hold and is not missing."""
-        held = ((stored_value(code, dtype), index) for code, index in (self.codes or {}).items())
+        known = (self.codes or {}).items()
+        held = [(stored_value(code, dtype), index) for code, index in known]
         missing = {stored_value(value, dtype) for value in self.nodata}
+        missing |= {
+            code for code, _ in held for low, high in self.nodata_ranges
+            if code is not None and low <= code <= high
+        }  # fmt: skip
         return {code: index for code, index in held if code is not None and code not in missing}
 
     def finish(self, values: np.ndarray, days: np.ndarray | None) -> np.ndarray:
@@ -136,8 +151,7 @@ class Decoding:
             return values
         units = f"{self.units}/day" if self.cell_method == "sum" else self.units
         values = convert(values, units, self.canonical_units, self.where, days)
-        self._check_range(values)
-        return values.astype(np.float32, copy=False)
+        return self._within_range(values).astype(np.float32, copy=False)
 
     def _outside(self, values: np.ndarray) -> str:
         """Return a text on the sites with values out of range; empty for grids and some sites."""
@@ -148,14 +162,35 @@ class Decoding:
         names = listed(self.sites[site] for site in np.flatnonzero(bad.any(0)))
         return f", {int(bad.sum())} of them outside at sites, {names}"
 
-    def _check_range(self, values: np.ndarray) -> None:
+    def _within_range(self, values: np.ndarray) -> np.ndarray:
+        """Return values clipped to the valid range where they are near it; raises for others.
+
+        Steps are clipped after their aggregation, in which rounding errors of either sign cancel.
+        """
         if self.valid_range is None or not values.size:
-            return
+            return values
         low, high = self.valid_range
         lowest, highest = np.fmin.reduce(values, None), np.fmax.reduce(values, None)
-        if lowest < low or highest > high:
+        if not (lowest < low or highest > high):
+            return values
+        distance = max(low - lowest, highest - high)
+        if distance > self.clip:
             found = f"values from {lowest:g} to {highest:g} {self.canonical_units}"
             raise bad_input(
                 self.where, f"{found}{self._outside(values)}",
-                f"{low:g} to {high:g}", "Check units, scale, offset and nodata of the entry.",
+                f"{low:g} to {high:g}", _range_hint(float(distance), high - low),
             )  # fmt: skip
+        if self.tally is not None:
+            outside = (values < low) | (values > high)
+            self.tally.add_clipped(np.where(outside, np.fmax(low - values, values - high), np.nan))
+        return np.clip(values, low, high)
+
+
+def _range_hint(distance: float, width: float) -> str:
+    """Return a hint for values at a distance from a valid range of a width."""
+    hint = "Check units, scale, offset and nodata of the entry."
+    if distance > TINY * width:
+        return hint
+    digits = 10.0 ** np.floor(np.log10(distance))
+    clip = np.ceil(distance / digits) * digits
+    return f"{hint} If this is a rounding error of packing, set `clip: {clip:.1e}` of the variable."

@@ -32,6 +32,7 @@ from pipeline.sources.canonical import canonicalise
 from pipeline.sources.check_metadata import SourceInfo, check_opened
 from pipeline.sources.check_values import check_values
 from pipeline.sources.crop import MARGIN, Window, cropped
+from pipeline.sources.tally import Tally
 from pipeline.sources.tidy import tidied
 
 __all__ = [
@@ -153,7 +154,15 @@ def check_source(
             else _outermost(windows(info.crs))
         )
         parts = [cropped(ds, source, window, None) for window in chosen] or [ds]
-        return replace(info, checked=check_values(ds, parts, source, known, faults))
+        tallies = {name: Tally() for name in source.variables}
+        checked = check_values(ds, parts, source, known, faults, tallies)
+        notes = [
+            f"{name}: {note}"
+            for name, tally in tallies.items()
+            if name in known
+            for note in tally.notes(known[name].units)
+        ]
+        return replace(info, checked=checked, notes=(*info.notes, *notes))
     except InputError as error:
         faults.faults += error.faults
         return None

@@ -78,11 +78,14 @@ def catalog_check(
     """Compare the files of every source with its entry and report all faults together."""
     from workflows.commands.catalog import check_sources
 
-    count = check_sources(catalogs, data, plugins or ())
+    notes = check_sources(catalogs, data, plugins or ())
+    texts = [f"{source}: {note}" for source, found in notes.items() for note in found]
     if as_json:
-        print_json({"sources": count, "faults": []})
+        print_json({"sources": len(notes), "faults": [], "notes": texts})
     else:
-        OUTPUT.plain(f"{count} sources agree with their files")
+        for text in texts:
+            OUTPUT.plain(text)
+        OUTPUT.plain(f"{len(notes)} sources agree with their files")
 
 
 @app.command(rich_help_panel=PANEL, epilog=examples("stefaland check quickstart"))

@@ -85,6 +85,7 @@ def source_document(source: Source, info: SourceInfo | None) -> dict[str, Any]:
         "times": info.times and [str(time) for time in info.times],
         "bytes": int(info.bytes),
         "checked": float(info.checked),
+        "notes": list(info.notes),
     }
     return {"name": source.name, "entry": _entry(source), "files": files}
 
@@ -98,14 +99,17 @@ def print_entry(source: Source) -> None:
     OUTPUT.print(yaml.safe_dump(_entry(source), sort_keys=False), markup=False)
 
 
-def check_sources(names: Sequence[str], data: Path, plugins: Sequence[str] = ()) -> int:
-    """Compare every source with its files; returns their number.
+def check_sources(
+    names: Sequence[str], data: Path, plugins: Sequence[str] = ()
+) -> dict[str, tuple[str, ...]]:
+    """Compare every source with its files; returns the notes on each, by its name.
 
     Raises one `InputError` with all faults.
     """
     catalog = _read(names, data, plugins)
-    faults = Faults()
-    for source in catalog.sources.values():
-        check_source(source, faults)
+    faults, notes = Faults(), {}
+    for name, source in catalog.sources.items():
+        info = check_source(source, faults)
+        notes[name] = info.notes if info else ()
     faults.raise_if_any()
-    return len(catalog.sources)
+    return notes

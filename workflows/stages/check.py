@@ -116,6 +116,8 @@ def _checked_sources(
         info = check_source(source, faults, windows=partial(_windows, grids))
         if info is not None:
             shares[source.name] = info.checked
+            for note in info.notes:
+                CONSOLE.print(f"    note   {name}: {note}", markup=False)
         for cube, grid in grids.items():
             if info is not None and not _overlaps(grid, info):
                 faults.add(

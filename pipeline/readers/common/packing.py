@@ -8,7 +8,7 @@ of a valid range, default fill values of the NetCDF library that no attribute de
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,6 +19,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from pipeline.core.errors import bad_input
+from pipeline.entries.nodata import codes_of, ranges_of
 from pipeline.entries.source import Source
 
 LIMITS = ("valid_range", "valid_min", "valid_max")
@@ -85,8 +86,10 @@ UNPACKED = "unpacked"
 class Nodata:
     """Information on missing values that the attributes of a file do not contain."""
 
-    value: float | None = None
-    """Stored value that means missing, in addition to those of the file."""
+    values: tuple[float, ...] = ()
+    """Stored values that mean missing, in addition to those of the file."""
+    ranges: tuple[tuple[float, float], ...] = ()
+    """Lowest and highest of stored values that mean missing."""
     trusted: bool = True
     """Whether the missing values that the file declares are right."""
     library: bool = True
@@ -101,11 +104,15 @@ def nodata_of(source: Source, library: bool = False) -> dict[str, Nodata]:
 
     `library` states whether the NetCDF library wrote the files.
     """
-    return {
-        name: Nodata(
-            None if source.classes else entry.nodata, not source.overrides("nodata"),
+
+    def described(nodata: Any) -> Nodata:
+        return Nodata(
+            codes_of(nodata), ranges_of(nodata), not source.overrides("nodata"),
             library=library, codes=bool(source.classes),
-        )
+        )  # fmt: skip
+
+    return {
+        name: described(None if source.classes else entry.nodata)
         for entry in source.variables.values()
         for name in (entry.name, *entry.records)
     }  # fmt: skip
@@ -160,9 +167,14 @@ def _unpacked(name: str, raw: xr.Variable, nodata: Nodata, where: str) -> xr.Var
     # xarray compares every value with a fill value; stored floats rarely contain the default one,
     # so `_Within` compares the largest value of a block first.
     seldom = default if dtype.kind == "f" and not is_packed else None
-    _complete(attrs, dtype, [nodata.value, None if seldom is not None else default], where)
+    ranges = [ends for pair in nodata.ranges if (ends := _held_range(pair, dtype)) is not None]
+    more = [*nodata.values, *(low for low, _ in ranges), None if seldom is not None else default]
+    _complete(attrs, dtype, more, where)
     limits = valid_limits(attrs, dtype, where)
-    plain = xr.Variable(raw.dims, raw._data, attrs, raw.encoding, fastpath=True)
+    data: Any = raw._data
+    if ranges:
+        data = indexing.LazilyIndexedArray(_OneCode(raw, dtype, ranges))
+    plain = xr.Variable(raw.dims, data, attrs, raw.encoding, fastpath=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", xr.SerializationWarning)
         decoded = xr.decode_cf(
@@ -209,6 +221,46 @@ def _complete(attrs: dict[Any, Any], dtype: np.dtype[Any], more: list[Any], wher
         attrs["missing_value"] = np.array(
             [value for value in [*known, *added] if value is not None], dtype
         )
+
+
+def _held_range(ends: tuple[float, float], dtype: np.dtype[Any]) -> tuple[Any, Any] | None:
+    """Return the lowest and highest number of a range in the type of the data; None if it holds no
+    such number.
+    """
+    if dtype.kind == "f":
+        return dtype.type(ends[0]), dtype.type(ends[1])
+    limits = np.iinfo(dtype)
+    low, high = max(float(limits.min), ends[0]), min(float(limits.max), ends[1])
+    low, high = np.ceil(low), np.floor(high)
+    return (dtype.type(int(low)), dtype.type(int(high))) if low <= high else None
+
+
+class _OneCode(BackendArray):
+    """Stored numbers, of which those in a range that means missing are its lowest number.
+
+    xarray compares with single missing values, of which there may not be thousands.
+    """
+
+    def __init__(
+        self, raw: xr.Variable, meant: np.dtype[Any], ranges: Sequence[tuple[Any, Any]]
+    ) -> None:
+        self.raw = raw
+        self.meant = meant
+        self.ranges = ranges
+        self.shape = raw.shape
+        self.dtype = raw.dtype
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self._read
+        )
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        stored = np.array(self.raw[key].values)
+        values = stored.view(self.meant.newbyteorder(stored.dtype.byteorder))
+        for low, high in self.ranges:
+            values[(values >= low) & (values <= high)] = low
+        return stored
 
 
 class _Within(BackendArray):

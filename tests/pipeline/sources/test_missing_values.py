@@ -9,6 +9,7 @@ import netCDF4
 import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 import xarray as xr
 
 from pipeline.core.errors import Faults
@@ -60,7 +61,7 @@ def row(source: Source, canonical: str = "free") -> np.ndarray:
     return values.reshape(-1, values.shape[-1])[0]
 
 
-NAN = np.nan
+NAN, INF = np.nan, np.inf
 TENTH = {"scale_factor": 0.1, "add_offset": 0.0}
 UNSIGNED = {"_Unsigned": "true", "scale_factor": 0.5}
 
@@ -121,6 +122,54 @@ def test_an_entry_names_the_stored_number(tmp_path: Path) -> None:
     # What the type cannot hold marks nothing: -9999 is no byte, and not the 241 it wraps to.
     path = written(tmp_path / "c.nc", "u1", [241, 50])
     np.testing.assert_array_equal(row(source_of(path, variable={"nodata": -9999})), [241, 50])
+
+
+@pytest.mark.parametrize(
+    ("kind", "stored", "attrs", "nodata", "values"),
+    [
+        ("u1", [239, 240, 245, 250, 251, 254], {}, [254, [240, 250]], [239, *[NAN] * 3, 251, NAN]),
+        ("u1", [249, 100, 0], {"scale_factor": 0.1}, [[248.5, 300]], [NAN, 10, 0]),
+        ("i1", [-56, -16, -6, 50], UNSIGNED, [[240, 250]], [100, NAN, NAN, 25]),
+        ("i2", [-32768, -2, -1, 7], TENTH, [[-INF, -2]], [NAN, NAN, -0.1, 0.7]),
+        ("f4", [-9999, -8888, -0.5, 7], {}, [-9999, [-9000, -8000]], [NAN, NAN, -0.5, 7]),
+        ("f8", [1e20, -1, 7], {"missing_value": 1e20}, [[-5, -1]], [NAN, NAN, 7]),
+        ("u1", [3, 4, 5], {}, [[300, 400], [4.2, 4.8], 5], [3, 4, NAN]),
+    ],
+)  # fmt: skip
+def test_several_codes_and_ranges(
+    tmp_path: Path, kind: str, stored: list, attrs: dict, nodata: list, values: list
+) -> None:
+    path = written(tmp_path / "a.nc", kind, stored, **attrs)
+    np.testing.assert_allclose(row(source_of(path, variable={"nodata": nodata})), values, rtol=1e-6)
+
+
+def test_codes_and_ranges_of_a_raster(tmp_path: Path) -> None:
+    def raster(name: str, stored: list[int], nodata: int | None, **settings: Any) -> Source:
+        place = rasterio.transform.from_origin(0, 2, 1, 1)
+        profile = {"driver": "GTiff", "width": len(stored), "height": 2, "count": 1}
+        with rasterio.open(tmp_path / name, "w", **profile, dtype="int16", nodata=nodata,
+                           crs="EPSG:4326", transform=place) as file:  # fmt: skip
+            file.write(np.array([stored] * 2, "i2"), 1)
+        return source_of(tmp_path / name, settings.pop("canonical", "free"), driver="raster",
+                         **settings)  # fmt: skip
+
+    band = {"name": "band_1", "units": "1", "nodata": [-9999, [240, 250]]}
+    found = row(raster("a.tif", [-9999, 7, 240, 245, 251], None, variable=band))
+    np.testing.assert_array_equal(found, [NAN, 7, NAN, NAN, 251])
+    found = row(raster("b.tif", [245, 7, -9999], 245, variable=band))
+    np.testing.assert_array_equal(found, [NAN, 7, NAN])
+    text = faults_of(raster("c.tif", [1, 7], 1, variable=band))
+    assert "found nodata 1 in the file; expected -9999, 240 to 250 as in the entry" in text
+    classes = {"a": [7, 251], "b": [240, 1]}
+    kind = {"kind": "categorical", "method": "fractions", "classes": classes}
+    codes = raster("d.tif", [7, 240, 1, 251], None, canonical="kind", variable=band, **kind)
+    found = row(codes, "kind")
+    np.testing.assert_array_equal(found, [0, NAN, 1, 0])
+
+
+def test_a_range_of_nodata_must_ascend(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"the range \[250, 240\] of nodata"):
+        source_of(tmp_path / "a.nc", variable={"nodata": [[250, 240]]})
 
 
 def test_an_entry_and_its_file_agree_in_the_type_of_the_data(tmp_path: Path) -> None:

@@ -78,7 +78,7 @@ def test_catalogs(config: str, printed: Any) -> None:
     assert shown["files"]["bounds"] == [-180, -80, 180, 80]
     checked, _ = printed("catalog", "check", *where)
     agree(checked, "stefaland catalog check CATALOG --json")
-    assert checked == {"sources": 3, "faults": []}
+    assert checked == {"sources": 3, "faults": [], "notes": []}
 
 
 def test_check(config: str, printed: Any) -> None:
