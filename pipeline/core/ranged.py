@@ -9,20 +9,21 @@ import io
 from collections import OrderedDict
 from typing import Any
 
-BLOCK = 1 << 18
-"""Bytes of a block, the smallest part that is fetched."""
+from pipeline.core.cache import BLOCK, Kept, local_copy
+
 KEPT_BLOCKS = 64
 """Number of blocks that an open file keeps in memory."""
 
 
 class RangedFile(io.RawIOBase):
-    """A remote file that is read in blocks of `BLOCK` bytes; neighbours are fetched together."""
+    """A remote file read in blocks, which are kept on disk; neighbours are fetched together."""
 
     def __init__(self, path: Any) -> None:
         head = path.head()
         assert head.size is not None
         self.path, self.size, self.version = path, head.size, head.version
         self.first = head.first
+        self.kept = Kept(path)
         self.position = 0
         self.blocks: OrderedDict[int, bytes] = OrderedDict()
 
@@ -64,8 +65,11 @@ class RangedFile(io.RawIOBase):
         return content[start - blocks[0] * BLOCK : stop - blocks[0] * BLOCK]
 
     def _wanted(self, blocks: range) -> list[bytes]:
-        """Return blocks; each run of those that are not in memory is one request."""
+        """Return blocks; each run of those that are not in memory or on disk is one request."""
         found = {block: self.blocks[block] for block in blocks if block in self.blocks}
+        for block in blocks:
+            if block not in found:
+                found |= self.kept.read(range(block, block + 1))
         missing = [block for block in blocks if block not in found]
         while missing:
             run = 1
@@ -73,6 +77,7 @@ class RangedFile(io.RawIOBase):
                 run += 1
             begin, end = missing[0] * BLOCK, min((missing[0] + run) * BLOCK, self.size)
             content = self.path.read_part(begin, end, self.version)
+            self.kept.keep(missing[0], content)
             for i, block in enumerate(missing[:run]):
                 found[block] = content[i * BLOCK : (i + 1) * BLOCK]
             missing = missing[run:]
@@ -84,9 +89,9 @@ class RangedFile(io.RawIOBase):
         return [found[block] for block in blocks]
 
 
-def ranged(path: Any) -> io.BufferedReader | io.BytesIO:
-    """Return the file for reading; it is fetched whole where the server sends no parts of it."""
+def ranged(path: Any) -> io.BufferedReader:
+    """Return the file for reading; it is copied whole where the server sends no parts of it."""
     head = path.head()
     if not head.has_ranges or head.size is None:
-        return io.BytesIO(path.read_bytes())
+        return local_copy(path, lasting=True).open("rb")
     return io.BufferedReader(RangedFile(path), BLOCK)

@@ -10,8 +10,8 @@ import pytest
 
 from pipeline.core import transfers
 from pipeline.core.addresses import RemotePath, check_uri, is_remote, path_of, public_uri
+from pipeline.core.cache import BLOCK
 from pipeline.core.errors import InputError
-from pipeline.core.ranged import BLOCK
 from pipeline.core.remote_path import _HEADS
 from pipeline.core.transfers import Access, UnreachableError, fetched_bytes
 from tests.loopback import Loopback, serving
@@ -20,11 +20,12 @@ CONTENT = bytes(range(256)) * 4096  # 1 MiB, each byte known by its position
 
 
 @pytest.fixture(autouse=True)
-def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short_pauses(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(transfers, "FIRST_PAUSE", 0.001)
     monkeypatch.setattr(transfers, "LONGEST_PAUSE", 0.01)
     monkeypatch.setattr(transfers, "_SILENT", {})
     _HEADS.known.clear()
+    monkeypatch.setenv("STEFALAND_CACHE", str(tmp_path / "cache"))
     for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "EARTHDATA_TOKEN"):
         monkeypatch.delenv(name, raising=False)
 
