@@ -119,7 +119,7 @@ class Source(Frozen):
     """Labels of a categorical source and the codes of each; all other codes are missing values."""
     crs_is_wrong: bool = False
     """Whether the CRS in the file is known to be wrong and `crs` is right."""
-    wrong_in_file: tuple[Literal["crs", "units", "nodata"], ...] = ()
+    wrong_in_file: tuple[Literal["crs", "units", "nodata", "bounds"], ...] = ()
     """Metadata known to be wrong in the file, for which the entry is used instead."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the driver, if it has any: files, thresholds, `filter_by_keys` of `grib`."""
@@ -159,7 +159,7 @@ class Source(Frozen):
         return hash((self.name, self.uri))
 
     def overrides(self, what: str) -> bool:
-        """Whether the entry overrides the file's metadata on `what` ("crs", "units", "nodata")."""
+        """Whether the entry overrides the file's metadata on `what` (such as "crs")."""
         return what in self.wrong_in_file or (what == "crs" and self.crs_is_wrong)
 
     @property
@@ -185,6 +185,8 @@ class Source(Frozen):
         """
         # Days that do not begin at midnight, or of another calendar, extend beyond the period.
         spare = 2 * self.time.daily + 5 * (self.time.calendar == "convert")
+        if self.time.stamp == "end":
+            spare += 31 if self.time.step == "monthly" else 1
         cut = (self.time.years, self.time.period, spare)
         return series_files([Pattern(uri, self.driver, *cut) for uri in self.uris])
 

@@ -105,7 +105,15 @@ def plan_of(ds: xr.Dataset, source: Source, axes: Layout | None) -> TimePlan | N
             where, "no times", "a coordinate of times",
             "Name it under `dims`, or set `time: {kind: months}` for a climatology.",
         )  # fmt: skip
-    return time_plan(ds[time].values, source.time, where)
+    return time_plan(ds[time].values, source.time, where, _bounds(ds, source, time))
+
+
+def _bounds(ds: xr.Dataset, source: Source, time: str) -> np.ndarray | None:
+    """Return the bounds [N, 2] of the file's times, None if there are none or they are wrong."""
+    name = ds[time].attrs.get("bounds")
+    if name not in ds.coords or source.overrides("bounds") or time not in ds[name].dims:
+        return None
+    return np.asarray(ds[name].transpose(time, ...).values)
 
 
 def _time_coordinate(plan: TimePlan, kind: str) -> xr.DataArray:

@@ -21,7 +21,8 @@ def within(source: Source, period: tuple[date | str, date | str] | None) -> Sour
     if period is None or source.time.kind == "months":
         return source
     try:
-        time = TimeAxis.model_validate({**source.time.model_dump(), "period": period})
+        # Not from a dump, in which the default of `stamp` looks like a choice.
+        time = TimeAxis.model_validate({**dict(source.time), "period": period})
     except ValueError:
         raise bad_input(
             "time", repr(period), "a first and a last day", 'Such as ("2001-01-01", "2010-12-31").'
@@ -62,8 +63,20 @@ def _difference(times: np.ndarray, other: np.ndarray) -> tuple[str, str, str]:
     here, there = ("with", "without") if step in times else ("without", "with")
     return (
         f"{_span(times)}, {here} {_text(step)}", f"{_span(other)}, {there} {_text(step)}",
-        "Both need the same steps; months must be stamped on the same day.",
+        _hint(times, other),
     )  # fmt: skip
+
+
+def _hint(times: np.ndarray, other: np.ndarray) -> str:
+    """Return the hint for two axes that differ within the period that both have."""
+    months, others = (t.astype("datetime64[M]") for t in (times, other))
+    once = all(np.unique(m).size == m.size for m in (months, others))
+    if once and np.intersect1d(months, others).size:
+        return (
+            "Both need the same steps: set `time: {restamp: month}` in the entries of monthly data"
+            " that are not stamped on the first of the month."
+        )
+    return "Both need the same steps: see `time: {stamp, daily, gaps}` of both entries."
 
 
 def _span(times: np.ndarray) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_serializer, model_validator
 
-from pipeline.core.settings import Frozen
+from pipeline.core.settings import Frozen, later
 
 
 class TimeAxis(Frozen):
@@ -31,10 +31,19 @@ class TimeAxis(Frozen):
     """Whether the files' steps are aggregated to days by each variable's `cell_method`."""
     day_starts: float = Field(0.0, ge=-24, le=24)
     """Hour (in the time zone of the files, mostly UTC) at which a day begins."""
-    stamp: Literal["start", "end"] = "start"
-    """Whether the files' times are the beginning or the end of their steps."""
+    stamp: Literal["start", "middle", "end"] | None = None
+    """Whether the files' times are the start, the middle or the end of their steps: times become
+    the start. By default the file's time bounds decide whether they are the end; without bounds
+    they are the start, and days are stamped with their day."""
+    restamp: Literal["month"] | None = later(None)
+    """Period on whose first day steps are stamped: `month`, for monthly data."""
     min_share: float = Field(1.0, gt=0, le=1)
     """Minimum fraction of a day's steps that must be valid; sums are scaled to the whole day."""
+
+    @field_serializer("stamp")
+    def _dumped_stamp(self, stamp: str | None) -> str:
+        # Older versions had no other default: dumps and fingerprints of their entries stay as is.
+        return stamp or "start"
 
     @model_validator(mode="after")
     def _ascends(self) -> TimeAxis:
@@ -42,4 +51,6 @@ class TimeAxis(Frozen):
             raise ValueError(
                 f"years from {self.years[0]} to {self.years[1]}, not ascending or not in 1 to 9999"
             )
+        if self.restamp and self.daily:
+            raise ValueError("`restamp` of months with `daily`, which makes days")
         return self

@@ -21,15 +21,16 @@ from pipeline.times.calendars import (
     YEARS,
     calendar_months,
     calendar_seconds,
+    month_begins,
     month_days,
     standard_times,
     text,
 )
 from pipeline.times.gaps import MONTH, MONTHS, absent_runs, described
+from pipeline.times.stamps import HOURS, step_begins
 
 CLIMATOLOGY_YEAR = 2001
 """Nominal year of the months of a climatology, without a leap day."""
-HOURS = {"hourly": 1.0, "3-hourly": 3.0, "6-hourly": 6.0, "daily": 24.0}
 
 
 @dataclass(frozen=True)
@@ -69,12 +70,15 @@ def month_plan() -> TimePlan:
     )  # fmt: skip
 
 
-def time_plan(times: np.ndarray, axis: TimeAxis, where: str) -> TimePlan:
+def time_plan(
+    times: np.ndarray, axis: TimeAxis, where: str, bounds: np.ndarray | None = None
+) -> TimePlan:
     """Return the canonical times for the times [N] (datetime64 or cftime) of the files.
 
-    Days and longer steps are stamped with their day. Raises `InputError` with all of: a calendar
-    that the entry refuses, times that are missing, duplicates or out of order, a step other than
-    the declared one, and gaps.
+    Times are the begins of steps (`step_begins`, by the entry or the `bounds` [N, 2] of the
+    times); days and longer steps are stamped with their day. Raises `InputError` with all of: a
+    calendar that the entry refuses, times that are missing, duplicates or out of order, a step
+    other than the declared one, bounds that disagree with the entry, and gaps.
     """
     faults = Faults()
     calendar = _calendar(times, axis, where)
@@ -83,10 +87,13 @@ def time_plan(times: np.ndarray, axis: TimeAxis, where: str) -> TimePlan:
     faults.raise_if_any()
     step = _step(seconds, calendar)
     _check_step(step, axis, where, faults)
+    begins = step_begins(seconds, bounds, calendar, step, axis, where)
     if axis.daily:
-        plan, runs = _days(seconds, calendar, step, axis, where)
+        plan, runs = _days(begins, calendar, step, axis, where)
     else:
-        stamps = _stamps(seconds, step)
+        stamps = _stamps(begins, step)
+        if axis.restamp:
+            stamps = _first_of_months(stamps, calendar, where)
         _check_order(stamps, calendar, where, faults)
         faults.raise_if_any()
         runs = absent_runs(stamps, calendar, step)
@@ -202,6 +209,20 @@ def _stamps(seconds: np.ndarray, step: str | float | None) -> np.ndarray:
     return days
 
 
+def _first_of_months(seconds: np.ndarray, calendar: str, where: str) -> np.ndarray:
+    """Return the beginning of the month of each time; raises `InputError` if two have the same."""
+    months = calendar_months(seconds, calendar)
+    begins = month_begins(months, calendar)
+    twice = np.flatnonzero(np.diff(months) == 0)
+    if twice.size:
+        first, second = (text(seconds[twice[0] + i], calendar) for i in (0, 1))
+        raise bad_input(
+            where, f"two times of one month, {first} and {second}", "one time for each month",
+            "Remove `time: {restamp: month}`, which is for monthly data.",
+        )  # fmt: skip
+    return begins
+
+
 def _dated(seconds: np.ndarray, calendar: str, step: str | float | None) -> np.ndarray:
     """Return calendar seconds as standard times; whole months keep their month."""
     is_long = step in MONTHS or (isinstance(step, float) and step * 3600 >= MONTH)
@@ -221,7 +242,7 @@ def _days(
             where, found.replace("daily", "a day"), "steps of which a whole number is a day",
             "Remove `time.daily`.",
         )  # fmt: skip
-    shift = round(axis.day_starts * 3600) + (round(step * 3600) if axis.stamp == "end" else 0)
+    shift = round(axis.day_starts * 3600)
     days, first, count = np.unique((seconds - shift) // DAY, return_index=True, return_counts=True)
     expected = round(24 / step)
     whole = np.flatnonzero(count == expected)

@@ -8,6 +8,7 @@ import xarray as xr
 
 from pipeline.core.errors import Faults, nearest_name
 from pipeline.entries.source import Source
+from pipeline.readers.common.dims import USUAL
 from pipeline.readers.common.wrf_coordinates import plain_coordinates
 
 
@@ -39,7 +40,18 @@ def chosen(ds: xr.Dataset, source: Source, path: Path) -> xr.Dataset:
     found = plain_coordinates(
         ds.set_coords(sorted(kept))[names], source, f'source "{source.name}", {path}'
     )
-    return _reordered(ds, found, source)
+    return _reordered(ds, found.assign_coords(_bounds(ds, found)), source)
+
+
+def _bounds(ds: xr.Dataset, found: xr.Dataset) -> dict[str, xr.Variable]:
+    """Return the CF bounds of the axes of variables, except those of rows and columns, by name."""
+    axes = {*found.dims} - {*USUAL["y"], *USUAL["x"]}
+    names = [str(found[dim].attrs.get("bounds", "")) for dim in axes if dim in found.coords]
+    return {
+        name: ds.variables[name]
+        for name in names
+        if name in ds.variables and found.sizes.keys() & {*ds.variables[name].dims}
+    }
 
 
 def _reordered(ds: xr.Dataset, found: xr.Dataset, source: Source) -> xr.Dataset:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -60,7 +60,7 @@ def _check_grids(
 ) -> None:  # fmt: skip
     first, paths = datasets[0], _paths(datasets)
     for ds, path in zip(datasets[1:], paths[1:], strict=True):
-        for name in map(str, first.dims):
+        for name in dict.fromkeys(str(dim) for da in first.values() for dim in da.dims):
             if name != time and not _same_axis(first, ds, name):
                 faults.add(
                     f'source "{source.name}", {path}',
@@ -245,7 +245,18 @@ def joined(
     if time in first.coords:
         values = np.concatenate([np.atleast_1d(ds[time].values) for ds in datasets])
         coords[time] = xr.Variable(time, values, first[time].attrs)
+        coords |= _joined_bounds(datasets, time)
     return xr.Dataset(arrays, coords=coords, attrs=first.attrs)
+
+
+def _joined_bounds(datasets: Sequence[xr.Dataset], time: str) -> dict[Hashable, xr.Variable]:
+    """Return the bounds of the times by their name; empty unless every file has them."""
+    name = datasets[0][time].attrs.get("bounds")
+    if not all(name in ds.coords and time in ds[name].dims for ds in datasets):
+        return {}
+    parts = [ds[name].transpose(time, ...) for ds in datasets]
+    values = np.concatenate([part.values for part in parts])
+    return {name: xr.Variable(parts[0].dims, values)}
 
 
 def _renamed(piece: xr.Variable, time: str) -> xr.Variable:
