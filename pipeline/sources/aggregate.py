@@ -59,10 +59,10 @@ class Decoded(BackendArray):
     def _times(self, wanted: np.ndarray, rest: tuple[Any, ...]) -> np.ndarray:
         """Return the values of the canonical steps `wanted`, in that order."""
         assert self.plan is not None
-        days = self.plan.days[wanted]
+        days, lengths = self.plan.days[wanted], self.plan.lengths[wanted]
         if not wanted.size or self.plan.is_identity:
             return self.decoding.finish(
-                self._stored((_as_slice(self.plan.first[wanted]), *rest)), days
+                self._stored((_as_slice(self.plan.first[wanted]), *rest)), days, lengths
             )
         lead = self.stored[(slice(0, 1), *rest)].shape[1:]
         out = np.full((wanted.size, *lead), np.nan, np.float32)
@@ -71,7 +71,7 @@ class Decoded(BackendArray):
         for begin in range(0, wanted.size, step):
             part = slice(begin, begin + step)
             self._fill(out[part], wanted[part], rest)
-        return self.decoding.finish(out, days)
+        return self.decoding.finish(out, days, lengths)
 
     def _fill(self, out: np.ndarray, wanted: np.ndarray, rest: tuple[Any, ...]) -> None:
         assert self.plan is not None

@@ -178,14 +178,26 @@ def decoding_of(
         above_is_missing=entry.above_is_missing,
         scale=scale * entry.scale,
         offset=offset * entry.scale + entry.offset,
-        units=entry.units or str(da.attrs.get("units", "")),
+        units=entry.units or stated_units(da),
         canonical_units=variable.units,
         valid_range=variable.valid_range,
         clip=entry.clip,
         cell_method=_cell_method(da, source, name, where) if source.time.daily else None,
         min_share=source.time.min_share,
+        is_sum="sum" in (entry.cell_method, _method_in_file(da, source)),
+        is_slope="slope" in f"{name} {variable.standard_name} {variable.long_name}",
         sites=tuple(da["site"].values.tolist()) if "site" in da.coords else (),
     )
+
+
+def stated_units(da: xr.DataArray) -> str:
+    """Return the units that a file states; "-" for a blank text, as some write for 1."""
+    return str(da.attrs.get("units", "")).strip() or ("-" if "units" in da.attrs else "")
+
+
+def _method_in_file(da: xr.DataArray, source: Source) -> str | None:
+    text = str(da.attrs.get("cell_methods", ""))
+    return method_of_time(text, {*USUAL["time"], source.dims.get("time", "time")})
 
 
 def _nodata(
@@ -207,9 +219,9 @@ def _cell_method(da: xr.DataArray, source: Source, name: str, where: str) -> str
     entry = source.variables[name]
     if entry.cell_method:
         return entry.cell_method
-    text = str(da.attrs.get("cell_methods", ""))
-    found = method_of_time(text, {*USUAL["time"], source.dims.get("time", "time")})
+    found = _method_in_file(da, source)
     if found is None:
+        text = str(da.attrs.get("cell_methods", ""))
         raise bad_input(
             where, f'cell_methods "{text}"' if text else "no cell_methods in the file",
             "sum, mean, minimum or maximum of time, to aggregate to days",

@@ -13,7 +13,8 @@ import pyproj
 import xarray as xr
 
 from pipeline.core.errors import Faults, InputError
-from pipeline.core.units import same_units
+from pipeline.core.notation.unit_notation import UnknownUnitsError, is_silent
+from pipeline.core.units import is_dimensionless, same_units
 from pipeline.entries.nodata import codes_of, ranges_of
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.crs import declared_crs, is_geographic_crs, is_length, parsed
@@ -22,7 +23,7 @@ from pipeline.readers.common.dims import Layout, cell_size
 from pipeline.readers.common.packing import meant_type, stored_value
 from pipeline.readers.registry import driver_of, files_of
 from pipeline.sources.axes import axes_of
-from pipeline.sources.canonical import decoding_of, plan_of
+from pipeline.sources.canonical import decoding_of, plan_of, stated_units
 from pipeline.times.plan import TimePlan
 
 
@@ -56,12 +57,15 @@ def check_opened(
     if axes is not None:
         _check_crs(source, ds, axes, where, faults)
         _check_grid(source, ds, axes, where, faults)
-    for name, entry in source.variables.items():
-        _check_units(ds[entry.name], source, name, variables.get(name), f"{where}: {name}", faults)
-        _check_nodata(ds[entry.name], source, name, f"{where}: {name}", faults)
     plan = None
     with faults.collecting():
         plan = plan_of(ds, source, axes)
+    for name, entry in source.variables.items():
+        lengths = _Lengths.of(ds[entry.name], axes, plan)
+        _check_units(
+            ds[entry.name], source, name, variables.get(name), lengths, f"{where}: {name}", faults
+        )
+        _check_nodata(ds[entry.name], source, name, f"{where}: {name}", faults)
     return _info(source, ds, axes, plan)
 
 
@@ -139,42 +143,65 @@ def _check_grid(
             )  # fmt: skip
 
 
+@dataclass(frozen=True)
+class _Lengths:
+    """Days [T] of the month of each time step, and of the step itself; None without times."""
+
+    of_months: np.ndarray | None
+    of_steps: np.ndarray | None
+
+    @classmethod
+    def of(cls, da: xr.DataArray, axes: Layout | None, plan: TimePlan | None) -> _Lengths:
+        time = "time" if axes is None else axes.time
+        if time not in da.dims:
+            return cls(None, None)
+        # Where the plan has faults of its own, units are not blamed for them.
+        return cls(np.full(1, 30.0), np.ones(1)) if plan is None else cls(plan.days, plan.lengths)
+
+
 def _check_units(
     da: xr.DataArray,
     source: Source,
     name: str,
     variable: Variable | None,
+    lengths: _Lengths,
     where: str,
     faults: Faults,
 ) -> None:
     entry = source.variables[name]
-    found = str(da.attrs.get("units", ""))
-    if entry.units is None and not found:
+    found = stated_units(da)
+    is_blank = not str(da.attrs.get("units", "")).strip()
+    may_be_blank = found and variable is not None and is_dimensionless(variable.units)
+    if entry.units is None and is_blank and not may_be_blank:
         faults.add(where, "no units in the file", "units", "Set `units` in the catalog.")
         return
     if source.classes or variable is None:
         return
     try:
         decoding = decoding_of(da, source, name, variable)
-        decoding.finish(np.full((1, 1), np.nan, np.float32), np.full(1, 30.0))
+        size = 1 if lengths.of_steps is None else lengths.of_steps.size
+        missing = np.full((size, 1), np.nan, np.float32)
+        decoding.finish(missing, lengths.of_months, lengths.of_steps)
     except InputError as error:
         faults.faults += error.faults
         return
     unpacked = (entry.scale, entry.offset) == (1.0, 0.0)
-    compared = entry.units and found and unpacked and not source.overrides("units")
-    if compared and _differ(found, str(entry.units)):
+    compared = entry.units and unpacked and not source.overrides("units")
+    if compared and not is_silent(found) and _differ(found, str(entry.units), lengths.of_steps):
         faults.add(
             where, f'units "{found}" in the file', f'"{entry.units}", as in the entry',
             "Correct `units`, or set `wrong_in_file: [units]` if the file is wrong.",
         )  # fmt: skip
 
 
-def _differ(first: str, second: str) -> bool:
-    """Whether both units are known and differ."""
+def _differ(first: str, second: str, lengths: np.ndarray | None) -> bool:
+    """Whether both units are known and differ, also as amounts of steps of these `lengths`."""
     try:
-        return not same_units(first, second)
-    except ValueError as error:
-        return "not defined" not in str(error) and "convert" in str(error)
+        return not same_units(first, second, lengths)
+    except UnknownUnitsError:
+        return False
+    except ValueError:
+        return True
 
 
 def _check_nodata(

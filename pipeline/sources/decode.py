@@ -109,6 +109,10 @@ class Decoding:
     """Counts of clipped values, if they are wanted."""
     codes: dict[int, int] | None = None
     """Codes of a class map → index of the class of each."""
+    is_sum: bool = False
+    """Whether the values are declared to be sums over their time steps."""
+    is_slope: bool = False
+    """Whether it is the slope of the terrain, for which percent is a ratio of lengths."""
     sites: tuple[str, ...] = ()
     """Names of sites along the last axis, for error messages."""
 
@@ -142,15 +146,20 @@ class Decoding:
         }  # fmt: skip
         return {code: index for code, index in held if code is not None and code not in missing}
 
-    def finish(self, values: np.ndarray, days: np.ndarray | None) -> np.ndarray:
+    def finish(
+        self, values: np.ndarray, days: np.ndarray | None, lengths: np.ndarray | None = None
+    ) -> np.ndarray:
         """Return values in canonical units, float32; raises `InputError` if any is out of range.
 
-        `days` [T] are the days of the month of each step.
+        `days` [T] are the days of the month of each step, `lengths` [T] those of the files' steps.
         """
         if self.codes is not None:
             return values
         units = f"{self.units}/day" if self.cell_method == "sum" else self.units
-        values = convert(values, units, self.canonical_units, self.where, days)
+        values = convert(
+            values, units, self.canonical_units, self.where, days,
+            lengths=lengths, is_sum=self.is_sum, is_slope=self.is_slope,
+        )  # fmt: skip
         return self._within_range(values).astype(np.float32, copy=False)
 
     def _outside(self, values: np.ndarray) -> str:

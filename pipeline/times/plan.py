@@ -27,6 +27,7 @@ from pipeline.times.calendars import (
     text,
 )
 from pipeline.times.gaps import MONTH, MONTHS, absent_runs, described
+from pipeline.times.lengths import step_days
 from pipeline.times.stamps import HOURS, step_begins
 
 CLIMATOLOGY_YEAR = 2001
@@ -46,6 +47,8 @@ class TimePlan:
     """Number of steps of a complete canonical step."""
     calendar: str = STANDARD
     """Calendar of the files; empty for a climatology."""
+    step: str | float | None = None
+    """Length of a canonical step: "daily", "monthly", "yearly" or hours; None if unknown."""
 
     @property
     def is_identity(self) -> bool:
@@ -59,6 +62,11 @@ class TimePlan:
         """Days [T] of the month of each time; the mean length in a climatology."""
         return month_days(self.values, self.calendar)
 
+    @property
+    def lengths(self) -> np.ndarray:
+        """Lengths [T] in days of the files' steps of each time; NaN if unknown."""
+        return step_days(self.values, self.step, self.days) / self.expected
+
 
 def month_plan() -> TimePlan:
     """Return the plan of a climatology: the middles of twelve months of a nominal year."""
@@ -66,7 +74,7 @@ def month_plan() -> TimePlan:
     middle = first + pd.to_timedelta(first.days_in_month // 2, unit="D")
     return TimePlan(
         middle.values.astype("datetime64[ns]"), np.arange(12), np.ones(12, dtype=np.int64),
-        calendar="",
+        calendar="", step="monthly",
     )  # fmt: skip
 
 
@@ -107,6 +115,8 @@ def time_plan(
             "Download what is missing, or set `time: {gaps: missing}` for NaN in these steps.",
         )  # fmt: skip
     faults.raise_if_any()
+    declared = HOURS.get(axis.step, axis.step) if axis.step else None
+    plan = replace(plan, step="daily" if axis.daily else declared if step is None else step)
     plan = _filled(plan, _every(plan.values, runs, calendar, "daily" if axis.daily else step))
     return plan if axis.period is None else _within(plan, axis.period, where)
 

@@ -353,7 +353,7 @@ def test_a_location_that_moves(tmp_path: Path) -> None:
 
 def test_faults_of_all_kinds_and_variables_come_together(tmp_path: Path) -> None:
     ds = field()
-    ds["w"] = ds["v"].assign_attrs(units="m")
+    ds["w"] = ds["v"].assign_attrs(units="kg")
     path = tmp_path / "a.nc"
     ds.isel(time=[0, 1, 2, 4, 5]).to_netcdf(path)
     source = entry(path, resolution=[2, 2], crs="EPSG:4326",

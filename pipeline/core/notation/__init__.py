@@ -1,0 +1,1 @@
+"""Texts in data sets read as typed values: units as people write them."""
