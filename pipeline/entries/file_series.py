@@ -74,6 +74,16 @@ def pattern_keys(uri: str) -> tuple[str, ...]:
     return tuple(key for key in KEYS if key in names)
 
 
+def named_part(uri: str) -> tuple[str, str] | None:
+    """Return the file and the part of it of a name of GDAL, None for other addresses.
+
+    >>> named_part('HDF5:"imerg.HDF5"://Grid/precipitation')
+    ('imerg.HDF5', 'Grid/precipitation')
+    """
+    match = re.fullmatch(r'(?:HDF5|NETCDF|ZARR|HDF4_\w+:\w+):"?([^"]+?)"?:/{0,2}(.+)', uri)
+    return (match[1], match[2].replace('"', "")) if match else None
+
+
 def series_keys(uris: Sequence[str]) -> tuple[str, ...]:
     """Return the keys of the addresses of an entry; `ValueError` if they have different keys."""
     keys = {pattern_keys(uri): uri for uri in uris}

@@ -15,7 +15,8 @@ import xarray as xr
 from pipeline.core.errors import Faults, listed
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
-from pipeline.readers.common.refusals import NETCDF, unreadable
+from pipeline.readers.common.first_bytes import NETCDF
+from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.common.site_table import (
     by_time,
     check_columns,

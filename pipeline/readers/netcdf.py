@@ -1,4 +1,7 @@
-"""NetCDF files, single or a series, as lazy Datasets with unpacked values (driver `netcdf`)."""
+"""NetCDF and HDF5 files, single or a series, as lazy Datasets with unpacked values.
+
+The driver is `netcdf`.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +10,27 @@ from pathlib import Path
 
 import xarray as xr
 
+from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
 from pipeline.readers.common.chosen import chosen
 from pipeline.readers.common.files import open_files
-from pipeline.readers.common.packing import Nodata, nodata_of, unpacked
-from pipeline.readers.common.refusals import NETCDF, unreadable
+from pipeline.readers.common.first_bytes import HDF5, NETCDF, format_of
+from pipeline.readers.common.groups import grouped, is_complete
+from pipeline.readers.common.packing import nodata_of, unpacked
+from pipeline.readers.common.refusals import unreadable
+from pipeline.readers.common.site_table import read_options
 from pipeline.readers.driver import Driver
 
 OPEN_FILES = 512
 """Number of files whose metadata a process caches; their values stay on disk."""
+
+
+class NetcdfOptions(Frozen):
+    """Options of an entry of NetCDF or HDF5 files."""
+
+    group: str | None = None
+    """Group that holds the variables, such as Grid; by default the root, or else the only group
+    with a variable of the name."""
 
 
 def read_netcdf(source: Source, path: Path) -> xr.Dataset:
@@ -24,25 +39,33 @@ def read_netcdf(source: Source, path: Path) -> xr.Dataset:
     Raises `InputError` for a file that cannot be read, and with all variables that are missing.
     """
     stat, where = path.stat(), f'source "{source.name}", {path}'
-    nodata = tuple(nodata_of(source, library=True).items())
     try:
-        ds = _opened(
-            path, (stat.st_mtime_ns, stat.st_size), source.time.kind == "file", nodata, where
-        )
+        ds = _opened(path, (stat.st_mtime_ns, stat.st_size), source, where)
     except (OSError, ValueError, RuntimeError, EOFError) as error:
         raise unreadable(where, path, error, "a whole netcdf file", *NETCDF) from None
     return chosen(ds, source, path)
 
 
 @lru_cache(maxsize=OPEN_FILES)
-def _opened(
-    path: Path, stamp: tuple[int, int], has_times: bool, nodata: tuple[tuple[str, Nodata], ...],
-    where: str,
-) -> xr.Dataset:  # fmt: skip
+def _opened(path: Path, stamp: tuple[int, int], source: Source, where: str) -> xr.Dataset:
     """Open a file, or return it from the cache of the process if `stamp` has not changed."""
-    stored = {name: False for name, _ in nodata}
-    ds = xr.open_dataset(path, decode_times=has_times, mask_and_scale=stored, cache=False)
-    return unpacked(ds, dict(nodata), where)
+    nodata, group = nodata_of(source, library=True), read_options(source, NetcdfOptions).group
+    stored = {name.rpartition("/")[2]: False for name in nodata}
+
+    def open_group(name: str) -> xr.Dataset:
+        return xr.open_dataset(
+            path, group=name or None, decode_times=source.time.kind == "file",
+            mask_and_scale=stored, cache=False,
+        )  # fmt: skip
+
+    ds = open_group("")
+    names = list(nodata)
+    if group or (not is_complete(ds, names) and format_of(path) == HDF5):
+        ds = grouped(path, open_group, names, group, source, where)
+    return unpacked(ds, nodata, where)
 
 
-DRIVER = Driver(name="netcdf", open=partial(open_files, read=read_netcdf), is_series=True)
+DRIVER = Driver(
+    name="netcdf", open=partial(open_files, read=read_netcdf), is_series=True,
+    options=NetcdfOptions,
+)  # fmt: skip

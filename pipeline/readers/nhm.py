@@ -21,7 +21,8 @@ from pipeline.core.settings import Frozen
 from pipeline.core.units import CUBIC_FOOT_M3, SECONDS_A_DAY, convert
 from pipeline.entries.source import Source, Variable
 from pipeline.readers.common.drainage import area_means, basin_groups, upstream_units
-from pipeline.readers.common.refusals import NETCDF, missing_hint, unreadable
+from pipeline.readers.common.first_bytes import NETCDF
+from pipeline.readers.common.refusals import missing_hint, unreadable
 from pipeline.readers.common.site_table import read_options
 from pipeline.readers.driver import Driver
 

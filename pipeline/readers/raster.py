@@ -21,8 +21,9 @@ from rasterio.enums import MaskFlags
 from pipeline.core.errors import bad_input
 from pipeline.entries.source import Source
 from pipeline.readers.common.files import open_files
+from pipeline.readers.common.first_bytes import SIGNATURES
 from pipeline.readers.common.packing import nodata_of, unpacked
-from pipeline.readers.common.refusals import SIGNATURES, unreadable
+from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.driver import Driver
 
 PACKING = ("_FillValue", "scale_factor", "add_offset")

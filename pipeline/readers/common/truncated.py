@@ -1,7 +1,7 @@
-"""missing_bytes(): whether a classic NetCDF file is shorter than its header declares.
+"""missing_bytes(): whether a file is shorter than it declares.
 
-The NetCDF library reads zeros past the end of such a file, so that a truncated file would look like
-a field of zeros.
+The NetCDF library reads zeros past the end of a classic file, so that a truncated file would look
+like a field of zeros.
 """
 
 from __future__ import annotations
@@ -9,8 +9,10 @@ from __future__ import annotations
 import math
 import struct
 from functools import lru_cache
-from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any
+
+from pipeline.core.addresses import AnyPath
+from pipeline.readers.common.lengths import promised_bytes
 
 VERSIONS = (1, 2, 5)
 """CDF-1, CDF-2 (64-bit offsets) and CDF-5 (64-bit data), which scipy's reader does not know."""
@@ -18,17 +20,24 @@ BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
 """Bytes of a value of each type, by the number of the type in the format."""
 
 
-def missing_bytes(path: Path) -> tuple[int, int] | None:
-    """Return (bytes found, bytes declared) of a truncated classic NetCDF file, None for others."""
+def missing_bytes(path: AnyPath, thorough: bool = False) -> tuple[int, int] | None:
+    """Return (bytes found, bytes declared) of a truncated file, None for others.
+
+    With `thorough`, HDF5, TIFF, GRIB, ZIP and Parquet files are searched for their length too;
+    otherwise only classic NetCDF files, whose reader does not notice.
+    """
     stat = path.stat()
-    promised = _promised(path, (stat.st_mtime_ns, stat.st_size))
+    promised = _promised(path, (stat.st_mtime_ns, stat.st_size), thorough)
     return (stat.st_size, promised) if stat.st_size < promised else None
 
 
 @lru_cache(maxsize=4096)
-def _promised(path: Path, stamp: tuple[int, int]) -> int:
+def _promised(path: AnyPath, stamp: tuple[int, int], thorough: bool) -> int:
     """Return the minimum length by the header; 0 for other formats, size + 1 for a cut header."""
     with path.open("rb") as file:
+        if thorough and (length := promised_bytes(file, stamp[1])):
+            return length
+        file.seek(0)
         magic = file.read(4)
         if len(magic) < 4 or magic[:3] != b"CDF" or magic[3] not in VERSIONS:
             return 0
@@ -41,7 +50,7 @@ def _promised(path: Path, stamp: tuple[int, int]) -> int:
 class _Header:
     """Parser of the header, which reads value by value after the NetCDF format specification."""
 
-    def __init__(self, file: BinaryIO, version: int) -> None:
+    def __init__(self, file: IO[Any], version: int) -> None:
         self.file = file
         self.size = ">q" if version == 5 else ">i"
         self.offset = ">i" if version == 1 else ">q"

@@ -128,6 +128,23 @@ def test_other_keys_and_formats_are_refused(uri: str, found: str) -> None:
     assert found in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("uri", "way"),
+    [
+        ('HDF5:"/d/imerg.HDF5"://Grid/precipitation', ("/d/imerg.HDF5", "Grid/precipitation")),
+        ("NETCDF:/d/a.nc:rain", ("/d/a.nc", "rain")),
+        (
+            'HDF4_EOS:EOS_GRID:"M.hdf":Grid_1km:"1 km NDVI"',
+            ("M.hdf", "Grid_1km:1 km NDVI"),
+        ),
+    ],
+)
+def test_names_of_gdal_are_refused_with_the_way(uri: str, way: tuple[str, str]) -> None:
+    with pytest.raises(InputError) as error:
+        source(uri, driver="raster")
+    assert f"`uri: {way[0]}`, `name: {way[1]}`" in str(error.value)
+
+
 def test_the_number_of_steps_is_bounded() -> None:
     with pytest.raises(InputError, match="87,831,216 files"):
         source("{year}{doy:03d}{hour:02d}.nc", years=[1, 9999])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pandas as pd
 import pytest
@@ -47,6 +48,24 @@ def test_times_that_two_files_share_are_refused_with_both_names(tmp_path: Path) 
     assert "2001-01-01 to 2001-01-02 in " in text
     for name in ("final.nc", "preliminary.nc"):
         assert str(tmp_path / name) in text
+
+
+def test_bytes_that_cannot_be_read_are_those_of_a_named_file(tmp_path: Path) -> None:
+    for day in (1, 2):
+        field(pd.DatetimeIndex([f"2001-01-0{day}"])).to_netcdf(
+            tmp_path / f"v_{day}.nc", encoding={"v": {"zlib": True, "chunksizes": (1, 6, 8)}}
+        )
+    with h5py.File(tmp_path / "v_2.nc") as file:
+        chunk = file["v"].id.get_chunk_info(0)
+    whole = bytearray((tmp_path / "v_2.nc").read_bytes())
+    whole[chunk.byte_offset : chunk.byte_offset + chunk.size] = b"\xff" * chunk.size
+    (tmp_path / "v_2.nc").write_bytes(whole)
+    for uri in (tmp_path / "v_?.nc", tmp_path / "v_2.nc"):
+        with pytest.raises(InputError) as error:
+            canonical(entry(uri))
+        assert "found bytes that cannot be read" in str(error.value)
+        assert str(tmp_path / "v_2.nc") in str(error.value)
+        assert "it is no shorter than it declares" in str(error.value)
 
 
 def test_files_without_times_need_keys(tmp_path: Path) -> None:

@@ -7,10 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.readers.common.first_bytes import NETCDF, format_of
 from pipeline.readers.common.refusals import (
     DEMO_FOLDERS,
-    NETCDF,
-    format_of,
     missing_hint,
     unreadable,
 )
@@ -39,6 +38,7 @@ def test_the_demos_folders_are_those_of_their_catalogs() -> None:
 def test_make_data_is_the_hint_for_the_demos_files_alone() -> None:
     assert "make data" in missing_hint(Path("data/registry/jcm/data/snow.nc"))
     assert "make data" not in missing_hint(Path("/mine/snow.nc"))
+    assert "make data" not in missing_hint(Path("/home/me/itur/rain_2001.nc"))
     assert "correct `uri`" in missing_hint(Path("/mine/snow.nc"))
 
 
@@ -47,11 +47,14 @@ def test_make_data_is_the_hint_for_the_demos_files_alone() -> None:
     [
         (b"\n<!doctype html><title>Log in</title>", "It is an HTML page"),
         (b'<?xml version="1.0"?><Error>', "It is an XML file"),
-        (b"PK\x03\x04....", "It begins like a ZIP archive: correct `uri`"),
-        (b"II*\x00....", "It begins like a TIFF: correct `uri`"),
-        (b"\x89HDF\r\n\x1a\n", "Download it again: it may be truncated."),
-        (b"CDF\x01", "Download it again: it may be truncated."),
-        (b"other", "Download it again: it may be truncated."),
+        (b"PK\x03\x04....", "It is a ZIP archive"),
+        (b"II*\x00....", "It begins like a TIFF: set `driver: raster`"),
+        (b"\x89HDF\r\n\x1a\n", "Download it again: it has 8 of the 9 bytes"),
+        (b"CDF\x01", "Download it again: it has 4 of the 5 bytes"),
+        (
+            b"other\x01",
+            "Correct `uri` or `driver` of the entry: its first bytes, b'other\\x01', are",
+        ),
     ],
 )
 def test_what_begins_as_another_format_is_not_called_truncated(
