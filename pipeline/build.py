@@ -33,16 +33,28 @@ from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import Tile, padded_window
 from pipeline.grid.window import source_window
 from pipeline.regridding.fill import GapFilling, with_gaps_filled
+from pipeline.regridding.merge import Part, extent_of, merged
 from pipeline.regridding.points import regrid_points
 from pipeline.regridding.regrid import regrid
 from pipeline.regridding.terrain import terrain
-from pipeline.sources.canonical import canonicalise
 from pipeline.sources.common_times import common_times, within
-from pipeline.sources.open import open_source
+from pipeline.sources.distinct import check_distinct
+from pipeline.sources.parts import (
+    SourcePart,
+    at_steps,
+    canonical_parts,
+    in_steps,
+    is_whole,
+    on_times,
+    times_of,
+)
 from pipeline.sources.unchanged import stamps_of, unchanged
 
 TERRAIN_MARGIN = 2.0
 """Margin of the elevation window around a tile, in source cells, for slopes at the tile's edge."""
+MERGED_COPIES = 5
+"""Copies of a shard's values while parts are merged: one part, the result, and sums in float64."""
+ALL = slice(0, None)
 SHARD_BYTES = 1 << 28
 """Largest size of the values of one shard, unless the config sets `time_shard`."""
 
@@ -115,8 +127,11 @@ def build_cube(
     >>> cube["precipitation"].values.tolist()
     [[1.0, 1.0], [1.0, 1.0]]
     """
-    path = Path(path).resolve()
-    _check_names(sources)
+    path, faults = Path(path).resolve(), Faults()
+    if not sources:
+        faults.add("sources", "none", "at least one")
+    check_distinct(sources, faults, terrain_from)
+    faults.raise_if_any()
     known = read_variables() if variables is None else variables
     task = RegridTask(
         path, grid, tuple(within(source, time) for source in sources), known,
@@ -130,23 +145,6 @@ def build_cube(
         ledger = Ledger(path.with_suffix(".ledger"), _fingerprint(task, settings))
         fill_cube(task, tile, ledger, time_shard=time_shard, attrs=attrs, executor=executor)
     return open_cube(path)
-
-
-def _check_names(sources: Sequence[Source]) -> None:
-    """Raise `InputError` for no source, and for a variable that two sources have."""
-    faults = Faults()
-    if not sources:
-        faults.add("sources", "none", "at least one")
-    owner: dict[str, str] = {}
-    for source in sources:
-        for name in source.variables:
-            if name in owner:
-                faults.add(
-                    f'source "{source.name}"', f"{name}, which {owner[name]} has too",
-                    "variables that no other source has",
-                )  # fmt: skip
-            owner[name] = source.name
-    faults.raise_if_any()
 
 
 def _fingerprint(task: RegridTask, settings: Mapping[str, Any]) -> str:
@@ -188,42 +186,56 @@ def fill_cube(
     return run_stage(name, template.tiles, work, ledger, executor, part=part)
 
 
-def canonical_source(task: RegridTask, source: Source, grid: TargetGrid) -> xr.Dataset:
-    """The part of a source that `grid` needs, in canonical form."""
+def canonical_source(task: RegridTask, source: Source, grid: TargetGrid) -> list[SourcePart]:
+    """The parts of a source that `grid` needs, each in canonical form."""
     # Slopes at the edge of a tile need the elevation beyond it.
     margin = TERRAIN_MARGIN if source.name == task.terrain_from else None
-    ds = open_source(source, partial(source_window, grid), margin)
-    return canonicalise(ds, source, task.variables)
+    return canonical_parts(source, task.variables, partial(source_window, grid), margin)
 
 
 def regrid_canonical(
-    task: RegridTask, source: Source, ds: xr.Dataset, grid: TargetGrid
-) -> xr.Dataset:
+    source: Source, ds: xr.Dataset, grid: TargetGrid, has_terrain: bool = False,
+    min_coverage: float | None = None,
+) -> xr.Dataset:  # fmt: skip
     """A canonical source on `grid`, dims (time, y, x) or (y, x), with its coverage."""
-    result = regrid(ds, grid, source.method, source.min_coverage, require_overlap=False, threads=1)
-    if source.name == task.terrain_from:
+    least = source.min_coverage if min_coverage is None else min_coverage
+    result = regrid(ds, grid, source.method, least, require_overlap=False, threads=1)
+    if has_terrain:
         slopes = terrain(ds[next(iter(source.variables))])
-        derived = regrid(
-            slopes, grid, "mean", source.min_coverage, require_overlap=False, threads=1
-        )
+        derived = regrid(slopes, grid, "mean", least, require_overlap=False, threads=1)
         result = result.merge(derived, compat="override", join="exact")
     return result
 
 
-def regrid_source(task: RegridTask, source: Source, grid: TargetGrid) -> xr.Dataset:
-    """One source on `grid`, dims (time, y, x) or (y, x), with its coverage."""
-    return regrid_canonical(task, source, canonical_source(task, source, grid), grid)
+def regrid_parts(
+    task: RegridTask, source: Source, parts: Sequence[SourcePart], grid: TargetGrid,
+    steps: slice = ALL,
+) -> xr.Dataset:  # fmt: skip
+    """Some times of a source with these parts on `grid`; variables without time with the first."""
+    times, has_terrain = times_of(source, parts), source.name == task.terrain_from
+    if is_whole(parts, times):
+        return regrid_canonical(parts[0].source, in_steps(parts[0].ds, steps), grid, has_terrain)
+    blocks = ((part, at_steps(part.ds, times, steps)) for part in parts)
+    return merged(
+        Part(
+            ds=on_times(regrid_canonical(one.source, ds, grid, has_terrain, 0.0), times, steps),
+            extent=extent_of(ds, grid, one.source.method),
+            min_coverage=one.source.min_coverage,
+            method=one.source.method,
+        )
+        for one, ds in blocks
+        if ds.data_vars
+    )
 
 
 def source_blocks(
     task: RegridTask, source: Source, grid: TargetGrid, steps: int
 ) -> Iterator[xr.Dataset]:
     """One source on `grid`, in blocks of `steps` times; variables without time are in the first."""
-    ds = canonical_source(task, source, grid)
-    fixed = [name for name, da in ds.data_vars.items() if "time" not in da.dims]
-    for start in range(0, ds.sizes.get("time", 1), steps):
-        part = ds.isel(time=slice(start, start + steps)) if "time" in ds.dims else ds
-        yield regrid_canonical(task, source, part.drop_vars(fixed) if start else part, grid)
+    parts = canonical_source(task, source, grid)
+    times = times_of(source, parts)
+    for start in range(0, 1 if times is None else times.size, steps):
+        yield regrid_parts(task, source, parts, grid, slice(start, start + steps))
 
 
 def regrid_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
@@ -231,8 +243,9 @@ def regrid_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
     if task.points is not None:
         points, reach = open_cube(task.points.store).load(), task.points.max_distance_km
         return regrid_points(points, grid, max_distance_km=reach, require_overlap=False)
-    parts = [regrid_source(task, source, grid) for source in task.sources]
-    return xr.merge(parts, compat="override", join="exact", combine_attrs="override")
+    opened = ((source, canonical_source(task, source, grid)) for source in task.sources)
+    results = [regrid_parts(task, source, parts, grid) for source, parts in opened]
+    return xr.merge(results, compat="override", join="exact", combine_attrs="override")
 
 
 def filled_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
@@ -280,7 +293,8 @@ def template_of(
         time = probe["time"] if "time" in probe.coords else None
     else:
         opened = [canonical_source(task, source, cell) for source in task.sources]
-        time = common_times(task.sources, opened)
+        axes = [times_of(*pair) for pair in zip(task.sources, opened, strict=True)]
+        time = common_times(task.sources, [xr.Dataset({}, _coords(axis)) for axis in axes])
         first = first_steps(task, opened, cell)
         probe = xr.merge(first, compat="override", join="exact", combine_attrs="override")
     variables = {
@@ -302,13 +316,17 @@ def middle_cell(grid: TargetGrid) -> TargetGrid:
     return grid.window(rows, cols)
 
 
+def _coords(times: xr.DataArray | None) -> dict[str, xr.DataArray]:
+    return {} if times is None else {"time": times}
+
+
 def first_steps(
-    task: RegridTask, opened: Sequence[xr.Dataset], cell: TargetGrid
+    task: RegridTask, opened: Sequence[Sequence[SourcePart]], cell: TargetGrid
 ) -> list[xr.Dataset]:
-    """Each canonical source regridded to one cell, at its first time."""
+    """Each source, of which these are the parts, regridded to one cell at its first time."""
     return [
-        regrid_canonical(task, source, ds.isel(time=[0]) if "time" in ds.dims else ds, cell)
-        for source, ds in zip(task.sources, opened, strict=True)
+        regrid_parts(task, source, parts, cell, slice(0, 1))
+        for source, parts in zip(task.sources, opened, strict=True)
     ]
 
 
@@ -322,5 +340,8 @@ def held_bytes(task: RegridTask, template: CubeTemplate) -> int | None:
     opened = [canonical_source(task, source, cell) for source in task.sources]
     return max(
         sum(shard_bytes(template, str(name)) for name in ds.data_vars)
-        for ds in first_steps(task, opened, cell)
+        * (MERGED_COPIES if source.merge or len(parts) > 1 else 1)
+        for source, parts, ds in zip(
+            task.sources, opened, first_steps(task, opened, cell), strict=True
+        )
     )

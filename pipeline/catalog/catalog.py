@@ -9,7 +9,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
+from pipeline.catalog.merged import with_parts
 from pipeline.catalog.numbered import numbered
 from pipeline.catalog.product import Product, describes_product, inherited
 from pipeline.core.errors import Faults, bad_input, nearest_name
@@ -77,6 +79,7 @@ def read_catalog(
     `${data}` in an entry stands for `data`, and `${NAME}` for `roots["NAME"]`.
     `${pyogrio}` is the folder of the installed pyogrio, whose country outlines serve as regions.
     A range, as in `embedding_[00-63]: {name: "band_[1-64]"}`, stands for one variable per number.
+    An entry `both: {merge: [west, east]}` is made of other entries of the files.
     Raises one `InputError` with the faults of all entries.
 
     >>> catalog = read_catalog("quickstart.yml", data="data/registry")
@@ -85,6 +88,8 @@ def read_catalog(
     """
     faults = Faults()
     sources: dict[str, Source] = {}
+    names: dict[str, str] = {}
+    merged: dict[str, tuple[str, dict[str, Any]]] = {}
     products: dict[str, Product] = {}
     roots = {**(roots or {}), **({} if data is None else {"data": data})}
     for name_or_path in [paths] if isinstance(paths, str | Path) else paths:
@@ -96,15 +101,20 @@ def read_catalog(
                     products[path.stem] = validated(Product, entry, f"{path.name}: {name}")
                 continue
             where = f'{path.name}: source "{name}"'
-            if name in sources:
+            if name in names:
                 faults.add(where, "a second source of this name", "unique names")
+            names[name] = where
             entry = {**inherited(entries), **entry}
             settings = expanded(entry, _root_lookup(roots), where, faults)
             if isinstance(settings.get("variables"), dict):
                 settings["variables"] = numbered(settings["variables"], where, faults)
+            if "merge" in settings:
+                merged[name] = (where, settings)
+                continue
             with faults.collecting():
                 sources[name] = validated(Source, {"name": name, **settings}, where)
                 check_entry(sources[name], where, faults)
+    sources = with_parts(merged, sources, names, faults)
     faults.raise_if_any()
     return Catalog(sources, products)
 

@@ -23,6 +23,7 @@ from pipeline.entries.file_series import (
     series_files,
     series_keys,
 )  # fmt: skip
+from pipeline.entries.merged import DRIVER, merged_settings
 from pipeline.entries.nodata import Codes
 from pipeline.times.axis import TimeAxis
 
@@ -124,6 +125,10 @@ class Source(Frozen):
     """Metadata known to be wrong in the file, for which the entry is used instead."""
     options: dict[str, Any] = Field(default_factory=dict)
     """Options of the driver, if it has any: files, thresholds, `filter_by_keys` of `grib`."""
+    merge: tuple[Source, ...] = later(())
+    """Entries of which this one is made, in order of preference: `merge: [final, preliminary]`. The
+    first with a valid value is used; means at the seams of tiles are over all parts. A catalog has
+    their names."""
     title: str = ""
     licence: str | None = None
     doi: str | None = None
@@ -139,6 +144,13 @@ class Source(Frozen):
                 "crs", "a CRS that PROJ knows, such as EPSG:5070, WKT or a PROJ string"
             ) from None
         return crs
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_parts(cls, entry: Any) -> Any:
+        if not isinstance(entry, dict) or "merge" not in entry or entry.get("driver") == DRIVER:
+            return entry
+        return merged_settings(entry, [Source.model_validate(part) for part in entry["merge"]])
 
     @model_validator(mode="after")
     def _consistent(self) -> Source:
@@ -184,6 +196,11 @@ class Source(Frozen):
         return series_keys(self.uris)
 
     @property
+    def parts(self) -> tuple[Source, ...]:
+        """The entries with files of which this one is made: itself, or the parts of `merge`."""
+        return tuple(one for part in self.merge for one in part.parts) or (self,)
+
+    @property
     def series(self) -> Series:
         """Paths of the files of each step of the uri's keys, in order; existing or not.
 
@@ -199,6 +216,8 @@ class Source(Frozen):
     @property
     def files(self) -> list[Path]:
         """Paths of all files that the uri stands for, in order; existing or not."""
+        if self.merge:
+            return [path for part in self.parts for path in part.files]
         return [path for paths in self.series.values() for path in paths]
 
     @property

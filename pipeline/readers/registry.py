@@ -64,13 +64,17 @@ def named_driver(name: str, where: str) -> Driver:
 
 
 def driver_of(source: Source) -> Driver:
-    """Return the reader of a source's files; raises `InputError` if the driver is unknown."""
+    """Return the reader of a source's files; raises `InputError` if the driver is unknown.
+
+    An entry that is made of others is read like its first part.
+    """
+    source = source.parts[0]
     return named_driver(source.driver, f'source "{source.name}": driver')
 
 
 def files_of(source: Source) -> list[Path]:
     """Return the paths of all files of a source, in order; existing or not."""
-    return driver_of(source).files(source)
+    return [path for part in source.parts for path in driver_of(part).files(part)]
 
 
 def read_files(source: Source, *more: Any) -> Any:
@@ -91,6 +95,9 @@ def read_files(source: Source, *more: Any) -> Any:
 
 def check_entry(source: Source, where: str, faults: Faults) -> None:
     """Add a fault for each key or option of an entry that its driver needs and does not find."""
+    if source.merge:
+        _check_parts(source, where, faults)
+        return
     try:
         driver = named_driver(source.driver, f"{where}: driver")
     except InputError as error:
@@ -115,3 +122,11 @@ def check_entry(source: Source, where: str, faults: Faults) -> None:
     if driver.options is not None:
         with faults.collecting():
             validated(driver.options, source.options, f"{where}: options")
+
+
+def _check_parts(source: Source, where: str, faults: Faults) -> None:
+    """Add a fault for each part of a merged entry that is not a grid."""
+    for part in source.parts:
+        if (returns := driver_of(part).returns) != "grid":
+            faults.add(f"{where}: merge", f'"{part.name}", a source of {returns}',
+                       "sources of grids")  # fmt: skip

@@ -32,13 +32,19 @@ def month_axis() -> xr.DataArray:
     return _time_coordinate(month_plan(), "months")
 
 
-def canonicalise(ds: xr.Dataset, source: Source, variables: Mapping[str, Variable]) -> xr.Dataset:
+def canonicalise(
+    ds: xr.Dataset,
+    source: Source,
+    variables: Mapping[str, Variable],
+    *,
+    load_bytes: int = LOAD_BYTES,
+) -> xr.Dataset:
     """Return the source's variables by canonical name, dims (time?, y, x), float32, NaN if missing.
 
     Rows run from north to south, longitudes ascend in −180..180; `y` and `x` are float64 and
     `spatial_ref` holds the CRS. A curvilinear source has 2-D `lat` and `lon` instead, a table dims
     (time?, cell) with `lat` and `lon` of each cell. Classes become 0, 1, … with `flag_values` and
-    `flag_meanings`. Variables above 256 MiB stay lazy and are checked block by block.
+    `flag_meanings`. Variables above `load_bytes` stay lazy and are checked block by block.
     Raises `InputError` with all variables that have wrong units or values outside of their range,
     and for faults of the time axis.
 
@@ -69,7 +75,7 @@ def canonicalise(ds: xr.Dataset, source: Source, variables: Mapping[str, Variabl
             times = plan if "time" in stored.dims else None
             decoded = lazy(stored, decoding_of(ds[entry.name], source, name, variable), times)
             decoded.attrs = _attrs(variable, source)
-            arrays[name] = decoded.load() if decoded.nbytes <= LOAD_BYTES else decoded
+            arrays[name] = decoded.load() if decoded.nbytes <= load_bytes else decoded
     faults.raise_if_any()
     result = xr.Dataset(arrays)
     if plan is not None and "time" in result.dims:

@@ -29,6 +29,8 @@ SLAB_BYTES = 64 * 2**20
 BLOCK = 256
 """Rows and columns of a sampled block, which has up to four time steps."""
 SAMPLED_BLOCKS = 16
+NO_VALUE = "no valid value"
+"""What was found in a variable all of whose values are missing."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +81,7 @@ def check_values(
                     read += values.size
                     has_values |= bool(np.isfinite(values).any())
             if not (has_values or _has_values(_series(ds, source, name, variables[name]))):
-                faults.add(series[0].decoding.where, "no valid value", "a variable with values",
+                faults.add(series[0].decoding.where, NO_VALUE, "a variable with values",
                            "Check the file, and nodata and classes of the entry.")  # fmt: skip
     return min(1.0, read / size) if size else 1.0
 

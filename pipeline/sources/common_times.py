@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import date
+from itertools import combinations
 
 import numpy as np
 import xarray as xr
@@ -11,6 +12,7 @@ import xarray as xr
 from pipeline.core.errors import Faults, bad_input
 from pipeline.entries.source import Source
 from pipeline.times.axis import TimeAxis
+from pipeline.times.plan import time_plan
 
 
 def within(source: Source, period: tuple[date | str, date | str] | None) -> Source:
@@ -49,6 +51,26 @@ def common_times(sources: Sequence[Source], opened: Sequence[xr.Dataset]) -> xr.
             )  # fmt: skip
     faults.raise_if_any()
     return time
+
+
+def merged_times(source: Source, axes: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the times of all parts of a source together, cut to the period of its entry.
+
+    Parts may cover different periods, and must have the same steps in those that they share.
+    Raises `InputError` for other steps and for gaps between the parts.
+    """
+    where = f'source "{source.name}", {source.address}: time'
+    for one, other in combinations(axes, 2):
+        begin, end = max(one[0], other[0]), min(one[-1], other[-1])
+        odd = np.setxor1d(one, other)
+        if ((odd >= begin) & (odd <= end)).any():
+            found, expected, hint = _difference(other, one)
+            raise bad_input(where, found, f"the times of an earlier part: {expected}", hint)
+    every = np.unique(np.concatenate(axes))
+    if source.time.kind == "months" or np.isnat(every).any():
+        return every
+    axis = TimeAxis(gaps=source.time.gaps, period=source.time.period)
+    return time_plan(every, axis, where).values
 
 
 def _difference(times: np.ndarray, other: np.ndarray) -> tuple[str, str, str]:

@@ -30,16 +30,20 @@ from pipeline.readers.common.truncated import missing_bytes
 from pipeline.readers.registry import driver_of, files_of, read_files
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.check_metadata import SourceInfo, check_opened
-from pipeline.sources.check_values import check_values
+from pipeline.sources.check_values import NO_VALUE, check_values
 from pipeline.sources.crop import MARGIN, Window, cropped
+from pipeline.sources.joint_info import joint_info
 from pipeline.sources.tally import Tally
 from pipeline.sources.tidy import tidied
+from pipeline.sources.tiles import check_merged_times, mosaic_of
 
 __all__ = [
     "SourceInfo", "Window", "check_files", "check_source", "nearest_cells", "open_source",
     "read_bytes",
 ]  # fmt: skip
 
+SAMPLED_TILES = 16
+"""Number of tiles of a mosaic whose metadata and values are compared with the entry."""
 MAX_LISTED = 12
 """Number of missing files, a year of months, up to which each is a fault of its own."""
 
@@ -133,6 +137,8 @@ def check_source(
     small sources, a sample of large ones. Returns None if the files cannot be opened or the driver
     has no variables.
     """
+    if source.merge:
+        return _check_parts(source, source.merge, faults, variables, windows)
     if not check_files(source, faults) or not driver_of(source).has_variables:
         return None
     known = read_variables() if variables is None else variables
@@ -144,6 +150,10 @@ def check_source(
                 nearest_name(name, known),
             )  # fmt: skip
     try:
+        if (mosaic := mosaic_of(source)) is not None:
+            sample = mosaic.sample(windows, SAMPLED_TILES)
+            info = _check_parts(source, sample, faults, variables, windows)
+            return info and mosaic.described(info, len(sample))
         ds, before = tidied(read_files(source), source), len(faults.faults)
         info = check_opened(ds, source, known, faults)
         if len(faults.faults) > before:
@@ -168,6 +178,33 @@ def check_source(
         return None
 
 
+def _check_parts(
+    source: Source,
+    parts: Sequence[Source],
+    faults: Faults,
+    variables: Mapping[str, Variable] | None,
+    windows: Callable[[str], Sequence[Window]] | None,
+) -> SourceInfo | None:
+    """Check the parts of a source, and that their times agree; None if one cannot be opened.
+
+    Tiles without a valid value, such as those of sea, are no fault unless all are.
+    """
+    infos, found, empty = [], Faults(), []
+    for part in parts:
+        of_part = Faults()
+        infos.append(check_source(part, of_part, variables, windows))
+        empty.append([fault for fault in of_part.faults if fault.found == NO_VALUE])
+        found.faults += [fault for fault in of_part.faults if fault.found != NO_VALUE]
+    if source.merge or all(empty):
+        found.faults += [fault for of_part in empty for fault in of_part]
+    known = [info for info in infos if info is not None]
+    if source.merge and not found.faults:
+        with found.collecting():
+            check_merged_times(source)
+    faults.faults += found.faults
+    return joint_info(source, known) if len(known) == len(infos) else None
+
+
 def _outermost(windows: Sequence[Window]) -> list[Window]:
     """Return the windows that lie within no other window, without duplicates."""
 
@@ -186,6 +223,11 @@ def read_bytes(
     This is the size of the files times the fraction that the window covers. A chunk that overlaps
     several tiles counts for each, as each decodes it; archives and tables are read once, complete.
     """
+    if source.merge:
+        return sum(read_bytes(part, window, counts) for part in source.merge)
+    if callable(window) and (mosaic := mosaic_of(source)) is not None:
+        needed = mosaic.within(window, MARGIN)
+        return sum(_bytes_on_disk(path) for one in needed for path in one.opened_files)
     size = sum(_bytes_on_disk(path) for path in source.opened_files)
     driver = driver_of(source)
     if driver.returns == "sites" or not driver.is_lazy:

@@ -17,8 +17,9 @@ def unchanged(sources: Sequence[Source]) -> Iterator[None]:
 
     def stamps() -> dict[str, dict[str, tuple[int, int]]]:
         return {
-            source.name: {name: (size, time) for name, size, time in stamps_of(source)}
+            part.name: {name: (size, time) for name, size, time in stamps_of(part)}
             for source in sources
+            for part in source.parts
         }
 
     before = stamps()

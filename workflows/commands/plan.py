@@ -32,7 +32,8 @@ from pipeline.grid.tiles import Tile
 from pipeline.grid.window import source_window
 from pipeline.regridding.operators import Separable
 from pipeline.regridding.regrid import operator_for
-from pipeline.sources.open import open_source, read_bytes
+from pipeline.sources.open import read_bytes
+from pipeline.sources.parts import opened_parts
 from workflows.console import REPORT, faults_document
 from workflows.fingerprints import NEEDS, stages_after
 from workflows.products.predicted_maps import QUALITY_FLAG
@@ -148,8 +149,11 @@ def memory_needs(task: RegridTask, template: CubeTemplate) -> dict[str, Any]:
 def _has_matrices(task: RegridTask, source: Source) -> bool:
     """Whether a source's grid and method need sparse matrices."""
     cell = middle_cell(task.grid)
-    operator = operator_for(canonical_source(task, source, cell), cell, source.method)
-    return source.method in SPARSE_METHODS or not isinstance(operator, Separable)
+    return any(
+        part.source.method in SPARSE_METHODS
+        or not isinstance(operator_for(part.ds, cell, part.source.method), Separable)
+        for part in canonical_source(task, source, cell)
+    )
 
 
 def window_bytes(task: RegridTask, template: CubeTemplate) -> dict[str, int]:
@@ -158,8 +162,11 @@ def window_bytes(task: RegridTask, template: CubeTemplate) -> dict[str, int]:
     grid = task.grid.window(tile.rows, tile.cols)
     sizes = {}
     for source in task.sources:
-        ds = open_source(source, partial(source_window, grid))
-        sizes[source.name] = sum(4 * ds[entry.name].size for entry in source.variables.values())
+        sizes[source.name] = sum(
+            4 * ds[entry.name].size
+            for part, ds in opened_parts(source, partial(source_window, grid))
+            for entry in part.variables.values()
+        )
     return sizes
 
 

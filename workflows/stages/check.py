@@ -22,6 +22,7 @@ from pipeline.grid.window import source_window
 from pipeline.maps.legend import read_legend
 from pipeline.readers.registry import driver_of
 from pipeline.sites.regions import polygons_with
+from pipeline.sources.distinct import check_distinct
 from pipeline.sources.locations import check_locations_source
 from pipeline.sources.open import SourceInfo, Window, check_source
 from stefaland.baselines.registry import BASELINES
@@ -93,6 +94,9 @@ def _sources(run: Run, faults: Faults) -> dict[str, float]:
     names = (*config.inputs.sources, *tables, config.inputs.target_sites,
              config.folds.regions.source)  # fmt: skip
     used = dict.fromkeys(name for name in names if name)
+    known = run.catalog.sources
+    gridded = [known[name] for name in config.inputs.sources if name in known]
+    check_distinct(gridded, faults, config.inputs.terrain_from)
     return _checked_sources(tuple(used), run.catalog, grids, run.variables, faults)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.build import RegridTask, SitePoints, fill_cube
-from pipeline.core.errors import bad_input
+from pipeline.core.errors import Faults, bad_input
 from pipeline.core.provenance import provenance
 from pipeline.cube.locations import write_locations
 from pipeline.cube.open import open_cube
@@ -22,6 +22,7 @@ from pipeline.execution.cluster import connect
 from pipeline.execution.ledger import Ledger
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.regridding.fill import GapFilling
+from pipeline.sources.distinct import check_distinct
 from pipeline.sources.locations import read_locations_source
 from pipeline.sources.unchanged import unchanged
 from workflows.fingerprints import stage_fingerprint
@@ -71,8 +72,14 @@ def main(run: Run) -> dict[str, Any]:
 
 
 def regrid_task(run: Run, cube: str) -> RegridTask:
-    """The task that fills a gridded cube of the run."""
-    spec, inputs = run.config.cubes[cube], run.config.inputs
+    """The task that fills a gridded cube of the run.
+
+    `InputError` for sources of which two have the same variable.
+    """
+    spec, inputs, faults = run.config.cubes[cube], run.config.inputs, Faults()
+    sources = tuple(run.catalog[name] for name in inputs.sources)
+    check_distinct(sources, faults, inputs.terrain_from)
+    faults.raise_if_any()
     points, filling, from_sites = None, None, {}
     if spec.points_from:
         points = SitePoints(run.cube(spec.points_from).resolve(), spec.max_distance_km)
@@ -89,7 +96,7 @@ def regrid_task(run: Run, cube: str) -> RegridTask:
     return RegridTask(
         run.cube(cube).resolve(),
         run.grid(cube),
-        tuple(run.catalog[name] for name in inputs.sources),
+        sources,
         run.variables,
         terrain_from=inputs.terrain_from,
         points=points,
