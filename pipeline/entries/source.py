@@ -70,8 +70,12 @@ class SourceVariable(Frozen):
     each, then the second step of each and so on, are all steps of layer 0, then of layer 1, …"""
     layer: int = 0
     """Layer that is read from `records`."""
-    cell_method: Literal["sum", "mean", "minimum", "maximum"] | None = None
-    """Method that aggregates shorter steps to days; by default the `cell_methods` of the file."""
+    cell_method: Literal["sum", "mean", "minimum", "maximum", "accumulated"] | None = None
+    """Method that aggregates shorter steps to days; by default the `cell_methods` of the file.
+    Values that are `accumulated` are totals since a reset (`time.resets`), up to their time: the
+    amounts between two times are their differences."""
+    bucket: float | None = later(None)
+    """Total in the file's units after which accumulated values start again (`bucket_mm` of WRF)."""
     probabilities: str | None = None
     """Variable with the probabilities of the levels that this variable has along its last axis; the
     value is the mean of that distribution."""
@@ -173,12 +177,28 @@ class Source(Frozen):
                 raise ValueError(f"time.years for which the uri names {count:,} files")
         return self
 
+    @model_validator(mode="after")
+    def _accumulates(self) -> Source:
+        if self.accumulated:
+            return self
+        if self.time.resets is not None or any(v.bucket for v in self.variables.values()):
+            raise ValueError(
+                "`resets` or `bucket` without a variable of `cell_method: accumulated`"
+            )
+        return self
+
     def __hash__(self) -> int:
         return hash((self.name, self.uri))
 
     def overrides(self, what: str) -> bool:
         """Whether the entry overrides the file's metadata on `what` (such as "crs")."""
         return what in self.wrong_in_file or (what == "crs" and self.crs_is_wrong)
+
+    @property
+    def accumulated(self) -> tuple[str, ...]:
+        """Names of the variables that are totals since a reset."""
+        methods = {name: entry.cell_method for name, entry in self.variables.items()}
+        return tuple(name for name, method in methods.items() if method == "accumulated")
 
     @property
     def uris(self) -> tuple[str, ...]:
@@ -208,7 +228,7 @@ class Source(Frozen):
         """
         # Days that do not begin at midnight, or of another calendar, extend beyond the period.
         spare = 2 * self.time.daily + 5 * (self.time.calendar == "convert")
-        if self.time.stamp == "end":
+        if self.time.stamp == "end" or self.accumulated:
             spare += 31 if self.time.step == "monthly" else 1
         cut = (self.time.years, self.time.period, spare)
         return series_files([Pattern(uri, self.driver, *cut) for uri in self.uris])

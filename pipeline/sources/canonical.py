@@ -17,14 +17,17 @@ from pipeline.entries.source import Source, SourceVariable, Variable
 from pipeline.grid.crs import is_geographic_crs, spatial_ref_attrs, wrap_longitude
 from pipeline.readers.common.dims import USUAL, Layout
 from pipeline.readers.common.packing import UNPACKED
-from pipeline.sources.aggregate import lazy
+from pipeline.sources.arrays.aggregate import lazy
 from pipeline.sources.axes import axes_of
-from pipeline.sources.decode import Decoding
+from pipeline.sources.decode import ACCUMULATED, Decoding
 from pipeline.times.cell_methods import method_of_time
 from pipeline.times.plan import TimePlan, month_plan, time_plan
+from pipeline.times.totals import NOISE
 
 LOAD_BYTES = 1 << 28
 """Size up to which variables are read and checked at once; larger ones are checked when read."""
+RESETS, LARGEST = "found_resets", "found_largest"
+"""Attributes of opened running totals: the seconds of the day of their resets, and the largest."""
 
 
 def month_axis() -> xr.DataArray:
@@ -111,7 +114,24 @@ def plan_of(ds: xr.Dataset, source: Source, axes: Layout | None) -> TimePlan | N
             where, "no times", "a coordinate of times",
             "Name it under `dims`, or set `time: {kind: months}` for a climatology.",
         )  # fmt: skip
-    return time_plan(ds[time].values, source.time, where, _bounds(ds, source, time))
+    totals = source.accumulated
+    return time_plan(
+        ds[time].values, source.time, where, _bounds(ds, source, time),
+        "none" if not totals else "all" if len(totals) == len(source.variables) else "some",
+        _resets(ds, source, where) if totals else (),
+    )  # fmt: skip
+
+
+def _resets(ds: xr.Dataset, source: Source, where: str) -> tuple[int, ...]:
+    """Return the seconds of the day of resets, by the entry or as `with_resets` found them."""
+    if source.time.reset_seconds is not None:
+        return source.time.reset_seconds
+    if RESETS not in ds[source.variables[source.accumulated[0]].name].attrs:
+        raise bad_input(
+            where, "running totals without their resets", "`time.resets` of the entry",
+            "Or open the source with `open_source`, which finds them.",
+        )  # fmt: skip
+    return tuple(ds[source.variables[source.accumulated[0]].name].attrs[RESETS])
 
 
 def _bounds(ds: xr.Dataset, source: Source, time: str) -> np.ndarray | None:
@@ -188,7 +208,9 @@ def decoding_of(
         canonical_units=variable.units,
         valid_range=variable.valid_range,
         clip=entry.clip,
-        cell_method=_cell_method(da, source, name, where) if source.time.daily else None,
+        cell_method=_cell_method(da, source, name, where),
+        bucket=entry.bucket,
+        fall=_fall(da, variable),
         min_share=source.time.min_share,
         is_sum="sum" in (entry.cell_method, _method_in_file(da, source)),
         is_slope="slope" in f"{name} {variable.standard_name} {variable.long_name}",
@@ -220,9 +242,21 @@ def _nodata(
     return tuple(float(value) for value in np.ravel(declared) if np.isfinite(float(value))), ()
 
 
-def _cell_method(da: xr.DataArray, source: Source, name: str, where: str) -> str:
-    """Return the aggregation to days, by the entry or else by the `cell_methods` of the file."""
+def _fall(da: xr.DataArray, variable: Variable) -> float | None:
+    """Return the fall beyond packing noise of totals that cannot fall; None if they can."""
+    if LARGEST not in da.attrs or variable.valid_range is None or variable.valid_range[0] < 0:
+        return None
+    return float(NOISE * da.attrs[LARGEST])
+
+
+def _cell_method(da: xr.DataArray, source: Source, name: str, where: str) -> str | None:
+    """Return the aggregation to days, by the entry or else by the `cell_methods` of the file.
+
+    None for a source that is not aggregated, unless its values are accumulated.
+    """
     entry = source.variables[name]
+    if not source.time.daily and entry.cell_method != ACCUMULATED:
+        return None
     if entry.cell_method:
         return entry.cell_method
     found = _method_in_file(da, source)

@@ -16,7 +16,8 @@ from xarray.core import indexing
 
 from pipeline.core.errors import Faults
 from pipeline.entries.source import Source, Variable
-from pipeline.sources.aggregate import Decoded
+from pipeline.sources.arrays.aggregate import Decoded, decoded
+from pipeline.sources.arrays.resets import check_resets
 from pipeline.sources.axes import axes_of
 from pipeline.sources.canonical import decoding_of, in_order, plan_of
 from pipeline.sources.decode import Decoding
@@ -67,6 +68,7 @@ def check_values(
     size = read = 0
     for name in names:
         with faults.collecting():
+            check_resets(ds, source, name)
             series = [
                 _series(part, source, name, variables[name], tallies.get(name)) for part in parts
             ]
@@ -94,11 +96,11 @@ def _series(
     stored = in_order(da, axes, source)
     plan = plan_of(ds, source, axes) if "time" in stored.dims else None
     decoding = replace(decoding_of(da, source, name, variable), tally=tally)
-    decoded = Decoded(stored, decoding, plan)
+    array = decoded(stored, decoding, plan)
     first = None if axes is None else axes.y if plan is None else axes.time
     chunks = da.encoding.get("preferred_chunks", {})
     chunk = chunks.get(first, 1) // (1 if plan is None else plan.expected)
-    values = xr.Variable(stored.dims, indexing.LazilyIndexedArray(decoded))
+    values = xr.Variable(stored.dims, indexing.LazilyIndexedArray(array))
     return _Series(stored, decoding, values, max(1, chunk))
 
 
@@ -107,7 +109,7 @@ def _last_values(series: _Series) -> None:
     data = series.stored._data
     pieces = getattr(getattr(data, "array", None), "pieces", None) or [series.stored]
     for piece in pieces:
-        Decoded(piece, series.decoding, None)._stored(
+        Decoded(piece, series.decoding, None).read(
             tuple(slice(max(0, size - 1), size) for size in piece.shape)
         )
 

@@ -1,6 +1,6 @@
 """`Decoding`: a source's stored numbers as canonical values: missing, packing, classes and units.
 
-`pipeline.sources.aggregate` applies it to blocks when they are read.
+`pipeline.sources.arrays.aggregate` applies it to blocks when they are read.
 """
 
 from __future__ import annotations
@@ -87,6 +87,9 @@ def _by_search(dtype: np.dtype[Any], classes: Mapping[Any, int]) -> LookUp:
     return look_up
 
 
+ACCUMULATED = "accumulated"
+
+
 @dataclass(frozen=True, kw_only=True)
 class Decoding:
     """Conversion of stored numbers to float32 in canonical units; errors are located at `where`."""
@@ -102,6 +105,10 @@ class Decoding:
     canonical_units: str = "1"
     valid_range: tuple[float, float] | None = None
     cell_method: str | None = None
+    bucket: float | None = None
+    """Size in the file's units after which running totals start again."""
+    fall: float | None = None
+    """Fall in the file's units beyond which a running total must have started again."""
     min_share: float = 1.0
     clip: float = 0.0
     """Distance from the valid range within which values are set to its limit."""
@@ -155,7 +162,8 @@ class Decoding:
         """
         if self.codes is not None:
             return values
-        units = f"{self.units}/day" if self.cell_method == "sum" else self.units
+        by_day = self.cell_method in ("sum", ACCUMULATED)
+        units = f"{self.units}/day" if by_day else self.units
         values = convert(
             values, units, self.canonical_units, self.where, days,
             lengths=lengths, is_sum=self.is_sum, is_slope=self.is_slope,

@@ -28,6 +28,7 @@ from pipeline.readers.common.dims import layout
 from pipeline.readers.common.refusals import missing_hint
 from pipeline.readers.common.truncated import missing_bytes
 from pipeline.readers.registry import driver_of, files_of, read_files
+from pipeline.sources.arrays.resets import with_resets
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.check_metadata import SourceInfo, check_opened
 from pipeline.sources.check_values import NO_VALUE, check_values
@@ -80,7 +81,7 @@ def open_source(
     faults = Faults()
     check_files(source, faults)
     faults.raise_if_any()
-    ds = tidied(read_files(source), source)
+    ds = with_resets(tidied(read_files(source), source), source)
     if on is not None:
         ds = cropped(ds, source, partial(source_window, on), MARGIN)
         return canonicalise(ds, source, read_variables())
@@ -154,7 +155,7 @@ def check_source(
             sample = mosaic.sample(windows, SAMPLED_TILES)
             info = _check_parts(source, sample, faults, variables, windows)
             return info and mosaic.described(info, len(sample))
-        ds, before = tidied(read_files(source), source), len(faults.faults)
+        ds, before = with_resets(tidied(read_files(source), source), source), len(faults.faults)
         info = check_opened(ds, source, known, faults)
         if len(faults.faults) > before:
             return info

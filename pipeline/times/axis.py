@@ -37,6 +37,9 @@ class TimeAxis(Frozen):
     they are the start, and days are stamped with their day."""
     restamp: Literal["month"] | None = later(None)
     """Period on whose first day steps are stamped: `month`, for monthly data."""
+    resets: float | Literal["never"] | tuple[float, ...] | None = later(None)
+    """Hours of the day at which values with `cell_method: accumulated` start again from zero, such
+    as 0 (ERA5-Land) or [0, 12], or `never`; by default they are found where values fall."""
     min_share: float = Field(1.0, gt=0, le=1)
     """Minimum fraction of a day's steps that must be valid; sums are scaled to the whole day."""
 
@@ -51,6 +54,16 @@ class TimeAxis(Frozen):
             raise ValueError(
                 f"years from {self.years[0]} to {self.years[1]}, not ascending or not in 1 to 9999"
             )
+        if any(not 0 <= second < 86400 for second in self.reset_seconds or ()):
+            raise ValueError(f"resets {self.resets}, not hours from 0 to 23")
         if self.restamp and self.daily:
             raise ValueError("`restamp` of months with `daily`, which makes days")
         return self
+
+    @property
+    def reset_seconds(self) -> tuple[int, ...] | None:
+        """Seconds of the day at which running totals start again; None if the entry is silent."""
+        if self.resets is None:
+            return None
+        hours = self.resets if isinstance(self.resets, tuple) else (self.resets,)
+        return tuple(round(hour * 3600) for hour in hours if not isinstance(hour, str))

@@ -1,15 +1,15 @@
 """time_plan(): canonical times of a source, and the steps of its files for each of them.
 
 Calendars, order, spacing and gaps of the files' times are checked here;
-`pipeline.sources.aggregate` reads the values by the plan.
+`pipeline.sources.arrays.aggregate` reads the values by the plan.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date
+from typing import Literal
 
-import cftime
 import numpy as np
 import pandas as pd
 
@@ -18,7 +18,6 @@ from pipeline.times.axis import TimeAxis
 from pipeline.times.calendars import (
     DAY,
     STANDARD,
-    YEARS,
     calendar_months,
     calendar_seconds,
     month_begins,
@@ -29,9 +28,13 @@ from pipeline.times.calendars import (
 from pipeline.times.gaps import MONTH, MONTHS, absent_runs, described
 from pipeline.times.lengths import step_days
 from pipeline.times.stamps import HOURS, step_begins
+from pipeline.times.steps import calendar_of, check_order, check_step, step_of
+from pipeline.times.totals import Totals, restarts
 
 CLIMATOLOGY_YEAR = 2001
 """Nominal year of the months of a climatology, without a leap day."""
+
+END_OF_TOTALS = "Running totals also need the time at the end of the last step. "
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,8 @@ class TimePlan:
     """Calendar of the files; empty for a climatology."""
     step: str | float | None = None
     """Length of a canonical step: "daily", "monthly", "yearly" or hours; None if unknown."""
+    totals: Totals | None = None
+    """Intervals of the steps, for variables that are totals since a reset."""
 
     @property
     def is_identity(self) -> bool:
@@ -56,6 +61,16 @@ class TimePlan:
         return self.expected == 1 and bool(
             (self.count == 1).all() and (np.diff(self.first) == 1).all()
         )
+
+    def cut(self, inside: np.ndarray | slice) -> TimePlan:
+        """Return the plan of some of its steps."""
+        totals = self.totals and replace(
+            self.totals, begins=self.totals.begins[inside], ends=self.totals.ends[inside]
+        )
+        return replace(
+            self, values=self.values[inside], first=self.first[inside], count=self.count[inside],
+            totals=totals,
+        )  # fmt: skip
 
     @property
     def days(self) -> np.ndarray:
@@ -79,22 +94,38 @@ def month_plan() -> TimePlan:
 
 
 def time_plan(
-    times: np.ndarray, axis: TimeAxis, where: str, bounds: np.ndarray | None = None
+    times: np.ndarray,
+    axis: TimeAxis,
+    where: str,
+    bounds: np.ndarray | None = None,
+    totals: Literal["none", "some", "all"] = "none",
+    resets: tuple[int, ...] = (),
 ) -> TimePlan:
     """Return the canonical times for the times [N] (datetime64 or cftime) of the files.
 
     Times are the begins of steps (`step_begins`, by the entry or the `bounds` [N, 2] of the
-    times); days and longer steps are stamped with their day. Raises `InputError` with all of: a
-    calendar that the entry refuses, times that are missing, duplicates or out of order, a step
-    other than the declared one, bounds that disagree with the entry, and gaps.
+    times); days and longer steps are stamped with their day. Where some or all variables are
+    running totals with `resets` (seconds of the day), steps at either end whose amounts are not
+    known are dropped; if all are, times are the end of their steps.
+
+    Raises `InputError` with all of: a calendar that the entry refuses, times that are missing,
+    duplicates or out of order, a step other than the declared one, bounds that disagree with the
+    entry, and gaps.
     """
     faults = Faults()
-    calendar = _calendar(times, axis, where)
+    calendar = calendar_of(times, axis, where)
     seconds = calendar_seconds(times, calendar)
-    _check_order(seconds, calendar, where, faults)
+    check_order(seconds, calendar, where, faults)
     faults.raise_if_any()
-    step = _step(seconds, calendar)
-    _check_step(step, axis, where, faults)
+    step = step_of(seconds, calendar)
+    check_step(step, axis, where, faults)
+    if totals == "all":
+        if axis.stamp in ("start", "middle"):
+            raise bad_input(
+                where, f"`stamp: {axis.stamp}`", "`end`: running totals are up to their time",
+                "Remove `time.stamp` of the entry.",
+            )  # fmt: skip
+        axis = axis.model_copy(update={"stamp": "end"})
     begins = step_begins(seconds, bounds, calendar, step, axis, where)
     if axis.daily:
         plan, runs = _days(begins, calendar, step, axis, where)
@@ -102,7 +133,7 @@ def time_plan(
         stamps = _stamps(begins, step)
         if axis.restamp:
             stamps = _first_of_months(stamps, calendar, where)
-        _check_order(stamps, calendar, where, faults)
+        check_order(stamps, calendar, where, faults)
         faults.raise_if_any()
         runs = absent_runs(stamps, calendar, step)
         exact = calendar == STANDARD and stamps is seconds
@@ -117,7 +148,11 @@ def time_plan(
     faults.raise_if_any()
     declared = HOURS.get(axis.step, axis.step) if axis.step else None
     plan = replace(plan, step="daily" if axis.daily else declared if step is None else step)
+    if totals != "none":
+        plan = _with_totals(plan, seconds, begins, resets, axis)
     plan = _filled(plan, _every(plan.values, runs, calendar, "daily" if axis.daily else step))
+    if plan.totals is not None:
+        plan = _known_totals(plan, axis, where)
     return plan if axis.period is None else _within(plan, axis.period, where)
 
 
@@ -128,82 +163,9 @@ def _within(plan: TimePlan, period: tuple[date, date], where: str) -> TimePlan:
     if first > last or days[0] > first or days[-1] < last:
         raise bad_input(
             where, f"times from {days[0]} to {days[-1]}", f"the period {first} to {last}",
-            "Change `time: {period: [...]}`.",
+            f"{END_OF_TOTALS if plan.totals else ''}Change `time: {{period: [...]}}`.",
         )  # fmt: skip
-    inside = (days >= first) & (days <= last)
-    return replace(
-        plan, values=plan.values[inside], first=plan.first[inside], count=plan.count[inside]
-    )
-
-
-def _calendar(times: np.ndarray, axis: TimeAxis, where: str) -> str:
-    """Return the calendar of the times; raises `InputError` if it or one of them is not usable."""
-    if np.issubdtype(times.dtype, np.datetime64):
-        if np.isnat(times).any():
-            raise bad_input(where, "times that are missing", "a time for every step")
-        return STANDARD
-    if times.dtype != object or not times.size or not isinstance(times[0], cftime.datetime):
-        raise bad_input(
-            where, f"times of type {times.dtype} without units", "CF times",
-            'Set units of the time variable, such as "days since 1980-01-01".',
-        )  # fmt: skip
-    if not all(isinstance(time, cftime.datetime) for time in times):
-        raise bad_input(where, "times that are missing", "a time for every step")
-    years = [time.year for time in times]
-    if min(years) < YEARS[0] or max(years) > YEARS[1]:
-        raise bad_input(
-            where, f"years {min(years)} to {max(years)}", f"{YEARS[0]} to {YEARS[1]}",
-            "Cut the files to these years.",
-        )  # fmt: skip
-    calendar = str(times[0].calendar)
-    if calendar not in ("noleap", "365_day", "360_day"):
-        raise bad_input(where, f'the calendar "{calendar}"', "standard, noleap or 360_day")
-    if axis.calendar == "refuse":
-        raise bad_input(
-            where, f'the calendar "{calendar}"', "the standard calendar",
-            "Set `time: {calendar: convert}`: days that this calendar lacks become missing.",
-        )  # fmt: skip
-    return calendar
-
-
-def _check_order(seconds: np.ndarray, calendar: str, where: str, faults: Faults) -> None:
-    values, counts = np.unique(seconds, return_counts=True)
-    if (counts > 1).any():
-        twice = values[counts > 1]
-        faults.add(
-            where, f"{twice.size} duplicate times, the first {text(twice[0], calendar)}",
-            "every time once", "Drop the duplicate steps, or the file that contains them.",
-        )  # fmt: skip
-    back = np.flatnonzero(np.diff(seconds) < 0)
-    if back.size:
-        before, after = (text(seconds[back[0] + i], calendar) for i in (0, 1))
-        faults.add(
-            where, f"times out of order: {after} after {before}",
-            "ascending times", "Sort the files by time.",
-        )  # fmt: skip
-
-
-def _step(seconds: np.ndarray, calendar: str) -> str | float | None:
-    """Return the median time step: "daily", "monthly", "yearly" or hours; None for one time."""
-    if seconds.size < 2:
-        return None
-    hours = float(np.median(np.diff(seconds))) / 3600
-    if hours * 3600 < MONTH:
-        return "daily" if hours == 24.0 else hours
-    if np.gcd.reduce(np.diff(calendar_months(seconds, calendar))) % 12 == 0:
-        return "yearly"
-    return "monthly" if hours <= 31 * 24 else hours
-
-
-def _check_step(step: str | float | None, axis: TimeAxis, where: str, faults: Faults) -> None:
-    if axis.step is None or step is None:
-        return
-    wanted = HOURS.get(axis.step, axis.step)
-    found = HOURS.get(step, step) if isinstance(step, str) else step
-    if found != wanted:
-        text = f"{found:g} hours apart" if isinstance(found, float) else str(found)
-        faults.add(where, f"times {text}", f"{axis.step} times",
-                   "Correct `time.step` of the entry.")  # fmt: skip
+    return plan.cut((days >= first) & (days <= last))
 
 
 def _stamps(seconds: np.ndarray, step: str | float | None) -> np.ndarray:
@@ -288,9 +250,50 @@ def _every(
 def _filled(plan: TimePlan, full: np.ndarray) -> TimePlan:
     """Return the plan with empty steps at the times `full` that no file has."""
     index = np.searchsorted(full, plan.values)
-    first, count = np.zeros(full.size, dtype=np.int64), np.zeros(full.size, dtype=np.int64)
-    first[index], count[index] = plan.first, plan.count
-    return replace(plan, values=full, first=first, count=count)
+
+    def placed(known: np.ndarray) -> np.ndarray:
+        every = np.zeros(full.size, dtype=np.int64)
+        every[index] = known
+        return every
+
+    totals = plan.totals and replace(
+        plan.totals, begins=placed(plan.totals.begins), ends=placed(plan.totals.ends)
+    )
+    return replace(
+        plan, values=full, first=placed(plan.first), count=placed(plan.count), totals=totals
+    )
+
+
+def _with_totals(
+    plan: TimePlan, seconds: np.ndarray, begins: np.ndarray, resets: tuple[int, ...], axis: TimeAxis
+) -> TimePlan:
+    """Return the plan with the intervals of its steps, which begin at `begins` [N] in the files."""
+    if axis.daily:
+        shift = round(axis.day_starts * 3600)
+        firsts = (begins[plan.first] - shift) // DAY * DAY + shift
+        ends = firsts + DAY
+    else:
+        firsts = begins
+        lengths = np.diff(begins, append=begins[-1])
+        length = int(np.median(lengths[:-1])) if lengths.size > 1 else int((seconds - begins)[0])
+        # Months differ in length, gaps are longer than a step.
+        lengths[-1], gaps = length, 2 * lengths > 3 * length
+        ends = begins + np.where(gaps, length, lengths)
+    return replace(plan, totals=Totals(seconds, restarts(seconds, resets), firsts, ends))
+
+
+def _known_totals(plan: TimePlan, axis: TimeAxis, where: str) -> TimePlan:
+    """Return the plan from its first to its last step whose amounts the files' times can show."""
+    assert plan.totals is not None
+    length = plan.totals.ends - plan.totals.begins
+    covered = plan.totals.covered()
+    known = np.flatnonzero(covered >= np.maximum(axis.min_share * length - 1e-6, 1))
+    if not known.size:
+        raise bad_input(
+            where, "running totals that show the amount of no whole step",
+            "times at the begin and the end of a step", "Download more times.",
+        )  # fmt: skip
+    return plan.cut(slice(int(known[0]), int(known[-1]) + 1))
 
 
 __all__ = ["CLIMATOLOGY_YEAR", "InputError", "TimePlan", "month_plan", "time_plan"]

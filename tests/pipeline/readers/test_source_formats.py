@@ -273,7 +273,7 @@ def test_blocks_change_no_bit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     source = entry(tmp_path / "a.nc", "netcdf", time={"daily": True})
     whole = canonical(source)["warmth"]
     monkeypatch.setattr(pipeline.sources.canonical, "LOAD_BYTES", 0)
-    monkeypatch.setattr("pipeline.sources.aggregate.BLOCK_BYTES", 1)
+    monkeypatch.setattr("pipeline.sources.arrays.aggregate.BLOCK_BYTES", 1)
     lazy = canonicalise(open_source(source), source, VARIABLES)["warmth"]
     assert not lazy.variable._in_memory
     np.testing.assert_array_equal(lazy[1:4, ::2, 3].values, whole[1:4, ::2, 3].values)

@@ -14,8 +14,9 @@ from xarray.core import indexing
 
 from pipeline.core.errors import InputError
 from pipeline.readers.common.refusals import damaged
-from pipeline.sources.decode import Decoding
+from pipeline.sources.decode import ACCUMULATED, Decoding
 from pipeline.times.plan import TimePlan
+from pipeline.times.totals import daily_rates
 
 BLOCK_BYTES = 1 << 27
 """Bytes of stored values read at once when shorter steps are aggregated to days."""
@@ -39,13 +40,14 @@ class Decoded(BackendArray):
 
     def _read(self, key: tuple[Any, ...]) -> np.ndarray:
         if self.plan is None:
-            return self.decoding.finish(self._stored(key), None)
+            return self.decoding.finish(self.read(key), None)
         time, rest = key[0], key[1:]
         if not isinstance(time, slice):
             return self._times(np.array([time]), rest)[0]
         return self._times(np.arange(self.shape[0])[time], rest)
 
-    def _stored(self, key: tuple[Any, ...]) -> np.ndarray:
+    def read(self, key: tuple[Any, ...], dtype: Any = np.float32) -> np.ndarray:
+        """Return values of the stored variable in the file's units; `InputError` if unreadable."""
         try:
             raw = np.asarray(self.stored[key].values)
         except InputError:
@@ -53,7 +55,7 @@ class Decoded(BackendArray):
         except (OSError, RuntimeError, ValueError, IndexError) as error:
             file = self.stored.encoding.get("source")
             raise damaged(self.decoding.where, file, error) from None
-        return self.decoding.values(raw)
+        return self.decoding.values(raw, dtype)
 
     def _times(self, wanted: np.ndarray, rest: tuple[Any, ...]) -> np.ndarray:
         """Return the values of the canonical steps `wanted`, in that order."""
@@ -61,7 +63,7 @@ class Decoded(BackendArray):
         days, lengths = self.plan.days[wanted], self.plan.lengths[wanted]
         if not wanted.size or self.plan.is_identity:
             return self.decoding.finish(
-                self._stored((_as_slice(self.plan.first[wanted]), *rest)), days, lengths
+                self.read((_as_slice(self.plan.first[wanted]), *rest)), days, lengths
             )
         lead = self.stored[(slice(0, 1), *rest)].shape[1:]
         out = np.full((wanted.size, *lead), np.nan, np.float32)
@@ -79,7 +81,7 @@ class Decoded(BackendArray):
         if not present.size:
             return
         low, high = int(first[present].min()), int((first + count)[present].max())
-        values = self._stored((slice(low, high), *rest))
+        values = self.read((slice(low, high), *rest))
         for index in present:
             begin = first[index] - low
             steps = values[begin : begin + count[index]]
@@ -101,6 +103,42 @@ class Decoded(BackendArray):
         return np.where(enough, day, np.nan)
 
 
+class Totalled(Decoded):
+    """A stored running total (time, …) as lazy amounts per day in the intervals of a plan."""
+
+    def _times(self, wanted: np.ndarray, rest: tuple[Any, ...]) -> np.ndarray:
+        assert self.plan is not None
+        lead = self.stored[(slice(0, 1), *rest)].shape[1:]
+        out = np.full((wanted.size, *lead), np.nan)
+        ascending = np.argsort(wanted)
+        size = self.plan.expected * max(1, int(np.prod(lead))) * 16
+        step = max(1, BLOCK_BYTES // size)
+        for begin in range(0, wanted.size, step):
+            part = ascending[begin : begin + step]
+            self._fill_amounts(out, part, wanted[part], rest)
+        return self.decoding.finish(out, self.plan.days[wanted])
+
+    def _fill_amounts(
+        self, out: np.ndarray, part: np.ndarray, wanted: np.ndarray, rest: tuple[Any, ...]
+    ) -> None:
+        """Fill the positions `part` of `out` with the steps `wanted`, both ascending in time."""
+        assert self.plan is not None
+        totals = self.plan.totals
+        assert totals is not None
+        first, count = totals.first[wanted], totals.count[wanted]
+        present = np.flatnonzero(count)
+        if not present.size:
+            return
+        needed = slice(int(first[present[0]]), int((first + count)[present[-1]]))
+        out[part[present]] = daily_rates(
+            self.read((needed, *rest), np.float64),
+            totals.times[needed], totals.restarts[needed],
+            totals.begins[wanted[present]], totals.ends[wanted[present]],
+            min_share=self.decoding.min_share, bucket=self.decoding.bucket,
+            fall=self.decoding.fall,
+        )  # fmt: skip
+
+
 def _as_slice(wanted: np.ndarray) -> slice:
     """Return evenly spaced positions as a slice."""
     if not wanted.size:
@@ -110,8 +148,14 @@ def _as_slice(wanted: np.ndarray) -> slice:
     return slice(int(wanted[0]), stop if stop >= 0 else None, step)
 
 
+def decoded(stored: xr.Variable, decoding: Decoding, plan: TimePlan | None) -> Decoded:
+    """Return `stored` as an array of canonical values at the times of a plan."""
+    is_total = decoding.cell_method == ACCUMULATED and plan is not None
+    return (Totalled if is_total else Decoded)(stored, decoding, plan)
+
+
 def lazy(stored: xr.Variable, decoding: Decoding, plan: TimePlan | None) -> xr.Variable:
     """Return `stored` as canonical values that are decoded when they are read."""
-    data = indexing.LazilyIndexedArray(Decoded(stored, decoding, plan))
+    data = indexing.LazilyIndexedArray(decoded(stored, decoding, plan))
     chunks = stored.encoding.get("preferred_chunks")
     return xr.Variable(stored.dims, data, {}, {"preferred_chunks": chunks} if chunks else {})

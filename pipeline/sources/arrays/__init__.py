@@ -1,0 +1,1 @@
+"""Stored arrays as lazy canonical values: extra dims, aggregation in time, running totals."""

@@ -1,0 +1,158 @@
+"""Hours at which running totals start again, found in a bounded sample of a source's values.
+
+The sample does not depend on the part of the source that is read, so that all tiles agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import numpy as np
+import xarray as xr
+
+from pipeline.core.errors import bad_input
+from pipeline.entries.source import Source, Variable
+from pipeline.readers.registry import read_files
+from pipeline.sources.arrays.aggregate import Decoded
+from pipeline.sources.axes import axes_of
+from pipeline.sources.canonical import LARGEST, RESETS, decoding_of, in_order
+from pipeline.sources.decode import ACCUMULATED
+from pipeline.sources.tidy import tidied
+from pipeline.sources.unchanged import stamps_of
+from pipeline.times.calendars import DAY, STANDARD, calendar_seconds
+from pipeline.times.totals import found_resets
+
+SPANS = 4
+"""Number of spans of time that are sampled."""
+SPAN_DAYS = 3
+SPAN_STEPS = 40
+"""Least number of steps of a span, for series of days."""
+BLOCK = 64
+"""Rows and columns of a sampled block."""
+TRIES = 4
+"""Blocks of a span that are read until one has values."""
+
+Piece = tuple[np.ndarray, np.ndarray]
+
+
+def with_resets(ds: xr.Dataset, source: Source) -> xr.Dataset:
+    """Return an opened source whose running totals have the attributes `RESETS` and `LARGEST`.
+
+    Raises `InputError` if the values do not show the resets that the entry does not name.
+    """
+    if not source.accumulated or source.time.reset_seconds is not None:
+        return ds
+    resets, largest = _found(source, tuple(stamps_of(source)))
+    ds = ds.copy()
+    for name, most in zip(source.accumulated, largest, strict=True):
+        stored = source.variables[name].name
+        ds[stored].attrs = {**ds[stored].attrs, RESETS: resets, LARGEST: most}
+    return ds
+
+
+@lru_cache(maxsize=64)
+def _found(
+    source: Source, stamps: tuple[tuple[str, int, int], ...]
+) -> tuple[tuple[int, ...], tuple[float, ...]]:
+    """Return the resets and the largest total of each variable, cached until a file changes."""
+    ds = tidied(read_files(source), source)
+    found: dict[str, tuple[int, ...]] = {}
+    largest: list[float] = []
+    for name in source.accumulated:
+        pieces = list(sampled(ds, source, name))
+        largest.append(max((float(np.nanmax(np.abs(v), initial=0)) for _, v in pieces), default=0))
+        if source.variables[name].bucket:
+            found[name] = ()
+            continue
+        da = ds[source.variables[name].name]
+        is_forecast = str(da.attrs.get("GRIB_stepType", "")) == "accum"
+        resets = found_resets(pieces, daily_reset=is_forecast)
+        if resets is not None:
+            found[name] = resets
+    if len(set(found.values())) != 1:
+        texts = [f"{name} {described(resets)}" for name, resets in found.items()]
+        raise bad_input(
+            f'source "{source.name}", {source.files[0]}',
+            f"running totals whose resets the values do not show ({', '.join(texts) or 'unclear'})",
+            "the hours at which they start again",
+            "Set `time: {resets: 0}` (ERA5-Land), such as `[0, 12]` or `never` (WRF).",
+        )  # fmt: skip
+    return next(iter(found.values())), tuple(largest)
+
+
+def check_resets(ds: xr.Dataset, source: Source, name: str) -> None:
+    """Raise `InputError` for a running total under another method, or with other resets.
+
+    A sample is read of series with several steps a day. Maxima of days at whose beginning totals
+    start again are their amounts, if times are the end of steps.
+    """
+    entry, axis = source.variables[name], source.time
+    accumulates, declared = entry.cell_method == ACCUMULATED, axis.reset_seconds
+    if axis.kind != "file" or source.classes or entry.bucket or (accumulates and declared is None):
+        return
+    pieces = list(sampled(ds, source, name))
+    resets = found_resets(pieces)
+    if resets is None or np.median(np.diff(pieces[0][0])) >= DAY:
+        return
+    where = f'source "{source.name}", {source.files[0]}: {name}'
+    if accumulates and set(resets) != set(declared or ()):
+        raise bad_input(
+            where, f"running totals that start again {described(resets)}",
+            f"{described(declared or ())}, as in the entry", "Correct `time.resets`.",
+        )  # fmt: skip
+    is_amount = entry.cell_method == "maximum" and axis.stamp == "end"
+    of_day = resets == (round(axis.day_starts * 3600) % DAY,)
+    if accumulates or not resets or (is_amount and of_day):
+        return
+    method = f"`cell_method: {entry.cell_method}`" if entry.cell_method else "no `cell_method`"
+    hint = str(ds[entry.name].attrs.get("GRIB_stepType", ""))
+    raise bad_input(
+        where,
+        f"values that never fall but {described(resets)}, totals since then"
+        f"{f' (GRIB_stepType {hint})' if hint else ''}, with {method}",
+        "`cell_method: accumulated`, which takes their differences",
+        "Set it in the catalog; `units` are then those of the amounts, as in the file.",
+    )  # fmt: skip
+
+
+def described(resets: tuple[int, ...]) -> str:
+    """Return the resets in words, such as "at 00:00"."""
+    times = [f"{reset // 3600:02d}:{reset % 3600 // 60:02d}" for reset in resets]
+    return f"at {' and '.join(times)}" if times else "never"
+
+
+def sampled(ds: xr.Dataset, source: Source, name: str) -> Iterator[Piece]:
+    """Yield calendar seconds [n] and values [n, …] in the file's units of spans of a variable."""
+    axes = axes_of(ds, source)
+    time = "time" if axes is None else axes.time
+    da = ds[source.variables[name].name]
+    stored = in_order(da, axes, source)
+    if time not in ds.coords or "time" not in stored.dims:
+        return
+    times = ds[time].values
+    calendar = STANDARD if times.dtype.kind == "M" else str(times[0].calendar)
+    seconds = calendar_seconds(times, calendar)
+    decoding = decoding_of(da, source, name, Variable(long_name=name, units="1"))
+    array = Decoded(stored, decoding, None)
+    step = max(1, int(np.median(np.diff(seconds)))) if seconds.size > 1 else DAY
+    length = min(seconds.size, max(SPAN_STEPS, SPAN_DAYS * DAY // step + 1))
+    spans = np.unique(np.linspace(0, seconds.size - length, SPANS).astype(int))
+    for number, first in enumerate(spans):
+        part = slice(int(first), int(first) + length)
+        for attempt in range(TRIES):
+            block = _block(stored.shape[1:], number * TRIES + attempt)
+            values = array.read((part, *block), np.float64)
+            if np.isfinite(values).any():
+                yield seconds[part], values
+                break
+
+
+def _block(shape: tuple[int, ...], number: int) -> tuple[slice, ...]:
+    """Return a block at positions that are spread evenly by a Kronecker sequence."""
+    ratios = ((5**0.5 - 1) / 2, 2**0.5 - 1)
+    first = [
+        int((0.5 + number * ratio) % 1.0 * max(1, size - BLOCK + 1))
+        for size, ratio in zip(shape, ratios, strict=False)
+    ]
+    return tuple(slice(begin, begin + BLOCK) for begin in first)
