@@ -6,6 +6,8 @@ from glob import glob
 from importlib import resources
 from pathlib import Path
 
+from pipeline.core.packaged import packaged_products
+
 STAGES = (
     "check", "regrid", "stats", "pretrain", "finetune", "predict", "mosaic", "publish", "score",
     "report",
@@ -37,7 +39,8 @@ def complete_config(incomplete: str) -> list[str]:
 def complete_catalog(incomplete: str) -> list[str]:
     """Names of packaged catalogs, and catalog files, that begin with `incomplete`."""
     folder = Path(str(resources.files("catalogs")))
-    names = [path.name for path in _packaged(folder) if path.name.startswith(incomplete)]
+    known = [*(path.name for path in _packaged(folder)), *packaged_products()]
+    names = [name for name in known if name.startswith(incomplete)]
     return [*names, *_yaml_files(incomplete)]
 
 

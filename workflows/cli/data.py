@@ -27,7 +27,7 @@ PANEL = "Data"
 app = typer.Typer()
 catalog_app = typer.Typer(no_args_is_help=True)
 
-CATALOG_HELP = "Catalog file, or name of a packaged catalog such as quickstart.yml."
+CATALOG_HELP = "Catalog file, or name of a packaged one such as quickstart.yml or era5_land."
 Catalog = Annotated[str, typer.Argument(help=CATALOG_HELP, autocompletion=complete_catalog)]
 Catalogs = Annotated[list[str], typer.Argument(help=CATALOG_HELP, autocompletion=complete_catalog)]
 Data = Annotated[Path, typer.Option(help="Data folder.", envvar="STEFALAND_DATA")]
@@ -52,17 +52,50 @@ def catalog_list(
         print_sources(sources)
 
 
-@catalog_app.command("show", epilog=examples("stefaland catalog show quickstart.yml koppen"))
+@catalog_app.command(
+    "search", epilog=examples("stefaland catalog search precipitation United States")
+)
+def catalog_search(
+    text: Annotated[
+        list[str] | None,
+        typer.Argument(help="Words that describe the data; without any, all products are listed."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Search the packaged products by title, variables, keywords and notes, the best first."""
+    from workflows.commands.products import found_products, print_products
+
+    products = found_products(" ".join(text or ()))
+    if as_json:
+        print_json({"products": products})
+    else:
+        print_products(products)
+
+
+@catalog_app.command(
+    "show",
+    epilog=examples(
+        "stefaland catalog show era5_land", "stefaland catalog show quickstart.yml koppen"
+    ),
+)
 def catalog_show(
     catalog: Catalog,
-    source: Annotated[str, typer.Argument(help="Name of a source in the catalog.")],
+    source: Annotated[
+        str | None,
+        typer.Argument(help="Name of a source in the catalog; by default its product is shown."),
+    ] = None,
     data: Data = DATA,
     plugins: Plugins = None,
     as_json: Json = False,
 ) -> None:
-    """Show the entry of one source and what its files hold."""
+    """Show the entry of one source and what its files hold, or the description of a product."""
     from workflows.commands.catalog import find_source, inspect_files, print_entry, source_document
+    from workflows.commands.products import print_product, product_document
 
+    if source is None:
+        document = product_document(catalog, data)
+        print_json(document) if as_json else print_product(document)
+        return
     entry = find_source(catalog, source, data, plugins or ())
     if as_json:
         print_json(source_document(entry, inspect_files(entry)))

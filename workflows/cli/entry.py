@@ -61,7 +61,7 @@ app.add_typer(
     data.catalog_app,
     name="catalog",
     rich_help_panel=data.PANEL,
-    help="List, show and check the data sources that catalogs describe.",
+    help="List, search, show and check the data sources that catalogs describe.",
 )
 for panel in (data, model, maps, scores, runs):
     app.add_typer(panel.app)

@@ -81,6 +81,17 @@ def test_catalogs(config: str, printed: Any) -> None:
     assert checked == {"sources": 3, "faults": [], "notes": []}
 
 
+def test_products(printed: Any) -> None:
+    found, code = printed("catalog", "search", "chirps")
+    agree(found, "stefaland catalog search TEXT --json")
+    assert code == 0
+    assert [product["name"] for product in found["products"]] == ["chirps"]
+    assert found["products"][0]["period"] == ["1981-01-01", None]
+    shown, _ = printed("catalog", "show", "chirps")
+    agree(shown, "stefaland catalog show CATALOG --json")
+    assert shown["product"]["get"]["chirps"]["kind"] == "http"
+
+
 def test_check(config: str, printed: Any) -> None:
     document, code = printed("check", config)
     agree(document, "stefaland check CONFIG --json")
