@@ -21,7 +21,7 @@ pipeline.entries pipeline.regridding
 pipeline.readers pipeline.cube
 pipeline.catalog
 pipeline.sources pipeline.maps
-pipeline.sites pipeline.publish pipeline.build
+pipeline.sites pipeline.publish pipeline.build pipeline.fetch
 stefaland.tasks stefaland.metrics stefaland.distributed stefaland.data
 stefaland.config
 stefaland.model stefaland.folds

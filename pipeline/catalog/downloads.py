@@ -2,8 +2,8 @@
 
 Addresses and paths are templates. `{year}`, `{month:02d}`, `{day:02d}`, `{hour:02d}`, `{doy:03d}`
 stand for the steps of a period, `{variable}` for the names in `variables`, the keys of `each` for
-each of their values, `{lat:02d}`, `{lon:03d}`, `{ns}` and `{ew}` for the corner of a tile, and
-`{west}`, `{south}`, `{east}` and `{north}` for the bounds.
+each of their values, `{lat:02d}`, `{lon:03d}`, `{ns}` and `{ew}` (`{NS}` and `{EW}` in upper case)
+for the corner of a tile, and `{west}`, `{south}`, `{east}` and `{north}` for the bounds.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pydantic import Field, field_validator, model_validator
 from pipeline.core.settings import Frozen
 
 TIME_KEYS = ("year", "month", "day", "hour", "doy")
-TILE_KEYS = ("lat", "lon", "ns", "ew")
+TILE_KEYS = ("lat", "lon", "ns", "ew", "NS", "EW")
 BOUNDS_KEYS = ("west", "south", "east", "north")
 _CHECKSUM = re.compile(r"(md5:[0-9a-f]{32}|sha1:[0-9a-f]{40}|sha256:[0-9a-f]{64})")
 
@@ -61,12 +61,10 @@ class FilesDownload(Download):
     """Values of further keys of the templates, such as depths or scenarios; one file for each."""
     tiles: Tiles | None = None
     auth: Literal["none", "earthdata", "netrc"] = "none"
-    endpoint: str | None = None
-    """Address of the bucket's service, by default that of Amazon or Google."""
     checksums: dict[str, str] = Field(default_factory=dict)
     """Published checksums by file name: `md5:…`, `sha1:…` or `sha256:…`."""
     unpack: bool = False
-    """Whether the files are ZIP or tar archives, each unpacked into the folder that `to` names."""
+    """Whether the files are ZIP or tar archives, each unpacked into a folder of its name beside it."""
 
     @field_validator("files", mode="before")
     @classmethod
@@ -97,17 +95,16 @@ class ZarrDownload(Download):
     """The chunks of Zarr stores that meet the bounds and the period, as local stores."""
 
     kind: Literal["zarr"]
+    auth: Literal["none"] = "none"
     store: str
     """Template of the addresses of the stores: https://…, s3://… or gs://…."""
-    auth: Literal["none", "earthdata", "netrc"] = "none"
-    endpoint: str | None = None
-    """Address of the bucket's service, by default that of Amazon or Google."""
 
 
 class CdsDownload(Download):
     """Requests to a Climate Data Store (the API of 2024), one for each file that `to` names."""
 
     kind: Literal["cds"]
+    auth: Literal["cds"] = "cds"
     dataset: str
     request: dict[str, Any] = Field(default_factory=dict)
     """What every request has; year, month, day, variable and area are added."""
@@ -125,6 +122,7 @@ class EarthdataDownload(Download):
     """Granules of a NASA collection, which the Common Metadata Repository (CMR) lists."""
 
     kind: Literal["earthdata"]
+    auth: Literal["earthdata"] = "earthdata"
     short_name: str
     collection: str
     """Version of the collection, such as "07"."""
@@ -137,6 +135,7 @@ class ManualDownload(Download):
     """Data that a person must request: the steps to take and where the files belong."""
 
     kind: Literal["manual"]
+    auth: Literal["none"] = "none"
     steps: tuple[str, ...] = Field(min_length=1)
 
 

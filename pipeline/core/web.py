@@ -126,11 +126,11 @@ def _asked(
         except _AgainError as error:
             found, asked = str(error), error.asked
         except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
-            found, asked = _failure(error), 0.0
+            found, asked = failure(error), 0.0
             if _no_connection(error) and number + 1 >= TRIES_TO_CONNECT:
                 raise unreachable(server, _shown(url), f"{found} in {number + 1} tries") from None
         except requests.RequestException as error:
-            raise refused(_shown(url), f"no valid address or answer ({_failure(error)})") from None
+            raise refused(_shown(url), f"no valid address or answer ({failure(error)})") from None
         if number + 1 < TRIES:
             pause(number, asked)
     hint = "The server may be overloaded: run again later; finished parts are kept."
@@ -196,7 +196,7 @@ def _no_connection(error: BaseException) -> bool:
     return any(isinstance(cause, kinds) for cause in _causes(error))
 
 
-def _failure(error: BaseException) -> str:
+def failure(error: BaseException) -> str:
     """Return what failed in a few words, without the address, which may hold a signature."""
     causes = list(_causes(error))
     if any(isinstance(cause, NameResolutionError) for cause in causes):

@@ -20,6 +20,7 @@ from workflows.cli.options import (
     examples,
     open_run,
     run_one_stage,
+    separated,
 )
 from workflows.console import OUTPUT, print_json
 
@@ -119,6 +120,65 @@ def catalog_check(
         for text in texts:
             OUTPUT.plain(text)
         OUTPUT.plain(f"{len(notes)} sources agree with their files")
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples(
+        "stefaland fetch era5_land --period 2015-01 2015-03 --bounds -90 30 -70 45 --dry-run",
+        "stefaland fetch chirps --period 2010 2012 --into /data",
+    ),
+)
+def fetch(
+    source: Annotated[
+        str,
+        typer.Argument(help="Source of a product, such as era5_land (stefaland catalog search)."),
+    ],
+    period: Annotated[
+        tuple[str, str] | None,
+        typer.Option(metavar="FIRST LAST", help="First and last day, month or year."),
+    ] = None,
+    bounds: Annotated[
+        tuple[float, float, float, float] | None,
+        typer.Option(metavar="W S E N", help="West, south, east and north, degrees."),
+    ] = None,
+    variables: Annotated[
+        list[str] | None,
+        typer.Option(metavar="A,B,C", help="Canonical variables; by default all of the source."),
+    ] = None,
+    into: Annotated[
+        Path,
+        typer.Option(
+            help="Data folder: files of a product get a folder in it.", envvar="STEFALAND_DATA"
+        ),
+    ] = DATA,
+    catalog: Annotated[
+        str | None,
+        typer.Option(help="Catalog file of a product of your own that has the source."),
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List files, bytes, licence and credentials only.")
+    ] = False,
+    update: Annotated[
+        bool, typer.Option("--update", help="Fetch files again that the provider has changed.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch the files of a product from its provider; the same command goes on after a stop.
+
+    Data that a person must request are an error that lists the steps to take.
+    """
+    from workflows.commands.fetch import fetch_source, print_fetched, print_preview
+
+    found = fetch_source(
+        source, period, bounds, separated(variables), into, catalog, dry_run, update
+    )  # fmt: skip
+    if as_json:
+        print_json(found)
+    elif dry_run:
+        print_preview(found)
+    else:
+        print_fetched(found)
 
 
 @app.command(rich_help_panel=PANEL, epilog=examples("stefaland check quickstart"))

@@ -39,7 +39,10 @@ def _document(match: Match) -> dict[str, Any]:
 
 
 def _period(product: Product) -> list[str | None] | None:
-    return product.period and [day and day.isoformat() for day in product.period]
+    if product.period is None:
+        return None
+    first, last = product.period
+    return [first.isoformat(), last.isoformat() if last else None]
 
 
 def print_products(products: Sequence[dict[str, Any]]) -> None:

@@ -1,0 +1,103 @@
+"""`Array`: metadata of an array of a Zarr store of either version, and the keys of its chunks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.errors import bad_input
+from pipeline.core.remote_path import RemotePath
+
+AnyFolder = Path | RemotePath
+
+
+@dataclass(frozen=True)
+class Array:
+    """Shape, chunks, dims and documents of one array."""
+
+    name: str
+    version: int
+    """Version of the Zarr format, 2 or 3."""
+    document: Mapping[str, Any]
+    """`.zarray`, or `zarr.json`."""
+    attributes: Mapping[str, Any]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Length of each dim."""
+        return tuple(self.document["shape"])
+
+    @property
+    def chunks(self) -> tuple[int, ...]:
+        """Length of a chunk, or of a shard, along each dim."""
+        if self.version == 2:
+            return tuple(self.document["chunks"])
+        return tuple(self.document["chunk_grid"]["configuration"]["chunk_shape"])
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Names of the dims; empty if the store has none."""
+        if self.version == 2:
+            return tuple(self.attributes.get("_ARRAY_DIMENSIONS", ()))
+        return tuple(name or "" for name in self.document.get("dimension_names") or ())
+
+    def key(self, index: tuple[int, ...]) -> str:
+        """Return the key of a chunk within the array."""
+        if self.version == 2:
+            return self.document.get("dimension_separator", ".").join(map(str, index)) or "0"
+        encoding = self.document.get("chunk_key_encoding", {"name": "default"})
+        is_default = encoding["name"] == "default"
+        separator = encoding.get("configuration", {}).get("separator", "/" if is_default else ".")
+        numbers = list(map(str, index))
+        return separator.join(["c", *numbers] if is_default else numbers) or "0"
+
+    def files(self, shape: tuple[int, ...]) -> dict[str, Any]:
+        """Return the documents of the array with another shape, by file name."""
+        document = {**self.document, "shape": list(shape)}
+        if self.version == 3:
+            return {"zarr.json": document}
+        return {".zarray": document, ".zattrs": dict(self.attributes)}
+
+
+def read_arrays(store: AnyFolder) -> tuple[dict[str, Array], dict[str, Any]]:
+    """Return the arrays at the root of a store by name, and the attributes of the root.
+
+    Raises `InputError` for a store without consolidated metadata, because its arrays are not
+    listed, and `FileNotFoundError` if there is no store.
+    """
+    try:
+        documents = _document(store, ".zmetadata")["metadata"]
+    except FileNotFoundError:
+        return _read_arrays_3(store)
+    arrays = {}
+    for key, document in documents.items():
+        name, _, kind = key.rpartition("/")
+        if kind == ".zarray" and name and "/" not in name:
+            attributes = documents.get(f"{name}/.zattrs", {})
+            arrays[name] = Array(name, 2, document, attributes)
+    return arrays, documents.get(".zattrs", {})
+
+
+def _read_arrays_3(store: AnyFolder) -> tuple[dict[str, Array], dict[str, Any]]:
+    root = _document(store, "zarr.json")
+    consolidated = root.get("consolidated_metadata") or {}
+    documents = consolidated.get("metadata")
+    if not documents:
+        raise bad_input(str(store), "no consolidated metadata", "a store that lists its arrays")
+    arrays = {
+        name: Array(name, 3, document, document.get("attributes", {}))
+        for name, document in documents.items()
+        if document["node_type"] == "array" and "/" not in name
+    }
+    return arrays, root.get("attributes", {})
+
+
+def _document(store: AnyFolder, name: str) -> Any:
+    path = store / name
+    try:
+        return json.loads(path.read_bytes())
+    except ValueError as error:
+        raise bad_input(str(path), f"no JSON document ({error})", "metadata of Zarr") from None
