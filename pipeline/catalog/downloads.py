@@ -55,8 +55,8 @@ class FilesDownload(Download):
 
     kind: Literal["http", "s3", "gs"]
     files: tuple[str, ...] = Field(min_length=1)
-    """Templates of addresses: https://…, s3://BUCKET/KEY or gs://BUCKET/KEY; `*` in the last part
-    of a key stands for all objects of that name, which the bucket lists."""
+    """Templates of addresses: https://…, s3://BUCKET/KEY or gs://BUCKET/KEY; `*` stands for
+    part of the name of an object or folder, which the bucket lists."""
     each: dict[str, tuple[str | int, ...]] = Field(default_factory=dict)
     """Values of further keys of the templates, such as depths or scenarios; one file for each."""
     tiles: Tiles | None = None
@@ -64,7 +64,8 @@ class FilesDownload(Download):
     checksums: dict[str, str] = Field(default_factory=dict)
     """Published checksums by file name: `md5:…`, `sha1:…` or `sha256:…`."""
     unpack: bool = False
-    """Whether the files are ZIP or tar archives, each unpacked into a folder of its name beside it."""
+    """Whether the files are ZIP or tar archives, each unpacked beside it into a folder of its
+    name."""
 
     @field_validator("files", mode="before")
     @classmethod

@@ -27,9 +27,7 @@ FIRST_WAIT, LONGEST_WAIT, GROWTH = 1.0, 60.0, 1.5
 WAITING = ("accepted", "running")
 
 
-def transfer_result(
-    client: Client, file: RemoteFile, folder: Path, first_wait: float = FIRST_WAIT
-) -> Record:
+def transfer_result(client: Client, file: RemoteFile, folder: Path) -> Record:
     """Fetch the result of the job that makes a file, and return its record.
 
     Raises `InputError` if the job is refused or fails, with what the store says.
@@ -38,7 +36,7 @@ def transfer_result(
     for _ in range(2):
         job = _noted(note, file) or _submitted(client, file, note)
         try:
-            _wait(client, file, job, first_wait)
+            _wait(client, file, job)
             href, size = _result(client, file, job)
         except FileNotFoundError:
             # Jobs expire after some time: the next one begins anew.
@@ -71,8 +69,9 @@ def _submitted(client: Client, file: RemoteFile, note: Path) -> str:
     return job
 
 
-def _wait(client: Client, file: RemoteFile, job: str, wait: float) -> None:
+def _wait(client: Client, file: RemoteFile, job: str) -> None:
     """Wait until a job has succeeded."""
+    wait = FIRST_WAIT
     while True:
         state = client.json("GET", job, file.login)["status"]
         if state == "successful":

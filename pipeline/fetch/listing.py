@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import date, datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
@@ -72,8 +73,11 @@ def _addresses(address: str) -> Iterator[tuple[str, int | None]]:
     if not isinstance(path, RemotePath) or path.is_web or "*" not in path.key:
         yield address, None
         return
-    for found in path.parent.glob(path.name):
-        yield str(found), found.stat().st_size
+    parts = path.key.split("/")
+    first = next(i for i, part in enumerate(parts) if "*" in part)
+    folder = replace(path, key="/".join(parts[:first]))
+    for found in folder.glob("/".join(parts[first:])):
+        yield str(found), found.head().size
 
 
 def _path(template: str, values: Mapping[str, Any], name: str) -> str:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pipeline.catalog.downloads import ManualDownload, ZarrDownload
 from pipeline.core.addresses import path_of, public_uri
-from pipeline.core.errors import bad_input
+from pipeline.core.errors import InputError, bad_input
+from pipeline.core.remote_path import RemotePath
 from pipeline.fetch.client import Client
 from pipeline.fetch.credentials import HINTS, NAMES
 from pipeline.fetch.files import fetch_files, planned_files, size_of
@@ -76,9 +77,7 @@ def fetch(
     client.credentials.require(order.download.auth, _first_address(order))
     match order.download:
         case ManualDownload():
-            raise bad_input(f'source "{order.source.name}"', "data that a person must request",
-                            "data that a program may fetch",
-                            " ".join(order.download.steps))  # fmt: skip
+            raise _by_hand(order, order.download)
         case ZarrDownload():
             try:
                 return fetch_stores(order, order.download, client, done)
@@ -86,6 +85,15 @@ def fetch(
                 raise bad_input(str(error), "no such store", "one for the whole period",
                                 "Choose a shorter period.") from None  # fmt: skip
     return fetch_files(order, client, lambda record: done(record.size), update)
+
+
+def _by_hand(order: Order, download: ManualDownload) -> InputError:
+    """Return the error for data that no program may fetch, with the steps that a person takes."""
+    steps = "".join(f"\n  {i}. {step}" for i, step in enumerate(download.steps, 1))
+    return bad_input(
+        f'source "{order.source.name}"', "data that no program may fetch",
+        f"the files at {order.source.address}", f"Fetch them by hand:{steps}",
+    )  # fmt: skip
 
 
 def preview(order: Order, client: Client, update: bool = False) -> Preview:
@@ -156,7 +164,8 @@ def _store_row(order: Order, store: Store) -> Row:
 
 
 def _chunk_size(store: Store, array: str, key: str) -> int:
+    path = path_of(store.address) / f"{array}/{key}"
     try:
-        return int((path_of(store.address) / f"{array}/{key}").stat().st_size)
+        return (path.head().size or 0) if isinstance(path, RemotePath) else path.stat().st_size
     except FileNotFoundError:
         return 0

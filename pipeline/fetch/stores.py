@@ -13,7 +13,7 @@ from pipeline.fetch.manifest import Manifest, Record, digest_of_all, today
 from pipeline.fetch.order import Order
 from pipeline.fetch.parallel import together
 from pipeline.fetch.templates import all_values, keys_of
-from pipeline.fetch.zarr_store import NOTE, Store
+from pipeline.fetch.zarr_store import Store
 from pipeline.fetch.zarr_window import Window, fetch_chunk, find_window, finish, keep_chunks
 
 
@@ -71,7 +71,7 @@ def _complete(
 
 
 def _recorded(order: Order, store: Store) -> Record:
-    files = [path for path in store.path.rglob("*") if path.is_file() and path.name != NOTE]
+    files = [path for path in store.path.rglob("*") if path.is_file()]
     sha256, size = digest_of_all(store.path, files)
     record = Record(
         path=store.path.relative_to(order.folder).as_posix(), address=public_uri(store.address),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,8 +12,8 @@ from pipeline.core.addresses import public_uri
 from pipeline.core.files import read_json
 from pipeline.fetch.order import Order
 
-NOTE = ".fetched.json"
-"""File in a local store that records which part of the provider's store it has."""
+NOTE = "fetched"
+"""Attribute of a local store that records which part of the provider's store it has, as JSON."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,12 @@ class Store:
     @property
     def note(self) -> dict[str, Any]:
         """The record of the local store; empty if there is none."""
-        file = self.path / NOTE
-        return dict(read_json(file)) if file.is_file() else {}
+        for name in (".zattrs", "zarr.json"):
+            if (self.path / name).is_file():
+                found = read_json(self.path / name)
+                text = found.get("attributes", found).get(NOTE)
+                return dict(json.loads(text)) if text else {}
+        return {}
 
     def has(self, order: Order) -> bool:
         """Whether the local store has all that an order wants of it."""

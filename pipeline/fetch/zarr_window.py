@@ -241,7 +241,12 @@ def finish(order: Order, store: Store, window: Window) -> None:
         for variable in cut.variables.values():
             variable.encoding = {}
         version = next(iter(window.arrays.values())).version
-        cut.assign_attrs(window.attributes).to_zarr(folder, zarr_format=version, consolidated=False)
+        spans = {dim: list(span) for dim, span in window.spans.items()}
+        part = {"axes": window.digest, "arrays": list(window.arrays), "spans": spans}
+        note = json.dumps({**joined_note(order, store), **part})
+        cut.assign_attrs({**window.attributes, NOTE: note}).to_zarr(
+            folder, zarr_format=version, consolidated=False
+        )
         for name, array in window.arrays.items():
             shape = tuple(b - a for a, b in map(window.spans.__getitem__, array.dims))
             for file, document in array.files(shape).items():
@@ -252,9 +257,6 @@ def finish(order: Order, store: Store, window: Window) -> None:
                     _link(chunk, folder / name / local)
         if version == 2:
             zarr.consolidate_metadata(folder)
-        spans = {dim: list(span) for dim, span in window.spans.items()}
-        part = {"axes": window.digest, "arrays": list(window.arrays), "spans": spans}
-        write_json(folder / NOTE, {**joined_note(order, store), **part})
     shutil.rmtree(store.partial)
 
 

@@ -130,11 +130,21 @@ def size_text(size: float | None) -> str:
     return f"{size:,.3g} TB"
 
 
+def _below(path: str, folder: str) -> str:
+    """The path of a file below the data folder."""
+    return Path(path).relative_to(Path(folder).parent).as_posix()
+
+
 def print_preview(found: dict[str, Any]) -> None:
     """Print the result of a dry run of `fetch_source`."""
     table = Table("file", "address", "state", "size")
     for row in found["files"][:MOST_ROWS]:
-        table.add_row(row["path"], row["address"], row["state"], size_text(row["bytes"]))
+        table.add_row(
+            _below(row["path"], found["folder"]),
+            row["address"],
+            row["state"],
+            size_text(row["bytes"]),
+        )
     if (more := len(found["files"]) - MOST_ROWS) > 0:
         table.add_row(f"and {more} more", "", "", "")
     OUTPUT.print(table)
