@@ -137,4 +137,4 @@ def fetch_files(
     for record in together(wanted, one, client, order.download.parallel):
         records.append(record)
         done(record)
-    return records
+    return sorted(records, key=lambda record: record.path)
