@@ -19,6 +19,7 @@ from pydantic import Field
 from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
+from pipeline.readers.common.dates import unclear_dates, unclear_order
 from pipeline.readers.common.site_table import check_columns, numeric, read_options, site_table
 from pipeline.readers.driver import Driver
 
@@ -34,6 +35,8 @@ class LandslideOptions(Frozen):
     triggers: tuple[str, ...] = ()
     """Triggers such as downpour, rain and continuous_rain; by default all."""
     undated: Literal["refuse", "leave_out"] = "refuse"
+    date_format: str | None = None
+    """Format of dates that are neither ISO 8601 nor those of COOLR (01/31/2009 02:00:00 PM)."""
     accuracy_column: str = "location_accuracy"
     trigger_column: str = "landslide_trigger"
 
@@ -97,8 +100,16 @@ def _read(source: Source, where: str) -> pd.DataFrame:
 def _dates(
     column: pd.Series, options: LandslideOptions, where: str, faults: Faults
 ) -> pd.Series:  # fmt: skip
+    texts = column.astype("string")
+    unclear = unclear_order(texts) & ~texts.str.contains("[AP]M$").fillna(value=False)
+    if unclear.any() and options.date_format is None:
+        events = [f"of event {name}" for name in column.index[unclear]]
+        fault = unclear_dates(texts[unclear].set_axis(events), f"{where}: {column.name}")
+        faults.faults += fault.faults
+        return pd.Series(pd.NaT, column.index)
     # Time zones may differ between events or be missing; times without a zone are UTC.
-    dates = pd.to_datetime(column, format="mixed", errors="coerce", utc=True).dt.tz_localize(None)
+    form = options.date_format or "mixed"
+    dates = pd.to_datetime(column, format=form, errors="coerce", utc=True).dt.tz_localize(None)
     unread = dates.isna() & column.notna()
     if unread.any():
         faults.add(f"{where}: {column.name}", f'"{column[unread].iloc[0]}" at events, '

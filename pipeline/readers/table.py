@@ -5,48 +5,85 @@ The driver is `table`. Points are regridded for maps, or used as sites for train
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow
+import pyproj
 import xarray as xr
+from pydantic import model_validator
 
-from pipeline.core.errors import Faults, bad_input, nearest_name
+from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.entries.source import Source
+from pipeline.grid.crs import is_geographic_crs
+from pipeline.readers.common.dates import dates_of
+from pipeline.readers.common.first_bytes import GZIP, TABLE, format_of
 from pipeline.readers.common.refusals import unreadable
+from pipeline.readers.common.site_table import check_columns, read_options
+from pipeline.readers.common.text_table import TextOptions, read_text_table
 from pipeline.readers.driver import Driver
+
+PARQUET = "a Parquet table"
+READ = (PARQUET, TABLE, "a text file", GZIP, None)
+"""Formats of first bytes that may be tables; texts in UTF-16 have no known one."""
+
+
+class TableOptions(TextOptions):
+    """Options of an entry: how the table is written, its dates and the places of its stations."""
+
+    date_format: str | None = None
+    """Format of dates that are not ISO 8601, such as "%d.%m.%Y"."""
+    date_columns: tuple[str, ...] = ()
+    """Columns that make the time together: year, month, day, or a date and a time of day."""
+    stations: str | None = None
+    """Table with a row for each location and the columns `cell`, `lat` and `lon` of the entry."""
+    wide: bool = False
+    """Whether each column but the dates has the values of a station, whose id is its name."""
+
+    @model_validator(mode="after")
+    def _located(self) -> TableOptions:
+        if self.wide and self.stations is None:
+            raise ValueError("`wide` without `stations`, the table that locates the columns")
+        return self
 
 
 def open_table(source: Source) -> xr.Dataset:
     """Return the rows as (time, cell) arrays, NaN if a location has no row at a time; float64.
 
     Coordinates: `cell` (int64: numbers from the entry's column `cell`, else 0, 1, …), `site` (names
-    from that column), `lat`, `lon`, and `time` if `dims.time` names a column. Raises `InputError`
-    for missing columns, coordinates that are not degrees or change, and duplicate rows.
+    from that column), `lat`, `lon`, and `time` if `dims.time` or the options name its columns.
+    Coordinates in the entry's `crs` become degrees. Raises `InputError` for missing and repeated
+    columns, coordinates that are not degrees or change, unclear dates, and duplicate rows.
     """
-    frames = [_frame(path, source) for path in source.opened_files]
+    options, where = (
+        read_options(source, TableOptions),
+        f'source "{source.name}", {source.files[0]}',
+    )
+    frames = [_frame(path, source, options) for path in source.opened_files]
     table = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
-    where = f'source "{source.name}", {source.files[0]}'
-    time = source.dims.get("time")
-    _check_columns(table, source, where)
-    _check_positions(table, source, where)
-    lat, lon = table[str(source.lat)], table[str(source.lon)]
-    key = table[source.cell].astype(str) if source.cell else lat.astype(str) + "," + lon.astype(str)
+    named = source.dims.get("time")
+    time = options.date_columns or ((named,) if named else ())
+    if options.stations:
+        table = _located(table, source, options, time, where)
+    _check_columns(table, source, time, where)
+    lat, lon = _positions(table, source, where)
+    texts = [table[str(name)].astype(str) for name in (source.lat, source.lon)]
+    key = table[source.cell].astype(str) if source.cell else texts[0] + "," + texts[1]
     names, first, code = np.unique(key.to_numpy(str), return_index=True, return_inverse=True)
-    _check_moves(lat.to_numpy(float), lon.to_numpy(float), names, first, code, where)
-    cell = _cell_numbers(names, bool(source.cell))
+    _check_moves(lat, lon, names, first, code, where)
     coords = {
-        "cell": cell,
+        "cell": _cell_numbers(names, bool(source.cell)),
         "site": ("cell", names),
-        "lat": ("cell", lat.to_numpy(float)[first]),
-        "lon": ("cell", lon.to_numpy(float)[first]),
+        "lat": ("cell", lat[first]),
+        "lon": ("cell", lon[first]),
     }
     row = code
     shape: tuple[int, ...] = (names.size,)
     if time:
-        stamps = _times(table[time], where, time)
+        stamps = dates_of(table, time, options.date_format, where)
         times, when = np.unique(stamps, return_inverse=True)
         row, shape = when * names.size + code, (times.size, names.size)
     _check_once(row, names, where)
@@ -59,47 +96,113 @@ def open_table(source: Source) -> xr.Dataset:
     return ds.assign_coords(time=times) if time else ds
 
 
-def _frame(path: Path, source: Source) -> pd.DataFrame:
-    stat = path.stat()
+def _files(source: Source) -> list[Path]:
+    """Return the tables of an entry, and the one of its stations."""
+    stations = source.options.get("stations")
+    return [*source.files, *([Path(stations)] if stations else [])]
+
+
+def _frame(path: Path, source: Source, options: TableOptions) -> pd.DataFrame:
+    stat, where = path.stat(), f'source "{source.name}", {path}'
+    texts = (source.cell,) if source.cell and options.stations else ()
+    expected = "a CSV or Parquet table"
     try:
-        return _read(path, (stat.st_mtime_ns, stat.st_size))
+        if format_of(path) not in READ:
+            raise ValueError("neither text nor Parquet")
+        return _read(path, (stat.st_mtime_ns, stat.st_size), options, texts, where)
     except (OSError, ValueError, pyarrow.ArrowException, pd.errors.ParserError) as error:
-        where = f'source "{source.name}", {path}'
-        expected = "a CSV or Parquet table"
-        raise unreadable(where, path, error, expected, "a Parquet table") from None
+        formats = [name for name in READ if name]
+        raise unreadable(where, path, error, expected, *formats) from None
 
 
 @lru_cache(maxsize=8)
-def _read(path: Path, stamp: tuple[int, int]) -> pd.DataFrame:
-    if path.suffix in (".parquet", ".pq"):
+def _read(
+    path: Path, stamp: tuple[int, int], options: TableOptions, texts: tuple[str, ...], where: str
+) -> pd.DataFrame:
+    if format_of(path) == PARQUET:
         return pd.read_parquet(path)
-    return pd.read_csv(path, comment="#")
+    return read_text_table(path, options, where, texts)
 
 
-def _check_columns(table: pd.DataFrame, source: Source, where: str) -> None:
+def _located(
+    table: pd.DataFrame, source: Source, options: TableOptions, time: Sequence[str], where: str
+) -> pd.DataFrame:
+    """Return the rows with the coordinates of their stations; a wide table as one row per value."""
+    stations = _frame(Path(str(options.stations)), source, options)
+    at, faults = f'source "{source.name}", {options.stations}', Faults()
+    check_columns([str(n) for n in (source.cell, source.lat, source.lon)], stations, at, faults)
+    faults.raise_if_any()
+    cell = str(source.cell)
+    stations = stations[[cell, str(source.lat), str(source.lon)]].assign(
+        **{cell: stations[cell].astype(str)}
+    )
+    if stations[cell].duplicated().any():
+        repeated = stations[cell][stations[cell].duplicated()].unique()
+        raise bad_input(at, f"duplicate stations, {listed(repeated)}", "each station once")
+    if options.wide:
+        if len(source.variables) != 1:
+            raise bad_input(where, f"{len(source.variables)} variables", "the one of a wide table")
+        check_columns(time, table.columns, where, faults)
+        faults.raise_if_any()
+        name = next(iter(source.variables.values())).name
+        table = table.melt(id_vars=list(time), var_name=cell, value_name=name)
+    check_columns([cell], table.columns, where, faults)
+    faults.raise_if_any()
+    table = table.assign(**{cell: table[cell].astype(str)})
+    unknown = sorted(set(table[cell]) - set(stations[cell]))
+    if unknown:
+        what = "columns" if options.wide else "rows"
+        raise bad_input(
+            where, f"{what} of unknown stations, {listed(unknown)}",
+            f"the ids in {options.stations}", nearest_name(unknown[0], stations[cell]),
+        )  # fmt: skip
+    return table.merge(stations, on=cell, how="left", suffixes=("_of_row", ""))
+
+
+def _check_columns(
+    table: pd.DataFrame, source: Source, time: Sequence[str], where: str
+) -> None:  # fmt: skip
     faults = Faults()
-    named = [source.lat, source.lon, source.cell, source.dims.get("time")]
+    named = [source.lat, source.lon, source.cell, *time]
     names = [name for name in named if name] + [v.name for v in source.variables.values()]
     known = [str(name) for name in table.columns]
     for name in dict.fromkeys(names):
         if name not in known:
             faults.add(where, f"columns {', '.join(known)}", f'a column "{name}"',
                        nearest_name(str(name), known))  # fmt: skip
+        if name in table.attrs.get("repeated", ()):
+            faults.add(where, f'several columns "{name}"', "each name once",
+                       "Rename or remove the others.")  # fmt: skip
     faults.raise_if_any()
 
 
-def _check_positions(table: pd.DataFrame, source: Source, where: str) -> None:
+def _positions(
+    table: pd.DataFrame, source: Source, where: str
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """Return latitudes and longitudes [rows] in degrees; raises `InputError` for other values."""
+    lat, lon = (_numbers(table[str(name)], where) for name in (source.lat, source.lon))
+    shown = lat, lon
+    projected = not is_geographic_crs(source.crs)
+    if projected:
+        to_degrees = pyproj.Transformer.from_crs(source.crs, "EPSG:4326", always_xy=True)
+        lon, lat = (np.asarray(v) for v in to_degrees.transform(lon, lat))
     faults = Faults()
-    for column, limit in ((source.lat, 90.0), (source.lon, 360.0)):
-        values = _numbers(table[str(column)], where)
-        bad = ~(np.abs(values) <= limit)
+    for name, values, degrees, limit in zip(
+        (source.lat, source.lon), shown, (lat, lon), (90.0, 360.0), strict=True
+    ):
+        bad = ~(np.abs(degrees) <= limit)
         if bad.any():
             row = int(np.flatnonzero(bad)[0])
+            hint = "Correct or remove these rows."
+            if not projected and np.fmax.reduce(np.abs(values)) > 360.0:
+                hint = "Correct these rows, or set `crs` of the entry if they are metres."
             faults.add(
-                f"{where}: {column}", f"{values[row]:g} in row {row + 1} and {bad.sum() - 1} more",
-                f"degrees from -{limit:g} to {limit:g}", "Correct or remove these rows.",
+                f"{where}: {name}", f"{values[row]:g} in row {row + 1} and {bad.sum() - 1} more",
+                f"coordinates of {source.crs}" if projected else
+                f"degrees from -{limit:g} to {limit:g}", hint,
             )  # fmt: skip
     faults.raise_if_any()
+    return lat, lon
 
 
 def _numbers(column: pd.Series, where: str) -> np.ndarray:
@@ -111,20 +214,10 @@ def _numbers(column: pd.Series, where: str) -> np.ndarray:
         row = int(np.flatnonzero(text)[0])
         raise bad_input(
             f"{where}: {column.name}", f'"{column.iloc[row]}" in row {row + 1}', "numbers",
-            "Leave the field empty where a value is missing.",
+            "Leave the field empty where a value is missing, or list its text in `options:"
+            " {missing: […]}`; options also name the marks of `decimal` and `thousands`.",
         )  # fmt: skip
     return values
-
-
-def _times(column: pd.Series, where: str, name: str) -> np.ndarray:
-    """Return a column as datetime64[ns]; times with a time zone are converted to UTC."""
-    times = pd.to_datetime(column, errors="coerce", utc=True)
-    if times.isna().any():
-        row = int(np.flatnonzero(times.isna())[0])
-        raise bad_input(
-            f"{where}: {name}", f'"{column.iloc[row]}" in row {row + 1}', "ISO dates or times"
-        )
-    return times.dt.tz_localize(None).to_numpy().astype("datetime64[ns]")
 
 
 def _check_moves(
@@ -161,5 +254,6 @@ def _cell_numbers(names: np.ndarray, has_names: bool) -> np.ndarray:
 
 
 DRIVER = Driver(
-    name="table", open=open_table, returns="sites", is_series=True, needs=("lat", "lon")
-)
+    name="table", open=open_table, returns="sites", is_series=True, needs=("lat", "lon"),
+    options=TableOptions, files=_files,
+)  # fmt: skip

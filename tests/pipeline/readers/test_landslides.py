@@ -112,6 +112,20 @@ def test_faults_are_reported_together_and_triggers_must_exist(tmp_path: Path) ->
         read_locations_source(entry, read_variables())
 
 
+def test_dates_whose_order_is_unclear_need_a_format(tmp_path: Path) -> None:
+    head = "event_id,event_date,location_accuracy,landslide_trigger,longitude,latitude\n"
+    path = tmp_path / "events.csv"
+    path.write_text(head + "7,03.02.2001,exact,rain,1,2\n8,04.02.2001 06:00,exact,rain,2,2\n")
+    with pytest.raises(
+        InputError, match=r'"03\.02\.2001" of event 7 and "04\.02\.2001 06:00" of ev'
+    ):
+        read_locations_source(source(path), read_variables())
+    path.write_text(head + "7,03.02.2001,exact,rain,1,2\n8,04.02.2001,exact,rain,2,2\n")
+    entry = source(path, options={"date_format": "%d.%m.%Y"})
+    found = read_locations_source(entry, read_variables())["event_date"].values
+    assert found.astype("datetime64[D]").astype(str).tolist() == ["2001-02-03", "2001-02-04"]
+
+
 def test_dates_with_time_zones_become_utc(tmp_path: Path) -> None:
     path = tmp_path / "events.csv"
     head = "event_id,event_date,location_accuracy,landslide_trigger,longitude,latitude\n"

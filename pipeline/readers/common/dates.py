@@ -1,0 +1,98 @@
+"""dates_of(): columns of a table as times; the order of day and month is never guessed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from pipeline.core.errors import InputError, bad_input
+
+NUMERALS = r"\s*\d{1,2}[./ -]\d{1,2}[./ -]\d{2,4}\b"
+"""Dates that begin with a day, a month or a year of two digits: which of these is not stated."""
+NAMED = r"^\d{4}[/.]|[A-Za-z]{3}.*\d{4}|\d{4}.*[A-Za-z]{3}"
+"""Dates with the year first, or with the name of the month."""
+FORMATS = (
+    *("%d.%m.%Y", "%m.%d.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%y"),
+    *("%d/%m/%y", "%m/%d/%y", "%y-%m-%d", "%d.%m.%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M"),
+    *("%m/%d/%Y %I:%M:%S %p", "%d.%m.%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S"),
+)
+"""Formats that are proposed where they fit all rows."""
+PARTS = ("year", "month", "day", "hour", "minute")
+
+
+def dates_of(
+    table: pd.DataFrame, columns: Sequence[str], date_format: str | None, where: str
+) -> np.ndarray:
+    """Return the times [rows] of one or several columns as datetime64[ns], UTC if zones are given.
+
+    Several columns of numbers are year, month, day, hour and minute; several texts are joined by a
+    space. Texts are ISO 8601, such as 2001-02-28 or 20010228, or have the `date_format` (of
+    `datetime.strptime`). Raises `InputError` for missing and other dates, with two of the rows.
+    """
+    label = f"{where}: {', '.join(columns)}"
+    column = _joined(table, columns)
+    if isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M":
+        times = pd.to_datetime(column, utc=True)
+    elif date_format is not None:
+        texts = _texts(column)
+        times = pd.to_datetime(texts, format=date_format, errors="coerce", utc=True)
+    else:
+        texts = _texts(column)
+        unclear = unclear_order(texts)
+        if unclear.any():
+            rows = [f"in row {row + 1}" for row in np.flatnonzero(unclear)]
+            raise unclear_dates(texts[unclear].set_axis(rows), label)
+        times = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
+        # Names of months and other marks between year, month and day leave no doubt either.
+        other = times.isna() & texts.str.contains(NAMED).fillna(value=False)
+        if other.any():
+            named = pd.to_datetime(texts[other], format="mixed", errors="coerce", utc=True)
+            times = times.where(~other, named.reindex(times.index))
+    if times.isna().any():
+        row = int(np.flatnonzero(times.isna())[0])
+        expected = f'dates such as "{date_format}"' if date_format else "ISO dates or times"
+        raise bad_input(label, f'"{column.iloc[row]}" in row {row + 1}', expected)
+    return times.dt.tz_localize(None).to_numpy().astype("datetime64[ns]")
+
+
+def _joined(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+    if len(columns) == 1:
+        return table[columns[0]]
+    if all(table[name].dtype.kind in "iuf" for name in columns):
+        parts = pd.DataFrame(dict(zip(PARTS, (table[name] for name in columns), strict=False)))
+        return pd.to_datetime(parts.assign(day=parts.get("day", 1)), errors="coerce")
+    texts = [_texts(table[name]) for name in columns]
+    return pd.concat(texts, axis=1).agg(" ".join, axis=1)
+
+
+def _texts(column: pd.Series) -> pd.Series:
+    """Return a column as texts; whole numbers have no decimal point."""
+    if column.dtype.kind == "f" and (column.dropna() % 1 == 0).all():
+        column = column.astype("Int64")
+    return column.astype("string").str.strip()
+
+
+def unclear_order(texts: pd.Series) -> pd.Series:
+    """Return where a text is a date whose day and month may be in any order."""
+    return texts.astype("string").str.match(NUMERALS).fillna(value=False).astype(bool)
+
+
+def unclear_dates(texts: pd.Series, where: str) -> InputError:
+    """Return the error for dates whose order is not stated, with two of them and formats that fit.
+
+    The index of `texts` is where each is.
+    """
+    unique = texts.drop_duplicates()
+    rows = " and ".join(f'"{text}" {at}' for at, text in unique[:2].items())
+    fit = [
+        form for form in FORMATS
+        if pd.to_datetime(unique, format=form, errors="coerce").notna().all()
+    ]  # fmt: skip
+    proposed = " or ".join(f'"{form}"' for form in fit) or '"%d.%m.%Y"'
+    return bad_input(
+        where, f"{rows}, in which the order of day and month is not stated",
+        "ISO 8601 dates such as 2001-02-28, or a declared format",
+        f"Set `options: {{date_format: …}}` to {proposed}.",
+    )  # fmt: skip

@@ -1,0 +1,153 @@
+"""read_text_table(): tables of text with the separators, decimals and headers that people use."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import IO, cast
+
+import pandas as pd
+from pydantic import Field
+
+from pipeline.core.addresses import AnyPath
+from pipeline.core.errors import bad_input
+from pipeline.core.settings import Frozen
+
+SEPARATORS = (",", ";", "\t", "|")
+ENCODINGS = ("utf-8-sig", "latin-1")
+"""Encodings that are tried in turn; the first reads files with and without byte order mark."""
+SAMPLE = 500
+"""Lines from which the separator and the decimal mark are recognised."""
+COMMA = re.compile(r"[+-]?\d+,\d+")
+GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
+POINT = re.compile(r"[+-]?\d*\.\d+")
+RDB = re.compile(r"\d+[sdn]")
+"""Widths and types in the second line of a table of USGS (RDB), such as 5s and 20d."""
+
+
+class TextOptions(Frozen):
+    """How a table is written; what is not set is recognised."""
+
+    separator: str | None = None
+    """Separator of columns, such as ";" or a tab; " " stands for any white space."""
+    decimal: str | None = Field(None, pattern="^[.,]$")
+    """Decimal mark, a point or a comma."""
+    thousands: str | None = None
+    """Mark between groups of three digits, if the numbers have one."""
+    encoding: str | None = None
+    """Encoding, by default UTF-8 (with or without byte order mark), or else Latin-1."""
+    comment: str = "#"
+    """Character that begins a comment."""
+    skip_lines: int = Field(0, ge=0)
+    """Number of lines before the names of the columns, other than comments."""
+    header_lines: int = Field(1, ge=1)
+    """Number of lines of the header, of which the first has the names of the columns."""
+    missing: tuple[str, ...] = ()
+    """Texts that mean a missing value, such as "Ice", in addition to empty fields, NA and nan."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a table was recognised to be written."""
+
+    encoding: str
+    separator: str
+    decimal: str
+    header: tuple[str, ...]
+    """Names of the columns."""
+    skipped: tuple[int, ...]
+    """Lines, from 0, that are neither names, comments nor rows."""
+
+
+def read_text_table(
+    path: AnyPath, options: TextOptions, where: str, texts: Sequence[str] = ()
+) -> pd.DataFrame:
+    """Return the rows of a table of text; columns named in `texts` stay texts.
+
+    Names of columns that occur twice are in the attribute `repeated`. Raises `InputError` for
+    numbers whose decimal mark is unclear.
+    """
+    for encoding in [options.encoding] if options.encoding else ENCODINGS:
+        try:
+            layout = _recognised(path, encoding, options, where)
+            with _opened(path) as file:
+                frame = pd.read_csv(
+                    file, sep=r"\s+" if layout.separator == " " else layout.separator,
+                    decimal=layout.decimal, thousands=options.thousands, encoding=layout.encoding,
+                    comment=options.comment, skiprows=list(layout.skipped) or None,
+                    na_values=list(options.missing) or None, dtype=dict.fromkeys(texts, str),
+                )  # fmt: skip
+            break
+        except UnicodeDecodeError:
+            if encoding in (options.encoding, ENCODINGS[-1]):
+                raise
+    names = [name.strip() for name in layout.header]
+    frame.attrs["repeated"] = sorted({name for name in names if names.count(name) > 1})
+    return frame.rename(columns=lambda name: str(name).strip())
+
+
+def _opened(path: AnyPath) -> IO[bytes]:
+    """Return the file for reading, decompressed if it begins like a gzip archive."""
+    file = path.open("rb")
+    packed = file.read(2) == b"\x1f\x8b"
+    file.seek(0)
+    return cast(IO[bytes], gzip.GzipFile(fileobj=cast(IO[bytes], file)) if packed else file)
+
+
+def _recognised(path: AnyPath, encoding: str, options: TextOptions, where: str) -> Layout:
+    with _opened(path) as file:
+        if not options.encoding and file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            encoding = "utf-16"
+        file.seek(0)
+        text = io.TextIOWrapper(file, encoding=encoding)
+        lines = list(enumerate(line.rstrip("\r\n") for line in islice(text, SAMPLE)))
+    rows = [(i, s) for i, s in lines if s.strip() and not s.startswith(options.comment)]
+    skipped = [i for i, _ in rows[: options.skip_lines]]
+    rows = rows[options.skip_lines :]
+    separator = options.separator or _separator([line for _, line in rows])
+    split = [_fields(line, separator) for _, line in rows]
+    under = options.header_lines
+    if len(split) > 1 and all(RDB.fullmatch(field) for field in split[1]):
+        under = max(under, 2)
+    skipped += [i for i, _ in rows[1:under]]
+    decimal = options.decimal or _decimal(split[under:], separator, options, where)
+    return Layout(encoding, separator, decimal, tuple(split[0]) if split else (), tuple(skipped))
+
+
+def _separator(lines: Sequence[str]) -> str:
+    """Return the separator that splits all of the first lines into most columns, else the names."""
+    counts = {mark: [len(_fields(line, mark)) for line in lines[:20]] for mark in SEPARATORS}
+    even = {mark: found[0] for mark, found in counts.items() if len(set(found)) == 1}
+    if max(even.values(), default=1) == 1:
+        even = {mark: found[0] for mark, found in counts.items() if found}
+    return max(SEPARATORS, key=lambda mark: even.get(mark, 0))
+
+
+def _fields(line: str, separator: str) -> list[str]:
+    if separator == " ":
+        return line.split()
+    return next(csv.reader([line], delimiter=separator), [])
+
+
+def _decimal(
+    rows: Sequence[Sequence[str]], separator: str, options: TextOptions, where: str
+) -> str:  # fmt: skip
+    """Return the decimal mark; raises `InputError` if commas may be either mark."""
+    fields = [field.strip() for row in rows for field in row]
+    grouped = [field for field in fields if GROUPED.fullmatch(field)]
+    clear = [f for f in fields if COMMA.fullmatch(f) and not GROUPED.fullmatch(f)]
+    points = [field for field in fields if POINT.fullmatch(field)]
+    if options.thousands == "," or separator == "," or points or not (clear or grouped):
+        return "."
+    if clear:
+        return ","
+    raise bad_input(
+        where, f'numbers such as "{grouped[0]}", whose comma may be a decimal mark or separate '
+        "thousands", "numbers with a clear decimal mark",
+        'Set `options: {decimal: ","}` or `options: {thousands: ","}`.',
+    )  # fmt: skip
