@@ -58,7 +58,7 @@ class Locator:
 
     def cell_area(self) -> np.ndarray:
         """Return the areas of the cells on the unit sphere, approximately; dims (y, x)."""
-        along_y, along_x = (np.gradient(self.centres, axis=axis) for axis in (0, 1))
+        along_y, along_x = (_gradient(self.centres, axis) for axis in (0, 1))
         return np.linalg.norm(np.cross(along_y, along_x), axis=-1)
 
     def _step(
@@ -94,6 +94,18 @@ class Locator:
             dv, du = _solve(c + u1 * twist, b + v1 * twist, rest)
             v, u = v + dv, u + du
         return left + u, top + v
+
+
+def _gradient(centres: np.ndarray, axis: int) -> np.ndarray:
+    """Return the change per cell along an axis, one-sided next to missing centres."""
+    change = np.asarray(np.gradient(centres, axis=axis))
+    if not np.isnan(change).any():
+        return change
+    steps = np.diff(centres, axis=axis)
+    first, last = (np.take(steps, [end], axis) for end in (0, -1))
+    for beside in (np.concatenate([steps, last], axis), np.concatenate([first, steps], axis)):
+        change = np.where(np.isnan(change), beside, change)
+    return change
 
 
 class _Plane:

@@ -12,6 +12,8 @@ from pipeline.core.errors import bad_input
 from pipeline.entries.source import Source
 from pipeline.grid.crs import is_geographic_crs, unit_factor
 from pipeline.grid.spacing import sharpened
+from pipeline.readers.common.dims import Layout
+from pipeline.readers.common.shared_cells import known_degrees
 from pipeline.sources.axes import axes_of
 
 _SAME = 1e-3  # fraction of a column within which meridians 360 degrees apart are the same
@@ -30,7 +32,7 @@ def tidied(ds: xr.Dataset, source: Source) -> xr.Dataset:
         return ds
     ds = _trimmed(ds, source, (axes.y, axes.x))
     if axes.is_curvilinear:
-        return ds
+        return ds.assign_coords(_known_cells(ds, axes))
     if is_geographic_crs(axes.crs):
         kept = _first_turn(ds[axes.x].values.astype(np.float64))
         if kept < ds.sizes[axes.x]:
@@ -42,6 +44,16 @@ def tidied(ds: xr.Dataset, source: Source) -> xr.Dataset:
             if not np.array_equal(sharp, found, equal_nan=True):
                 ds = ds.assign_coords({name: (name, sharp, ds[name].attrs)})
     return ds
+
+
+def _known_cells(ds: xr.Dataset, axes: Layout) -> dict[str, xr.DataArray]:
+    """Return the latitudes and longitudes that have fill values, with NaN in their place."""
+    found = {}
+    for name, largest in ((str(axes.lat), 90.0), (str(axes.lon), _DEGREES)):
+        known = known_degrees(ds[name].values, largest)
+        if not np.array_equal(known, ds[name].values, equal_nan=True):
+            found[name] = ds[name].copy(data=known)
+    return found
 
 
 def _trimmed(ds: xr.Dataset, source: Source, dims: tuple[str, str]) -> xr.Dataset:

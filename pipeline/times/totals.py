@@ -184,9 +184,10 @@ def _resets_of_days(
     loaded: dict[int, int], falls: dict[int, int], rises: dict[int, int], daily_reset: bool
 ) -> tuple[int, ...] | None:
     """Return the resets of totals that the files have once a day or less often."""
-    (at, *others), total = loaded, sum(loaded.values())
-    if others or not total:
+    total = sum(loaded.values())
+    if len(loaded) != 1 or not total:
         return None
+    (at,) = loaded
     if falls[at] > 0.02 * total or daily_reset:
         return (at,)
     return () if rises[at] and not falls[at] and total >= MANY else None

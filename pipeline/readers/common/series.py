@@ -21,6 +21,7 @@ from pipeline.grid.same_crs import OF_CELL, SMALLEST, Bounds, crs_distance
 from pipeline.readers.common.dims import cell_size, layout
 from pipeline.readers.common.packing import UNPACKED
 from pipeline.readers.common.refusals import damaged
+from pipeline.readers.common.shared_cells import shared_cells
 from pipeline.times.cell_methods import method_of_time
 
 SEPARATE = "Move the files that differ to a separate entry"
@@ -28,10 +29,14 @@ SEPARATE = "Move the files that differ to a separate entry"
 
 def check_alike(
     datasets: Sequence[xr.Dataset], time: str, source: Source, names_crs: bool = False
-) -> None:
-    """Raise `InputError` with all differences of grids, CRS, dimensions, units and cell methods."""
+) -> dict[str, xr.Variable]:
+    """Return the coordinates of the cells of a curvilinear grid, from all files; else none.
+
+    Raises `InputError` with all differences of grids, CRS, dimensions, units and cell methods.
+    """
     faults, paths = Faults(), _paths(datasets)
     _check_grids(datasets, time, source, faults)
+    cells = {} if faults.faults else shared_cells(datasets, source, faults)
     if not source.overrides("crs"):
         texts = [_crs_text(ds) for ds in datasets]
         same = _same_crs(names_crs, _extent(datasets[0], source))
@@ -54,6 +59,7 @@ def check_alike(
                 methods, paths, _same_method(time), source, f"{name}: cell_methods", hint, faults
             )
     faults.raise_if_any()
+    return cells
 
 
 def _check_grids(
@@ -239,7 +245,7 @@ def joined(
     With `names_crs`, every file must declare the same CRS in full. Raises `InputError` for files
     whose grid, CRS, dimensions, units or cell methods differ.
     """
-    check_alike(datasets, time, source, names_crs)
+    cells = check_alike(datasets, time, source, names_crs)
     first = datasets[0]
     arrays = {}
     for name, da in first.data_vars.items():
@@ -254,6 +260,7 @@ def joined(
         encoding = {UNPACKED: True} if UNPACKED in da.encoding else {}
         arrays[name] = xr.Variable(dims, data, da.attrs, encoding)
     coords = {name: c for name, c in first.coords.items() if time not in c.dims}
+    coords.update(cells)
     if time in first.coords:
         values = np.concatenate([np.atleast_1d(ds[time].values) for ds in datasets])
         coords[time] = xr.Variable(time, values, first[time].attrs)
