@@ -5,6 +5,7 @@ What a driver requires of its entries is checked by `pipeline.readers.registry.c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -25,6 +26,7 @@ from pipeline.entries.file_series import (
 )  # fmt: skip
 from pipeline.entries.merged import DRIVER, merged_settings
 from pipeline.entries.nodata import Codes
+from pipeline.entries.values import PACKING, Computed, Lookup, Operand
 from pipeline.times.axis import TimeAxis
 
 METHODS = (
@@ -48,10 +50,11 @@ class Variable(Frozen):
     """Version after 0.2.0 that added the variable; runs that do not use it are not affected."""
 
 
-class SourceVariable(Frozen):
+class SourceVariable(Computed):
     """Name and packing of one canonical variable in the files."""
 
-    name: str
+    name: str = ""
+    """Name in the files, such as `tp` or `band_1`; of an `expression`, the expression itself."""
     units: str | None = None
     """Units of the file's values after scale and offset; by default those the file declares."""
     scale: float = 1.0
@@ -79,6 +82,22 @@ class SourceVariable(Frozen):
     probabilities: str | None = None
     """Variable with the probabilities of the levels that this variable has along its last axis; the
     value is the mean of that distribution."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, settings: Any) -> Any:
+        if isinstance(settings, Mapping) and settings.get("expression"):
+            return {"name": settings["expression"], **settings}
+        return settings
+
+    @model_validator(mode="after")
+    def _whole(self) -> SourceVariable:
+        if not self.name:
+            raise ValueError("neither `name` nor `expression`")
+        if self.is_computed:
+            packing = {key: getattr(self, key) for key in PACKING}
+            self.check_computed(self.name, self.units, packing)
+        return self
 
 
 class Source(Frozen):
@@ -133,6 +152,9 @@ class Source(Frozen):
     """Entries of which this one is made, in order of preference: `merge: [final, preliminary]`. The
     first with a valid value is used; means at the seams of tiles are over all parts. A catalog has
     their names."""
+    unit_norm: bool = later(False)
+    """Whether the variables are the components of vectors of norm 1, as of embeddings, which a
+    check verifies."""
     title: str = ""
     licence: str | None = None
     doi: str | None = None
@@ -260,3 +282,29 @@ class Source(Frozen):
     def opened_files(self) -> list[Path]:
         """Paths of all files to open, in order."""
         return [path for paths in self.opened.values() for path in paths]
+
+    def opened_name(self, variable: str) -> str:
+        """Return the name of a canonical variable in the dataset of the opened files.
+
+        It is that of the files, unless the values are computed: several variables may come of one.
+        """
+        entry = self.variables[variable]
+        return f"{variable} of {entry.name}" if entry.is_computed else entry.name
+
+    def beside(self, operand: Operand) -> Source:
+        """Return the entry of an operand's files, without variables."""
+        where = {"uri": operand.uri} if operand.uri else {}
+        reader = {"driver": operand.driver} if operand.driver else {}
+        return self.model_copy(update={"variables": {}, "classes": {}, **where, **reader})
+
+    @property
+    def companions(self) -> list[Path]:
+        """Paths of further files: of masks, of operands and of tables that are looked up."""
+        paths: list[Path] = []
+        for entry in self.variables.values():
+            for operand in (*entry.mask, *entry.operands.values()):
+                if operand.uri:
+                    paths += self.beside(operand).files
+            if isinstance(entry.transform, Lookup):
+                paths.append(Path(entry.transform.lookup))
+        return list(dict.fromkeys(paths))

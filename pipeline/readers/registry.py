@@ -73,8 +73,13 @@ def driver_of(source: Source) -> Driver:
 
 
 def files_of(source: Source) -> list[Path]:
-    """Return the paths of all files of a source, in order; existing or not."""
-    return [path for part in source.parts for path in driver_of(part).files(part)]
+    """Return the paths of all files of a source, in order; existing or not.
+
+    Those of masks, operands and tables that are looked up come last.
+    """
+    paths = [path for part in source.parts for path in driver_of(part).files(part)]
+    paths += [path for part in source.parts for path in part.companions]
+    return list(dict.fromkeys(paths))
 
 
 def read_files(source: Source, *more: Any) -> Any:

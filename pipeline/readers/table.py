@@ -90,7 +90,12 @@ def open_table(source: Source) -> xr.Dataset:
     arrays = {}
     for variable in source.variables.values():
         values = np.full(shape, np.nan)
-        values.ravel()[row] = _numbers(table[variable.name], where)
+        column = table[variable.name]
+        if variable.as_stored and column.dtype.kind not in "iuf":
+            values = np.full(shape, "", dtype=object)
+            values.ravel()[row] = column.fillna("").astype(str)
+        else:
+            values.ravel()[row] = _numbers(column, where)
         arrays[variable.name] = (("time", "cell")[-len(shape) :], values)
     ds = xr.Dataset(arrays, coords=coords)
     return ds.assign_coords(time=times) if time else ds

@@ -6,20 +6,19 @@ Values are checked as they are read; nothing is interpolated.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import Faults, bad_input, nearest_name
-from pipeline.entries.nodata import codes_of, ranges_of
-from pipeline.entries.source import Source, SourceVariable, Variable
+from pipeline.entries.source import Source, Variable
 from pipeline.grid.crs import is_geographic_crs, spatial_ref_attrs, wrap_longitude
 from pipeline.readers.common.dims import USUAL, Layout
-from pipeline.readers.common.packing import UNPACKED
 from pipeline.sources.arrays.aggregate import lazy
 from pipeline.sources.axes import axes_of
-from pipeline.sources.decode import ACCUMULATED, Decoding
+from pipeline.sources.decode import ACCUMULATED, Decoding, unpacking_of
 from pipeline.times.cell_methods import method_of_time
 from pipeline.times.plan import TimePlan, month_plan, time_plan
 from pipeline.times.totals import NOISE
@@ -69,14 +68,15 @@ def canonicalise(
     axes = axes_of(ds, source)
     plan = plan_of(ds, source, axes)
     arrays: dict[str, xr.Variable] = {}
-    for name, entry in source.variables.items():
+    for name in source.variables:
         variable = _known(name, source, variables, faults)
         if variable is None:
             continue
         with faults.collecting():
-            stored = in_order(ds[entry.name], axes, source)
+            da = ds[source.opened_name(name)]
+            stored = in_order(da, axes, source)
             times = plan if "time" in stored.dims else None
-            decoded = lazy(stored, decoding_of(ds[entry.name], source, name, variable), times)
+            decoded = lazy(stored, decoding_of(da, source, name, variable), times)
             decoded.attrs = _attrs(variable, source)
             arrays[name] = decoded.load() if decoded.nbytes <= load_bytes else decoded
     faults.raise_if_any()
@@ -126,12 +126,12 @@ def _resets(ds: xr.Dataset, source: Source, where: str) -> tuple[int, ...]:
     """Return the seconds of the day of resets, by the entry or as `with_resets` found them."""
     if source.time.reset_seconds is not None:
         return source.time.reset_seconds
-    if RESETS not in ds[source.variables[source.accumulated[0]].name].attrs:
+    if RESETS not in ds[source.opened_name(source.accumulated[0])].attrs:
         raise bad_input(
             where, "running totals without their resets", "`time.resets` of the entry",
             "Or open the source with `open_source`, which finds them.",
         )  # fmt: skip
-    return tuple(ds[source.variables[source.accumulated[0]].name].attrs[RESETS])
+    return tuple(ds[source.opened_name(source.accumulated[0])].attrs[RESETS])
 
 
 def _bounds(ds: xr.Dataset, source: Source, time: str) -> np.ndarray | None:
@@ -188,23 +188,12 @@ def decoding_of(
     """Return the conversion of a variable's stored numbers to canonical values."""
     entry = source.variables[name]
     where = f'source "{source.name}", {source.files[0]}: {name}'
+    unpacking = unpacking_of(da, entry, source, where)
     if source.classes:
         codes = {code: i for i, group in enumerate(source.classes.values()) for code in group}
-        nodata, ranges = _nodata(da, entry, source)
-        return Decoding(where=where, nodata=nodata, nodata_ranges=ranges, codes=codes)
-    # The packing of a TIFF is still in the attributes; other readers have applied and removed it.
-    scale, offset = (
-        float(da.attrs.get(key, none)) for key, none in (("scale_factor", 1), ("add_offset", 0))
-    )
-    nodata, ranges = _nodata(da, entry, source)
-    return Decoding(
-        where=where,
-        nodata=nodata,
-        nodata_ranges=ranges,
-        above_is_missing=entry.above_is_missing,
-        scale=scale * entry.scale,
-        offset=offset * entry.scale + entry.offset,
-        units=entry.units or stated_units(da),
+        return replace(unpacking, codes=codes)
+    return replace(
+        unpacking,
         canonical_units=variable.units,
         valid_range=variable.valid_range,
         clip=entry.clip,
@@ -218,28 +207,9 @@ def decoding_of(
     )
 
 
-def stated_units(da: xr.DataArray) -> str:
-    """Return the units that a file states; "-" for a blank text, as some write for 1."""
-    return str(da.attrs.get("units", "")).strip() or ("-" if "units" in da.attrs else "")
-
-
 def _method_in_file(da: xr.DataArray, source: Source) -> str | None:
     text = str(da.attrs.get("cell_methods", ""))
     return method_of_time(text, {*USUAL["time"], source.dims.get("time", "time")})
-
-
-def _nodata(
-    da: xr.DataArray, entry: SourceVariable, source: Source
-) -> tuple[tuple[float, ...], tuple[tuple[float, float], ...]]:
-    """Return the stored numbers and ranges that mean missing, by the entry or else by the file."""
-    if UNPACKED in da.encoding and not source.classes:
-        return (), ()
-    if entry.nodata is not None:
-        return codes_of(entry.nodata), ranges_of(entry.nodata)
-    if source.overrides("nodata"):
-        return (), ()
-    declared = [da.attrs[key] for key in ("_FillValue", "missing_value") if key in da.attrs]
-    return tuple(float(value) for value in np.ravel(declared) if np.isfinite(float(value))), ()
 
 
 def _fall(da: xr.DataArray, variable: Variable) -> float | None:

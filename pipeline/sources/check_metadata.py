@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pyproj
@@ -23,7 +23,8 @@ from pipeline.readers.common.dims import Layout, cell_size
 from pipeline.readers.common.packing import meant_type, stored_value
 from pipeline.readers.registry import driver_of, files_of
 from pipeline.sources.axes import axes_of
-from pipeline.sources.canonical import decoding_of, plan_of, stated_units
+from pipeline.sources.canonical import decoding_of, plan_of
+from pipeline.sources.decode import stated_units
 from pipeline.times.plan import TimePlan
 
 
@@ -60,13 +61,25 @@ def check_opened(
     plan = None
     with faults.collecting():
         plan = plan_of(ds, source, axes)
+    for name in source.variables:
+        da = ds[source.opened_name(name)]
+        lengths = _Lengths.of(da, axes, plan)
+        _check_units(da, source, name, variables.get(name), lengths, f"{where}: {name}", faults)
+        _check_nodata(da, source, name, f"{where}: {name}", faults)
+    return replace(_info(source, ds, axes, plan), notes=tuple(_ignored_flags(ds, source)))
+
+
+def _ignored_flags(ds: xr.Dataset, source: Source) -> list[str]:
+    """Return a note for each variable whose file names flags that the entry does not use."""
+    notes = []
     for name, entry in source.variables.items():
-        lengths = _Lengths.of(ds[entry.name], axes, plan)
-        _check_units(
-            ds[entry.name], source, name, variables.get(name), lengths, f"{where}: {name}", faults
-        )
-        _check_nodata(ds[entry.name], source, name, f"{where}: {name}", faults)
-    return _info(source, ds, axes, plan)
+        flags = str(ds[source.opened_name(name)].attrs.get("ancillary_variables", ""))
+        if flags and not entry.mask:
+            notes.append(
+                f"{name}: the file names {flags} as its ancillary_variables; if it is a quality"
+                f" flag, set `mask: {{name: {flags.split()[0]}, keep: [...]}}`"
+            )
+    return notes
 
 
 def _check_crs(

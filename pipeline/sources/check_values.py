@@ -20,8 +20,8 @@ from pipeline.sources.arrays.aggregate import Decoded, decoded
 from pipeline.sources.arrays.resets import check_resets
 from pipeline.sources.axes import axes_of
 from pipeline.sources.canonical import decoding_of, in_order, plan_of
+from pipeline.sources.computed.tally import Tally
 from pipeline.sources.decode import Decoding
-from pipeline.sources.tally import Tally
 
 WHOLE_BYTES = 256 * 2**20
 """Size (as float32) up to which sources are read completely, which takes seconds."""
@@ -92,7 +92,7 @@ def _series(
     ds: xr.Dataset, source: Source, name: str, variable: Variable, tally: Tally | None = None
 ) -> _Series:
     axes = axes_of(ds, source)
-    da = ds[source.variables[name].name]
+    da = ds[source.opened_name(name)]
     stored = in_order(da, axes, source)
     plan = plan_of(ds, source, axes) if "time" in stored.dims else None
     decoding = replace(decoding_of(da, source, name, variable), tally=tally)

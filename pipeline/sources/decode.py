@@ -10,12 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import xarray as xr
 
 from pipeline.core.errors import bad_input, listed
 from pipeline.core.units import convert
-from pipeline.readers.common.packing import stored_value
-from pipeline.sources.tally import Tally
+from pipeline.entries.nodata import codes_of, ranges_of
+from pipeline.entries.source import Source, SourceVariable
+from pipeline.readers.common.packing import UNPACKED, stored_value
+from pipeline.sources.computed.tally import Tally
 
+COMPUTED = "computed"
+"""Key in the encoding of a variable whose values need no unpacking: missing ones are NaN."""
 TINY = 1e-4
 """Fraction of a valid range beyond it at which a value may be a rounding error of packing."""
 PIECE = 1 << 15
@@ -201,6 +206,52 @@ class Decoding:
             outside = (values < low) | (values > high)
             self.tally.add_clipped(np.where(outside, np.fmax(low - values, values - high), np.nan))
         return np.clip(values, low, high)
+
+
+def unpacking_of(
+    da: xr.DataArray, entry: SourceVariable, source: Source, where: str
+) -> Decoding:  # fmt: skip
+    """Return the conversion of the stored numbers of a variable to values in its own units.
+
+    It is that of the entry and of the file: the packing of a TIFF is still in the attributes, while
+    other readers have applied and removed it. Values that are `COMPUTED` need none.
+    """
+    units = entry.units or stated_units(da)
+    if COMPUTED in da.encoding:
+        return Decoding(where=where, units=units)
+    scale, offset = (
+        float(none if entry.as_stored else da.attrs.get(key, none))
+        for key, none in (("scale_factor", 1), ("add_offset", 0))
+    )
+    nodata, ranges = _nodata(da, entry, source)
+    return Decoding(
+        where=where,
+        nodata=nodata,
+        nodata_ranges=ranges,
+        above_is_missing=entry.above_is_missing,
+        scale=scale * entry.scale,
+        offset=offset * entry.scale + entry.offset,
+        units=units,
+    )
+
+
+def stated_units(da: xr.DataArray) -> str:
+    """Return the units that a file states; "-" for a blank text, as some write for 1."""
+    return str(da.attrs.get("units", "")).strip() or ("-" if "units" in da.attrs else "")
+
+
+def _nodata(
+    da: xr.DataArray, entry: SourceVariable, source: Source
+) -> tuple[tuple[float, ...], tuple[tuple[float, float], ...]]:
+    """Return the stored numbers and ranges that mean missing, by the entry or else by the file."""
+    if UNPACKED in da.encoding and not source.classes:
+        return (), ()
+    if entry.nodata is not None:
+        return codes_of(entry.nodata), ranges_of(entry.nodata)
+    if source.overrides("nodata"):
+        return (), ()
+    declared = [da.attrs[key] for key in ("_FillValue", "missing_value") if key in da.attrs]
+    return tuple(float(value) for value in np.ravel(declared) if np.isfinite(float(value))), ()
 
 
 def _range_hint(distance: float, width: float) -> str:

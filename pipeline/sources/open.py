@@ -27,14 +27,15 @@ from pipeline.grid.window import source_window
 from pipeline.readers.common.dims import layout
 from pipeline.readers.common.refusals import missing_hint
 from pipeline.readers.common.truncated import missing_bytes
-from pipeline.readers.registry import driver_of, files_of, read_files
+from pipeline.readers.registry import driver_of, files_of
 from pipeline.sources.arrays.resets import with_resets
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.check_metadata import SourceInfo, check_opened
 from pipeline.sources.check_values import NO_VALUE, check_values
+from pipeline.sources.computed.read import read_source
+from pipeline.sources.computed.tally import Tally
 from pipeline.sources.crop import MARGIN, Window, cropped
 from pipeline.sources.joint_info import joint_info
-from pipeline.sources.tally import Tally
 from pipeline.sources.tidy import tidied
 from pipeline.sources.tiles import check_merged_times, mosaic_of
 
@@ -81,7 +82,7 @@ def open_source(
     faults = Faults()
     check_files(source, faults)
     faults.raise_if_any()
-    ds = with_resets(tidied(read_files(source), source), source)
+    ds = with_resets(tidied(read_source(source), source), source)
     if on is not None:
         ds = cropped(ds, source, partial(source_window, on), MARGIN)
         return canonicalise(ds, source, read_variables())
@@ -155,7 +156,9 @@ def check_source(
             sample = mosaic.sample(windows, SAMPLED_TILES)
             info = _check_parts(source, sample, faults, variables, windows)
             return info and mosaic.described(info, len(sample))
-        ds, before = with_resets(tidied(read_files(source), source), source), len(faults.faults)
+        tallies = {name: Tally() for name in source.variables}
+        ds = with_resets(tidied(read_source(source, tallies), source), source)
+        before = len(faults.faults)
         info = check_opened(ds, source, known, faults)
         if len(faults.faults) > before:
             return info
@@ -165,7 +168,6 @@ def check_source(
             else _outermost(windows(info.crs))
         )
         parts = [cropped(ds, source, window, None) for window in chosen] or [ds]
-        tallies = {name: Tally() for name in source.variables}
         checked = check_values(ds, parts, source, known, faults, tallies)
         notes = [
             f"{name}: {note}"
@@ -235,7 +237,7 @@ def read_bytes(
         return size
     whole = open_source(source)
     ds, axes = cropped(whole, source, window, None), layout(whole, source)
-    da = whole[next(iter(source.variables.values())).name]
+    da = whole[source.opened_name(next(iter(source.variables)))]
     fraction = 1.0
     for dim, tiles in zip((axes.y, axes.x), counts, strict=True):
         chunk = da.encoding.get("preferred_chunks", {}).get(dim, 1)

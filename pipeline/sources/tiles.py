@@ -16,13 +16,15 @@ import numpy as np
 from pipeline.core.errors import Faults, bad_input
 from pipeline.entries.file_series import Series
 from pipeline.entries.source import Source
+from pipeline.entries.values import Operand
 from pipeline.grid.crs import is_geographic_crs
 from pipeline.readers.common.dims import cell_size
-from pipeline.readers.registry import driver_of, read_files
+from pipeline.readers.registry import driver_of
 from pipeline.sources.axes import axes_of
 from pipeline.sources.canonical import plan_of
 from pipeline.sources.check_metadata import SourceInfo
 from pipeline.sources.common_times import merged_times
+from pipeline.sources.computed.read import read_source
 from pipeline.sources.crop import Window
 from pipeline.sources.joint_info import union
 from pipeline.sources.tidy import tidied
@@ -44,6 +46,26 @@ class TileSource(Source):
     def series(self) -> Series:
         """Paths of the tile's files at each step."""
         return self.only
+
+    def beside(self, operand: Operand) -> Source:
+        """Return the entry of an operand's files: of several, those in the places of the tile's."""
+        whole = Source.model_construct(**{k: v for k, v in dict(self).items() if k != "only"})
+        other = whole.beside(operand)
+        if operand.uri is None:
+            return TileSource.model_construct(**dict(other), only=self.only)
+        if len(other.files) == 1:
+            return other
+        ours, theirs = whole.series, other.series
+        if any(len(theirs.get(step, ())) != len(paths) for step, paths in ours.items()):
+            raise bad_input(
+                f'source "{self.name}", {other.address}', f"{len(other.files)} files",
+                f"one beside each of the {len(whole.files)} files of {whole.address}",
+            )  # fmt: skip
+        only = {
+            step: tuple(theirs[step][ours[step].index(path)] for path in paths)
+            for step, paths in self.only.items()
+        }
+        return TileSource.model_construct(**dict(other), only=only)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +217,7 @@ def _by_step(paths: Sequence[Path], steps: dict[Path, tuple[int, ...]]) -> Serie
 @lru_cache(maxsize=KNOWN_FILES)
 def _grid(source: TileSource, stamp: int) -> FileGrid:
     """Return the grid of a source of one file, cached until its time of change is another."""
-    ds = tidied(read_files(source), source)
+    ds = tidied(read_source(source), source)
     axes = axes_of(ds, source)
     assert axes is not None  # the driver returns grids
     has_times = axes.time is not None and axes.time in ds.coords
@@ -219,7 +241,7 @@ def _times(source: Source, tiles: Sequence[Source]) -> np.ndarray | None:
     """Return the common times of tiles, of which each stands for all with the same times."""
     plans = []
     for tile in tiles:
-        ds = tidied(read_files(tile), tile)
+        ds = tidied(read_source(tile), tile)
         plans.append(plan_of(ds, tile, axes_of(ds, tile)))
     found = [plan.values for plan in plans if plan is not None]
     return merged_times(source, found) if found else None

@@ -163,9 +163,9 @@ def window_bytes(task: RegridTask, template: CubeTemplate) -> dict[str, int]:
     sizes = {}
     for source in task.sources:
         sizes[source.name] = sum(
-            4 * ds[entry.name].size
+            4 * ds[part.opened_name(name)].size
             for part, ds in opened_parts(source, partial(source_window, grid))
-            for entry in part.variables.values()
+            for name in part.variables
         )
     return sizes
 

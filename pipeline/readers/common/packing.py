@@ -20,7 +20,7 @@ from xarray.core import indexing
 
 from pipeline.core.errors import bad_input
 from pipeline.entries.nodata import codes_of, ranges_of
-from pipeline.entries.source import Source
+from pipeline.entries.source import Source, SourceVariable
 
 LIMITS = ("valid_range", "valid_min", "valid_max")
 HINT = "Correct the file, or set `wrong_in_file: [nodata]` and `nodata` in the entry."
@@ -94,6 +94,8 @@ class Nodata:
     """Whether the missing values that the file declares are right."""
     library: bool = True
     """Whether the NetCDF library wrote the file: it fills values that were never written."""
+    as_stored: bool = False
+    """Whether the stored numbers are wanted, without scale, offset and missing values."""
     codes: bool = False
     """Whether values are class codes, for which only the file's fill value is used: codes without a
     class become missing later."""
@@ -105,25 +107,26 @@ def nodata_of(source: Source, library: bool = False) -> dict[str, Nodata]:
     `library` states whether the NetCDF library wrote the files.
     """
 
-    def described(nodata: Any) -> Nodata:
+    def described(entry: SourceVariable) -> Nodata:
+        nodata = None if source.classes else entry.nodata
         return Nodata(
             codes_of(nodata), ranges_of(nodata), not source.overrides("nodata"),
-            library=library, codes=bool(source.classes),
+            library=library, as_stored=entry.as_stored, codes=bool(source.classes),
         )  # fmt: skip
 
     return {
-        name: described(None if source.classes else entry.nodata)
+        name: described(entry)
         for entry in source.variables.values()
         for name in (entry.name, *entry.records)
-    }  # fmt: skip
+    }
 
 
 def unpacked(ds: xr.Dataset, nodata: Mapping[str, Nodata], where: str) -> xr.Dataset:
     """Return `ds` with the variables in `nodata` unpacked, NaN where missing; lazy.
 
     Types are those of xarray: float32 or float64, or as stored if nothing is packed or missing.
-    Such variables have `UNPACKED` in their encoding. Raises `InputError` for attributes that are
-    not numbers.
+    Such variables have `UNPACKED` in their encoding; those wanted as stored stay as they are, but
+    for unsigned numbers in a signed type. Raises `InputError` for attributes that are not numbers.
     """
     return ds.assign(
         {
@@ -156,6 +159,8 @@ def stored_value(value: Any, dtype: np.dtype[Any]) -> Any:
 
 def _unpacked(name: str, raw: xr.Variable, nodata: Nodata, where: str) -> xr.Variable:
     dtype = meant_type(raw.dtype, raw.attrs)
+    if nodata.as_stored:
+        return _as_meant_type(name, raw)
     attrs = _trusted(raw.attrs, nodata)
     for key in PACKING:
         if key in attrs:
@@ -175,17 +180,31 @@ def _unpacked(name: str, raw: xr.Variable, nodata: Nodata, where: str) -> xr.Var
     if ranges:
         data = indexing.LazilyIndexedArray(_OneCode(raw, dtype, ranges))
     plain = xr.Variable(raw.dims, data, attrs, raw.encoding, fastpath=True)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", xr.SerializationWarning)
-        decoded = xr.decode_cf(
-            xr.Dataset({name: plain}), concat_characters=False, decode_times=False,
-            decode_coords=False,
-        ).variables[name]  # fmt: skip
+    decoded = _decoded(name, plain)
     if seldom is not None or np.isfinite(limits).any():
         data = indexing.LazilyIndexedArray(_Within(decoded, limits, seldom))
         decoded = xr.Variable(decoded.dims, data, decoded.attrs, decoded.encoding, fastpath=True)
     decoded.encoding[UNPACKED] = True
     return decoded
+
+
+def _decoded(name: str, variable: xr.Variable) -> xr.Variable:
+    """Return a variable as xarray decodes its numbers by its attributes."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", xr.SerializationWarning)
+        return xr.decode_cf(
+            xr.Dataset({name: variable}), concat_characters=False, decode_times=False,
+            decode_coords=False,
+        ).variables[name]  # fmt: skip
+
+
+def _as_meant_type(name: str, raw: xr.Variable) -> xr.Variable:
+    """Return stored numbers in their intended type, with all of their attributes."""
+    sign = {"_Unsigned": raw.attrs["_Unsigned"]} if "_Unsigned" in raw.attrs else {}
+    plain = xr.Variable(raw.dims, raw._data, sign, raw.encoding, fastpath=True)
+    variable = _decoded(name, plain)
+    variable.attrs = {**raw.attrs}
+    return variable
 
 
 def _trusted(attrs: Mapping[Any, Any], nodata: Nodata) -> dict[Any, Any]:

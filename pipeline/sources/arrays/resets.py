@@ -13,10 +13,10 @@ import xarray as xr
 
 from pipeline.core.errors import bad_input
 from pipeline.entries.source import Source, Variable
-from pipeline.readers.registry import read_files
 from pipeline.sources.arrays.aggregate import Decoded
 from pipeline.sources.axes import axes_of
 from pipeline.sources.canonical import LARGEST, RESETS, decoding_of, in_order
+from pipeline.sources.computed.read import read_source
 from pipeline.sources.decode import ACCUMULATED
 from pipeline.sources.tidy import tidied
 from pipeline.sources.unchanged import stamps_of
@@ -46,7 +46,7 @@ def with_resets(ds: xr.Dataset, source: Source) -> xr.Dataset:
     resets, largest = _found(source, tuple(stamps_of(source)))
     ds = ds.copy()
     for name, most in zip(source.accumulated, largest, strict=True):
-        stored = source.variables[name].name
+        stored = source.opened_name(name)
         ds[stored].attrs = {**ds[stored].attrs, RESETS: resets, LARGEST: most}
     return ds
 
@@ -56,7 +56,7 @@ def _found(
     source: Source, stamps: tuple[tuple[str, int, int], ...]
 ) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Return the resets and the largest total of each variable, cached until a file changes."""
-    ds = tidied(read_files(source), source)
+    ds = tidied(read_source(source), source)
     found: dict[str, tuple[int, ...]] = {}
     largest: list[float] = []
     for name in source.accumulated:
@@ -65,7 +65,7 @@ def _found(
         if source.variables[name].bucket:
             found[name] = ()
             continue
-        da = ds[source.variables[name].name]
+        da = ds[source.opened_name(name)]
         is_forecast = str(da.attrs.get("GRIB_stepType", "")) == "accum"
         resets = found_resets(pieces, daily_reset=is_forecast)
         if resets is not None:
@@ -106,7 +106,7 @@ def check_resets(ds: xr.Dataset, source: Source, name: str) -> None:
     if accumulates or not resets or (is_amount and of_day):
         return
     method = f"`cell_method: {entry.cell_method}`" if entry.cell_method else "no `cell_method`"
-    hint = str(ds[entry.name].attrs.get("GRIB_stepType", ""))
+    hint = str(ds[source.opened_name(name)].attrs.get("GRIB_stepType", ""))
     raise bad_input(
         where,
         f"values that never fall but {described(resets)}, totals since then"
@@ -126,7 +126,7 @@ def sampled(ds: xr.Dataset, source: Source, name: str) -> Iterator[Piece]:
     """Yield calendar seconds [n] and values [n, …] in the file's units of spans of a variable."""
     axes = axes_of(ds, source)
     time = "time" if axes is None else axes.time
-    da = ds[source.variables[name].name]
+    da = ds[source.opened_name(name)]
     stored = in_order(da, axes, source)
     if time not in ds.coords or "time" not in stored.dims:
         return

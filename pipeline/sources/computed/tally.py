@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
+
+from pipeline.core.errors import listed
 
 
 @dataclass
@@ -17,6 +19,8 @@ class Tally:
     """Valid values that masks removed."""
     clipped: int = 0
     """Values outside of the valid range that were set to its limit."""
+    unknown: dict[float, int] = field(default_factory=dict)
+    """Stored numbers that a table that is looked up does not have, and how often they occur."""
     farthest: float = 0.0
     """Largest distance of a clipped value from the limit, in canonical units."""
 
@@ -33,11 +37,20 @@ class Tally:
             self.clipped += count
             self.farthest = max(self.farthest, float(np.nanmax(distances)))
 
+    def add_unknown(self, stored: np.ndarray) -> None:
+        """Count stored numbers [N] without a row in the table."""
+        for key, count in zip(*np.unique(stored, return_counts=True), strict=True):
+            self.unknown[float(key)] = self.unknown.get(float(key), 0) + int(count)
+
     def notes(self, units: str) -> list[str]:
         """Return a text on each count that is not zero."""
         notes = []
         if self.seen:
-            notes.append(f"the mask removes {100 * self.masked / self.seen:.3g} % of valid values")
+            notes.append(f"the mask removes {100 * self.masked / self.seen:.3g} % of the values")
+        if self.unknown:
+            count = sum(self.unknown.values())
+            numbers = listed(f"{key:.15g}" for key in sorted(self.unknown))
+            notes.append(f"{count} cells are missing: the table lacks their numbers, {numbers}")
         if self.clipped:
             notes.append(f"{self.clipped} values clipped, by at most {self.farthest:.3g} {units}")
         return notes

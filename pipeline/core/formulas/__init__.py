@@ -1,0 +1,1 @@
+"""Formulas of variables: expressions of catalog entries, and the functions that they may call."""

@@ -1,0 +1,1 @@
+"""Variables whose values are computed from stored ones: masked, transformed, by expressions."""

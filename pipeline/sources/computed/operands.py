@@ -1,0 +1,232 @@
+"""on_grid_of(): the variables of other files on the grid and at the times of an opened source.
+
+Nothing is interpolated: other grids and times are refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyproj
+import xarray as xr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from pipeline.core.errors import bad_input
+from pipeline.entries.source import Source
+from pipeline.grid.crs import declared_crs, is_geographic_crs, unit_factor
+from pipeline.grid.same_crs import same_crs
+from pipeline.readers.common.dims import Layout
+from pipeline.readers.registry import read_files
+from pipeline.sources.axes import axes_of
+from pipeline.times.plan import month_plan
+
+LATITUDE, DAY_OF_YEAR = "lat", "doy"
+"""Names in expressions of each cell's latitude in degrees, and of each step's day of the year."""
+_SAME = 1e-3  # fraction of a cell within which coordinates are equal
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A dataset as its reader returns it, the entry that it was read by, and its axes."""
+
+    ds: xr.Dataset
+    source: Source
+    axes: Layout | None
+    """Names of the axes of a grid, None for sites."""
+
+    @property
+    def time(self) -> str | None:
+        """Name of the time axis."""
+        name = "time" if self.axes is None else self.axes.time
+        return name if name in self.ds.dims else None
+
+    @property
+    def where(self) -> str:
+        """Name of the entry and its first file, for messages."""
+        return f'source "{self.source.name}", {self.source.files[0]}'
+
+
+def opened(source: Source) -> Opened:
+    """Return the dataset of an entry's files."""
+    ds = read_files(source)
+    return Opened(ds, source, axes_of(ds, source))
+
+
+def on_grid_of(base: Opened, other: Opened) -> dict[str, xr.DataArray]:
+    """Return the variables of `other` with the dims of `base`, by their names; lazy.
+
+    Rows that run the other way are reversed, the times of `base` are chosen, and the axis of the
+    one time of a file without keys in its uri is dropped. Raises `InputError` for another grid or
+    CRS, other sites, and times that `other` does not have.
+    """
+    chosen: dict[str, Any] = {}
+    if (base.axes is None) != (other.axes is None):
+        raise bad_input(other.where, "sites beside a grid", "both sites, or both grids")
+    if base.axes is None or other.axes is None:
+        names = {"time": "time", "cell": "cell"}
+        _check_sites(base, other)
+    else:
+        names = {other.axes.y: base.axes.y, other.axes.x: base.axes.x}
+        chosen |= _on_axes(base, other, base.axes, other.axes)
+    if other.time:
+        names[other.time] = base.time or other.time
+        chosen |= _at_times(base, other, other.time)
+    result = {}
+    for name, da in other.ds.data_vars.items():
+        variable = da.variable.isel({d: part for d, part in chosen.items() if d in da.dims})
+        dims = [names.get(str(dim), str(dim)) for dim in variable.dims]
+        result[str(name)] = xr.DataArray(
+            xr.Variable(dims, variable._data, da.attrs, da.encoding, fastpath=True), name=name
+        )
+    return result
+
+
+def _check_sites(base: Opened, other: Opened) -> None:
+    if not np.array_equal(base.ds["site"].values, other.ds["site"].values):
+        raise bad_input(
+            other.where, f"{other.ds.sizes['cell']} other sites",
+            f"the {base.ds.sizes['cell']} sites of {base.source.files[0]}, in their order",
+        )  # fmt: skip
+
+
+def _on_axes(base: Opened, other: Opened, ours: Layout, theirs: Layout) -> dict[str, slice]:
+    """Return the order of rows and columns; raises `InputError` if the grids differ."""
+    declared = [declared_crs(one.ds) for one in (base, other)]
+    if all(crs is not None for crs in declared):
+        first, second = (crs.to_wkt() for crs in declared if crs is not None)
+        if not same_crs(first, second):
+            raise bad_input(other.where, "another CRS", f"that of {base.source.files[0]}", _HINT)
+    if ours.is_curvilinear != theirs.is_curvilinear:
+        raise bad_input(
+            other.where, "another kind of grid", f"that of {base.source.files[0]}", _HINT
+        )
+    if ours.is_curvilinear:
+        for name in ("lat", "lon"):
+            fields = [
+                one.ds[str(getattr(axes, name))].transpose(axes.y, axes.x).values
+                for one, axes in ((base, ours), (other, theirs))
+            ]
+            if not _near(*fields):
+                raise _another_grid(base, other, name)
+        return {}
+    order = {}
+    for mine, name in ((ours.y, theirs.y), (ours.x, theirs.x)):
+        here, there = (
+            np.asarray(one.ds[dim].values, np.float64) for one, dim in ((base, mine), (other, name))
+        )
+        if not _near(here, there):
+            if not _near(here, there[::-1]):
+                raise _another_grid(base, other, name)
+            order[name] = slice(None, None, -1)
+    return order
+
+
+_HINT = "Regrid one of them first: masks and operands are not interpolated."
+
+
+def _near(first: np.ndarray, second: np.ndarray) -> bool:
+    """Whether two arrays of coordinates differ by less than a small part of a cell."""
+    if first.shape != second.shape:
+        return False
+    steps = [np.abs(np.diff(first, axis=axis)) for axis in range(first.ndim)]
+    cell = max((float(np.nanmedian(step)) for step in steps if step.size), default=1.0)
+    return bool(np.allclose(first, second, rtol=0, atol=_SAME * cell, equal_nan=True))
+
+
+def _another_grid(base: Opened, other: Opened, name: str) -> Exception:
+    values = other.ds[name].values
+    return bad_input(
+        f"{other.where}: {name}", f"{values.size} other coordinates, from {values.flat[0]:g}",
+        f"those of {base.source.files[0]}", _HINT,
+    )  # fmt: skip
+
+
+def _at_times(base: Opened, other: Opened, time: str) -> dict[str, Any]:
+    """Return the steps of `other` that have the times of `base`."""
+    count, wanted = other.ds.sizes[time], 1 if base.time is None else base.ds.sizes[base.time]
+    if count == 1 and not other.source.uri_keys and (base.time is None or wanted > 1):
+        return {time: 0}
+    dated = base.time in base.ds.coords and time in other.ds.coords
+    if dated and base.time is not None:
+        times, found = base.ds[base.time].values, other.ds[time].values
+        if np.array_equal(times, found):
+            return {}
+        index = {stamp: i for i, stamp in enumerate(found.tolist())}
+        steps = [index.get(stamp) for stamp in times.tolist()]
+        absent = [str(stamp) for stamp, step in zip(times, steps, strict=True) if step is None]
+        if not absent:
+            return {time: np.array(steps)}
+        raise bad_input(
+            f"{other.where}: {time}", f"no {absent[0]} and {len(absent) - 1} more times",
+            f"the times of {base.source.files[0]}",
+        )  # fmt: skip
+    if count != wanted:
+        raise bad_input(f"{other.where}: {time}", f"{count} steps",
+                        f"the {wanted} of {base.source.files[0]}")  # fmt: skip
+    return {}
+
+
+def positions(base: Opened, names: set[str]) -> Mapping[str, xr.DataArray]:
+    """Return the latitude of each cell and the day of the year of each step, as far as in `names`.
+
+    Raises `InputError` for a day of the year without times.
+    """
+    found = {}
+    if LATITUDE in names:
+        found[LATITUDE] = xr.DataArray(_latitudes(base), attrs={"units": "degree"})
+    if DAY_OF_YEAR in names:
+        found[DAY_OF_YEAR] = xr.DataArray(_days(base), attrs={"units": "1"})
+    return found
+
+
+def _days(base: Opened) -> xr.Variable:
+    if base.time is not None and base.source.time.kind == "months":
+        days = xr.DataArray(month_plan().values, dims=base.time).dt.dayofyear
+    elif base.time is not None and base.time in base.ds.coords:
+        days = base.ds[base.time].dt.dayofyear
+    else:
+        raise bad_input(base.where, f"no times for {DAY_OF_YEAR}", "a coordinate of times",
+                        "Name it under `dims`.")  # fmt: skip
+    return xr.Variable((base.time,), days.values.astype(np.float64))
+
+
+def _latitudes(base: Opened) -> xr.Variable:
+    if base.axes is None:
+        return base.ds["lat"].variable
+    if base.axes.lat is not None:
+        return base.ds[base.axes.lat].variable
+    y, x = (
+        base.ds[name].values.astype(np.float64)
+        * unit_factor(base.ds[name].attrs.get("units"), base.axes.crs)
+        for name in (base.axes.y, base.axes.x)
+    )
+    if is_geographic_crs(base.axes.crs) and same_crs(base.axes.crs, "EPSG:4326"):
+        return xr.Variable((base.axes.y,), y)
+    data = indexing.LazilyIndexedArray(_Projected(y, x, base.axes.crs))
+    return xr.Variable((base.axes.y, base.axes.x), data, fastpath=True)
+
+
+class _Projected(BackendArray):
+    """Latitudes of the cells of a projected grid, computed when they are read."""
+
+    def __init__(self, y: np.ndarray, x: np.ndarray, crs: str) -> None:
+        self.y, self.x = y, x
+        self.transformer = pyproj.Transformer.from_crs(crs, "EPSG:4326", always_xy=True)
+        self.shape = (y.size, x.size)
+        self.dtype = np.dtype(np.float64)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.BASIC, self._read
+        )
+
+    def _read(self, key: tuple[Any, ...]) -> np.ndarray:
+        rows, cols = self.y[key[0]], self.x[key[1]]
+        y, x = np.broadcast_arrays(
+            np.expand_dims(rows, -1) if rows.ndim and cols.ndim else rows, cols
+        )
+        return np.asarray(self.transformer.transform(x, y)[1])
