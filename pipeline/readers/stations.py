@@ -1,6 +1,7 @@
 """NetCDF files of time series at stations, as Datasets of locations (driver `stations`).
 
-The files follow CF section 9 (discrete sampling geometries), orthogonal representation.
+The files follow CF section 9 (discrete sampling geometries): series on one time axis, or with
+the times of each station, also as ragged arrays.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pipeline.core.errors import Faults, listed, nearest_name
 from pipeline.entries.source import Source
 from pipeline.readers.common.first_bytes import NETCDF
 from pipeline.readers.common.packing import nodata_of, unpacked
+from pipeline.readers.common.ragged import orthogonal
 from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.driver import Driver
 
@@ -34,6 +36,8 @@ def open_stations(source: Source) -> xr.Dataset:
     lat, lon, time = str(source.lat), str(source.lon), source.dims.get("time", "time")
     _check_names(ds, source, where)
     (station,) = ds[lat].dims if ds[lat].ndim == 1 else (None,)
+    if station is not None:
+        ds = orthogonal(ds, [v.name for v in source.variables.values()], str(station), time, where)
     _check_dims(ds, source, where, station, time)
     names = ds[source.cell].values.astype(str) if source.cell else _position_names(ds[lat], ds[lon])
     _check_stations(ds[lat].values, ds[lon].values, names, where)
