@@ -1,0 +1,1 @@
+"""Files in archives: their paths, and their copies on disk."""

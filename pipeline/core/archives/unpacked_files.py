@@ -1,0 +1,101 @@
+"""plain_copy(): the file on disk that a library opens, unpacked if it is in an archive.
+
+Unpacked files lie in the folder of copies (`cache_folder`), within its limit, each whole or not at
+all and under the version of its archive.
+"""
+
+from __future__ import annotations
+
+import bz2
+import gzip
+import hashlib
+import json
+import lzma
+import shutil
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO, Any
+
+from pipeline.core.cache import local_copy
+from pipeline.core.cache_room import cache_folder, hold, make_room
+from pipeline.core.errors import bad_input, listed
+from pipeline.core.files import make_folder, replacing, write_text
+from pipeline.core.archives.member_path import MARK, MemberPath
+
+STREAMS: dict[bytes, Callable[[Any], Any]] = {
+    b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open,
+}  # fmt: skip
+"""First bytes of compressed files, and what opens them."""
+PIECE = 1 << 22
+
+
+def plain_copy(path: Any, lasting: bool = True) -> Path:
+    """Return the path of a file on disk, as it is if it is neither remote nor packed.
+
+    Files in ZIP and tar archives (`MemberPath`), files of gzip, bzip2 and xz, and ZIP archives of a
+    single file are unpacked if they are not there yet; `lasting` copies stay until the process
+    ends. Raises `InputError` if there is no room for one, and for an archive of several files;
+    `ValueError` for a damaged archive.
+    """
+    if isinstance(path, MemberPath):
+        return _unpacked(path, path.open, path.name, path.stat().st_size, lasting)
+    local = local_copy(path, lasting)
+    with local.open("rb") as file:
+        head = file.read(6)
+    if head.startswith(b"PK\x03\x04"):
+        return plain_copy(_only_member(local, str(path)), lasting)
+    opener = next((opened for magic, opened in STREAMS.items() if head.startswith(magic)), None)
+    if opener is None:
+        return local
+    name = local.stem if local.suffix in (".gz", ".bz2", ".xz") else local.name
+    return _unpacked(local, lambda: opener(local), name, local.stat().st_size, lasting)
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file on disk begins like one that `plain_copy` unpacks."""
+    with path.open("rb") as file:
+        head = file.read(6)
+    return head.startswith((b"PK\x03\x04", *STREAMS))
+
+
+def _only_member(archive: Path, where: str) -> MemberPath:
+    found = MemberPath(archive, "").members()
+    members = [name for name in found if not name.startswith("__MACOSX")]
+    if len(members) != 1:
+        example = members[0] if members else "FILE"
+        raise bad_input(
+            where, f"an archive of several files, {listed(members)}", "one file",
+            f"Name one, or some with a glob: `uri: {where}{MARK}{example}`.",
+        )  # fmt: skip
+    return MemberPath(archive, members[0])
+
+
+def _unpacked(
+    path: Any, opened: Callable[[], IO[bytes]], name: str, size: int, lasting: bool
+) -> Path:
+    stat = path.stat()
+    identity = f"{path}\n{stat.st_mtime_ns}\n{stat.st_size}"
+    key = hashlib.sha256(identity.encode()).hexdigest()[:32]
+    folder = cache_folder() / key
+    about, target = folder / ".about.json", folder / name
+    if lasting:
+        hold(key)
+    if target.exists():
+        about.touch()
+        return target
+    make_room(size, str(path), key)
+    make_folder(folder)
+    write_text(about, json.dumps({"unpacked": str(path)}))
+    try:
+        with replacing(target) as partial, opened() as source, partial.open("wb") as file:
+            while piece := source.read(PIECE):
+                if file.tell() + len(piece) > size:
+                    size = file.tell() + len(piece)  # compressed files do not state their length
+                    make_room(size, str(path), key)
+                file.write(piece)
+    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
+        shutil.rmtree(folder, ignore_errors=True)
+        raise ValueError(f"a damaged archive ({error})") from None
+    return target
