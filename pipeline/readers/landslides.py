@@ -19,9 +19,9 @@ from pydantic import Field
 from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
-from pipeline.readers.common.dates import unclear_dates, unclear_order
 from pipeline.readers.common.site_table import check_columns, numeric, read_options, site_table
 from pipeline.readers.driver import Driver
+from pipeline.readers.tables.dates import unclear_dates, unclear_order
 
 EVENT = "event"
 """Name of the variable that is 1 at every event; all others are columns of the inventory."""

@@ -15,11 +15,11 @@ from pipeline.entries.source import Source
 from pipeline.readers.common.chosen import chosen
 from pipeline.readers.common.files import open_files
 from pipeline.readers.common.first_bytes import HDF5, NETCDF, format_of
-from pipeline.readers.common.groups import grouped, is_complete
 from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.common.site_table import read_options
 from pipeline.readers.driver import Driver
+from pipeline.readers.hdf.groups import grouped, is_complete
 
 OPEN_FILES = 512
 """Number of files whose metadata a process caches; their values stay on disk."""

@@ -13,9 +13,9 @@ from pipeline.core.errors import Faults, listed, nearest_name
 from pipeline.entries.source import Source
 from pipeline.readers.common.first_bytes import NETCDF
 from pipeline.readers.common.packing import nodata_of, unpacked
-from pipeline.readers.common.ragged import orthogonal
 from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.driver import Driver
+from pipeline.readers.tables.ragged import orthogonal
 
 
 def open_stations(source: Source) -> xr.Dataset:

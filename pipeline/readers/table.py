@@ -19,12 +19,12 @@ from pydantic import model_validator
 from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.entries.source import Source
 from pipeline.grid.crs import is_geographic_crs
-from pipeline.readers.common.dates import dates_of
 from pipeline.readers.common.first_bytes import GZIP, TABLE, format_of
 from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.common.site_table import check_columns, read_options
-from pipeline.readers.common.text_table import TextOptions, read_text_table
 from pipeline.readers.driver import Driver
+from pipeline.readers.tables.dates import dates_of
+from pipeline.readers.tables.text_table import TextOptions, read_text_table
 
 PARQUET = "a Parquet table"
 READ = (PARQUET, TABLE, "a text file", GZIP, None)

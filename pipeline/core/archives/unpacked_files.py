@@ -18,11 +18,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
 
+from pipeline.core.archives.member_path import MARK, MemberPath
 from pipeline.core.cache import local_copy
 from pipeline.core.cache_room import cache_folder, hold, make_room
 from pipeline.core.errors import bad_input, listed
 from pipeline.core.files import make_folder, replacing, write_text
-from pipeline.core.archives.member_path import MARK, MemberPath
 
 STREAMS: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open,

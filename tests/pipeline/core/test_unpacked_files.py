@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 
-from pipeline.core.cache_room import cache_folder
-from pipeline.core.errors import InputError
 from pipeline.core.archives.member_path import MemberPath
 from pipeline.core.archives.unpacked_files import plain_copy
+from pipeline.core.cache_room import cache_folder
+from pipeline.core.errors import InputError
 
 FILES = {"north/a.nc": b"a" * 1000, "north/b.nc": b"b" * 10, "readme.txt": b"text"}
 

@@ -12,7 +12,7 @@ import xarray as xr
 from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.entries.source import Source
 from pipeline.readers.common.dims import USUAL
-from pipeline.readers.common.hdf_eos import eos_axes, with_cf_attributes
+from pipeline.readers.hdf.hdf_eos import eos_axes, with_cf_attributes
 
 PHONY = "phony_dim"
 """Beginning of the names that the NetCDF library gives to dimensions without a name."""

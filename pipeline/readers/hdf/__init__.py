@@ -1,0 +1,1 @@
+"""HDF5 files: their groups, and the grids of HDF-EOS."""

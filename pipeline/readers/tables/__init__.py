@@ -1,0 +1,1 @@
+"""Tables and series of stations in the forms in which they are published."""
