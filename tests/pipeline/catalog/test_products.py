@@ -76,6 +76,11 @@ def test_a_product_has_a_page_that_says_what_to_type(name: str) -> None:
     assert f"stefaland catalog check {name}" in text
 
 
+@pytest.mark.parametrize("name", PRODUCTS)
+def test_a_product_has_a_test_of_its_values(name: str) -> None:
+    assert (ROOT / "tests" / "products" / f"test_{name}.py").exists()
+
+
 def test_a_description_is_not_a_source_and_sources_inherit_from_it(tmp_path: Path) -> None:
     (tmp_path / "village.yml").write_text(REQUIRED)
     catalog = read_catalog(tmp_path / "village.yml", data=DATA)
