@@ -6,6 +6,8 @@ it, so that a day would be missing unnoticed: all messages are therefore checked
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
@@ -13,6 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pipeline.core.errors import Faults
 from pipeline.entries.source import Source
 from pipeline.readers.common.chosen import chosen
 from pipeline.readers.common.files import open_files
@@ -21,28 +24,36 @@ from pipeline.readers.driver import Driver
 
 OPEN_FILES = 512
 """Number of files whose metadata a process caches; their values stay on disk."""
+PLACE = ("paramId", "typeOfLevel", "level:float", "number", "valid_time")
+"""Keys by which cfgrib places a message in a variable."""
+TELLING = (
+    "dataType", "experimentVersionNumber", "stream", "class", "dataDate", "dataTime", "stepRange",
+    "stepType",
+)  # fmt: skip
+"""Keys in which messages of one place usually differ."""
 
 
 def read_grib(source: Source, path: Path) -> xr.Dataset:
     """Return the entry's variables of one file, dims (valid_time, …), lazy.
 
     `filter_by_keys` of the entry's `options` is passed to cfgrib. Raises `InputError` for a file
-    that cannot be read, with the damaged message, and with all variables that are missing.
+    that cannot be read, with the damaged message, with all variables that are missing, and for
+    several messages of one time, of which cfgrib would use the last in the file.
     """
-    stat = path.stat()
+    stat, where = path.stat(), f'source "{source.name}", {path}'
     keys = tuple(sorted(source.options.get("filter_by_keys", {}).items()))
+    stamp = (stat.st_mtime_ns, stat.st_size)
     try:
-        ds = _opened(path, (stat.st_mtime_ns, stat.st_size), keys)
+        _check_single(source, path, _repeated(path, stamp, keys))
+        ds = _opened(path, stamp, keys)
     except (OSError, ValueError, RuntimeError, EOFError) as error:
-        where = f'source "{source.name}", {path}'
         raise unreadable(where, path, error, "a whole grib file", "a GRIB file") from None
     return chosen(ds, source, path)
 
 
 @lru_cache(maxsize=OPEN_FILES)
 def _opened(path: Path, stamp: tuple[int, int], keys: tuple[Any, ...]) -> xr.Dataset:
-    """Open a file, or return it from the cache; raises `ValueError` if a message is damaged."""
-    _check_messages(path)
+    """Open a file whose messages were checked, or return it from the cache."""
     # No index files: the folder may be read-only, and an existing index may be outdated. One axis
     # of valid times replaces reference times and steps.
     options = {"indexpath": "", "time_dims": ("valid_time",), "filter_by_keys": dict(keys)}
@@ -81,6 +92,84 @@ def _check_messages(path: Path) -> None:
             if b"7777" in beside.read(begin - end):
                 raise damaged
             end = begin + length
+
+
+@dataclass(frozen=True)
+class Repeated:
+    """Messages of one variable, level, member and time, and the keys in which they differ."""
+
+    names: tuple[str, ...]
+    """Names of the variable in cfgrib and in GRIB."""
+    time: str
+    count: int
+    differing: Mapping[str, tuple[str, ...]]
+
+
+def _check_single(source: Source, path: Path, repeated: Sequence[Repeated]) -> None:
+    """Raise `InputError` with the variables of the entry that have several messages of one time."""
+    faults = Faults()
+    for name, entry in source.variables.items():
+        found = [one for one in repeated if entry.name in one.names]
+        if not found:
+            continue
+        first = found[0]
+        keys = "; ".join(f"{key}: {', '.join(values)}" for key, values in first.differing.items())
+        more = f", and of {len(found) - 1} more times" if len(found) > 1 else ""
+        differ = f", which differ in {keys}" if keys else ", which have the same keys"
+        hint = "Drop all but one of them from the file."
+        if first.differing:
+            key, values = next(iter(first.differing.items()))
+            hint = (
+                f"Name one, as in `options: {{filter_by_keys: {{{key}: {values[0]}}}}}`, or make an"
+                " entry of each and join them in order of preference with `merge`."
+            )
+        faults.add(
+            f'source "{source.name}", {path}: {name}',
+            f"{first.count} messages of {entry.name} at {first.time}{more}{differ}",
+            "one message of each time", hint,
+        )  # fmt: skip
+    faults.raise_if_any()
+
+
+@lru_cache(maxsize=OPEN_FILES)
+def _repeated(path: Path, stamp: tuple[int, int], keys: tuple[Any, ...]) -> tuple[Repeated, ...]:
+    """Return the messages of which cfgrib would use only the last, of those that the keys leave.
+
+    Raises `ValueError` if a message is damaged.
+    """
+    _check_messages(path)
+    from cfgrib.dataset import open_fileindex
+    from cfgrib.messages import FileStream
+
+    index_keys = ("cfVarName", "shortName", *PLACE, *TELLING)
+    index = open_fileindex(
+        FileStream(str(path)), indexpath="", index_keys=index_keys, filter_by_keys=dict(keys)
+    )
+    messages: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for header, ids in index.field_ids_index:
+        values = dict(zip(index.index_keys, header, strict=True))
+        at = tuple(values[key] for key in PLACE)
+        messages.setdefault(at, []).extend([values] * len(ids))
+    return tuple(
+        Repeated(
+            (str(several[0]["cfVarName"]), str(several[0]["shortName"])),
+            str(np.datetime64(int(several[0]["valid_time"]), "s").astype("datetime64[m]")),
+            len(several),
+            _differing(several),
+        )
+        for several in messages.values()
+        if len(several) > 1
+    )
+
+
+def _differing(messages: Sequence[Mapping[str, Any]]) -> dict[str, tuple[str, ...]]:
+    found = {key: tuple(dict.fromkeys(_text(one[key]) for one in messages)) for key in TELLING}
+    return {key: values for key, values in found.items() if len(values) > 1}
+
+
+def _text(value: Any) -> str:
+    """Return a key's value as in an entry: texts of digits, such as "0001", need quotes."""
+    return f'"{value}"' if isinstance(value, str) and value.isdigit() else str(value)
 
 
 def _true_longitudes(ds: xr.Dataset) -> xr.Dataset:

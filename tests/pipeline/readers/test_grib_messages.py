@@ -1,0 +1,104 @@
+"""Several GRIB messages of one time: refused with their keys, unless the entry names one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pipeline.catalog.catalog import read_variables
+from pipeline.core.errors import Faults, InputError
+from pipeline.entries.source import Source
+from pipeline.sources.canonical import canonicalise
+from pipeline.sources.open import check_source, open_source
+
+eccodes = pytest.importorskip("eccodes")
+pytest.importorskip("cfgrib")
+
+GRID = {
+    "Ni": 4, "Nj": 3, "latitudeOfFirstGridPointInDegrees": 50, "dataDate": 20010101,
+    "latitudeOfLastGridPointInDegrees": 48, "longitudeOfFirstGridPointInDegrees": 0,
+    "longitudeOfLastGridPointInDegrees": 3, "iDirectionIncrementInDegrees": 1,
+    "jDirectionIncrementInDegrees": 1, "shortName": "2t", "dataTime": 0,
+}  # fmt: skip
+
+
+def write(path: Path, *messages: dict[str, Any], edition: int = 1) -> None:
+    """GRIB messages of uniform fields of the `value` of each, at 2001-01-01."""
+    with path.open("wb") as file:
+        for keys in messages:
+            message = eccodes.codes_grib_new_from_samples(f"regular_ll_sfc_grib{edition}")
+            for key, value in (GRID | keys).items():
+                if key != "value":
+                    eccodes.codes_set(message, key, value)
+            eccodes.codes_set_values(message, np.full(12, float(keys["value"])))
+            eccodes.codes_write(message, file)
+            eccodes.codes_release(message)
+
+
+def source(path: Path, **keys: Any) -> Source:
+    options = {"filter_by_keys": keys} if keys else {}
+    return Source.model_validate(
+        {"name": "era5", "uri": str(path), "driver": "grib", "options": options,
+         "variables": {"air_temperature": {"name": "t2m"}}}
+    )  # fmt: skip
+
+
+def faults_of(one: Source) -> str:
+    faults = Faults()
+    check_source(one, faults)
+    return str(InputError(faults.faults))
+
+
+FINAL = {"experimentVersionNumber": "0001", "value": 280}
+EARLY = {"experimentVersionNumber": "0005", "value": 290}
+
+
+@pytest.mark.parametrize("messages", [(FINAL, EARLY), (EARLY, FINAL)])
+def test_final_and_preliminary_messages_of_one_time_are_refused(
+    tmp_path: Path, messages: tuple[dict[str, Any], ...]
+) -> None:
+    path = tmp_path / "a.grib"
+    write(path, *messages, {**FINAL, "dataDate": 20010102})
+    text = faults_of(source(path))
+    assert "2 messages of t2m at 2001-01-01T00:00, which differ in experimentVersionNumber" in text
+    assert "filter_by_keys" in text
+    with pytest.raises(InputError, match="one message of each time"):
+        open_source(source(path))
+
+
+def test_the_named_message_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.grib"
+    write(path, FINAL, EARLY)
+    for number, celsius in (("0001", 6.85), ("0005", 16.85)):
+        one = source(path, experimentVersionNumber=number)
+        assert faults_of(one) == ""
+        ds = canonicalise(open_source(one), one, read_variables())
+        np.testing.assert_allclose(ds["air_temperature"], celsius, atol=0.01)
+
+
+def test_an_analysis_and_a_forecast_of_its_time_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.grib"
+    forecast = {"dataDate": 20001231, "stepRange": "24", "dataType": "fc", "value": 285}
+    write(path, {"dataType": "an", "value": 280}, forecast, edition=2)
+    text = faults_of(source(path))
+    assert "dataType: an, fc" in text
+    assert "dataDate: 20010101, 20001231" in text
+    assert 'stepRange: "0", "24"' in text
+    assert faults_of(source(path, dataType="an")) == ""
+
+
+def test_copies_of_one_message_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.grib"
+    write(path, FINAL, FINAL)
+    assert "2 messages of t2m at 2001-01-01T00:00, which have the same keys" in faults_of(
+        source(path)
+    )
+
+
+def test_other_variables_may_repeat_messages(tmp_path: Path) -> None:
+    path = tmp_path / "a.grib"
+    write(path, FINAL, {"shortName": "sp", "value": 1e5}, {"shortName": "sp", "value": 9e4})
+    assert faults_of(source(path)) == ""
