@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from xarray.core import indexing
 
-from pipeline.core.errors import Faults
+from pipeline.core.errors import Faults, bad_input
 from pipeline.entries.source import Source, Variable
 from pipeline.sources.arrays.aggregate import Decoded, decoded
 from pipeline.sources.arrays.resets import check_resets
@@ -30,6 +30,9 @@ SLAB_BYTES = 64 * 2**20
 BLOCK = 256
 """Rows and columns of a sampled block, which has up to four time steps."""
 SAMPLED_BLOCKS = 16
+NORM_TOLERANCE, NORM_SHARE = 0.05, 0.01
+"""Difference of a unit vector's norm from 1, for packed components, and the fraction of cells that
+may differ by more."""
 NO_VALUE = "no valid value"
 """What was found in a variable all of whose values are missing."""
 
@@ -85,7 +88,29 @@ def check_values(
             if not (has_values or _has_values(_series(ds, source, name, variables[name]))):
                 faults.add(series[0].decoding.where, NO_VALUE, "a variable with values",
                            "Check the file, and nodata and classes of the entry.")  # fmt: skip
+    if source.unit_norm and names:
+        with faults.collecting():
+            _check_norm([_series(parts[0], source, name, variables[name]) for name in names])
     return min(1.0, read / size) if size else 1.0
+
+
+def _check_norm(components: Sequence[_Series]) -> None:
+    """Raise `InputError` if the vectors of a sample of cells do not have norm 1."""
+    norms: list[np.ndarray] = []
+    for block in _sample(components[0]):
+        squares = sum(one.values[block].values.astype(np.float64) ** 2 for one in components)
+        norms.append(np.sqrt(np.asarray(squares)).ravel())
+    found = np.concatenate(norms)
+    found = found[np.isfinite(found)]
+    off = np.abs(found - 1.0) > NORM_TOLERANCE
+    if found.size and off.mean() > NORM_SHARE:
+        raise bad_input(
+            components[0].decoding.where.rpartition(":")[0],
+            f"vectors of {len(components)} components and norm {np.median(found):.3g} (median)",
+            "norm 1 in nearly all cells, as `unit_norm` states",
+            "Check that all components are listed, and `transform`, scale and nodata of the entry;"
+            " those of AlphaEarth have `transform: square_signed`.",
+        )  # fmt: skip
 
 
 def _series(

@@ -79,10 +79,16 @@ def on_grid_of(base: Opened, other: Opened) -> dict[str, xr.DataArray]:
     for name, da in other.ds.data_vars.items():
         variable = da.variable.isel({d: part for d, part in chosen.items() if d in da.dims})
         dims = [names.get(str(dim), str(dim)) for dim in variable.dims]
-        result[str(name)] = xr.DataArray(
-            xr.Variable(dims, variable._data, da.attrs, da.encoding, fastpath=True), name=name
-        )
+        variable = xr.Variable(dims, variable._data, da.attrs, da.encoding, fastpath=True)
+        result[str(name)] = named(variable, str(name))
     return result
+
+
+def named(variable: xr.Variable, name: str = "") -> xr.DataArray:
+    """Return a variable as a DataArray without coordinates, with the encoding of the variable."""
+    da = xr.DataArray(variable, name=name)
+    da.encoding = dict(variable.encoding)
+    return da
 
 
 def _check_sites(base: Opened, other: Opened) -> None:

@@ -128,7 +128,7 @@ class _Files:
         entry = self.source.variables[name]
         where = f'source "{self.source.name}", {self.source.files[0]}: {name}'
         if entry.expression:
-            found = self._expression(entry, where)
+            found = self._expression(entry, tally, where)
         else:
             da = self.arrays[_own(entry)][entry.name]
             if entry.transform is None:
@@ -143,7 +143,9 @@ class _Files:
         plain = self.source.model_copy(update={"classes": {}})
         return da, unpacking_of(da, _stored(operand), plain, where)
 
-    def _expression(self, entry: SourceVariable, where: str) -> xr.DataArray:
+    def _expression(
+        self, entry: SourceVariable, tally: Tally | None, where: str
+    ) -> xr.DataArray:  # fmt: skip
         expression = Expression(str(entry.expression))
         operands, units, unpacking = {}, {}, {}
         for name, term in _operands(entry).items():
@@ -159,7 +161,10 @@ class _Files:
                 name: unpacking[name].values(array, np.float64)
                 for name, array in zip(operands, arrays, strict=True)
             }
-            return expression.value(values, units, where)
+            found = expression.value(values, units, where)
+            if tally is not None:
+                tally.add_undefined(found, values.values())
+            return found
 
         first = next(iter(operands.values()))
         mapping = {k: v for k, v in first.attrs.items() if k == "grid_mapping"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,6 +18,8 @@ class Tally:
     """Valid values before masks."""
     masked: int = 0
     """Valid values that masks removed."""
+    undefined: int = 0
+    """Values that an expression does not define, although all of its operands are valid."""
     clipped: int = 0
     """Values outside of the valid range that were set to its limit."""
     unknown: dict[float, int] = field(default_factory=dict)
@@ -29,6 +32,14 @@ class Tally:
         valid = values == values
         self.seen += int(valid.sum())
         self.masked += int((valid & ~kept).sum())
+
+    def add_undefined(self, values: np.ndarray, operands: Iterable[np.ndarray]) -> None:
+        """Count the missing `values` of which all operands (broadcastable) are valid."""
+        undefined = np.isnan(values)
+        if undefined.any():
+            for operand in operands:
+                undefined = undefined & (operand == operand)
+            self.undefined += int(undefined.sum())
 
     def add_clipped(self, distances: np.ndarray) -> None:
         """Count values by their distances [N] from the limit, NaN for those that are within it."""
@@ -47,6 +58,8 @@ class Tally:
         notes = []
         if self.seen:
             notes.append(f"the mask removes {100 * self.masked / self.seen:.3g} % of the values")
+        if self.undefined:
+            notes.append(f"the expression is not defined for {self.undefined} values, now missing")
         if self.unknown:
             count = sum(self.unknown.values())
             numbers = listed(f"{key:.15g}" for key in sorted(self.unknown))

@@ -13,6 +13,7 @@ from pipeline.entries.values import Lookup
 from pipeline.readers.common.packing import UNPACKED
 from pipeline.sources.computed.elementwise import elementwise
 from pipeline.sources.computed.lookups import lookup_table
+from pipeline.sources.computed.operands import named
 from pipeline.sources.computed.tally import Tally
 from pipeline.sources.decode import COMPUTED, unpacking_of
 
@@ -85,4 +86,4 @@ def computed(
     if "preferred_chunks" in largest.encoding:
         encoding["preferred_chunks"] = largest.encoding["preferred_chunks"]
     variables = [da.variable for da in operands]
-    return xr.DataArray(elementwise(variables, compute, dtype, attrs, encoding))
+    return named(elementwise(variables, compute, dtype, attrs, encoding))

@@ -157,6 +157,8 @@ def test_a_series_and_the_share_that_a_check_reports(tmp_path: Path, packed: boo
     wetness = series(tmp_path / "a.nc", flags, packed)
     source = entry(tmp_path / "a.nc", variable={"name": "sm", "mask": {"name": "flag", "keep": 0}})
     np.testing.assert_allclose(values(source), np.where(flags == 0, wetness, NAN), rtol=1e-6)
+    plain = open_source(entry(tmp_path / "a.nc", variable={"name": "sm"}))["sm"]
+    assert repr(open_source(source)["wetness of sm"].encoding) == repr(plain.encoding)
     assert notes(source) == ("wetness: the mask removes 22.2 % of the values",)
     # A part of the source is masked by the same part of its flags.
     part = open_source(source, (-3.0, 50.0, -1.0, 51.0))
