@@ -15,6 +15,7 @@ from pydantic_core import PydanticCustomError
 
 from pipeline.core.errors import nearest_name
 from pipeline.core.settings import Frozen, later
+from pipeline.entries.extra_dims import Reduce, Select
 from pipeline.entries.file_series import (
     MAX_STEPS,
     Pattern,
@@ -140,6 +141,13 @@ class Source(Frozen):
     trim_start: tuple[int, int] = (0, 0)
     """Rows and columns dropped at the start of the axes."""
     time: TimeAxis = TimeAxis()
+    static: bool = later(False)
+    """Whether the one time of the files is dropped, as of a map that has a date."""
+    select: dict[str, Select] = later({})
+    """Positions along dimensions that are not time, y and x: `{depth: 0, expver: "0001", plev:
+    {value: 85000}}`."""
+    reduce: dict[str, Reduce] = later({})
+    """Reductions of other dimensions: `{number: mean, depth: {to: [0, 1]}}`."""
     classes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
     """Labels of a categorical source and the codes of each; all other codes are missing values."""
     crs_is_wrong: bool = False
@@ -197,6 +205,14 @@ class Source(Frozen):
                 raise ValueError("{year} in the uri without time.years: [first, last]")
             if (count := count_steps(self.uri_keys, self.time.years)) > MAX_STEPS:
                 raise ValueError(f"time.years for which the uri names {count:,} files")
+        return self
+
+    @model_validator(mode="after")
+    def _reduces(self) -> Source:
+        if both := self.select.keys() & self.reduce.keys():
+            raise ValueError(f"{min(both)} under `select` and under `reduce`")
+        if self.classes and any(how != "first_valid" for how in self.reduce.values()):
+            raise ValueError("classes, whose codes `reduce` can only take by `first_valid`")
         return self
 
     @model_validator(mode="after")

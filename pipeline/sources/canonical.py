@@ -17,6 +17,7 @@ from pipeline.entries.source import Source, Variable
 from pipeline.grid.crs import is_geographic_crs, spatial_ref_attrs, wrap_longitude
 from pipeline.readers.common.dims import USUAL, Layout
 from pipeline.sources.arrays.aggregate import lazy
+from pipeline.sources.arrays.extra_dims import REDUCTIONS, extra_dims
 from pipeline.sources.axes import axes_of
 from pipeline.sources.decode import ACCUMULATED, Decoding, unpacking_of
 from pipeline.times.cell_methods import method_of_time
@@ -161,24 +162,20 @@ def _known(
 
 
 def in_order(da: xr.DataArray, axes: Layout | None, source: Source) -> xr.Variable:
-    """Return the stored variable with dims (time?, y, x) or (time?, cell), without loading it."""
+    """Return the stored variable with dims (time?, y, x) or (time?, cell), without loading it.
+
+    Dimensions that are reduced when they are read come after time.
+    """
     variable = da.variable
     if axes is None:
         return variable
-    names = {axes.y: "y", axes.x: "x"}
-    if axes.time:
-        names[axes.time] = "time"
-    extra = [dim for dim in variable.dims if dim not in names]
-    if any(da.sizes[dim] > 1 for dim in extra):
-        raise bad_input(
-            f'source "{source.name}", {source.files[0]}: {da.name}',
-            f"dimensions {', '.join(map(str, da.dims))}", "time, y and x",
-            "Name them under `dims`.",
-        )  # fmt: skip
-    variable = variable.isel(dict.fromkeys(extra, 0))
-    wanted = [dim for dim in (axes.time, axes.y, axes.x) if dim in variable.dims]
+    reduced = extra_dims(da, axes, source)
+    names = {axes.y: "y", axes.x: "x"} | ({axes.time: "time"} if axes.time else {})
+    single = [dim for dim in variable.dims if dim not in names and dim not in reduced]
+    variable = variable.isel(dict.fromkeys(single, 0))
+    wanted = [dim for dim in (axes.time, *reduced, axes.y, axes.x) if dim in variable.dims]
     variable = variable.transpose(*wanted)
-    dims = [names[str(dim)] for dim in variable.dims]
+    dims = [names.get(str(dim), str(dim)) for dim in variable.dims]
     return xr.Variable(dims, variable._data, variable.attrs, variable.encoding, fastpath=True)
 
 
@@ -189,9 +186,10 @@ def decoding_of(
     entry = source.variables[name]
     where = f'source "{source.name}", {source.files[0]}: {name}'
     unpacking = unpacking_of(da, entry, source, where)
+    reductions = dict(da.attrs.get(REDUCTIONS, {}))
     if source.classes:
         codes = {code: i for i, group in enumerate(source.classes.values()) for code in group}
-        return replace(unpacking, codes=codes)
+        return replace(unpacking, codes=codes, reductions=reductions)
     return replace(
         unpacking,
         canonical_units=variable.units,
@@ -200,6 +198,7 @@ def decoding_of(
         cell_method=_cell_method(da, source, name, where),
         bucket=entry.bucket,
         fall=_fall(da, variable),
+        reductions=reductions,
         min_share=source.time.min_share,
         is_sum="sum" in (entry.cell_method, _method_in_file(da, source)),
         is_slope="slope" in f"{name} {variable.standard_name} {variable.long_name}",

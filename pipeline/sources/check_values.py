@@ -125,7 +125,7 @@ def _series(
     first = None if axes is None else axes.y if plan is None else axes.time
     chunks = da.encoding.get("preferred_chunks", {})
     chunk = chunks.get(first, 1) // (1 if plan is None else plan.expected)
-    values = xr.Variable(stored.dims, indexing.LazilyIndexedArray(array))
+    values = xr.Variable(array.dims, indexing.LazilyIndexedArray(array))
     return _Series(stored, decoding, values, max(1, chunk))
 
 
@@ -134,7 +134,7 @@ def _last_values(series: _Series) -> None:
     data = series.stored._data
     pieces = getattr(getattr(data, "array", None), "pieces", None) or [series.stored]
     for piece in pieces:
-        Decoded(piece, series.decoding, None).read(
+        Decoded(piece, replace(series.decoding, reductions={}), None).read(
             tuple(slice(max(0, size - 1), size) for size in piece.shape)
         )
 

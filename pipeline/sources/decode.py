@@ -17,6 +17,7 @@ from pipeline.core.units import convert
 from pipeline.entries.nodata import codes_of, ranges_of
 from pipeline.entries.source import Source, SourceVariable
 from pipeline.readers.common.packing import UNPACKED, stored_value
+from pipeline.sources.arrays.extra_dims import Reduction
 from pipeline.sources.computed.tally import Tally
 
 COMPUTED = "computed"
@@ -114,6 +115,8 @@ class Decoding:
     """Size in the file's units after which running totals start again."""
     fall: float | None = None
     """Fall in the file's units beyond which a running total must have started again."""
+    reductions: Mapping[str, Reduction] = field(default_factory=dict)
+    """Reduction of each dimension that is not time, y and x."""
     min_share: float = 1.0
     clip: float = 0.0
     """Distance from the valid range within which values are set to its limit."""

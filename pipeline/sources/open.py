@@ -28,15 +28,13 @@ from pipeline.readers.common.dims import layout
 from pipeline.readers.common.refusals import missing_hint
 from pipeline.readers.common.truncated import missing_bytes
 from pipeline.readers.registry import driver_of, files_of
-from pipeline.sources.arrays.resets import with_resets
+from pipeline.sources.arrays.resets import prepared
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.check_metadata import SourceInfo, check_opened
 from pipeline.sources.check_values import NO_VALUE, check_values
-from pipeline.sources.computed.read import read_source
 from pipeline.sources.computed.tally import Tally
 from pipeline.sources.crop import MARGIN, Window, cropped
 from pipeline.sources.joint_info import joint_info
-from pipeline.sources.tidy import tidied
 from pipeline.sources.tiles import check_merged_times, mosaic_of
 
 __all__ = [
@@ -82,7 +80,7 @@ def open_source(
     faults = Faults()
     check_files(source, faults)
     faults.raise_if_any()
-    ds = with_resets(tidied(read_source(source), source), source)
+    ds = prepared(source)
     if on is not None:
         ds = cropped(ds, source, partial(source_window, on), MARGIN)
         return canonicalise(ds, source, read_variables())
@@ -157,8 +155,7 @@ def check_source(
             info = _check_parts(source, sample, faults, variables, windows)
             return info and mosaic.described(info, len(sample))
         tallies = {name: Tally() for name in source.variables}
-        ds = with_resets(tidied(read_source(source, tallies), source), source)
-        before = len(faults.faults)
+        ds, before = prepared(source, tallies), len(faults.faults)
         info = check_opened(ds, source, known, faults)
         if len(faults.faults) > before:
             return info

@@ -20,14 +20,13 @@ from pipeline.entries.values import Operand
 from pipeline.grid.crs import is_geographic_crs
 from pipeline.readers.common.dims import cell_size
 from pipeline.readers.registry import driver_of
+from pipeline.sources.arrays.resets import opened, prepared
 from pipeline.sources.axes import axes_of
 from pipeline.sources.canonical import plan_of
 from pipeline.sources.check_metadata import SourceInfo
 from pipeline.sources.common_times import merged_times
-from pipeline.sources.computed.read import read_source
 from pipeline.sources.crop import Window
 from pipeline.sources.joint_info import union
-from pipeline.sources.tidy import tidied
 
 KNOWN_FILES = 1 << 17
 """Number of files whose grids a process keeps."""
@@ -217,7 +216,7 @@ def _by_step(paths: Sequence[Path], steps: dict[Path, tuple[int, ...]]) -> Serie
 @lru_cache(maxsize=KNOWN_FILES)
 def _grid(source: TileSource, stamp: int) -> FileGrid:
     """Return the grid of a source of one file, cached until its time of change is another."""
-    ds = tidied(read_source(source), source)
+    ds = opened(source)
     axes = axes_of(ds, source)
     assert axes is not None  # the driver returns grids
     has_times = axes.time is not None and axes.time in ds.coords
@@ -241,7 +240,7 @@ def _times(source: Source, tiles: Sequence[Source]) -> np.ndarray | None:
     """Return the common times of tiles, of which each stands for all with the same times."""
     plans = []
     for tile in tiles:
-        ds = tidied(read_source(tile), tile)
+        ds = prepared(tile)
         plans.append(plan_of(ds, tile, axes_of(ds, tile)))
     found = [plan.values for plan in plans if plan is not None]
     return merged_times(source, found) if found else None

@@ -23,14 +23,19 @@ BLOCK_BYTES = 1 << 27
 
 
 class Decoded(BackendArray):
-    """A stored variable (time?, y, x) or (time?, cell) as lazy values at the times of a plan."""
+    """A stored variable (time?, …, y, x) or (time?, cell) as lazy values at the times of a plan.
+
+    Dimensions with a reduction, which are after the time, are reduced when they are read.
+    """
 
     def __init__(self, stored: xr.Variable, decoding: Decoding, plan: TimePlan | None) -> None:
         self.stored = stored
         self.decoding = decoding
         self.plan = plan
-        lead = () if plan is None else plan.values.shape
-        self.shape = (*lead, *(stored.shape if plan is None else stored.shape[1:]))
+        self.extra = tuple(str(dim) for dim in stored.dims if dim in decoding.reductions)
+        self.dims = tuple(dim for dim in stored.dims if dim not in self.extra)
+        sizes = [stored.sizes[dim] for dim in self.dims]
+        self.shape = tuple(sizes) if plan is None else (plan.values.size, *sizes[1:])
         self.dtype = np.dtype(np.float32)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
@@ -47,28 +52,44 @@ class Decoded(BackendArray):
         return self._times(np.arange(self.shape[0])[time], rest)
 
     def read(self, key: tuple[Any, ...], dtype: Any = np.float32) -> np.ndarray:
-        """Return values of the stored variable in the file's units; `InputError` if unreadable."""
+        """Return values in the file's units at the positions `key` of the stored steps.
+
+        Raises `InputError` if they cannot be read.
+        """
+        first = int("time" in self.dims)
+        every = (slice(None),) * len(self.extra)
         try:
-            raw = np.asarray(self.stored[key].values)
+            raw = np.asarray(self.stored[(*key[:first], *every, *key[first:])].values)
         except InputError:
             raise
         except (OSError, RuntimeError, ValueError, IndexError) as error:
             file = self.stored.encoding.get("source")
             raise damaged(self.decoding.where, file, error) from None
-        return self.decoding.values(raw, dtype)
+        values = self.decoding.values(raw, dtype)
+        for dim in self.extra:
+            values = self.decoding.reductions[dim].of(values, first)
+        return values
+
+    def _steps_at_once(self, rest: tuple[Any, ...], each: int) -> int:
+        """Return the number of steps, `each` of so many numbers of 8 bytes, read at once."""
+        cells = max(1, int(np.prod(self._lead(rest))))
+        layers = int(np.prod([self.stored.sizes[dim] for dim in self.extra]))
+        return max(1, BLOCK_BYTES // (8 * each * cells * layers))
+
+    def _lead(self, rest: tuple[Any, ...]) -> tuple[int, ...]:
+        """Return the shape of one step at the positions `rest`."""
+        return np.broadcast_to(np.float32(0), self.shape[1:])[rest].shape
 
     def _times(self, wanted: np.ndarray, rest: tuple[Any, ...]) -> np.ndarray:
         """Return the values of the canonical steps `wanted`, in that order."""
         assert self.plan is not None
         days, lengths = self.plan.days[wanted], self.plan.lengths[wanted]
-        if not wanted.size or self.plan.is_identity:
+        if not wanted.size or (self.plan.is_identity and not self.extra):
             return self.decoding.finish(
                 self.read((_as_slice(self.plan.first[wanted]), *rest)), days, lengths
             )
-        lead = self.stored[(slice(0, 1), *rest)].shape[1:]
-        out = np.full((wanted.size, *lead), np.nan, np.float32)
-        size = self.plan.expected * max(1, int(np.prod(lead))) * 8
-        step = max(1, BLOCK_BYTES // size)
+        out = np.full((wanted.size, *self._lead(rest)), np.nan, np.float32)
+        step = self._steps_at_once(rest, self.plan.expected)
         for begin in range(0, wanted.size, step):
             part = slice(begin, begin + step)
             self._fill(out[part], wanted[part], rest)
@@ -108,11 +129,9 @@ class Totalled(Decoded):
 
     def _times(self, wanted: np.ndarray, rest: tuple[Any, ...]) -> np.ndarray:
         assert self.plan is not None
-        lead = self.stored[(slice(0, 1), *rest)].shape[1:]
-        out = np.full((wanted.size, *lead), np.nan)
+        out = np.full((wanted.size, *self._lead(rest)), np.nan)
         ascending = np.argsort(wanted)
-        size = self.plan.expected * max(1, int(np.prod(lead))) * 16
-        step = max(1, BLOCK_BYTES // size)
+        step = self._steps_at_once(rest, 2 * self.plan.expected)
         for begin in range(0, wanted.size, step):
             part = ascending[begin : begin + step]
             self._fill_amounts(out, part, wanted[part], rest)
@@ -156,6 +175,7 @@ def decoded(stored: xr.Variable, decoding: Decoding, plan: TimePlan | None) -> D
 
 def lazy(stored: xr.Variable, decoding: Decoding, plan: TimePlan | None) -> xr.Variable:
     """Return `stored` as canonical values that are decoded when they are read."""
-    data = indexing.LazilyIndexedArray(decoded(stored, decoding, plan))
+    array = decoded(stored, decoding, plan)
+    data = indexing.LazilyIndexedArray(array)
     chunks = stored.encoding.get("preferred_chunks")
-    return xr.Variable(stored.dims, data, {}, {"preferred_chunks": chunks} if chunks else {})
+    return xr.Variable(array.dims, data, {}, {"preferred_chunks": chunks} if chunks else {})

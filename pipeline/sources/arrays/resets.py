@@ -5,7 +5,7 @@ The sample does not depend on the part of the source that is read, so that all t
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 
 import numpy as np
@@ -14,9 +14,11 @@ import xarray as xr
 from pipeline.core.errors import bad_input
 from pipeline.entries.source import Source, Variable
 from pipeline.sources.arrays.aggregate import Decoded
+from pipeline.sources.arrays.extra_dims import selected
 from pipeline.sources.axes import axes_of
 from pipeline.sources.canonical import LARGEST, RESETS, decoding_of, in_order
 from pipeline.sources.computed.read import read_source
+from pipeline.sources.computed.tally import Tally
 from pipeline.sources.decode import ACCUMULATED
 from pipeline.sources.tidy import tidied
 from pipeline.sources.unchanged import stamps_of
@@ -36,11 +38,17 @@ TRIES = 4
 Piece = tuple[np.ndarray, np.ndarray]
 
 
-def with_resets(ds: xr.Dataset, source: Source) -> xr.Dataset:
+def opened(source: Source, tallies: Mapping[str, Tally] | None = None) -> xr.Dataset:
+    """Return the files of a source at the positions that its entry selects, tidied; lazy."""
+    return tidied(selected(read_source(source, tallies), source), source)
+
+
+def prepared(source: Source, tallies: Mapping[str, Tally] | None = None) -> xr.Dataset:
     """Return an opened source whose running totals have the attributes `RESETS` and `LARGEST`.
 
     Raises `InputError` if the values do not show the resets that the entry does not name.
     """
+    ds = opened(source, tallies)
     if not source.accumulated or source.time.reset_seconds is not None:
         return ds
     resets, largest = _found(source, tuple(stamps_of(source)))
@@ -56,7 +64,7 @@ def _found(
     source: Source, stamps: tuple[tuple[str, int, int], ...]
 ) -> tuple[tuple[int, ...], tuple[float, ...]]:
     """Return the resets and the largest total of each variable, cached until a file changes."""
-    ds = tidied(read_source(source), source)
+    ds = opened(source)
     found: dict[str, tuple[int, ...]] = {}
     largest: list[float] = []
     for name in source.accumulated:
@@ -141,7 +149,7 @@ def sampled(ds: xr.Dataset, source: Source, name: str) -> Iterator[Piece]:
     for number, first in enumerate(spans):
         part = slice(int(first), int(first) + length)
         for attempt in range(TRIES):
-            block = _block(stored.shape[1:], number * TRIES + attempt)
+            block = _block(array.shape[1:], number * TRIES + attempt)
             values = array.read((part, *block), np.float64)
             if np.isfinite(values).any():
                 yield seconds[part], values

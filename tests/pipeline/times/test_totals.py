@@ -147,3 +147,9 @@ def test_totals_of_days_need_a_fall_or_many_rises() -> None:
     rising = np.cumsum(amounts, 0)[:3]
     assert found_resets([(times[:3], rising)]) is None
     assert found_resets([(times[:3], rising)], daily_reset=True) == (0,)
+
+
+def test_months_of_unequal_length_show_no_resets() -> None:
+    times = np.array([0, 31, 59, 90]) * DAY
+    assert found_resets([(times, np.arange(8.0).reshape(4, 2))]) is None
+    assert found_resets([(times[[0, 2]], np.ones((2, 2)))]) is None

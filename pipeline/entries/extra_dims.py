@@ -1,0 +1,40 @@
+"""Settings for dimensions of a file that are neither time nor rows or columns."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Literal
+
+from pydantic import field_validator
+
+from pipeline.core.settings import Frozen
+
+
+class At(Frozen):
+    """A position along a dimension, by the value of its coordinate: `{value: 0.05}`."""
+
+    value: float | str
+
+
+class Layers(Frozen):
+    """The mean over a part of a dimension, weighted with the thickness of its layers."""
+
+    to: tuple[float, float]
+    """Lower and upper end in the units of the coordinate, such as [0, 1] for the first metre."""
+    by: Literal["bounds"] | tuple[float, ...] = "bounds"
+    """Edges of the layers: the CF bounds of the coordinate, or a list such as [0, 0.1, 0.4, 1, 2]
+    with one more than there are layers."""
+
+    @field_validator("to", "by")
+    @classmethod
+    def _ascends(cls, edges: tuple[float, ...] | str) -> tuple[float, ...] | str:
+        if not isinstance(edges, str) and not all(a < b for a, b in pairwise(edges)):
+            raise ValueError(f"edges {list(edges)}, which do not ascend")
+        return edges
+
+
+Select = int | str | At
+"""A position: its number from 0 (from the end if negative), its name, or the coordinate's value."""
+Reduce = Literal["first_valid", "mean", "sum", "min", "max"] | Layers
+"""How the values along a dimension become one: the first valid one; the mean, smallest or greatest
+of the valid ones; the sum of all; or the mean of layers."""
