@@ -63,6 +63,8 @@ def on_grid_of(base: Opened, other: Opened) -> dict[str, xr.DataArray]:
     one time of a file without keys in its uri is dropped. Raises `InputError` for another grid or
     CRS, other sites, and times that `other` does not have.
     """
+    if (base.source.uri, base.source.driver) == (other.source.uri, other.source.driver):
+        return {str(name): named(da.variable, str(name)) for name, da in other.ds.data_vars.items()}
     chosen: dict[str, Any] = {}
     if (base.axes is None) != (other.axes is None):
         raise bad_input(other.where, "sites beside a grid", "both sites, or both grids")

@@ -421,3 +421,25 @@ def test_only_the_wanted_block_is_read(tmp_path: Path) -> None:
         expected = xr.Variable(("time", "y", "x"), whole)[key].values
         np.testing.assert_array_equal(found, expected)
         assert sum(read) <= 2 * max(1, expected.size)
+
+
+def test_layers_are_masked_and_members_computed_before_they_are_reduced(tmp_path: Path) -> None:
+    days, shape = pd.date_range("2003-06-01", periods=2), (2, 3, 2, 3)
+    u, v = np.zeros(shape), np.full(shape, 4.0)
+    u[:, 0], u[:, 1] = 3.0, -3.0
+    flag = np.zeros(shape, "i1")
+    flag[1, 2] = 1
+    dims = ("time", "number", "lat", "lon")
+    ds = xr.Dataset(
+        {"u": (dims, u, {"units": "m s-1"}), "v": (dims, v, {"units": "m s-1"}),
+         "flag": (dims, flag)},
+        {"time": days, "number": [0, 1, 2], "lat": [46.5, 45.5], "lon": [8.5, 9.5, 10.5]},
+    )  # fmt: skip
+    ds.to_netcdf(tmp_path / "a.nc")
+    variable = {"expression": "wind_speed(u, v)", "units": "m s-1",
+                "mask": {"name": "flag", "keep": 0}}  # fmt: skip
+    path = tmp_path / "a.nc"
+    reduced = source_of(path, {"wind": variable}, "netcdf", reduce={"number": "mean"})
+    np.testing.assert_allclose(first_cell(reduced), [14 / 3, 5.0], rtol=1e-6)
+    selected = source_of(path, {"wind": variable}, "netcdf", select={"number": 2})
+    np.testing.assert_allclose(first_cell(selected), [4.0, NAN], rtol=1e-6)
