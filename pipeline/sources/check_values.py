@@ -87,7 +87,7 @@ def check_values(
                     has_values |= bool(np.isfinite(values).any())
             if not (has_values or _has_values(_series(ds, source, name, variables[name]))):
                 faults.add(series[0].decoding.where, NO_VALUE, "a variable with values",
-                           "Check the file, and nodata, masks and classes of the entry.")  # fmt: skip
+                           "Check the file, and nodata, mask and classes.")  # fmt: skip
     if source.unit_norm and names:
         with faults.collecting():
             _check_norm([_series(parts[0], source, name, variables[name]) for name in names])
