@@ -6,6 +6,7 @@ The object store answers the requests that readers make: HEAD and GET with range
 from __future__ import annotations
 
 import hashlib
+import multiprocessing
 import re
 import socket
 import struct
@@ -182,3 +183,23 @@ def serving(folder: Path, **settings: Any) -> Iterator[Loopback]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+@contextmanager
+def serving_apart(folder: Path, lists: bool = False) -> Iterator[str]:
+    """Serve files from another process, for GDAL, which does not let this one answer meanwhile."""
+    context = multiprocessing.get_context("spawn")
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_serve, args=(folder, lists, sender), daemon=True)
+    process.start()
+    try:
+        yield receiver.recv()
+    finally:
+        process.kill()
+        process.join()
+
+
+def _serve(folder: Path, lists: bool, sender: Any) -> None:
+    with serving(folder, lists=lists) as server:
+        sender.send(server.url)
+        threading.Event().wait()

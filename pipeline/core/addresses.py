@@ -55,8 +55,8 @@ def path_of(uri: str, access: Access | None = None) -> AnyPath:
     """
     check_uri(uri)
     address = _address(uri)
-    scheme, separator, rest = address.partition("://")
-    if not separator:
+    scheme, _, rest = address.partition("://")
+    if scheme not in (*SCHEMES, "file") or not rest:
         return Path(uri)
     if scheme == "file":
         return Path(unquote(urlsplit(address).path))
@@ -70,7 +70,7 @@ def path_of(uri: str, access: Access | None = None) -> AnyPath:
 def check_uri(uri: str) -> None:
     """Raise `ValueError` for an address of an unknown kind, or with a password."""
     scheme, separator, rest = _address(uri).partition("://")
-    if not separator:
+    if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme, re.IGNORECASE):
         return
     if scheme not in (*SCHEMES, "file"):
         known = ", ".join(f"{name}://" for name in SCHEMES)

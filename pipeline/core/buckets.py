@@ -14,6 +14,7 @@ from datetime import timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import obstore
 import requests
@@ -152,7 +153,9 @@ def _brief(error: Exception) -> str:
     """Return the first line of an error without its address."""
     text = str(error).partition("\n")[0]
     text = re.sub(r"^Generic \w+ error: |Error performing \w+ \S+ ", "", text)
-    return re.sub(r"\S+://\S+", "the address", text).strip()
+    text = re.sub(r"\S+://\S+", "the address", text).strip()
+    tries = re.match(r"in [\d.]+\w*s, after (\d+) retries.*? - (?:HTTP error: )?(.*)", text)
+    return f"{tries[2]} in {int(tries[1]) + 1} tries" if tries else text
 
 
 def _failure(where: str, text: str, access: Access) -> Exception:
@@ -217,6 +220,21 @@ def _store(
     return S3Store(bucket, **options)
 
 
+def public_url(scheme: str, bucket: str, key: str) -> str:
+    """Return the web address of an object that anyone may read."""
+    if scheme == "gs":
+        base = os.environ.get("GOOGLE_BASE_URL", "https://storage.googleapis.com")
+        return f"{base}/{bucket}/{quote(key)}"
+    if scheme == "az":
+        account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME", "")
+        return f"https://{account}.blob.core.windows.net/{bucket}/{quote(key)}"
+    endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    if not endpoint:
+        endpoint = f"https://s3.{region or _region(bucket)}.amazonaws.com"
+    return f"{endpoint.rstrip('/')}/{bucket}/{quote(key)}"
+
+
 def _profile(variables: dict[str, str]) -> dict[str, str]:
     """Return the keys and the region of AWS_PROFILE in the files where AWS's tools keep them."""
     home, name = Path.home() / ".aws", variables.get("AWS_PROFILE", "default")
@@ -235,6 +253,7 @@ def _profile(variables: dict[str, str]) -> dict[str, str]:
     return {keys[name]: value for name, value in found.items() if name in keys}
 
 
+@lru_cache(maxsize=64)
 def _region(bucket: str) -> str:
     """Return the region of a bucket of AWS, which its server states even where it refuses access.
 

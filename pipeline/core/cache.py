@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 import google_crc32c
 
 from pipeline.core.cache_room import cache_folder, cache_limit, has_room, hold, make_room
+from pipeline.core.errors import InputError
 from pipeline.core.files import replacing
 from pipeline.core.transfers import refused
 from pipeline.core.web import web_file
@@ -45,6 +46,18 @@ def local_copy(path: Any, lasting: bool = False) -> Path:
     cannot be fetched or is larger than the limit.
     """
     return path if isinstance(path, Path) else Kept(path).whole(lasting)
+
+
+def copy_beside(path: Any, copy: Path, names: Iterable[str]) -> None:
+    """Copy those of the files of other `names` in the folder of a remote file that there are."""
+    for name in names:
+        beside, target = path.with_name(name), copy.with_name(name)
+        try:
+            if not target.exists() and beside.exists():
+                with replacing(target) as partial:
+                    partial.write_bytes(beside.read_bytes())
+        except InputError:  # object stores that do not list may forbid what is not there
+            continue
 
 
 class Kept:

@@ -18,6 +18,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.remote_path import RemotePath
+
 PACKAGES = (
     *("stefaland", "numpy", "scipy", "xarray", "zarr", "numcodecs", "dask", "distributed"),
     *("torch", "numba", "rasterio", "pyproj", "odc-geo", "netCDF4", "pandas", "safetensors"),
@@ -112,9 +114,15 @@ def provenance(config: Mapping[str, Any], sources: Mapping[str, Any]) -> dict[st
 def file_stamp(source: Any) -> list[tuple[str, int, int]]:
     """Return (name, bytes, modification time in ns) of each file of a source, URI or path.
 
-    `{...}` and `*` match any text; a folder stands for all files in it. The list is empty if files
-    are missing: the check stage reports them.
+    `{...}` and `*` match any text; a folder stands for all files in it. Instead of a time, a remote
+    file has a number that differs between its versions; a remote store has that of its metadata.
+    The list is empty if files are missing: the check stage reports them.
     """
+    if isinstance(source, RemotePath):
+        try:
+            return [(source.name, *source.stat(fresh=True))]
+        except FileNotFoundError:
+            return []
     uri = Path(re.sub(r"\{[^}]*\}", "*", str(getattr(source, "uri", source))))
     anchor = Path(uri.anchor) if uri.is_absolute() else Path()
     found = [uri] if uri.exists() else sorted(anchor.glob(str(uri.relative_to(anchor))))

@@ -10,6 +10,7 @@ from collections import OrderedDict
 from typing import Any
 
 from pipeline.core.cache import BLOCK, Kept, local_copy
+from pipeline.core.transfers import FIRST_BYTES
 
 KEPT_BLOCKS = 64
 """Number of blocks that an open file keeps in memory."""
@@ -94,4 +95,4 @@ def ranged(path: Any) -> io.BufferedReader:
     head = path.head()
     if not head.has_ranges or head.size is None:
         return local_copy(path, lasting=True).open("rb")
-    return io.BufferedReader(RangedFile(path), BLOCK)
+    return io.BufferedReader(RangedFile(path), FIRST_BYTES)

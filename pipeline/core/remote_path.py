@@ -5,16 +5,15 @@ Texts of it, which appear in messages and outputs, have no query, because it may
 
 from __future__ import annotations
 
-import io
 import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 from urllib.parse import unquote
 
 from pipeline.core.buckets import (
@@ -135,7 +134,8 @@ class RemotePath:
     @property
     def is_store(self) -> bool:
         """Whether the name is that of a store of many objects, such as Zarr, or has no suffix."""
-        return not self.suffix or self.suffix.startswith((".zarr", ".icechunk"))
+        kinds = (".zarr", ".icechunk", ".parq")
+        return self.name not in METADATA and (not self.suffix or self.suffix.startswith(kinds))
 
     def head(self, fresh: bool = False) -> Head:
         """Return size and version, as of at most `HEADS_SECONDS` ago unless `fresh`.
@@ -146,11 +146,11 @@ class RemotePath:
 
     def exists(self) -> bool:
         """Whether there is such a file or store; raises `InputError` without a valid answer."""
-        return self.is_dir() if self.is_store and self.is_dir() else self.is_file()
+        return (self.is_store and self.is_dir()) or self.is_file()
 
     def is_file(self) -> bool:
         """Whether there is such a file."""
-        if not self.key or self.key.endswith("/"):
+        if not self.key or self.key.endswith("/") or (self.is_store and self.is_dir()):
             return False
         try:
             self.head()
@@ -160,8 +160,10 @@ class RemotePath:
 
     def is_dir(self) -> bool:
         """Whether there is such a folder; of a web server, whether there is a Zarr store."""
+        if self.is_store and self.root_metadata() is not None:
+            return True
         if self.is_web:
-            return self.is_store and self.root_metadata() is not None
+            return False
         return has_objects(self.scheme, self.host, self.key.rstrip("/") + "/", self.access)
 
     def root_metadata(self) -> RemotePath | None:
@@ -194,11 +196,11 @@ class RemotePath:
         """Return the whole file as text."""
         return self.read_bytes().decode(encoding)
 
-    def open(self, mode: str = "rb", encoding: str = "utf-8") -> IO[bytes] | IO[str]:
-        """Return the file for reading, as bytes or as text; parts are fetched as they are read."""
-        if mode == "rb":
-            return ranged(self)
-        return io.TextIOWrapper(ranged(self), encoding=encoding)
+    def open(self, mode: str = "rb") -> IO[bytes]:
+        """Return the file for reading as bytes; parts are fetched as they are read."""
+        if mode != "rb":
+            raise ValueError(f'mode "{mode}" of a remote file, which is read as bytes')
+        return ranged(self)
 
     def iterdir(self) -> Iterator[RemotePath]:
         """Yield the files and folders in a folder; raises `InputError` for a web server."""
@@ -207,12 +209,17 @@ class RemotePath:
                 str(self), "a folder of a web server", "files by name",
                 "Web servers do not list files: name them with {year} and the like, or as a list.",
             )  # fmt: skip
+        when, known = _LISTS.get(self, (-HEADS_SECONDS, ()))
+        if time.monotonic() - when < HEADS_SECONDS:
+            yield from known
+            return
         prefix = f"{self.key.rstrip('/')}/" if self.key else ""
         folders, objects = bucket_folder(self.scheme, self.host, prefix, self.access)
         for key, head in objects.items():
             _HEADS.put(replace(self, key=key), head)
-        for key in sorted([*folders, *objects]):
-            yield replace(self, key=key)
+        paths = tuple(replace(self, key=key) for key in sorted([*folders, *objects]))
+        _LISTS[self] = time.monotonic(), paths
+        yield from paths
 
     def glob(self, pattern: str) -> Iterator[RemotePath]:
         """Yield the paths that match the pattern, in which `*` stands for part of a name."""
@@ -260,10 +267,12 @@ class _Heads:
 
 
 _HEADS = _Heads()
+_LISTS: dict[RemotePath, tuple[float, tuple[RemotePath, ...]]] = {}
+"""Time and result of the listings of folders."""
 
 
-def ask_heads(paths: list[RemotePath]) -> None:
-    """Ask for sizes and versions of many files at a time; errors are raised by each path later."""
+def ask_heads(paths: Iterable[Any]) -> None:
+    """Ask for the heads of many remote files at a time; each path raises its own errors later."""
 
     def ask(path: RemotePath) -> None:
         try:
@@ -271,5 +280,7 @@ def ask_heads(paths: list[RemotePath]) -> None:
         except (FileNotFoundError, InputError):
             return
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        list(pool.map(ask, paths))
+    remote = [path for path in paths if isinstance(path, RemotePath) and not path.is_store]
+    if len(remote) > 1:
+        with ThreadPoolExecutor(THREADS) as pool:
+            list(pool.map(ask, remote))

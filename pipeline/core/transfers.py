@@ -19,7 +19,7 @@ CONNECT_SECONDS, READ_SECONDS = 10, 30
 """Time to wait for a connection, and for the next bytes of an answer."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 8.0
 """Seconds before the second try, which double with each further try up to the longest pause."""
-FIRST_BYTES = 1024
+FIRST_BYTES = 8192
 """Bytes at the start of a file that are read with its size."""
 SPARED_SECONDS = 30.0
 """Time for which no request is sent to a server that did not answer."""

@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 from calendar import monthrange
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from fnmatch import translate
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
+
+from pipeline.core.addresses import Access, AnyPath, is_remote, path_of
 
 KEYS = ("year", "month", "day", "hour", "doy")
 MAX_STEPS = 1_000_000
@@ -25,7 +28,8 @@ SUFFIXES = {
 Step = tuple[int, ...]
 """Year, month, day and hour, or the first of these; the month alone in a climatology."""
 Period = tuple[date, date]
-Series = dict[Step, tuple[Path, ...]]
+Series = dict[Step, tuple[Any, ...]]
+"""Paths of each step: `pathlib.Path`, or `RemotePath` of remote addresses."""
 _KEY = re.compile(r"\{(\w+)(?::(?:0([1-9]))?d)?\}")
 _GLOB = re.compile(r"[*?]|\[[^\]]+\]")
 
@@ -40,6 +44,11 @@ class Pattern:
     period: Period | None = None
     spare: int = 0
     """Days outside of the period for which files are needed too."""
+    access: Access = field(default_factory=Access)
+
+    def path(self, text: str) -> AnyPath:
+        """Return the path that a text made of the uri stands for."""
+        return path_of(text, self.access)
 
     @property
     def steps(self) -> tuple[Step, ...]:
@@ -177,19 +186,24 @@ def _stamps(pattern: Pattern) -> tuple[int, ...]:
     return tuple(_changed(folder) for folders in _folders(pattern).values() for folder in folders)
 
 
-def _changed(folder: Path) -> int:
+def _changed(folder: AnyPath) -> int:
+    """Return the time at which a folder was changed; 0 for remote ones, which are listed once."""
+    if not isinstance(folder, Path):
+        return 0
     try:
         return folder.stat().st_mtime_ns
     except OSError:
         return 0
 
 
-def _folders(pattern: Pattern) -> dict[str, list[Path]]:
+def _folders(pattern: Pattern) -> dict[str, list[AnyPath]]:
     """Return the folders to list, by the text that a step makes of the part before the name."""
-    if has_glob(pattern.uri) and not Path(pattern.uri).exists():
-        return {text: _expanded(text) for text in _by_folder(pattern)}
-    folder = Path(pattern.uri)
-    return {pattern.uri: [folder]} if pattern.driver in SUFFIXES and folder.is_dir() else {}
+    remote = is_remote(pattern.uri)
+    if has_glob(pattern.uri) and (remote or not Path(pattern.uri).exists()):
+        return {text: _expanded(text, pattern) for text in _by_folder(pattern)}
+    folder = pattern.path(pattern.uri)
+    is_folder = pattern.uri.endswith("/") if remote else folder.is_dir()
+    return {pattern.uri: [folder]} if pattern.driver in SUFFIXES and is_folder else {}
 
 
 @lru_cache(maxsize=128)
@@ -202,14 +216,16 @@ def _by_folder(pattern: Pattern) -> dict[str, list[Step]]:
     return steps
 
 
-def _expanded(folder: str) -> list[Path]:
+def _expanded(folder: str, pattern: Pattern) -> list[AnyPath]:
     """Return the folders that match a glob, or the one folder of a text without one."""
-    if not has_glob(folder) or Path(folder).is_dir():
-        return [Path(folder)]
+    path = pattern.path(folder)
+    if not has_glob(folder) or (isinstance(path, Path) and path.is_dir()):
+        return [path]
     parts = folder.split("/")
     first = next(i for i, part in enumerate(parts) if has_glob(part))
     base = "/".join(parts[:first]) or ("/" if folder.startswith("/") else "")
-    return sorted(path for path in Path(base).glob("/".join(parts[first:])) if path.is_dir())
+    found: list[Any] = sorted(pattern.path(base).glob("/".join(parts[first:])))
+    return [path for path in found if not isinstance(path, Path) or path.is_dir()]
 
 
 @lru_cache(maxsize=512)
@@ -217,10 +233,10 @@ def _series(pattern: Pattern, stamps: tuple[int, ...]) -> Series:
     """Return the files of one address, cached until one of the listed folders changes."""
     folders = _folders(pattern)
     if folders and not has_glob(pattern.uri):
-        found = sorted(Path(pattern.uri).iterdir())
-        kept = [path for path in found if path.suffix.lower() in SUFFIXES[pattern.driver]]
-        return {(): tuple(kept) or (Path(pattern.uri),)}
-    paths: dict[Step, list[Path]] = {step: [] for step in pattern.steps}
+        whole = pattern.path(pattern.uri)
+        kept = [path for path in _listed(whole) if path.suffix.lower() in SUFFIXES[pattern.driver]]
+        return {(): tuple(kept) or (whole,)}
+    paths: dict[Step, list[AnyPath]] = {step: [] for step in pattern.steps}
     name = pattern.uri.rpartition("/")[2]
     keys, matching = list(dict.fromkeys(_named(name))), _regex(name)
     for text, listed in folders.items():
@@ -233,7 +249,8 @@ def _series(pattern: Pattern, stamps: tuple[int, ...]) -> Series:
             if step is not None:
                 paths[step].append(path)
     return {
-        step: tuple(found) or (Path(_filled(pattern.uri, step)),) for step, found in paths.items()
+        step: tuple(found) or (pattern.path(_filled(pattern.uri, step)),)
+        for step, found in paths.items()
     }
 
 
@@ -241,11 +258,15 @@ def _named(text: str) -> Iterable[str]:
     return (key[1] for key in _KEY.finditer(text))
 
 
-def _visible(folder: Path, name: str) -> list[Path]:
+def _listed(folder: AnyPath) -> list[Any]:
+    return sorted(folder.iterdir())
+
+
+def _visible(folder: AnyPath, name: str) -> list[AnyPath]:
     """Return what a folder holds, by name, without hidden files unless the glob names them."""
-    if not folder.is_dir():
+    if isinstance(folder, Path) and not folder.is_dir():
         return []
-    return sorted(path for path in folder.iterdir() if path.name[0] != "." or name[0] == ".")
+    return [path for path in _listed(folder) if path.name[0] != "." or name[0] == "."]
 
 
 def _regex(name: str) -> re.Pattern[str]:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyproj
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
+from pipeline.core.addresses import Access, check_uri, public_uri
 from pipeline.core.errors import nearest_name
 from pipeline.core.settings import Frozen, later
 from pipeline.entries.extra_dims import Reduce, Select
@@ -168,6 +169,10 @@ class Source(Frozen):
     doi: str | None = None
     reference: str | None = None
 
+    @field_serializer("uri")
+    def _public(self, uri: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        return public_uri(uri) if isinstance(uri, str) else tuple(map(public_uri, uri))
+
     @field_validator("crs")
     @classmethod
     def _known_crs(cls, crs: str) -> str:
@@ -195,6 +200,8 @@ class Source(Frozen):
             raise ValueError("a categorical source without `classes`")
         if not self.uris or not all(self.uris):
             raise ValueError("a uri without an address")
+        for uri in self.uris:
+            check_uri(uri)
         for part in filter(None, map(named_part, self.uris)):
             raise ValueError(
                 f"GDAL's name of a part of a file as uri. Write `uri: {part[0]}`, "
@@ -244,9 +251,16 @@ class Source(Frozen):
         return (self.uri,) if isinstance(self.uri, str) else self.uri
 
     @property
+    def access(self) -> Access:
+        """How requests for remote files are made: `anonymous` and `requester_pays` of `options`."""
+        return Access.model_validate(
+            {key: self.options[key] for key in Access.model_fields if key in self.options}
+        )
+
+    @property
     def address(self) -> str:
         """The addresses as one text: the uri itself where there is only one."""
-        return ", ".join(self.uris)
+        return ", ".join(map(public_uri, self.uris))
 
     @property
     def uri_keys(self) -> tuple[str, ...]:
@@ -268,7 +282,7 @@ class Source(Frozen):
         spare = 2 * self.time.daily + 5 * (self.time.calendar == "convert")
         if self.time.stamp == "end" or self.accumulated:
             spare += 31 if self.time.step == "monthly" else 1
-        cut = (self.time.years, self.time.period, spare)
+        cut = (self.time.years, self.time.period, spare, self.access)
         return series_files([Pattern(uri, self.driver, *cut) for uri in self.uris])
 
     @property

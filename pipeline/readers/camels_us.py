@@ -183,4 +183,10 @@ def _depth(
     return depth.to_frame(FLOW)
 
 
-DRIVER = Driver(name="camels_us", open=open_camels, returns="sites", options=CamelsOptions)
+DRIVER = Driver(
+    name="camels_us",
+    open=open_camels,
+    returns="sites",
+    options=CamelsOptions,
+    is_remote=False,
+)

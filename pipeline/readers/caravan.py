@@ -129,4 +129,10 @@ def _read_series(
     }
 
 
-DRIVER = Driver(name="caravan", open=open_caravan, returns="sites", options=CaravanOptions)
+DRIVER = Driver(
+    name="caravan",
+    open=open_caravan,
+    returns="sites",
+    options=CaravanOptions,
+    is_remote=False,
+)

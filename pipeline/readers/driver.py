@@ -8,11 +8,32 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.core.settings import Frozen
+from pipeline.core.transfers import Access
 from pipeline.entries.source import Source
 
 
 def _files_of_uri(source: Source) -> list[Path]:
     return source.files
+
+
+class CommonOptions(Access):
+    """Options of an entry that do not depend on its driver."""
+
+    trust: bool = False
+    """Whether references to files on disk outside of their own folder are followed."""
+    asset: str | None = None
+    """Name of the assets of STAC items that are the files of the entry."""
+
+
+def own_options(source: Source) -> dict[str, Any]:
+    """Return the options of an entry for its driver, without those common to all drivers."""
+    return {k: v for k, v in source.options.items() if k not in CommonOptions.model_fields}
+
+
+def common_options(source: Source) -> CommonOptions:
+    """Return the options of an entry that do not depend on its driver."""
+    own = own_options(source)
+    return CommonOptions.model_validate({k: v for k, v in source.options.items() if k not in own})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +67,9 @@ class Driver:
     """Whether a part of a grid can be read without the rest of the file."""
     names_crs: bool = False
     """Whether valid files always declare their CRS in full, so that a missing CRS is a fault."""
+
+    is_remote: bool = True
+    """Whether files may be at remote addresses; not where the uri is a folder that is searched."""
 
     @property
     def has_variables(self) -> bool:

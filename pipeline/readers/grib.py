@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pipeline.core.cache import local_copy
 from pipeline.core.errors import Faults
 from pipeline.entries.source import Source
 from pipeline.readers.common.chosen import chosen
@@ -44,8 +45,9 @@ def read_grib(source: Source, path: Path) -> xr.Dataset:
     keys = tuple(sorted(source.options.get("filter_by_keys", {}).items()))
     stamp = (stat.st_mtime_ns, stat.st_size)
     try:
-        _check_single(source, path, _repeated(path, stamp, keys))
-        ds = _opened(path, stamp, keys)
+        copy = local_copy(path, lasting=True)
+        _check_single(source, path, _repeated(copy, stamp, keys))
+        ds = _opened(copy, stamp, keys)
     except (OSError, ValueError, RuntimeError, EOFError) as error:
         raise unreadable(where, path, error, "a whole grib file", "a GRIB file") from None
     return chosen(ds, source, path)

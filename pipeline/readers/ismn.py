@@ -210,5 +210,6 @@ DRIVER = Driver(
     open=open_ismn,
     returns="sites",
     options=IsmnOptions,
+    is_remote=False,
     requires={"ismn": "stefaland[ismn]"},
 )

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
+from pipeline.core.addresses import AnyPath
+from pipeline.core.cache import local_copy
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
 from pipeline.readers.common.chosen import chosen
@@ -25,6 +28,10 @@ OPEN_FILES = 512
 """Number of files whose metadata a process caches; their values stay on disk."""
 
 
+SMALL_FILE = 1 << 24
+"""Bytes of a remote file below which it is copied whole."""
+
+
 class NetcdfOptions(Frozen):
     """Options of an entry of NetCDF or HDF5 files."""
 
@@ -33,7 +40,7 @@ class NetcdfOptions(Frozen):
     with a variable of the name."""
 
 
-def read_netcdf(source: Source, path: Path) -> xr.Dataset:
+def read_netcdf(source: Source, path: AnyPath) -> xr.Dataset:
     """Return the entry's variables of one file, lazy, with names and dims as in the file.
 
     Raises `InputError` for a file that cannot be read, and with all variables that are missing.
@@ -47,22 +54,40 @@ def read_netcdf(source: Source, path: Path) -> xr.Dataset:
 
 
 @lru_cache(maxsize=OPEN_FILES)
-def _opened(path: Path, stamp: tuple[int, int], source: Source, where: str) -> xr.Dataset:
+def _opened(path: AnyPath, stamp: tuple[int, int], source: Source, where: str) -> xr.Dataset:
     """Open a file, or return it from the cache of the process if `stamp` has not changed."""
     nodata, group = nodata_of(source, library=True), read_options(source, NetcdfOptions).group
+    is_ranged = _is_ranged(path)
+    # Dimensions without a name are then numbered as by the NetCDF library.
+    engine: Any = {"engine": "h5netcdf", "phony_dims": "sort"} if is_ranged else {}
     stored = {name.rpartition("/")[2]: False for name in nodata}
+
+    def file() -> Any:
+        return path.open("rb") if is_ranged else local_copy(path, lasting=True)
 
     def open_group(name: str) -> xr.Dataset:
         return xr.open_dataset(
-            path, group=name or None, decode_times=source.time.kind == "file",
-            mask_and_scale=stored, cache=False,
+            file(), group=name or None, decode_times=source.time.kind == "file",
+            mask_and_scale=stored, cache=False, **engine,
         )  # fmt: skip
 
     ds = open_group("")
     names = list(nodata)
     if group or (not is_complete(ds, names) and format_of(path) == HDF5):
-        ds = grouped(path, open_group, names, group, source, where)
+        ds = grouped(file(), open_group, names, group, source, where)
     return unpacked(ds, nodata, where)
+
+
+def _is_ranged(path: AnyPath) -> bool:
+    """Whether only the parts of a file are fetched that are read, as of a large HDF5 file.
+
+    Parts of classic NetCDF files cannot be read by the library, and all of a small file takes less
+    time than its parts.
+    """
+    if isinstance(path, Path) or path.stat().st_size < SMALL_FILE or not path.head().has_ranges:
+        return False
+    with path.open("rb") as file:
+        return file.read(4) == b"\x89HDF"
 
 
 DRIVER = Driver(

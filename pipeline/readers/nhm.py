@@ -324,7 +324,10 @@ def _basin_table(
 
 def _driver(name: Literal["units", "basins"]) -> Driver:
     read = partial(read_units_source, kind=name)
-    return Driver(name=name, open=read, returns="network", options=UnitsOptions, files=named_files)
+    return Driver(
+        name=name, open=read, returns="network", options=UnitsOptions, files=named_files,
+        is_remote=False,
+    )  # fmt: skip
 
 
 UNITS, BASINS = _driver("units"), _driver("basins")

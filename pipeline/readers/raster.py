@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ import rioxarray
 import xarray as xr
 from rasterio.enums import MaskFlags
 
+from pipeline.core.addresses import AnyPath
 from pipeline.core.errors import bad_input
 from pipeline.entries.source import Source
 from pipeline.readers.common.files import open_files
@@ -25,6 +25,7 @@ from pipeline.readers.common.first_bytes import SIGNATURES
 from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.driver import Driver
+from pipeline.readers.remote.gdal_names import gdal_name
 
 PACKING = ("_FillValue", "scale_factor", "add_offset")
 OF_BANDS = (*PACKING, "scales", "offsets", "units")
@@ -47,7 +48,7 @@ def _packing(ds: xr.Dataset) -> list[tuple[str, ...]]:
     return [tuple(str(da.attrs.get(key)) for key in PACKING) for da in ds.data_vars.values()]
 
 
-def read_raster(source: Source, path: Path) -> xr.Dataset:
+def read_raster(source: Source, path: AnyPath) -> xr.Dataset:
     """Return the entry's bands, dims (y, x), as stored; NaN where a mask in the file marks them.
 
     Raises `InputError` for a file that GDAL cannot read, and for a band that does not exist.
@@ -60,14 +61,14 @@ def read_raster(source: Source, path: Path) -> xr.Dataset:
         raise unreadable(where, path, error, "a whole raster file", *formats) from None
 
 
-def _bands(source: Source, path: Path, where: str) -> xr.Dataset:
+def _bands(source: Source, path: AnyPath, where: str) -> xr.Dataset:
     stat = path.stat()
     declared = _declared(path, (stat.st_mtime_ns, stat.st_size))
     is_masked = any(band.is_masked for band in declared) and not source.overrides("nodata")
     with warnings.catch_warnings():
         # The attributes of bands that differ are set per band below.
         warnings.filterwarnings("ignore", message="(Scales|Offsets) differ across bands")
-        da = rioxarray.open_rasterio(path, cache=False, masked=is_masked)
+        da = rioxarray.open_rasterio(gdal_name(path), cache=False, masked=is_masked)
     assert isinstance(da, xr.DataArray)
     bands = {}
     for variable in source.variables.values():
@@ -93,8 +94,8 @@ class Band:
 
 
 @lru_cache(maxsize=4096)
-def _declared(path: Path, stamp: tuple[int, int]) -> tuple[Band, ...]:
-    with rasterio.open(path) as file:
+def _declared(path: AnyPath, stamp: tuple[int, int]) -> tuple[Band, ...]:
+    with rasterio.open(gdal_name(path)) as file:
         return tuple(_band(file, number) for number in file.indexes)
 
 

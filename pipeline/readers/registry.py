@@ -9,12 +9,13 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.addresses import is_remote
 from pipeline.core.errors import Faults, InputError, bad_input
 from pipeline.core.plugins import Registry
 from pipeline.core.settings import validated
 from pipeline.entries.file_series import has_glob
 from pipeline.entries.source import Source
-from pipeline.readers.driver import Driver
+from pipeline.readers.driver import CommonOptions, Driver, own_options
 
 DRIVERS: Registry[Driver] = Registry(
     "driver",
@@ -124,9 +125,15 @@ def check_entry(source: Source, where: str, faults: Faults) -> None:
             where, f"{kind} without {' and '.join(missing)}",
             f"these keys, which the driver {driver.name} needs",
         )  # fmt: skip
+    if not driver.is_remote and any(map(is_remote, source.uris)):
+        found = f"a remote address, although the driver {driver.name} searches a folder"
+        faults.add(f"{where}: uri", found, "a folder on disk", "Download the folder as a whole.")
+    common = {key: value for key, value in source.options.items() if key not in own_options(source)}
+    with faults.collecting():
+        validated(CommonOptions, common, f"{where}: options")
     if driver.options is not None:
         with faults.collecting():
-            validated(driver.options, source.options, f"{where}: options")
+            validated(driver.options, own_options(source), f"{where}: options")
 
 
 def _check_parts(source: Source, where: str, faults: Faults) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
+from pipeline.core.cache import local_copy
 from pipeline.core.errors import Faults, listed, nearest_name
 from pipeline.entries.source import Source
 from pipeline.readers.common.first_bytes import NETCDF
@@ -29,7 +30,7 @@ def open_stations(source: Source) -> xr.Dataset:
     path = source.files[0]
     where, nodata = f'source "{source.name}", {path}', nodata_of(source, library=True)
     try:
-        with xr.open_dataset(path, mask_and_scale=dict.fromkeys(nodata, False)) as file:
+        with xr.open_dataset(local_copy(path), mask_and_scale=dict.fromkeys(nodata, False)) as file:
             ds = unpacked(file, nodata, where).load()
     except (OSError, ValueError, RuntimeError) as error:
         raise unreadable(where, path, error, "a whole NetCDF file", *NETCDF) from None

@@ -8,9 +8,14 @@ from pathlib import Path
 import geopandas
 import pyogrio
 
+from pipeline.core.addresses import AnyPath
+from pipeline.core.cache import copy_beside, local_copy
 from pipeline.core.errors import bad_input
 from pipeline.entries.source import Source
 from pipeline.readers.driver import Driver
+
+SHAPEFILE = (".dbf", ".shx", ".prj", ".cpg")
+"""Suffixes of the files that belong to a shapefile."""
 
 
 def open_polygons(source: Source) -> geopandas.GeoDataFrame:
@@ -19,11 +24,19 @@ def open_polygons(source: Source) -> geopandas.GeoDataFrame:
 
 
 @lru_cache(maxsize=4)
-def _read(path: Path) -> geopandas.GeoDataFrame:
+def _read(path: AnyPath) -> geopandas.GeoDataFrame:
     try:
-        return geopandas.read_file(path).to_crs("EPSG:4326")
+        return geopandas.read_file(_local(path)).to_crs("EPSG:4326")
     except (OSError, pyogrio.errors.DataSourceError) as error:
         raise bad_input(str(path), str(error), "a file of polygons") from None
+
+
+def _local(path: AnyPath) -> Path:
+    """Return the path on disk; the files that belong to a remote shapefile lie beside it."""
+    copy = local_copy(path)
+    if not isinstance(path, Path) and path.suffix == ".shp":
+        copy_beside(path, copy, [path.stem + suffix for suffix in SHAPEFILE])
+    return copy
 
 
 DRIVER = Driver(name="vector", open=open_polygons, returns="polygons")

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import xarray as xr
 from xarray.backends import ZarrStore
 
+from pipeline.core.addresses import AnyPath
 from pipeline.entries.source import Source
 from pipeline.readers.common.chosen import chosen
 from pipeline.readers.common.files import open_files
@@ -16,9 +16,10 @@ from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.common.zarr_fill import with_missing_values
 from pipeline.readers.driver import Driver
+from pipeline.readers.remote.stores import zarr_store
 
 
-def read_zarr(source: Source, path: Path) -> xr.Dataset:
+def read_zarr(source: Source, path: AnyPath) -> xr.Dataset:
     """Return the entry's variables of one store, lazy, with names and dims as in the store.
 
     Raises `InputError` for a store that cannot be read, and with all variables that are missing.
@@ -26,7 +27,9 @@ def read_zarr(source: Source, path: Path) -> xr.Dataset:
     nodata, where = nodata_of(source), f'source "{source.name}", {path}'
     stored: Any = dict.fromkeys(nodata, False)
     try:
-        store = ZarrStore.open_group(str(path), mode="r", use_zarr_fill_value_as_mask=True)
+        store = ZarrStore.open_group(
+            zarr_store(source, path), mode="r", use_zarr_fill_value_as_mask=True
+        )
         ds = with_missing_values(xr.open_dataset(store, decode_cf=False), store.members)
         ds = xr.decode_cf(ds, decode_times=source.time.kind == "file", mask_and_scale=stored)
     except (OSError, ValueError, KeyError, RuntimeError) as error:

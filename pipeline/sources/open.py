@@ -16,6 +16,7 @@ import pyproj
 import xarray as xr
 
 from pipeline.catalog.catalog import read_variables
+from pipeline.core.addresses import ask_heads
 from pipeline.core.errors import Faults, InputError, listed, nearest_name
 from pipeline.entries.file_series import has_glob
 from pipeline.entries.source import Source, Variable
@@ -28,6 +29,7 @@ from pipeline.readers.common.dims import layout
 from pipeline.readers.common.refusals import missing_hint
 from pipeline.readers.common.truncated import missing_bytes
 from pipeline.readers.registry import driver_of, files_of
+from pipeline.readers.remote.references import is_references
 from pipeline.sources.arrays.resets import prepared
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.check_metadata import SourceInfo, check_opened
@@ -90,7 +92,18 @@ def open_source(
 def check_files(source: Source, faults: Faults) -> bool:
     """Whether all files exist and are complete; adds a fault for each that is not."""
     before = len(faults.faults)
+    try:
+        _check_each(source, faults)
+    except InputError as error:  # of a remote address, which names no source
+        for fault in error.faults:
+            where = f'source "{source.name}", {fault.where}'
+            faults.add(where, fault.found, fault.expected, fault.hint)
+    return len(faults.faults) == before
+
+
+def _check_each(source: Source, faults: Faults) -> None:
     files = files_of(source)
+    ask_heads(files)
     there = {path: None for path in files if path.exists()}
     if not (source.may_lack_files and there):
         _add_missing(source, [path for path in files if path not in there], len(files), faults)
@@ -104,7 +117,6 @@ def check_files(source: Source, faults: Faults) -> bool:
                 "the {1:,} bytes or more that its header declares".format(*cut),
                 "Download it again.",
             )  # fmt: skip
-    return len(faults.faults) == before
 
 
 def _add_missing(source: Source, missing: Sequence[Path], count: int, faults: Faults) -> None:
@@ -222,6 +234,7 @@ def read_bytes(
 
     This is the size of the files times the fraction that the window covers. A chunk that overlaps
     several tiles counts for each, as each decodes it; archives and tables are read once, complete.
+    Remote Zarr stores and references are not listed: their size is that of the decoded values.
     """
     if source.merge:
         return sum(read_bytes(part, window, counts) for part in source.merge)
@@ -233,6 +246,8 @@ def read_bytes(
     if driver.returns == "sites" or not driver.is_lazy:
         return size
     whole = open_source(source)
+    if driver.name == "zarr" and not all(_is_on_disk(path) for path in source.opened_files):
+        size = sum(whole[source.opened_name(name)].nbytes for name in source.variables)
     ds, axes = cropped(whole, source, window, None), layout(whole, source)
     da = whole[source.opened_name(next(iter(source.variables)))]
     fraction = 1.0
@@ -243,8 +258,15 @@ def read_bytes(
     return round(size * fraction)
 
 
+def _is_on_disk(path: Path) -> bool:
+    """Whether the chunks of a Zarr store lie under its path on this machine."""
+    return isinstance(path, Path) and not is_references(path)
+
+
 def _bytes_on_disk(path: Path) -> int:
-    """Return the size of a file, or of all files of a Zarr store."""
+    """Return the size of a file, or of all files of a Zarr store on disk."""
+    if not isinstance(path, Path):
+        return path.stat().st_size
     files = [path] if path.is_file() else path.rglob("*")
     return sum(file.stat().st_size for file in files if file.is_file())
 

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import xarray as xr
 
+from pipeline.core.addresses import AnyPath
 from pipeline.core.errors import Faults, nearest_name
 from pipeline.entries.source import Source
 from pipeline.readers.common.dims import USUAL
 from pipeline.readers.common.wrf_coordinates import plain_coordinates
 
 
-def chosen(ds: xr.Dataset, source: Source, path: Path) -> xr.Dataset:
+def chosen(ds: xr.Dataset, source: Source, path: AnyPath) -> xr.Dataset:
     """Return the entry's variables, with latitudes, longitudes and times as coordinates.
 
     Time steps that are spread over several variables (`records`) are put in order again.

@@ -17,13 +17,14 @@ import xarray as xr
 from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.core.settings import Frozen, validated
 from pipeline.entries.source import Source
+from pipeline.readers.driver import own_options
 
 Options = TypeVar("Options", bound=Frozen)
 
 
 def read_options(source: Source, model: type[Options]) -> Options:
     """Return the entry's `options` as a `model`; raises `InputError` with all their faults."""
-    return validated(model, source.options, f'source "{source.name}": options')
+    return validated(model, own_options(source), f'source "{source.name}": options')
 
 
 def chosen_sites(

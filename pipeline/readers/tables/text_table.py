@@ -96,7 +96,7 @@ def _opened(path: AnyPath) -> IO[bytes]:
     file = path.open("rb")
     packed = file.read(2) == b"\x1f\x8b"
     file.seek(0)
-    return cast(IO[bytes], gzip.GzipFile(fileobj=cast(IO[bytes], file)) if packed else file)
+    return cast(IO[bytes], gzip.GzipFile(fileobj=file) if packed else file)
 
 
 def _recognised(path: AnyPath, encoding: str, options: TextOptions, where: str) -> Layout:

@@ -1,0 +1,1 @@
+"""Stores, references and rasters at remote addresses, as the readers open them."""
