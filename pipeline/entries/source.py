@@ -14,7 +14,6 @@ from pydantic import Field, field_serializer, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
 from pipeline.core.addresses import Access, check_uri, public_uri
-from pipeline.core.errors import nearest_name
 from pipeline.core.settings import Frozen, later
 from pipeline.entries.extra_dims import Reduce, Select
 from pipeline.entries.file_series import (
@@ -26,14 +25,16 @@ from pipeline.entries.file_series import (
     series_files,
     series_keys,
 )  # fmt: skip
+from pipeline.entries.kinds import (
+    class_fault,
+    labelled_codes,
+    method_fault,
+    with_default_method,
+)
 from pipeline.entries.merged import DRIVER, merged_settings
 from pipeline.entries.nodata import Codes
 from pipeline.entries.values import PACKING, Computed, Lookup, Operand
 from pipeline.times.axis import TimeAxis
-
-METHODS = (
-    "conservative", "bilinear", "nearest", "mean", "std", "mode", "fractions", "circular_mean",
-)  # fmt: skip
 
 
 class Variable(Frozen):
@@ -122,7 +123,13 @@ class Source(Frozen):
     """Name of the reader of its files."""
     variables: dict[str, SourceVariable] = Field(default_factory=dict)
     kind: Literal["continuous", "categorical", "cyclic"] = "continuous"
+    """Kind of the values: quantities, classes, or directions and other values with a period."""
     method: str = "conservative"
+    """Method of regridding; by default `fractions` for classes and `circular_mean` for values with
+    a period."""
+    period: float | None = later(None)
+    """Period of cyclic values in canonical units, such as 24 for hours of the day; by default a
+    full turn in degrees or radians, and 360 for values without units."""
     min_coverage: float = Field(0.5, ge=0, le=1)
     crs: str = "EPSG:4326"
     resolution: tuple[float, float] | None = None
@@ -150,7 +157,8 @@ class Source(Frozen):
     reduce: dict[str, Reduce] = later({})
     """Reductions of other dimensions: `{number: mean, depth: {to: [0, 1]}}`."""
     classes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
-    """Labels of a categorical source and the codes of each; all other codes are missing values."""
+    """Labels of a categorical source and the codes of each, such as `{forest: [1, 2], water: 17}`, or
+    a list of codes; all other codes are missing values."""
     crs_is_wrong: bool = False
     """Whether the CRS in the file is known to be wrong and `crs` is right."""
     wrong_in_file: tuple[Literal["crs", "units", "nodata", "bounds"], ...] = ()
@@ -191,13 +199,26 @@ class Source(Frozen):
             return entry
         return merged_settings(entry, [Source.model_validate(part) for part in entry["merge"]])
 
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _labelled(cls, classes: Any) -> Any:
+        return labelled_codes(classes)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _method_of_kind(cls, entry: Any) -> Any:
+        return with_default_method(entry)
+
     @model_validator(mode="after")
     def _consistent(self) -> Source:
-        if self.method not in METHODS:
-            hint = nearest_name(self.method, METHODS)
-            raise ValueError(f'method "{self.method}" is not one of {", ".join(METHODS)}. {hint}')
+        if wrong := method_fault(self.kind, self.method) or class_fault(self.classes):
+            raise ValueError(wrong)
         if self.kind == "categorical" and not self.classes:
             raise ValueError("a categorical source without `classes`")
+        if self.classes and self.kind != "categorical":
+            raise ValueError(f"`classes` of {self.kind} values. Set `kind: categorical`")
+        if self.period is not None and (self.kind != "cyclic" or self.period <= 0):
+            raise ValueError("a `period` of values that are not cyclic, or none above 0")
         if not self.uris or not all(self.uris):
             raise ValueError("a uri without an address")
         for uri in self.uris:

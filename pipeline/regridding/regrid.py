@@ -63,7 +63,8 @@ def regrid(
     dims of its variable.
 
     Methods: `conservative` and `mean` (area-weighted mean), `std` (area-weighted standard
-    deviation), `bilinear`, `nearest`, `circular_mean` (directions in degrees or radians),
+    deviation), `bilinear`, `nearest`, `circular_mean` (directions in degrees or radians, or values
+    with an attribute `period`),
     `mode` (the class with the largest area; the smaller code on a tie) and `fractions` (one
     variable `<name>_fraction_<label>` for each class of `flag_values`, fraction of the valid area).
 
@@ -254,9 +255,12 @@ def _circular(
 ) -> None:
     """Mean direction from mean sine and cosine; NaN where directions cancel out."""
     units = str(da.attrs.get("units", "degree"))
-    turn = 2 * np.pi if units.startswith("rad") else 360.0
-    if not units.startswith(("rad", "deg")):
-        raise bad_input(name, f'units "{units}"', "degrees or radians for circular_mean")
+    turn = float(da.attrs.get("period", 2 * np.pi if units.startswith("rad") else 360.0))
+    if "period" not in da.attrs and not units.startswith(("rad", "deg")):
+        raise bad_input(
+            name, f'units "{units}"', "degrees or radians, or a period, for circular_mean",
+            "Set `period` of the entry, such as 24 for hours of the day.",
+        )  # fmt: skip
     radians = 2 * np.pi / turn
     sine, cosine = np.empty(out.shape), np.empty(out.shape)
     _means(da, job, sine, coverage, lambda values: np.sin(values.astype(np.float64) * radians))

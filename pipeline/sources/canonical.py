@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import Faults, bad_input, nearest_name
+from pipeline.core.units import is_dimensionless
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.crs import is_geographic_crs, spatial_ref_attrs, wrap_longitude
 from pipeline.readers.common.dims import USUAL, Layout
@@ -243,6 +244,10 @@ def _attrs(variable: Variable, source: Source) -> dict[str, Any]:
     attrs: dict[str, Any] = {"long_name": variable.long_name, "units": variable.units}
     if variable.standard_name:
         attrs["standard_name"] = variable.standard_name
+    if source.period:
+        attrs["period"] = source.period
+    elif source.kind == "cyclic" and is_dimensionless(variable.units):
+        attrs["period"] = 360.0
     if source.classes:
         attrs["flag_values"] = list(range(len(source.classes)))
         attrs["flag_meanings"] = " ".join(source.classes)

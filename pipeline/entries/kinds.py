@@ -1,0 +1,65 @@
+"""Kinds of values, and the regridding methods that suit each."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from pipeline.core.errors import nearest_name
+
+METHODS_OF = {
+    "continuous": ("conservative", "bilinear", "nearest", "mean", "std"),
+    "categorical": ("fractions", "mode", "nearest"),
+    "cyclic": ("circular_mean", "nearest"),
+}
+"""Methods of `regrid` for each kind of values, the default one first."""
+METHODS = tuple(dict.fromkeys(name for names in METHODS_OF.values() for name in names))
+WHY = {
+    "continuous": "quantities have no classes and no period",
+    "categorical": "a mean of class codes is another class",
+    "cyclic": "a plain mean of 350 and 10 degrees is 180",
+}
+
+
+def method_fault(kind: str, method: str) -> str:
+    """Return what is wrong with the method for values of that kind; empty if it suits them."""
+    if method not in METHODS:
+        hint = nearest_name(method, METHODS)
+        return f'method "{method}" is not one of {", ".join(METHODS)}. {hint}'
+    if method in METHODS_OF[kind]:
+        return ""
+    others = [other for other, methods in METHODS_OF.items() if method in methods]
+    return (
+        f'method "{method}" for values of kind {kind} ({WHY[kind]}). Set `method` to '
+        f"{' or '.join(METHODS_OF[kind])}, or `kind` to {' or '.join(others)}"
+    )
+
+
+def with_default_method(entry: Any) -> Any:
+    """Return an entry's settings with the usual method of its kind, if it has none.
+
+    An entry made of others has the method of its parts.
+    """
+    if not isinstance(entry, Mapping) or {"method", "merge"} & {*entry}:
+        return entry
+    usual = METHODS_OF.get(str(entry.get("kind", "continuous")))
+    return {**entry, "method": usual[0]} if usual else entry
+
+
+def labelled_codes(classes: Any) -> Any:
+    """Return classes as label → codes; a list is of codes that are their own labels."""
+    if isinstance(classes, list | tuple):
+        classes = {code: code for code in classes}
+    if not isinstance(classes, Mapping):
+        return classes
+    return {
+        str(label): (codes,) if isinstance(codes, int) else codes
+        for label, codes in classes.items()
+    }
+
+
+def class_fault(classes: Mapping[str, tuple[int, ...]]) -> str:
+    """Return what is wrong with the codes of classes; empty if each code has one class."""
+    codes = [code for group in classes.values() for code in group]
+    twice = sorted({code for code in codes if codes.count(code) > 1})
+    return f"codes in more than one class: {', '.join(map(str, twice))}" if twice else ""
