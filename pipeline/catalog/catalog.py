@@ -14,6 +14,15 @@ from typing import Any
 from pipeline.catalog.merged import with_parts
 from pipeline.catalog.numbered import numbered
 from pipeline.catalog.product import Product, describes_product, inherited
+from pipeline.catalog.variables import (
+    SECTION,
+    add_variables,
+    check_definitions,
+    own_variables,
+    packaged_file,
+    variables_of,
+    with_definitions,
+)
 from pipeline.core.errors import Faults, bad_input, nearest_name
 from pipeline.core.packaged import catalog_path
 from pipeline.core.settings import expanded, read_entries, validated
@@ -73,6 +82,7 @@ def read_catalog(
     roots: Mapping[str, str | Path] | None = None,
     *,
     data: str | Path | None = None,
+    variables: Mapping[str, Variable] | None = None,
 ) -> Catalog:
     """Return all sources of one or more catalog files: paths, or names of packaged catalogs.
 
@@ -80,6 +90,8 @@ def read_catalog(
     `${pyogrio}` is the folder of the installed pyogrio, whose country outlines serve as regions.
     A range, as in `embedding_[00-63]: {name: "band_[1-64]"}`, stands for one variable per number.
     An entry `both: {merge: [west, east]}` is made of other entries of the files.
+    Entries may use the canonical variables of `variables.yml`, further `variables`, and those under
+    `variables:` in a catalog or in `variables.yml` beside it, which their entries then carry.
     Raises one `InputError` with the faults of all entries.
 
     >>> catalog = read_catalog("quickstart.yml", data="data/registry")
@@ -92,9 +104,13 @@ def read_catalog(
     merged: dict[str, tuple[str, dict[str, Any]]] = {}
     products: dict[str, Product] = {}
     roots = {**(roots or {}), **({} if data is None else {"data": data})}
-    for name_or_path in [paths] if isinstance(paths, str | Path) else paths:
-        path = catalog_path(name_or_path)
-        entries = read_entries(path, "sources")
+    named = [paths] if isinstance(paths, str | Path) else paths
+    files = [(path, read_entries(path, "sources")) for path in map(catalog_path, named)]
+    packaged, own = read_variables(), dict(variables or {})
+    for path, entries in files:
+        section = entries.pop(SECTION, {})
+        add_variables(own, own_variables(section, path, faults), path.name, faults)
+    for path, entries in files:
         for name, entry in entries.items():
             if describes_product(name, entry):
                 with faults.collecting():
@@ -107,13 +123,15 @@ def read_catalog(
             entry = {**inherited(entries), **entry}
             settings = expanded(entry, _root_lookup(roots), where, faults)
             if isinstance(settings.get("variables"), dict):
-                settings["variables"] = numbered(settings["variables"], where, faults)
+                numbered_names = numbered(settings["variables"], where, faults)
+                settings["variables"] = with_definitions(numbered_names, own)
             if "merge" in settings:
                 merged[name] = (where, settings)
                 continue
             with faults.collecting():
                 sources[name] = validated(Source, {"name": name, **settings}, where)
                 check_entry(sources[name], where, faults)
+                check_definitions(sources[name], packaged, where, faults)
     sources = with_parts(merged, sources, names, faults)
     faults.raise_if_any()
     return Catalog(sources, products)
@@ -121,11 +139,8 @@ def read_catalog(
 
 def read_variables(path: Path | None = None) -> dict[str, Variable]:
     """Return canonical variables by name, by default those of the packaged `variables.yml`."""
-    path = path or Path(str(resources.files("catalogs") / "variables.yml"))
+    path = path or packaged_file()
     faults = Faults()
-    variables: dict[str, Variable] = {}
-    for name, entry in numbered(read_entries(path, "variables"), path.name, faults).items():
-        with faults.collecting():
-            variables[name] = validated(Variable, entry, f'{path.name}: variable "{name}"')
+    variables = variables_of(read_entries(path, "variables"), path.name, faults)
     faults.raise_if_any()
     return variables

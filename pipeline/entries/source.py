@@ -71,6 +71,9 @@ class SourceVariable(Computed):
     set to its limit, such as 1e-6 mm/day for -1e-9; days are clipped after their aggregation."""
     above_is_missing: float | None = None
     """Threshold above which values are an undeclared fill value."""
+    define: Variable | None = later(None)
+    """Definition of the canonical variable (`long_name`, `units`, …), if `variables.yml` has none
+    of this name."""
     records: tuple[str, ...] = ()
     """Variables over which a faulty conversion spread the time steps of this one: the first step of
     each, then the second step of each and so on, are all steps of layer 0, then of layer 1, …"""
@@ -157,8 +160,8 @@ class Source(Frozen):
     reduce: dict[str, Reduce] = later({})
     """Reductions of other dimensions: `{number: mean, depth: {to: [0, 1]}}`."""
     classes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
-    """Labels of a categorical source and the codes of each, such as `{forest: [1, 2], water: 17}`, or
-    a list of codes; all other codes are missing values."""
+    """Labels of a categorical source and the codes of each, such as `{forest: [1, 2], water: 17}`,
+    or a list of codes; all other codes are missing values."""
     crs_is_wrong: bool = False
     """Whether the CRS in the file is known to be wrong and `crs` is right."""
     wrong_in_file: tuple[Literal["crs", "units", "nodata", "bounds"], ...] = ()
@@ -265,6 +268,11 @@ class Source(Frozen):
         """Names of the variables that are totals since a reset."""
         methods = {name: entry.cell_method for name, entry in self.variables.items()}
         return tuple(name for name, method in methods.items() if method == "accumulated")
+
+    @property
+    def own_variables(self) -> dict[str, Variable]:
+        """Canonical variables that the entry defines itself, by name."""
+        return {name: v.define for name, v in self.variables.items() if v.define is not None}
 
     @property
     def uris(self) -> tuple[str, ...]:

@@ -67,6 +67,7 @@ def canonicalise(
     (10.0, [3.5, 2.5])
     """
     faults = Faults()
+    variables = {**variables, **source.own_variables}
     axes = axes_of(ds, source)
     plan = plan_of(ds, source, axes)
     arrays: dict[str, xr.Variable] = {}

@@ -16,8 +16,9 @@ import pyproj
 import xarray as xr
 
 from pipeline.catalog.catalog import read_variables
+from pipeline.catalog.variables import check_names
 from pipeline.core.addresses import ask_heads
-from pipeline.core.errors import Faults, InputError, listed, nearest_name
+from pipeline.core.errors import Faults, InputError, listed
 from pipeline.entries.file_series import has_glob
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.crs import is_geographic_crs
@@ -153,14 +154,8 @@ def check_source(
         return _check_parts(source, source.merge, faults, variables, windows)
     if not check_files(source, faults) or not driver_of(source).has_variables:
         return None
-    known = read_variables() if variables is None else variables
-    for name in source.variables:
-        if variables is not None and name not in known:
-            faults.add(
-                f'source "{source.name}", {source.files[0]}: {name}',
-                "no canonical variable of this name", "a name from variables.yml",
-                nearest_name(name, known),
-            )  # fmt: skip
+    known = {**(read_variables() if variables is None else variables), **source.own_variables}
+    check_names(source, known, f'source "{source.name}", {source.files[0]}', faults)
     try:
         if (mosaic := mosaic_of(source)) is not None:
             sample = mosaic.sample(windows, SAMPLED_TILES)
