@@ -32,8 +32,9 @@ class Run:
 
     @cached_property
     def variables(self) -> dict[str, Variable]:
-        """Canonical variables by name."""
-        return read_variables()
+        """Canonical variables by name, also those that the catalogs define themselves."""
+        own = (source.own_variables for source in self.catalog.sources.values())
+        return {**read_variables(), **{name: v for found in own for name, v in found.items()}}
 
     @cached_property
     def catalog(self) -> Catalog:

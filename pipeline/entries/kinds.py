@@ -58,8 +58,19 @@ def labelled_codes(classes: Any) -> Any:
     }
 
 
-def class_fault(classes: Mapping[str, tuple[int, ...]]) -> str:
-    """Return what is wrong with the codes of classes; empty if each code has one class."""
+def kind_fault(
+    kind: str, method: str, classes: Mapping[str, tuple[int, ...]], period: float | None
+) -> str:
+    """Return what in an entry contradicts the kind of its values; empty if nothing does."""
+    if wrong := method_fault(kind, method):
+        return wrong
     codes = [code for group in classes.values() for code in group]
-    twice = sorted({code for code in codes if codes.count(code) > 1})
-    return f"codes in more than one class: {', '.join(map(str, twice))}" if twice else ""
+    if twice := sorted({code for code in codes if codes.count(code) > 1}):
+        return f"codes in more than one class: {', '.join(map(str, twice))}"
+    if kind == "categorical" and not classes:
+        return "a categorical source without `classes`"
+    if classes and kind != "categorical":
+        return f"`classes` of {kind} values. Set `kind: categorical`"
+    if period is not None and (kind != "cyclic" or period <= 0):
+        return "a `period` of values that are not cyclic, or none above 0"
+    return ""

@@ -1,4 +1,4 @@
-"""Catalog entries: `Source` of a data set, and `Variable` of a canonical variable.
+"""Catalog entries: `Source` of a data set, whose variables are those of `variable`.
 
 What a driver requires of its entries is checked by `pipeline.readers.registry.check_entry`.
 """
@@ -25,32 +25,14 @@ from pipeline.entries.file_series import (
     series_files,
     series_keys,
 )  # fmt: skip
-from pipeline.entries.kinds import (
-    class_fault,
-    labelled_codes,
-    method_fault,
-    with_default_method,
-)
+from pipeline.entries.kinds import kind_fault, labelled_codes, with_default_method
 from pipeline.entries.merged import DRIVER, merged_settings
 from pipeline.entries.nodata import Codes
 from pipeline.entries.values import PACKING, Computed, Lookup, Operand
+from pipeline.entries.variable import Variable
 from pipeline.times.axis import TimeAxis
 
-
-class Variable(Frozen):
-    """A canonical variable: its CF names and units, its possible values and how it is used."""
-
-    long_name: str
-    units: str
-    standard_name: str | None = None
-    valid_range: tuple[float, float] | None = None
-    transform: Literal["none", "log"] = "none"
-    """Transform before the z-score; `log` is log10(sqrt(x) + 0.1), as is usual for precipitation
-    and streamflow."""
-    group: str | None = None
-    """Group of static attributes that are masked together in pretraining."""
-    since: str | None = later(None)
-    """Version after 0.2.0 that added the variable; runs that do not use it are not affected."""
+__all__ = ["Source", "SourceVariable", "Variable"]
 
 
 class SourceVariable(Computed):
@@ -214,14 +196,8 @@ class Source(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Source:
-        if wrong := method_fault(self.kind, self.method) or class_fault(self.classes):
+        if wrong := kind_fault(self.kind, self.method, self.classes, self.period):
             raise ValueError(wrong)
-        if self.kind == "categorical" and not self.classes:
-            raise ValueError("a categorical source without `classes`")
-        if self.classes and self.kind != "categorical":
-            raise ValueError(f"`classes` of {self.kind} values. Set `kind: categorical`")
-        if self.period is not None and (self.kind != "cyclic" or self.period <= 0):
-            raise ValueError("a `period` of values that are not cyclic, or none above 0")
         if not self.uris or not all(self.uris):
             raise ValueError("a uri without an address")
         for uri in self.uris:

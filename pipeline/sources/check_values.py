@@ -72,18 +72,18 @@ def check_values(
     for name in names:
         with faults.collecting():
             check_resets(ds, source, name)
-            series = [
-                _series(part, source, name, variables[name], tallies.get(name)) for part in parts
-            ]
+            series = [_series(part, source, name, variables[name], tallies[name]) for part in parts]
             total = len(names) * sum(one.bytes for one in series)
             blocks = _slabs if total <= WHOLE_BYTES else _sample
             _last_values(_series(ds, source, name, variables[name]))
             has_values = False
+            tallies[name].days = _days(ds, source, name)
             for one in series:
                 size += one.values.size
                 for block in blocks(one):
                     values = one.values[block].values
                     read += values.size
+                    tallies[name].add_values(values)
                     has_values |= bool(np.isfinite(values).any())
             if not (has_values or _has_values(_series(ds, source, name, variables[name]))):
                 faults.add(series[0].decoding.where, NO_VALUE, "a variable with values",
@@ -111,6 +111,14 @@ def _check_norm(components: Sequence[_Series]) -> None:
             "Check that all components are listed, and `transform`, scale and nodata of the entry;"
             " those of AlphaEarth have `transform: square_signed`.",
         )  # fmt: skip
+
+
+def _days(ds: xr.Dataset, source: Source, name: str) -> float | None:
+    """Return the length of a variable's series in days; None without times."""
+    axes = axes_of(ds, source)
+    time = "time" if axes is None else axes.time
+    plan = plan_of(ds, source, axes) if time in ds[source.opened_name(name)].dims else None
+    return None if plan is None else float((plan.lengths * plan.expected).sum())
 
 
 def _series(

@@ -38,6 +38,7 @@ from pipeline.sources.check_values import NO_VALUE, check_values
 from pipeline.sources.computed.tally import Tally
 from pipeline.sources.crop import MARGIN, Window, cropped
 from pipeline.sources.joint_info import joint_info
+from pipeline.sources.plausible import plausibility_note
 from pipeline.sources.tiles import check_merged_times, mosaic_of
 
 __all__ = [
@@ -177,7 +178,8 @@ def check_source(
             f"{name}: {note}"
             for name, tally in tallies.items()
             if name in known
-            for note in tally.notes(known[name].units)
+            for note in (*tally.notes(known[name].units), plausibility_note(known[name], tally))
+            if note
         ]
         return replace(info, checked=checked, notes=(*info.notes, *notes))
     except InputError as error:

@@ -193,12 +193,16 @@ def check(
 ) -> None:
     """Check config, catalog, data files and folders, and report all faults together."""
     from workflows.run import used_sources
+    from workflows.stages.order import checked
 
     run = open_run(config, settings, cluster, resume, part)
-    run_one_stage(run, "check", dry_run)
+    if dry_run:
+        run_one_stage(run, "check", dry_run)
+    notes = [] if dry_run else checked(run)["notes"]
     if as_json:
         folder, count = str(run.folder), len(used_sources(run))
-        print_json({"run": run.config.name, "folder": folder, "sources": count, "faults": []})
+        document = {"run": run.config.name, "folder": folder, "sources": count, "faults": []}
+        print_json({**document, "notes": notes})
 
 
 add_stage(

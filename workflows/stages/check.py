@@ -52,11 +52,12 @@ def main(run: Run) -> dict[str, Any]:
     """
     config, publish, faults = run.config, run.config.publish, Faults()
     shares: dict[str, float] = {}
+    notes: list[str] = []
     has_sites = any(spec.locations for spec in config.cubes.values())
     # Values are read inside each check, so that one unreadable input does not stop the others.
     checks: tuple[Callable[[], object], ...] = (
         lambda: run.grids,
-        lambda: shares.update(_sources(run, faults)),
+        lambda: shares.update(_sources(run, faults, notes)),
         lambda: _names(config.inputs, run.catalog.sources, has_sites, run.variables, faults),
         lambda: _models(config.finetune, config.pretrain.window, config.model.preset, faults),
         lambda: _encoder(run, faults),
@@ -70,9 +71,11 @@ def main(run: Run) -> dict[str, Any]:
             check()
         except InputError as error:
             faults.faults += [fault for fault in error.faults if fault not in faults.faults]
+    for note in notes:
+        CONSOLE.print(f"    note   {note}", markup=False)
     faults.raise_if_any()
     CONSOLE.print(f"    check  {describe_checked(shares)}")
-    return {"sources": len(used_sources(run))}
+    return {"sources": len(used_sources(run)), "notes": notes}
 
 
 def describe_checked(shares: Mapping[str, float]) -> str:
@@ -82,8 +85,11 @@ def describe_checked(shares: Mapping[str, float]) -> str:
     return f"{text}, a sample of {', '.join(large)}" if large else text
 
 
-def _sources(run: Run, faults: Faults) -> dict[str, float]:
-    """Check all sources that the run reads; returns the checked fraction of each one's values."""
+def _sources(run: Run, faults: Faults, notes: list[str]) -> dict[str, float]:
+    """Check all sources that the run reads, and add the `notes` on them.
+
+    Returns the checked fraction of each one's values.
+    """
     config = run.config
     grids = {
         cube: run.grid(cube)
@@ -97,7 +103,7 @@ def _sources(run: Run, faults: Faults) -> dict[str, float]:
     known = run.catalog.sources
     gridded = [known[name] for name in config.inputs.sources if name in known]
     check_distinct(gridded, faults, config.inputs.terrain_from)
-    return _checked_sources(tuple(used), run.catalog, grids, run.variables, faults)
+    return _checked_sources(tuple(used), run.catalog, grids, run.variables, faults, notes)
 
 
 def _checked_sources(
@@ -106,6 +112,7 @@ def _checked_sources(
     grids: Mapping[str, TargetGrid],
     variables: Mapping[str, Variable],
     faults: Faults,
+    notes: list[str],
 ) -> dict[str, float]:
     shares: dict[str, float] = {}
     for name in names:
@@ -120,8 +127,7 @@ def _checked_sources(
         info = check_source(source, faults, windows=partial(_windows, grids))
         if info is not None:
             shares[source.name] = info.checked
-            for note in info.notes:
-                CONSOLE.print(f"    note   {name}: {note}", markup=False)
+            notes += [f"{name}: {note}" for note in info.notes]
         for cube, grid in grids.items():
             if info is not None and not _overlaps(grid, info):
                 faults.add(

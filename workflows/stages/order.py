@@ -84,6 +84,12 @@ def run_stage_by_name(run: Run, name: str) -> None:
         _run_stage(run, name)
 
 
+def checked(run: Run) -> dict[str, Any]:
+    """The result of the check of a run, in its locked folder."""
+    with run_lock(run.folder, shared=run.part != (1, 1)):
+        return stage_module("check").main(run)
+
+
 def _run_on_ranks(run: Run, name: str) -> None:
     from stefaland.distributed import agreed, best_device, is_main, process_group
 

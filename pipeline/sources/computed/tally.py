@@ -27,6 +27,19 @@ class Tally:
     farthest: float = 0.0
     """Largest distance of a clipped value from the limit, in canonical units."""
 
+    valid: int = 0
+    """Valid values that were read, in canonical units."""
+    total: float = 0.0
+    """Sum of these values."""
+    days: float | None = None
+    """Length in days of the series; None without times, NaN if unknown."""
+
+    def add_values(self, values: np.ndarray) -> None:
+        """Count the valid ones of canonical `values`, and add them up."""
+        there = np.isfinite(values)
+        self.valid += int(there.sum())
+        self.total += float(values.sum(dtype=np.float64, where=there))
+
     def add_mask(self, values: np.ndarray, kept: np.ndarray) -> None:
         """Count the valid `values` and those of them that are not `kept`."""
         valid = values == values
