@@ -37,6 +37,17 @@ def common_options(source: Source) -> CommonOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Outline:
+    """The location of a file's cells: bounds (west, south, east, north), cell size and shape."""
+
+    crs: str
+    """CRS as WKT; empty if the file has none."""
+    bounds: tuple[float, float, float, float]
+    cell: tuple[float, float]
+    shape: tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Driver:
     """A reader: the function that opens the files of a catalog entry, and properties of the format.
 
@@ -67,6 +78,9 @@ class Driver:
     """Whether a part of a grid can be read without the rest of the file."""
     names_crs: bool = False
     """Whether valid files always declare their CRS in full, so that a missing CRS is a fault."""
+    outline: Callable[[Path], Outline | None] | None = None
+    """Function that returns where the cells of a file lie, faster than `open` does for a mosaic of
+    thousands; None of a file for which only `open` can."""
 
     is_remote: bool = True
     """Whether files may be at remote addresses; not where the uri is a folder that is searched."""

@@ -24,7 +24,7 @@ from pipeline.readers.common.files import open_files
 from pipeline.readers.common.first_bytes import SIGNATURES
 from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import unreadable
-from pipeline.readers.driver import Driver
+from pipeline.readers.driver import Driver, Outline
 from pipeline.readers.remote.gdal_names import gdal_name
 
 PACKING = ("_FillValue", "scale_factor", "add_offset")
@@ -111,9 +111,24 @@ def _band(file: Any, number: int) -> Band:
     return Band(attrs, MaskFlags.per_dataset in file.mask_flag_enums[index])
 
 
+def outline(path: AnyPath) -> Outline | None:
+    """Return where the cells of a raster lie; None if its rows do not run from west to east."""
+    with rasterio.open(gdal_name(path)) as file:
+        dx, turned, west, sheared, dy, north = tuple(file.transform)[:6]
+        if turned or sheared or dx <= 0 or dy >= 0:
+            return None
+        return Outline(
+            crs=file.crs.to_wkt() if file.crs else "",
+            bounds=(west, north + dy * file.height, west + dx * file.width, north),
+            cell=(dx, -dy),
+            shape=(file.height, file.width),
+        )
+
+
 DRIVER = Driver(
     name="raster",
     open=partial(open_files, read=read_raster, even=evenly_packed, names_crs=True),
     is_series=True,
     names_crs=True,
+    outline=outline,
 )

@@ -56,21 +56,37 @@ def common_times(sources: Sequence[Source], opened: Sequence[xr.Dataset]) -> xr.
 def merged_times(source: Source, axes: Sequence[np.ndarray]) -> np.ndarray:
     """Return the times of all parts of a source together, cut to the period of its entry.
 
-    Parts may cover different periods, and must have the same steps in those that they share.
+    Parts may cover different periods, and must have the same steps in those that they share, unless
+    the entry accepts gaps.
     Raises `InputError` for other steps and for gaps between the parts.
     """
     where = f'source "{source.name}", {source.address}: time'
-    for one, other in combinations(axes, 2):
+    every = np.unique(np.concatenate(axes))
+    has_gaps = source.time.gaps == "missing" and _are_steps(every, axes)
+    for one, other in () if has_gaps else combinations(axes, 2):
         begin, end = max(one[0], other[0]), min(one[-1], other[-1])
         odd = np.setxor1d(one, other)
         if ((odd >= begin) & (odd <= end)).any():
             found, expected, hint = _difference(other, one)
             raise bad_input(where, found, f"the times of an earlier part: {expected}", hint)
-    every = np.unique(np.concatenate(axes))
     if source.time.kind == "months" or np.isnat(every).any():
         return every
     axis = TimeAxis(gaps=source.time.gaps, period=source.time.period)
     return time_plan(every, axis, where).values
+
+
+def _are_steps(every: np.ndarray, axes: Sequence[np.ndarray]) -> bool:
+    """Whether all axes have the shortest step of all times; two times may have a gap between."""
+    step = _shortest(every)
+    # Months and years differ in length, and a step that is half of another is another step.
+    return all(0.7 * _shortest(axis) < step for axis in axes if axis.size > 2) and any(
+        0.7 * _shortest(axis) < step for axis in axes
+    )
+
+
+def _shortest(times: np.ndarray) -> float:
+    """Return the shortest step in ns; 0 for a single time."""
+    return float(np.diff(times).astype(np.int64).min()) if times.size > 1 else 0.0
 
 
 def _difference(times: np.ndarray, other: np.ndarray) -> tuple[str, str, str]:

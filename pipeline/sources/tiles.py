@@ -18,6 +18,7 @@ from pipeline.entries.file_series import Series
 from pipeline.entries.source import Source
 from pipeline.entries.values import Operand
 from pipeline.grid.crs import is_geographic_crs
+from pipeline.grid.same_crs import same_crs
 from pipeline.readers.common.dims import cell_size
 from pipeline.readers.registry import driver_of
 from pipeline.sources.arrays.resets import opened, prepared
@@ -184,7 +185,7 @@ def _mosaic(source: Source, files: tuple[Path, ...], stamps: tuple[int, ...]) ->
     for path in files:
         with faults.collecting():
             grid = grid_of(path)
-            times[path] = grid.times
+            times[path] = repr(steps[path]).encode() + grid.times
             if grid.key not in tiles:
                 grids.append(grid)
             tiles.setdefault(grid.key, []).append(path)
@@ -216,6 +217,33 @@ def _by_step(paths: Sequence[Path], steps: dict[Path, tuple[int, ...]]) -> Serie
 @lru_cache(maxsize=KNOWN_FILES)
 def _grid(source: TileSource, stamp: int) -> FileGrid:
     """Return the grid of a source of one file, cached until its time of change is another."""
+    return _outlined(source) or _by_coordinates(source)
+
+
+def _outlined(source: TileSource) -> FileGrid | None:
+    """Return the grid from the file's outline, if its driver has one and the entry cuts nothing."""
+    outline = driver_of(source).outline
+    if outline is None or source.dims or any((*source.trim, *source.trim_start)):
+        return None
+    try:
+        found = outline(source.files[0])
+    except OSError:
+        return None  # `open` reports why it cannot be read
+    if not (found and found.crs) or not (
+        source.overrides("crs") or same_crs(found.crs, source.crs)
+    ):
+        return None
+    return FileGrid(
+        crs=source.crs,
+        bounds=found.bounds,
+        cell=found.cell,
+        shape=found.shape,
+        axes=np.array((*found.bounds, *found.cell)).tobytes(),
+        times=b"",
+    )
+
+
+def _by_coordinates(source: TileSource) -> FileGrid:
     ds = opened(source)
     axes = axes_of(ds, source)
     assert axes is not None  # the driver returns grids

@@ -385,3 +385,46 @@ def test_tiles_of_a_projection_join_at_their_seams(tmp_path: Path) -> None:
     results = [build_cube(tmp_path / f"{name}.zarr", grid, [known[name]]) for name in known.sources]
     np.testing.assert_allclose(*(ds["fapar_max"] for ds in results), rtol=1e-4)
     assert np.isfinite(results[0]["fapar_max"]).all()
+
+
+def test_tiles_of_years_may_have_other_years(tmp_path: Path) -> None:
+    """Rasters without times, whose names have them: each tile is a series of its own years."""
+    for lat, lon, year in ((40, 0, 2001), (40, 0, 2002), (40, 1, 2001), (40, 1, 2003)):
+        (tmp_path / str(year)).mkdir(exist_ok=True)
+        raster(tmp_path / str(year) / f"N{lat}E{lon}.tif", lon, lat + 1, np.full((4, 4), year))
+    entry = {"driver": "raster", "uri": "${data}/{year}/*.tif", "method": "mean",
+             "time": {"years": [2001, 2003], "gaps": "missing"},
+             "variables": {"elevation": {"name": "band_1", "units": "m"}}}  # fmt: skip
+    source = catalog(tmp_path, tiles=entry)["tiles"]
+    grid = TargetGrid.from_bounds("grid", "EPSG:4326", (0, 40, 2, 41), 1.0)
+    assert faults_of(source) == ""
+    cube = build_cube(tmp_path / "c.zarr", grid, [source])
+    assert [str(time)[:4] for time in cube["time"].values] == ["2001", "2002", "2003"]
+    np.testing.assert_array_equal(
+        cube["elevation"].values[:, 0], [[2001, 2001], [2002, np.nan], [np.nan, 2003]]
+    )
+
+
+def test_a_tile_that_cannot_be_read_is_a_fault(
+    tmp_path: Path, tiles: dict[tuple[int, int], np.ndarray]
+) -> None:
+    (tmp_path / "dem" / "N41_E001.tif").write_bytes(b"II*\x00 and no more")
+    source = catalog(tmp_path, dem={**DEM, "uri": "${data}/dem"})["dem"]
+    assert "N41_E001.tif" in faults_of(source)
+
+
+def test_accepted_gaps_are_no_steps_between_those_of_others(tmp_path: Path) -> None:
+    days = pd.date_range("2020-01-01", periods=8)
+    for name, lacking in (("a", 3), ("b", 5)):
+        kept = days.delete(lacking)
+        write(tmp_path / f"{name}.nc", 0, 8, np.full(7, ord(name)), kept)
+    write(tmp_path / "c.nc", 0, 8, np.arange(72.0), pd.date_range(days[0], periods=72, freq="h"))
+    entries = {name: {"uri": f"${{data}}/{name}.nc", "time": {"gaps": "missing"}} for name in "abc"}
+    known = catalog(
+        tmp_path, **entries, ab={"merge": ["a", "b"], "time": {"gaps": "missing"}},
+        ac={"merge": ["a", "c"], "time": {"gaps": "missing"}},
+    )  # fmt: skip
+    cube = build_cube(tmp_path / "ab.zarr", GRID, [known["ab"]])
+    a, b = map(ord, "ab")
+    assert cube["precipitation"].values[:, 0, 0].tolist() == [a, a, a, b, a, a, a, a]
+    assert "times of an earlier part" in faults_of(known["ac"])
