@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -49,7 +50,7 @@ def _packing(ds: xr.Dataset) -> list[tuple[str, ...]]:
 
 
 def read_raster(source: Source, path: AnyPath) -> xr.Dataset:
-    """Return the entry's bands, dims (y, x), as stored; NaN where a mask in the file marks them.
+    """Return the entry's bands, dims (time?, y, x), as stored; NaN where a mask marks them.
 
     Raises `InputError` for a file that GDAL cannot read, and for a band that does not exist.
     """
@@ -72,17 +73,43 @@ def _bands(source: Source, path: AnyPath, where: str) -> xr.Dataset:
     assert isinstance(da, xr.DataArray)
     bands = {}
     for variable in source.variables.values():
-        number = variable.name.removeprefix("band_")
-        if not number.isdigit() or int(number) not in da["band"].values:
+        numbers, several = _numbers(variable.name)
+        if not numbers or not set(numbers) <= {*da["band"].values.tolist()}:
             raise bad_input(
                 where, f"{da.sizes['band']} bands", f'"{variable.name}" among them',
-                "Bands are called band_1, band_2, …",
+                'Bands are called band_1, band_2, …; "band_[1-12]" are the steps of a series.',
             )  # fmt: skip
-        band = da.sel(band=int(number), drop=True)
+        of_band = declared[numbers[0] - 1].attrs
+        _check_alike([declared[number - 1].attrs for number in numbers], variable.name, where)
+        band = da.isel(band=slice(numbers[0] - 1, numbers[-1]) if several else numbers[0] - 1)
+        band = band.drop_vars("band")
+        if several:
+            band = band.rename(band=source.dims.get("time", "time"))
         band.attrs = {key: value for key, value in band.attrs.items() if key not in OF_BANDS}
-        band.attrs |= declared[int(number) - 1].attrs
+        band.attrs |= of_band
         bands[variable.name] = band
     return xr.Dataset(bands)
+
+
+def _numbers(name: str) -> tuple[list[int], bool]:
+    """Return the numbers of the bands that a name stands for, and whether they are steps."""
+    found = re.fullmatch(r"(?:band_)?(?:(\d+)|\[(\d+)-(\d+)\])", name)
+    if found is None:
+        return [], False
+    if found[1]:
+        return [int(found[1])], False
+    return list(range(int(found[2]), int(found[3]) + 1)), True
+
+
+def _check_alike(attrs: Sequence[dict[str, Any]], name: str, where: str) -> None:
+    """Raise `InputError` for bands of one series that differ in packing or units."""
+    texts = [{key: str(value) for key, value in one.items()} for one in attrs]
+    odd = next((i for i, one in enumerate(texts) if one != texts[0]), None)
+    if odd is not None:
+        raise bad_input(
+            f"{where}: {name}", f"{texts[odd]} of the band at position {odd + 1}",
+            f"{texts[0]}, as of the first", "Bands of a series have the same packing and units.",
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,7 @@ from pipeline.sources.arrays.extra_dims import REDUCTIONS, extra_dims
 from pipeline.sources.axes import axes_of
 from pipeline.sources.decode import ACCUMULATED, Decoding, unpacking_of
 from pipeline.times.cell_methods import method_of_time
+from pipeline.times.declared import declared_times
 from pipeline.times.plan import TimePlan, month_plan, time_plan
 from pipeline.times.totals import NOISE
 
@@ -41,14 +42,14 @@ def canonicalise(
     source: Source,
     variables: Mapping[str, Variable],
     *,
-    load_bytes: int = LOAD_BYTES,
+    load_bytes: int | None = None,
 ) -> xr.Dataset:
     """Return the source's variables by canonical name, dims (time?, y, x), float32, NaN if missing.
 
     Rows run from north to south, longitudes ascend in −180..180; `y` and `x` are float64 and
     `spatial_ref` holds the CRS. A curvilinear source has 2-D `lat` and `lon` instead, a table dims
     (time?, cell) with `lat` and `lon` of each cell. Classes become 0, 1, … with `flag_values` and
-    `flag_meanings`. Variables above `load_bytes` stay lazy and are checked block by block.
+    `flag_meanings`. Variables above `load_bytes` (256 MiB) stay lazy and are checked when read.
     Raises `InputError` with all variables that have wrong units or values outside of their range,
     and for faults of the time axis.
 
@@ -68,6 +69,7 @@ def canonicalise(
     """
     faults = Faults()
     variables = {**variables, **source.own_variables}
+    most = LOAD_BYTES if load_bytes is None else load_bytes
     axes = axes_of(ds, source)
     plan = plan_of(ds, source, axes)
     arrays: dict[str, xr.Variable] = {}
@@ -81,7 +83,7 @@ def canonicalise(
             times = plan if "time" in stored.dims else None
             decoded = lazy(stored, decoding_of(da, source, name, variable), times)
             decoded.attrs = _attrs(variable, source)
-            arrays[name] = decoded.load() if decoded.nbytes <= load_bytes else decoded
+            arrays[name] = decoded.load() if decoded.nbytes <= most else decoded
     faults.raise_if_any()
     result = xr.Dataset(arrays)
     if plan is not None and "time" in result.dims:
@@ -110,16 +112,25 @@ def plan_of(ds: xr.Dataset, source: Source, axes: Layout | None) -> TimePlan | N
         if ds.sizes[time] != 12:
             raise bad_input(where, f"{ds.sizes[time]} time steps", "12, a climatology of months")
         return month_plan()
-    if time not in ds.coords:
+    declared = declared_times(source.time, ds.sizes[time], where)
+    has_times = time in ds.coords and ds[time].dtype.kind in "MO"
+    if declared is not None and has_times:
+        raise bad_input(
+            where, "times in the files", "files without times, as the entry declares their times",
+            "Remove `time.start` and `time.dates` of the entry.",
+        )  # fmt: skip
+    if declared is None and time not in ds.coords:
         if ds.sizes[time] == 1 and not source.time.daily:
             return TimePlan(np.array(["NaT"], "datetime64[ns]"), np.zeros(1, int), np.ones(1, int))
         raise bad_input(
             where, "no times", "a coordinate of times",
-            "Name it under `dims`, or set `time: {kind: months}` for a climatology.",
+            "Name it under `dims`, or set `time: {kind: months}` for a climatology, or, for steps "
+            "without times, `time: {start: 2001-01-01, step: monthly}` or `time: {dates: [...]}`.",
         )  # fmt: skip
     totals = source.accumulated
     return time_plan(
-        ds[time].values, source.time, where, _bounds(ds, source, time),
+        ds[time].values if declared is None else declared, source.time, where,
+        _bounds(ds, source, time) if declared is None else None,
         "none" if not totals else "all" if len(totals) == len(source.variables) else "some",
         _resets(ds, source, where) if totals else (),
     )  # fmt: skip

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Literal
+from datetime import date, datetime
+from typing import Any, Literal
 
-from pydantic import Field, field_serializer, model_validator
+from pydantic import Field, field_serializer, field_validator, model_validator
 
 from pipeline.core.settings import Frozen, later
 
@@ -19,6 +19,11 @@ class TimeAxis(Frozen):
     period: tuple[date, date] | None = None
     """First and last day that are used and for which files are needed; by default all. For a
     climatology, the period of which it is the mean, which is then stated in the maps."""
+    start: str | None = later(None)
+    """Time of the first step of files without times, such as the bands of a raster (`name:
+    "band_[1-12]"`), of which each `step` is one: 2001-01-01 or 2001-01-01T06:00."""
+    dates: tuple[str, ...] = later(())
+    """Time of each step of files without times, such as [2001-01-01, 2001-01-17]."""
     step: Literal["hourly", "3-hourly", "6-hourly", "daily", "monthly", "yearly"] | None = None
     """Time step of the files; by default the median difference of their times."""
     gaps: Literal["refuse", "missing"] = "refuse"
@@ -47,6 +52,24 @@ class TimeAxis(Frozen):
     def _dumped_stamp(self, stamp: str | None) -> str:
         # Older versions had no other default: dumps and fingerprints of their entries stay as is.
         return stamp or "start"
+
+    @field_validator("start", "dates", mode="before")
+    @classmethod
+    def _dated(cls, value: Any) -> Any:
+        # YAML reads dates as such; they are kept as text, which can state the time of day.
+        texts = [str(v) for v in value] if isinstance(value, (list, tuple)) else str(value)
+        for text in texts if isinstance(texts, list) else [texts]:
+            if value is not None:
+                datetime.fromisoformat(text)
+        return None if value is None else texts
+
+    @model_validator(mode="after")
+    def _declares(self) -> TimeAxis:
+        if self.start and not self.step:
+            raise ValueError("`start` without `step`, such as monthly")
+        if bool(self.start) + bool(self.dates) + (self.kind == "months") > 1:
+            raise ValueError("more than one of `start`, `dates` and `kind: months`")
+        return self
 
     @model_validator(mode="after")
     def _ascends(self) -> TimeAxis:

@@ -12,11 +12,13 @@ import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import Faults, InputError
 from pipeline.entries.extra_dims import Layers
 from pipeline.entries.source import Source
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.sources.arrays.extra_dims import REDUCTIONS, Reduction, selected
+from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import check_source, open_source
 
 GRID = TargetGrid.from_bounds("six", "EPSG:4326", (0, 0, 3, 2), 1.0)
@@ -147,8 +149,9 @@ def test_reduced_days_are_read_in_blocks(
     variable = source.variables["soil_moisture"].model_copy(update={"cell_method": "mean"})
     source = source.model_copy(update={"variables": {"soil_moisture": variable}})
     monkeypatch.setattr("pipeline.sources.arrays.aggregate.BLOCK_BYTES", 1)
-    monkeypatch.setattr("pipeline.sources.canonical.LOAD_BYTES", 0)
-    found = open_source(source, on=GRID)["soil_moisture"]
+    ds = canonicalise(open_source(source), source, read_variables(), load_bytes=0)
+    found = ds["soil_moisture"]
+    assert not found.variable._in_memory
     expected = values.mean(1).reshape(4, 24, 2, 3).mean(1)
     np.testing.assert_allclose(found[1:3].values, expected[1:3], rtol=1e-6)
     np.testing.assert_allclose(found[::-1, 0, 1:].values, expected[::-1, 0, 1:], rtol=1e-6)

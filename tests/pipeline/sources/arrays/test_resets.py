@@ -10,9 +10,11 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import Faults, InputError
 from pipeline.entries.source import Source
 from pipeline.grid.target_grid import TargetGrid
+from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import check_source, open_source
 
 GRID = TargetGrid.from_bounds("six", "EPSG:4326", (0, 0, 3, 2), 1.0)
@@ -156,8 +158,9 @@ def test_parts_of_the_whole_are_its_parts(
     source = entry(path, daily=True)
     whole = canonical(source).values
     monkeypatch.setattr("pipeline.sources.arrays.aggregate.BLOCK_BYTES", 1)
-    monkeypatch.setattr("pipeline.sources.canonical.LOAD_BYTES", 0)
-    lazy = open_source(source, on=GRID)["precipitation"]
+    ds = canonicalise(open_source(source), source, read_variables(), load_bytes=0)
+    lazy = ds["precipitation"]
+    assert not lazy.variable._in_memory
     for time in (slice(1, 3), slice(None, None, -1), slice(4, 0, -2), 3):
         np.testing.assert_array_equal(lazy[time].values, whole[time])
     np.testing.assert_array_equal(lazy[2:4, 1, 1:].values, whole[2:4, 1, 1:])
