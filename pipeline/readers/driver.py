@@ -25,6 +25,10 @@ class CommonOptions(Access):
     """Name of the assets of STAC items that are the files of the entry."""
 
 
+class NoOptions(Frozen):
+    """Options of a driver that has none of its own."""
+
+
 def own_options(source: Source) -> dict[str, Any]:
     """Return the options of an entry for its driver, without those common to all drivers."""
     return {k: v for k, v in source.options.items() if k not in CommonOptions.model_fields}
@@ -69,7 +73,8 @@ class Driver:
     needs: tuple[Literal["lat", "lon", "cell"], ...] = ()
     """Keys that an entry must have, in addition to `variables` of a grid or of sites."""
     options: type[Frozen] | None = None
-    """Model of the entry's `options`; with None, any options are accepted."""
+    """Model of the entry's `options`; with None, as of a plugin without a model, any options are
+    accepted."""
     requires: Mapping[str, str] = field(default_factory=dict)
     """Optional modules that the reader imports → the requirement with which pip installs each."""
     files: Callable[[Source], list[Path]] = _files_of_uri

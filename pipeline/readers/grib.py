@@ -14,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from pydantic import Field
 
 from pipeline.core.cache import local_copy
 from pipeline.core.errors import Faults
+from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
 from pipeline.readers.common.chosen import chosen
 from pipeline.readers.common.files import open_files
@@ -32,6 +34,13 @@ TELLING = (
     "stepType",
 )  # fmt: skip
 """Keys in which messages of one place usually differ."""
+
+
+class GribOptions(Frozen):
+    """Options of an entry of GRIB files."""
+
+    filter_by_keys: dict[str, int | float | str] = Field(default_factory=dict)
+    """Keys of the messages to read, such as `{typeOfLevel: surface, stepType: instant}`."""
 
 
 def read_grib(source: Source, path: Path) -> xr.Dataset:
@@ -194,4 +203,5 @@ DRIVER = Driver(
     open=partial(open_files, read=read_grib),
     is_series=True,
     requires={"cfgrib": "stefaland[grib]"},
+    options=GribOptions,
 )

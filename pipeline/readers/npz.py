@@ -13,7 +13,7 @@ from pipeline.core.cache import local_copy
 from pipeline.core.errors import bad_input, nearest_name
 from pipeline.entries.source import Source
 from pipeline.readers.common.refusals import unreadable
-from pipeline.readers.driver import Driver
+from pipeline.readers.driver import Driver, NoOptions
 
 
 def open_npz(source: Source) -> xr.Dataset:
@@ -80,4 +80,4 @@ def _values(
     return np.stack(months)
 
 
-DRIVER = Driver(name="npz", open=open_npz, is_series=True, is_lazy=False)
+DRIVER = Driver(name="npz", open=open_npz, is_series=True, options=NoOptions, is_lazy=False)

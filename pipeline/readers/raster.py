@@ -25,7 +25,7 @@ from pipeline.readers.common.files import open_files
 from pipeline.readers.common.first_bytes import SIGNATURES
 from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import unreadable
-from pipeline.readers.driver import Driver, Outline
+from pipeline.readers.driver import Driver, NoOptions, Outline
 from pipeline.readers.remote.gdal_names import gdal_name
 
 PACKING = ("_FillValue", "scale_factor", "add_offset")
@@ -156,6 +156,7 @@ DRIVER = Driver(
     name="raster",
     open=partial(open_files, read=read_raster, even=evenly_packed, names_crs=True),
     is_series=True,
+    options=NoOptions,
     names_crs=True,
     outline=outline,
 )

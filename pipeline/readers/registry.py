@@ -128,12 +128,20 @@ def check_entry(source: Source, where: str, faults: Faults) -> None:
     if not driver.is_remote and any(map(is_remote, source.uris)):
         found = f"a remote address, although the driver {driver.name} searches a folder"
         faults.add(f"{where}: uri", found, "a folder on disk", "Download the folder as a whole.")
-    common = {key: value for key, value in source.options.items() if key not in own_options(source)}
+    own = own_options(source)
+    if driver.options is not None and not driver.options.model_fields and own:
+        known = ", ".join(CommonOptions.model_fields)
+        faults.add(
+            f"{where}: options", ", ".join(own),
+            f"none of these: the driver {driver.name} has only {known}",
+        )  # fmt: skip
+        return
+    common = {key: value for key, value in source.options.items() if key not in own}
     with faults.collecting():
         validated(CommonOptions, common, f"{where}: options")
     if driver.options is not None:
         with faults.collecting():
-            validated(driver.options, own_options(source), f"{where}: options")
+            validated(driver.options, own, f"{where}: options")
 
 
 def _check_parts(source: Source, where: str, faults: Faults) -> None:

@@ -15,7 +15,7 @@ from pipeline.entries.source import Source
 from pipeline.readers.common.first_bytes import NETCDF
 from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import unreadable
-from pipeline.readers.driver import Driver
+from pipeline.readers.driver import Driver, NoOptions
 from pipeline.readers.tables.ragged import orthogonal
 
 
@@ -105,4 +105,6 @@ def _check_stations(lat: np.ndarray, lon: np.ndarray, names: np.ndarray, where: 
     faults.raise_if_any()
 
 
-DRIVER = Driver(name="stations", open=open_stations, returns="sites", needs=("lat", "lon"))
+DRIVER = Driver(
+    name="stations", open=open_stations, returns="sites", needs=("lat", "lon"), options=NoOptions
+)

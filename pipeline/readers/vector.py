@@ -12,7 +12,7 @@ from pipeline.core.addresses import AnyPath
 from pipeline.core.cache import copy_beside, local_copy
 from pipeline.core.errors import bad_input
 from pipeline.entries.source import Source
-from pipeline.readers.driver import Driver
+from pipeline.readers.driver import Driver, NoOptions
 
 SHAPEFILE = (".dbf", ".shx", ".prj", ".cpg")
 """Suffixes of the files that belong to a shapefile."""
@@ -39,4 +39,4 @@ def _local(path: AnyPath) -> Path:
     return copy
 
 
-DRIVER = Driver(name="vector", open=open_polygons, returns="polygons")
+DRIVER = Driver(name="vector", open=open_polygons, returns="polygons", options=NoOptions)

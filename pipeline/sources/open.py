@@ -153,7 +153,8 @@ def check_source(
     """
     if source.merge:
         return _check_parts(source, source.merge, faults, variables, windows)
-    if not check_files(source, faults) or not driver_of(source).has_variables:
+    driver = driver_of(source)
+    if not check_files(source, faults) or not driver.has_variables:
         return None
     known = {**(read_variables() if variables is None else variables), **source.own_variables}
     check_names(source, known, f'source "{source.name}", {source.files[0]}', faults)

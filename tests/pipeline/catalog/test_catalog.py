@@ -30,14 +30,17 @@ def test_roots_are_expanded_in_every_string_of_an_entry(tmp_path: Path) -> None:
     path = written(
         tmp_path,
         "a: {uri: '${data}/x/m{month:02d}.npz', driver: npz, lat: '${data}/lat.npz',\n"
-        "    variables: {rain: {name: v}}, options: {files: ['${other}/y.nc']}}\n",
+        "    variables: {rain: {name: v}}}\n"
+        "b: {uri: x.csv, driver: landslides, lat: y, lon: x, cell: id,\n"
+        "    variables: {rain: {name: v}}, options: {triggers: ['${other}/y.nc']}}\n",
     )
-    source = read_catalog([path], {"data": tmp_path, "other": "/elsewhere"})["a"]
+    catalog = read_catalog([path], {"data": tmp_path, "other": "/elsewhere"})
+    source = catalog["a"]
     assert source.files[0] == tmp_path / "x" / "m01.npz"
     assert source.files[-1] == tmp_path / "x" / "m12.npz"
     assert len(source.files) == 12
     assert source.lat == f"{tmp_path}/lat.npz"
-    assert source.options["files"] == ["/elsewhere/y.nc"]
+    assert catalog["b"].options["triggers"] == ["/elsewhere/y.nc"]
 
 
 def test_the_folder_of_pyogrio_is_a_root(tmp_path: Path) -> None:

@@ -143,6 +143,18 @@ def test_what_drivers_need_of_entries_is_found_with_everything_else(tmp_path: Pa
     assert sum('source "f": options' in text for text in texts) >= 5
 
 
+@pytest.mark.parametrize(
+    "driver",
+    ["netcdf", "grib", "zarr", "raster", "npz", "table", "stations", "vector", "caravan", "ismn"],
+)
+def test_options_that_no_driver_knows_are_refused(tmp_path: Path, driver: str) -> None:
+    needs = "lat: y, lon: x" if driver in ("table", "stations") else "title: t"
+    entry = f"uri: x, driver: {driver}, {needs}, variables: {{rain: {{name: v}}}}"
+    error = refused(tmp_path, f"a: {{{entry}, options: {{dept: [0, 5]}}}}\n")
+    assert 'source "a": options' in str(error)
+    assert "dept" in str(error)
+
+
 def test_an_unknown_driver_is_refused_where_no_catalog_was_read() -> None:
     source = Source.model_validate({"name": "a", "uri": "x", "driver": "ntcdf"})
     with pytest.raises(InputError, match='source "a": driver: found no driver "ntcdf"'):
