@@ -3,7 +3,8 @@
 Addresses and paths are templates. `{year}`, `{month:02d}`, `{day:02d}`, `{hour:02d}`, `{doy:03d}`
 stand for the steps of a period, `{variable}` for the names in `variables`, the keys of `each` for
 each of their values, `{lat:02d}`, `{lon:03d}`, `{ns}` and `{ew}` (`{NS}` and `{EW}` in upper case)
-for the corner of a tile, and `{west}`, `{south}`, `{east}` and `{north}` for the bounds.
+for the corner of a tile, `{left}`, `{bottom}`, `{right}` and `{top}` for its edges with their
+signs, and `{west}`, `{south}`, `{east}` and `{north}` for the bounds.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pydantic import Field, field_validator, model_validator
 from pipeline.core.settings import Frozen
 
 TIME_KEYS = ("year", "month", "day", "hour", "doy")
-TILE_KEYS = ("lat", "lon", "ns", "ew", "NS", "EW")
+TILE_KEYS = ("lat", "lon", "ns", "ew", "NS", "EW", "left", "bottom", "right", "top")
 BOUNDS_KEYS = ("west", "south", "east", "north")
 _CHECKSUM = re.compile(r"(md5:[0-9a-f]{32}|sha1:[0-9a-f]{40}|sha256:[0-9a-f]{64})")
 
@@ -34,6 +35,8 @@ class Tiles(Frozen):
     """Width and height of a tile, degrees."""
     corner: Literal["southwest", "northwest"] = "southwest"
     """Corner whose latitude and longitude name the tile."""
+    origin: tuple[float, float] = (0.0, 0.0)
+    """Longitude and latitude of the corner of one tile, such as (0, 10) for rows from 10° N."""
 
 
 class Download(Frozen):

@@ -49,19 +49,21 @@ def tile_values(tiles: Tiles, bounds: Bounds) -> list[Values]:
     """Return the values that name the tiles which meet the bounds, from southwest to northeast.
 
     `lat` and `lon` are whole degrees without sign; `ns` and `ew` are n or s and e or w, `NS` and
-    `EW` the same in upper case.
+    `EW` the same in upper case; `left`, `bottom`, `right` and `top` have their signs.
     """
-    width, height = tiles.size
+    (width, height), (x, y) = tiles.size, tiles.origin
     west, south, east, north = bounds
-    rows = range(math.floor(south / height), math.ceil(north / height))
-    columns = range(math.floor(west / width), math.ceil(east / width))
+    rows = range(math.floor((south - y) / height), math.ceil((north - y) / height))
+    columns = range(math.floor((west - x) / width), math.ceil((east - x) / width))
     named = []
     for row, column in product(rows, columns):
-        lat = (row + (tiles.corner == "northwest")) * height
-        lon = column * width
+        bottom, left = round(y + row * height), round(x + column * width)
+        top, right = round(y + (row + 1) * height), round(x + (column + 1) * width)
+        lat, lon = top if tiles.corner == "northwest" else bottom, left
         ns, ew = "s" if lat < 0 else "n", "w" if lon < 0 else "e"
-        named.append({"lat": abs(round(lat)), "lon": abs(round(lon)), "ns": ns, "ew": ew,
-                      "NS": ns.upper(), "EW": ew.upper()})  # fmt: skip
+        named.append({"lat": abs(lat), "lon": abs(lon), "ns": ns, "ew": ew, "NS": ns.upper(),
+                      "EW": ew.upper(), "left": left, "bottom": bottom, "right": right,
+                      "top": top})  # fmt: skip
     return named
 
 

@@ -44,6 +44,15 @@ def test_tiles_are_named_by_their_corner() -> None:
     assert len(tile_values(Tiles(size=(1, 1)), (0, 0, 1, 1))) == 1
 
 
+def test_tiles_may_begin_elsewhere_and_are_named_by_their_edges_too() -> None:
+    rows = tile_values(Tiles(size=(30, 20), origin=(0, 10)), (-1, -11, 1, 12))
+    assert [f"{t['lat']:02d}{t['NS']}{t['lon']:03d}{t['EW']}" for t in rows] == [
+        "30S030W", "30S000E", "10S030W", "10S000E", "10N030W", "10N000E"
+    ]  # fmt: skip
+    (tile,) = tile_values(Tiles(size=(1, 1)), (-80.5, 35.2, -80.1, 35.8))
+    assert "lat{bottom}{top}_lon{left}{right}".format(**tile) == "lat3536_lon-81-80"
+
+
 def test_one_file_for_each_combination(tmp_path: Path) -> None:
     get = {
         "kind": "http", "files": "http://x/{variable}/{depth}.tif", "to": "rain/{variable}_{depth}",
