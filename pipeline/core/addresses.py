@@ -6,12 +6,13 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from pipeline.core.archives.member_path import MemberPath
 from pipeline.core.remote_path import RemotePath, ask_heads
 from pipeline.core.transfers import Access
 
 __all__ = [
-    "Access", "AnyPath", "RemotePath", "ask_heads", "check_uri", "is_remote", "path_of",
-    "public_uri",
+    "Access", "AnyPath", "MemberPath", "RemotePath", "ask_heads", "check_uri", "is_remote",
+    "path_of", "public_uri",
 ]  # fmt: skip
 
 SCHEMES = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "http": "http", "https": "https"}
@@ -21,8 +22,10 @@ GDAL = {
 }  # fmt: skip
 """Beginnings of GDAL's names of remote files, and of the addresses that they stand for."""
 
-AnyPath = Path | RemotePath
-"""Path of a file or folder on disk or at a remote address."""
+AnyPath = Path | RemotePath | MemberPath
+"""Path of a file or folder on disk, at a remote address or in an archive."""
+_ARCHIVE = re.compile(r"(.+\.(?:zip|kmz|tar|tgz|tar\.\w+))!(?:/(.*))?")
+_GDAL_ARCHIVE = re.compile(r"/vsi(?:zip|tar)/(.+?\.(?:zip|kmz|tar|tgz|tar\.gz))/(.+)")
 
 
 def _address(uri: str) -> str:
@@ -43,9 +46,10 @@ def is_remote(uri: str) -> bool:
 
 
 def path_of(uri: str, access: Access | None = None) -> AnyPath:
-    """Return the path of a uri: a file or folder on disk or at a remote address.
+    """Return the path of a uri: a file or folder on disk, at a remote address or in an archive.
 
-    Names of GDAL (/vsicurl/…, /vsis3/…, /vsigs/…, /vsiaz/…) are the addresses that they stand for.
+    Names of GDAL (/vsicurl/…, /vsis3/…, /vsigs/…, /vsiaz/…, /vsizip/…, /vsitar/…) are the addresses
+    that they stand for; `a.zip!/b.nc` is a file in an archive.
     No connection is made. Raises `ValueError` as `check_uri` does.
 
     >>> str(path_of("/vsicurl/https://server.org/rain.tif?signature=abc"))
@@ -53,6 +57,8 @@ def path_of(uri: str, access: Access | None = None) -> AnyPath:
     >>> path_of("rain.tif")
     PosixPath('rain.tif')
     """
+    if packed := _GDAL_ARCHIVE.fullmatch(uri) or _ARCHIVE.fullmatch(uri):
+        return MemberPath(path_of(packed[1], access), (packed[2] or "").strip("/"))
     check_uri(uri)
     address = _address(uri)
     scheme, _, rest = address.partition("://")

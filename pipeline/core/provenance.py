@@ -18,6 +18,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.archives.member_path import MemberPath
 from pipeline.core.remote_path import RemotePath
 
 PACKAGES = (
@@ -118,6 +119,8 @@ def file_stamp(source: Any) -> list[tuple[str, int, int]]:
     file has a number that differs between its versions; a remote store has that of its metadata.
     The list is empty if files are missing: the check stage reports them.
     """
+    if isinstance(source, MemberPath):
+        return file_stamp(source.archive)
     if isinstance(source, RemotePath):
         try:
             return [(source.name, *source.stat(fresh=True))]

@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.addresses import Access, AnyPath, is_remote, path_of
+from pipeline.core.addresses import Access, AnyPath, RemotePath, is_remote, path_of
 
 KEYS = ("year", "month", "day", "hour", "doy")
 MAX_STEPS = 1_000_000
@@ -188,7 +188,7 @@ def _stamps(pattern: Pattern) -> tuple[int, ...]:
 
 def _changed(folder: AnyPath) -> int:
     """Return the time at which a folder was changed; 0 for remote ones, which are listed once."""
-    if not isinstance(folder, Path):
+    if isinstance(folder, RemotePath):
         return 0
     try:
         return folder.stat().st_mtime_ns
@@ -225,7 +225,7 @@ def _expanded(folder: str, pattern: Pattern) -> list[AnyPath]:
     first = next(i for i, part in enumerate(parts) if has_glob(part))
     base = "/".join(parts[:first]) or ("/" if folder.startswith("/") else "")
     found: list[Any] = sorted(pattern.path(base).glob("/".join(parts[first:])))
-    return [path for path in found if not isinstance(path, Path) or path.is_dir()]
+    return [path for path in found if isinstance(path, RemotePath) or path.is_dir()]
 
 
 @lru_cache(maxsize=512)
@@ -264,7 +264,7 @@ def _listed(folder: AnyPath) -> list[Any]:
 
 def _visible(folder: AnyPath, name: str) -> list[AnyPath]:
     """Return what a folder holds, by name, without hidden files unless the glob names them."""
-    if isinstance(folder, Path) and not folder.is_dir():
+    if not isinstance(folder, RemotePath) and not folder.is_dir():
         return []
     return [path for path in _listed(folder) if path.name[0] != "." or name[0] == "."]
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.addresses import MemberPath, RemotePath
 from pipeline.core.errors import bad_input
-from pipeline.core.remote_path import RemotePath
 
-AnyFolder = Path | RemotePath
+AnyFolder = Path | RemotePath | MemberPath
 
 
 @dataclass(frozen=True)

@@ -16,12 +16,13 @@ import numpy as np
 import xarray as xr
 from pydantic import Field
 
-from pipeline.core.cache import local_copy
+from pipeline.core.archives.unpacked_files import plain_copy
 from pipeline.core.errors import Faults
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
 from pipeline.readers.common.chosen import chosen
 from pipeline.readers.common.files import open_files
+from pipeline.readers.common.first_bytes import PACKED
 from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.driver import Driver
 
@@ -54,11 +55,11 @@ def read_grib(source: Source, path: Path) -> xr.Dataset:
     keys = tuple(sorted(source.options.get("filter_by_keys", {}).items()))
     stamp = (stat.st_mtime_ns, stat.st_size)
     try:
-        copy = local_copy(path, lasting=True)
+        copy = plain_copy(path)
         _check_single(source, path, _repeated(copy, stamp, keys))
         ds = _opened(copy, stamp, keys)
     except (OSError, ValueError, RuntimeError, EOFError) as error:
-        raise unreadable(where, path, error, "a whole grib file", "a GRIB file") from None
+        raise unreadable(where, path, error, "a whole grib file", "a GRIB file", *PACKED) from None
     return chosen(ds, source, path)
 
 

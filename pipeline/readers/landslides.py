@@ -15,7 +15,7 @@ import pandas as pd
 import xarray as xr
 from pydantic import Field
 
-from pipeline.core.cache import local_copy
+from pipeline.core.archives.unpacked_files import member_copy
 from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
@@ -79,7 +79,7 @@ def open_landslides(source: Source) -> xr.Dataset:
 
 def _read(source: Source, where: str) -> pd.DataFrame:
     """Return the rows; the points of a GeoPackage become the columns lat and lon of the entry."""
-    path = local_copy(source.files[0])
+    path = member_copy(source.files[0])
     try:
         if path.suffix == ".csv":
             return pd.read_csv(path, dtype={str(source.cell): str}, low_memory=False)

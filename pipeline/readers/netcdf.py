@@ -11,13 +11,13 @@ from typing import Any
 
 import xarray as xr
 
-from pipeline.core.addresses import AnyPath
-from pipeline.core.cache import local_copy
+from pipeline.core.addresses import AnyPath, RemotePath
+from pipeline.core.archives.unpacked_files import plain_copy
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
 from pipeline.readers.common.chosen import chosen
 from pipeline.readers.common.files import open_files
-from pipeline.readers.common.first_bytes import HDF5, NETCDF, format_of
+from pipeline.readers.common.first_bytes import HDF5, NETCDF, PACKED, format_of
 from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.common.site_table import read_options
@@ -49,7 +49,7 @@ def read_netcdf(source: Source, path: AnyPath) -> xr.Dataset:
     try:
         ds = _opened(path, (stat.st_mtime_ns, stat.st_size), source, where)
     except (OSError, ValueError, RuntimeError, EOFError) as error:
-        raise unreadable(where, path, error, "a whole netcdf file", *NETCDF) from None
+        raise unreadable(where, path, error, "a whole netcdf file", *NETCDF, *PACKED) from None
     return chosen(ds, source, path)
 
 
@@ -63,7 +63,7 @@ def _opened(path: AnyPath, stamp: tuple[int, int], source: Source, where: str) -
     stored = {name.rpartition("/")[2]: False for name in nodata}
 
     def file() -> Any:
-        return path.open("rb") if is_ranged else local_copy(path, lasting=True)
+        return path.open("rb") if is_ranged else plain_copy(path)
 
     def open_group(name: str) -> xr.Dataset:
         return xr.open_dataset(
@@ -73,9 +73,14 @@ def _opened(path: AnyPath, stamp: tuple[int, int], source: Source, where: str) -
 
     ds = open_group("")
     names = list(nodata)
-    if group or (not is_complete(ds, names) and format_of(path) == HDF5):
+    if group or (not is_complete(ds, names) and _is_hdf5(file())):
         ds = grouped(file(), open_group, names, group, source, where)
     return unpacked(ds, nodata, where)
+
+
+def _is_hdf5(file: Any) -> bool:
+    """Whether a path, or a file at a remote address of which parts are read, is HDF5."""
+    return not isinstance(file, Path) or format_of(file) == HDF5
 
 
 def _is_ranged(path: AnyPath) -> bool:
@@ -84,7 +89,9 @@ def _is_ranged(path: AnyPath) -> bool:
     Parts of classic NetCDF files cannot be read by the library, and all of a small file takes less
     time than its parts.
     """
-    if isinstance(path, Path) or path.stat().st_size < SMALL_FILE or not path.head().has_ranges:
+    if not isinstance(path, RemotePath) or path.stat().st_size < SMALL_FILE:
+        return False
+    if not path.head().has_ranges:
         return False
     with path.open("rb") as file:
         return file.read(4) == b"\x89HDF"

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import xarray as xr
 
-from pipeline.core.cache import local_copy
+from pipeline.core.archives.unpacked_files import member_copy
 from pipeline.core.errors import bad_input, nearest_name
 from pipeline.entries.source import Source
 from pipeline.readers.common.refusals import unreadable
@@ -47,7 +47,7 @@ def _axis(source: Source, which: str) -> np.ndarray:
 @lru_cache(maxsize=64)
 def _load(path: Path, name: str, source: str) -> np.ndarray:
     try:
-        with np.load(local_copy(path), allow_pickle=False) as archive:
+        with np.load(member_copy(path), allow_pickle=False) as archive:
             if name not in archive:
                 hint = nearest_name(name, archive.files)
                 found = f"arrays {', '.join(archive.files)}"

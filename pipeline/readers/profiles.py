@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 from pydantic import Field, model_validator
 
-from pipeline.core.cache import local_copy
+from pipeline.core.archives.unpacked_files import member_copy
 from pipeline.core.errors import Faults, bad_input, listed
 from pipeline.core.settings import Frozen
 from pipeline.core.units import linear_conversion
@@ -91,7 +91,7 @@ def _layers(source: Source, options: ProfileOptions, where: str) -> pd.DataFrame
     try:
         # The separator is detected: releases of WoSIS have used tabs, commas and semicolons.
         layers = pd.read_csv(
-            local_copy(source.files[0]), sep=None, engine="python", dtype={str(source.cell): str}
+            member_copy(source.files[0]), sep=None, engine="python", dtype={str(source.cell): str}
         )
     except (OSError, ValueError) as error:
         raise bad_input(where, f"a file that cannot be read ({error})", "a table") from None

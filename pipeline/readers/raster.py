@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,10 +20,10 @@ import xarray as xr
 from rasterio.enums import MaskFlags
 
 from pipeline.core.addresses import AnyPath
-from pipeline.core.errors import bad_input
+from pipeline.core.errors import bad_input, nearest_name
 from pipeline.entries.source import Source
 from pipeline.readers.common.files import open_files
-from pipeline.readers.common.first_bytes import SIGNATURES
+from pipeline.readers.common.first_bytes import RASTERS
 from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.driver import Driver, NoOptions, Outline
@@ -57,37 +58,67 @@ def read_raster(source: Source, path: AnyPath) -> xr.Dataset:
     where = f'source "{source.name}", {path}'
     try:
         return _bands(source, path, where)
-    except rasterio.RasterioIOError as error:
-        formats = SIGNATURES.values()  # GDAL reads most of them
-        raise unreadable(where, path, error, "a whole raster file", *formats) from None
+    except (rasterio.RasterioIOError, EOFError, ValueError) as error:
+        raise unreadable(where, path, error, "a whole raster file", *RASTERS) from None
 
 
 def _bands(source: Source, path: AnyPath, where: str) -> xr.Dataset:
-    stat = path.stat()
-    declared = _declared(path, (stat.st_mtime_ns, stat.st_size))
+    names = [variable.name for variable in source.variables.values()]
+    stamp = (path.stat().st_mtime_ns, path.stat().st_size)
+    parts = {} if any(_numbers(name)[0] for name in names) else _parts(path, stamp)
+    if parts:
+        unique = dict.fromkeys(names)
+        return xr.merge([_part(source, name, parts, stamp, where) for name in unique])
+    return _of_file(source, names, gdal_name(path), stamp, where)
+
+
+def _part(
+    source: Source, name: str, parts: Mapping[str, str], stamp: tuple[int, int], where: str
+) -> xr.Dataset:  # fmt: skip
+    """Return a subdataset, such as one of an HDF4 file, under its name."""
+    if name not in parts:
+        raise bad_input(
+            where, f"subdatasets {', '.join(parts)}", f'"{name}" among them',
+            nearest_name(name, parts),
+        )  # fmt: skip
+    one = _of_file(source, ["band_1"], parts[name], stamp, f"{where}: {name}")
+    return one.rename(band_1=name)
+
+
+@lru_cache(maxsize=4096)
+def _parts(path: AnyPath, stamp: tuple[int, int]) -> dict[str, str]:
+    """Return GDAL's name of each subdataset of a file, by the last part of that name."""
+    with rasterio.open(gdal_name(path)) as file:
+        return {re.split("[:/]", name)[-1].strip('"'): name for name in file.subdatasets}
+
+
+def _of_file(
+    source: Source, names: Sequence[str], file: str | Path, stamp: tuple[int, int], where: str
+) -> xr.Dataset:  # fmt: skip
+    declared = _declared(file, stamp)
     is_masked = any(band.is_masked for band in declared) and not source.overrides("nodata")
     with warnings.catch_warnings():
         # The attributes of bands that differ are set per band below.
         warnings.filterwarnings("ignore", message="(Scales|Offsets) differ across bands")
-        da = rioxarray.open_rasterio(gdal_name(path), cache=False, masked=is_masked)
+        da = rioxarray.open_rasterio(file, cache=False, masked=is_masked)
     assert isinstance(da, xr.DataArray)
     bands = {}
-    for variable in source.variables.values():
-        numbers, several = _numbers(variable.name)
+    for name in names:
+        numbers, several = _numbers(name)
         if not numbers or not set(numbers) <= {*da["band"].values.tolist()}:
             raise bad_input(
-                where, f"{da.sizes['band']} bands", f'"{variable.name}" among them',
+                where, f"{da.sizes['band']} bands", f'"{name}" among them',
                 'Bands are called band_1, band_2, …; "band_[1-12]" are the steps of a series.',
             )  # fmt: skip
         of_band = declared[numbers[0] - 1].attrs
-        _check_alike([declared[number - 1].attrs for number in numbers], variable.name, where)
+        _check_alike([declared[number - 1].attrs for number in numbers], name, where)
         band = da.isel(band=slice(numbers[0] - 1, numbers[-1]) if several else numbers[0] - 1)
         band = band.drop_vars("band")
         if several:
             band = band.rename(band=source.dims.get("time", "time"))
         band.attrs = {key: value for key, value in band.attrs.items() if key not in OF_BANDS}
         band.attrs |= of_band
-        bands[variable.name] = band
+        bands[name] = band
     return xr.Dataset(bands)
 
 
@@ -121,8 +152,8 @@ class Band:
 
 
 @lru_cache(maxsize=4096)
-def _declared(path: AnyPath, stamp: tuple[int, int]) -> tuple[Band, ...]:
-    with rasterio.open(gdal_name(path)) as file:
+def _declared(name: str | Path, stamp: tuple[int, int]) -> tuple[Band, ...]:
+    with rasterio.open(name) as file:
         return tuple(_band(file, number) for number in file.indexes)
 
 

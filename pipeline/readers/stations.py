@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 import xarray as xr
 
-from pipeline.core.cache import local_copy
+from pipeline.core.archives.unpacked_files import plain_copy
 from pipeline.core.errors import Faults, listed, nearest_name
 from pipeline.entries.source import Source
-from pipeline.readers.common.first_bytes import NETCDF
+from pipeline.readers.common.first_bytes import NETCDF, PACKED
 from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.driver import Driver, NoOptions
@@ -30,10 +30,10 @@ def open_stations(source: Source) -> xr.Dataset:
     path = source.files[0]
     where, nodata = f'source "{source.name}", {path}', nodata_of(source, library=True)
     try:
-        with xr.open_dataset(local_copy(path), mask_and_scale=dict.fromkeys(nodata, False)) as file:
+        with xr.open_dataset(plain_copy(path), mask_and_scale=dict.fromkeys(nodata, False)) as file:
             ds = unpacked(file, nodata, where).load()
-    except (OSError, ValueError, RuntimeError) as error:
-        raise unreadable(where, path, error, "a whole NetCDF file", *NETCDF) from None
+    except (OSError, ValueError, RuntimeError, EOFError) as error:
+        raise unreadable(where, path, error, "a whole NetCDF file", *NETCDF, *PACKED) from None
     lat, lon, time = str(source.lat), str(source.lon), source.dims.get("time", "time")
     _check_names(ds, source, where)
     (station,) = ds[lat].dims if ds[lat].ndim == 1 else (None,)

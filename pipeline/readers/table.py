@@ -16,7 +16,7 @@ import pyproj
 import xarray as xr
 from pydantic import model_validator
 
-from pipeline.core.cache import local_copy
+from pipeline.core.archives.unpacked_files import member_copy
 from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.entries.source import Source
 from pipeline.grid.crs import is_geographic_crs
@@ -125,7 +125,7 @@ def _frame(path: Path, source: Source, options: TableOptions) -> pd.DataFrame:
 def _read(
     path: Path, stamp: tuple[int, int], options: TableOptions, texts: tuple[str, ...], where: str
 ) -> pd.DataFrame:
-    copy = local_copy(path)
+    copy = member_copy(path)
     if format_of(copy) == PARQUET:
         return pd.read_parquet(copy)
     return read_text_table(copy, options, where, texts)

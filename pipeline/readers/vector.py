@@ -9,7 +9,8 @@ import geopandas
 import pyogrio
 
 from pipeline.core.addresses import AnyPath
-from pipeline.core.cache import copy_beside, local_copy
+from pipeline.core.archives.unpacked_files import member_copy
+from pipeline.core.cache import copy_beside
 from pipeline.core.errors import bad_input
 from pipeline.entries.source import Source
 from pipeline.readers.driver import Driver, NoOptions
@@ -33,7 +34,7 @@ def _read(path: AnyPath) -> geopandas.GeoDataFrame:
 
 def _local(path: AnyPath) -> Path:
     """Return the path on disk; the files that belong to a remote shapefile lie beside it."""
-    copy = local_copy(path)
+    copy = member_copy(path)
     if not isinstance(path, Path) and path.suffix == ".shp":
         copy_beside(path, copy, [path.stem + suffix for suffix in SHAPEFILE])
     return copy

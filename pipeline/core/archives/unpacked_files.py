@@ -40,7 +40,7 @@ def plain_copy(path: Any, lasting: bool = True) -> Path:
     `ValueError` for a damaged archive.
     """
     if isinstance(path, MemberPath):
-        return _unpacked(path, path.open, path.name, path.stat().st_size, lasting)
+        return plain_copy(member_copy(path, lasting), lasting)
     local = local_copy(path, lasting)
     with local.open("rb") as file:
         head = file.read(6)
@@ -53,11 +53,11 @@ def plain_copy(path: Any, lasting: bool = True) -> Path:
     return _unpacked(local, lambda: opener(local), name, local.stat().st_size, lasting)
 
 
-def is_packed(path: Path) -> bool:
-    """Whether a file on disk begins like one that `plain_copy` unpacks."""
-    with path.open("rb") as file:
-        head = file.read(6)
-    return head.startswith((b"PK\x03\x04", *STREAMS))
+def member_copy(path: Any, lasting: bool = True) -> Path:
+    """Return the path of a file on disk as `plain_copy`, with archives left as they are."""
+    if isinstance(path, MemberPath):
+        return _unpacked(path, path.open, path.name, path.stat().st_size, lasting)
+    return local_copy(path, lasting)
 
 
 def _only_member(archive: Path, where: str) -> MemberPath:

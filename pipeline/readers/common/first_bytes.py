@@ -32,6 +32,13 @@ SIGNATURES = {
     b"%PDF": "a PDF", b"version https://git-lfs": "a Git LFS pointer",
 }  # fmt: skip
 """First bytes of file formats."""
+PACKED = (ZIP, GZIP, "a bzip2 archive", "an xz archive")
+"""Archives that readers of grids and stations unpack."""
+RASTERS = (
+    "a TIFF", *NETCDF, "a GRIB file", "a JPEG 2000 picture", "a PNG picture", "a JPEG picture",
+    *PACKED,
+)  # fmt: skip
+"""Formats that GDAL reads in the wheels of rasterio."""
 DRIVERS = {
     HDF5: "netcdf", CLASSIC: "netcdf", "a GRIB file": "grib", "a TIFF": "raster",
     "a JPEG 2000 picture": "raster", "a Parquet table": "table", TABLE: "table",

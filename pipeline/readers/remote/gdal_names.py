@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from pipeline.core.addresses import AnyPath, RemotePath
+from pipeline.core.archives.unpacked_files import plain_copy
 from pipeline.core.buckets import is_signed, public_url
 from pipeline.core.cache import copy_beside, local_copy
 from pipeline.core.transfers import CONNECT_SECONDS, FIRST_PAUSE, READ_SECONDS, TRIES
@@ -37,13 +38,13 @@ Folders are not listed, but files beside a raster (.aux.xml, .msk) are looked fo
 
 
 def gdal_name(path: AnyPath) -> str | Path:
-    """Return the name for GDAL: the path itself on disk, or that of a copy of a small remote file.
+    """Return the name for GDAL: the path on disk, unpacked, or a copy of a small remote file.
 
     Sets variables of the environment that are not set (`SETTINGS`) for a file that GDAL fetches
     itself, because GDAL reads it later and in any thread.
     """
-    if isinstance(path, Path):
-        return path
+    if not isinstance(path, RemotePath):
+        return plain_copy(path)
     is_copied = path.stat().st_size < SMALL_FILE or (path.is_web and is_earthdata(path.url))
     if is_copied and path.suffix.lower() != ".vrt":
         copy = local_copy(path, lasting=True)

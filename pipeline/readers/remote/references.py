@@ -17,7 +17,7 @@ from typing import Any
 
 import pandas as pd
 
-from pipeline.core.addresses import Access, AnyPath, is_remote, path_of
+from pipeline.core.addresses import Access, AnyPath, RemotePath, is_remote, path_of
 from pipeline.core.cache import local_copy
 from pipeline.core.errors import bad_input
 
@@ -113,7 +113,7 @@ class References:
 
 
 def _part(file: AnyPath, begin: int, end: int) -> bytes:
-    if not isinstance(file, Path):
+    if isinstance(file, RemotePath):
         return file.read_part(begin, end) if end > begin else b""
     with file.open("rb") as opened:
         opened.seek(begin)

@@ -21,7 +21,8 @@ from zarr.abc.store import (
 )
 from zarr.core.buffer import Buffer, BufferPrototype
 
-from pipeline.core.addresses import AnyPath, RemotePath
+from pipeline.core.addresses import AnyPath, MemberPath, RemotePath
+from pipeline.core.errors import bad_input
 from pipeline.entries.source import Source
 from pipeline.readers.driver import common_options
 from pipeline.readers.remote.references import References, is_references
@@ -190,6 +191,11 @@ def zarr_store(source: Source, path: AnyPath) -> Any:
     """
     if is_references(path):
         return ReadStore(References.of(path, source.access, common_options(source).trust))
+    if isinstance(path, MemberPath):
+        raise bad_input(
+            f'source "{source.name}", {path}', "a Zarr store in an archive", "a store on its own",
+            "Unpack the archive and name the store.",
+        )  # fmt: skip
     if isinstance(path, Path):
         return str(path)
     axes = (source.lat, source.lon, *source.dims.values(), "lat", "lon", "latitude", "longitude",
