@@ -228,6 +228,11 @@ def regrid_parts(
     )
 
 
+def regrid_source(task: RegridTask, source: Source, grid: TargetGrid) -> xr.Dataset:
+    """One source on `grid`, dims (time, y, x) or (y, x), with its coverage."""
+    return regrid_parts(task, source, canonical_source(task, source, grid), grid)
+
+
 def source_blocks(
     task: RegridTask, source: Source, grid: TargetGrid, steps: int
 ) -> Iterator[xr.Dataset]:
@@ -243,8 +248,7 @@ def regrid_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
     if task.points is not None:
         points, reach = open_cube(task.points.store).load(), task.points.max_distance_km
         return regrid_points(points, grid, max_distance_km=reach, require_overlap=False)
-    opened = ((source, canonical_source(task, source, grid)) for source in task.sources)
-    results = [regrid_parts(task, source, parts, grid) for source, parts in opened]
+    results = [regrid_source(task, source, grid) for source in task.sources]
     return xr.merge(results, compat="override", join="exact", combine_attrs="override")
 
 
@@ -293,8 +297,10 @@ def template_of(
         time = probe["time"] if "time" in probe.coords else None
     else:
         opened = [canonical_source(task, source, cell) for source in task.sources]
-        axes = [times_of(*pair) for pair in zip(task.sources, opened, strict=True)]
-        time = common_times(task.sources, [xr.Dataset({}, _coords(axis)) for axis in axes])
+        axes = map(times_of, task.sources, opened)
+        time = common_times(
+            task.sources, [xr.Dataset({} if t is None else {"time": t}) for t in axes]
+        )
         first = first_steps(task, opened, cell)
         probe = xr.merge(first, compat="override", join="exact", combine_attrs="override")
     variables = {
@@ -314,10 +320,6 @@ def middle_cell(grid: TargetGrid) -> TargetGrid:
     """The middle cell of the grid, which stands for any other in a trial."""
     rows, cols = (slice(size // 2, size // 2 + 1) for size in grid.shape)
     return grid.window(rows, cols)
-
-
-def _coords(times: xr.DataArray | None) -> dict[str, xr.DataArray]:
-    return {} if times is None else {"time": times}
 
 
 def first_steps(

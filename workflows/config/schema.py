@@ -95,6 +95,11 @@ class Inputs(Frozen):
         """The variables that are predicted."""
         return self.target_parts or (self.target,)
 
+    @property
+    def of_sites(self) -> dict[str, str]:
+        """The targets that are filled from sites, each with the name of their source."""
+        return dict.fromkeys(self.targets, self.target_sites) if self.target_sites else {}
+
 
 class ModelSettings(Frozen):
     """A preset of the network, and settings that differ from it."""

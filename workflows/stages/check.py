@@ -102,7 +102,7 @@ def _sources(run: Run, faults: Faults, notes: list[str]) -> dict[str, float]:
     used = dict.fromkeys(name for name in names if name)
     known = run.catalog.sources
     gridded = [known[name] for name in config.inputs.sources if name in known]
-    check_distinct(gridded, faults, config.inputs.terrain_from)
+    check_distinct(gridded, faults, config.inputs.terrain_from, config.inputs.of_sites)
     return _checked_sources(tuple(used), run.catalog, grids, run.variables, faults, notes)
 
 

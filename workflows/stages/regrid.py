@@ -78,7 +78,7 @@ def regrid_task(run: Run, cube: str) -> RegridTask:
     """
     spec, inputs, faults = run.config.cubes[cube], run.config.inputs, Faults()
     sources = tuple(run.catalog[name] for name in inputs.sources)
-    check_distinct(sources, faults, inputs.terrain_from)
+    check_distinct(sources, faults, inputs.terrain_from, inputs.of_sites)
     faults.raise_if_any()
     points, filling, from_sites = None, None, {}
     if spec.points_from:

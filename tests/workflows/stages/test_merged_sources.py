@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
-from pipeline.core.errors import InputError
+from pipeline.core.errors import Faults, InputError
 from pipeline.cube.open import open_cube
+from pipeline.sources.distinct import check_distinct
 from tests.workflows.tiny import write_tiny
 from workflows.commands.catalog import check_sources, listed_sources, source_document
 from workflows.commands.plan import plan_run
@@ -80,3 +81,14 @@ def test_the_catalog_lists_checks_and_shows_it(config: Path) -> None:
     assert listed["variables"] == ["precipitation"]
     document = source_document(run_with(config, "best").catalog["best"], None)
     assert [part["name"] for part in document["entry"]["merge"]] == ["gauges", "rain"]
+
+
+def test_a_target_of_sites_from_a_source_too_is_refused(config: Path) -> None:
+    run = Run(load_config(config, ["inputs.target_sites=gauges"]))
+    assert run.config.inputs.of_sites == {"soil_moisture": "gauges"}
+    faults = Faults()
+    sources = run.catalog.select("rain", "moisture")
+    check_distinct(sources, faults, None, run.config.inputs.of_sites)
+    (fault,) = faults.faults
+    assert str(fault).startswith('source "moisture": found soil_moisture, which gauges has too')
+    assert "merge" not in fault.hint
