@@ -147,8 +147,8 @@ def _steps(
 
 def _first(step: Step) -> datetime:
     """Return the time at which a step begins."""
-    year, month, day, hour = (*step, *(1, 1, 1, 0)[len(step) :])
-    return datetime(year, month, day, hour)
+    year, month, day, hour, minute, second = (*step, *(1, 1, 1, 0, 0, 0)[len(step) :])
+    return datetime(year, month, day, hour, minute, second)
 
 
 def _last(step: Step) -> date:

@@ -28,6 +28,7 @@ from pipeline.entries.file_series import (
 from pipeline.entries.kinds import kind_fault, labelled_codes, with_default_method
 from pipeline.entries.merged import DRIVER, merged_settings
 from pipeline.entries.nodata import Codes
+from pipeline.entries.stac_assets import asset_series
 from pipeline.entries.values import PACKING, Computed, Lookup, Operand
 from pipeline.entries.variable import Variable
 from pipeline.times.axis import TimeAxis
@@ -287,6 +288,8 @@ class Source(Frozen):
         spare = 2 * self.time.daily + 5 * (self.time.calendar == "convert")
         if self.time.stamp == "end" or self.accumulated:
             spare += 31 if self.time.step == "monthly" else 1
+        if asset := self.options.get("asset"):
+            return asset_series(self.uris, asset, self.access, self.time.period, spare)
         cut = (self.time.years, self.time.period, spare, self.access)
         return series_files([Pattern(uri, self.driver, *cut) for uri in self.uris])
 

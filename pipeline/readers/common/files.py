@@ -56,7 +56,8 @@ def _series(
     if len(steps) < len(paths):
         datasets = _in_time_order(datasets, time, source)
     ds = joined(datasets, time, source, names_crs)
-    if "year" in source.uri_keys and time not in ds.coords and ds.sizes[time] == len(steps):
+    is_dated = "year" in source.uri_keys or "asset" in source.options
+    if is_dated and time not in ds.coords and ds.sizes[time] == len(steps):
         dates = [step_date(step) for step in steps]
         ds = ds.assign_coords({time: np.array(dates, "datetime64[ns]")})
     return ds

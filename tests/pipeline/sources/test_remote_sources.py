@@ -455,3 +455,103 @@ def test_options_of_addresses_are_checked_and_folders_stay_on_disk() -> None:
     registry.check_entry(source("s3://b/x.nc", "netcdf", options={"anonymous": 7}), "entry", faults)
     registry.check_entry(source("s3://b/caravan", "caravan"), "entry", faults)
     assert [fault.where for fault in faults.faults] == ["entry: options: anonymous", "entry: uri"]
+
+
+def item(folder: Path, name: str, time: str, href: str) -> dict[str, Any]:
+    """A STAC item beside the data; `time` is empty for one of a period."""
+    times = {"datetime": time} if time else {
+        "datetime": None, "start_datetime": "2001-01-01T00:00:00Z",
+        "end_datetime": "2001-12-31T00:00:00Z",
+    }  # fmt: skip
+    box = [-6.0, -4.0, 6.0, 4.0]
+    document = {
+        "type": "Feature", "stac_version": "1.0.0", "id": name, "properties": times, "links": [],
+        "geometry": None, "bbox": box,
+        "assets": {"rain": {"href": href}, "cloud": {"href": "x.tif"}},
+    }  # fmt: skip
+    (folder / f"{name}.json").write_text(json.dumps(document))
+    return document
+
+
+ASSET = {"options": {"asset": "rain"}}
+
+
+@pytest.mark.parametrize("form", ["netcdf", "zarr 3", "raster"])
+def test_the_asset_of_a_stac_item_is_read_as_the_file(
+    form: str, folder: Path, web: Loopback, store: Loopback, tmp_path: Path
+) -> None:
+    write, driver, name = FORMS[form]
+    file = write(rain(), folder)
+    expected = cube(tmp_path, source(str(folder / file), driver, name))
+    for href in (f"./{file}", web.to(f"bucket/{file}"), f"s3://bucket/{file}"):
+        item(folder, "item", "", href)
+        for root in (str(folder), *roots(web, store)):
+            _HEADS.known.clear()
+            found = cube(tmp_path, source(f"{root}/item.json", driver, name, **ASSET))
+            xr.testing.assert_equal(found, expected)
+
+
+@pytest.mark.parametrize(
+    "times", [("T00:00:00Z", "2001-12-26"), ("T12:30:00Z", "2001-12-26T12:30")]
+)
+def test_items_of_a_collection_are_steps_in_time(
+    times: tuple[str, str], folder: Path, web: Loopback, tmp_path: Path
+) -> None:
+    ds, links, items = rain(), [], []
+    for i, day in enumerate(DAYS[:3]):
+        (folder / f"at{i}").mkdir()
+        (folder / to_tif(ds.isel(time=[i]), folder)).rename(folder / f"at{i}" / "rain.tif")
+        items.append(item(folder / f"at{i}", "item", f"{day.date()}{times[0]}", "rain.tif"))
+        links.insert(0, {"rel": "item", "href": f"./at{i}/item.json"})
+    collection = {"type": "Collection", "id": "c", "links": [*links, {"rel": "self", "href": "x"}]}
+    (folder / "collection.json").write_text(json.dumps(collection))
+    for root in (str(folder), web.to("bucket")):
+        entry = source(f"{root}/collection.json", "raster", "band_1", **ASSET)
+        found = open_source(entry)
+        assert str(found.time.values[0]) == str(np.datetime64(times[1], "ns"))
+        np.testing.assert_array_equal(found.band_1.values, ds.rain.fillna(-999).values[:3])
+    both = [str(folder / f"at{i}" / "item.json") for i in (2, 1)]
+    listed = open_source(source(both, "raster", "band_1", **ASSET))
+    np.testing.assert_array_equal(listed.band_1.values, ds.rain.fillna(-999).values[1:3])
+    period = {"time": {"period": ["2001-12-27", "2001-12-27"]}}
+    one = source(str(folder / "collection.json"), "raster", "band_1", **ASSET, **period)
+    assert [path.parent.name for path in one.files] == ["at1"]
+
+
+def test_items_of_one_time_are_tiles(folder: Path, web: Loopback, tmp_path: Path) -> None:
+    whole = to_tif(rain(), folder)
+    expected = cube(tmp_path, source(str(folder / whole), "raster", "band_1"))
+    features = []
+    for name, part in (("west", slice(None, 6)), ("east", slice(6, None))):
+        tile = to_tif(rain().isel(lon=part), folder)
+        (folder / tile).rename(folder / f"{name}.tif")
+        features.append(item(folder, name, "2001-12-26T00:00:00Z", f"{name}.tif"))
+    listed = {"type": "FeatureCollection", "features": features}
+    (folder / "items.json").write_text(json.dumps(listed))
+    found = cube(tmp_path, source(web.to("bucket/items.json"), "raster", "band_1", **ASSET))
+    xr.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize("text, words", [
+    ("{", "no such document"), ('{"type": "Topology"}', 'type "Topology"'),
+    ('{"type": "Feature"}', "no valid item"), (None, 'expected an asset "rain"'),
+])  # fmt: skip
+def test_other_documents_are_one_error(
+    text: str | None, words: str, folder: Path, web: Loopback, tmp_path: Path
+) -> None:
+    document = item(folder, "item", "", "/etc/hostname")
+    document["assets"]["rains"] = document["assets"].pop("rain")
+    (folder / "item.json").write_text(json.dumps(document) if text is None else text)
+    with pytest.raises(InputError, match=words) as error:
+        cube(tmp_path, source(web.to("bucket/item.json"), "raster", "band_1", **ASSET))
+    assert len(error.value.faults) == 1
+
+
+def test_remote_items_name_no_files_on_this_disk(
+    folder: Path, web: Loopback, tmp_path: Path
+) -> None:
+    item(folder, "item", "", "/etc/hostname")
+    with pytest.raises(InputError, match="a path on disk"):
+        cube(tmp_path, source(web.to("bucket/item.json"), "raster", "band_1", **ASSET))
+    with pytest.raises(InputError, match="no such file"):
+        cube(tmp_path, source(web.to("bucket/none.json"), "raster", "band_1", **ASSET))

@@ -1,0 +1,118 @@
+"""asset_series(): the files that STAC items, collections or lists of items name as assets."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from pipeline.core.addresses import Access, AnyPath, is_remote, path_of
+from pipeline.core.errors import bad_input, nearest_name
+from pipeline.entries.file_series import Period, Series, Step
+
+THREADS = 16
+KINDS = "an item, a collection or a list of items of STAC"
+
+
+def asset_series(
+    uris: Sequence[str], asset: str, access: Access, period: Period | None, spare: int
+) -> Series:
+    """Return the paths of the `asset` of all items by the times of the items, in order.
+
+    The step is () for a single time; otherwise it is (year, month, day), or those and hour, minute
+    and second if any time is not midnight. Items of the same time are tiles of a mosaic. Items more
+    than `spare` days outside of the `period` are left out. A document that does not exist is its
+    own path. Raises `InputError` for documents of another kind and for items without the asset.
+    """
+    paths = [path_of(uri, access) for uri in uris]
+    missing = tuple(path for path in paths if not path.exists())
+    if missing:
+        return {(): missing}
+    stamps = tuple(path.stat().st_mtime_ns for path in paths)
+    found = _assets(tuple(paths), stamps, asset, access)
+    if period and len({time for time, _ in found}) > 1:
+        early, late = period[0] - timedelta(spare), period[1] + timedelta(spare)
+        found = tuple(one for one in found if early <= one[0].date() <= late) or found
+    times = {time for time, _ in found}
+    length = 3 if all(time.time() == datetime.min.time() for time in times) else 6
+    series: dict[Step, tuple[Any, ...]] = {}
+    for time, path in found:
+        step = tuple(time.timetuple()[:length]) if len(times) > 1 else ()
+        series[step] = (*series.get(step, ()), path)
+    return series
+
+
+@lru_cache(maxsize=64)
+def _assets(
+    paths: tuple[AnyPath, ...], stamps: tuple[int, ...], asset: str, access: Access
+) -> tuple[tuple[datetime, AnyPath], ...]:
+    """Return time and path of each item's asset, in the order of time."""
+    found = [one for path in paths for one in _of_document(path, asset, access)]
+    return tuple(sorted(found, key=lambda one: one[0]))
+
+
+def _of_document(
+    path: AnyPath, asset: str, access: Access
+) -> Iterator[tuple[datetime, AnyPath]]:  # fmt: skip
+    try:
+        document = json.loads(path.read_bytes())
+        kind = document.get("type")
+    except (FileNotFoundError, ValueError, AttributeError) as error:
+        raise bad_input(str(path), f"no such document ({error})", KINDS) from None
+    if kind == "Feature":
+        yield _of_item(document, path, asset, access)
+    elif kind == "FeatureCollection":
+        yield from (_of_item(item, path, asset, access) for item in document.get("features", ()))
+    elif kind in ("Collection", "Catalog"):
+        links = [link["href"] for link in document.get("links", ())
+                 if link.get("rel") in ("item", "child")]  # fmt: skip
+        beneath = [_beside(path, href, access) for href in links]
+        with ThreadPoolExecutor(THREADS) as pool:
+            for found in pool.map(lambda one: list(_of_document(one, asset, access)), beneath):
+                yield from found
+    else:
+        raise bad_input(str(path), f'a document of type "{kind}"', KINDS)
+
+
+def _of_item(
+    document: dict[str, Any], path: AnyPath, asset: str, access: Access
+) -> tuple[datetime, AnyPath]:
+    import pystac
+
+    try:
+        item = pystac.Item.from_dict(document)
+    except Exception as error:  # pystac raises errors without a common class
+        raise bad_input(str(path), f"no valid item ({error})", KINDS) from None
+    where = f"{path}: item {item.id}"
+    if asset not in item.assets:
+        names = list(item.assets)
+        found = f"assets {', '.join(names) or 'none'}"
+        raise bad_input(where, found, f'an asset "{asset}"', nearest_name(asset, names))
+    time = item.datetime or item.common_metadata.start_datetime
+    if time is None:
+        raise bad_input(where, "no time", "`datetime` or `start_datetime`")
+    plain = time.astimezone(UTC).replace(tzinfo=None) if time.tzinfo else time
+    return plain, _beside(path, item.assets[asset].href, access)
+
+
+def _beside(path: AnyPath, href: str, access: Access) -> AnyPath:
+    """Return the path of an address in a document, which may be relative to the document."""
+    if is_remote(href):
+        return path_of(href, access)
+    plain = path_of(href)
+    assert isinstance(plain, Path)
+    if isinstance(path, Path):
+        return Path(plain) if plain.is_absolute() else (path.parent / plain).resolve()
+    if plain.is_absolute():
+        raise bad_input(
+            str(path), f"a path on disk, {plain}", "addresses of assets",
+            "Copy the document to this disk if its assets are here.",
+        )  # fmt: skip
+    base, folder = path.parent, list(plain.parts)
+    while folder[:1] == [".."]:
+        base, folder = base.parent, folder[1:]
+    return base / "/".join(folder)
