@@ -220,6 +220,13 @@ def _store(
     return S3Store(bucket, **options)
 
 
+def bucket_region(bucket: str) -> str:
+    """Return the region of a bucket of s3: that of the environment, or else that of its server."""
+    named = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
+    own = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
+    return named or ("us-east-1" if own else _region(bucket))
+
+
 def public_url(scheme: str, bucket: str, key: str) -> str:
     """Return the web address of an object that anyone may read."""
     if scheme == "gs":
@@ -229,9 +236,8 @@ def public_url(scheme: str, bucket: str, key: str) -> str:
         account = os.environ.get("AZURE_STORAGE_ACCOUNT_NAME", "")
         return f"https://{account}.blob.core.windows.net/{bucket}/{quote(key)}"
     endpoint = os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL")
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
     if not endpoint:
-        endpoint = f"https://s3.{region or _region(bucket)}.amazonaws.com"
+        endpoint = f"https://s3.{bucket_region(bucket)}.amazonaws.com"
     return f"{endpoint.rstrip('/')}/{bucket}/{quote(key)}"
 
 

@@ -28,8 +28,8 @@ from pipeline.core.ranged import ranged
 from pipeline.core.transfers import Access, Head
 from pipeline.core.web import web_file, web_head, web_part
 
-METADATA = ("zarr.json", ".zmetadata", ".zgroup", ".zarray")
-"""Files of which every Zarr store has one at its root."""
+METADATA = ("zarr.json", ".zmetadata", ".zgroup", ".zarray", "refs/branch.main/ref.json")
+"""Files of which every Zarr store or Icechunk repository has one."""
 HEADS_SECONDS = 300.0
 """Time for which a process uses the size and version of a file."""
 THREADS = 16

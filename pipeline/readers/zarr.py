@@ -15,7 +15,8 @@ from pipeline.readers.common.files import open_files
 from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.common.zarr_fill import with_missing_values
-from pipeline.readers.driver import Driver, NoOptions
+from pipeline.readers.driver import Driver
+from pipeline.readers.remote.icechunk_store import ZarrOptions
 from pipeline.readers.remote.stores import zarr_store
 
 
@@ -38,5 +39,5 @@ def read_zarr(source: Source, path: AnyPath) -> xr.Dataset:
 
 
 DRIVER = Driver(
-    name="zarr", open=partial(open_files, read=read_zarr), is_series=True, options=NoOptions
+    name="zarr", open=partial(open_files, read=read_zarr), is_series=True, options=ZarrOptions
 )

@@ -24,7 +24,9 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from pipeline.core.addresses import AnyPath, MemberPath, RemotePath
 from pipeline.core.errors import bad_input
 from pipeline.entries.source import Source
+from pipeline.readers.common.site_table import read_options
 from pipeline.readers.driver import common_options
+from pipeline.readers.remote.icechunk_store import ZarrOptions, icechunk_store, is_icechunk
 from pipeline.readers.remote.references import References, is_references
 
 METADATA = ("zarr.json", ".zarray", ".zattrs")
@@ -189,6 +191,9 @@ def zarr_store(source: Source, path: AnyPath) -> Any:
 
     Raises `InputError` for references that are not valid or lead outside of their folder.
     """
+    if is_icechunk(path):
+        options, where = read_options(source, ZarrOptions), f'source "{source.name}", {path}'
+        return icechunk_store(path, options, common_options(source).trust, where)
     if is_references(path):
         return ReadStore(References.of(path, source.access, common_options(source).trust))
     if isinstance(path, MemberPath):

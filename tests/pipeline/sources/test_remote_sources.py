@@ -555,3 +555,28 @@ def test_remote_items_name_no_files_on_this_disk(
         cube(tmp_path, source(web.to("bucket/item.json"), "raster", "band_1", **ASSET))
     with pytest.raises(InputError, match="no such file"):
         cube(tmp_path, source(web.to("bucket/none.json"), "raster", "band_1", **ASSET))
+
+
+def test_versions_of_icechunk_repositories(
+    folder: Path, store: Loopback, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    icechunk = pytest.importorskip("icechunk")
+    at = icechunk.local_filesystem_storage(str(folder / "rain.icechunk"))
+    repository, expected = icechunk.Repository.create(at), []
+    for number in (0, 1):
+        session = repository.writable_session("main")
+        rain(number).to_zarr(session.store, consolidated=False, mode="w")
+        snapshot = session.commit("version")
+        if not number:
+            repository.create_tag("first", snapshot)
+        rain(number).to_netcdf(folder / f"{number}.nc")
+        expected.append(cube(tmp_path, source(str(folder / f"{number}.nc"), "netcdf")))
+    for root in (str(folder), "s3://bucket"):
+        uri = f"{root}/rain.icechunk"
+        xr.testing.assert_equal(cube(tmp_path, source(uri, "zarr")), expected[1])
+        tagged = source(uri, "zarr", options={"tag": "first"})
+        xr.testing.assert_equal(cube(tmp_path, tagged), expected[0])
+        with pytest.raises(InputError, match="cannot be opened"):
+            cube(tmp_path, source(uri, "zarr", options={"branch": "none"}))
+    assert read_bytes(source("s3://bucket/rain.icechunk", "zarr"), (-6, -4, 6, 4), (1, 1)) > 0
+    capfd.readouterr()
