@@ -21,7 +21,6 @@ from pipeline.entries.file_series import (
     Pattern,
     Series,
     count_steps,
-    named_part,
     series_files,
     series_keys,
 )  # fmt: skip
@@ -203,11 +202,6 @@ class Source(Frozen):
             raise ValueError("a uri without an address")
         for uri in self.uris:
             check_uri(uri)
-        for part in filter(None, map(named_part, self.uris)):
-            raise ValueError(
-                f"GDAL's name of a part of a file as uri. Write `uri: {part[0]}`, "
-                f"`name: {part[1]}` in `variables` and the driver of the file (netcdf for HDF5)"
-            )
         if "year" in self.uri_keys:
             if not self.time.years:
                 raise ValueError("{year} in the uri without time.years: [first, last]")

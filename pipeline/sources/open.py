@@ -19,7 +19,7 @@ from pipeline.catalog.catalog import read_variables
 from pipeline.catalog.variables import check_names
 from pipeline.core.addresses import ask_heads
 from pipeline.core.errors import Faults, InputError, listed
-from pipeline.entries.file_series import has_glob
+from pipeline.entries.file_series import has_glob, named_part
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.crs import is_geographic_crs
 from pipeline.grid.curvilinear import Locator
@@ -94,6 +94,15 @@ def open_source(
 def check_files(source: Source, faults: Faults) -> bool:
     """Whether all files exist and are complete; adds a fault for each that is not."""
     before = len(faults.faults)
+    for uri, part in [(uri, part) for uri in source.uris if (part := named_part(uri))]:
+        faults.add(
+            f'source "{source.name}", {uri}', "GDAL's name of a part of a file",
+            "the address of the file",
+            f"Write `uri: {part[0]}`, `name: {part[1]}` in `variables` and the driver of the file "
+            "(netcdf for HDF5).",
+        )  # fmt: skip
+    if len(faults.faults) > before:
+        return False
     try:
         _check_each(source, faults)
     except InputError as error:  # of a remote address, which names no source

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.core.errors import InputError
+from pipeline.core.errors import Faults, InputError
 from pipeline.core.settings import validated
 from pipeline.entries.file_series import step_date
 from pipeline.entries.source import Source
+from pipeline.sources.open import check_files
 
 
 def source(*uris: object, driver: str = "netcdf", **time: object) -> Source:
@@ -140,9 +141,10 @@ def test_other_keys_and_formats_are_refused(uri: str, found: str) -> None:
     ],
 )
 def test_names_of_gdal_are_refused_with_the_way(uri: str, way: tuple[str, str]) -> None:
-    with pytest.raises(InputError) as error:
-        source(uri, driver="raster")
-    assert f"`uri: {way[0]}`, `name: {way[1]}`" in str(error.value)
+    faults = Faults()
+    assert not check_files(source(uri, driver="raster"), faults)
+    (fault,) = faults.faults
+    assert f"`uri: {way[0]}`, `name: {way[1]}`" in fault.hint
 
 
 def test_the_number_of_steps_is_bounded() -> None:
