@@ -111,8 +111,8 @@ def _hint(times: np.ndarray, other: np.ndarray) -> str:
     once = all(np.unique(m).size == m.size for m in (months, others))
     if once and np.intersect1d(months, others).size:
         return (
-            "Both need the same steps, and months must be stamped on the same day: set"
-            " `time: {restamp: month}` in the entries that are not stamped on the first of the month."
+            "Both need the same steps, and months must be stamped on the same day: set `time:"
+            " {restamp: month}` in the entries that are not stamped on the first of the month."
         )
     return "Both need the same steps: see `time: {stamp, daily, gaps}` of both entries."
 
