@@ -71,7 +71,8 @@ def _brief(error: Exception) -> str:
 def _storage(icechunk: Any, path: AnyPath, where: str) -> Any:
     """Return icechunk's storage for a path, with the access of the environment."""
     if not isinstance(path, RemotePath):
-        return icechunk.local_filesystem_storage(str(Path(path).resolve()))
+        assert isinstance(path, Path)
+        return icechunk.local_filesystem_storage(str(path.resolve()))
     signed = {"from_env": True} if is_signed(path.scheme, path.access) else {"anonymous": True}
     if path.scheme == "gs":
         return icechunk.gcs_storage(bucket=path.host, prefix=path.key, **signed)
