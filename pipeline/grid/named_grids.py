@@ -34,13 +34,29 @@ def named_grid(name: str, path: str | Path = "grids.yml") -> TargetGrid:
 
 def read_grids(path: str | Path) -> dict[str, TargetGrid]:
     """Return all grids of a YAML file by name; raises `InputError` with all faults of the file."""
-    grids: dict[str, TargetGrid] = {}
+    return grids_of(read_entries(Path(path), "grids"), Path(path).name)
+
+
+def grids_of(
+    entries: Mapping[str, Mapping[str, Any]],
+    where: str,
+    known: Mapping[str, TargetGrid] | None = None,
+) -> dict[str, TargetGrid]:
+    """Return the grids that entries define, by name; windows may be of those in `known`.
+
+    Raises `InputError` with all faults.
+
+    >>> alps = {"crs": "EPSG:4326", "bounds": [5, 43, 17, 49], "resolution": 1}
+    >>> grids_of({"alps": alps}, "my.yml")["alps"].shape
+    (6, 12)
+    """
+    grids = dict(known or {})
     faults = Faults()
-    for name, entry in read_entries(Path(path), "grids").items():
+    for name, entry in entries.items():
         with faults.collecting():
-            grids[name] = _grid_of_entry(name, entry, grids, Path(path).name)
+            grids[name] = _grid_of_entry(name, entry, grids, where)
     faults.raise_if_any()
-    return grids
+    return {name: grids[name] for name in entries}
 
 
 def _number(value: Any) -> float:

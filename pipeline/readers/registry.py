@@ -96,7 +96,12 @@ def read_files(source: Source, *more: Any) -> Any:
                 f"the package {module}", f"Run `pip install '{package}'`.",
             )  # fmt: skip
     faults.raise_if_any()
-    return driver.open(source, *more)
+    opened = driver.open(source, *more)
+    if source.grid is None or driver.returns != "grid":
+        return opened
+    from pipeline.readers.common.named_axes import with_named_axes
+
+    return with_named_axes(opened, source, source.grid)
 
 
 def check_entry(source: Source, where: str, faults: Faults) -> None:

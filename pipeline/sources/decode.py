@@ -15,7 +15,8 @@ import xarray as xr
 from pipeline.core.errors import bad_input, listed
 from pipeline.core.units import convert
 from pipeline.entries.nodata import codes_of, ranges_of
-from pipeline.entries.source import Source, SourceVariable
+from pipeline.entries.source import Source
+from pipeline.entries.source_variable import SourceVariable
 from pipeline.readers.common.packing import UNPACKED, stored_value
 from pipeline.sources.arrays.extra_dims import Reduction
 from pipeline.sources.computed.tally import Tally

@@ -20,7 +20,8 @@ from xarray.core import indexing
 
 from pipeline.core.errors import bad_input
 from pipeline.entries.nodata import codes_of, ranges_of
-from pipeline.entries.source import Source, SourceVariable
+from pipeline.entries.source import Source
+from pipeline.entries.source_variable import SourceVariable
 
 LIMITS = ("valid_range", "valid_min", "valid_max")
 HINT = "Correct the file, or set `wrong_in_file: [nodata]` and `nodata` in the entry."

@@ -14,7 +14,8 @@ import xarray as xr
 
 from pipeline.core.errors import bad_input
 from pipeline.core.formulas.expressions import Expression
-from pipeline.entries.source import Source, SourceVariable
+from pipeline.entries.source import Source
+from pipeline.entries.source_variable import SourceVariable
 from pipeline.entries.values import Lookup, Mask, Operand, Term
 from pipeline.readers.registry import read_files
 from pipeline.sources.computed.elementwise import elementwise

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.entries.source import Source, SourceVariable
+from pipeline.entries.source import Source
+from pipeline.entries.source_variable import SourceVariable
 from pipeline.entries.values import Lookup
 from pipeline.readers.common.packing import UNPACKED
 from pipeline.sources.computed.elementwise import elementwise
