@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from pipeline.core.errors import nearest_name
 
+Code = Annotated[int | str, Field(union_mode="left_to_right")]
+"""Code of a class: a whole number, or a text in a column of polygons."""
 METHODS_OF = {
     "continuous": ("conservative", "bilinear", "nearest", "mean", "std"),
     "categorical": ("fractions", "mode", "nearest"),
@@ -53,21 +57,25 @@ def labelled_codes(classes: Any) -> Any:
     if not isinstance(classes, Mapping):
         return classes
     return {
-        str(label): (codes,) if isinstance(codes, int) else codes
+        str(label): (codes,) if isinstance(codes, int | str) else codes
         for label, codes in classes.items()
     }
 
 
 def kind_fault(
-    kind: str, method: str, classes: Mapping[str, tuple[int, ...]], period: float | None
-) -> str:
-    """Return what in an entry contradicts the kind of its values; empty if nothing does."""
+    kind: str, method: str, classes: Mapping[str, tuple[Code, ...]], period: float | None,
+    *, needs: bool = True,
+) -> str:  # fmt: skip
+    """Return what in an entry contradicts the kind of its values; empty if nothing does.
+
+    `needs` is whether categorical values need `classes`.
+    """
     if wrong := method_fault(kind, method):
         return wrong
     codes = [code for group in classes.values() for code in group]
-    if twice := sorted({code for code in codes if codes.count(code) > 1}):
-        return f"codes in more than one class: {', '.join(map(str, twice))}"
-    if kind == "categorical" and not classes:
+    if twice := {str(code) for code in codes if codes.count(code) > 1}:
+        return f"codes in more than one class: {', '.join(sorted(twice))}"
+    if kind == "categorical" and not classes and needs:
         return "a categorical source without `classes`"
     if classes and kind != "categorical":
         return f"`classes` of {kind} values. Set `kind: categorical`"

@@ -23,7 +23,7 @@ from pipeline.entries.file_series import (
     series_files,
     series_keys,
 )  # fmt: skip
-from pipeline.entries.kinds import kind_fault, labelled_codes, with_default_method
+from pipeline.entries.kinds import Code, kind_fault, labelled_codes, with_default_method
 from pipeline.entries.merged import DRIVER, merged_settings
 from pipeline.entries.source_grid import SourceGrid, with_grid
 from pipeline.entries.source_variable import SourceVariable
@@ -91,9 +91,10 @@ class Source(Frozen):
     {value: 85000}}`."""
     reduce: dict[str, Reduce] = later({})
     """Reductions of other dimensions: `{number: mean, depth: {to: [0, 1]}}`."""
-    classes: dict[str, tuple[int, ...]] = Field(default_factory=dict)
+    classes: dict[str, tuple[Code, ...]] = Field(default_factory=dict)
     """Labels of a categorical source and the codes of each, such as `{forest: [1, 2], water: 17}`,
-    or a list of codes; all other codes are missing values."""
+    or a list of codes; all other codes are missing values. Of polygons they are values of the
+    column, such as `{su: [su]}`, and without `classes` each value is one."""
     crs_is_wrong: bool = False
     """Whether the CRS in the file is known to be wrong and `crs` is right."""
     wrong_in_file: tuple[Literal["crs", "units", "nodata", "bounds"], ...] = ()
@@ -146,7 +147,8 @@ class Source(Frozen):
 
     @model_validator(mode="after")
     def _consistent(self) -> Source:
-        if wrong := kind_fault(self.kind, self.method, self.classes, self.period):
+        whole = self.driver != "vector"
+        if wrong := kind_fault(self.kind, self.method, self.classes, self.period, needs=whole):
             raise ValueError(wrong)
         if not self.uris or not all(self.uris):
             raise ValueError("a uri without an address")

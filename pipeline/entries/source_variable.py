@@ -17,7 +17,8 @@ class SourceVariable(Computed):
     """Name and packing of one canonical variable in the files."""
 
     name: str = ""
-    """Name in the files, such as `tp` or `band_1`; of an `expression`, the expression itself."""
+    """Name in the files, such as `tp` or `band_1`; of an `expression`, the expression itself; of
+    polygons a column, or `geometry` for 1 within them and 0 outside."""
     units: str | None = None
     """Units of the file's values after scale and offset; by default those the file declares."""
     scale: float = 1.0

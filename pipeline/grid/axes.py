@@ -81,6 +81,14 @@ def common_axes(
     return source, _target_axes(*edges, east(grid.x), north(grid.y), True)
 
 
+def edges_in_degrees(grid: TargetGrid) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return edges (west to east, north to south) of a grid's cells in degrees; None if curved."""
+    if grid.is_geographic:
+        return grid.x_edges, grid.y_edges
+    unrolled = _cylindrical(grid.crs, grid.bounds)
+    return None if unrolled is None else (unrolled[0](grid.x_edges), unrolled[1](grid.y_edges))
+
+
 def _target_axes(
     x_edges: np.ndarray, y_edges: np.ndarray, x: np.ndarray, y: np.ndarray, geographic: bool
 ) -> tuple[Axis, Axis]:

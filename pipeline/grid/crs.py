@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -97,15 +98,31 @@ def _of_mapping(attrs: Mapping[str, Any]) -> pyproj.CRS | None:
             return parsed(str(text))
         if attrs.get("grid_mapping_name") == "latitude_longitude":
             return parsed("EPSG:4326")  # whatever the datum, which is rarely named
-        return pyproj.CRS.from_cf(dict(attrs))
+        plain = {key: np.asarray(value).tolist() for key, value in attrs.items()}
+        return _from_cf(json.dumps(plain, sort_keys=True, default=str))
     except (pyproj.exceptions.CRSError, KeyError, ValueError, TypeError):
         return None
 
 
+@lru_cache(maxsize=64)
+def _from_cf(grid_mapping: str) -> pyproj.CRS:
+    """Return the CRS of a grid mapping's attributes (JSON), cached because datums are slow."""
+    return pyproj.CRS.from_cf(json.loads(grid_mapping))
+
+
 def unit_factor(units: object, crs: str) -> float:
-    """Return the factor from coordinates in `units`, such as km, to those of a projected CRS."""
+    """Return the factor from coordinates in `units`, such as km, to those of a projected CRS.
+
+    Those of a geostationary satellite may be angles, which PROJ multiplies by its height.
+    """
     if not units or is_geographic_crs(crs):
         return 1.0
+    height = satellite_height(crs)
+    if height is not None:
+        try:
+            return linear_conversion(str(units), "radian")[0] * height
+        except ValueError:
+            pass  # lengths
     try:
         metres, _ = linear_conversion(str(units), "m")
     except ValueError:
@@ -113,6 +130,16 @@ def unit_factor(units: object, crs: str) -> float:
     factor = metres / parsed(crs).axis_info[0].unit_conversion_factor
     # Survey and international metres and feet have the same names in files.
     return 1.0 if abs(factor - 1) < _SAME_UNIT else factor
+
+
+@lru_cache
+def satellite_height(crs: str) -> float | None:
+    """Return the height in m of a geostationary satellite whose view is the CRS, or else None."""
+    operation = parsed(crs).coordinate_operation
+    if operation is None or "Geostationary" not in operation.method_name:
+        return None
+    named = (p.value for p in operation.params if p.name.lower() == "satellite height")
+    return float(next(named))
 
 
 def is_length(units: object) -> bool:

@@ -60,7 +60,8 @@ class Driver:
     there too. A grid has dims as in the file and is best lazy; sites have dims (time, cell) or
     (cell,) and coordinates `cell`, `site`, `lat` and `lon`. A network's `open` also takes the
     canonical variables and returns sites in canonical units with a coordinate `group`; that of
-    polygons returns a GeoDataFrame. `open` raises `InputError` for files that it cannot read.
+    polygons returns a GeoDataFrame in EPSG:4326 (`sources.polygons` reads those of `vector` as
+    cells). `open` raises `InputError` for files that it cannot read.
     """
 
     name: str

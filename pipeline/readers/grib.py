@@ -18,8 +18,8 @@ from pydantic import Field
 
 from pipeline.core.archives.unpacked_files import plain_copy
 from pipeline.core.errors import Faults
-from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
+from pipeline.grid.healpix import GridOptions
 from pipeline.readers.common.chosen import chosen
 from pipeline.readers.common.files import open_files
 from pipeline.readers.common.first_bytes import PACKED
@@ -37,7 +37,7 @@ TELLING = (
 """Keys in which messages of one place usually differ."""
 
 
-class GribOptions(Frozen):
+class GribOptions(GridOptions):
     """Options of an entry of GRIB files."""
 
     filter_by_keys: dict[str, int | float | str] = Field(default_factory=dict)

@@ -13,8 +13,8 @@ import xarray as xr
 
 from pipeline.core.addresses import AnyPath, RemotePath
 from pipeline.core.archives.unpacked_files import plain_copy
-from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
+from pipeline.grid.healpix import GridOptions
 from pipeline.readers.common.chosen import chosen
 from pipeline.readers.common.files import open_files
 from pipeline.readers.common.first_bytes import HDF5, NETCDF, PACKED, format_of
@@ -32,7 +32,7 @@ SMALL_FILE = 1 << 24
 """Bytes of a remote file below which it is copied whole."""
 
 
-class NetcdfOptions(Frozen):
+class NetcdfOptions(GridOptions):
     """Options of an entry of NetCDF or HDF5 files."""
 
     group: str | None = None

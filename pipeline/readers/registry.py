@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.core.addresses import is_remote
 from pipeline.core.errors import Faults, InputError, bad_input
@@ -16,6 +16,9 @@ from pipeline.core.settings import validated
 from pipeline.entries.file_series import has_glob
 from pipeline.entries.source import Source
 from pipeline.readers.driver import CommonOptions, Driver, own_options
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 DRIVERS: Registry[Driver] = Registry(
     "driver",
@@ -43,12 +46,15 @@ DRIVERS: Registry[Driver] = Registry(
 def register_reader(driver: Driver) -> None:
     """Add a reader under its name, as a plugin does; raises `InputError` if the name is in use.
 
-    >>> from pipeline.readers.driver import Driver
-    >>> def read_nothing(source: Source) -> xr.Dataset:
-    ...     return xr.Dataset()
-    >>> register_reader(Driver(name="nothing", open=read_nothing))
-    >>> DRIVERS.get("nothing").name
-    'nothing'
+            >>> from pipeline.grid.healpix import Healpix
+    from pipeline.grid.unstructured import as_cells
+        from pipeline.readers.common.dims import time_axis
+        from pipeline.readers.driver import Driver
+            >>> def read_nothing(source: Source) -> xr.Dataset:
+            ...     return xr.Dataset()
+            >>> register_reader(Driver(name="nothing", open=read_nothing))
+            >>> DRIVERS.get("nothing").name
+            'nothing'
     """
     DRIVERS.register(driver.name, driver)
 
@@ -97,11 +103,29 @@ def read_files(source: Source, *more: Any) -> Any:
             )  # fmt: skip
     faults.raise_if_any()
     opened = driver.open(source, *more)
-    if source.grid is None or driver.returns != "grid":
+    if driver.returns != "grid":
         return opened
+    if source.grid is None:
+        return _with_cells(opened, source)
     from pipeline.readers.common.named_axes import with_named_axes
 
     return with_named_axes(opened, source, source.grid)
+
+
+def _with_cells(ds: xr.Dataset, source: Source) -> xr.Dataset:
+    """Return a grid; one whose cells lie along one dimension has the dims (time, cell)."""
+    from pipeline.grid.healpix import Healpix
+    from pipeline.grid.unstructured import as_cells
+    from pipeline.readers.common.dims import time_axis
+
+    where = f'source "{source.name}", {source.files[0]}'
+    declared = source.options.get("healpix")
+    healpix = validated(Healpix, declared, f"{where}: options.healpix") if declared else None
+    cells = as_cells(ds, source.lat, source.lon, healpix, where)
+    if cells is None:
+        return ds
+    time = time_axis(cells, source)
+    return cells if time in (None, "time") else cells.rename({time: "time"})
 
 
 def check_entry(source: Source, where: str, faults: Faults) -> None:
@@ -152,6 +176,7 @@ def check_entry(source: Source, where: str, faults: Faults) -> None:
 def _check_parts(source: Source, where: str, faults: Faults) -> None:
     """Add a fault for each part of a merged entry that is not a grid."""
     for part in source.parts:
-        if (returns := driver_of(part).returns) != "grid":
+        returns = driver_of(part).returns
+        if returns != "grid" and not (returns == "polygons" and part.variables):
             faults.add(f"{where}: merge", f'"{part.name}", a source of {returns}',
                        "sources of grids")  # fmt: skip

@@ -2,42 +2,133 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from collections.abc import Callable, Sequence
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Any, Literal, TypeVar
 
 import geopandas
+import numpy as np
+import pandas as pd
 import pyogrio
+import shapely
 
 from pipeline.core.addresses import AnyPath
 from pipeline.core.archives.unpacked_files import member_copy
 from pipeline.core.cache import copy_beside
 from pipeline.core.errors import bad_input
+from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
-from pipeline.readers.driver import Driver, NoOptions
+from pipeline.readers.driver import Driver, own_options
 
 SHAPEFILE = (".dbf", ".shx", ".prj", ".cpg")
 """Suffixes of the files that belong to a shapefile."""
+UNREADABLE = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
+Bounds = tuple[float, float, float, float]
+Result = TypeVar("Result")
+
+
+class VectorOptions(Frozen):
+    """Options of an entry with the driver `vector`."""
+
+    layer: str | None = None
+    """Layer of the file; by default its first."""
+    overlaps: Literal["refuse", "normalise"] = "refuse"
+    """Whether polygons that overlap are refused, or weighted equally where they do."""
 
 
 def open_polygons(source: Source) -> geopandas.GeoDataFrame:
     """Return the polygons and their columns in EPSG:4326; raises `InputError` if unreadable."""
-    return _read(source.files[0])
+    return _whole(source.files[0], _layer(source))
 
 
-@lru_cache(maxsize=4)
-def _read(path: AnyPath) -> geopandas.GeoDataFrame:
-    try:
-        return geopandas.read_file(_local(path)).to_crs("EPSG:4326")
-    except (OSError, pyogrio.errors.DataSourceError) as error:
-        raise bad_input(str(path), str(error), "a file of polygons") from None
+def path_of(source: Source) -> Path:
+    """Return the path on disk; the files that belong to a remote shapefile lie beside it."""
+    return _local(source.files[0])
 
 
 def _local(path: AnyPath) -> Path:
-    """Return the path on disk; the files that belong to a remote shapefile lie beside it."""
     copy = member_copy(path)
     if not isinstance(path, Path) and path.suffix == ".shp":
         copy_beside(path, copy, [path.stem + suffix for suffix in SHAPEFILE])
     return copy
 
 
-DRIVER = Driver(name="vector", open=open_polygons, returns="polygons", options=NoOptions)
+def described(source: Source) -> dict[str, Any]:
+    """Return what pyogrio reports of the layer without reading it: fields, dtypes, crs, bounds."""
+    path = path_of(source)
+    stamp = path.stat().st_mtime_ns
+    return _readable(path, lambda: _info(path, _layer(source), stamp))
+
+
+def read_columns(source: Source, columns: Sequence[str]) -> pd.DataFrame:
+    """Return columns of all polygons without their outlines."""
+    path = path_of(source)
+    return _readable(
+        path,
+        lambda: pyogrio.read_dataframe(
+            path, layer=_layer(source), columns=list(columns), read_geometry=False
+        ),
+    )
+
+
+def distinct_values(source: Source, column: str) -> tuple[Any, ...]:
+    """Return the different values of a column of the whole file, in ascending order; no missing."""
+    stamp = path_of(source).stat().st_mtime_ns
+    return _distinct(source, _layer(source), column, stamp)
+
+
+def read_polygons(
+    source: Source, columns: Sequence[str], boxes: Sequence[Bounds] | None, most: int | None = None
+) -> geopandas.GeoDataFrame:
+    """Return the polygons that meet any of `boxes`, in the CRS of the file and in its order.
+
+    With None they are all polygons, or the first `most`. Outlines have no heights.
+    """
+    path = path_of(source)
+    options = {"layer": _layer(source), "columns": list(columns), "fid_as_index": True}
+    if boxes is None:
+        wanted: list[dict[str, Any]] = [{"max_features": most}]
+    else:
+        wanted = [{"bbox": box, "max_features": most} for box in boxes] or [{"max_features": 0}]
+    frames = [
+        _readable(path, partial(pyogrio.read_dataframe, path, **options, **more)) for more in wanted
+    ]
+    frame = pd.concat(frames) if len(frames) > 1 else frames[0]
+    frame = frame[~frame.index.duplicated()].sort_index()
+    return frame.set_geometry(shapely.force_2d(frame.geometry.to_numpy()), crs=frame.crs)
+
+
+def _layer(source: Source) -> str | None:
+    return VectorOptions.model_validate(own_options(source)).layer
+
+
+def _readable(path: AnyPath, read: Callable[[], Result]) -> Result:
+    try:
+        return read()
+    except (OSError, ValueError, *UNREADABLE) as error:
+        raise bad_input(str(path), str(error), "a file of polygons") from None
+
+
+@lru_cache(maxsize=16)
+def _info(path: Path, layer: str | None, stamp: int) -> dict[str, Any]:
+    info = pyogrio.read_info(path, layer=layer, force_feature_count=True, force_total_bounds=True)
+    return {**info, "dtypes": dict(zip(info["fields"], info["dtypes"], strict=True))}
+
+
+@lru_cache(maxsize=64)
+def _distinct(source: Source, layer: str | None, column: str, stamp: int) -> tuple[Any, ...]:
+    values = read_columns(source, [column])[column].dropna().unique()
+    return tuple(np.sort(values).tolist())
+
+
+@lru_cache(maxsize=4)
+def _whole(path: AnyPath, layer: str | None) -> geopandas.GeoDataFrame:
+    return _readable(
+        path, lambda: geopandas.read_file(_local(path), layer=layer).to_crs("EPSG:4326")
+    )
+
+
+DRIVER = Driver(
+    name="vector", open=open_polygons, returns="polygons", options=VectorOptions
+)  # fmt: skip

@@ -29,7 +29,7 @@ def classes_of(da: xr.DataArray, name: str) -> dict[int, str]:
         for row in range(0, da.sizes["y"], 1024):
             present = np.unique(da.isel(y=slice(row, row + 1024)).values)
             found.update(int(code) for code in present[present == present])
-        return {code: _label(str(code)) for code in sorted(found)}
+        return {code: class_label(str(code)) for code in sorted(found)}
     if isinstance(flags, str):
         flags = flags.replace(",", " ").split()
     codes = [int(code) for code in np.atleast_1d(np.asarray(flags))]
@@ -40,7 +40,7 @@ def classes_of(da: xr.DataArray, name: str) -> dict[int, str]:
             name, f"{len(codes)} flag_values and {len(labels)} flag_meanings",
             "as many meanings as distinct values",
         )  # fmt: skip
-    return {code: _label(label) for code, label in zip(codes, labels, strict=True)}
+    return {code: class_label(label) for code, label in zip(codes, labels, strict=True)}
 
 
 def class_index(
@@ -109,6 +109,6 @@ def most_common_class(
     return np.where(total >= min_coverage, codes[winner].astype(float), np.nan)[None]
 
 
-def _label(text: str) -> str:
+def class_label(text: str) -> str:
     """The label in lower case with characters that a variable name may have."""
     return re.sub(r"\W+", "_", text.strip().lower()).strip("_") or "unnamed"

@@ -22,7 +22,7 @@ from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window
 from pipeline.regridding import buffers
 from pipeline.regridding import classes as categories
-from pipeline.regridding.blocks import blocks, read_window, time_blocks
+from pipeline.regridding.blocks import blocks, leading, read_window, time_blocks
 from pipeline.regridding.operators import (  # fmt: skip
     Operator,
     Separable,
@@ -57,10 +57,11 @@ def regrid(
     """Every variable of `ds` on the target grid, plus `<name>_coverage`; dims (..., y, x).
 
     `ds` is canonical: dims (..., y, x) with 1-D `y` and `x` (either direction, any longitude
-    frame) in the CRS of `spatial_ref`, or 2-D `lat` and `lon` (curvilinear). Missing values are NaN
-    and means are over valid values; the result is NaN where less than `min_coverage` of a cell is
-    valid, or nothing. Coverage is the valid fraction of the cell's area, float32, 0 to 1, with the
-    dims of its variable.
+    frame) in the CRS of `spatial_ref`, or 2-D `lat` and `lon` (curvilinear), or it has dims
+    (..., cell) with polygons, bounds or centres (`elements`). Missing values are NaN and means are
+    over valid values; the result is NaN where less than `min_coverage` of a cell is valid, or
+    nothing. Coverage is the valid fraction of the cell's area, float32, 0 to 1, with the dims of
+    its variable.
 
     Methods: `conservative` and `mean` (area-weighted mean), `std` (area-weighted standard
     deviation), `bilinear`, `nearest`, `circular_mean` (directions in degrees or radians, or values
@@ -85,7 +86,8 @@ def regrid(
         )
     if not 0 <= min_coverage <= 1:
         raise bad_input("min_coverage", str(min_coverage), "a fraction between 0 and 1")
-    names = [name for name, da in ds.data_vars.items() if {"y", "x"} <= set(da.dims)]
+    space = ("cell",) if "cell" in ds.dims and "site" not in ds.coords else ("y", "x")
+    names = [name for name, da in ds.data_vars.items() if {*space} <= set(da.dims)]
     if not names:
         raise bad_input(
             "regrid", f"variables {', '.join(map(str, ds.data_vars))} without dims y and x",
@@ -101,13 +103,14 @@ def regrid(
     # A coverage that equals the limit but for its rounding counts as reaching it.
     limit = max(min_coverage * (1 - 1e-9), _SMALLEST)
     job = _Job(operator, method, limit, threads or default_threads())
-    coords = {k: c.variable for k, c in ds.coords.items() if not {"y", "x"} & set(c.dims)}
+    coords = {k: c.variable for k, c in ds.coords.items() if not {*space} & set(c.dims)}
     coords.update((k, c.variable) for k, c in target_grid.coords().items())
     result: dict[str, xr.Variable] = {}
     for name in names:
-        da = ds[name].transpose(..., "y", "x")
+        da = ds[name].transpose(..., *space)
+        dims = (*da.dims[: -len(space)], "y", "x")
         for key, array, attrs in _regrid_variable(da, str(name), job):
-            result[key] = xr.Variable(da.dims, array, attrs)
+            result[key] = xr.Variable(dims, array, attrs)
     return xr.Dataset(result, coords, {k: v for k, v in ds.attrs.items() if k != "crs"})
 
 
@@ -119,6 +122,10 @@ def operator_for(ds: xr.Dataset, target_grid: TargetGrid, method: str) -> Operat
         separable = _separable(x, y, crs_of(ds), target_grid, kind)
         if separable is not None:
             return separable
+    if "cell" in ds.dims and "y" not in ds.coords:
+        from pipeline.regridding.elements import element_operator
+
+        return element_operator(ds, target_grid, method)
     from pipeline.regridding import warp
 
     return warp.warp_operator(ds, target_grid, kind)
@@ -155,7 +162,7 @@ def _regrid_variable(
     da: xr.DataArray, name: str, job: _Job
 ) -> Iterator[tuple[str, np.ndarray, dict[str, Any]]]:
     """Names, arrays (..., Y, X) and attributes of one variable's results, its coverage last."""
-    lead = da.shape[:-2]
+    lead = leading(da)
     shape = (math.prod(lead), *job.operator.shape)
     dtype = np.float64 if da.dtype == np.float64 else np.float32
     coverage = buffers.empty(shape, np.float32)

@@ -82,14 +82,14 @@ def canonicalise(
             stored = in_order(da, axes, source)
             times = plan if "time" in stored.dims else None
             decoded = lazy(stored, decoding_of(da, source, name, variable), times)
-            decoded.attrs = _attrs(variable, source)
+            decoded.attrs = _attrs(variable, source, classes_of(da, source))
             arrays[name] = decoded.load() if decoded.nbytes <= most else decoded
     faults.raise_if_any()
     result = xr.Dataset(arrays)
     if plan is not None and "time" in result.dims:
         result = result.assign_coords(time=_time_coordinate(plan, source.time.kind))
     if axes is None:
-        coords = {str(name): c for name, c in ds.coords.items() if c.dims == ("cell",)}
+        coords = {str(name): c for name, c in ds.coords.items() if c.dims[:1] == ("cell",)}
         return result.assign_coords(coords).assign_attrs(ds.attrs)
     if axes.is_curvilinear:
         return _curvilinear(result, ds, axes)
@@ -180,13 +180,14 @@ def in_order(da: xr.DataArray, axes: Layout | None, source: Source) -> xr.Variab
     Dimensions that are reduced when they are read come after time.
     """
     variable = da.variable
-    if axes is None:
-        return variable
     reduced = extra_dims(da, axes, source)
-    names = {axes.y: "y", axes.x: "x"} | ({axes.time: "time"} if axes.time else {})
+    names, order = {"time": "time", "cell": "cell"}, ["time", *reduced, "cell"]
+    if axes is not None:
+        names = {axes.y: "y", axes.x: "x"} | ({axes.time: "time"} if axes.time else {})
+        order = [axes.time or "", *reduced, axes.y, axes.x]
     single = [dim for dim in variable.dims if dim not in names and dim not in reduced]
     variable = variable.isel(dict.fromkeys(single, 0))
-    wanted = [dim for dim in (axes.time, *reduced, axes.y, axes.x) if dim in variable.dims]
+    wanted = [dim for dim in order if dim in variable.dims]
     variable = variable.transpose(*wanted)
     dims = [names.get(str(dim), str(dim)) for dim in variable.dims]
     return xr.Variable(dims, variable._data, variable.attrs, variable.encoding, fastpath=True)
@@ -200,8 +201,17 @@ def decoding_of(
     where = f'source "{source.name}", {source.files[0]}: {name}'
     unpacking = unpacking_of(da, entry, source, where)
     reductions = dict(da.attrs.get(REDUCTIONS, {}))
-    if source.classes:
-        codes = {code: i for i, group in enumerate(source.classes.values()) for code in group}
+    classes = classes_of(da, source)
+    if "classes" in da.attrs:
+        return Decoding(where=where, codes={i: i for i in range(len(classes))})
+    if classes:
+        texts = [code for group in classes.values() for code in group if isinstance(code, str)]
+        if texts:
+            raise bad_input(
+                where, f'the code "{texts[0]}" in `classes`', "whole numbers, as in the file",
+                "Only columns of polygons have texts as codes.",
+            )  # fmt: skip
+        codes = {int(code): i for i, group in enumerate(classes.values()) for code in group}
         return replace(unpacking, codes=codes, reductions=reductions)
     return replace(
         unpacking,
@@ -252,7 +262,13 @@ def _cell_method(da: xr.DataArray, source: Source, name: str, where: str) -> str
     return found
 
 
-def _attrs(variable: Variable, source: Source) -> dict[str, Any]:
+def classes_of(da: xr.DataArray, source: Source) -> Mapping[str, tuple[int | str, ...]]:
+    """Return the codes of each class, by the column of polygons or else by the entry."""
+    classes: Mapping[str, tuple[int | str, ...]] = da.attrs.get("classes", source.classes)
+    return classes
+
+
+def _attrs(variable: Variable, source: Source, classes: Mapping[str, Any]) -> dict[str, Any]:
     attrs: dict[str, Any] = {"long_name": variable.long_name, "units": variable.units}
     if variable.standard_name:
         attrs["standard_name"] = variable.standard_name
@@ -260,9 +276,9 @@ def _attrs(variable: Variable, source: Source) -> dict[str, Any]:
         attrs["period"] = source.period
     elif source.kind == "cyclic" and is_dimensionless(variable.units):
         attrs["period"] = 360.0
-    if source.classes:
-        attrs["flag_values"] = list(range(len(source.classes)))
-        attrs["flag_meanings"] = " ".join(source.classes)
+    if classes:
+        attrs["flag_values"] = list(range(len(classes)))
+        attrs["flag_meanings"] = " ".join(classes)
     return attrs
 
 

@@ -22,7 +22,8 @@ from pipeline.grid.same_crs import OF_CELL, SMALLEST, crs_distance, same_crs
 from pipeline.readers.common.dims import Layout, cell_size
 from pipeline.readers.common.packing import meant_type, stored_value
 from pipeline.readers.registry import driver_of, files_of
-from pipeline.sources.axes import axes_of
+from pipeline.regridding.elements import check_method
+from pipeline.sources.axes import axes_of, is_unstructured
 from pipeline.sources.canonical import decoding_of, plan_of
 from pipeline.sources.decode import stated_units
 from pipeline.times.plan import TimePlan
@@ -55,6 +56,9 @@ def check_opened(
     """
     where = f'source "{source.name}", {source.files[0]}'
     axes = axes_of(ds, source)
+    if axes is None and is_unstructured(ds):
+        with faults.collecting():
+            check_method(ds, source.method, where)
     if axes is not None:
         _check_crs(source, ds, axes, where, faults)
         _check_grid(source, ds, axes, where, faults)

@@ -16,7 +16,7 @@ from pipeline.entries.source import Source
 from pipeline.grid.axes import Axis, lattice, x_axis, y_axis
 from pipeline.grid.crs import is_geographic_crs, wrap_longitude
 from pipeline.readers.common.dims import Layout
-from pipeline.sources.axes import axes_of
+from pipeline.sources.axes import axes_of, is_unstructured
 
 Window = tuple[float, float, float, float]
 """West, south, east and north in the source's CRS, or in degrees (curvilinear grids and sites)."""
@@ -41,6 +41,8 @@ def cropped(
     axes = axes_of(ds, source)
     if callable(window):
         window = window("EPSG:4326" if axes is None else axes.crs)
+    if axes is None and is_unstructured(ds):
+        return ds  # its operator reads the cells that a grid needs, whatever their order
     if axes is None:
         reach = margin or 0.0
         inside = _inside(ds["lon"].values, ds["lat"].values, window, (reach, reach))

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pyproj
 import xarray as xr
+from scipy.spatial import cKDTree
 
 from pipeline.catalog.catalog import read_variables
 from pipeline.catalog.variables import check_names
@@ -21,17 +22,17 @@ from pipeline.core.addresses import ask_heads
 from pipeline.core.errors import Faults, InputError, listed
 from pipeline.entries.file_series import has_glob, named_part
 from pipeline.entries.source import Source, Variable
-from pipeline.grid.crs import is_geographic_crs
+from pipeline.grid.crs import is_geographic_crs, unit_vectors
 from pipeline.grid.curvilinear import Locator
 from pipeline.grid.same_crs import same_crs
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window
-from pipeline.readers.common.dims import layout
 from pipeline.readers.common.refusals import missing_hint
 from pipeline.readers.common.truncated import missing_bytes
 from pipeline.readers.registry import driver_of, files_of
 from pipeline.readers.remote.references import is_references
 from pipeline.sources.arrays.resets import prepared
+from pipeline.sources.axes import axes_of
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.check_metadata import SourceInfo, check_opened
 from pipeline.sources.check_values import NO_VALUE, check_values
@@ -39,6 +40,8 @@ from pipeline.sources.computed.tally import Tally
 from pipeline.sources.crop import MARGIN, Window, cropped
 from pipeline.sources.joint_info import joint_info
 from pipeline.sources.plausible import plausibility_note
+from pipeline.sources.polygons.cells import has_polygon_cells, open_polygon_cells
+from pipeline.sources.polygons.check import check_polygons
 from pipeline.sources.tiles import check_merged_times, mosaic_of
 
 __all__ = [
@@ -84,6 +87,9 @@ def open_source(
     faults = Faults()
     check_files(source, faults)
     faults.raise_if_any()
+    if has_polygon_cells(source):
+        ds = open_polygon_cells(source, window if on is None else partial(source_window, on))
+        return ds if on is None else canonicalise(ds, source, read_variables())
     ds = prepared(source)
     if on is not None:
         ds = cropped(ds, source, partial(source_window, on), MARGIN)
@@ -163,11 +169,15 @@ def check_source(
     if source.merge:
         return _check_parts(source, source.merge, faults, variables, windows)
     driver = driver_of(source)
-    if not check_files(source, faults) or not driver.has_variables:
+    if not check_files(source, faults):
+        return None
+    if not (driver.has_variables or has_polygon_cells(source)):
         return None
     known = {**(read_variables() if variables is None else variables), **source.own_variables}
     check_names(source, known, f'source "{source.name}", {source.files[0]}', faults)
     try:
+        if has_polygon_cells(source):
+            return check_polygons(source, known, windows, faults)
         if (mosaic := mosaic_of(source)) is not None:
             sample = mosaic.sample(windows, SAMPLED_TILES)
             info = _check_parts(source, sample, faults, variables, windows)
@@ -250,12 +260,15 @@ def read_bytes(
         return sum(_bytes_on_disk(path) for one in needed for path in one.opened_files)
     size = sum(_bytes_on_disk(path) for path in source.opened_files)
     driver = driver_of(source)
-    if driver.returns == "sites" or not driver.is_lazy:
+    if driver.returns in ("sites", "polygons") or not driver.is_lazy:
         return size
     whole = open_source(source)
     if driver.name == "zarr" and not all(_is_on_disk(path) for path in source.opened_files):
         size = sum(whole[source.opened_name(name)].nbytes for name in source.variables)
-    ds, axes = cropped(whole, source, window, None), layout(whole, source)
+    axes = axes_of(whole, source)
+    if axes is None:
+        return size
+    ds = cropped(whole, source, window, None)
     da = whole[source.opened_name(next(iter(source.variables)))]
     fraction = 1.0
     for dim, tiles in zip((axes.y, axes.x), counts, strict=True):
@@ -284,7 +297,10 @@ def nearest_cells(source: Source, lon: np.ndarray, lat: np.ndarray) -> np.ndarra
     Cells are counted row by row.
     """
     ds = open_source(source)
-    axes = layout(ds, source)
+    axes = axes_of(ds, source)
+    if axes is None:
+        tree = cKDTree(unit_vectors(ds["lon"].values, ds["lat"].values))
+        return np.asarray(tree.query(unit_vectors(lon, lat))[1])
     if axes.is_curvilinear:
         fields = (ds[str(name)].transpose(axes.y, axes.x) for name in (axes.lon, axes.lat))
         col, row = Locator(*(field.values.astype(np.float64) for field in fields)).locate(lon, lat)

@@ -10,7 +10,7 @@ import xarray as xr
 
 from pipeline.core.errors import bad_input
 from pipeline.entries.source import Source
-from pipeline.grid.crs import is_geographic_crs, unit_factor
+from pipeline.grid.crs import is_geographic_crs, satellite_height, unit_factor
 from pipeline.grid.spacing import sharpened
 from pipeline.readers.common.dims import Layout
 from pipeline.readers.common.shared_cells import known_degrees
@@ -40,7 +40,7 @@ def tidied(ds: xr.Dataset, source: Source) -> xr.Dataset:
     for name in (axes.y, axes.x):
         found = ds[name].values
         if found.dtype.kind in "iuf":
-            sharp = sharpened(found) * unit_factor(ds[name].attrs.get("units"), axes.crs)
+            sharp = sharpened(found) * _to_crs_units(ds[name], axes.crs)
             if not np.array_equal(sharp, found, equal_nan=True):
                 ds = ds.assign_coords({name: (name, sharp, ds[name].attrs)})
     return ds
@@ -54,6 +54,15 @@ def _known_cells(ds: xr.Dataset, axes: Layout) -> dict[str, xr.DataArray]:
         if not np.array_equal(known, ds[name].values, equal_nan=True):
             found[name] = ds[name].copy(data=known)
     return found
+
+
+def _to_crs_units(da: xr.DataArray, crs: str) -> float:
+    """Return the factor from the coordinates of an axis to the units of its CRS."""
+    units, height = da.attrs.get("units"), satellite_height(crs)
+    # No satellite sees metres alone: such small numbers are angles in radians.
+    if height is not None and np.abs(da.values).max() < 1.0:
+        return height
+    return unit_factor(units, crs)
 
 
 def _trimmed(ds: xr.Dataset, source: Source, dims: tuple[str, str]) -> xr.Dataset:

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
+import xarray as xr
 
 from pipeline.core.errors import Faults, bad_input
 from pipeline.entries.file_series import Series
@@ -246,7 +247,8 @@ def _outlined(source: TileSource) -> FileGrid | None:
 def _by_coordinates(source: TileSource) -> FileGrid:
     ds = opened(source)
     axes = axes_of(ds, source)
-    assert axes is not None  # the driver returns grids
+    if axes is None:
+        return _cells(ds)
     has_times = axes.time is not None and axes.time in ds.coords
     times = repr(np.atleast_1d(ds[axes.time].values).tolist()) if has_times else ""
     curvilinear = axes.is_curvilinear
@@ -262,6 +264,17 @@ def _by_coordinates(source: TileSource) -> FileGrid:
         axes=b"" if curvilinear else x.tobytes() + y.tobytes(),
         times=times.encode(),
     )
+
+
+def _cells(ds: xr.Dataset) -> FileGrid:
+    """Return the grid of cells along one dimension, which is that of another file if all are."""
+    lon, lat = (np.ascontiguousarray(ds[name].values, np.float64) for name in ("lon", "lat"))
+    times = repr(np.atleast_1d(ds["time"].values).tolist()) if "time" in ds.coords else ""
+    west, south, east, north = (float(f(v)) for f in (np.nanmin, np.nanmax) for v in (lon, lat))
+    return FileGrid(
+        crs="EPSG:4326", bounds=(west, south, east, north), cell=(0.0, 0.0), shape=(1, lon.size),
+        axes=lon.tobytes() + lat.tobytes(), times=times.encode(),
+    )  # fmt: skip
 
 
 def _times(source: Source, tiles: Sequence[Source]) -> np.ndarray | None:

@@ -7,6 +7,7 @@ import xarray as xr
 from pipeline.core.addresses import AnyPath
 from pipeline.core.errors import Faults, nearest_name
 from pipeline.entries.source import Source
+from pipeline.grid.unstructured import mesh_variables
 from pipeline.readers.common.dims import USUAL
 from pipeline.readers.common.wrf_coordinates import plain_coordinates
 
@@ -39,7 +40,10 @@ def chosen(ds: xr.Dataset, source: Source, path: AnyPath) -> xr.Dataset:
     found = plain_coordinates(
         ds.set_coords(sorted(kept))[names], source, f'source "{source.name}", {path}'
     )
-    return _reordered(ds, found.assign_coords(_bounds(ds, found)), source)
+    dims = dict.fromkeys(dim for name in names for dim in ds[name].dims)
+    mesh = mesh_variables(ds, dims, source.lat, source.lon)
+    more = {name: ds.variables[name] for name in sorted(mesh)} | _bounds(ds, found)
+    return _reordered(ds, found.assign_coords(more), source)
 
 
 def _bounds(ds: xr.Dataset, found: xr.Dataset) -> dict[str, xr.Variable]:

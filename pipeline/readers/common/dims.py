@@ -10,7 +10,8 @@ import xarray as xr
 
 from pipeline.core.errors import bad_input
 from pipeline.entries.source import Source
-from pipeline.grid.crs import declared_crs, is_geographic_crs, is_rotated
+from pipeline.grid.crs import declared_crs, is_geographic_crs, is_rotated, satellite_height
+from pipeline.grid.healpix import hint_of
 
 USUAL = {
     "y": ("y", "lat", "latitude", "rlat", "nav_lat", "south_north", "YDim", "j"),
@@ -48,7 +49,8 @@ def layout(ds: xr.Dataset, source: Source) -> Layout:
     """Return the axes that the entry names, or else those with CF attributes or usual names.
 
     Degrees of a rotated pole are not used as true degrees: if the entry's `crs` is not rotated, 2-D
-    latitudes and longitudes are used if there are any, or else the file's grid mapping.
+    latitudes and longitudes are used if there are any, or else the file's grid mapping. That of a
+    geostationary satellite replaces a geographic `crs` of the entry.
     Raises `InputError` if an axis cannot be found or has no coordinates.
     """
     dims = list(dict.fromkeys(dim for da in ds.data_vars.values() for dim in map(str, da.dims)))
@@ -59,7 +61,7 @@ def layout(ds: xr.Dataset, source: Source) -> Layout:
         absent = "y" if y is None else "x"
         raise bad_input(
             where, f"dimensions {', '.join(dims) or 'none'}", f"a dimension for {absent}",
-            f"Name it in the entry: `dims: {{{absent}: …}}`.",
+            hint_of(ds.sizes) or f"Name it in the entry: `dims: {{{absent}: …}}`.",
         )  # fmt: skip
     lat, lon = (_field(ds, getattr(source, name), name, {y, x}) for name in ("lat", "lon"))
     one_dimensional = all(name in ds.coords and ds[name].ndim == 1 for name in (y, x))
@@ -72,8 +74,23 @@ def layout(ds: xr.Dataset, source: Source) -> Layout:
             where, f'no coordinate "{absent}" and no 2-D latitudes and longitudes',
             "the coordinates of the cells", "Name them in the entry: `lat: …, lon: …`.",
         )  # fmt: skip
-    crs = _rotated_crs(ds, where, y, x) if rotated else source.crs
+    crs = _rotated_crs(ds, where, y, x) if rotated else _satellite_crs(ds, source) or source.crs
     return Layout(y=y, x=x, time=time, crs=crs)
+
+
+def _satellite_crs(ds: xr.Dataset, source: Source) -> str | None:
+    """Return the CRS of the file if it is a satellite's view and that of the entry in degrees."""
+    declared = None if source.overrides("crs") else declared_crs(ds)
+    if declared is None or not is_geographic_crs(source.crs):
+        return None
+    text = str(declared.to_wkt())
+    return text if satellite_height(text) is not None else None
+
+
+def time_axis(ds: xr.Dataset, source: Source) -> str | None:
+    """Return the time dimension that the entry names, or else one with a CF attribute or name."""
+    dims = list(dict.fromkeys(dim for da in ds.data_vars.values() for dim in map(str, da.dims)))
+    return _axis(ds, source, "time", dims)
 
 
 def _rotated(ds: xr.Dataset, source: Source, y: str, x: str) -> bool:

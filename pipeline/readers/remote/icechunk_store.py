@@ -13,13 +13,13 @@ from typing import Any
 from pipeline.core.addresses import AnyPath, RemotePath
 from pipeline.core.buckets import bucket_region, is_signed
 from pipeline.core.errors import bad_input
-from pipeline.core.settings import Frozen
+from pipeline.grid.healpix import GridOptions
 
 BRANCHES = "refs/branch.main/ref.json"
 """File that every repository has, at least of format 1."""
 
 
-class ZarrOptions(Frozen):
+class ZarrOptions(GridOptions):
     """Options of an entry of Zarr stores: the version of an Icechunk repository."""
 
     branch: str = "main"

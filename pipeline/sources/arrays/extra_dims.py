@@ -189,12 +189,12 @@ def _valid_times(ds: xr.Dataset, source: Source) -> xr.Dataset:
     return ds.assign_coords({axes.time: (axes.time, valid.values, valid.attrs)})
 
 
-def extra_dims(da: xr.DataArray, axes: Layout, source: Source) -> list[str]:
+def extra_dims(da: xr.DataArray, axes: Layout | None, source: Source) -> list[str]:
     """Return the dimensions of a variable that are reduced when read, in their order.
 
     Raises `InputError` for others that have several positions and no rule in the entry.
     """
-    plane = {axes.y, axes.x, axes.time}
+    plane = {"cell", "time"} if axes is None else {axes.y, axes.x, axes.time}
     reduced = da.attrs.get(REDUCTIONS, {})
     extra = [str(dim) for dim in da.dims if dim not in plane]
     odd = [dim for dim in extra if da.sizes[dim] > 1 and dim not in reduced]

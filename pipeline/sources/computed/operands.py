@@ -94,10 +94,12 @@ def named(variable: xr.Variable, name: str = "") -> xr.DataArray:
 
 
 def _check_sites(base: Opened, other: Opened) -> None:
-    if not np.array_equal(base.ds["site"].values, other.ds["site"].values):
+    names = ("site",) if "site" in base.ds.coords else ("lat", "lon")
+    if any(not np.array_equal(base.ds[name].values, other.ds[name].values) for name in names):
+        what = "sites" if names == ("site",) else "cells"
         raise bad_input(
-            other.where, f"{other.ds.sizes['cell']} other sites",
-            f"the {base.ds.sizes['cell']} sites of {base.source.files[0]}, in their order",
+            other.where, f"{other.ds.sizes['cell']} other {what}",
+            f"the {base.ds.sizes['cell']} {what} of {base.source.files[0]}, in their order",
         )  # fmt: skip
 
 

@@ -1,0 +1,1 @@
+"""Polygons as sources: read as cells with their outlines, and checked."""
