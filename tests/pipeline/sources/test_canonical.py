@@ -146,8 +146,8 @@ def test_every_missing_variable_is_named_with_the_nearest(tmp_path: Path) -> Non
 
 
 def test_missing_and_empty_files_say_how_to_get_them(tmp_path: Path) -> None:
-    folder = tmp_path / "itur"
-    folder.mkdir()
+    folder = tmp_path / "itur" / "data"
+    folder.mkdir(parents=True)
     source = entry(
         folder / "m{month:02d}.npz", {"rain": {"name": "arr_0"}}, driver="npz",
         lat="lat", lon="lon",
