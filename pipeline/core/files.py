@@ -173,8 +173,13 @@ def replacing(path: Path) -> Iterator[Path]:
     with writing(path), scratch_folder(path) as folder:
         partial = folder / path.name
         yield partial
-        _flush_one(partial)
-        os.replace(partial, path)
+        finish(partial, path)
+
+
+def finish(partial: Path, path: Path) -> None:
+    """Give a complete file its name, or replace that of this name, once its bytes are on disk."""
+    _flush_one(partial)
+    os.replace(partial, path)
 
 
 def _rename_new(folder: Path, path: Path) -> None:

@@ -17,7 +17,7 @@ import requests
 
 from pipeline.core.addresses import path_of
 from pipeline.core.errors import bad_input
-from pipeline.core.files import make_folder, new_folder, write_text, writing
+from pipeline.core.files import finish, make_folder, new_folder, write_text, writing
 from pipeline.core.remote_path import RemotePath
 from pipeline.core.transfers import count_bytes, refused
 from pipeline.fetch.client import AgainError, Client, StoppedError
@@ -48,9 +48,9 @@ def transfer(client: Client, file: RemoteFile, folder: Path, replace: bool = Fal
             file.partial.unlink()
         else:
             version = _complete(client, file, handle)
-            os.fsync(handle.fileno())
+            handle.flush()
             # Those who wait for the lock see that the file has another name now.
-            os.replace(file.partial, file.path)
+            finish(file.partial, file.path)
             _note(file).unlink(missing_ok=True)
     if file.unpack_into is not None:
         unpack(file.path, file.unpack_into)
