@@ -1,13 +1,11 @@
-"""Cubes of sources on a target grid: created, and filled tile by tile.
+"""Cubes of sources on a target grid: created whole, and filled tile by tile (`regrid_tile`).
 
-Every source is read in the tile's window, canonicalised, regridded and written in whole shards.
 `build_cube` does so without a run; the stage `regrid` calls `fill_cube`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import KW_ONLY, dataclass, field
+from collections.abc import Mapping, Sequence
 from datetime import date
 from functools import partial
 from importlib import metadata
@@ -22,72 +20,33 @@ from pipeline.core.errors import Faults
 from pipeline.core.plugins import plugin_digests
 from pipeline.core.provenance import fingerprint, provenance
 from pipeline.cube.cost import shard_bytes
-from pipeline.cube.open import open_cube, read_store
+from pipeline.cube.open import open_cube
 from pipeline.cube.template import TIME_CHUNK, CubeTemplate, CubeVariable, cube_template
-from pipeline.cube.write import create_cube, merged_summary, write_tile
+from pipeline.cube.write import create_cube
 from pipeline.entries.source import Source, Variable
 from pipeline.execution.executor import HERE, Executor
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import StageReport, run_stage
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.grid.tiles import Tile, padded_window
 from pipeline.grid.window import source_window
-from pipeline.regridding.fill import GapFilling, with_gaps_filled
-from pipeline.regridding.merge import Part, extent_of, merged
-from pipeline.regridding.points import regrid_points
-from pipeline.regridding.regrid import regrid
-from pipeline.regridding.terrain import terrain
+from pipeline.regrid_tile import (
+    RegridTask,
+    canonical_source,
+    filled_window,
+    regrid_parts,
+    regrid_tile,
+)
+from pipeline.regridding.fill import GapFilling
+from pipeline.sources.arrays.resets import check_resets
 from pipeline.sources.common_times import common_times, within
 from pipeline.sources.distinct import check_distinct
-from pipeline.sources.parts import (
-    SourcePart,
-    at_steps,
-    canonical_parts,
-    in_steps,
-    is_whole,
-    on_times,
-    times_of,
-)
+from pipeline.sources.parts import SourcePart, opened_parts, times_of
 from pipeline.sources.unchanged import stamps_of, unchanged
 
-TERRAIN_MARGIN = 2.0
-"""Margin of the elevation window around a tile, in source cells, for slopes at the tile's edge."""
 MERGED_COPIES = 5
 """Copies of a shard's values while parts are merged: one part, the result, and sums in float64."""
-ALL = slice(0, None)
 SHARD_BYTES = 1 << 28
 """Largest size of the values of one shard, unless the config sets `time_shard`."""
-
-
-@dataclass(frozen=True)
-class SitePoints:
-    """A store of locations whose sites are interpolated onto a grid."""
-
-    store: Path
-    max_distance_km: float = 10.0
-
-
-@dataclass(frozen=True)
-class RegridTask:
-    """Description of one cube from which a worker fills any tile; small enough for each task."""
-
-    store: Path
-    grid: TargetGrid
-    sources: tuple[Source, ...]
-    variables: Mapping[str, Variable]
-    _: KW_ONLY
-    terrain_from: str | None = None
-    """Elevation source from which slope, aspect and curvature are derived before regridding."""
-    points: SitePoints | None = None
-    """Store of sites to interpolate instead of reading the sources."""
-    filling: GapFilling | None = None
-    site_variables: Mapping[str, CubeVariable] = field(default_factory=dict)
-    """Further variables of the cube, filled from sites after all tiles are done."""
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether all sources of a tile are needed at once."""
-        return self.filling is not None or self.points is not None
 
 
 def build_cube(
@@ -132,6 +91,8 @@ def build_cube(
         faults.add("sources", "none", "at least one")
     check_distinct(sources, faults, terrain_from)
     faults.raise_if_any()
+    _check_totals(sources, grid, faults)
+    faults.raise_if_any()
     known = read_variables() if variables is None else variables
     task = RegridTask(
         path, grid, tuple(within(source, time) for source in sources), known,
@@ -145,6 +106,17 @@ def build_cube(
         ledger = Ledger(path.with_suffix(".ledger"), _fingerprint(task, settings))
         fill_cube(task, tile, ledger, time_shard=time_shard, attrs=attrs, executor=executor)
     return open_cube(path)
+
+
+def _check_totals(sources: Sequence[Source], grid: TargetGrid, faults: Faults) -> None:
+    """Add a fault for each variable whose running totals would be aggregated as amounts."""
+    for source in sources:
+        if not any(part.time.daily for part in source.parts):
+            continue
+        for part, ds in opened_parts(source, partial(source_window, grid)):
+            for name in part.variables if part.time.daily else ():
+                with faults.collecting():
+                    check_resets(ds, part, name)
 
 
 def _fingerprint(task: RegridTask, settings: Mapping[str, Any]) -> str:
@@ -184,102 +156,6 @@ def fill_cube(
     work = partial(regrid_tile, task)
     name = f"regrid {task.store.stem}"
     return run_stage(name, template.tiles, work, ledger, executor, part=part)
-
-
-def canonical_source(task: RegridTask, source: Source, grid: TargetGrid) -> list[SourcePart]:
-    """The parts of a source that `grid` needs, each in canonical form."""
-    # Slopes at the edge of a tile need the elevation beyond it.
-    margin = TERRAIN_MARGIN if source.name == task.terrain_from else None
-    return canonical_parts(source, task.variables, partial(source_window, grid), margin)
-
-
-def regrid_canonical(
-    source: Source, ds: xr.Dataset, grid: TargetGrid, has_terrain: bool = False,
-    min_coverage: float | None = None,
-) -> xr.Dataset:  # fmt: skip
-    """A canonical source on `grid`, dims (time, y, x) or (y, x), with its coverage."""
-    least = source.min_coverage if min_coverage is None else min_coverage
-    result = regrid(ds, grid, source.method, least, require_overlap=False, threads=1)
-    if has_terrain:
-        slopes = terrain(ds[next(iter(source.variables))])
-        derived = regrid(slopes, grid, "mean", least, require_overlap=False, threads=1)
-        result = result.merge(derived, compat="override", join="exact")
-    return result
-
-
-def regrid_parts(
-    task: RegridTask, source: Source, parts: Sequence[SourcePart], grid: TargetGrid,
-    steps: slice = ALL,
-) -> xr.Dataset:  # fmt: skip
-    """Some times of a source with these parts on `grid`; variables without time with the first."""
-    times, has_terrain = times_of(source, parts), source.name == task.terrain_from
-    if is_whole(parts, times):
-        return regrid_canonical(parts[0].source, in_steps(parts[0].ds, steps), grid, has_terrain)
-    blocks = ((part, at_steps(part.ds, times, steps)) for part in parts)
-    return merged(
-        Part(
-            ds=on_times(regrid_canonical(one.source, ds, grid, has_terrain, 0.0), times, steps),
-            extent=extent_of(ds, grid, one.source.method),
-            min_coverage=one.source.min_coverage,
-            method=one.source.method,
-        )
-        for one, ds in blocks
-        if ds.data_vars
-    )
-
-
-def regrid_source(task: RegridTask, source: Source, grid: TargetGrid) -> xr.Dataset:
-    """One source on `grid`, dims (time, y, x) or (y, x), with its coverage."""
-    return regrid_parts(task, source, canonical_source(task, source, grid), grid)
-
-
-def source_blocks(
-    task: RegridTask, source: Source, grid: TargetGrid, steps: int
-) -> Iterator[xr.Dataset]:
-    """One source on `grid`, in blocks of `steps` times; variables without time are in the first."""
-    parts = canonical_source(task, source, grid)
-    times = times_of(source, parts)
-    for start in range(0, 1 if times is None else times.size, steps):
-        yield regrid_parts(task, source, parts, grid, slice(start, start + steps))
-
-
-def regrid_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
-    """Every source on `grid`."""
-    if task.points is not None:
-        points, reach = open_cube(task.points.store).load(), task.points.max_distance_km
-        return regrid_points(points, grid, max_distance_km=reach, require_overlap=False)
-    results = [regrid_source(task, source, grid) for source in task.sources]
-    return xr.merge(results, compat="override", join="exact", combine_attrs="override")
-
-
-def filled_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
-    """Every source on `grid` with small gaps on land filled, and the mask `input_is_filled`."""
-    ds = regrid_window(task, grid)
-    if task.filling is None or task.points is not None:
-        return ds
-    return with_gaps_filled(ds, task.filling)
-
-
-def regrid_tile(task: RegridTask, tile: Tile) -> dict[str, Any]:
-    """Fill one tile of the cube; returns the summary of each variable (see `write_tile`).
-
-    Sources and shards of times are processed one by one, so that memory does not grow with their
-    number; only filling of gaps, which needs all of them, holds everything at once.
-    """
-    window = task.grid.window(tile.rows, tile.cols)
-    if task.is_whole:
-        halo = task.filling.distance if task.filling else 0
-        grid, core = padded_window(task.grid, tile, halo)
-        ds = filled_window(task, grid).isel(y=core.rows, x=core.cols)
-        # The coordinates of the tile: those of a halo across the seam differ by 360 degrees.
-        return write_tile(task.store, tile, ds.assign_coords(y=window.y, x=window.x))
-    steps = read_store(task.store).time_shard
-    summary: dict[str, dict[str, Any]] = {}
-    for source in task.sources:
-        for block in source_blocks(task, source, window, steps):
-            for name, part in write_tile(task.store, tile, block).items():
-                summary[name] = merged_summary(summary[name], part) if name in summary else part
-    return summary
 
 
 def template_of(

@@ -21,7 +21,8 @@ pipeline.entries pipeline.regridding
 pipeline.readers pipeline.cube
 pipeline.catalog
 pipeline.sources pipeline.maps
-pipeline.sites pipeline.publish pipeline.build pipeline.fetch
+pipeline.sites pipeline.publish pipeline.regrid_tile pipeline.fetch
+pipeline.build
 stefaland.tasks stefaland.metrics stefaland.distributed stefaland.data
 stefaland.config
 stefaland.model stefaland.folds

@@ -46,15 +46,12 @@ DRIVERS: Registry[Driver] = Registry(
 def register_reader(driver: Driver) -> None:
     """Add a reader under its name, as a plugin does; raises `InputError` if the name is in use.
 
-            >>> from pipeline.grid.healpix import Healpix
-    from pipeline.grid.unstructured import as_cells
-        from pipeline.readers.common.dims import time_axis
-        from pipeline.readers.driver import Driver
-            >>> def read_nothing(source: Source) -> xr.Dataset:
-            ...     return xr.Dataset()
-            >>> register_reader(Driver(name="nothing", open=read_nothing))
-            >>> DRIVERS.get("nothing").name
-            'nothing'
+    >>> from pipeline.readers.driver import Driver
+    >>> def read_nothing(source: Source) -> xr.Dataset:
+    ...     return xr.Dataset()
+    >>> register_reader(Driver(name="nothing", open=read_nothing))
+    >>> DRIVERS.get("nothing").name
+    'nothing'
     """
     DRIVERS.register(driver.name, driver)
 

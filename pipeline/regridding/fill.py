@@ -1,6 +1,6 @@
 """Filling of small gaps on land with the nearest valid value, and the masks of what was filled.
 
-Called from `pipeline.build`; the quality flag of the maps marks filled cells.
+Called from `pipeline.regrid_tile`; the quality flag of the maps marks filled cells.
 """
 
 from __future__ import annotations

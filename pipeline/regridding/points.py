@@ -1,7 +1,7 @@
 """Regridding of scattered points (gauges, hydrologic units, stations) onto a target grid.
 
-Called from `pipeline.build`. The kernels of `kernels.sparse` form the sums, so that results do not
-depend on tiling.
+Called from `pipeline.regrid_tile`. The kernels of `kernels.sparse` form the sums, so that results
+do not depend on tiling.
 """
 
 from __future__ import annotations

@@ -20,6 +20,7 @@ import xarray as xr
 from pipeline.build import build_cube
 from pipeline.catalog.catalog import Catalog, read_catalog
 from pipeline.core.errors import InputError
+from pipeline.entries.source import Source
 from pipeline.execution.cluster import ClusterConfig, connect
 from pipeline.execution.executor import HERE, Executor
 from pipeline.execution.ledger import Ledger
@@ -92,6 +93,25 @@ def test_the_cube_is_the_result_of_regridding_each_source(catalog: Catalog, tmp_
     assert cube.sizes == {"time": 40, "y": 8, "x": 8}
     assert cube.attrs["sources"]["rain"]["uri"] == catalog["rain"].uri
     assert cube.attrs["config"]["tile"] == [3, 5]
+
+
+def test_running_totals_are_refused_as_amounts(tmp_path: Path) -> None:
+    hours = pd.date_range("2001-01-01 01:00", periods=96, freq="h")
+    rain = np.tile(np.arange(1.0, 25.0), 4)[:, None, None] * np.ones((1, 8, 8))
+    lat, lon = np.arange(43.5, 35.5, -1), np.arange(-107.5, -99.5)
+    da = xr.DataArray(rain, {"time": hours, "lat": lat, "lon": lon}, name="tp")
+    da.assign_attrs(units="mm").to_netcdf(tmp_path / "tp.nc")
+    entry: dict[str, Any] = {
+        "name": "tp", "uri": str(tmp_path / "tp.nc"), "driver": "netcdf",
+        "time": {"daily": True, "stamp": "end"},
+        "variables": {"precipitation": {"name": "tp", "cell_method": "sum"}},
+    }  # fmt: skip
+    with pytest.raises(InputError, match=r"totals since then.*cell_method: accumulated"):
+        build_cube(tmp_path / "sum.zarr", GRID, [Source.model_validate(entry)])
+    assert not (tmp_path / "sum.zarr").exists()
+    entry["variables"]["precipitation"]["cell_method"] = "accumulated"
+    cube = build_cube(tmp_path / "acc.zarr", GRID, [Source.model_validate(entry)])
+    assert (cube["precipitation"].values == 24.0).all()
 
 
 @pytest.fixture(scope="module", params=["here", "overlapped", "cluster"])

@@ -11,14 +11,15 @@ import pandas as pd
 import pytest
 import xarray as xr
 
-import pipeline.build
-from pipeline.build import RegridTask, held_bytes, regrid_source, regrid_tile, template_of
+import pipeline.regrid_tile
+from pipeline.build import held_bytes, template_of
 from pipeline.core.errors import InputError
 from pipeline.cube.open import open_cube
 from pipeline.cube.write import create_cube
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.named_grids import read_grids
 from pipeline.grid.target_grid import TargetGrid
+from pipeline.regrid_tile import RegridTask, regrid_source, regrid_tile
 from pipeline.regridding.fill import GapFilling
 
 GRID = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 60), 10.0)
@@ -168,9 +169,9 @@ def test_shards_in_time_change_no_value_and_are_filled_one_by_one(
         }
         assert [len(b[name]["shards"]) for name in ("rain", "land_fraction")] == [3, 1]
     steps = []
-    real = pipeline.build.regrid
+    real = pipeline.regrid_tile.regrid
     monkeypatch.setattr(
-        pipeline.build, "regrid",
+        pipeline.regrid_tile, "regrid",
         lambda ds, *a, **k: steps.append(ds.sizes.get("time", 0)) or real(ds, *a, **k),
     )  # fmt: skip
     copy = replace(long_task, store=tmp_path / "cut.zarr")

@@ -15,14 +15,7 @@ from typing import Any
 
 from rich.table import Table
 
-from pipeline.build import (
-    RegridTask,
-    canonical_source,
-    filled_window,
-    held_bytes,
-    middle_cell,
-    template_of,
-)
+from pipeline.build import held_bytes, middle_cell, template_of
 from pipeline.core.errors import Fault, InputError
 from pipeline.cube.cost import Plan, check_plans, plan_cube, plan_table, probe
 from pipeline.cube.template import CubeTemplate, cube_template
@@ -30,6 +23,7 @@ from pipeline.entries.source import Source
 from pipeline.execution.cluster import worker_count, worker_memory
 from pipeline.grid.tiles import Tile
 from pipeline.grid.window import source_window
+from pipeline.regrid_tile import RegridTask, canonical_source, filled_window
 from pipeline.regridding.operators import Separable
 from pipeline.regridding.regrid import operator_for
 from pipeline.sources.open import read_bytes

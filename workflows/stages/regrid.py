@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.build import RegridTask, SitePoints, fill_cube
+from pipeline.build import fill_cube
 from pipeline.core.errors import Faults, bad_input
 from pipeline.core.provenance import provenance
 from pipeline.cube.locations import write_locations
@@ -21,6 +21,7 @@ from pipeline.entries.source import Source, Variable
 from pipeline.execution.cluster import connect
 from pipeline.execution.ledger import Ledger
 from pipeline.grid.target_grid import TargetGrid
+from pipeline.regrid_tile import RegridTask, SitePoints
 from pipeline.regridding.fill import GapFilling
 from pipeline.sources.distinct import check_distinct
 from pipeline.sources.locations import read_locations_source

@@ -22,7 +22,8 @@ from pipeline.grid.target_grid import TargetGrid
 from pipeline.cube.cost import plan_cube
 from pipeline.execution.executor import peak_memory
 from workflows.commands.plan import memory_needs
-from pipeline.build import RegridTask, regrid_tile, template_of
+from pipeline.build import template_of
+from pipeline.regrid_tile import RegridTask, regrid_tile
 
 folder, kind = Path(sys.argv[1]), sys.argv[2]
 entry = {"name": "dem", "uri": str(folder / "dem.tif"), "driver": "raster", "method": "mean",
