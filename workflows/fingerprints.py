@@ -147,7 +147,11 @@ def _publish(run: Run) -> Any:
     return {
         "publish": settings.model_dump(mode="json"),
         "places": [location.model_dump(mode="json") for location in run.config.places],
-        "legends": [catalog_path(f"legends/{name}.yml").read_text() for name in legends if name],
+        "legends": [
+            catalog_path(f"legends/{name}.yml").read_text()
+            for name in legends
+            if name and name not in settings.legends
+        ],
         "title": run.config.title,
     }
 

@@ -9,9 +9,9 @@ from typing import Any
 
 from pipeline.catalog.catalog import Catalog, read_catalog, read_variables
 from pipeline.core.errors import Faults, InputError, nearest_name
-from pipeline.core.packaged import catalog_path
+from pipeline.core.packaged import catalog_path, packaged_catalogs
 from pipeline.entries.source import Source, Variable
-from pipeline.grid.named_grids import read_grids
+from pipeline.grid.named_grids import grids_of, read_grids
 from pipeline.grid.target_grid import TargetGrid
 from workflows.config.publish import Product
 from workflows.config.schema import RunConfig
@@ -34,19 +34,22 @@ class Run:
     def variables(self) -> dict[str, Variable]:
         """Canonical variables by name, also those that the catalogs define themselves."""
         own = (source.own_variables for source in self.catalog.sources.values())
-        return {**read_variables(), **{name: v for found in own for name, v in found.items()}}
+        in_catalogs = {name: v for found in own for name, v in found.items()}
+        return {**read_variables(), **self.config.variables, **in_catalogs}
 
     @cached_property
     def catalog(self) -> Catalog:
         """All sources of the config's catalogs."""
-        return read_catalog(self.config.catalogs, data=self.config.roots.data)
+        config = self.config
+        return read_catalog(config.catalogs, data=config.roots.data, variables=config.variables)
 
     @cached_property
     def grids(self) -> dict[str, TargetGrid]:
         """The target grids that the run uses, by name; `InputError` for an unknown one."""
-        known: dict[str, TargetGrid] = {}
+        known = read_grids(packaged_catalogs() / "grids.yml")
         for name in self.config.grids:
             known |= read_grids(catalog_path(name))
+        known |= grids_of(self.config.own_grids, f"{self.config.name}: own_grids", known)
         used = {f"cubes.{name}.grid": c.grid for name, c in self.config.cubes.items() if c.grid}
         for i, product in enumerate(self.config.publish.products):
             if product.grid:

@@ -12,6 +12,7 @@ from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
 from pipeline.core.plugins import load_plugins
 from pipeline.core.safe_yaml import UnsafeYamlError, parse_yaml
 from pipeline.core.settings import expanded, read_mapping, validated
+from workflows.config.beside import with_own_files, with_own_legends
 from workflows.config.named_splits import named_split
 from workflows.config.schema import RunConfig
 
@@ -62,7 +63,7 @@ def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
 def _with_parents(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path.resolve() in seen:
         raise bad_input(str(path), "a config that extends itself", "a chain that ends")
-    value = read_mapping(path)
+    value = with_own_files(read_mapping(path), path)
     parent = value.pop("extends", None)
     if parent is None:
         return value
@@ -111,6 +112,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
     for override in overrides:
         if override not in naming:
             _apply(settings, override)
+    settings = with_own_legends(settings, [found.parent])
     faults = Faults()
     settings = expanded(settings, _environment_variable, str(found), faults)
     faults.raise_if_any()

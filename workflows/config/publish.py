@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.core.errors import InputError
-from pipeline.core.settings import Frozen
+from pipeline.core.packaged import catalog_path
+from pipeline.core.settings import Frozen, later
 from pipeline.maps.aggregate import MIN_VALID_SHARE, check_aggregate
+from pipeline.maps.legend import Legend, read_legend
 
 
 class Product(Frozen):
@@ -55,8 +58,20 @@ class PublishSettings(Frozen):
     products: tuple[Product, ...] = ()
     legend: str | None = None
     spread_legend: str | None = None
+    legends: dict[str, Legend] = later({})
+    """Legends of this run by name, with the keys of catalogs/legends/*.yml."""
     outlines: str | None = None
     basins: Basins | None = None
+
+    @field_validator("legends", mode="before")
+    @classmethod
+    def _named(cls, legends: Any) -> Any:
+        if not isinstance(legends, Mapping):
+            return legends
+        return {
+            name: {"name": name, **legend} if isinstance(legend, Mapping) else legend
+            for name, legend in legends.items()
+        }
 
     @model_validator(mode="after")
     def _each_map_once(self) -> PublishSettings:
@@ -71,6 +86,10 @@ class PublishSettings(Frozen):
         if self.products and not (self.legend and self.spread_legend):
             raise ValueError("products without a legend and a spread_legend")
         return self
+
+    def legend_named(self, name: str) -> Legend:
+        """The legend of that name, of this run or packaged; `InputError` where there is none."""
+        return self.legends.get(name) or read_legend(catalog_path(f"legends/{name}.yml"))
 
     def legend_of(self, product: Product) -> str | None:
         """Name of the legend of a product's maps.

@@ -14,11 +14,13 @@ from pydantic import (
 )
 
 from pipeline.core.errors import nearest_name
-from pipeline.core.settings import Frozen
+from pipeline.core.settings import Frozen, later
+from pipeline.entries.source import Variable
 from pipeline.execution.cluster import ClusterConfig
 from stefaland.config import FinetuneConfig, PretrainConfig
 from stefaland.metrics import SCORES, ScoreName
 from stefaland.tasks import values_of
+from workflows.config.beside import inline_grids
 from workflows.config.folds import FoldSettings
 from workflows.config.publish import KnownLocation, PublishSettings
 
@@ -174,7 +176,11 @@ class RunConfig(Frozen):
     roots: Roots
     catalogs: tuple[str, ...]
     grids: tuple[str, ...] = ("grids.yml",)
-    """Files of named target grids; by default the packaged one."""
+    """Files of named target grids in addition to the packaged one, or grids by name."""
+    own_grids: dict[str, dict[str, Any]] = later({})
+    """Grids of this run by name, with the keys of `grids.yml`, as `grid` of a cube may be too."""
+    variables: dict[str, Variable] = later({})
+    """Canonical variables of this run in addition to `variables.yml`, with its keys."""
     cubes: dict[str, CubeSpec]
     inputs: Inputs
     folds: FoldSettings
@@ -197,6 +203,11 @@ class RunConfig(Frozen):
         if not self.plugins:
             settings.pop("plugins", None)
         return settings
+
+    @model_validator(mode="before")
+    @classmethod
+    def _grids_by_name(cls, settings: Any) -> Any:
+        return inline_grids(settings)
 
     @property
     def folder(self) -> Path:

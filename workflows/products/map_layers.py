@@ -8,10 +8,9 @@ from pathlib import Path
 
 import xarray as xr
 
-from pipeline.core.packaged import catalog_path
 from pipeline.cube.open import open_cube
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.maps.legend import Legend, read_legend
+from pipeline.maps.legend import Legend
 from pipeline.maps.mosaic import FLAG, SPREAD
 from pipeline.maps.texture import CLASS, FRACTIONS
 from pipeline.publish.bands import valued_steps
@@ -116,7 +115,7 @@ def layers(
         found.insert(0, (CLASS, f"{CLASS}_{suffix}", "usda_texture"))
     found.append((FLAG, f"{inputs.target}_{suffix}_quality", FLAG))
     return [
-        Layer(product_store, variable, file, read_legend(catalog_path(f"legends/{name}.yml")))
+        Layer(product_store, variable, file, settings.legend_named(name or ""))
         for variable, file, name in found
     ]
 

@@ -14,12 +14,10 @@ from typing import Any
 
 from pipeline.catalog.catalog import Catalog
 from pipeline.core.errors import Faults, InputError, nearest_name
-from pipeline.core.packaged import catalog_path
 from pipeline.core.plugins import Registry
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window
-from pipeline.maps.legend import read_legend
 from pipeline.readers.registry import driver_of
 from pipeline.sites.regions import polygons_with
 from pipeline.sources.distinct import check_distinct
@@ -222,7 +220,7 @@ def _legends(settings: PublishSettings, faults: Faults) -> None:
         if name is None:
             continue
         try:
-            read_legend(catalog_path(f"legends/{name}.yml"))
+            settings.legend_named(name)
         except InputError as error:
             faults.faults += error.faults
             if name == f"{settings.legend}_anomaly":
