@@ -64,11 +64,14 @@ class FilesDownload(Download):
     """Values of further keys of the templates, such as depths or scenarios; one file for each."""
     tiles: Tiles | None = None
     auth: Literal["none", "earthdata", "netrc"] = "none"
+    sparse: bool = False
+    """Whether the provider has no file for some tiles, such as those of the sea, which are then
+    left out."""
     checksums: dict[str, str] = Field(default_factory=dict)
     """Published checksums by file name: `md5:…`, `sha1:…` or `sha256:…`."""
     unpack: bool = False
-    """Whether the files are ZIP or tar archives, each unpacked beside it into a folder of its
-    name."""
+    """Whether ZIP and tar archives among the files are unpacked, each beside it into a folder of
+    its name; files without a suffix are archives."""
 
     @field_validator("files", mode="before")
     @classmethod

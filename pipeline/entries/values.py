@@ -129,7 +129,10 @@ class Lookup(Frozen):
     """
 
     lookup: str
-    """Path of the table: CSV, Parquet, dBase (.dbf) or GDAL's raster attribute table (.aux.xml)."""
+    """Path of the table: CSV, Parquet, dBase (.dbf), SQLite or GDAL's raster attribute table
+    (.aux.xml)."""
+    table: str | None = None
+    """Name of the table in a database of SQLite, such as HWSD2_LAYERS."""
     key: str
     """Column with the stored numbers."""
     value: str

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.catalog.downloads import FilesDownload
 from pipeline.core.addresses import path_of
 from pipeline.core.errors import Fault, InputError, bad_input
 from pipeline.core.remote_path import RemotePath
@@ -124,17 +125,28 @@ def fetch_files(
     """
     planned = planned_files(order, client, update)
     manifest, records = Manifest(order.home), []
+    is_sparse = isinstance(order.download, FilesDownload) and order.download.sparse
 
-    def one(file: RemoteFile) -> Record:
-        if file.inputs is not None:
-            record = transfer_result(client, file, order.folder)
-        else:
-            record = transfer(client, file, order.folder, replace=update)
+    def one(file: RemoteFile) -> Record | None:
+        try:
+            if file.inputs is not None:
+                record = transfer_result(client, file, order.folder)
+            else:
+                record = transfer(client, file, order.folder, replace=update)
+        except FileNotFoundError:
+            if not is_sparse:
+                raise
+            file.partial.unlink(missing_ok=True)
+            return None
         manifest.add(record)
         return record
 
     wanted = [item.file for item in planned if item.state != "there"]
     for record in together(wanted, one, client, order.download.parallel):
-        records.append(record)
-        done(record)
+        if record is not None:
+            records.append(record)
+            done(record)
+    if not records and len(wanted) == len(planned):
+        raise bad_input(f'source "{order.source.name}"', "no files for these bounds",
+                        "at least one", "Try larger bounds.")  # fmt: skip
     return sorted(records, key=lambda record: record.path)

@@ -60,7 +60,8 @@ def _known_files(order: Order, download: FilesDownload) -> Iterator[RemoteFile]:
             for address, size in _addresses(template.format(**values)):
                 name = unquote(PurePosixPath(urlsplit(address).path).name)
                 path = order.folder / _path(order.to, values, name)
-                into = path.with_name(_stem(name)) if download.unpack else None
+                unpacks = download.unpack and (name.endswith(ARCHIVES) or "." not in name)
+                into = path.with_name(_stem(name)) if unpacks else None
                 yield RemoteFile(
                     address=address, path=path, login=download.auth, size=size,
                     checksum=download.checksums.get(name), unpack_into=into,

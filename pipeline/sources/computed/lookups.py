@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import sqlite3
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -17,6 +19,9 @@ import pyarrow
 from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.entries.nodata import codes_of, ranges_of
 from pipeline.entries.values import Lookup
+
+SQLITE = (".sqlite", ".sqlite3", ".db")
+"""Suffixes of databases of SQLite."""
 
 
 @dataclass(frozen=True)
@@ -49,20 +54,27 @@ def lookup_table(lookup: Lookup, band: str, where: str) -> LookupTable:
     path = Path(lookup.lookup)
     try:
         stat = path.stat()
-        frame = _read(path, (stat.st_mtime_ns, stat.st_size), band)
+        part = (lookup.table, _columns(lookup)) if path.suffix.lower() in SQLITE else band
+        frame = _read(path, (stat.st_mtime_ns, stat.st_size), part)
     except (OSError, ValueError, pyarrow.ArrowException, pd.errors.ParserError,
-            ElementTree.ParseError) as error:  # fmt: skip
+            ElementTree.ParseError, sqlite3.Error) as error:  # fmt: skip
         raise bad_input(
             f"{where}, {path}", f"a table that cannot be read ({error})",
-            "CSV, Parquet, dBase (.dbf) or a raster attribute table of GDAL (.aux.xml)",
+            "CSV, Parquet, dBase (.dbf), SQLite or a raster attribute table of GDAL (.aux.xml)",
         ) from None  # fmt: skip
     return _table(_chosen(frame, lookup, f"{where}, {path}"), lookup, f"{where}, {path}")
+
+
+def _columns(lookup: Lookup) -> tuple[str, ...]:
+    """Return the columns of the table that a lookup uses."""
+    used = filter(None, (lookup.key, lookup.value, lookup.weight, *lookup.where))
+    return tuple(dict.fromkeys(used))
 
 
 def _chosen(frame: pd.DataFrame, lookup: Lookup, where: str) -> pd.DataFrame:
     """Return the rows that `where` of the lookup chooses, after a check of all columns."""
     faults, known = Faults(), [str(name) for name in frame.columns]
-    for column in filter(None, (lookup.key, lookup.value, lookup.weight, *lookup.where)):
+    for column in _columns(lookup):
         if column not in known:
             faults.add(where, f"columns {', '.join(known)}", f'a column "{column}"',
                        nearest_name(column, known))  # fmt: skip
@@ -149,11 +161,14 @@ def _numbers(column: pd.Series, where: str) -> np.ndarray:
 
 
 @lru_cache(maxsize=16)
-def _read(path: Path, stamp: tuple[int, int], band: str) -> pd.DataFrame:
+def _read(path: Path, stamp: tuple[int, int], part: Any) -> pd.DataFrame:
+    """Return a table; `part` is the table and columns of a database, or the band of a raster."""
+    if isinstance(part, tuple):
+        return _of_database(path, *part)
     if path.suffix in (".parquet", ".pq"):
         return pd.read_parquet(path)
     if path.name.endswith(".xml"):
-        return attribute_table(path, band)
+        return attribute_table(path, part)
     if path.suffix.lower() == ".dbf":
         import pyogrio
 
@@ -167,6 +182,23 @@ def _read(path: Path, stamp: tuple[int, int], band: str) -> pd.DataFrame:
         keep_default_na=False, na_values=["", "NA", "NaN", "nan"], low_memory=False,
         quoting=csv.QUOTE_MINIMAL,
     )  # fmt: skip
+
+
+def _of_database(path: Path, table: str | None, columns: Sequence[str]) -> pd.DataFrame:
+    """Return columns of a table of SQLite; all, without rows, where it lacks one of them."""
+    with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+        tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master")]
+        if table is None or table not in tables:
+            raise ValueError(f"tables {', '.join(tables)}, none of which is `table: {table}`")
+        known = [row[1] for row in database.execute(f"PRAGMA table_info({_quoted(table)})")]
+        if not {*columns} <= {*known}:
+            return pd.DataFrame(columns=known)
+        wanted = ", ".join(map(_quoted, columns))
+        return pd.read_sql_query(f"SELECT {wanted} FROM {_quoted(table)}", database)
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
 
 
 def _encoding(path: Path) -> str:

@@ -279,7 +279,9 @@ def test_archives_are_unpacked_beside_themselves(tmp_path: Path) -> None:
         file.writestr("../../outside.csv", "bad")
     with provider() as server:
         server.routes["/gauges.zip"] = File(archive.getvalue())
-        get = {"kind": "http", "files": f"{server.url}/gauges.zip", "to": "rain/", "unpack": True}
+        server.routes["/gauges.csv"] = File(b"a,b")
+        files = [f"{server.url}/gauges.zip", f"{server.url}/gauges.csv"]
+        get = {"kind": "http", "files": files, "to": "rain/", "unpack": True}
         order = ordered(tmp_path, get, static=True)
         fetch(order, fast())
     assert (order.home / "gauges" / "sub" / "a.csv").read_text() == "1,2"
@@ -314,3 +316,17 @@ def test_a_preview_of_many_files_asks_for_a_sample(tmp_path: Path) -> None:
         assert found.size == 10950
         assert found.is_estimate
         assert len(server.asked) <= 16
+
+
+def test_tiles_that_a_provider_does_not_have_are_left_out(tmp_path: Path) -> None:
+    with provider() as server:
+        server.routes["/N00E000.tif"] = File(b"land")
+        get = {"kind": "http", "files": f"{server.url}/{{NS}}{{lat:02d}}{{EW}}{{lon:03d}}.tif",
+               "to": "rain/", "tiles": {"size": [1, 1]}, "sparse": True}  # fmt: skip
+        order = ordered(tmp_path, get, static=True, bounds=(-1, 0, 1, 1))
+        assert [record.path for record in fetch(order, fast())] == ["rain/N00E000.tif"]
+        assert not leftovers(tmp_path)
+        assert not fetch(order, fast())
+        with pytest.raises(InputError) as caught:
+            fetch(ordered(tmp_path, get, static=True, bounds=(5, 5, 6, 6)), fast())
+    assert "no files for these bounds" in str(caught.value)
