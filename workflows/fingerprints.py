@@ -13,7 +13,7 @@ from typing import Any
 
 from pipeline.core.packaged import catalog_path
 from pipeline.core.plugins import plugin_digests
-from pipeline.core.provenance import file_stamp, fingerprint
+from pipeline.core.provenance import fingerprint, path_stamp
 from pipeline.readers.registry import files_of
 from stefaland.checkpoints.checkpoint import CONFIG, DATA
 from workflows.run import Run, used_sources
@@ -64,7 +64,7 @@ def _regrid(run: Run) -> Any:
         "terrain_from": run.config.inputs.terrain_from,
         "fill": _fill_settings(run),
         "sources": [source.model_dump(mode="json") for source in sources],
-        "files": {source.name: [file_stamp(f) for f in files_of(source)] for source in sources},
+        "files": {source.name: [path_stamp(f) for f in files_of(source)] for source in sources},
         "variables": {
             name: variable.model_dump(mode="json")
             for name, variable in run.variables.items()

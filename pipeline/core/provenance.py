@@ -136,3 +136,8 @@ def file_stamp(source: Any) -> list[tuple[str, int, int]]:
         if f.is_file()
         for stat in [f.stat()]
     ]
+
+
+def path_stamp(path: Any) -> list[tuple[str, int, int]]:
+    """Return `file_stamp` of a path that is no pattern; empty at once if it does not exist."""
+    return [] if isinstance(path, Path) and not path.exists() else file_stamp(path)

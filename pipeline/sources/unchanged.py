@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from pipeline.core.errors import Faults
-from pipeline.core.provenance import file_stamp
+from pipeline.core.provenance import path_stamp
 from pipeline.entries.source import Source
 from pipeline.readers.registry import files_of
 
@@ -38,4 +38,4 @@ def unchanged(sources: Sequence[Source]) -> Iterator[None]:
 
 def stamps_of(source: Source) -> list[tuple[str, int, int]]:
     """Return name, bytes and modification time (ns) of each file of a source, in order."""
-    return [stamp for file in files_of(source) for stamp in file_stamp(file)]
+    return [stamp for file in files_of(source) for stamp in path_stamp(file)]

@@ -20,6 +20,30 @@ YEARS = (1678, 2261)
 """First and last whole year that datetime64[ns] can hold."""
 
 
+JULIAN = "julian"
+SAME_LEAP_YEARS = (1901, 2099)
+"""First and last whole year in which the Julian and the standard calendar have the same days."""
+
+
+def standard_labels(times: np.ndarray) -> np.ndarray:
+    """Return dates of the Julian calendar, of any shape, as the same dates of the standard one.
+
+    Files such as those of IMERG name that calendar but count from a date of the standard one. Other
+    times, and those of years in which the two have other leap days, are returned unchanged.
+    """
+    if times.dtype != object or not times.size:
+        return times
+    dates = times.reshape(-1)
+    first, last = SAME_LEAP_YEARS
+    if not all(
+        isinstance(date, cftime.datetime) and date.calendar == JULIAN and first <= date.year <= last
+        for date in dates
+    ):
+        return times
+    labels = [date.isoformat() for date in dates]
+    return np.array(labels, "datetime64[us]").astype("datetime64[ns]").reshape(times.shape)
+
+
 def calendar_seconds(times: np.ndarray, calendar: str) -> np.ndarray:
     """Return seconds [N] since 1970, int64, counted in the calendar; from datetime64 or cftime."""
     if calendar == STANDARD:

@@ -13,7 +13,7 @@ from tests.products.common import cube, dates, faults, same
 
 LCC = "+proj=lcc +lat_0=42.5 +lon_0=-100 +lat_1=25 +lat_2=60 +x_0=0 +y_0=0 +ellps=WGS84 +units=m"
 CORNERS = {"na": (1_700_000.0, 200_000.0), "hi": (-5_500_000.0, -1_200_250.0)}
-"""Western and northern edge of the cells of each region, m; those of the two have no one lattice."""
+"""Western and northern edge of the cells of each region, m, which have no one lattice."""
 FIELD = np.array([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
 UNITS = {
     "prcp": ("mm/day", "area: mean time: sum"), "tmax": ("degrees C", "area: mean time: maximum"),

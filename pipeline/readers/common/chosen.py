@@ -10,6 +10,7 @@ from pipeline.entries.source import Source
 from pipeline.grid.unstructured import mesh_variables
 from pipeline.readers.common.dims import USUAL
 from pipeline.readers.common.wrf_coordinates import plain_coordinates
+from pipeline.times.calendars import standard_labels
 
 
 def chosen(ds: xr.Dataset, source: Source, path: AnyPath) -> xr.Dataset:
@@ -43,7 +44,19 @@ def chosen(ds: xr.Dataset, source: Source, path: AnyPath) -> xr.Dataset:
     dims = dict.fromkeys(dim for name in names for dim in ds[name].dims)
     mesh = mesh_variables(ds, dims, source.lat, source.lon)
     more = {name: ds.variables[name] for name in sorted(mesh)} | _bounds(ds, found)
-    return _reordered(ds, found.assign_coords(more), source)
+    found = found.assign_coords(more)
+    return _reordered(ds, found.assign_coords(_relabelled(found)), source)
+
+
+def _relabelled(found: xr.Dataset) -> dict[str, xr.Variable]:
+    """Return the coordinates of Julian dates as those of the standard calendar, by name."""
+    dated = {str(name): c.variable for name, c in found.coords.items() if c.dtype == object}
+    labels = {name: standard_labels(variable.values) for name, variable in dated.items()}
+    return {
+        name: xr.Variable(dated[name].dims, values, dated[name].attrs)
+        for name, values in labels.items()
+        if values.dtype != object
+    }
 
 
 def _bounds(ds: xr.Dataset, found: xr.Dataset) -> dict[str, xr.Variable]:

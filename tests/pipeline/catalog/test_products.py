@@ -50,7 +50,8 @@ def test_a_product_is_described_in_full(name: str) -> None:
         assert source.reference
         assert source.variables or not driver_of(source).has_variables
         assert set(source.variables) <= set(read_variables())
-        assert source.uri.startswith(f"{DATA}/{name}"), "files of a product lie in its folder"
+        for part in source.parts:
+            assert part.address.startswith(f"{DATA}/{name}"), "files of a product lie in its folder"
         # Names stay unique where several products are used together.
         assert source.name == name or source.name.startswith(f"{name}_")
     assert name in catalog.sources, "the main source has the name of the product"

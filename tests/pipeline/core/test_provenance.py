@@ -8,7 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.core.provenance import file_stamp, fingerprint, provenance, versions
+from pipeline.core.provenance import (
+    file_stamp,
+    fingerprint,
+    path_stamp,
+    provenance,
+    versions,
+)
 from pipeline.execution.cluster import ClusterConfig
 from tests.cubes import GRID
 
@@ -86,6 +92,9 @@ def test_file_stamps_follow_the_files(tmp_path):
     (tmp_path / "rain_2001.nc").write_bytes(b"y")
     assert file_stamp(pattern) != stamps
     assert file_stamp(tmp_path / "none_{month:02d}.nc") == []
+    assert path_stamp(tmp_path / "rain_2000.nc") == file_stamp(tmp_path / "rain_2000.nc")
+    # A path is no pattern, so that the missing days of a long series cost next to nothing.
+    assert path_stamp(tmp_path / "rain_*.nc") == []
 
 
 def test_a_folder_is_stamped_with_the_files_in_it(tmp_path):
