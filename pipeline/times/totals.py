@@ -173,7 +173,9 @@ def found_resets(
     rising = sum(rises[at] for at in loaded if at not in resets)
     seen = all(loaded.values()) and len(loaded) >= DAY // step
     between = any(-at % (DAY // 4) < step and at % (DAY // 4) for at in resets)
-    return resets if calm and rising and seen and not between else None
+    # Values that fall for hours, such as temperature after noon, do not start again.
+    falling = any((at + step) % DAY in resets for at in resets)
+    return resets if calm and rising and seen and not between and not falling else None
 
 
 NOISE = 1e-3

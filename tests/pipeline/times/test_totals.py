@@ -153,3 +153,12 @@ def test_months_of_unequal_length_show_no_resets() -> None:
     times = np.array([0, 31, 59, 90]) * DAY
     assert found_resets([(times, np.arange(8.0).reshape(4, 2))]) is None
     assert found_resets([(times[[0, 2]], np.ones((2, 2)))]) is None
+
+
+def test_temperature_that_rises_till_noon_is_no_total() -> None:
+    times = np.arange(4 * 24) * 3600
+    clock = times // 3600 % 24
+    warm = 285.0 - np.abs(12.0 - clock)[:, None] * np.ones((1, 3))
+    assert found_resets([(times, warm)]) is None
+    # One that falls once a day looks like a total.
+    assert found_resets([(times, 273.0 + clock[:, None])]) == (23 * HOUR,)
