@@ -117,6 +117,8 @@ class CdsDownload(Download):
     """What every request has; year, month, day, variable and area are added."""
     hourly: bool = False
     """Whether every request has the 24 hours of its days."""
+    dates: tuple[Literal["year", "month", "day"], ...] = ("year", "month", "day")
+    """Keys of the dates that every request has; [year] for yearly data."""
     area: bool = True
     """Whether the store cuts files to the bounds."""
     rate: float = Field(1.0, gt=0)

@@ -147,7 +147,8 @@ def _requests(order: Order, download: CdsDownload, client: Client) -> Iterator[R
     variables = sorted({download.variables[name] for name in names})
     keys = keys_of(order.to)
     for values in all_values(order, keys, {}, None):
-        inputs: dict[str, Any] = {**download.request, **_dates(keys, values)}
+        inputs: dict[str, Any] = {**download.request}
+        inputs |= {k: v for k, v in _dates(keys, values).items() if k in download.dates}
         if variables:
             inputs["variable"] = variables
         if download.hourly:

@@ -31,7 +31,8 @@ class TimeAxis(Frozen):
     of a series may be absent."""
     calendar: Literal["refuse", "convert"] = "refuse"
     """Treatment of other calendars: an error, or conversion of noleap and 360_day dates to the
-    standard calendar, in which days that such a calendar lacks are missing."""
+    standard calendar, in which days that such a calendar lacks are missing. Dates of a calendar
+    that the file calls julian, as those of AppEEARS, stay as they are written."""
     daily: bool = False
     """Whether the files' steps are aggregated to days by each variable's `cell_method`."""
     day_starts: float = Field(0.0, ge=-24, le=24)

@@ -11,6 +11,9 @@ import numpy as np
 import pandas as pd
 
 STANDARD = "standard"
+JULIAN = "julian"
+"""A calendar whose months have the days of the standard one from 1901 to 2099. Files that name it
+mean the dates of the standard calendar."""
 EPOCH = "seconds since 1970-01-01"
 DAY = 86400
 """Seconds of a day."""
@@ -50,6 +53,16 @@ def calendar_seconds(times: np.ndarray, calendar: str) -> np.ndarray:
         # Times stored as fractions of days have errors of some microseconds.
         return (times.astype("datetime64[ns]").astype(np.int64) + 500_000_000) // 1_000_000_000
     return np.rint(cftime.date2num(times, EPOCH, calendar=calendar)).astype(np.int64)
+
+
+def named_dates(times: np.ndarray) -> np.ndarray:
+    """Return the standard times, datetime64[ns], with the dates that cftime objects are named by.
+
+    >>> named_dates(np.array([cftime.datetime(2020, 2, 29, calendar="julian")])).astype(str)[0][:10]
+    '2020-02-29'
+    """
+    texts = [time.isoformat() for time in times.ravel().tolist()]
+    return np.array(texts, "datetime64[ns]").reshape(times.shape)
 
 
 def calendar_months(seconds: np.ndarray, calendar: str) -> np.ndarray:

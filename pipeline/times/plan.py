@@ -17,11 +17,13 @@ from pipeline.core.errors import Faults, InputError, bad_input
 from pipeline.times.axis import TimeAxis
 from pipeline.times.calendars import (
     DAY,
+    JULIAN,
     STANDARD,
     calendar_months,
     calendar_seconds,
     month_begins,
     month_days,
+    named_dates,
     standard_times,
     text,
 )
@@ -114,6 +116,9 @@ def time_plan(
     """
     faults = Faults()
     calendar = calendar_of(times, axis, where)
+    if calendar == JULIAN:
+        calendar, times = STANDARD, named_dates(times)
+        bounds = None if bounds is None else named_dates(bounds)
     seconds = calendar_seconds(times, calendar)
     check_order(seconds, calendar, where, faults)
     faults.raise_if_any()

@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.core.errors import Faults, bad_input
 from pipeline.times.axis import TimeAxis
-from pipeline.times.calendars import STANDARD, YEARS, calendar_months, text
+from pipeline.times.calendars import JULIAN, STANDARD, YEARS, calendar_months, text
 from pipeline.times.gaps import MONTH
 from pipeline.times.stamps import HOURS
 
@@ -32,12 +32,15 @@ def calendar_of(times: np.ndarray, axis: TimeAxis, where: str) -> str:
             "Cut the files to these years.",
         )  # fmt: skip
     calendar = str(times[0].calendar)
-    if calendar not in ("noleap", "365_day", "360_day"):
+    if calendar not in ("noleap", "365_day", "360_day", JULIAN):
         raise bad_input(where, f'the calendar "{calendar}"', "standard, noleap or 360_day")
     if axis.calendar == "refuse":
+        effect = "days that this calendar lacks become missing"
+        if calendar == JULIAN:
+            effect = "dates keep their year, month and day"
         raise bad_input(
             where, f'the calendar "{calendar}"', "the standard calendar",
-            "Set `time: {calendar: convert}`: days that this calendar lacks become missing.",
+            f"Set `time: {{calendar: convert}}`: {effect}.",
         )  # fmt: skip
     return calendar
 

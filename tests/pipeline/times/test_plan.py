@@ -100,6 +100,17 @@ def test_whole_series_of_every_calendar_have_no_gaps(
         }
 
 
+def test_dates_that_a_file_calls_julian_are_those_of_the_standard_calendar() -> None:
+    times = dates("2019-12-30", 64, "D", "julian")
+    found = plan(times, calendar="convert")
+    assert found.calendar == "standard"
+    assert [str(t)[:10] for t in found.values[[0, 2, 61, 63]]] == [
+        "2019-12-30", "2020-01-01", "2020-02-29", "2020-03-02"
+    ]  # fmt: skip
+    with pytest.raises(InputError, match="convert}`: dates keep their year, month and day"):
+        plan(times)
+
+
 @pytest.mark.parametrize("day", ["01", "16", "30"])
 def test_months_of_360_days_stay_their_months(day: str) -> None:
     times = xr.date_range("2001-01-01", periods=720, calendar="360_day", use_cftime=True)
