@@ -165,12 +165,22 @@ def _within(plan: TimePlan, period: tuple[date, date], where: str) -> TimePlan:
     """Return the plan for the days of `period`, all of which must exist."""
     first, last = (np.datetime64(day, "D") for day in period)
     days = plan.values.astype("datetime64[D]")
-    if first > last or days[0] > first or days[-1] < last:
+    if first > last or days[0] > first or _last_day(plan) < last:
         raise bad_input(
             where, f"times from {days[0]} to {days[-1]}", f"the period {first} to {last}",
             f"{END_OF_TOTALS if plan.totals else ''}Change `time: {{period: [...]}}`.",
         )  # fmt: skip
     return plan.cut((days >= first) & (days <= last))
+
+
+def _last_day(plan: TimePlan) -> np.datetime64:
+    """Return the last day of the last step: that of its month or year, or of its hours."""
+    day = plan.values[-1].astype("datetime64[D]")
+    if plan.step in MONTHS:
+        unit = "datetime64[M]" if plan.step == "monthly" else "datetime64[Y]"
+        return (day.astype(unit) + 1).astype("datetime64[D]") - np.timedelta64(1, "D")
+    hours = plan.step if isinstance(plan.step, float | int) else 24
+    return day + np.timedelta64(max(0, int(hours // 24) - 1), "D")
 
 
 def _stamps(seconds: np.ndarray, step: str | float | None) -> np.ndarray:

@@ -100,6 +100,20 @@ def test_whole_series_of_every_calendar_have_no_gaps(
         }
 
 
+@pytest.mark.parametrize(
+    ("freq", "count", "last", "later"),
+    [("MS", 3, "2001-03-31", "2001-04-01"), ("YS", 2, "2002-12-31", "2003-01-01"),
+     ("8D", 4, "2001-02-01", "2001-02-02"), ("D", 4, "2001-01-04", "2001-01-05")],
+)  # fmt: skip
+def test_a_period_ends_with_the_last_day_of_a_step(
+    freq: str, count: int, last: str, later: str
+) -> None:
+    times = dates("2001-01-01", count, freq)
+    assert plan(times, period=["2001-01-01", last]).values.size == count
+    with pytest.raises(InputError, match=f"the period 2001-01-01 to {later}"):
+        plan(times, period=["2001-01-01", later])
+
+
 def test_dates_that_a_file_calls_julian_are_those_of_the_standard_calendar() -> None:
     times = dates("2019-12-30", 64, "D", "julian")
     found = plan(times, calendar="convert")
