@@ -232,6 +232,19 @@ def same_units(first: str, second: str, lengths: Any = None) -> bool:
     return bool(np.allclose(factors, 1.0, rtol=1e-6)) and abs(way.offset) <= 1e-9
 
 
+def may_be_total(units: str) -> bool:
+    """Whether values may be amounts, such as depths of water or energy by area, or are unknown.
+
+    >>> may_be_total("m"), may_be_total("J m**-2"), may_be_total("mm/hr"), may_be_total("K")
+    (True, True, False, False)
+    """
+    try:
+        dims = _read(units).dims
+    except UnknownUnitsError:
+        return True
+    return not dims or dims in (DEPTH, MASS_PER_AREA, ENERGY_PER_AREA, VOLUME)
+
+
 def is_dimensionless(units: str) -> bool:
     """Whether values are numbers, fractions or percent; angles are not."""
     return not _read(units).dims

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import bad_input
+from pipeline.core.units import may_be_total
 from pipeline.entries.source import Source, Variable
 from pipeline.sources.arrays.aggregate import Decoded
 from pipeline.sources.arrays.extra_dims import selected
@@ -19,7 +20,7 @@ from pipeline.sources.axes import axes_of
 from pipeline.sources.canonical import LARGEST, RESETS, decoding_of, in_order
 from pipeline.sources.computed.read import read_source
 from pipeline.sources.computed.tally import Tally
-from pipeline.sources.decode import ACCUMULATED
+from pipeline.sources.decode import ACCUMULATED, stated_units
 from pipeline.sources.tidy import tidied
 from pipeline.sources.unchanged import stamps_of
 from pipeline.times.calendars import DAY, STANDARD, calendar_seconds
@@ -92,12 +93,15 @@ def _found(
 def check_resets(ds: xr.Dataset, source: Source, name: str) -> None:
     """Raise `InputError` for a running total under another method, or with other resets.
 
-    A sample is read of series with several steps a day. Maxima of days at whose beginning totals
-    start again are their amounts, if times are the end of steps.
+    A sample is read of series with several steps a day, unless the units in the file are not those
+    of amounts. Maxima of days at whose beginning totals start again are their amounts, if times are
+    the end of steps.
     """
     entry, axis = source.variables[name], source.time
     accumulates, declared = entry.cell_method == ACCUMULATED, axis.reset_seconds
     if axis.kind != "file" or source.classes or entry.bucket or (accumulates and declared is None):
+        return
+    if not accumulates and not may_be_total(stated_units(ds[source.opened_name(name)])):
         return
     pieces = list(sampled(ds, source, name))
     resets = found_resets(pieces)

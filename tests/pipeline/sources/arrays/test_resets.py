@@ -236,3 +236,8 @@ def test_settings_of_totals_need_totals() -> None:
             entry("a.nc", variable, **time)
     with pytest.raises(ValueError, match="hours"):
         entry("a.nc", resets=24)
+
+
+def test_rates_are_no_running_totals_whatever_their_values(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.nc", totals(24), ENDS, units="m/day")
+    assert faults(entry(path, {"cell_method": "mean"}, daily=True)) == ""
