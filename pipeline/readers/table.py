@@ -6,49 +6,23 @@ The driver is `table`. Points are regridded for maps, or used as sites for train
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-import pyarrow
 import pyproj
 import xarray as xr
-from pydantic import model_validator
 
-from pipeline.core.archives.unpacked_files import member_copy
 from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.entries.source import Source
 from pipeline.grid.crs import is_geographic_crs
-from pipeline.readers.common.first_bytes import GZIP, TABLE, format_of
-from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.common.site_table import check_columns, read_options
 from pipeline.readers.driver import Driver
 from pipeline.readers.tables.dates import dates_of
-from pipeline.readers.tables.text_table import TextOptions, read_text_table
+from pipeline.readers.tables.table_files import TableOptions, read_table, used_columns
 
-PARQUET = "a Parquet table"
-READ = (PARQUET, TABLE, "a text file", GZIP, None)
-"""Formats of first bytes that may be tables; texts in UTF-16 have no known one."""
-
-
-class TableOptions(TextOptions):
-    """Options of an entry: how the table is written, its dates and the places of its stations."""
-
-    date_format: str | None = None
-    """Format of dates that are not ISO 8601, such as "%d.%m.%Y"."""
-    date_columns: tuple[str, ...] = ()
-    """Columns that make the time together: year, month, day, or a date and a time of day."""
-    stations: str | None = None
-    """Table with a row for each location and the columns `cell`, `lat` and `lon` of the entry."""
-    wide: bool = False
-    """Whether each column but the dates has the values of a station, whose id is its name."""
-
-    @model_validator(mode="after")
-    def _located(self) -> TableOptions:
-        if self.wide and self.stations is None:
-            raise ValueError("`wide` without `stations`, the table that locates the columns")
-        return self
+STATION = "station of the column"
+"""Column with the ids of stations of a wide table, whose dates may be in a column `cell`."""
 
 
 def open_table(source: Source) -> xr.Dataset:
@@ -63,20 +37,22 @@ def open_table(source: Source) -> xr.Dataset:
         read_options(source, TableOptions),
         f'source "{source.name}", {source.files[0]}',
     )
-    frames = [_frame(path, source, options) for path in source.opened_files]
-    table = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
     named = source.dims.get("time")
     time = options.date_columns or ((named,) if named else ())
+    frames = _frames(source, options, time)
+    table = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
     if options.stations:
         table = _located(table, source, options, time, where)
-    _check_columns(table, source, time, where)
+    cell = STATION if options.wide else source.cell
+    _check_columns(table, source, cell, time, where)
     lat, lon = _positions(table, source, where)
     texts = [table[str(name)].astype(str) for name in (source.lat, source.lon)]
-    key = table[source.cell].astype(str) if source.cell else texts[0] + "," + texts[1]
-    names, first, code = np.unique(key.to_numpy(str), return_index=True, return_inverse=True)
+    key = table[cell].astype(str) if cell else texts[0] + "," + texts[1]
+    code, found = pd.factorize(key, sort=True)
+    names, first = found.to_numpy(str), np.unique(code, return_index=True)[1]
     _check_moves(lat, lon, names, first, code, where)
     coords = {
-        "cell": _cell_numbers(names, bool(source.cell)),
+        "cell": _cell_numbers(names, bool(cell)),
         "site": ("cell", names),
         "lat": ("cell", lat[first]),
         "lon": ("cell", lon[first]),
@@ -102,40 +78,29 @@ def open_table(source: Source) -> xr.Dataset:
     return ds.assign_coords(time=times) if time else ds
 
 
+def _frames(source: Source, options: TableOptions, time: Sequence[str]) -> list[pd.DataFrame]:
+    """Return the rows of each file, without columns that are not used."""
+    frames = (read_table(path, source, options) for path in source.opened_files)
+    if options.wide:
+        return list(frames)
+    needed = {*time, *(variable.name for variable in source.variables.values())}
+    needed |= {source.cell} if source.cell else set()
+    used = {*needed, str(source.lat), str(source.lon)}
+    return [used_columns(frame, used, needed if options.stations else used) for frame in frames]
+
+
 def _files(source: Source) -> list[Path]:
     """Return the tables of an entry, and the one of its stations."""
     stations = source.options.get("stations")
     return [*source.files, *([Path(stations)] if stations else [])]
 
 
-def _frame(path: Path, source: Source, options: TableOptions) -> pd.DataFrame:
-    stat, where = path.stat(), f'source "{source.name}", {path}'
-    texts = (source.cell,) if source.cell and options.stations else ()
-    expected = "a CSV or Parquet table"
-    try:
-        if format_of(path) not in READ:
-            raise ValueError("neither text nor Parquet")
-        return _read(path, (stat.st_mtime_ns, stat.st_size), options, texts, where)
-    except (OSError, ValueError, pyarrow.ArrowException, pd.errors.ParserError) as error:
-        formats = [name for name in READ if name]
-        raise unreadable(where, path, error, expected, *formats) from None
-
-
-@lru_cache(maxsize=8)
-def _read(
-    path: Path, stamp: tuple[int, int], options: TableOptions, texts: tuple[str, ...], where: str
-) -> pd.DataFrame:
-    copy = member_copy(path)
-    if format_of(copy) == PARQUET:
-        return pd.read_parquet(copy)
-    return read_text_table(copy, options, where, texts)
-
-
 def _located(
     table: pd.DataFrame, source: Source, options: TableOptions, time: Sequence[str], where: str
 ) -> pd.DataFrame:
     """Return the rows with the coordinates of their stations; a wide table as one row per value."""
-    stations = _frame(Path(str(options.stations)), source, options)
+    own = TableOptions(stations=options.stations, encoding=options.encoding)
+    stations = read_table(Path(str(options.stations)), source, own)
     at, faults = f'source "{source.name}", {options.stations}', Faults()
     check_columns([str(n) for n in (source.cell, source.lat, source.lon)], stations, at, faults)
     faults.raise_if_any()
@@ -152,7 +117,8 @@ def _located(
         check_columns(time, table.columns, where, faults)
         faults.raise_if_any()
         name = next(iter(source.variables.values())).name
-        table = table.melt(id_vars=list(time), var_name=cell, value_name=name)
+        table = table.melt(id_vars=list(time), var_name=STATION, value_name=name)
+        stations, cell = stations.rename(columns={cell: STATION}), STATION
     check_columns([cell], table.columns, where, faults)
     faults.raise_if_any()
     table = table.assign(**{cell: table[cell].astype(str)})
@@ -167,10 +133,10 @@ def _located(
 
 
 def _check_columns(
-    table: pd.DataFrame, source: Source, time: Sequence[str], where: str
+    table: pd.DataFrame, source: Source, cell: str | None, time: Sequence[str], where: str
 ) -> None:  # fmt: skip
     faults = Faults()
-    named = [source.lat, source.lon, source.cell, *time]
+    named = [source.lat, source.lon, cell, *time]
     names = [name for name in named if name] + [v.name for v in source.variables.values()]
     known = [str(name) for name in table.columns]
     for name in dict.fromkeys(names):
@@ -213,10 +179,10 @@ def _positions(
 
 
 def _numbers(column: pd.Series, where: str) -> np.ndarray:
-    """Return a column as float64, NaN for empty fields; raises `InputError` for text."""
+    """Return a column as float64, NaN for empty and blank fields; raises `InputError` for text."""
     values = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
     text = np.isnan(values) & column.notna().to_numpy()
-    text &= column.astype(str).str.strip().str.lower().ne("nan").to_numpy()
+    text &= ~column.astype(str).str.strip().str.lower().isin(["nan", ""]).to_numpy()
     if text.any():
         row = int(np.flatnonzero(text)[0])
         raise bad_input(

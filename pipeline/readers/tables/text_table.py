@@ -15,8 +15,8 @@ import pandas as pd
 from pydantic import Field
 
 from pipeline.core.addresses import AnyPath
-from pipeline.core.errors import bad_input
-from pipeline.core.settings import Frozen
+from pipeline.core.errors import bad_input, listed, nearest_name
+from pipeline.core.settings import Frozen, later
 
 SEPARATORS = (",", ";", "\t", "|")
 ENCODINGS = ("utf-8-sig", "latin-1")
@@ -49,6 +49,11 @@ class TextOptions(Frozen):
     """Number of lines of the header, of which the first has the names of the columns."""
     missing: tuple[str, ...] = ()
     """Texts that mean a missing value, such as "Ice", in addition to empty fields, NA and nan."""
+    columns: tuple[str, ...] = later(())
+    """Names of the columns of files without a line of names."""
+    comment_columns: tuple[str, ...] = later(())
+    """Names in comments such as `# Latitude (DD): 52.3`, each of which becomes a column with that
+    value in every row of its file."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +67,8 @@ class Layout:
     """Names of the columns."""
     skipped: tuple[int, ...]
     """Lines, from 0, that are neither names, comments nor rows."""
+    constants: dict[str, str]
+    """Values that comments state for columns, by their names."""
 
 
 def read_text_table(
@@ -70,7 +77,7 @@ def read_text_table(
     """Return the rows of a table of text; columns named in `texts` stay texts.
 
     Names of columns that occur twice are in the attribute `repeated`. Raises `InputError` for
-    numbers whose decimal mark is unclear.
+    numbers whose decimal mark is unclear, and where comments lack a column that they should state.
     """
     for encoding in [options.encoding] if options.encoding else ENCODINGS:
         try:
@@ -81,6 +88,7 @@ def read_text_table(
                     decimal=layout.decimal, thousands=options.thousands, encoding=layout.encoding,
                     comment=options.comment, skiprows=list(layout.skipped) or None,
                     na_values=list(options.missing) or None, dtype=dict.fromkeys(texts, str),
+                    **({"header": None, "names": list(layout.header)} if options.columns else {}),
                 )  # fmt: skip
             break
         except UnicodeDecodeError:
@@ -88,7 +96,7 @@ def read_text_table(
                 raise
     names = [name.strip() for name in layout.header]
     frame.attrs["repeated"] = sorted({name for name in names if names.count(name) > 1})
-    return frame.rename(columns=lambda name: str(name).strip())
+    return frame.rename(columns=lambda name: str(name).strip()).assign(**layout.constants)
 
 
 def _opened(path: AnyPath) -> IO[bytes]:
@@ -107,30 +115,53 @@ def _recognised(path: AnyPath, encoding: str, options: TextOptions, where: str) 
         text = io.TextIOWrapper(file, encoding=encoding)
         lines = list(enumerate(line.rstrip("\r\n") for line in islice(text, SAMPLE)))
     rows = [(i, s) for i, s in lines if s.strip() and not s.startswith(options.comment)]
+    comments = [s[len(options.comment) :] for _, s in lines if s.startswith(options.comment)]
+    constants = _constants(comments, options, where)
     skipped = [i for i, _ in rows[: options.skip_lines]]
     rows = rows[options.skip_lines :]
     separator = options.separator or _separator([line for _, line in rows])
     split = [_fields(line, separator) for _, line in rows]
-    under = options.header_lines
+    under = 0 if options.columns else options.header_lines
     if len(split) > 1 and all(RDB.fullmatch(field) for field in split[1]):
         under = max(under, 2)
     skipped += [i for i, _ in rows[1:under]]
     decimal = options.decimal or _decimal(split[under:], separator, options, where)
-    return Layout(encoding, separator, decimal, tuple(split[0]) if split else (), tuple(skipped))
+    header = options.columns or (tuple(split[0]) if split else ())
+    if options.columns and split and len(split[0]) != len(header):
+        raise bad_input(where, f"{len(split[0])} columns", f"the {len(header)} of `columns`",
+                        "Correct `options: {columns: […]}`.")  # fmt: skip
+    return Layout(encoding, separator, decimal, header, tuple(skipped), constants)
+
+
+def _constants(comments: Sequence[str], options: TextOptions, where: str) -> dict[str, str]:
+    """Return the values that comments state, by name; `InputError` if one of them is not there."""
+    pairs = [comment.partition(":") for comment in comments if ":" in comment]
+    stated = {name.strip(): value.strip() for name, _, value in reversed(pairs)}
+    for name in options.comment_columns:
+        if name not in stated:
+            raise bad_input(where, f"comments that state {listed(stated)}", f'a line "{name}: …"',
+                            nearest_name(name, stated))  # fmt: skip
+    return {name: stated[name] for name in options.comment_columns}
 
 
 def _separator(lines: Sequence[str]) -> str:
-    """Return the separator that splits all of the first lines into most columns, else the names."""
+    """Return the separator that splits all of the first lines into most columns, else the names.
+
+    It is white space if that alone splits all of them into as many columns.
+    """
     counts = {mark: [len(_fields(line, mark)) for line in lines[:20]] for mark in SEPARATORS}
     even = {mark: found[0] for mark, found in counts.items() if len(set(found)) == 1}
     if max(even.values(), default=1) == 1:
+        spaced = {len(_fields(line, " ")) for line in lines[:20]}
+        if len(lines) > 1 and len(spaced) == 1 and max(spaced) > 1:
+            return " "
         even = {mark: found[0] for mark, found in counts.items() if found}
     return max(SEPARATORS, key=lambda mark: even.get(mark, 0))
 
 
 def _fields(line: str, separator: str) -> list[str]:
     if separator == " ":
-        return line.split()
+        return [text.strip('"') for text in re.findall(r'"[^"]*"|\S+', line)]
     return next(csv.reader([line], delimiter=separator), [])
 
 

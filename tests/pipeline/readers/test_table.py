@@ -168,3 +168,71 @@ def test_repeated_columns_and_workbooks_are_refused(tmp_path: Path) -> None:
         read(tmp_path, text)
     with pytest.raises(InputError, match=r"an Excel workbook.*Save the sheet as CSV"):
         read(tmp_path, b"PK\x03\x04" + bytes(26) + b"[Content_Types].xml", "a.xlsx")
+
+
+PLACES = "station,lat,lon\na,50.5,-4.25\nb,51.0,-3.5\n"
+
+
+def test_files_of_one_station_each_are_named_by_its_id(tmp_path: Path) -> None:
+    (tmp_path / "places.csv").write_text(PLACES)
+    rows = "year month day rain qual\n2001 1 1 1.5 1\n2001 1 2 12.25 nan\n"
+    (tmp_path / "a_rain_x.txt").write_text(rows)
+    (tmp_path / "b_rain_y.txt").write_text("year month day rain qual\n2001 1 1 0.0 1\n")
+    options = {"stations": str(tmp_path / "places.csv"), "separator": " ",
+               "date_columns": ["year", "month", "day"]}  # fmt: skip
+    for form, given in (("{cell}_rain_*.txt", False), ("{cell}_flow.txt", True)):
+        entry_ = entry(tmp_path / "*_rain_?.txt", date=None,
+                       options={**options, "cell_in_name": form})  # fmt: skip
+        if not given:
+            check(open_source(entry_))
+            continue
+        with pytest.raises(InputError, match=r"a_rain_x\.txt.*\n?.*names such as {cell}_flow\.txt"):
+            open_source(entry_)
+
+
+def test_a_name_of_files_needs_the_cell(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"does not have {cell} once"):
+        read(tmp_path, PLACES, options={"cell_in_name": "a.txt"})
+
+
+def test_white_space_is_recognised_where_nothing_else_separates(tmp_path: Path) -> None:
+    check(read(tmp_path, "\n".join(LINES).replace(",", ".").replace(";", " "), "a.txt"))
+    text = 'station name lat lon date rain\na "A River" 50.5 -4.25 2001-01-01 1.5\n' \
+           'b B 51.0 -3.5 2001-01-01 0\na "A River" 50.5 -4.25 2001-01-02 12.25\n'  # fmt: skip
+    check(read(tmp_path, text, "b.txt"))
+
+
+def test_files_without_names_of_columns(tmp_path: Path) -> None:
+    text = "a  50.5 -4.25 20010101   1.5\nb  51.0 -3.50 20010101   0.0\n" \
+           "a  50.5 -4.25 20010102  12.25\n"  # fmt: skip
+    columns = ["station", "lat", "lon", "date", "rain"]
+    check(read(tmp_path, text, "a.txt", options={"separator": " ", "columns": columns}))
+    with pytest.raises(InputError, match=r"5 columns.*\n?.*the 4 of `columns`"):
+        read(tmp_path, text, "b.txt", options={"separator": " ", "columns": columns[1:]})
+
+
+def test_comments_state_columns(tmp_path: Path) -> None:
+    for name, lat, lon, rows in (("a", 50.5, -4.25, "2001-01-01;1.5\n2001-01-02;12.25\n"),
+                                 ("b", 51.0, -3.5, "2001-01-01;0.0\n")):  # fmt: skip
+        (tmp_path / f"{name}.txt").write_text(
+            f"# Title:  data\n# No.:   {name}\n# Latitude (DD):  {lat}\n# Longitude (DD): {lon}\n"
+            f"# Area (km²): 12.5\n# DATA\ndate; rain\n{rows}", encoding="latin-1"
+        )  # fmt: skip
+    places = {"cell": "No.", "lat": "Latitude (DD)", "lon": "Longitude (DD)"}
+    columns = list(places.values())
+    check(open_source(entry(tmp_path / "*.txt", options={"comment_columns": columns}, **places)))
+    with pytest.raises(InputError, match=r'a line "Latitud: …"'):
+        open_source(entry(tmp_path / "*.txt", options={"comment_columns": ["Latitud"]}, **places))
+
+
+def test_a_table_whose_columns_are_stations_is_turned(tmp_path: Path) -> None:
+    (tmp_path / "places.txt").write_text(
+        '"station"\t"a"\t"b"\n"name"\t"A River"\t"B"\n"lat"\t"50.5"\t"51"\n"lon"\t"-4.25"\t"-3.5"\n'
+        '"area"\t"12.5"\t"NA"\n'
+    )
+    options = {"wide": True, "stations": str(tmp_path / "places.txt")}
+    text = '"station"\t"a"\t"b"\n"2001-01-01"\t"1.5"\t"0"\n"2001-01-02"\t"12.25"\t" "\n'
+    check(read(tmp_path, text, "a.txt", date="station", options=options))
+    area = {"area": {"name": "area", "units": "km2"}}
+    found = open_source(entry(tmp_path / "places.txt", date=None, variables=area))
+    np.testing.assert_array_equal(found["area"], [12.5, np.nan])

@@ -1,0 +1,107 @@
+"""read_table(): the rows of one table of an entry, text or Parquet, each with its location's id."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Set
+from fnmatch import translate
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+import pyarrow
+from pydantic import model_validator
+
+from pipeline.core.archives.unpacked_files import member_copy
+from pipeline.core.errors import bad_input
+from pipeline.core.settings import later
+from pipeline.entries.source import Source
+from pipeline.readers.common.first_bytes import GZIP, TABLE, format_of
+from pipeline.readers.common.refusals import unreadable
+from pipeline.readers.tables.text_table import TextOptions, read_text_table
+
+PARQUET = "a Parquet table"
+READ = (PARQUET, TABLE, "a text file", GZIP, None)
+"""Formats of first bytes that may be tables; texts in UTF-16 have no known one."""
+
+
+class TableOptions(TextOptions):
+    """Options of an entry: how the table is written, its dates and the places of its stations."""
+
+    date_format: str | None = None
+    """Format of dates that are not ISO 8601, such as "%d.%m.%Y"."""
+    date_columns: tuple[str, ...] = ()
+    """Columns that make the time together: year, month, day, or a date and a time of day."""
+    stations: str | None = None
+    """Table with a row for each location and the columns `cell`, `lat` and `lon` of the entry."""
+    wide: bool = False
+    """Whether each column but the dates has the values of a station, whose id is its name."""
+    cell_in_name: str | None = later(None)
+    """Name of files of one location each, such as `{cell}_flow_*.txt`, in which {cell} is the id of
+    the location, the column `cell` of all their rows."""
+
+    @model_validator(mode="after")
+    def _located(self) -> TableOptions:
+        if self.wide and self.stations is None:
+            raise ValueError("`wide` without `stations`, the table that locates the columns")
+        if self.cell_in_name is not None and self.cell_in_name.count("{cell}") != 1:
+            raise ValueError(
+                f"`cell_in_name` {self.cell_in_name}, which does not have {{cell}} once"
+            )
+        return self
+
+
+def read_table(path: Path, source: Source, options: TableOptions) -> pd.DataFrame:
+    """Return the rows of a table of the entry, whose rows are locations or times.
+
+    A table whose columns are locations and whose first column has the names of attributes is
+    turned. Raises `InputError` for files that are no tables or whose name lacks the id.
+    """
+    stat, where = path.stat(), f'source "{source.name}", {path}'
+    texts = (source.cell,) if source.cell and options.stations else ()
+    expected = "a CSV or Parquet table"
+    try:
+        if format_of(path) not in READ:
+            raise ValueError("neither text nor Parquet")
+        frame = _read(path, (stat.st_mtime_ns, stat.st_size), options, texts, where)
+    except (OSError, ValueError, pyarrow.ArrowException, pd.errors.ParserError) as error:
+        formats = [name for name in READ if name]
+        raise unreadable(where, path, error, expected, *formats) from None
+    if options.cell_in_name and str(path) != options.stations:
+        frame = frame.assign(**{str(source.cell): _cell_of(path, options.cell_in_name, where)})
+    return _upright(frame, str(source.lat))
+
+
+def _cell_of(path: Path, form: str, where: str) -> str:
+    """Return the id of the location in the name of its file; `InputError` for another name."""
+    before, after = (translate(part)[:-2] for part in form.split("{cell}"))
+    match = re.fullmatch(f"{before}(?P<cell>.+?){after}", path.name)
+    if match is None:
+        raise bad_input(where, f"a file called {path.name}", f"names such as {form}",
+                        "Correct `options: {cell_in_name: …}`, or the uri.")  # fmt: skip
+    return match["cell"]
+
+
+def _upright(frame: pd.DataFrame, lat: str) -> pd.DataFrame:
+    """Return a table whose rows are locations, also of one whose columns are, with names first."""
+    names = frame.iloc[:, 0] if len(frame.columns) else pd.Series(dtype=str)
+    if lat in frame.columns or not names.astype(str).eq(lat).any():
+        return frame
+    return frame.set_index(names.name).T.rename_axis(columns=None, index=names.name).reset_index()
+
+
+def used_columns(frame: pd.DataFrame, used: Set[str], needed: Set[str]) -> pd.DataFrame:
+    """Return the columns that are used, or all where one that is needed is missing or repeated."""
+    if frame.attrs.get("repeated") or not needed <= set(frame.columns):
+        return frame
+    return frame[[name for name in frame.columns if name in used]]
+
+
+@lru_cache(maxsize=8)
+def _read(
+    path: Path, stamp: tuple[int, int], options: TableOptions, texts: tuple[str, ...], where: str
+) -> pd.DataFrame:
+    copy = member_copy(path)
+    if format_of(copy) == PARQUET:
+        return pd.read_parquet(copy)
+    return read_text_table(copy, options, where, texts)
