@@ -25,13 +25,14 @@ def absent_runs(
 ) -> list[np.ndarray]:  # fmt: skip
     """Return the calendar seconds of missing steps between times [N], one array per gap.
 
-    Months are counted as months, other steps by the median length; a series in which most steps
-    have no common length has no gaps.
+    Months are counted as months, other steps by their length; a series in which most steps have no
+    common length has no gaps.
     """
     if step is None or seconds.size < 3:
         return []
     apart = np.diff(seconds)
-    length = int(np.median(apart))
+    hours = 24.0 if step == "daily" else step
+    length = round(hours * 3600) if isinstance(hours, float) else int(np.median(apart))
     if length >= MONTH:
         months = calendar_months(seconds, calendar)
         each = MONTHS.get(str(step), int(np.median(np.diff(months))))
@@ -39,7 +40,8 @@ def absent_runs(
         counted = step in MONTHS or each > 1
         if counted and (np.diff(months) > 0).all() and not (np.diff(months) % each).any():
             return _absent_months(seconds, months, calendar, each)
-    if 2 * np.count_nonzero(2 * np.abs(apart - length) <= length) <= apart.size:
+    has_length = 2 * np.count_nonzero(2 * np.abs(apart - length) <= length) > apart.size
+    if not has_length and (apart % length).any():
         return []
     return [
         seconds[index] + np.arange(length, apart[index] - length // 2, length)

@@ -30,7 +30,7 @@ from pipeline.times.calendars import (
 from pipeline.times.gaps import MONTH, MONTHS, absent_runs, described
 from pipeline.times.lengths import step_days
 from pipeline.times.stamps import HOURS, step_begins
-from pipeline.times.steps import calendar_of, check_order, check_step, step_of
+from pipeline.times.steps import calendar_of, check_order, check_step, step_of, with_gaps
 from pipeline.times.totals import Totals, restarts
 
 CLIMATOLOGY_YEAR = 2001
@@ -122,7 +122,7 @@ def time_plan(
     seconds = calendar_seconds(times, calendar)
     check_order(seconds, calendar, where, faults)
     faults.raise_if_any()
-    step = step_of(seconds, calendar)
+    step = with_gaps(step_of(seconds, calendar), seconds, axis)
     check_step(step, axis, where, faults)
     if totals == "all":
         if axis.stamp in ("start", "middle"):

@@ -75,6 +75,21 @@ def step_of(seconds: np.ndarray, calendar: str) -> str | float | None:
     return "monthly" if hours <= 31 * 24 else hours
 
 
+def with_gaps(step: str | float | None, seconds: np.ndarray, axis: TimeAxis) -> str | float | None:
+    """Return the declared step of a series that may lack some, if all times are on it.
+
+    That are whole multiples of it between times, and it once at least; the median is of no use
+    where every other day is missing. In all other cases the step is `step`.
+    """
+    hours = HOURS.get(axis.step or "")
+    apart = np.diff(seconds)
+    if axis.gaps != "missing" or hours is None or (apart % (hours * 3600)).any():
+        return step
+    if not (apart == hours * 3600).any():
+        return step
+    return "daily" if hours == 24 else float(hours)
+
+
 def check_step(step: str | float | None, axis: TimeAxis, where: str, faults: Faults) -> None:
     """Add a fault for another step than the entry declares."""
     if axis.step is None or step is None:

@@ -87,7 +87,9 @@ def _upright(frame: pd.DataFrame, lat: str) -> pd.DataFrame:
     names = frame.iloc[:, 0] if len(frame.columns) else pd.Series(dtype=str)
     if lat in frame.columns or not names.astype(str).eq(lat).any():
         return frame
-    return frame.set_index(names.name).T.rename_axis(columns=None, index=names.name).reset_index()
+    turned = frame.set_index(str(names.name)).T
+    turned.index.name = names.name
+    return turned.reset_index()
 
 
 def used_columns(frame: pd.DataFrame, used: Set[str], needed: Set[str]) -> pd.DataFrame:

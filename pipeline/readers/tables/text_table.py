@@ -88,7 +88,8 @@ def read_text_table(
                     decimal=layout.decimal, thousands=options.thousands, encoding=layout.encoding,
                     comment=options.comment, skiprows=list(layout.skipped) or None,
                     na_values=list(options.missing) or None, dtype=dict.fromkeys(texts, str),
-                    **({"header": None, "names": list(layout.header)} if options.columns else {}),
+                    header=None if options.columns else "infer",
+                    names=list(options.columns) or None,
                 )  # fmt: skip
             break
         except UnicodeDecodeError:

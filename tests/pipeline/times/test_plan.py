@@ -225,3 +225,19 @@ def test_months_of_real_years_have_their_own_days(
 def test_the_months_of_a_climatology_make_a_mean_year() -> None:
     assert month_plan().days.sum() == 365.25
     assert month_plan().days[1] == 28.25
+
+
+@pytest.mark.parametrize("kept", [(0, 1, 3), (0, 1, 3, 5, 8), (0, 2, 4, 6, 7)])
+def test_days_of_which_most_are_missing_have_the_declared_step(kept: tuple[int, ...]) -> None:
+    times = dates("2015-03-31", 9)[list(kept)]
+    found = plan(times, step="daily", gaps="missing")
+    whole = [str(day)[:10] for day in dates("2015-03-31", kept[-1] + 1)]
+    assert days(found) == whole
+    assert [whole[i] for i in np.flatnonzero(found.count)] == [whole[i] for i in kept]
+
+
+def test_times_that_are_not_on_the_declared_step_are_refused() -> None:
+    every_other = dates("2015-03-31", 5, "2D")
+    assert "times 48 hours apart" in refusal(every_other, step="daily", gaps="missing")
+    off = np.append(dates("2015-03-31", 2), np.datetime64("2015-04-03T12", "ns"))
+    assert "hours apart" in refusal(off, step="daily", gaps="missing")
