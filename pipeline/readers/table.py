@@ -5,7 +5,7 @@ The driver is `table`. Points are regridded for maps, or used as sites for train
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,9 +20,6 @@ from pipeline.readers.common.site_table import check_columns, read_options
 from pipeline.readers.driver import Driver
 from pipeline.readers.tables.dates import dates_of
 from pipeline.readers.tables.table_files import TableOptions, read_table, used_columns
-
-STATION = "station of the column"
-"""Column with the ids of stations of a wide table, whose dates may be in a column `cell`."""
 
 
 def open_table(source: Source) -> xr.Dataset:
@@ -41,18 +38,19 @@ def open_table(source: Source) -> xr.Dataset:
     time = options.date_columns or ((named,) if named else ())
     frames = _frames(source, options, time)
     table = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+    if options.wide:
+        return _wide(table, source, options, time, where)
     if options.stations:
-        table = _located(table, source, options, time, where)
-    cell = STATION if options.wide else source.cell
-    _check_columns(table, source, cell, time, where)
+        table = _located(table, source, options, where)
+    _check_columns(table, source, time, where)
     lat, lon = _positions(table, source, where)
     texts = [table[str(name)].astype(str) for name in (source.lat, source.lon)]
-    key = table[cell].astype(str) if cell else texts[0] + "," + texts[1]
+    key = table[source.cell].astype(str) if source.cell else texts[0] + "," + texts[1]
     code, found = pd.factorize(key, sort=True)
     names, first = found.to_numpy(str), np.unique(code, return_index=True)[1]
     _check_moves(lat, lon, names, first, code, where)
     coords = {
-        "cell": _cell_numbers(names, bool(cell)),
+        "cell": _cell_numbers(names, bool(source.cell)),
         "site": ("cell", names),
         "lat": ("cell", lat[first]),
         "lon": ("cell", lon[first]),
@@ -95,10 +93,10 @@ def _files(source: Source) -> list[Path]:
     return [*source.files, *([Path(stations)] if stations else [])]
 
 
-def _located(
-    table: pd.DataFrame, source: Source, options: TableOptions, time: Sequence[str], where: str
+def _stations(
+    source: Source, options: TableOptions, ids: Iterable[str], what: str, where: str
 ) -> pd.DataFrame:
-    """Return the rows with the coordinates of their stations; a wide table as one row per value."""
+    """Return the cell, latitude and longitude of stations; `InputError` if one of `ids` lacks."""
     own = TableOptions(stations=options.stations, encoding=options.encoding)
     stations = read_table(Path(str(options.stations)), source, own)
     at, faults = f'source "{source.name}", {options.stations}', Faults()
@@ -106,37 +104,68 @@ def _located(
     faults.raise_if_any()
     cell = str(source.cell)
     stations = stations[[cell, str(source.lat), str(source.lon)]].assign(
-        **{cell: stations[cell].astype(str)}
+        **{cell: stations[cell].astype(str).str.strip()}
     )
     if stations[cell].duplicated().any():
         repeated = stations[cell][stations[cell].duplicated()].unique()
         raise bad_input(at, f"duplicate stations, {listed(repeated)}", "each station once")
-    if options.wide:
-        if len(source.variables) != 1:
-            raise bad_input(where, f"{len(source.variables)} variables", "the one of a wide table")
-        check_columns(time, table.columns, where, faults)
-        faults.raise_if_any()
-        name = next(iter(source.variables.values())).name
-        table = table.melt(id_vars=list(time), var_name=STATION, value_name=name)
-        stations, cell = stations.rename(columns={cell: STATION}), STATION
-    check_columns([cell], table.columns, where, faults)
-    faults.raise_if_any()
-    table = table.assign(**{cell: table[cell].astype(str)})
-    unknown = sorted(set(table[cell]) - set(stations[cell]))
+    unknown = sorted(set(ids) - set(stations[cell]))
     if unknown:
-        what = "columns" if options.wide else "rows"
         raise bad_input(
             where, f"{what} of unknown stations, {listed(unknown)}",
             f"the ids in {options.stations}", nearest_name(unknown[0], stations[cell]),
         )  # fmt: skip
+    return stations
+
+
+def _located(
+    table: pd.DataFrame, source: Source, options: TableOptions, where: str
+) -> pd.DataFrame:  # fmt: skip
+    """Return the rows with the coordinates of their stations."""
+    cell, faults = str(source.cell), Faults()
+    check_columns([cell], table.columns, where, faults)
+    faults.raise_if_any()
+    table = table.assign(**{cell: table[cell].astype(str)})
+    stations = _stations(source, options, table[cell].unique(), "rows", where)
     return table.merge(stations, on=cell, how="left", suffixes=("_of_row", ""))
 
 
+def _wide(
+    table: pd.DataFrame, source: Source, options: TableOptions, time: Sequence[str], where: str
+) -> xr.Dataset:
+    """Return a table whose columns are stations as (time, cell)."""
+    faults = Faults()
+    if len(source.variables) != 1:
+        raise bad_input(where, f"{len(source.variables)} variables", "the one of a wide table")
+    if not time:
+        faults.add(where, "a wide table without a column of times", "one, named in the entry",
+                   "Set `dims: {time: …}`, or `options: {date_columns: […]}`.")  # fmt: skip
+    check_columns(time, table.columns, where, faults)
+    for name in table.attrs.get("repeated", ()):
+        faults.add(where, f'several columns "{name}"', "each name once",
+                   "Rename or remove the others.")  # fmt: skip
+    faults.raise_if_any()
+    names = np.array(sorted({str(name) for name in table.columns} - {*time}))
+    stations = _stations(source, options, names, "columns", where)
+    stations = stations.set_index(str(source.cell)).loc[names]
+    lat, lon = _positions(stations, source, f'source "{source.name}", {options.stations}')
+    stamps = dates_of(table, time, options.date_format, where)
+    times, first, counts = np.unique(stamps, return_index=True, return_counts=True)
+    if (counts > 1).any():
+        raise bad_input(where, f"{(counts > 1).sum()} duplicate times, {listed(times[counts > 1])}",
+                        "one row for each time", "Drop the duplicate rows.")  # fmt: skip
+    values = np.stack([_numbers(table[name], where) for name in names], axis=1)[first]
+    variable = next(iter(source.variables.values())).name
+    coords = {"cell": _cell_numbers(names, True), "site": ("cell", names), "time": times,
+              "lat": ("cell", lat), "lon": ("cell", lon)}  # fmt: skip
+    return xr.Dataset({variable: (("time", "cell"), values)}, coords)
+
+
 def _check_columns(
-    table: pd.DataFrame, source: Source, cell: str | None, time: Sequence[str], where: str
+    table: pd.DataFrame, source: Source, time: Sequence[str], where: str
 ) -> None:  # fmt: skip
     faults = Faults()
-    named = [source.lat, source.lon, cell, *time]
+    named = [source.lat, source.lon, source.cell, *time]
     names = [name for name in named if name] + [v.name for v in source.variables.values()]
     known = [str(name) for name in table.columns]
     for name in dict.fromkeys(names):

@@ -63,8 +63,14 @@ def on_grid_of(base: Opened, other: Opened) -> dict[str, xr.DataArray]:
     one time of a file without keys in its uri is dropped. Raises `InputError` for another grid or
     CRS, other sites, and times that `other` does not have.
     """
-    if (base.source.uri, base.source.driver) == (other.source.uri, other.source.driver):
-        return {str(name): named(da.variable, str(name)) for name, da in other.ds.data_vars.items()}
+    same = (base.source.uri, base.source.driver) == (other.source.uri, other.source.driver)
+    if same:
+        ds = other.ds
+        if base.axes is None and base.time and other.time:
+            # Tables of sites have the times, and the sites, of the variables that are read.
+            _check_sites(base, other)
+            ds = ds.reindex({other.time: base.ds[base.time].values})
+        return {str(name): named(da.variable, str(name)) for name, da in ds.data_vars.items()}
     chosen: dict[str, Any] = {}
     if (base.axes is None) != (other.axes is None):
         raise bad_input(other.where, "sites beside a grid", "both sites, or both grids")
