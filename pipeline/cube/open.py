@@ -73,12 +73,15 @@ def open_cube(path: str | Path) -> xr.Dataset:
     if "cube" not in ds.attrs:
         plain = [name for name in ds.variables if name not in (*ds.xindexes, *texts)]
         ds = ds.assign({n: guarded_variable(ds[n].variable, path / str(n)) for n in plain})
-    for name, da in ds.data_vars.items():
+    # All at once: each assignment compares all variables, of which there may be hundreds.
+    found = {name: ds.variables[name] for name in ds.data_vars}
+    for name, variable in found.items():
         if "cube" in ds.attrs:
             array = path / str(name)
-            ds[name] = lazy_variable(da.variable, array, ShardLayout.read(array))
-        if "grid_mapping" in ds[name].attrs:
-            ds[name].encoding["grid_mapping"] = ds[name].attrs.pop("grid_mapping")
+            variable = found[name] = lazy_variable(variable, array, ShardLayout.read(array))
+        if "grid_mapping" in variable.attrs:
+            variable.encoding["grid_mapping"] = variable.attrs.pop("grid_mapping")
+    ds = ds.assign(found)
     if bands := ds.attrs.get("cube", {}).get("bands"):
         ds = ds.assign_coords(band=("band", np.array(bands, str)))
     ds.encoding["source"] = str(path)

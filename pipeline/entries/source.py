@@ -25,7 +25,7 @@ from pipeline.entries.file_series import (
 )  # fmt: skip
 from pipeline.entries.kinds import Code, kind_fault, labelled_codes, with_default_method
 from pipeline.entries.merged import DRIVER, merged_settings
-from pipeline.entries.source_grid import SourceGrid, with_grid
+from pipeline.entries.source_grid import OF_FILE, SourceGrid, with_grid
 from pipeline.entries.source_variable import SourceVariable
 from pipeline.entries.stac_assets import asset_series
 from pipeline.entries.values import Lookup, Operand
@@ -64,6 +64,7 @@ class Source(Frozen):
     full turn in degrees or radians, and 360 for values without units."""
     min_coverage: float = Field(0.5, ge=0, le=1)
     crs: str = "EPSG:4326"
+    """CRS of the files; with `file` that which each file declares, as of tiles of UTM zones."""
     grid: SourceGrid | None = later(None)
     """Grid of files without coordinates: a name of `grids.yml`, such as EASE2_M09, or its keys
     (crs, bounds and resolution, …). The first row of the file is the northernmost."""
@@ -120,6 +121,8 @@ class Source(Frozen):
     @field_validator("crs")
     @classmethod
     def _known_crs(cls, crs: str) -> str:
+        if crs == OF_FILE:
+            return crs
         try:
             pyproj.CRS.from_user_input(crs)
         except pyproj.exceptions.CRSError:

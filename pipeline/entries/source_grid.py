@@ -8,6 +8,8 @@ from typing import Any
 from pipeline.core.errors import InputError
 from pipeline.core.settings import Frozen
 
+OF_FILE = "file"
+"""Value of `crs` for the CRS that each file declares."""
 OWN = {"west", "north", "dx", "dy", "shape"}
 """Keys that a resolved grid has."""
 

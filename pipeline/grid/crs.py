@@ -78,9 +78,11 @@ def crs_of(ds: xr.Dataset | xr.DataArray) -> str:
 
 def declared_crs(ds: xr.Dataset | xr.DataArray) -> pyproj.CRS | None:
     """Return the CRS of the variables' grid mapping, else of `spatial_ref`, else None."""
-    arrays = ds.data_vars.values() if isinstance(ds, xr.Dataset) else [ds]
+    # `ds[name]` takes as long as there are variables: of many, only this form is fast.
+    is_dataset = isinstance(ds, xr.Dataset)
+    arrays = [ds.variables[name] for name in ds.data_vars] if is_dataset else [ds]
     named = [{**da.encoding, **da.attrs}.get("grid_mapping", "") for da in arrays]
-    known = {**ds.coords, **(ds.data_vars if isinstance(ds, xr.Dataset) else {})}
+    known: Mapping[Any, Any] = ds.variables if is_dataset else ds.coords
     for text in [*named, "spatial_ref"]:
         # The extended form of CF, "crs: lat lon", also lists coordinates.
         name = str(text).split(":")[0]
@@ -88,6 +90,17 @@ def declared_crs(ds: xr.Dataset | xr.DataArray) -> pyproj.CRS | None:
         if found is not None:
             return found
     return None
+
+
+@lru_cache(maxsize=256)
+def named_crs(crs: str) -> str:
+    """Return the EPSG code of a CRS, or its WKT if it has none.
+
+    >>> named_crs(pyproj.CRS.from_epsg(32618).to_wkt())
+    'EPSG:32618'
+    """
+    code = parsed(crs).to_epsg()
+    return str(parsed(crs).to_wkt()) if code is None else f"EPSG:{code}"
 
 
 def _of_mapping(attrs: Mapping[str, Any]) -> pyproj.CRS | None:

@@ -15,6 +15,7 @@ from pipeline.core.plugins import Registry
 from pipeline.core.settings import validated
 from pipeline.entries.file_series import has_glob
 from pipeline.entries.source import Source
+from pipeline.entries.source_grid import OF_FILE
 from pipeline.readers.driver import CommonOptions, Driver, own_options
 
 if TYPE_CHECKING:
@@ -154,6 +155,9 @@ def check_entry(source: Source, where: str, faults: Faults) -> None:
     if not driver.is_remote and any(map(is_remote, source.uris)):
         found = f"a remote address, although the driver {driver.name} searches a folder"
         faults.add(f"{where}: uri", found, "a folder on disk", "Download the folder as a whole.")
+    if source.crs == OF_FILE and driver.returns != "grid":
+        faults.add(f"{where}: crs", f'"{OF_FILE}" for the driver {driver.name}',
+                   "the CRS of the coordinates, such as EPSG:4326")  # fmt: skip
     own = own_options(source)
     if driver.options is not None and not driver.options.model_fields and own:
         known = ", ".join(CommonOptions.model_fields)

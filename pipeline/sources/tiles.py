@@ -17,8 +17,9 @@ import xarray as xr
 from pipeline.core.errors import Faults, bad_input
 from pipeline.entries.file_series import Series
 from pipeline.entries.source import Source
+from pipeline.entries.source_grid import OF_FILE
 from pipeline.entries.values import Operand
-from pipeline.grid.crs import is_geographic_crs
+from pipeline.grid.crs import is_geographic_crs, named_crs
 from pipeline.grid.same_crs import same_crs
 from pipeline.readers.common.dims import cell_size
 from pipeline.readers.registry import driver_of
@@ -230,12 +231,13 @@ def _outlined(source: TileSource) -> FileGrid | None:
         found = outline(source.files[0])
     except OSError:
         return None  # `open` reports why it cannot be read
-    if not (found and found.crs) or not (
-        source.overrides("crs") or same_crs(found.crs, source.crs)
-    ):
+    if not (found and found.crs):
+        return None
+    crs = named_crs(found.crs) if source.crs == OF_FILE else source.crs
+    if not (source.overrides("crs") or same_crs(found.crs, crs)):
         return None
     return FileGrid(
-        crs=source.crs,
+        crs=crs,
         bounds=found.bounds,
         cell=found.cell,
         shape=found.shape,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +9,14 @@ import xarray as xr
 
 from pipeline.core.errors import bad_input
 from pipeline.entries.source import Source
-from pipeline.grid.crs import declared_crs, is_geographic_crs, is_rotated, satellite_height
+from pipeline.entries.source_grid import OF_FILE
+from pipeline.grid.crs import (
+    declared_crs,
+    is_geographic_crs,
+    is_rotated,
+    named_crs,
+    satellite_height,
+)
 from pipeline.grid.healpix import hint_of
 
 USUAL = {
@@ -53,7 +59,7 @@ def layout(ds: xr.Dataset, source: Source) -> Layout:
     geostationary satellite replaces a geographic `crs` of the entry.
     Raises `InputError` if an axis cannot be found or has no coordinates.
     """
-    dims = list(dict.fromkeys(dim for da in ds.data_vars.values() for dim in map(str, da.dims)))
+    dims = _dims(ds)
     time = _axis(ds, source, "time", dims)
     y, x = (_axis(ds, source, axis, dims) for axis in ("y", "x"))
     where = f'source "{source.name}", {source.files[0]}'
@@ -63,11 +69,14 @@ def layout(ds: xr.Dataset, source: Source) -> Layout:
             where, f"dimensions {', '.join(dims) or 'none'}", f"a dimension for {absent}",
             hint_of(ds.sizes) or f"Name it in the entry: `dims: {{{absent}: …}}`.",
         )  # fmt: skip
-    lat, lon = (_field(ds, getattr(source, name), name, {y, x}) for name in ("lat", "lon"))
+    if source.crs == OF_FILE:
+        source = source.model_copy(update={"crs": _crs_of_file(ds, where)})
     one_dimensional = all(name in ds.coords and ds[name].ndim == 1 for name in (y, x))
     rotated = _rotated(ds, source, y, x) and not is_rotated(source.crs)
-    if lat and lon and (source.lat or not one_dimensional or rotated):
-        return Layout(y=y, x=x, time=time, lat=lat, lon=lon)
+    if source.lat or not one_dimensional or rotated:
+        lat, lon = (_field(ds, getattr(source, name), name, {y, x}) for name in ("lat", "lon"))
+        if lat and lon:
+            return Layout(y=y, x=x, time=time, lat=lat, lon=lon)
     if not one_dimensional:
         absent = y if y not in ds.coords or ds[y].ndim != 1 else x
         raise bad_input(
@@ -76,6 +85,17 @@ def layout(ds: xr.Dataset, source: Source) -> Layout:
         )  # fmt: skip
     crs = _rotated_crs(ds, where, y, x) if rotated else _satellite_crs(ds, source) or source.crs
     return Layout(y=y, x=x, time=time, crs=crs)
+
+
+def _crs_of_file(ds: xr.Dataset, where: str) -> str:
+    """Return the CRS that a file declares; raises `InputError` if it declares none."""
+    declared = declared_crs(ds)
+    if declared is None:
+        raise bad_input(
+            f"{where}: crs", "none in the file", "that of each file, as `crs: file` of the entry",
+            "Name the CRS in the entry, such as EPSG:32633.",
+        )  # fmt: skip
+    return named_crs(declared.to_wkt())
 
 
 def _satellite_crs(ds: xr.Dataset, source: Source) -> str | None:
@@ -89,8 +109,15 @@ def _satellite_crs(ds: xr.Dataset, source: Source) -> str | None:
 
 def time_axis(ds: xr.Dataset, source: Source) -> str | None:
     """Return the time dimension that the entry names, or else one with a CF attribute or name."""
-    dims = list(dict.fromkeys(dim for da in ds.data_vars.values() for dim in map(str, da.dims)))
-    return _axis(ds, source, "time", dims)
+    return _axis(ds, source, "time", _dims(ds))
+
+
+def _dims(ds: xr.Dataset) -> list[str]:
+    """Return the names of the dimensions of all variables that are no coordinates."""
+    # `ds[name]` takes as long as there are variables: of many, only this form is fast.
+    return list(dict.fromkeys(
+        str(dim) for name in ds.data_vars for dim in ds.variables[name].dims
+    ))  # fmt: skip
 
 
 def _rotated(ds: xr.Dataset, source: Source, y: str, x: str) -> bool:
@@ -143,10 +170,9 @@ def _field(ds: xr.Dataset, named: str | None, which: str, plane: set[str]) -> st
     """Return the name of the 2-D latitudes or longitudes, None if there are none."""
     if named is not None:
         return named if named in ds.variables and set(ds[named].dims) == plane else None
-    names: Iterable[str] = map(str, ds.variables)
     standard, units = CURVILINEAR[which]
-    for name in names:
-        da = ds[name]
+    for key, da in ds.variables.items():
+        name = str(key)
         known = da.attrs.get("standard_name") == standard or da.attrs.get("units") == units
         if set(da.dims) == plane and (known or name.lower() in (which, standard, f"nav_{which}")):
             return name
