@@ -14,6 +14,8 @@ from pipeline.entries.nodata import Codes
 
 PACKING: dict[str, Any] = {"scale": 1.0, "offset": 0.0, "nodata": None, "above_is_missing": None}
 """Settings of stored numbers and the values of each that change nothing."""
+POSITIONS = ("lat", "doy")
+"""Names in expressions of each cell's latitude in degrees, and of each step's day of the year."""
 _BITS = re.compile(r"(\d+)(?:-(\d+))?")
 
 
@@ -193,6 +195,17 @@ class Computed(Frozen):
             raise ValueError("`square_signed`, which divides by 127.5, with a scale or offset")
         if isinstance(self.transform, Lookup) and {*used} - {"nodata"}:
             raise ValueError(f"a lookup of stored numbers with {' and '.join(used)}")
+
+    def names_in_files(self, name: str) -> tuple[str, ...]:
+        """Return the names in the entry's own files that the variable `name` needs."""
+        names = [name]
+        if self.expression:
+            used = Expression(self.expression).names
+            terms = {
+                n: self.operands.get(n) for n in used if n in self.operands or n not in POSITIONS
+            }
+            names = [t.name if t else n for n, t in terms.items() if t is None or t.uri is None]
+        return (*names, *(mask.name for mask in self.mask if mask.uri is None))
 
     @property
     def is_computed(self) -> bool:

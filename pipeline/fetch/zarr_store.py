@@ -44,8 +44,7 @@ class Store:
         if not note or note["address"] != public_uri(self.address):
             return False
         wanted = _wanted(order)
-        names = {order.source.variables[name].name for name in wanted_variables(order)}
-        return names <= set(note["arrays"]) and _within(wanted, note)
+        return set(wanted_arrays(order)) <= set(note["arrays"]) and _within(wanted, note)
 
     def chunk(self, array: str, key: str) -> Path:
         """Return the path at which a chunk of the provider's store is kept."""
@@ -69,9 +68,13 @@ def _within(wanted: Mapping[str, Any], note: Mapping[str, Any]) -> bool:
     return bool(inside and note["period"][0] <= first and last <= note["period"][1])
 
 
-def wanted_variables(order: Order) -> tuple[str, ...]:
-    """Return the canonical names of the variables of an order."""
-    return order.variables or tuple(order.source.variables)
+def wanted_arrays(order: Order) -> tuple[str, ...]:
+    """Return the names of the arrays that the variables of an order need, expressions included."""
+    known = order.source.variables
+    entries = [known[name] for name in order.variables or known]
+    return tuple(
+        dict.fromkeys(name for entry in entries for name in entry.names_in_files(entry.name))
+    )
 
 
 def joined_note(order: Order, store: Store) -> dict[str, Any]:

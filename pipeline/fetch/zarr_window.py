@@ -32,7 +32,7 @@ from pipeline.core.files import (
 )
 from pipeline.fetch.order import Order, Period
 from pipeline.fetch.zarr_metadata import Array, read_arrays
-from pipeline.fetch.zarr_store import NOTE, Store, joined_note, wanted_variables
+from pipeline.fetch.zarr_store import NOTE, Store, joined_note, wanted_arrays
 
 Span = tuple[int, int]
 
@@ -85,8 +85,7 @@ def find_window(order: Order, store: Store) -> Window:
     remote = path_of(store.address)
     found, attributes = read_arrays(remote)
     note = store.note
-    names = [order.source.variables[name].name for name in wanted_variables(order)]
-    names = list(dict.fromkeys([*names, *note.get("arrays", ())]))
+    names = list(dict.fromkeys([*wanted_arrays(order), *note.get("arrays", ())]))
     for name in names:
         if name not in found:
             raise bad_input(store.address, f'no array "{name}"', f"one of {', '.join(found)}",

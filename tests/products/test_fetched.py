@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline.core.packaged import catalog_path
@@ -12,7 +13,7 @@ from pipeline.fetch.order import make_order
 from pipeline.fetch.run import fetch
 from tests.loopback import serving
 from tests.pipeline.fetch.products import fast
-from tests.products import test_aorc, test_chirps
+from tests.products import test_aorc, test_chirps, test_conus404
 from tests.products.values import values
 
 chirps = test_chirps.data
@@ -50,3 +51,26 @@ def test_aorc(aorc: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
     assert {path.name for path in local.iterdir() if path.is_dir()} == {
         "TMP_2maboveground", "time", "latitude", "longitude"
     }  # fmt: skip
+
+
+def test_conus404_has_all_arrays_of_an_expression(tmp_path: Path) -> None:
+    served = tmp_path / "served" / "hytest" / "conus404" / "conus404_hourly.zarr"
+    field, static = test_conus404.hourly(test_conus404.ONES), np.full((3, 3), 0.6)
+    names = ("T2", "Q2", "PSFC", "U10", "V10", "COSALPHA", "SINALPHA")
+    test_conus404.make_store(
+        served, test_conus404.HOURS,
+        {name: (static if "ALPHA" in name else field, "m s-1") for name in names},
+    )  # fmt: skip
+    with serving(tmp_path / "served") as server:
+        text = catalog_path("conus404").read_text()
+        own = text.replace("https://usgs.osn.mghpcc.org", server.url)
+        (tmp_path / "conus404.yml").write_text(own)
+        order = make_order(
+            "conus404", tmp_path / "data", catalog=str(tmp_path / "conus404.yml"),
+            period=(date(1979, 10, 1), date(1979, 10, 2)), bounds=(-99.0, 39.0, -97.0, 40.0),
+            variables=["eastward_wind"],
+        )  # fmt: skip
+        fetch(order, fast())
+    local = tmp_path / "data" / "conus404" / "instant.zarr"
+    assert {"U10", "V10", "COSALPHA", "SINALPHA"} <= {path.name for path in local.iterdir()}
+    assert not (local / "T2").exists()

@@ -29,6 +29,10 @@ STREAMS: dict[bytes, Callable[[Any], Any]] = {
 }  # fmt: skip
 """First bytes of compressed files, and what opens them."""
 PIECE = 1 << 22
+OF_STEM = (".hdr", ".prj", ".blw", ".bpw", ".bqw", ".tfw", ".wld", ".aux.xml",
+           ".shx", ".dbf", ".cpg")  # fmt: skip
+OF_NAME = (".aux.xml", ".msk")
+"""Suffixes of small files beside a file that GDAL reads with it: after its stem, or its name."""
 
 
 def plain_copy(path: Any, lasting: bool = True) -> Path:
@@ -54,10 +58,20 @@ def plain_copy(path: Any, lasting: bool = True) -> Path:
 
 
 def member_copy(path: Any, lasting: bool = True) -> Path:
-    """Return the path of a file on disk as `plain_copy`, with archives left as they are."""
-    if isinstance(path, MemberPath):
-        return _unpacked(path, path.open, path.name, path.stat().st_size, lasting)
-    return local_copy(path, lasting)
+    """Return the path of a file on disk as `plain_copy`, with archives left as they are.
+
+    What belongs to a file in an archive, such as the header of a BIL raster, is copied beside it.
+    """
+    if not isinstance(path, MemberPath):
+        return local_copy(path, lasting)
+    copy = _unpacked(path, path.open, path.name, path.stat().st_size, lasting)
+    names = [path.stem + end for end in OF_STEM] + [path.name + end for end in OF_NAME]
+    for beside in map(path.with_name, names):
+        target = copy.with_name(beside.name)
+        if beside.is_file() and not target.exists():
+            with replacing(target) as partial:
+                partial.write_bytes(beside.read_bytes())
+    return copy
 
 
 def _only_member(archive: Path, where: str) -> MemberPath:

@@ -17,6 +17,7 @@ from xarray.core import indexing
 
 from pipeline.core.errors import bad_input
 from pipeline.entries.source import Source
+from pipeline.entries.values import POSITIONS
 from pipeline.grid.crs import declared_crs, is_geographic_crs, unit_factor
 from pipeline.grid.same_crs import same_crs
 from pipeline.readers.common.dims import Layout
@@ -24,8 +25,7 @@ from pipeline.readers.registry import read_files
 from pipeline.sources.axes import axes_of
 from pipeline.times.plan import month_plan
 
-LATITUDE, DAY_OF_YEAR = "lat", "doy"
-"""Names in expressions of each cell's latitude in degrees, and of each step's day of the year."""
+LATITUDE, DAY_OF_YEAR = POSITIONS
 _SAME = 1e-3  # fraction of a cell within which coordinates are equal
 
 

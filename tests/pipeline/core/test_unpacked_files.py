@@ -104,3 +104,13 @@ def test_damaged_and_too_large_archives_leave_nothing(tmp_path: Path) -> None:
         plain_copy(bomb)
     left = [path for path in cache_folder().rglob("*.nc") if path.is_file()]
     assert left == []
+
+
+def test_the_header_of_a_raster_is_copied_with_it(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "rain.zip", "w") as archive:
+        for name in ("a/rain.bil", "a/rain.hdr", "a/rain.bil.aux.xml", "a/snow.hdr", "rain.prj"):
+            archive.writestr(name, name)
+    copy = plain_copy(MemberPath(tmp_path / "rain.zip", "a/rain.bil"))
+    found = {path.name: path.read_text() for path in copy.parent.glob("[!.]*")}
+    assert found == {"rain.bil": "a/rain.bil", "rain.hdr": "a/rain.hdr",
+                     "rain.bil.aux.xml": "a/rain.bil.aux.xml"}  # fmt: skip
