@@ -22,7 +22,7 @@ from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import Tile, padded_window
 from pipeline.grid.window import source_window
 from pipeline.regridding.fill import GapFilling, with_gaps_filled
-from pipeline.regridding.merge import Part, extent_of, merged
+from pipeline.regridding.merge import Part, domain_of, extent_of, merged
 from pipeline.regridding.points import regrid_points
 from pipeline.regridding.regrid import regrid
 from pipeline.regridding.terrain import terrain
@@ -108,6 +108,7 @@ def regrid_parts(
             extent=extent_of(ds, grid, one.source.method),
             min_coverage=one.source.min_coverage,
             method=one.source.method,
+            domain=domain_of(ds),
         )
         for one, ds in blocks
         if ds.data_vars

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import bad_input
+from pipeline.grid.crs import crs_of
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.regridding.operators import Separable
 from pipeline.regridding.regrid import operator_for
@@ -22,6 +23,23 @@ from pipeline.regridding.regrid import operator_for
 ADDITIVE = {"conservative", "mean", "fractions", "bilinear", "nearest"}
 """Methods whose results are weighted means, so that those of parts of a cell can be averaged."""
 _SLACK = 1e-6  # rounding of sums of coverage in float32
+
+
+@dataclass(frozen=True)
+class Domain:
+    """The bounds (west, south, east, north) of a part and the size of its cells, in their CRS."""
+
+    crs: str
+    bounds: tuple[float, float, float, float]
+    cell: tuple[float, float]
+
+    def overlaps(self, other: Domain) -> bool:
+        """Whether both share more than the outermost cells, which tiles may have in common."""
+        return self.crs == other.crs and all(
+            min(self.bounds[i + 2], other.bounds[i + 2]) - max(self.bounds[i], other.bounds[i])
+            > 1.01 * max(self.cell[i], other.cell[i])
+            for i in (0, 1)
+        )
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -36,15 +54,17 @@ class Part:
     extent: np.ndarray
     min_coverage: float = 0.5
     method: str = "conservative"
+    domain: Domain | None = None
 
 
 def merged(parts: Iterable[Part]) -> xr.Dataset:
     """The variables of all parts, each with its coverage, dims (time?, y, x).
 
     The values of a part whose grid has the whole target cell are used if its coverage is at least
-    its `min_coverage`. Parts whose grids have only some of the cell are used together: their mean
-    weighted by coverage, or, for methods without such means, that of the largest coverage. Both are
-    tried in the order of the parts. NaN where none has enough; coverage is then the largest.
+    its `min_coverage`. Tiles, whose grids each have some of the cell, are used together: their mean
+    weighted by coverage, or, for methods without such means, that of the largest coverage. Parts
+    whose domains overlap, as those of final and preliminary data, are not averaged. All are tried
+    in the order of the parts. NaN where none has enough; coverage is then the largest.
     `InputError` for a variable with times in one part only.
 
     >>> grid = {"y": [0.5], "x": [0.5]}
@@ -96,6 +116,21 @@ def extent_of(ds: xr.Dataset, target_grid: TargetGrid, method: str) -> np.ndarra
     return extent
 
 
+def domain_of(ds: xr.Dataset) -> Domain:
+    """The domain of a canonical Dataset; curvilinear ones overlap where they are the same."""
+    if not {"x", "y"} <= set(ds.coords):
+        cells = hash(tuple(ds[name].values.tobytes() for name in ("lat", "lon")))
+        return Domain(f"cells {cells}", (0.0, 0.0, 1.0, 1.0), (0.0, 0.0))
+    (west, east, dx), (south, north, dy) = (_side(ds[name].values) for name in ("x", "y"))
+    return Domain(crs_of(ds), (west, south, east, north), (dx, dy))
+
+
+def _side(centres: np.ndarray) -> tuple[float, float, float]:
+    """The ends of an axis and the size of its smallest cell."""
+    size = float(np.abs(np.diff(centres)).min()) if centres.size > 1 else 0.0
+    return float(centres.min()) - size / 2, float(centres.max()) + size / 2, size
+
+
 class _Sum:
     """The merged values of one variable so far, and the sums of parts that have some of a cell."""
 
@@ -107,6 +142,8 @@ class _Sum:
         self.settled = np.zeros(da.shape, bool)
         self.seam: tuple[np.ndarray, np.ndarray] | None = None
         self.least = 0.0
+        self.extent = np.zeros(da.shape[-2:])
+        self.domains: list[Domain] = []
 
     def add(self, values: np.ndarray, coverage: np.ndarray, part: Part) -> None:
         coverage = np.nan_to_num(coverage)
@@ -130,6 +167,16 @@ class _Sum:
             self.seam = np.zeros(self.value.shape), np.zeros(self.value.shape)
             self.least = part.min_coverage
         total, weight = self.seam
+        overlaps = part.extent + self.extent > 1 + _SLACK
+        if part.domain is not None:
+            if any(part.domain.overlaps(other) for other in self.domains):
+                overlaps |= self.extent > 0
+            self.domains.append(part.domain)
+        self.extent += part.extent
+        instead = partial & overlaps & ~_reaches(weight, self.least) & (coverage > weight)
+        np.copyto(total, np.multiply(values, coverage, dtype=np.float64), where=instead)
+        np.copyto(weight, coverage, where=instead)
+        partial = partial & ~overlaps
         if part.method in ADDITIVE:
             np.add(total, np.multiply(values, coverage, dtype=np.float64), out=total, where=partial)
             np.add(weight, coverage, out=weight, where=partial)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import InputError
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.regridding.merge import Part, extent_of, merged
+from pipeline.regridding.merge import Part, domain_of, extent_of, merged
 from pipeline.regridding.regrid import regrid
 
 FINE = TargetGrid.from_bounds("fine", "EPSG:4326", (0, 40, 12, 46), 0.5)
@@ -31,7 +31,9 @@ def part(
 ) -> Part:
     result = regrid(ds, target, method, 0.0, require_overlap=False, threads=1)
     extent = extent_of(ds, target, method)
-    return Part(ds=result, extent=extent, min_coverage=min_coverage, method=method)
+    return Part(
+        ds=result, extent=extent, min_coverage=min_coverage, method=method, domain=domain_of(ds)
+    )
 
 
 @st.composite
@@ -122,6 +124,20 @@ def test_an_entry_that_ends_within_a_cell_is_not_mixed_with_one_that_has_all_of_
     result = merged([part(region, target), part(globe, target)])["v"].values
     assert result.tolist() == [[7.0, 7.0, 1.0, 1.0]] * 2
     assert (merged([part(globe, target), part(region, target)])["v"].values == 1).all()
+
+
+def test_parts_with_the_same_domain_are_not_averaged_at_its_edge() -> None:
+    """Final and preliminary data end within the same target cell: there too the first is used."""
+    target = TargetGrid.from_bounds("target", "EPSG:4326", (0, 40, 12, 46), 3.0)
+    coarse = TargetGrid.from_bounds("coarse", "EPSG:4326", (0, 40, 4.5, 46), 1.5)
+    final = field(np.full(FINE.shape, 7.0)).isel(x=slice(0, 9))  # ends at 4.5 degrees east
+    gap = final.assign(v=final["v"] * np.nan)
+    same_grid = field(np.full(FINE.shape, 1.0)).isel(x=slice(0, 9))
+    for later in (same_grid, field(np.full(coarse.shape, 1.0), coarse)):
+        for first, value in ((final, 7.0), (gap, 1.0)):
+            parts = [part(ds, target, min_coverage=0.1) for ds in (first, later)]
+            found = merged(parts)["v"].values[:, :2]
+            assert found.tolist() == [[value, value]] * 2
 
 
 def test_two_regional_tiles_are_preferred_together_to_the_globe_that_comes_later() -> None:
