@@ -1,8 +1,8 @@
 """CAMELS-US: forcings, streamflow and attributes of 671 basins (driver `camels_us`).
 
 The `uri` of an entry is the folder with `basin_mean_forcing`, `usgs_streamflow` and the
-`camels_*.txt`. Layout of the files: Newman et al. 2015, doi 10.5194/hess-19-209-2015; Addor et al.
-2017, doi 10.5194/hess-21-5293-2017.
+`camels_*.txt`, or with the unpacked archive of the former two. Layout of the files: Newman et al.
+2015, doi 10.5194/hess-19-209-2015; Addor et al. 2017, doi 10.5194/hess-21-5293-2017.
 """
 
 from __future__ import annotations
@@ -71,12 +71,12 @@ def open_camels(source: Source) -> xr.Dataset:
     positions = attributes[["gauge_lat", "gauge_lon"]].set_axis(["lat", "lon"], axis=1)
     forcing_files, flow_files = dict[str, Path](), dict[str, Path]()
     if forcings:
-        folder = root / "basin_mean_forcing" / options.forcings
+        folder = _folder(root, "basin_mean_forcing") / options.forcings
         forcing_files = _files(folder, FORCING, sites, where, faults)
     area = pd.Series(np.nan, sites)
     if FLOW in wanted:
         area = _area(attributes, options.area, where, faults)
-        flow_files = _files(root / "usgs_streamflow", DISCHARGE, sites, where, faults)
+        flow_files = _files(_folder(root, "usgs_streamflow"), DISCHARGE, sites, where, faults)
     faults.raise_if_any()
     units = {FLOW: "mm/day"}
     series = {}
@@ -88,8 +88,14 @@ def open_camels(source: Source) -> xr.Dataset:
             units |= declared
         if FLOW in wanted:
             frames.append(_depth(flow_files[site], site, float(area[site]), options.flags, source))
-        series[site] = pd.concat(frames, axis=1)
+        series[site] = pd.concat(frames, axis=1, sort=True)
     return site_table(source, positions, attributes[statics], series, units)
+
+
+def _folder(root: Path, name: str) -> Path:
+    """Return a folder in `root`, or in that of the unpacked archive."""
+    unpacked = sorted(root.glob(f"*/basin_dataset_public_v1p2/{name}"))
+    return unpacked[0] if unpacked and not (root / name).is_dir() else root / name
 
 
 def _attributes(root: Path, where: str, faults: Faults) -> pd.DataFrame:

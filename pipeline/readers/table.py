@@ -5,7 +5,7 @@ The driver is `table`. Points are regridded for maps, or used as sites for train
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,21 +19,33 @@ from pipeline.grid.crs import is_geographic_crs
 from pipeline.readers.common.site_table import check_columns, read_options
 from pipeline.readers.driver import Driver
 from pipeline.readers.tables.dates import dates_of
+from pipeline.readers.tables.station_tables import attributes_of, read_stations, stations_of
 from pipeline.readers.tables.table_files import TableOptions, read_table, used_columns
 
 
 def open_table(source: Source) -> xr.Dataset:
     """Return the rows as (time, cell) arrays, NaN if a location has no row at a time; float64.
 
-    Coordinates: `cell` (int64: numbers from the entry's column `cell`, else 0, 1, …), `site` (names
-    from that column), `lat`, `lon`, and `time` if `dims.time` or the options name its columns.
-    Coordinates in the entry's `crs` become degrees. Raises `InputError` for missing and repeated
-    columns, coordinates that are not degrees or change, unclear dates, and duplicate rows.
+    Variables that are columns of the tables `stations` alone are (cell,) arrays. Coordinates:
+    `cell` (int64: numbers from the entry's column `cell`, else 0, 1, …), `site` (names from that
+    column), `lat`, `lon`, and `time` if `dims.time` or the options name its columns. Coordinates
+    in the entry's `crs` become degrees. Raises `InputError` for missing and repeated columns,
+    coordinates that are not degrees or change, unclear dates, and duplicate rows.
     """
-    options, where = (
-        read_options(source, TableOptions),
-        f'source "{source.name}", {source.files[0]}',
-    )
+    options = read_options(source, TableOptions)
+    attributes = attributes_of(source, options)
+    series = {name: v for name, v in source.variables.items() if name not in attributes}
+    ds = _open_rows(source.model_copy(update={"variables": series}), options)
+    if attributes:
+        stations = read_stations(source, options).reindex(ds["site"].values)
+        where = f'source "{source.name}", {", ".join(options.station_tables)}'
+        for variable in attributes.values():
+            ds[variable.name] = ("cell", _numbers(stations[variable.name], where))
+    return ds
+
+
+def _open_rows(source: Source, options: TableOptions) -> xr.Dataset:
+    where = f'source "{source.name}", {source.files[0]}'
     named = source.dims.get("time")
     time = options.date_columns or ((named,) if named else ())
     frames = _frames(source, options, time)
@@ -88,34 +100,10 @@ def _frames(source: Source, options: TableOptions, time: Sequence[str]) -> list[
 
 
 def _files(source: Source) -> list[Path]:
-    """Return the tables of an entry, and the one of its stations."""
-    stations = source.options.get("stations")
-    return [*source.files, *([Path(stations)] if stations else [])]
-
-
-def _stations(
-    source: Source, options: TableOptions, ids: Iterable[str], what: str, where: str
-) -> pd.DataFrame:
-    """Return the cell, latitude and longitude of stations; `InputError` if one of `ids` lacks."""
-    own = TableOptions(stations=options.stations, encoding=options.encoding)
-    stations = read_table(Path(str(options.stations)), source, own)
-    at, faults = f'source "{source.name}", {options.stations}', Faults()
-    check_columns([str(n) for n in (source.cell, source.lat, source.lon)], stations, at, faults)
-    faults.raise_if_any()
-    cell = str(source.cell)
-    stations = stations[[cell, str(source.lat), str(source.lon)]].assign(
-        **{cell: stations[cell].astype(str).str.strip()}
-    )
-    if stations[cell].duplicated().any():
-        repeated = stations[cell][stations[cell].duplicated()].unique()
-        raise bad_input(at, f"duplicate stations, {listed(repeated)}", "each station once")
-    unknown = sorted(set(ids) - set(stations[cell]))
-    if unknown:
-        raise bad_input(
-            where, f"{what} of unknown stations, {listed(unknown)}",
-            f"the ids in {options.stations}", nearest_name(unknown[0], stations[cell]),
-        )  # fmt: skip
-    return stations
+    """Return the tables of an entry, and those of its stations."""
+    stations = source.options.get("stations") or ()
+    tables = (stations,) if isinstance(stations, str) else stations
+    return [*source.files, *map(Path, tables)]
 
 
 def _located(
@@ -126,8 +114,10 @@ def _located(
     check_columns([cell], table.columns, where, faults)
     faults.raise_if_any()
     table = table.assign(**{cell: table[cell].astype(str)})
-    stations = _stations(source, options, table[cell].unique(), "rows", where)
-    return table.merge(stations, on=cell, how="left", suffixes=("_of_row", ""))
+    stations = stations_of(source, options, table[cell].unique(), "rows", where)
+    return table.merge(
+        stations, left_on=cell, right_index=True, how="left", suffixes=("_of_row", "")
+    )
 
 
 def _wide(
@@ -135,7 +125,7 @@ def _wide(
 ) -> xr.Dataset:
     """Return a table whose columns are stations as (time, cell)."""
     faults = Faults()
-    if len(source.variables) != 1:
+    if len(source.variables) > 1:
         raise bad_input(where, f"{len(source.variables)} variables", "the one of a wide table")
     if not time:
         faults.add(where, "a wide table without a column of times", "one, named in the entry",
@@ -146,19 +136,18 @@ def _wide(
                    "Rename or remove the others.")  # fmt: skip
     faults.raise_if_any()
     names = np.array(sorted({str(name) for name in table.columns} - {*time}))
-    stations = _stations(source, options, names, "columns", where)
-    stations = stations.set_index(str(source.cell)).loc[names]
-    lat, lon = _positions(stations, source, f'source "{source.name}", {options.stations}')
+    stations = stations_of(source, options, names, "columns", where).loc[names]
+    lat, lon = _positions(stations, source, f'source "{source.name}", {options.station_tables[0]}')
     stamps = dates_of(table, time, options.date_format, where)
     times, first, counts = np.unique(stamps, return_index=True, return_counts=True)
     if (counts > 1).any():
         raise bad_input(where, f"{(counts > 1).sum()} duplicate times, {listed(times[counts > 1])}",
                         "one row for each time", "Drop the duplicate rows.")  # fmt: skip
     values = np.stack([_numbers(table[name], where) for name in names], axis=1)[first]
-    variable = next(iter(source.variables.values())).name
+    arrays = {v.name: (("time", "cell"), values) for v in source.variables.values()}
     coords = {"cell": _cell_numbers(names, True), "site": ("cell", names), "time": times,
               "lat": ("cell", lat), "lon": ("cell", lon)}  # fmt: skip
-    return xr.Dataset({variable: (("time", "cell"), values)}, coords)
+    return xr.Dataset(arrays, coords)
 
 
 def _check_columns(

@@ -45,5 +45,5 @@ def test_columns_are_stations_on_days_of_three_columns(tmp_path: Path) -> None:
     np.testing.assert_allclose(low[:, 1], [9, 9.5, -1])
     high = sites("camels_aus", tmp_path, "camels_aus_temperature_max")["air_temperature_max"]
     np.testing.assert_allclose(high[:, 0], [35, 35, 35])
-    attributes = sites("camels_aus", tmp_path, "camels_aus_attributes")
-    np.testing.assert_allclose(attributes["area"], [130, 12654])
+    np.testing.assert_allclose(found["area"], [130, 12654])
+    np.testing.assert_allclose(found["elevation"], [1366, 233.5])

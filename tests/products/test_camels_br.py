@@ -1,4 +1,4 @@
-"""CAMELS-BR as at Zenodo: text by spaces, a file a gauge in a folder of a folder, flags."""
+"""CAMELS-BR as published: text files separated by spaces, and flags of doubtful values."""
 
 from __future__ import annotations
 
@@ -8,55 +8,62 @@ import numpy as np
 
 from tests.products.sites import sites, text
 
+SERIES = {
+    "03_CAMELS_BR_streamflow_selected_catchments/{}_streamflow.txt": (
+        "year month day streamflow_m3s streamflow_mm qual_control_by_ana qual_flag",
+        ("1999 12 30 820.5 1.152 1 1", "1999 12 31 1000 1.403 1 3", "2000 1 1 nan nan nan nan",
+         "2000 1 2 5000 7.015 0 4", "2000 1 3 810 1.136 0 0"),
+    ),
+    "05_CAMELS_BR_precipitation/{}_precipitation.txt": (
+        "year month day p_brdwgd p_chirps p_cpc p_era5land p_mswep",
+        ("1999 12 30 0 0 0 1.25 0.5", "1999 12 31 nan 3.5 2.25 6 4.75"),
+    ),
+    "09_CAMELS_BR_temperature/{}_temperature.txt": (
+        "year month day tmin_brdwgd tmax_brdwgd tmin_cpc tmax_cpc tmin_era5land tmean_era5land "
+        "tmax_era5land",
+        ("1999 12 30 nan nan 20 33 21.5 26.25 32.5",),
+    ),
+}  # fmt: skip
+TABLES = {
+    "location": ("gauge_name gauge_region gauge_lat gauge_lon area_ana area_gsim",
+                 "estirao_do_repouso amazonas -4.3408 -70.9056 61400 61581.51",
+                 "porto_murtinho parana -21.7 -57.89 nan 581000"),
+    "topography": ("elev_gauge elev_mean slope_mean area", "74.0 154.4 7.96 61581.51",
+                   "82 312.5 12 581000"),
+    "soil": ("sand_perc silt_perc clay_perc", "30.5 34.5 35", "nan nan nan"),
+}  # fmt: skip
+
 
 def make_camels_br(folder: Path) -> None:
-    """Two gauges; the second has a doubtful day, and a missing one without a flag."""
-
-    def series(part: str, gauge: str, end: str, rows: list[str]) -> None:
-        path = folder / part / part / f"{gauge}_{end}.txt"
-        text(path, "\n".join([f"year month day {end}", *rows, ""]))
-
-    flow = "streamflow_mm qual_control_by_ana qual_flag"
-    for gauge, rows in (("10500000", ["1980 12 31 2.5 1 1", "1981 1 1 2.75 1 2"]),
-                        ("60615000", ["1980 12 31 9.0 0 3", "1981 1 1 nan nan nan",
-                                      "1981 1 2 0.5 0 0"])):  # fmt: skip
-        path = folder / "03_CAMELS_BR_streamflow_mm_selected_catchments"
-        text(path / path.name / f"{gauge}_streamflow_mm.txt",
-             "\n".join([f"year month day {flow}", *rows, ""]))  # fmt: skip
-        series("05_CAMELS_BR_precipitation_chirps", gauge, "precipitation_chirps",
-               ["1981 1 1 12.5", "1981 1 2 0"])  # fmt: skip
-        series("12_CAMELS_BR_temperature_mean_cpc", gauge, "temperature_mean", ["1981 1 1 25.5"])
-    tables = folder / "01_CAMELS_BR_attributes" / "01_CAMELS_BR_attributes"
-    text(tables / "camels_br_location.txt",
-         "gauge_id gauge_name gauge_region gauge_lat gauge_lon area_ana area_gsim quality\n"
-         "10500000 estirao_do_repouso amazonas -4.3408 -70.9056 61400 61581.51 high\n"
-         "60615000 \"fazenda santa\" parana -16.9 -48.3 nan 1000.5 high\n"
-         "99999999 elsewhere parana -16 -48 1 1 low\n")  # fmt: skip
-    text(tables / "camels_br_topography.txt", "gauge_id elev_gauge elev_mean slope_mean area\n"
-         "10500000 76 218.1 24.3 61581.5\n60615000 600 850.5 60 1000.5\n")  # fmt: skip
-    text(tables / "camels_br_soil.txt", "gauge_id sand_perc silt_perc clay_perc bedrock_depth\n"
-         "10500000 40 30 30 2000\n60615000 55.5 nan 30 2500\n")  # fmt: skip
+    """A gauge with series and one without; each archive is a folder in a folder of its name."""
+    for name, (columns, rows) in SERIES.items():
+        archive = name.split("/")[0]
+        text(folder / archive / name.format("10500000"), "\n".join([columns, *rows, ""]))
+    inner = folder / "01_CAMELS_BR_attributes" / "01_CAMELS_BR_attributes"
+    for name, (columns, first, second) in TABLES.items():
+        text(inner / f"camels_br_{name}.txt",
+             f"gauge_id {columns}\n10500000 {first}\n67100000 {second}\n")  # fmt: skip
 
 
-def test_doubtful_flows_are_missing(tmp_path: Path) -> None:
+def test_doubtful_flows_are_missing_and_floods_are_not(tmp_path: Path) -> None:
     make_camels_br(tmp_path / "camels_br")
     found = sites("camels_br", tmp_path)
-    assert found["site"].values.tolist() == ["10500000", "60615000"]
-    assert [str(t)[:10] for t in found["time"].values] == ["1980-12-31", "1981-01-01", "1981-01-02"]
-    nan = np.nan
-    np.testing.assert_allclose(found["streamflow"], [[2.5, nan], [2.75, nan], [nan, 0.5]])
-    np.testing.assert_allclose(found["lat"], [-4.3408, -16.9])
-    rain = sites("camels_br", tmp_path, "camels_br_precipitation")
-    np.testing.assert_allclose(rain["precipitation"], [[12.5, 12.5], [0, 0]])
-    warm = sites("camels_br", tmp_path, "camels_br_temperature")
-    np.testing.assert_allclose(warm["air_temperature"], [[25.5, 25.5]])
+    assert found["site"].values.tolist() == ["10500000"]
+    assert [str(t)[:10] for t in found["time"].values] == [
+        "1999-12-30", "1999-12-31", "2000-01-01", "2000-01-02", "2000-01-03",
+    ]  # fmt: skip
+    flow = [1.152, np.nan, np.nan, 7.015, 1.136]
+    np.testing.assert_allclose(found["streamflow"][:, 0], flow, rtol=1e-6)
+    np.testing.assert_allclose([found["lat"][0], found["lon"][0]], [-4.3408, -70.9056])
+    np.testing.assert_allclose([found["area"][0], found["elevation"][0]], [61581.51, 154.4])
+    np.testing.assert_allclose(found["clay"], [0.35], rtol=1e-6)
 
 
-def test_attributes_have_the_places_of_the_gauges(tmp_path: Path) -> None:
+def test_forcings(tmp_path: Path) -> None:
     make_camels_br(tmp_path / "camels_br")
-    topography = sites("camels_br", tmp_path, "camels_br_topography")
-    np.testing.assert_allclose(topography["area"], [61581.5, 1000.5])
-    np.testing.assert_allclose(topography["lon"], [-70.9056, -48.3])
-    soil = sites("camels_br", tmp_path, "camels_br_soil")
-    np.testing.assert_allclose(soil["sand"], [0.4, 0.555], rtol=1e-6)
-    np.testing.assert_allclose(soil["silt"], [0.3, np.nan], rtol=1e-6)
+    rain = sites("camels_br", tmp_path, "camels_br_precipitation")["precipitation"]
+    np.testing.assert_allclose(rain, [[0.5], [4.75]])
+    warm = sites("camels_br", tmp_path, "camels_br_temperature")
+    np.testing.assert_allclose(warm["air_temperature"], [[26.25]])
+    np.testing.assert_allclose(warm["air_temperature_max"], [[32.5]])
+    np.testing.assert_allclose(warm["air_temperature_min"], [[21.5]])

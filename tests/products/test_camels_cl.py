@@ -34,7 +34,7 @@ def make_camels_cl(folder: Path) -> None:
         ["gauge_id", " 1001001", "12930001", "9999999"],
         ["gauge_name", "Rio Caquena En Nacimiento", "Rio Robalo", "Other"],
         ["gauge_lat", "-18.0769", "-54.95", "-30"], ["gauge_lon", "-69.1961", "-67.65", "-71"],
-        ["area", "49.6", "21.9", " "], ["elev_mean", "4842.449", "487.1", "10"],
+        ["area", "49.6", " ", "21.9"], ["elev_mean", "4842.449", "487.1", "10"],
     ))  # fmt: skip
 
 
@@ -46,8 +46,8 @@ def test_columns_are_gauges_and_quoted_blanks_missing(tmp_path: Path) -> None:
     nan = np.nan
     np.testing.assert_allclose(found["streamflow"], [[nan, 0.5], [2.25, nan], [0, 0.25]])
     np.testing.assert_allclose(found["lat"], [-18.0769, -54.95])
-    attributes = sites("camels_cl", tmp_path, "camels_cl_attributes")
-    np.testing.assert_allclose(attributes["area"], [49.6, 21.9, nan], rtol=1e-6)
+    np.testing.assert_allclose(found["area"], [49.6, nan], rtol=1e-6)
+    np.testing.assert_allclose(found["elevation"], [4842.449, 487.1], rtol=1e-6)
 
 
 @pytest.mark.parametrize(

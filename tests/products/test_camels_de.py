@@ -34,7 +34,7 @@ def make_camels_de(folder: Path) -> None:
 
 
 def test_gauges_are_named_by_files_and_empty_fields_missing(tmp_path: Path) -> None:
-    make_camels_de(tmp_path / "camels_de")
+    make_camels_de(tmp_path / "camels_de" / "camels_de")
     found = sites("camels_de", tmp_path)
     assert found["site"].values.tolist() == ["DE110000", "DEA10000"]
     assert [str(t)[:10] for t in found["time"].values] == ["1951-01-01", "1951-01-02"]
@@ -45,7 +45,5 @@ def test_gauges_are_named_by_files_and_empty_fields_missing(tmp_path: Path) -> N
     np.testing.assert_allclose(found["relative_humidity"], [[80, 70], [90.5, 75]])
     np.testing.assert_allclose(found["air_temperature_min"], [[-3.5, 0], [-4, 1]])
     np.testing.assert_allclose(found["lat"], [47.93, 50.94])
-    soil = sites("camels_de", tmp_path, "camels_de_soil")
-    np.testing.assert_allclose(soil["sand"], [0.2479, 0.3], rtol=1e-5)
-    topography = sites("camels_de", tmp_path, "camels_de_topography")
-    np.testing.assert_allclose(topography["area"], [763.07, 144232], rtol=1e-6)
+    np.testing.assert_allclose(found["sand"], [0.2479, 0.3], rtol=1e-5)
+    np.testing.assert_allclose(found["area"], [763.07, 144232], rtol=1e-6)

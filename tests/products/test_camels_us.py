@@ -8,6 +8,7 @@ import numpy as np
 
 from tests.products.sites import sites, text
 
+ARCHIVE = Path("basin_timeseries_v1p2_metForcing_obsFlow", "basin_dataset_public_v1p2")
 HEADER = "Year Mnth Day Hr\tdayl(s)\tprcp(mm/day)\tsrad(W/m2)\tswe(mm)\ttmax(C)\ttmin(C)\tvp(Pa)\n"
 DAYS = ["1990-10-01", "1990-10-02", "1990-10-03"]
 
@@ -22,10 +23,11 @@ def make_camels_us(folder: Path) -> None:
             f"1990 10 {day:02d} 12\t43200.00\t{day}.50\t300\t0\t1{day}.00\t-{day}.00\t500\n"
             for day in days
         ]
-        text(folder / "basin_mean_forcing" / "daymet" / huc / f"{gauge}_lump_cida_forcing_leap.txt",
+        forcing = folder / ARCHIVE / "basin_mean_forcing" / "daymet" / huc
+        text(forcing / f"{gauge}_lump_cida_forcing_leap.txt",
              "  47.24\n  250.31\n  2252702000\n" + HEADER + "".join(rows))  # fmt: skip
         # Streamflow begins a day before the forcings.
-        text(folder / "usgs_streamflow" / huc / f"{gauge}_streamflow_qc.txt",
+        text(folder / ARCHIVE / "usgs_streamflow" / huc / f"{gauge}_streamflow_qc.txt",
              f"{gauge} 1990 09 30 -999.00 M\n" + "".join(f"{gauge} 1990 10 {day:02d} {flow}\n"
                      for day, flow in zip(days, flows, strict=True)))  # fmt: skip
     text(folder / "camels_topo.txt",

@@ -32,13 +32,20 @@ class TableOptions(TextOptions):
     """Format of dates that are not ISO 8601, such as "%d.%m.%Y"."""
     date_columns: tuple[str, ...] = ()
     """Columns that make the time together: year, month, day, or a date and a time of day."""
-    stations: str | None = None
-    """Table with a row for each location and the columns `cell`, `lat` and `lon` of the entry."""
+    stations: str | tuple[str, ...] | None = None
+    """Table with a row for each location and the columns `cell`, `lat` and `lon` of the entry; or
+    several, of which the first has these. Variables that are other columns of them are attributes
+    of the locations."""
     wide: bool = False
     """Whether each column but the dates has the values of a station, whose id is its name."""
     cell_in_name: str | None = later(None)
     """Name of files of one location each, such as `{cell}_flow_*.txt`, in which {cell} is the id of
     the location, the column `cell` of all their rows."""
+
+    @property
+    def station_tables(self) -> tuple[str, ...]:
+        """Paths of the tables of the locations."""
+        return (self.stations,) if isinstance(self.stations, str) else self.stations or ()
 
     @model_validator(mode="after")
     def _located(self) -> TableOptions:
@@ -67,7 +74,7 @@ def read_table(path: Path, source: Source, options: TableOptions) -> pd.DataFram
     except (OSError, ValueError, pyarrow.ArrowException, pd.errors.ParserError) as error:
         formats = [name for name in READ if name]
         raise unreadable(where, path, error, expected, *formats) from None
-    if options.cell_in_name and str(path) != options.stations:
+    if options.cell_in_name:
         frame = frame.assign(**{str(source.cell): _cell_of(path, options.cell_in_name, where)})
     return _upright(frame, str(source.lat))
 

@@ -6,7 +6,7 @@ Nothing is interpolated: other grids and times are refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -56,6 +56,27 @@ def opened(source: Source) -> Opened:
     return Opened(ds, source, axes_of(ds, source))
 
 
+def with_times_of_all(datasets: list[Opened]) -> list[Opened]:
+    """Return the datasets of sites of the same files at the times of all of them.
+
+    Readers of tables and folders return the times of the variables that they read.
+    """
+    own = [one.axes is None and one.time is not None and _files_of(one) == _files_of(datasets[0])
+           for one in datasets]  # fmt: skip
+    times = [one.ds["time"].values for one, is_own in zip(datasets, own, strict=True) if is_own]
+    if all(np.array_equal(stamps, times[0]) for stamps in times):
+        return datasets
+    union = np.unique(np.concatenate(times))
+    return [
+        replace(one, ds=one.ds.reindex(time=union)) if is_own else one
+        for one, is_own in zip(datasets, own, strict=True)
+    ]
+
+
+def _files_of(one: Opened) -> tuple[object, object]:
+    return one.source.uri, one.source.driver
+
+
 def on_grid_of(base: Opened, other: Opened) -> dict[str, xr.DataArray]:
     """Return the variables of `other` with the dims of `base`, by their names; lazy.
 
@@ -63,14 +84,10 @@ def on_grid_of(base: Opened, other: Opened) -> dict[str, xr.DataArray]:
     one time of a file without keys in its uri is dropped. Raises `InputError` for another grid or
     CRS, other sites, and times that `other` does not have.
     """
-    same = (base.source.uri, base.source.driver) == (other.source.uri, other.source.driver)
-    if same:
-        ds = other.ds
-        if base.axes is None and base.time and other.time:
-            # Tables of sites have the times, and the sites, of the variables that are read.
+    if _files_of(base) == _files_of(other):
+        if base.axes is None:
             _check_sites(base, other)
-            ds = ds.reindex({other.time: base.ds[base.time].values})
-        return {str(name): named(da.variable, str(name)) for name, da in ds.data_vars.items()}
+        return {str(name): named(da.variable, str(name)) for name, da in other.ds.data_vars.items()}
     chosen: dict[str, Any] = {}
     if (base.axes is None) != (other.axes is None):
         raise bad_input(other.where, "sites beside a grid", "both sites, or both grids")

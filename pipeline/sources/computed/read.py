@@ -26,6 +26,7 @@ from pipeline.sources.computed.operands import (
     on_grid_of,
     opened,
     positions,
+    with_times_of_all,
 )
 from pipeline.sources.computed.tally import Tally
 from pipeline.sources.computed.transforms import computed, transformed
@@ -46,7 +47,7 @@ def read_source(source: Source, tallies: Mapping[str, Tally] | None = None) -> x
     if not any(entry.is_computed for entry in source.variables.values()):
         ds: xr.Dataset = read_files(source)
         return ds
-    datasets = [opened(group) for group in _groups(source).values()]
+    datasets = with_times_of_all([opened(group) for group in _groups(source).values()])
     base = datasets[0]
     arrays = {
         group: on_grid_of(base, one) for group, one in zip(_groups(source), datasets, strict=True)

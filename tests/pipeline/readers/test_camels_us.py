@@ -152,3 +152,18 @@ def test_unknown_names_and_percent_taken_for_a_fraction(tmp_path: Path) -> None:
         read_locations_source(source(root, variables=variables), read_variables())
     with pytest.raises(InputError, match=r"no camels_topo\.txt"):
         read_locations_source(source(root / "usgs_streamflow"), read_variables())
+
+
+def test_an_expression_of_forcings_beside_longer_streamflow(tmp_path: Path) -> None:
+    flow = {"streamflow": {"name": "streamflow"}}
+    mean = {"air_temperature": {"expression": "(tmax + tmin) / 2", "units": "degC"}}
+    root = written(tmp_path)
+    for variables in ({**flow, **mean}, {**mean, **flow}):
+        ds = read_locations_source(source(root, variables=variables), read_variables())
+        np.testing.assert_allclose(ds["air_temperature"][:, 0], [-8.92, -9.42, -9.92, np.nan])
+        assert np.isfinite(ds["streamflow"][3]).all()
+    for gauge, huc in HUC.items():
+        path = root / f"usgs_streamflow/{huc}/{gauge}_streamflow_qc.txt"
+        path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    ds = read_locations_source(source(root, variables={**flow, **mean}), read_variables())
+    assert (ds["time"].size, int(ds["air_temperature"].notnull().sum())) == (3, 6)

@@ -236,3 +236,26 @@ def test_a_table_whose_columns_are_stations_is_turned(tmp_path: Path) -> None:
     area = {"area": {"name": "area", "units": "km2"}}
     found = open_source(entry(tmp_path / "places.txt", date=None, variables=area))
     np.testing.assert_array_equal(found["area"], [12.5, np.nan])
+
+
+def test_columns_of_the_stations_are_attributes(tmp_path: Path) -> None:
+    (tmp_path / "places.csv").write_text(
+        "station,lat,lon,km2\na,50.5,-4.25,12.5\nb,51,-3.5,\nc,1,1,2\n"
+    )
+    (tmp_path / "soil.csv").write_text("station,km2,clay\nb,9,20\nc,9,30\n")
+    options = {"stations": [str(tmp_path / "places.csv"), str(tmp_path / "soil.csv")]}
+    variables = {"rain": {"name": "rain", "units": "mm/day"}, "area": {"name": "km2"},
+                 "clay": {"name": "clay"}}  # fmt: skip
+    text = "station,date,rain\na,2001-01-01,1.5\nb,2001-01-01,0\na,2001-01-02,12.25\n"
+    wide = "date,a,b\n2001-01-01,1.5,0\n2001-01-02,12.25,\n"
+    for rows, given in ((text, {}), (wide, {"wide": True})):
+        ds = read(tmp_path, rows, options={**options, **given}, variables=variables)
+        check(ds)
+        assert ds["km2"].dims == ("cell",)
+        np.testing.assert_array_equal(ds["km2"], [12.5, np.nan])
+        np.testing.assert_array_equal(ds["clay"], [np.nan, 20])
+    depth = {"flow": {"expression": "rain / km2", "units": "mm/day"}}
+    ds = read(tmp_path, text, options=options, variables=depth)
+    np.testing.assert_allclose(ds["flow of rain / km2"][:, 0], [0.12, 0.98])
+    with pytest.raises(InputError, match='a column "clay_"'):
+        read(tmp_path, text, options=options, variables={"clay": {"name": "clay_"}})
