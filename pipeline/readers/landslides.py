@@ -8,6 +8,7 @@ without landslides: `pipeline.sites.absences` draws them.
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -82,7 +83,7 @@ def _read(source: Source, where: str) -> pd.DataFrame:
     path = member_copy(source.files[0])
     try:
         if path.suffix == ".csv":
-            return pd.read_csv(path, dtype={str(source.cell): str}, low_memory=False)
+            return _read_csv(path, str(source.cell))
         import geopandas
 
         frame = geopandas.read_file(path)
@@ -95,6 +96,20 @@ def _read(source: Source, where: str) -> pd.DataFrame:
     points = frame.geometry.to_crs("EPSG:4326")
     columns = pd.DataFrame(frame.drop(columns=frame.geometry.name))
     return columns.assign(**{str(source.lat): points.y, str(source.lon): points.x})
+
+
+def _read_csv(path: Path, cell: str) -> pd.DataFrame:
+    """Return the rows of a CSV in UTF-8 or Latin-1; ids such as "1,000" are those of 1000."""
+    try:
+        table = pd.read_csv(path, dtype={cell: str}, thousands=",", low_memory=False)
+    except UnicodeDecodeError:
+        table = pd.read_csv(
+            path, dtype={cell: str}, thousands=",", low_memory=False, encoding="latin-1"
+        )
+    if cell in table:
+        grouped = table[cell].str.fullmatch(r"\d{1,3}(,\d{3})+").fillna(value=False)
+        table[cell] = table[cell].where(~grouped, table[cell].str.replace(",", ""))
+    return table
 
 
 def _dates(

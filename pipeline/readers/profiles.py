@@ -6,6 +6,10 @@ doi 10.5194/essd-16-4735-2024.
 
 from __future__ import annotations
 
+from functools import partial, reduce
+from pathlib import Path
+from typing import Literal
+
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -13,11 +17,12 @@ from pydantic import Field, model_validator
 
 from pipeline.core.archives.unpacked_files import member_copy
 from pipeline.core.errors import Faults, bad_input, listed
-from pipeline.core.settings import Frozen
+from pipeline.core.settings import Frozen, later
 from pipeline.core.units import linear_conversion
 from pipeline.entries.source import Source
 from pipeline.readers.common.site_table import check_columns, numeric, read_options, site_table
 from pipeline.readers.driver import Driver
+from pipeline.readers.tables.text_table import SEPARATORS, opened
 
 TEXTURE = ("sand", "silt", "clay")
 
@@ -35,6 +40,12 @@ class ProfileOptions(Frozen):
     """Minimum fraction of the interval that layers with a value must cover; else it is missing."""
     texture_tolerance: float = Field(5.0, gt=0)
     """Largest difference of sand + silt + clay from 100 %, in percent."""
+    value: str | None = later(None)
+    """Column of values, such as value_avg, if the `uri` lists a table of layers for each property:
+    a variable sand is read from the file whose name ends with _sand."""
+    faulty: Literal["refuse", "leave_out"] = later("refuse")
+    """Treatment of profiles with several coordinates, overlapping or duplicate layers, or fractions
+    far from 100 %, and of layers that do not go down, such as litter above the soil."""
 
     @model_validator(mode="after")
     def _downwards(self) -> ProfileOptions:
@@ -48,7 +59,8 @@ class ProfileOptions(Frozen):
 def open_profiles(source: Source) -> xr.Dataset:
     """Return thickness-weighted means over the depth interval, (cell,), in file units; float64.
 
-    Profiles without any value there are left out and counted in the attribute `left_out_profiles`.
+    Profiles without any value there are left out and counted in the attribute `left_out_profiles`,
+    faulty ones, if the entry leaves them out, in `left_out_faulty`.
     Raises `InputError` with all of: unknown columns, profiles with several coordinates, layers that
     are upside down, overlap or are duplicates, sand + silt + clay far from 100 %.
     """
@@ -59,16 +71,30 @@ def open_profiles(source: Source) -> xr.Dataset:
     values = numeric(layers[names], where)
     limits = numeric(layers[[options.upper, options.lower]], where)
     positions = numeric(layers[[str(source.lat), str(source.lon)]], where)
+    if options.faulty == "leave_out":
+        down = _goes_down(limits)
+        values, limits, positions = values[down], limits[down], positions[down]
     faults = Faults()
-    _check_positions(positions, where, faults)
-    _check_layers(limits, where, faults)
-    _check_texture(source, values, options.texture_tolerance, where, faults)
-    faults.raise_if_any()
+    wrong = [
+        *_check_positions(positions, where, faults),
+        *_check_layers(limits, where, faults),
+        *_check_texture(source, values, options.texture_tolerance, where, faults),
+    ]
+    if options.faulty == "refuse" or not _are_percent(source):
+        faults.raise_if_any()
+    if wrong:
+        right = ~limits.index.isin(wrong)
+        values, limits, positions = values[right], limits[right], positions[right]
     means = interval_means(values, limits, options.depth, options.min_share)
     kept = means.notna().any(axis=1)
-    first = positions[~layers.index.duplicated()].set_axis(["lat", "lon"], axis=1).loc[means.index]
+    first = (
+        positions[~positions.index.duplicated()].set_axis(["lat", "lon"], axis=1).loc[means.index]
+    )
     ds = site_table(source, first[kept], means[kept])
-    return ds.assign_attrs(left_out_profiles=int((~kept).sum()))
+    counts = {"left_out_profiles": int((~kept).sum())}
+    if options.faulty == "leave_out":
+        counts["left_out_faulty"] = len(set(wrong))
+    return ds.assign_attrs(counts)
 
 
 def interval_means(
@@ -88,55 +114,109 @@ def interval_means(
 
 def _layers(source: Source, options: ProfileOptions, where: str) -> pd.DataFrame:
     """Return the table by profile id; raises `InputError` with all missing columns."""
-    try:
-        # The separator is detected: releases of WoSIS have used tabs, commas and semicolons.
-        layers = pd.read_csv(
-            member_copy(source.files[0]), sep=None, engine="python", dtype={str(source.cell): str}
-        )
-    except (OSError, ValueError) as error:
-        raise bad_input(where, f"a file that cannot be read ({error})", "a table") from None
-    faults = Faults()
-    names = [variable.name for variable in source.variables.values()]
-    needed = [source.cell, source.lat, source.lon, options.upper, options.lower, *names]
-    check_columns([str(name) for name in needed], layers.columns, where, faults)
-    faults.raise_if_any()
+    names = list(dict.fromkeys(variable.name for variable in source.variables.values()))
+    keys = [str(n) for n in (source.cell, source.lat, source.lon, options.upper, options.lower)]
+    if options.value is None and len(source.files) > 1:
+        raise bad_input(where, f"{len(source.files)} files without `options: {{value: …}}`",
+                        "one table of layers, or one for each property and its column of values",
+                        )  # fmt: skip
+    if options.value is None:
+        layers = _table(source.files[0], source, [*keys, *names], where)
+    else:
+        tables = [
+            _table(_file_of(name, source, where), source, [*keys, options.value], where)
+            for name in names
+        ]
+        parts = [
+            table[[*keys, options.value]].rename(columns={options.value: name})
+            for name, table in zip(names, tables, strict=True)
+        ]
+        layers = reduce(partial(pd.merge, on=keys, how="outer"), parts)
     return layers.set_index(str(source.cell))
 
 
-def _check_positions(positions: pd.DataFrame, where: str, faults: Faults) -> None:
+def _file_of(name: str, source: Source, where: str) -> Path:
+    """Return the one file whose name ends with that of a property."""
+    found = [path for path in source.files if path.stem.endswith(f"_{name}") or path.stem == name]
+    if len(found) != 1:
+        files = listed([path.name for path in source.files])
+        raise bad_input(where, f"{len(found)} files of {name} among {files}",
+                        f"one whose name ends with _{name}")  # fmt: skip
+    return found[0]
+
+
+def _table(path: Path, source: Source, needed: list[str], where: str) -> pd.DataFrame:
+    """Return a table of layers; raises `InputError` with all missing columns."""
+    try:
+        copy = member_copy(path)
+        # The separator is detected: releases of WoSIS have used tabs, commas and semicolons.
+        with opened(copy) as file:
+            names = file.readline().decode(errors="replace")
+        mark = max(SEPARATORS, key=names.count)
+        table = pd.read_csv(copy, sep=mark, dtype={str(source.cell): str}, low_memory=False)
+    except (OSError, ValueError) as error:
+        raise bad_input(where, f"a file that cannot be read ({error})", "a table") from None
+    faults = Faults()
+    check_columns(needed, table.columns, where, faults)
+    faults.raise_if_any()
+    return table
+
+
+def _check_positions(positions: pd.DataFrame, where: str, faults: Faults) -> list[str]:
+    """Return the profiles with several coordinates, for which a fault is added."""
     moved = positions.groupby(level=0).nunique(dropna=False).gt(1).any(axis=1)
-    if moved.any():
-        faults.add(where, f"profiles with several coordinates, {listed(moved.index[moved])}",
+    wrong = moved.index[moved].tolist()
+    if wrong:
+        faults.add(where, f"profiles with several coordinates, {listed(wrong)}",
                    "one latitude and longitude per profile")  # fmt: skip
+    return wrong
 
 
-def _check_layers(limits: pd.DataFrame, where: str, faults: Faults) -> None:
+def _goes_down(limits: pd.DataFrame) -> np.ndarray:
     upper, lower = limits.iloc[:, 0], limits.iloc[:, 1]
-    wrong = ~(upper >= 0) | ~(lower > upper)
-    if wrong.any():
+    return np.asarray((upper >= 0) & (lower > upper))
+
+
+def _check_layers(limits: pd.DataFrame, where: str, faults: Faults) -> list[str]:
+    """Return the profiles with overlapping layers, for which a fault is added."""
+    down = _goes_down(limits)
+    if not down.all():
+        wrong = limits.index[~down].unique()
         faults.add(
             where,
-            f"layers that do not go down in profiles, {listed(limits.index[wrong].unique())}",
+            f"layers that do not go down in profiles, {listed(wrong)}",
             "upper depth < lower depth, from 0",
         )  # fmt: skip
-        return
+        return list(wrong)
     order = limits.set_axis(["upper", "lower"], axis=1).assign(profile=limits.index.to_numpy())
     order = order.sort_values(["profile", "upper", "lower"])
     overlap = order["upper"] < order.groupby("profile")["lower"].shift()
-    if overlap.any():
+    wrong = pd.Index(order["profile"][overlap].unique())
+    if len(wrong):
         faults.add(
-            where, f"overlapping or duplicate layers in profiles, "
-            f"{listed(order['profile'][overlap].unique())}", "each depth once",
-            "Keep one layer for each depth.",
+            where, f"overlapping or duplicate layers in profiles, {listed(wrong)}",
+            "each depth once", "Keep one layer for each depth.",
         )  # fmt: skip
+    return list(wrong)
+
+
+def _are_percent(source: Source) -> bool:
+    """Whether the units of the fractions are those of fractions, if all three are read."""
+    units = [source.variables[name].units for name in TEXTURE if name in source.variables]
+    for text in units:
+        try:
+            linear_conversion(text or "", "%")
+        except ValueError:
+            return len(units) < len(TEXTURE)
+    return True
 
 
 def _check_texture(
     source: Source, values: pd.DataFrame, tolerance: float, where: str, faults: Faults
-) -> None:
-    """Add a fault for layers whose sand, silt and clay do not sum to 100 %."""
+) -> list[str]:
+    """Return the profiles whose sand, silt and clay are not 100 %, for which a fault is added."""
     if not all(name in source.variables for name in TEXTURE):
-        return
+        return []
     total = np.zeros(len(values))
     for name in TEXTURE:
         entry = source.variables[name]
@@ -144,21 +224,24 @@ def _check_texture(
             factor, _ = linear_conversion(entry.units or "", "%")
         except ValueError:
             faults.add(f"{where}: {name}", f'units "{entry.units}"', 'a fraction, "%" or "1"')
-            return
+            return []
         total += values[entry.name].to_numpy() * entry.scale * factor
     far = np.abs(total - 100) > tolerance
+    wrong = values.index[far].unique()
     if far.any():
         faults.add(
             where, f"sand + silt + clay from {total[far].min():g} to {total[far].max():g} % in "
-            f"{int(far.sum())} layers of profiles, {listed(values.index[far].unique())}",
+            f"{int(far.sum())} layers of profiles, {listed(wrong)}",
             f"100 % within {tolerance:g}", "Correct these layers, or the units of the entry.",
         )  # fmt: skip
+    return list(wrong)
 
 
 DRIVER = Driver(
     name="profiles",
     open=open_profiles,
     returns="sites",
+    is_series=True,
     needs=("lat", "lon", "cell"),
     options=ProfileOptions,
 )

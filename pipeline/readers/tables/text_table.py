@@ -82,7 +82,7 @@ def read_text_table(
     for encoding in [options.encoding] if options.encoding else ENCODINGS:
         try:
             layout = _recognised(path, encoding, options, where)
-            with _opened(path) as file:
+            with opened(path) as file:
                 frame = pd.read_csv(
                     file, sep=r"\s+" if layout.separator == " " else layout.separator,
                     decimal=layout.decimal, thousands=options.thousands, encoding=layout.encoding,
@@ -100,7 +100,7 @@ def read_text_table(
     return frame.rename(columns=lambda name: str(name).strip()).assign(**layout.constants)
 
 
-def _opened(path: AnyPath) -> IO[bytes]:
+def opened(path: AnyPath) -> IO[bytes]:
     """Return the file for reading, decompressed if it begins like a gzip archive."""
     file = path.open("rb")
     packed = file.read(2) == b"\x1f\x8b"
@@ -109,7 +109,7 @@ def _opened(path: AnyPath) -> IO[bytes]:
 
 
 def _recognised(path: AnyPath, encoding: str, options: TextOptions, where: str) -> Layout:
-    with _opened(path) as file:
+    with opened(path) as file:
         if not options.encoding and file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
             encoding = "utf-16"
         file.seek(0)

@@ -65,7 +65,7 @@ def test_files_are_fetched_to_where_the_sources_look(name: str) -> None:
     for source, download in product.get.items():
         if download.kind == "manual" or download.to is None:
             continue
-        uri = re.sub(r"\{[^}]*\}", "*", catalog[source].uri.removeprefix(f"{DATA}/"))
+        uri = re.sub(r"\{[^}]*\}", "*", catalog[source].uris[0].removeprefix(f"{DATA}/"))
         path = re.sub(r"\{[^}]*\}", "1", download.to)
         if path.endswith("/"):  # files keep their names, and archives are unpacked into folders
             folder = re.sub(r"\{[^}]*\}", "*", download.to)

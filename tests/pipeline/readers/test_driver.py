@@ -94,7 +94,7 @@ def test_every_built_in_reader_is_a_driver_of_its_name() -> None:
         assert callable(driver.open)
     assert DRIVERS.get("units").returns == "network"
     assert {name for name in DRIVERS.names() if DRIVERS.get(name).is_series} == {
-        "netcdf", "grib", "zarr", "raster", "npz", "table",
+        "netcdf", "grib", "zarr", "raster", "npz", "table", "profiles",
     }  # fmt: skip
 
 

@@ -109,3 +109,32 @@ def test_bad_entries(tmp_path: Path) -> None:
     ):
         with pytest.raises(InputError, match=message):
             read_locations_source(source(written(tmp_path), **changes), read_variables())
+
+
+def test_properties_of_several_tables_are_joined(tmp_path: Path) -> None:
+    columns = "profile_id\tlatitude\tlongitude\tupper_depth\tlower_depth\tvalue\tvalue_avg\n"
+    for name, value in (("sand", 60), ("silt", 30), ("clay", 10)):
+        rows = f'71\t10.5\t20.25\t0\t30\t"{{{value},{value}}}"\t{value}\n'
+        (tmp_path / f"w_{name}.tsv").write_text(columns + rows)
+    entry = source(tmp_path / "w_*.tsv", options={"value": "value_avg"})
+    found = read_locations_source(entry, read_variables())
+    np.testing.assert_allclose(found["silt"], [0.3], rtol=1e-6)
+    with pytest.raises(InputError, match="3 files without"):
+        read_locations_source(source(tmp_path / "w_*.tsv"), read_variables())
+    (tmp_path / "w_silt.tsv").rename(tmp_path / "w_loam.tsv")
+    with pytest.raises(InputError, match="0 files of silt among"):
+        read_locations_source(entry, read_variables())
+
+
+def test_faulty_profiles_may_be_left_out(tmp_path: Path) -> None:
+    faulty = LAYERS + (
+        "80,7,1.0,1.0,5,0,1,1,1\n80,8,1.0,1.0,0,30,60,30,10\n"  # litter above the soil
+        "81,9,1.0,1.0,0,30,60,30,40\n82,10,1.0,1.0,0,20,60,30,10\n82,11,1.0,2.0,20,30,60,30,10\n"
+        "83,12,1.0,1.0,0,20,60,30,10\n83,13,1.0,1.0,10,30,60,30,10\n"
+    )
+    path = written(tmp_path, faulty)
+    with pytest.raises(InputError, match="several coordinates"):
+        read_locations_source(source(path), read_variables())
+    found = read_locations_source(source(path, options={"faulty": "leave_out"}), read_variables())
+    assert found["site"].values.tolist() == ["71", "90", "80"]
+    assert found.attrs["left_out_faulty"] == 3
