@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.catalog.catalog import read_variables
-from pipeline.core.errors import Faults
+from pipeline.core.errors import Faults, bad_input
 from pipeline.core.plugins import plugin_digests
 from pipeline.core.provenance import fingerprint, provenance
 from pipeline.cube.cost import shard_bytes
@@ -29,6 +29,7 @@ from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import StageReport, run_stage
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window
+from pipeline.readers.registry import driver_of
 from pipeline.regrid_tile import (
     RegridTask,
     canonical_source,
@@ -90,6 +91,7 @@ def build_cube(
     if not sources:
         faults.add("sources", "none", "at least one")
     check_distinct(sources, faults, terrain_from)
+    _check_gridded(sources, faults)
     faults.raise_if_any()
     _check_totals(sources, grid, faults)
     faults.raise_if_any()
@@ -106,6 +108,19 @@ def build_cube(
         ledger = Ledger(path.with_suffix(".ledger"), _fingerprint(task, settings))
         fill_cube(task, tile, ledger, time_shard=time_shard, attrs=attrs, executor=executor)
     return open_cube(path)
+
+
+def _check_gridded(sources: Sequence[Source], faults: Faults) -> None:
+    """Add a fault for each source of sites, which are no cells of a grid."""
+    for source in sources:
+        for part in source.parts:
+            with faults.collecting():
+                if driver_of(part).returns in ("sites", "network"):
+                    raise bad_input(
+                        f'source "{part.name}"', f"sites, as the driver {part.driver} reads",
+                        "a source of a grid or of polygons",
+                        "A run has them as `locations` of a cube or as `inputs.target_sites`.",
+                    )  # fmt: skip
 
 
 def _check_totals(sources: Sequence[Source], grid: TargetGrid, faults: Faults) -> None:

@@ -95,6 +95,17 @@ def test_the_cube_is_the_result_of_regridding_each_source(catalog: Catalog, tmp_
     assert cube.attrs["config"]["tile"] == [3, 5]
 
 
+def test_sites_are_refused_with_where_they_belong(tmp_path: Path) -> None:
+    (tmp_path / "gauges.csv").write_text("id,lat,lon,rain\n1,40,-104,3\n")
+    entry = {
+        "name": "gauges", "uri": str(tmp_path / "gauges.csv"), "driver": "table",
+        "cell": "id", "lat": "lat", "lon": "lon",
+        "variables": {"precipitation": {"name": "rain", "units": "mm/day"}},
+    }  # fmt: skip
+    with pytest.raises(InputError, match=r"sites, as the driver table reads.*target_sites"):
+        build_cube(tmp_path / "a.zarr", GRID, [Source.model_validate(entry)])
+
+
 def test_running_totals_are_refused_as_amounts(tmp_path: Path) -> None:
     hours = pd.date_range("2001-01-01 01:00", periods=96, freq="h")
     rain = np.tile(np.arange(1.0, 25.0), 4)[:, None, None] * np.ones((1, 8, 8))
