@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from tests.products import ecmwf
+from tests.products.common import cube, faults, same
 from tests.products.values import values
 
 RATE = np.float32([[1e-4, 2e-4], [3e-4, 4e-4]])
@@ -77,3 +79,48 @@ def test_days_of_accumulations_are_their_totals(data: Path) -> None:
     np.testing.assert_allclose(rain[1], 2 * 24 * 1000 * RATE, rtol=1e-5)
     np.testing.assert_allclose(days["shortwave_radiation"].values, 100.0, rtol=1e-5)
     np.testing.assert_allclose(days["longwave_radiation"].values, 300.0, rtol=1e-5)
+
+
+def make_era5_land_static(folder: Path) -> None:
+    """Write the files of the documentation: the geopotential of 100 and 200 m, and the mask."""
+    static = folder / "era5_land" / "static"
+    height = 9.80665 * np.array([[100.0, 100.0, 100.0], [200.0, 200.0, 200.0]])
+    land = np.array([[1.0, 1.0, 0.5], [1.0, 0.25, 0.0]])
+    for name, variable, field in (("geo_1279l4_0.1x0.1.grib2", "z", height),
+                                  ("lsm_1279l4_0.1x0.1.grb", "lsm", land)):  # fmt: skip
+        path = static / f"{name}_v4_unpack.nc"
+        ecmwf.make_static(path, variable, field)
+        with xr.open_dataset(path) as ds:
+            ds.load()
+        # These files have the names and the kind of number of the store until 2024.
+        ds.drop_vars(["expver", "number"]).rename(valid_time="time").to_netcdf(path)
+
+
+def test_static_fields_have_no_time(tmp_path: Path) -> None:
+    make_era5_land_static(tmp_path)
+    names = ("era5_land_elevation", "era5_land_mask")
+    ds = cube("era5_land", tmp_path, ecmwf.BOUNDS, 0.1, sources=names)
+    assert "time" not in ds["elevation"].dims
+    same(ds["elevation"], [[100.0] * 3, [200.0] * 3])
+    same(ds["land_fraction"], [[1.0, 1.0, 0.5], [1.0, 0.25, 0.0]])
+    assert faults("era5_land", tmp_path, *names) == []
+
+
+def test_a_cube_of_the_world_of_which_the_files_have_longitudes_to_360(tmp_path: Path) -> None:
+    times, more = ecmwf.hours("2015-01-01", "2015-01-31"), ecmwf.hours("2015-02-01", "2015-02-02")
+    # 5 degrees west to 0, as degrees east.
+    lon = np.array([355.0, 355.1, 355.2])
+    folder = tmp_path / "era5_land"
+    ecmwf.make_new(folder / "instant" / "era5_land_instant_2015_01.nc", ecmwf.instants(times),
+                   times, lon)  # fmt: skip
+    for month, hours in (("01", times), ("02", more)):
+        ecmwf.make_new(folder / "accumulated" / f"era5_land_accumulated_2015_{month}.nc",
+                       ecmwf.running(hours), hours, lon)  # fmt: skip
+    ds = cube("era5_land", tmp_path, (-5.05, 44.95, -4.75, 45.15), 0.1,
+              ("2015-01-01", "2015-01-31"),
+              sources=["era5_land", "era5_land_accumulated"])  # fmt: skip
+    assert ds.sizes["time"] == 31
+    same(ds["air_temperature"][0], 6 * ecmwf.SEA)
+    same(ds["precipitation"][1], 24 * ecmwf.SEA)
+    # The last day needs the value of 00 UTC in the file of February.
+    same(ds["longwave_radiation"][-1], 300 * ecmwf.SEA)
