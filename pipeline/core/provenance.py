@@ -128,7 +128,12 @@ def file_stamp(source: Any) -> list[tuple[str, int, int]]:
             return []
     uri = Path(re.sub(r"\{[^}]*\}", "*", str(getattr(source, "uri", source))))
     anchor = Path(uri.anchor) if uri.is_absolute() else Path()
-    found = [uri] if uri.exists() else sorted(anchor.glob(str(uri.relative_to(anchor))))
+    if uri.exists():
+        found = [uri]
+    elif not {*"*?["} & {*str(uri)}:
+        return []
+    else:
+        found = sorted(anchor.glob(str(uri.relative_to(anchor))))
     files = [f for path in found for f in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     return [
         (f.name, stat.st_size, stat.st_mtime_ns)

@@ -1,0 +1,52 @@
+"""MSWEP as shared: files named by year and day of the year, days and three hours."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pipeline.build import build_cube
+from pipeline.catalog.catalog import read_catalog
+from pipeline.grid.target_grid import TargetGrid
+from tests.products.common import cube, dates, faults, same
+from tests.products.gloh2o import BOUNDS, FIELD, make_gloh2o
+
+
+def make_mswep(folder: Path, part: str, values: dict[str, float]) -> None:
+    """Write the days of `Past/Daily` or `NRT/Daily`, each so many times the field."""
+    for day, factor in values.items():
+        make_gloh2o(folder / "mswep" / part, day, "precipitation", "mm/day", factor * FIELD)
+
+
+def test_days_of_a_leap_year(tmp_path: Path) -> None:
+    make_mswep(tmp_path, "Past/Daily",
+               {"2016-12-30": 1.0, "2016-12-31": 2.0, "2017-01-01": 3.0})  # fmt: skip
+    assert (tmp_path / "mswep" / "Past" / "Daily" / "2016366.nc").exists()
+    ds = cube("mswep", tmp_path, BOUNDS, 0.1, ("2016-12-30", "2017-01-01"))
+    assert dates(ds) == ["2016-12-30", "2016-12-31", "2017-01-01"]
+    same(ds["precipitation"], [FIELD, 2 * FIELD, 3 * FIELD])
+    assert faults("mswep", tmp_path) == []
+
+
+def test_the_record_goes_on_in_near_real_time(tmp_path: Path) -> None:
+    make_mswep(tmp_path, "Past/Daily", {"2020-11-25": 1.0, "2020-11-26": 2.0})
+    make_mswep(tmp_path, "NRT/Daily", {"2020-11-26": 9.0, "2020-11-27": 3.0})
+    (tmp_path / "mine.yml").write_text("all: {merge: [mswep, mswep_nrt]}\n")
+    source = read_catalog(["mswep", tmp_path / "mine.yml"], data=tmp_path)["all"]
+    grid = TargetGrid.from_bounds("fixture", "EPSG:4326", BOUNDS, 0.1)
+    ds = build_cube(tmp_path / "cube.zarr", grid, [source], time=("2020-11-25", "2020-11-27"))
+    same(ds["precipitation"], [FIELD, 2 * FIELD, 3 * FIELD])
+
+
+def test_days_of_three_hours_begin_at_00_utc(tmp_path: Path) -> None:
+    folder = tmp_path / "mswep" / "Past" / "3hourly"
+    for time in pd.date_range("2001-03-01", "2001-03-02 21:00", freq="3h"):
+        # 1 mm in three hours from 21 UTC of the first day, 0.5 mm before and after.
+        amount = 1.0 if str(time) == "2001-03-01 21:00:00" else 0.5
+        make_gloh2o(folder, str(time), "precipitation", "mm/3h", amount * np.ones((2, 3)))
+    assert (folder / "2001060.21.nc").exists()
+    ds = cube("mswep", tmp_path, BOUNDS, 0.1, ("2001-03-01", "2001-03-02"),
+              sources=["mswep_3hourly"])  # fmt: skip
+    same(ds["precipitation"], [np.full((2, 3), 4.5), np.full((2, 3), 4.0)])
