@@ -43,10 +43,11 @@ def test_the_record_goes_on_in_near_real_time(tmp_path: Path) -> None:
 def test_days_of_three_hours_begin_at_00_utc(tmp_path: Path) -> None:
     folder = tmp_path / "mswep" / "Past" / "3hourly"
     for time in pd.date_range("2001-03-01", "2001-03-02 21:00", freq="3h"):
-        # 1 mm in three hours from 21 UTC of the first day, 0.5 mm before and after.
-        amount = 1.0 if str(time) == "2001-03-01 21:00:00" else 0.5
+        # 3.6 mm until 21 UTC, and from then on 1 mm on the first day, 0.4 mm on the second.
+        last = 1.0 if time.day == 1 else 0.4
+        amount = (0.9, 0.6, 0.3, 0.0, 0.9, 0.6, 0.3, last)[time.hour // 3]
         make_gloh2o(folder, str(time), "precipitation", "mm/3h", amount * np.ones((2, 3)))
     assert (folder / "2001060.21.nc").exists()
     ds = cube("mswep", tmp_path, BOUNDS, 0.1, ("2001-03-01", "2001-03-02"),
               sources=["mswep_3hourly"])  # fmt: skip
-    same(ds["precipitation"], [np.full((2, 3), 4.5), np.full((2, 3), 4.0)])
+    same(ds["precipitation"], [np.full((2, 3), 4.6), np.full((2, 3), 4.0)])
