@@ -93,13 +93,11 @@ def build_cube(
     check_distinct(sources, faults, terrain_from)
     _check_gridded(sources, faults)
     faults.raise_if_any()
-    _check_totals(sources, grid, faults)
+    used = tuple(within(source, time) for source in sources)
+    _check_totals(used, grid, faults)
     faults.raise_if_any()
     known = read_variables() if variables is None else variables
-    task = RegridTask(
-        path, grid, tuple(within(source, time) for source in sources), known,
-        terrain_from=terrain_from, filling=filling,
-    )  # fmt: skip
+    task = RegridTask(path, grid, used, known, terrain_from=terrain_from, filling=filling)
     settings = {"tile": tile, "time_shard": time_shard, "terrain_from": terrain_from,
                 "filling": filling}  # fmt: skip
     if attrs is None:
