@@ -7,9 +7,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pipeline.build import build_cube
-from pipeline.catalog.catalog import read_catalog
-from pipeline.grid.target_grid import TargetGrid
 from tests.products.common import cube, dates, faults, same
 from tests.products.gloh2o import BOUNDS, FIELD, make_gloh2o
 
@@ -33,10 +30,7 @@ def test_days_of_a_leap_year(tmp_path: Path) -> None:
 def test_the_record_goes_on_in_near_real_time(tmp_path: Path) -> None:
     make_mswep(tmp_path, "Past/Daily", {"2020-11-25": 1.0, "2020-11-26": 2.0})
     make_mswep(tmp_path, "NRT/Daily", {"2020-11-26": 9.0, "2020-11-27": 3.0})
-    (tmp_path / "mine.yml").write_text("all: {merge: [mswep, mswep_nrt]}\n")
-    source = read_catalog(["mswep", tmp_path / "mine.yml"], data=tmp_path)["all"]
-    grid = TargetGrid.from_bounds("fixture", "EPSG:4326", BOUNDS, 0.1)
-    ds = build_cube(tmp_path / "cube.zarr", grid, [source], time=("2020-11-25", "2020-11-27"))
+    ds = cube("mswep", tmp_path, BOUNDS, 0.1, ("2020-11-25", "2020-11-27"), sources=["mswep_all"])
     same(ds["precipitation"], [FIELD, 2 * FIELD, 3 * FIELD])
 
 
