@@ -40,7 +40,12 @@ def classes_of(da: xr.DataArray, name: str) -> dict[int, str]:
             name, f"{len(codes)} flag_values and {len(labels)} flag_meanings",
             "as many meanings as distinct values",
         )  # fmt: skip
-    return {code: class_label(label) for code, label in zip(codes, labels, strict=True)}
+    classes = {code: class_label(label) for code, label in zip(codes, labels, strict=True)}
+    if len(set(classes.values())) < len(classes):
+        raise bad_input(
+            name, f"the labels {', '.join(labels)}", "labels that differ in letters or digits"
+        )
+    return classes
 
 
 def class_index(
@@ -58,7 +63,7 @@ def class_index(
             raise bad_input(name, "values that are not whole numbers", "class codes")
     else:
         valid, codes = np.True_, values
-    present = codes[valid] if valid.size > 1 else codes
+    present = codes[valid] if valid.ndim else codes
     low, high = (int(present.min()), int(present.max())) if present.size else (0, 0)
     if classes is None:
         classes = np.arange(low, min(high, low + _MAX_CLASSES) + 1)
@@ -71,8 +76,8 @@ def class_index(
     table = np.full(high - low + 1, _UNKNOWN, np.int16)
     table[classes - low] = np.arange(classes.size)
     offset = codes.astype(np.int64) - low if low else codes
-    index = table[np.where(valid, offset, 0)] if valid.size > 1 else table[offset]
-    if valid.size > 1:
+    index = table[np.where(valid, offset, 0)] if valid.ndim else table[offset]
+    if valid.ndim:
         index[~valid] = -1
     if index.min(initial=0) == _UNKNOWN:
         unknown = ", ".join(str(code) for code in np.unique(codes[index == _UNKNOWN])[:10])

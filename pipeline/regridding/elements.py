@@ -175,7 +175,7 @@ def _check_overlaps(matrix: scipy.sparse.csr_array, where: str) -> None:
     twice = np.maximum(covered - 1.0, 0.0).sum() / max(np.minimum(covered, 1.0).sum(), 1e-9)
     if twice > _OVERLAP:
         raise bad_input(
-            where, f"polygons of which {100 * twice:.2g} % overlap others",
+            where, f"polygons of which {100 * twice:.0f} % overlap others",
             f"polygons side by side; up to {100 * _OVERLAP:g} % of their area may overlap",
             "Keep one level of nested polygons, or set `options: {overlaps: normalise}` to weight"
             " all polygons at a point equally.",

@@ -17,6 +17,7 @@ from pipeline.core.units import is_dimensionless
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.crs import is_geographic_crs, spatial_ref_attrs, wrap_longitude
 from pipeline.readers.common.dims import USUAL, Layout
+from pipeline.regridding.classes import class_label
 from pipeline.sources.arrays.aggregate import lazy
 from pipeline.sources.arrays.extra_dims import REDUCTIONS, extra_dims
 from pipeline.sources.axes import axes_of
@@ -278,8 +279,13 @@ def _attrs(variable: Variable, source: Source, classes: Mapping[str, Any]) -> di
         attrs["period"] = 360.0
     if classes:
         attrs["flag_values"] = list(range(len(classes)))
-        attrs["flag_meanings"] = " ".join(classes)
+        attrs["flag_meanings"] = " ".join(map(_word, classes))
     return attrs
+
+
+def _word(label: str) -> str:
+    """Return a label as one word, as meanings of flags are separated by spaces."""
+    return label if len(label.split()) == 1 else class_label(label)
 
 
 def _curvilinear(result: xr.Dataset, ds: xr.Dataset, axes: Layout) -> xr.Dataset:

@@ -189,7 +189,7 @@ def _check_units(
     found = stated_units(da)
     is_blank = not str(da.attrs.get("units", "")).strip()
     may_be_blank = found and variable is not None and is_dimensionless(variable.units)
-    if entry.units is None and is_blank and not may_be_blank:
+    if entry.units is None and is_blank and not may_be_blank and not source.classes:
         faults.add(where, "no units in the file", "units", "Set `units` in the catalog.")
         return
     if source.classes or variable is None:

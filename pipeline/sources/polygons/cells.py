@@ -54,6 +54,7 @@ def open_polygon_cells(
     boxes = None if box is None else _boxes(box, described(source)["total_bounds"], crs)
     columns = sorted({entry.name for entry in source.variables.values()} - {OUTLINE})
     frame = read_polygons(source, columns, boxes, most)
+    _check_areas(frame.geometry.to_numpy(), source)
     outlines, count = repaired(frame.geometry.to_numpy())
     kept = ~(shapely.is_missing(outlines) | shapely.is_empty(outlines))
     frame, outlines = frame[kept], outlines[kept]
@@ -156,7 +157,9 @@ def _key(value: Any) -> str:
 
 
 def _is_missing(value: Any, column: str, source: Source) -> bool:
-    """Whether `nodata` of a variable of the column lists a value."""
+    """Whether a value is a blank text, or `nodata` of a variable of the column lists it."""
+    if isinstance(value, str) and not value.strip():
+        return True
     entries = [entry for entry in source.variables.values() if entry.name == column]
     if any(_key(value) == _key(code) for entry in entries for code in codes_of(entry.nodata)):
         return True
@@ -223,18 +226,30 @@ def _boxes(window: Bounds, bounds: Bounds, crs: str) -> list[Bounds]:
     return [(west + turn, south, east + turn, north) for turn in turns]
 
 
+def _check_areas(outlines: np.ndarray, source: Source) -> None:
+    """Raise `InputError` if none of the geometries has an area."""
+    kinds = shapely.get_type_id(outlines)
+    if kinds.size and not np.isin(kinds, (-1, 3, 6, 7)).any():
+        raise bad_input(
+            f'source "{source.name}", {source.files[0]}',
+            f"geometries {shapely.GeometryType(int(kinds[0])).name.title()}", "polygons",
+        )  # fmt: skip
+
+
 def _check_sides(outlines: np.ndarray, crs: str, source: Source) -> None:
     """Raise `InputError` for sides of more than half a turn, whose direction is unknown."""
     if not is_geographic_crs(crs):
         return
-    at, of = shapely.get_coordinates(outlines, return_index=True)
+    parts, polygon = shapely.get_parts(outlines, return_index=True)
+    rings, part = shapely.get_rings(parts, return_index=True)
+    at, of = shapely.get_coordinates(rings, return_index=True)
     step = np.abs(np.diff(at[:, 0]))
     wide = (step > _TURN / 2 + _SAME) & (np.abs(step - _TURN) > _SAME) & (of[1:] == of[:-1])
     wide &= np.abs(at[1:, 1]) < 90.0 - _SAME
     if wide.any():
         raise bad_input(
             f'source "{source.name}", {source.files[0]}',
-            f"{np.unique(of[1:][wide]).size} polygons with sides of up to"
+            f"{np.unique(polygon[part[of[1:][wide]]]).size} polygons with sides of up to"
             f" {step[wide].max():.4g} degrees of longitude",
             "sides of at most 180 degrees: longer ones mean either way around the globe",
             "Cut the polygons at 180 degrees (ogr2ogr -wrapdateline), or add vertices.",

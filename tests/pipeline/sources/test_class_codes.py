@@ -7,9 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+import xarray as xr
 
-from pipeline.core.errors import Faults
+from pipeline.build import build_cube
+from pipeline.core.errors import Faults, InputError
 from pipeline.entries.source import Source
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.regridding.classes import classes_of
 from pipeline.sources import decode as class_codes
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.decode import class_indices
@@ -64,3 +68,35 @@ def test_corine_codes_of_a_raster(tmp_path: Path, kind: str) -> None:
     values = canonicalise(open_source(source), source, VARIABLES)["kind"].values.reshape(2, 5)
     nan = np.nan
     np.testing.assert_array_equal(values, [[0, nan, nan, 1, 3], [nan, 0, 0, 0, 0]])
+
+
+def test_classes_need_no_units_and_may_have_labels_of_several_words(tmp_path: Path) -> None:
+    path = tmp_path / "cover.tif"
+    with rasterio.open(
+        path, "w", "GTiff", 3, 2, 1, "EPSG:4326", rasterio.transform.from_origin(0, 2, 1, 1),
+        "uint8",
+    ) as file:  # fmt: skip
+        file.write(np.array([[[1, 2, 9]] * 2], "u1").reshape(1, 2, 3))
+    source = Source.model_validate(
+        {"name": "cover", "uri": str(path), "driver": "raster", "kind": "categorical",
+         "classes": {"Evergreen forest": [1], "crops/pasture": [2]},
+         "variables": {"landcover": {"name": "band_1"}}}
+    )  # fmt: skip
+    faults = Faults()
+    check_source(source, faults)
+    assert not faults.faults
+    grid = TargetGrid.from_bounds("three", "EPSG:4326", (0, 0, 3, 2), 1.0)
+    for tile in ((8, 8), (1, 1)):
+        cube = build_cube(tmp_path / f"cube{tile[0]}.zarr", grid, [source], tile=tile)
+        forest = cube["landcover_fraction_evergreen_forest"].values
+        np.testing.assert_array_equal(forest, [[1, 0, np.nan]] * 2)
+        np.testing.assert_array_equal(
+            cube["landcover_fraction_crops_pasture"].values, [[0, 1, np.nan]] * 2
+        )
+
+
+def test_labels_of_one_name_are_refused(tmp_path: Path) -> None:
+    flags = {"flag_values": [0, 1], "flag_meanings": "mixed_forest Mixed-Forest"}
+    cover = xr.DataArray([[0.0, 1.0]], {"y": [0.5], "x": [0.5, 1.5]}, ("y", "x"), attrs=flags)
+    with pytest.raises(InputError, match="labels that differ"):
+        classes_of(cover, "landcover")

@@ -356,3 +356,41 @@ def test_files_of_neighbours_are_merged(tmp_path: Path) -> None:
     assert "Write an entry for each" in refusal(
         entry(west, PERCENT).model_copy(update={"uri": (str(west), str(east))})
     )
+
+
+def test_a_tile_with_one_polygon_of_no_class_is_as_in_the_whole(tmp_path: Path) -> None:
+    outlines = [box(10, 50, 12, 52), box(12, 50, 13, 51), box(12, 51, 13, 52)]
+    path = written(tmp_path, outlines, rock=["su", " ", None])
+    whole = cube(tmp_path, classes(path), DEGREES)
+    (tmp_path / "tiles").mkdir()
+    tiles = cube(tmp_path / "tiles", classes(path), DEGREES, tile=(1, 1))
+    xr.testing.assert_equal(whole.drop_attrs(), tiles.drop_attrs())
+    assert [name for name in whole.data_vars if "fraction" in str(name)] == [
+        "landcover_fraction_su"
+    ]
+    np.testing.assert_allclose(tiles["landcover_coverage"].values, [[1, 1, 0]] * 2, atol=1e-6)
+    np.testing.assert_array_equal(tiles["landcover_fraction_su"].values, [[1, 1, np.nan]] * 2)
+
+
+def test_parts_on_both_sides_of_the_date_line_are_no_long_sides(tmp_path: Path) -> None:
+    parts = shapely.MultiPolygon([box(178.5, 0, 180, 2), box(-180, 0, -179, 2)])
+    path = written(tmp_path, [parts], porosity=[30.0])
+    grid = TargetGrid.from_bounds("line", "EPSG:4326", (178.0, 0.0, 182.0, 2.0), 1.0)
+    source = entry(path, PERCENT, min_coverage=0.4)
+    assert not checked(source).notes
+    found = cube(tmp_path, source, grid)["water_capacity"].values
+    np.testing.assert_array_equal(found, [[30, 30, 30, np.nan]] * 2)
+
+
+def test_points_are_refused_when_they_are_regridded(tmp_path: Path) -> None:
+    path = written(tmp_path, [shapely.Point(10.5, 50.5)], rock=["su"])
+    with pytest.raises(InputError, match="found geometries Point; expected polygons"):
+        cube(tmp_path, classes(path), DEGREES)
+
+
+def test_labels_of_several_words(tmp_path: Path) -> None:
+    path = written(tmp_path, [box(10, 50, 13, 52)], rock=["Sand, fine"])
+    source = classes(path, classes=["Sand, fine", "Gravel"])
+    found = cube(tmp_path, source, DEGREES)
+    np.testing.assert_allclose(found["landcover_fraction_sand_fine"].values, 1, atol=1e-6)
+    np.testing.assert_allclose(found["landcover_fraction_gravel"].values, 0, atol=1e-6)
