@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import date
 from itertools import pairwise
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import field_validator
+from pydantic import Discriminator, Tag, field_validator
 
 from pipeline.core.settings import Frozen
 
@@ -14,6 +15,12 @@ class At(Frozen):
     """A position along a dimension, by the value of its coordinate: `{value: 0.05}`."""
 
     value: float | str
+
+    @field_validator("value", mode="before")
+    @classmethod
+    def _dated(cls, value: Any) -> Any:
+        # YAML reads dates as such.
+        return value.isoformat() if isinstance(value, date) else value
 
 
 class Layers(Frozen):
@@ -33,8 +40,22 @@ class Layers(Frozen):
         return edges
 
 
-Select = int | str | At
+def _form(value: Any) -> str:
+    """Return the form of a setting, of which alone errors are then reported."""
+    if isinstance(value, str):
+        return "name"
+    return "position" if isinstance(value, int | float) else "mapping"
+
+
+Select = Annotated[
+    Annotated[int, Tag("position")] | Annotated[str, Tag("name")] | Annotated[At, Tag("mapping")],
+    Discriminator(_form),
+]
 """A position: its number from 0 (from the end if negative), its name, or the coordinate's value."""
-Reduce = Literal["first_valid", "mean", "sum", "min", "max"] | Layers
+Reduce = Annotated[
+    Annotated[Literal["first_valid", "mean", "sum", "min", "max"], Tag("name")]
+    | Annotated[Layers, Tag("mapping")],
+    Discriminator(lambda value: "name" if isinstance(value, str) else "mapping"),
+]
 """How the values along a dimension become one: the first valid one; the mean, smallest or greatest
 of the valid ones; the sum of all; or the mean of layers."""

@@ -6,7 +6,7 @@ soil to the mean of the first metre.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,11 +138,23 @@ def _layers(
             f"layers that fill {low:g} to {high:g} once", f"Correct `reduce: {{{dim}: …}}`.",
         )  # fmt: skip
     needed = np.flatnonzero(parts)
-    kept = slice(int(needed[0]), int(needed[-1]) + 1)
+    _check_whole(edges[needed], wanted, _units(ds, dim), where)
+    kept: Any = slice(int(needed[0]), int(needed[-1]) + 1)
+    if np.ptp(needed) >= needed.size:  # layers out of order
+        kept = needed
     weights = parts[kept] / parts.sum()
-    if (weights == 0).any():
-        raise bad_input(where, "layers out of order", "layers one below the other")
     return ds.isel({dim: kept}), Reduction("layers", tuple(weights.tolist()))
+
+
+def _check_whole(edges: np.ndarray, wanted: Layers, units: str, where: str) -> None:
+    """Raise `InputError` for a part within one layer of the file: its units may be others."""
+    low, high = wanted.to
+    if wanted.by == "bounds" and len(edges) == 1 and np.ptp(edges) > (1 + 1e-6) * (high - low):
+        layer = f"{edges[0, 0]:g} to {edges[0, 1]:g}{units}"
+        raise bad_input(
+            where, f"{low:g} to {high:g} within the layer {layer}", "one whole layer or more",
+            "`to` has the units of the coordinate; `select` chooses a single layer.",
+        )  # fmt: skip
 
 
 def _edges(ds: xr.Dataset, dim: str, wanted: Layers, where: str) -> np.ndarray:
@@ -152,7 +164,7 @@ def _edges(ds: xr.Dataset, dim: str, wanted: Layers, where: str) -> np.ndarray:
         if len(wanted.by) != size + 1:
             raise bad_input(where, f"{size} layers", f"those of {len(wanted.by)} edges",
                             "Correct `by`: one edge more than there are layers.")  # fmt: skip
-        return np.stack([wanted.by[:-1], wanted.by[1:]], 1)
+        return np.stack([wanted.by[:-1], wanted.by[1:]], 1)[_ranks(ds, dim, wanted.by)]
     name = ds[dim].attrs.get("bounds") if dim in ds.coords else None
     edges = np.full((size, 2), np.nan)
     if name in ds.coords and ds[name].shape == (size, 2):
@@ -163,6 +175,15 @@ def _edges(ds: xr.Dataset, dim: str, wanted: Layers, where: str) -> np.ndarray:
             f"Set `reduce: {{{dim}: {{to: …, by: [0, 0.1, 0.4, …]}}}}` with the edges of layers.",
         )  # fmt: skip
     return edges
+
+
+def _ranks(ds: xr.Dataset, dim: str, by: Sequence[float]) -> np.ndarray:
+    """Return the position of each layer among edges, which ascend; in their order by default."""
+    if dim not in ds.coords or ds[dim].dtype.kind not in "iuf":
+        return np.arange(ds.sizes[dim])
+    at = ds[dim].values.astype(float)
+    upward = by[0] >= 0 and (at <= 0).all()
+    return np.argsort(np.argsort(-at if upward else at, kind="stable"))
 
 
 def _without_time(ds: xr.Dataset, source: Source) -> xr.Dataset:
@@ -223,8 +244,12 @@ def _coordinates(ds: xr.Dataset | xr.DataArray, dim: str) -> str:
         return f"{size} positions without coordinates"
     texts = [_text(value) for value in ds[dim].values[:LISTED]]
     more = ", …" if size > LISTED else ""
-    units = f" {ds[dim].attrs['units']}" if "units" in ds[dim].attrs else ""
-    return f"{size}: {', '.join(texts)}{more}{units}"
+    return f"{size}: {', '.join(texts)}{more}{_units(ds, dim)}"
+
+
+def _units(ds: xr.Dataset | xr.DataArray, dim: str) -> str:
+    units = ds[dim].attrs.get("units") if dim in ds.coords else None
+    return f" {units}" if units else ""
 
 
 def _text(value: Any) -> str:

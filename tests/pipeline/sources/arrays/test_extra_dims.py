@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import Faults, InputError
+from pipeline.core.settings import validated
 from pipeline.entries.extra_dims import Layers
 from pipeline.entries.source import Source
 from pipeline.grid.target_grid import TargetGrid
@@ -267,3 +268,59 @@ def test_entries_that_contradict_themselves() -> None:
 def test_classes_take_the_first_valid_code() -> None:
     codes = np.array([[np.nan, 1.0], [2.0, 3.0]], np.float32)
     np.testing.assert_array_equal(Reduction("first_valid").of(codes, 0), [2.0, 1.0])
+
+
+def mean_of(*weights: float) -> np.ndarray:
+    """The mean of the layers of `VALUES`, from the top."""
+    shares = np.array(weights) / sum(weights)
+    return np.einsum("tlyx,l->tyx", VALUES[:, : len(shares)].astype(float), shares)
+
+
+@pytest.mark.parametrize("order", [[3, 2, 1, 0], [2, 0, 3, 1]])
+@pytest.mark.parametrize("sign", [1, -1])
+def test_listed_edges_belong_to_layers_by_their_depth(
+    tmp_path: Path, order: list[int], sign: int
+) -> None:
+    depths = sign * np.array([0.035, 0.175, 0.64, 1.945])[order]
+    path = written(tmp_path / "a.nc", "level", depths, VALUES[:, order], bounds=False)
+    source = entry(path, reduce={"level": {"to": [0, 1], "by": EDGES}})
+    np.testing.assert_allclose(canonical(source), mean_of(0.07, 0.21, 0.72), rtol=1e-6)
+
+
+def test_layers_out_of_order(tmp_path: Path) -> None:
+    whole = xr.open_dataset(written(tmp_path / "a.nc"))
+    whole.isel(depth=[2, 0, 3, 1]).to_netcdf(tmp_path / "b.nc")
+    source = entry(tmp_path / "b.nc", reduce={"depth": {"to": [0, 1]}})
+    np.testing.assert_allclose(canonical(source), mean_of(0.07, 0.21, 0.72), rtol=1e-6)
+
+
+def test_a_part_of_one_layer_may_be_in_other_units(tmp_path: Path) -> None:
+    ds = xr.open_dataset(written(tmp_path / "a.nc")).load()
+    ds["depth"] = ("depth", 100 * ds["depth"].values, {"units": "cm", "bounds": "layers"})
+    ds["layers"] = 100 * ds["layers"]
+    ds.to_netcdf(tmp_path / "cm.nc")
+    text = refusal(entry(tmp_path / "cm.nc", reduce={"depth": {"to": [0, 1]}}))
+    assert "found 0 to 1 within the layer 0 to 7 cm" in text
+    assert "`to` has the units of the coordinate" in text
+    found = canonical(entry(tmp_path / "cm.nc", reduce={"depth": {"to": [0, 100]}}))
+    np.testing.assert_allclose(found, mean_of(0.07, 0.21, 0.72), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [({"select": {"depth": 0.05}}, "a valid integer"),
+     ({"reduce": {"depth": "median"}}, "'first_valid', 'mean'"),
+     ({"reduce": {"depth": {"to": [1, 0]}}}, "do not ascend")],
+)  # fmt: skip
+def test_a_wrong_rule_is_one_fault(settings: dict[str, Any], expected: str) -> None:
+    where = {"name": "soil", "uri": "a.nc", "driver": "netcdf"}
+    with pytest.raises(InputError, match=expected) as caught:
+        validated(Source, {**where, **settings}, "soil")
+    assert len(caught.value.faults) == 1
+
+
+def test_a_date_selects_a_time(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.nc")
+    at = {"time": {"value": pd.Timestamp(TIMES[1]).date()}, "depth": 0}
+    found = canonical(entry(path, static=True, select=at))
+    np.testing.assert_array_equal(found, VALUES[1, 0])
