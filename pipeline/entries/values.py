@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from pipeline.core.formulas.expressions import Expression
 from pipeline.core.settings import Frozen, later
@@ -37,6 +37,11 @@ class Term(Operand):
     """Units of its values, by default those that its file declares."""
     nodata: Codes | None = None
     """Stored numbers that mean missing, if the file does not declare them."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _named(cls, term: Any) -> Any:
+        return {"name": term} if isinstance(term, str) else term
 
 
 class Bits(Frozen):
@@ -150,6 +155,12 @@ class Lookup(Frozen):
     """Texts in the column `value` and the number of each, for a column of texts."""
 
 
+Transform = Annotated[
+    Annotated[Literal["square_signed", "power10"], Tag("name")] | Annotated[Lookup, Tag("lookup")],
+    Discriminator(lambda value: "name" if isinstance(value, str) else "lookup"),
+]
+
+
 class Computed(Frozen):
     """Settings of a variable whose values are computed from stored ones before regridding."""
 
@@ -158,7 +169,7 @@ class Computed(Frozen):
     mask: tuple[Mask, ...] = later(())
     """Quality flags or thresholds that all must hold for a value to be used, such as
     `{name: flag, keep: [0]}`; one, or a list of several."""
-    transform: Literal["square_signed", "power10"] | Lookup | None = later(None)
+    transform: Transform | None = later(None)
     """Transform of values after scale and offset: `square_signed` is sign(x) · (x / 127.5)², the
     packing of AlphaEarth; `power10` is 10 to the power of x; or a table that is looked up."""
     expression: str | None = later(None)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -19,6 +20,7 @@ import pyarrow
 from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.entries.nodata import codes_of, ranges_of
 from pipeline.entries.values import Lookup
+from pipeline.readers.tables.text_table import SAMPLE, TextOptions, decimal_mark
 
 SQLITE = (".sqlite", ".sqlite3", ".db")
 """Suffixes of databases of SQLite."""
@@ -93,7 +95,10 @@ def _chosen(frame: pd.DataFrame, lookup: Lookup, where: str) -> pd.DataFrame:
 
 
 def _table(frame: pd.DataFrame, lookup: Lookup, where: str) -> LookupTable:
-    keys = _numbers(frame[lookup.key], f"{where}: {lookup.key}")
+    keys = _numbers(
+        frame[lookup.key], f"{where}: {lookup.key}",
+        "Name the column with the stored numbers as `key`.",
+    )  # fmt: skip
     values = _values(frame[lookup.value], lookup, f"{where}: {lookup.value}")
     rows = pd.DataFrame({"key": keys, "value": values, "weight": 1.0})
     if lookup.weight:
@@ -150,13 +155,15 @@ def _values(column: pd.Series, lookup: Lookup, where: str) -> np.ndarray:
     return np.where(missing, np.nan, values)
 
 
-def _numbers(column: pd.Series, where: str) -> np.ndarray:
+def _numbers(
+    column: pd.Series, where: str, hint: str = "Name the number of each text with `codes`."
+) -> np.ndarray:
     values = pd.to_numeric(column, errors="coerce").to_numpy(float, na_value=np.nan)
     filled = column.notna() & column.astype(str).str.strip().ne("")
     text = column[np.isnan(values) & filled.to_numpy()]
     if text.size:
         raise bad_input(where, listed(f'"{value}"' for value in text.unique()), "numbers",
-                        "Name the number of each text with `codes`.")  # fmt: skip
+                        hint)  # fmt: skip
     return np.asarray(values)
 
 
@@ -175,10 +182,12 @@ def _read(path: Path, stamp: tuple[int, int], part: Any) -> pd.DataFrame:
         return pyogrio.read_dataframe(path, read_geometry=False)
     encoding = _encoding(path)
     with path.open(encoding=encoding, newline="") as file:
-        line = next((line for line in file if not line.startswith("#")), "")
-    separator = max(",;\t|", key=line.count)
+        lines = [line for line in islice(file, SAMPLE) if not line.startswith("#")]
+    separator = max(",;\t|", key=(lines or [""])[0].count)
+    rows = list(csv.reader(lines[1:], delimiter=separator))
+    decimal = decimal_mark(rows, separator, TextOptions(), str(path))
     return pd.read_csv(
-        path, sep=separator, comment="#", encoding=encoding, skipinitialspace=True,
+        path, sep=separator, decimal=decimal, comment="#", encoding=encoding, skipinitialspace=True,
         keep_default_na=False, na_values=["", "NA", "NaN", "nan"], low_memory=False,
         quoting=csv.QUOTE_MINIMAL,
     )  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pipeline.core.errors import bad_input
 from pipeline.entries.source import Source
 from pipeline.entries.source_variable import SourceVariable
 from pipeline.entries.values import Lookup
@@ -42,6 +43,18 @@ def power10(values: np.ndarray) -> np.ndarray:
 NAMED: Mapping[str, Callable[[np.ndarray], np.ndarray]] = {
     "square_signed": square_signed, "power10": power10,
 }  # fmt: skip
+LARGEST = {"square_signed": DIVISOR, "power10": 37.0}
+"""Largest number, of either sign, that each transform takes; float32 holds 10 to its power."""
+
+
+def _check_size(values: np.ndarray, largest: float, where: str) -> None:
+    """Raise `InputError` for values that can only mean missing ones."""
+    lowest, highest = np.fmin.reduce(values, None), np.fmax.reduce(values, None)
+    if lowest < -largest or highest > largest:
+        raise bad_input(
+            where, f"values from {lowest:g} to {highest:g}", f"-{largest:g} to {largest:g}",
+            "List the stored numbers that mean missing in `nodata` of the variable.",
+        )  # fmt: skip
 
 
 def transformed(
@@ -66,10 +79,12 @@ def transformed(
             return found
 
     else:
-        transform = NAMED[str(entry.transform)]
+        transform, largest = NAMED[str(entry.transform)], LARGEST[str(entry.transform)]
 
         def compute(values: np.ndarray) -> np.ndarray:
-            return transform(unpacking.values(values, wide))
+            unpacked = unpacking.values(values, wide)
+            _check_size(unpacked, largest, f"{where}: {entry.transform}")
+            return transform(unpacked)
 
     return computed([da], compute, wide, da.attrs)
 

@@ -443,3 +443,47 @@ def test_layers_are_masked_and_members_computed_before_they_are_reduced(tmp_path
     np.testing.assert_allclose(first_cell(reduced), [14 / 3, 5.0], rtol=1e-6)
     selected = source_of(path, {"wind": variable}, "netcdf", select={"number": 2})
     np.testing.assert_allclose(first_cell(selected), [4.0, NAN], rtol=1e-6)
+
+
+@pytest.mark.parametrize(("transform", "missing"), [("power10", -9999.0), ("square_signed", -128)])
+def test_numbers_that_a_transform_cannot_have_are_refused(
+    tmp_path: Path, transform: str, missing: float
+) -> None:
+    values = np.full((1, 4, 6), 0.5, "f4")
+    values[0, 0, 0] = missing
+    path = raster(tmp_path / "a.tif", values)
+    variable = {"name": "band_1", "units": "1", "transform": transform}
+    text = faults_of(source_of(path, {"rock": variable}))
+    assert f"found values from {missing:g} to 0.5" in text
+    assert "`nodata`" in text
+    with pytest.raises(InputError, match="`nodata`"):
+        build_cube(tmp_path / "a.zarr", GRID, [source_of(path, {"rock": variable})],
+                   variables=VARIABLES)  # fmt: skip
+    declared = source_of(path, {"rock": {**variable, "nodata": missing}})
+    found = cube(tmp_path, declared)["rock"].values
+    wanted = 10**0.5 if transform == "power10" else (0.5 / 127.5) ** 2
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+
+
+def test_a_table_with_decimal_commas_is_looked_up(tmp_path: Path) -> None:
+    path = raster(tmp_path / "units.tif", np.full((1, 4, 6), 10, "u2"))
+    table = tmp_path / "units.csv"
+    table.write_text("# soil\nMU;SAND;SHARE\n10,0;20,5;60\n10,0;40,5;20\n")
+    lookup = {"lookup": str(table), "key": "MU", "value": "SAND", "weight": "SHARE"}
+    sand = {"name": "band_1", "units": "%", "transform": lookup}
+    found = cube(tmp_path, source_of(path, {"sand": sand}))["sand"].values
+    np.testing.assert_allclose(found, (20.5 * 60 + 40.5 * 20) / 80 / 100, rtol=1e-6)
+    table.write_text("MU,SAND\nA10,20.5\n")
+    text = faults_of(source_of(path, {"sand": {**sand, "transform": {**lookup, "weight": None}}}))
+    assert "stored numbers as `key`" in text
+
+
+def test_an_operand_is_named_by_a_text_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.nc"
+    at = {"lat": [0.5, 1.5], "lon": [0.5, 1.5]}
+    xr.Dataset({"air temp": (("lat", "lon"), np.full((2, 2), 3.0), {"units": "1"})}, at).to_netcdf(
+        path
+    )
+    terms = {"expression": "2 * t", "operands": {"t": "air temp"}, "units": "1"}
+    source = source_of(path, {"rock": terms}, "netcdf")
+    np.testing.assert_array_equal(open_source(source)["rock of 2 * t"].values, np.full((2, 2), 6.0))
