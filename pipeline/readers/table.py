@@ -20,7 +20,14 @@ from pipeline.readers.common.site_table import check_columns, read_options
 from pipeline.readers.driver import Driver
 from pipeline.readers.tables.dates import dates_of
 from pipeline.readers.tables.station_tables import attributes_of, read_stations, stations_of
-from pipeline.readers.tables.table_files import TableOptions, read_table, used_columns
+from pipeline.readers.tables.table_files import (
+    TableOptions,
+    date_columns,
+    read_table,
+    used_columns,
+)  # fmt: skip
+
+_NEAR = 5.0  # degrees
 
 
 def open_table(source: Source) -> xr.Dataset:
@@ -46,8 +53,7 @@ def open_table(source: Source) -> xr.Dataset:
 
 def _open_rows(source: Source, options: TableOptions) -> xr.Dataset:
     where = f'source "{source.name}", {source.files[0]}'
-    named = source.dims.get("time")
-    time = options.date_columns or ((named,) if named else ())
+    time = date_columns(source, options)
     frames = _frames(source, options, time)
     table = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
     if options.wide:
@@ -193,7 +199,26 @@ def _positions(
                 f"degrees from -{limit:g} to {limit:g}", hint,
             )  # fmt: skip
     faults.raise_if_any()
+    if projected:
+        _check_area(lat, lon, source, where)
     return lat, lon
+
+
+def _check_area(lat: np.ndarray, lon: np.ndarray, source: Source, where: str) -> None:
+    """Raise `InputError` if no point is near the area for which the CRS is made."""
+    area = pyproj.CRS.from_user_input(source.crs).area_of_use
+    if area is None or area.west > area.east:
+        return
+    near = (lat >= area.south - _NEAR) & (lat <= area.north + _NEAR)
+    near &= (lon >= area.west - _NEAR) & (lon <= area.east + _NEAR)
+    if not near.any():
+        raise bad_input(
+            f"{where}: {source.lat}, {source.lon}",
+            f"points such as {lat[0]:.4g} degrees north, {lon[0]:.4g} east",
+            f"some in the area of {source.crs}, {area.name}",
+            "Name the column of northings as `lat` and that of eastings as `lon`, or correct"
+            " `crs`.",
+        )  # fmt: skip
 
 
 def _numbers(column: pd.Series, where: str) -> np.ndarray:

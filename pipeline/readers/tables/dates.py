@@ -13,6 +13,8 @@ NUMERALS = r"\s*\d{1,2}[./ -]\d{1,2}[./ -]\d{2,4}\b"
 """Dates that begin with a day, a month or a year of two digits: which of these is not stated."""
 NAMED = r"^\d{4}[/.]|[A-Za-z]{3}.*\d{4}|\d{4}.*[A-Za-z]{3}"
 """Dates with the year first, or with the name of the month."""
+ZONE = r"(?<=:\d\d)(?:\.0+)?\s*[+-]\d\d:?\d\d$"
+"""Time zone at the end of a time, other than Z."""
 FORMATS = (
     *("%d.%m.%Y", "%m.%d.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%y"),
     *("%d/%m/%y", "%m/%d/%y", "%y-%m-%d", "%d.%m.%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M"),
@@ -20,19 +22,28 @@ FORMATS = (
 )
 """Formats that are proposed where they fit all rows."""
 PARTS = ("year", "month", "day", "hour", "minute")
+NAMES = {
+    **{part: part for part in (*PARTS, "doy")}, "yyyy": "year", "yr": "year", "mm": "month",
+    "mon": "month", "mo": "month", "dd": "day", "hh": "hour", "hr": "hour", "jday": "doy",
+    "julian_day": "doy", "day_of_year": "doy",
+}  # fmt: skip
+"""Usual names of columns, in lower case, and the part of a date that each has."""
 
 
 def dates_of(
     table: pd.DataFrame, columns: Sequence[str], date_format: str | None, where: str
 ) -> np.ndarray:
-    """Return the times [rows] of one or several columns as datetime64[ns], UTC if zones are given.
+    """Return the times [rows] of one or several columns as datetime64[ns].
 
-    Several columns of numbers are year, month, day, hour and minute; several texts are joined by a
+    They are in UTC if zones are given, except for values of days, at midnight in their zone.
+
+    Several columns of numbers are what their names state, such as year and doy, or else year,
+    month, day, hour and minute; several texts, or numbers with a format, are joined by a
     space. Texts are ISO 8601, such as 2001-02-28 or 20010228, or have the `date_format` (of
     `datetime.strptime`). Raises `InputError` for missing and other dates, with two of the rows.
     """
     label = f"{where}: {', '.join(columns)}"
-    column = _joined(table, columns)
+    column = _joined(table, columns, date_format)
     if isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M":
         times = pd.to_datetime(column, utc=True)
     elif date_format is not None:
@@ -44,7 +55,9 @@ def dates_of(
         if unclear.any():
             rows = [f"in row {row + 1}" for row in np.flatnonzero(unclear)]
             raise unclear_dates(texts[unclear].set_axis(rows), label)
-        times = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
+        days = _of_days(texts)
+        iso = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
+        times = iso if days is None else days
         # Names of months and other marks between year, month and day leave no doubt either.
         other = times.isna() & texts.str.contains(NAMED).fillna(value=False)
         if other.any():
@@ -53,18 +66,54 @@ def dates_of(
     if times.isna().any():
         row = int(np.flatnonzero(times.isna())[0])
         expected = f'dates such as "{date_format}"' if date_format else "ISO dates or times"
-        raise bad_input(label, f'"{column.iloc[row]}" in row {row + 1}', expected)
+        shown = " ".join(str(table[name].iloc[row]) for name in columns)
+        raise bad_input(
+            label, f'"{shown}" in row {row + 1}', expected,
+            "Correct the row; or set `options` of the entry: `date_format` for other dates,"
+            " `header_lines: 2` where a line of units is below the names of columns.",
+        )  # fmt: skip
     return times.dt.tz_localize(None).to_numpy().astype("datetime64[ns]")
 
 
-def _joined(table: pd.DataFrame, columns: Sequence[str]) -> pd.Series:
+def _of_days(texts: pd.Series) -> pd.Series | None:
+    """Return the days of times that are all midnight in a time zone; None for other times.
+
+    Values of local days belong to these, although their midnight is in another day of UTC.
+    """
+    if not texts.str.contains(ZONE).fillna(value=False).all():
+        return None
+    local = pd.to_datetime(
+        texts.str.replace(ZONE, "", regex=True), format="ISO8601", errors="coerce", utc=True
+    )
+    return local if (local == local.dt.normalize()).all() else None
+
+
+def _joined(table: pd.DataFrame, columns: Sequence[str], date_format: str | None) -> pd.Series:
     if len(columns) == 1:
         return table[columns[0]]
-    if all(table[name].dtype.kind in "iuf" for name in columns):
-        parts = pd.DataFrame(dict(zip(PARTS, (table[name] for name in columns), strict=False)))
-        return pd.to_datetime(parts.assign(day=parts.get("day", 1)), errors="coerce")
+    numbers = [pd.to_numeric(table[name], errors="coerce") for name in columns]
+    if date_format is None and all(column.notna().all() for column in numbers):
+        named = [NAMES.get(name.strip().lower()) for name in columns]
+        if None in named or len(set(named)) < len(named) or "year" not in named:
+            named = list(PARTS[: len(columns)])
+        return _of_parts(pd.DataFrame(dict(zip(named, numbers, strict=False))))
     texts = [_texts(table[name]) for name in columns]
     return pd.concat(texts, axis=1).agg(" ".join, axis=1)
+
+
+def _of_parts(parts: pd.DataFrame) -> pd.Series:
+    """Return the times of rows with a year and, if they have them, a month and day or a doy."""
+    days = pd.Series(0, parts.index)
+    if "doy" in parts:
+        days = parts.pop("doy") - 1
+        days = days.where((days >= 0) & (days < 365 + _is_leap(parts["year"])))
+        parts = parts.assign(month=1, day=1)
+    whole = parts.assign(**{part: parts.get(part, 1) for part in ("month", "day")})
+    return pd.to_datetime(whole, errors="coerce") + pd.to_timedelta(days, unit="D")
+
+
+def _is_leap(years: pd.Series) -> pd.Series:
+    return (years % 4 == 0) & ((years % 100 != 0) | (years % 400 == 0))
 
 
 def _texts(column: pd.Series) -> pd.Series:

@@ -58,6 +58,12 @@ class TableOptions(TextOptions):
         return self
 
 
+def date_columns(source: Source, options: TableOptions) -> tuple[str, ...]:
+    """Return the names of the columns with the times; () for a table without times."""
+    named = source.dims.get("time")
+    return options.date_columns or ((named,) if named else ())
+
+
 def read_table(path: Path, source: Source, options: TableOptions) -> pd.DataFrame:
     """Return the rows of a table of the entry, whose rows are locations or times.
 
@@ -65,7 +71,9 @@ def read_table(path: Path, source: Source, options: TableOptions) -> pd.DataFram
     turned. Raises `InputError` for files that are no tables or whose name lacks the id.
     """
     stat, where = path.stat(), f'source "{source.name}", {path}'
-    texts = (source.cell,) if source.cell and options.stations else ()
+    # Leading zeros are a part of dates such as 010203, and of ids.
+    texts = date_columns(source, options)
+    texts += (source.cell,) if source.cell and options.stations else ()
     expected = "a CSV or Parquet table"
     try:
         if format_of(path) not in READ:

@@ -26,6 +26,8 @@ SAMPLE = 500
 COMMA = re.compile(r"[+-]?\d+,\d+")
 GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 POINT = re.compile(r"[+-]?\d*\.\d+")
+SEPARATOR_LINE = re.compile(r"sep=(.)", re.IGNORECASE)
+"""First line with which Excel states the separator."""
 RDB = re.compile(r"\d+[sdn]")
 """Widths and types in the second line of a table of USGS (RDB), such as 5s and 20d."""
 
@@ -87,7 +89,8 @@ def read_text_table(
                     file, sep=r"\s+" if layout.separator == " " else layout.separator,
                     decimal=layout.decimal, thousands=options.thousands, encoding=layout.encoding,
                     comment=options.comment, skiprows=list(layout.skipped) or None,
-                    na_values=list(options.missing) or None, dtype=dict.fromkeys(texts, str),
+                    na_values=list(options.missing) or None,
+                    dtype={name: str for name in layout.header if name.strip() in texts},
                     header=None if options.columns else "infer",
                     names=list(options.columns) or None,
                 )  # fmt: skip
@@ -118,15 +121,18 @@ def _recognised(path: AnyPath, encoding: str, options: TextOptions, where: str) 
     rows = [(i, s) for i, s in lines if s.strip() and not s.startswith(options.comment)]
     comments = [s[len(options.comment) :] for _, s in lines if s.startswith(options.comment)]
     constants = _constants(comments, options, where)
-    skipped = [i for i, _ in rows[: options.skip_lines]]
-    rows = rows[options.skip_lines :]
-    separator = options.separator or _separator([line for _, line in rows])
+    before, declared = options.skip_lines, options.separator
+    if rows and (stated := SEPARATOR_LINE.fullmatch(rows[0][1])):
+        before, declared = max(before, 1), declared or stated[1]
+    skipped = [i for i, _ in rows[:before]]
+    rows = rows[before:]
+    separator = declared or _separator([line for _, line in rows])
     split = [_fields(line, separator) for _, line in rows]
     under = 0 if options.columns else options.header_lines
     if len(split) > 1 and all(RDB.fullmatch(field) for field in split[1]):
         under = max(under, 2)
     skipped += [i for i, _ in rows[1:under]]
-    decimal = options.decimal or _decimal(split[under:], separator, options, where)
+    decimal = options.decimal or decimal_mark(split[under:], separator, options, where)
     header = options.columns or (tuple(split[0]) if split else ())
     if options.columns and split and len(split[0]) != len(header):
         raise bad_input(where, f"{len(split[0])} columns", f"the {len(header)} of `columns`",
@@ -166,7 +172,7 @@ def _fields(line: str, separator: str) -> list[str]:
     return next(csv.reader([line], delimiter=separator), [])
 
 
-def _decimal(
+def decimal_mark(
     rows: Sequence[Sequence[str]], separator: str, options: TextOptions, where: str
 ) -> str:  # fmt: skip
     """Return the decimal mark; raises `InputError` if commas may be either mark."""

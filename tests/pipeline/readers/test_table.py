@@ -259,3 +259,82 @@ def test_columns_of_the_stations_are_attributes(tmp_path: Path) -> None:
     np.testing.assert_allclose(ds["flow of rain / km2"][:, 0], [0.12, 0.98])
     with pytest.raises(InputError, match='a column "clay_"'):
         read(tmp_path, text, options=options, variables={"clay": {"name": "clay_"}})
+
+
+def rows_of(dates: tuple[str, str], head: str = "date") -> str:
+    """Return `LINES` with other columns of dates, separated by semicolons."""
+    first, second = dates
+    return "\n".join(
+        [LINES[0].replace("date", head), LINES[1].replace("2001-01-01", first),
+         LINES[2].replace("2001-01-01", first), LINES[3].replace("2001-01-02", second)]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("dates", "date_format"),
+    [(("010101", "010102"), "%y%m%d"), (("01012001", "02012001"), "%d%m%Y"),
+     (("20010101", "20010102"), None), (("2001-01-01T00:00Z", "2001-01-02T00:00Z"), None)],
+)  # fmt: skip
+def test_leading_zeros_are_a_part_of_dates(
+    tmp_path: Path, dates: tuple[str, str], date_format: str | None
+) -> None:
+    check(read(tmp_path, rows_of(dates), options={"date_format": date_format}))
+
+
+@pytest.mark.parametrize(
+    ("head", "dates", "date_format"),
+    [("year;doy", ("2001;001", "2001;002"), None), ("JDay;YYYY", ("1;2001", "2;2001"), None),
+     ("year;doy", ("2001;001", "2001;002"), "%Y %j"), ("d;m;y", ("01;01;01", "02;01;01"),
+      "%d %m %y"), ("dd;mm;yyyy", ("1;1;2001", "2;1;2001"), None),
+     ("y;m;d", ("2001;01;01", "2001;01;02"), None)],
+)  # fmt: skip
+def test_dates_in_columns_that_their_names_explain(
+    tmp_path: Path, head: str, dates: tuple[str, str], date_format: str | None
+) -> None:
+    columns = head.split(";")
+    options = {"date_columns": columns, "date_format": date_format}
+    check(read(tmp_path, rows_of(dates, head), date=None, options=options))
+
+
+def test_the_time_of_day_keeps_its_zeros(tmp_path: Path) -> None:
+    text = rows_of(("2001-01-01;0030", "2001-01-01;1230"), "date;time")
+    options = {"date_columns": ["date", "time"], "date_format": "%Y-%m-%d %H%M"}
+    times = read(tmp_path, text, date=None, options=options)["time"].values
+    assert [str(t)[11:16] for t in times] == ["00:30", "12:30"]
+
+
+def test_a_day_that_a_year_does_not_have_is_refused(tmp_path: Path) -> None:
+    text = rows_of(("2001;001", "2001;366"), "year;doy")
+    with pytest.raises(InputError, match='found "2001 366" in row 3'):
+        read(tmp_path, text, date=None, options={"date_columns": ["year", "doy"]})
+
+
+def test_a_line_of_units_and_a_table_of_stations_without_one(tmp_path: Path) -> None:
+    (tmp_path / "sites.csv").write_text("station,lat,lon\na,50.5,-4.25\nb,51,-3.5\n")
+    wide = "date;a;b\n;mm;mm\n2001-01-01;1,5;0,0\n2001-01-02;12,25;\n"
+    options = {"wide": True, "stations": str(tmp_path / "sites.csv")}
+    with pytest.raises(InputError, match="header_lines: 2"):
+        read(tmp_path, wide, options=options)
+    check(read(tmp_path, wide, options={**options, "header_lines": 2}))
+
+
+def test_the_line_of_excel_and_white_space(tmp_path: Path) -> None:
+    check(read(tmp_path, "sep=;\n" + "\n".join(LINES)))
+    spaces = "\n".join(LINES).replace(",", ".").replace(";", "  ")
+    check(read(tmp_path, spaces))
+
+
+def test_days_of_a_time_zone_stay_these_days(tmp_path: Path) -> None:
+    check(read(tmp_path, rows_of(("2001-01-01T00:00:00+01:00", "2001-01-02 00:00:00+0100"))))
+    hours = rows_of(("2001-01-01T00:00+01:00", "2001-01-02T06:00+01:00"))
+    times = read(tmp_path, hours)["time"].values
+    assert [str(t)[:16] for t in times] == ["2000-12-31T23:00", "2001-01-02T05:00"]
+
+
+def test_eastings_and_northings_that_are_swapped(tmp_path: Path) -> None:
+    text = "\n".join(LINES).replace("50,5;-4,25", "1260000;2600000")
+    text = text.replace("51,0;-3,50", "1250000;2610000")
+    with pytest.raises(InputError, match="column of northings as `lat`"):
+        read(tmp_path, text, lat="lon", lon="lat", crs="EPSG:2056")
+    ds = read(tmp_path, text, crs="EPSG:2056")
+    np.testing.assert_allclose(ds["lat"].values, [47.5, 47.4], atol=0.1)
