@@ -21,6 +21,7 @@ GDAL = {
     "/vsigs_streaming/": "gs://", "/vsiaz/": "az://", "/vsicurl/": "", "/vsicurl_streaming/": "",
 }  # fmt: skip
 """Beginnings of GDAL's names of remote files, and of the addresses that they stand for."""
+GZIP = "/vsigzip/"
 
 AnyPath = Path | RemotePath | MemberPath
 """Path of a file or folder on disk, at a remote address or in an archive."""
@@ -30,6 +31,8 @@ _GDAL_ARCHIVE = re.compile(r"/vsi(?:zip|tar)/(.+?\.(?:zip|kmz|tar|tgz|tar\.gz))/
 
 def _address(uri: str) -> str:
     """Return the uri with names of GDAL, such as /vsis3/bucket/key, as addresses."""
+    if uri.startswith(GZIP):  # what a file is packed with is seen from its first bytes
+        return _address(uri.removeprefix(GZIP))
     for prefix, scheme in GDAL.items():
         if uri.startswith(prefix):
             return scheme + uri.removeprefix(prefix)
@@ -63,7 +66,7 @@ def path_of(uri: str, access: Access | None = None) -> AnyPath:
     address = _address(uri)
     scheme, _, rest = address.partition("://")
     if scheme not in (*SCHEMES, "file") or not rest:
-        return Path(uri)
+        return Path(address)
     if scheme == "file":
         return Path(unquote(urlsplit(address).path))
     host, _, key = rest.partition("/")

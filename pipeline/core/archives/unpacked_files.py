@@ -28,6 +28,8 @@ STREAMS: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open,
 }  # fmt: skip
 """First bytes of compressed files, and what opens them."""
+DOCUMENTS = (".txt", ".md", ".pdf", ".rtf", ".doc", ".docx", ".html")
+"""Suffixes of documents that lie beside the data in archives."""
 PIECE = 1 << 22
 OF_STEM = (".hdr", ".prj", ".blw", ".bpw", ".bqw", ".tfw", ".wld", ".aux.xml",
            ".shx", ".dbf", ".cpg")  # fmt: skip
@@ -38,23 +40,29 @@ OF_NAME = (".aux.xml", ".msk")
 def plain_copy(path: Any, lasting: bool = True) -> Path:
     """Return the path of a file on disk, as it is if it is neither remote nor packed.
 
-    Files in ZIP and tar archives (`MemberPath`), files of gzip, bzip2 and xz, and ZIP archives of a
-    single file are unpacked if they are not there yet; `lasting` copies stay until the process
-    ends. Raises `InputError` if there is no room for one, and for an archive of several files;
-    `ValueError` for a damaged archive.
+    Files in ZIP and tar archives (`MemberPath`), files of gzip, bzip2 and xz, and archives of a
+    single file (beside documents such as a README) are unpacked if they are not there yet;
+    `lasting` copies stay until the process ends. Raises `InputError` if there is no room for one,
+    and for an archive of several files; `ValueError` for a damaged archive.
     """
     if isinstance(path, MemberPath):
-        return plain_copy(member_copy(path, lasting), lasting)
-    local = local_copy(path, lasting)
+        return _plain(member_copy(path, lasting), str(path), lasting)
+    return _plain(local_copy(path, lasting), str(path), lasting)
+
+
+def _plain(local: Path, where: str, lasting: bool) -> Path:
+    """Return the path of the unpacked file of `where`, of which a copy is on disk."""
     with local.open("rb") as file:
-        head = file.read(6)
-    if head.startswith(b"PK\x03\x04"):
-        return plain_copy(_only_member(local, str(path)), lasting)
+        head = file.read(265)
+    if head.startswith(b"PK\x03\x04") or head[257:262] == b"ustar":
+        member = _only_member(local, where)
+        return _plain(member_copy(member, lasting), str(member), lasting)
     opener = next((opened for magic, opened in STREAMS.items() if head.startswith(magic)), None)
     if opener is None:
         return local
     name = local.stem if local.suffix in (".gz", ".bz2", ".xz") else local.name
-    return _unpacked(local, lambda: opener(local), name, local.stat().st_size, lasting)
+    unpacked = _unpacked(local, lambda: opener(local), name, local.stat().st_size, lasting)
+    return _plain(unpacked, where, lasting)
 
 
 def member_copy(path: Any, lasting: bool = True) -> Path:
@@ -77,6 +85,8 @@ def member_copy(path: Any, lasting: bool = True) -> Path:
 def _only_member(archive: Path, where: str) -> MemberPath:
     found = MemberPath(archive, "").members()
     members = [name for name in found if not name.startswith("__MACOSX")]
+    data = [name for name in members if not name.lower().endswith(DOCUMENTS)]
+    members = data if len(data) == 1 else members
     if len(members) != 1:
         example = members[0] if members else "FILE"
         raise bad_input(

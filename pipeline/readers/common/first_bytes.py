@@ -57,7 +57,8 @@ ADVICE = {
     "an Excel workbook or other Office document": "Save the sheet as CSV and name that file.",
     "a MATLAB file": "Save its arrays as NetCDF or HDF5.",
     "a PDF": "Download the data instead of their description.",
-    "a JSON file": "Name the data file: only references of Zarr are read from JSON.",
+    "a JSON file": "Name the data file: only references of Zarr are read from JSON. Of a STAC "
+    "item, name the asset: `options: {asset: …}`.",
     ZIP: "Unpack it, or name the file in it: `uri: NAME.zip!/FILE`.",
     GZIP: "Unpack it with `gunzip`, or keep `.gz` at the end of its name.",
     TAR: "Unpack it, or name the file in it: `uri: NAME.tar!/FILE`.",

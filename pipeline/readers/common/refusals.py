@@ -24,6 +24,8 @@ DEMO_FOLDERS = set(DEMO_FILES)
 
 def missing_hint(path: AnyPath) -> str:
     """Return the hint for a missing or empty file; `make data` installs the data of the demos."""
+    if not isinstance(path, Path) and is_remote(str(path)):
+        return "Correct `uri` of the entry: its server has no data at this address."
     folders = pairwise(path.parts)
     if any(inside in DEMO_FILES.get(folder, ()) for folder, inside in folders):
         return "Run `make data`, or set STEFALAND_DATA to the folder that holds it."
@@ -42,8 +44,12 @@ def unreadable(
         return bad_input(where, "no such file", expected, missing_hint(path))
     if path.is_file() and not path.stat().st_size:
         return bad_input(where, "an empty file", expected, missing_hint(path))
-    hint = advice(path, formats) or damage_hint(path, error)
-    return bad_input(where, f"a file that cannot be read ({error})", expected, hint)
+    if other := advice(path, formats):
+        return bad_input(where, "a file that cannot be read", expected, other)
+    # Readers list the packages that might read it in further lines.
+    reason = str(error).strip().partition("\n")[0].partition(" Consider explicitly")[0]
+    found = f"a file that cannot be read ({reason})"
+    return bad_input(where, found, expected, damage_hint(path, error))
 
 
 def damaged(where: str, file: str | None, error: Exception) -> InputError:

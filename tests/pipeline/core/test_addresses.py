@@ -257,3 +257,9 @@ def test_tokens_are_sent_to_their_provider_only(
     monkeypatch.setenv("EARTHDATA_TOKEN", "token123")
     assert remote(web.to("bucket/note.txt")).exists()
     assert not any("Authorization" in headers for headers in web.headers)
+
+
+def test_a_file_of_gzip_is_named_as_in_gdal() -> None:
+    assert path_of("/vsigzip//data/r.tif.gz") == Path("/data/r.tif.gz")
+    assert path_of("/vsigzip/data/r.tif.gz") == Path("data/r.tif.gz")
+    assert str(path_of("/vsigzip//vsicurl/https://h.org/r.gz")) == "https://h.org/r.gz"

@@ -142,3 +142,33 @@ def test_hdf4_is_refused_with_the_ways_out(tmp_path: Path) -> None:
     for driver in ("raster", "netcdf"):
         text = faults_of(entry(tmp_path / "MOD13A2.hdf", driver))
         assert "It is an HDF4 file. Use `driver: raster` where GDAL has HDF4" in text
+
+
+def test_the_one_file_beside_documents_is_read(tmp_path: Path) -> None:
+    first, _ = days(tmp_path)
+    with zipfile.ZipFile(tmp_path / "one.zip", "w") as file:
+        file.write(first, f"data/{first.name}")
+        file.writestr("README.md", "text")
+        file.writestr("licence.PDF", "text")
+    with tarfile.open(tmp_path / "one.tar.gz", "w:gz") as tar:
+        tar.add(first, first.name)
+    for name in ("one.zip", "one.tar.gz"):
+        source = entry(tmp_path / name)
+        assert not faults_of(source)
+        ds = canonicalise(open_source(source), source, VARIABLES)
+        np.testing.assert_allclose(ds["warmth"].values, 281 - 273.15, atol=1e-4)
+
+
+def test_a_tar_archive_of_several_files_asks_which(tmp_path: Path) -> None:
+    archive = packed(tmp_path, "tar.gz")
+    with pytest.raises(InputError, match=r"several files, 2 .*days\.tar\.gz!/data/v_2001"):
+        open_source(entry(archive))
+
+
+def test_the_words_of_libraries_are_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "page.nc"
+    path.write_text("<!DOCTYPE html><html>login</html>")
+    text = faults_of(entry(path))
+    assert "found a file that cannot be read; expected a whole netcdf file. It is an HTML" in text
+    path.write_bytes(bytes(range(1, 200)))
+    assert "engine" not in faults_of(entry(path))
