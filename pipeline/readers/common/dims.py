@@ -64,6 +64,8 @@ def layout(ds: xr.Dataset, source: Source) -> Layout:
     y, x = (_axis(ds, source, axis, dims) for axis in ("y", "x"))
     where = f'source "{source.name}", {source.files[0]}'
     if y is None or x is None:
+        y, x = _plane(ds, source, dims) or (y, x)
+    if y is None or x is None:
         absent = "y" if y is None else "x"
         raise bad_input(
             where, f"dimensions {', '.join(dims) or 'none'}", f"a dimension for {absent}",
@@ -160,6 +162,18 @@ def _axis(ds: xr.Dataset, source: Source, axis: str, dims: list[str]) -> str | N
         if attrs.get("standard_name") in STANDARD[axis] or attrs.get("axis") == _letter(axis):
             return dim
     return next((name for name in USUAL[axis] if name in dims), None)
+
+
+def _plane(ds: xr.Dataset, source: Source, dims: list[str]) -> tuple[str, str] | None:
+    """Return the two dimensions of 2-D latitudes and longitudes, None if there are none."""
+    for da in ds.variables.values():
+        plane = [str(dim) for dim in da.dims]
+        if len(plane) != 2 or not {*plane} <= {*dims}:
+            continue
+        lat, lon = (_field(ds, getattr(source, name), name, {*plane}) for name in ("lat", "lon"))
+        if lat and lon and lat != lon:
+            return plane[0], plane[1]
+    return None
 
 
 def _letter(axis: str) -> str:

@@ -218,3 +218,20 @@ def test_a_series_of_grouped_files(tmp_path: Path) -> None:
     ds = open_source(entry(tmp_path / "imerg_*.HDF5", "Grid/precipitation"))
     assert [str(t)[:10] for t in ds["time"].values] == ["2000-01-02", "2000-01-03"]
     assert isinstance(ds, xr.Dataset)
+
+
+@pytest.mark.parametrize("group", ["AM", "PM"])
+def test_rows_and_columns_are_those_of_2d_latitudes(tmp_path: Path, group: str) -> None:
+    path = tmp_path / "swath.h5"
+    lon, lat = np.meshgrid(LON, LAT)
+    with h5py.File(path, "w") as file:
+        for name, factor in (("AM", 1), ("PM", 2)):
+            inside = file.create_group(name)
+            inside["latitude"], inside["longitude"] = lat, lon
+            inside["moisture"] = factor * FIELD / 100
+            inside["moisture"].attrs["units"] = "cm**3/cm**3"
+    source = entry(path, {"sm": {"name": f"{group}/moisture"}}, method="nearest")
+    ds = canonicalise(open_source(source), source, VARIABLES)
+    wanted = FIELD / 100 * (2 if group == "PM" else 1)
+    np.testing.assert_allclose(ds["sm"].values, wanted, rtol=1e-6)
+    np.testing.assert_array_equal(ds["lat"].values, lat)
