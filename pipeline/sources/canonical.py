@@ -15,12 +15,14 @@ import xarray as xr
 from pipeline.core.errors import Faults, bad_input, nearest_name
 from pipeline.core.units import is_dimensionless
 from pipeline.entries.source import Source, Variable
+from pipeline.entries.values import Lookup
 from pipeline.grid.crs import is_geographic_crs, spatial_ref_attrs, wrap_longitude
 from pipeline.readers.common.dims import USUAL, Layout
 from pipeline.regridding.classes import class_label
 from pipeline.sources.arrays.aggregate import lazy
 from pipeline.sources.arrays.extra_dims import REDUCTIONS, extra_dims
 from pipeline.sources.axes import axes_of
+from pipeline.sources.computed.lookups import values_of_rows
 from pipeline.sources.decode import ACCUMULATED, Decoding, unpacking_of
 from pipeline.times.cell_methods import method_of_time
 from pipeline.times.declared import declared_times
@@ -214,7 +216,7 @@ def decoding_of(
             )  # fmt: skip
         codes = {int(code): i for i, group in enumerate(classes.values()) for code in group}
         return replace(unpacking, codes=codes, reductions=reductions)
-    return replace(
+    decoding = replace(
         unpacking,
         canonical_units=variable.units,
         valid_range=variable.valid_range,
@@ -228,6 +230,12 @@ def decoding_of(
         is_slope="slope" in f"{name} {variable.standard_name} {variable.long_name}",
         sites=tuple(da["site"].values.tolist()) if "site" in da.coords else (),
     )
+    if isinstance(entry.transform, Lookup) and entry.transform.weight:
+        # A code such as -9 for a missing value would be within the range as a part of a mean.
+        rows = values_of_rows(entry.transform, entry.name, where)
+        at = f"{where}: {entry.transform.value}"
+        replace(decoding, where=at, tally=None, sites=()).finish(rows, None)
+    return decoding
 
 
 def _method_in_file(da: xr.DataArray, source: Source) -> str | None:

@@ -53,6 +53,18 @@ def lookup_table(lookup: Lookup, band: str, where: str) -> LookupTable:
     weights. Raises `InputError` for a table that cannot be read, for unknown columns, and for
     several rows of one number without weights.
     """
+    frame, where = _opened(lookup, band, where)
+    return _table(frame, lookup, where)
+
+
+def values_of_rows(lookup: Lookup, band: str, where: str) -> np.ndarray:
+    """Return the value of each row that a lookup uses, NaN if missing; the errors are the same."""
+    frame, where = _opened(lookup, band, where)
+    return _values(frame[lookup.value], lookup, f"{where}: {lookup.value}")
+
+
+def _opened(lookup: Lookup, band: str, where: str) -> tuple[pd.DataFrame, str]:
+    """Return the rows that a lookup chooses, and the name of their table for messages."""
     path = Path(lookup.lookup)
     try:
         stat = path.stat()
@@ -64,7 +76,7 @@ def lookup_table(lookup: Lookup, band: str, where: str) -> LookupTable:
             f"{where}, {path}", f"a table that cannot be read ({error})",
             "CSV, Parquet, dBase (.dbf), SQLite or a raster attribute table of GDAL (.aux.xml)",
         ) from None  # fmt: skip
-    return _table(_chosen(frame, lookup, f"{where}, {path}"), lookup, f"{where}, {path}")
+    return _chosen(frame, lookup, f"{where}, {path}"), f"{where}, {path}"
 
 
 def _columns(lookup: Lookup) -> tuple[str, ...]:

@@ -487,3 +487,20 @@ def test_an_operand_is_named_by_a_text_alone(tmp_path: Path) -> None:
     terms = {"expression": "2 * t", "operands": {"t": "air temp"}, "units": "1"}
     source = source_of(path, {"rock": terms}, "netcdf")
     np.testing.assert_array_equal(open_source(source)["rock of 2 * t"].values, np.full((2, 2), 6.0))
+
+
+def test_a_row_out_of_range_is_no_part_of_a_mean(tmp_path: Path) -> None:
+    path = raster(tmp_path / "units.tif", np.full((1, 4, 6), 10, "u2"))
+    table = tmp_path / "units.csv"
+    table.write_text("MU,LAYER,SAND,SHARE\n10,D1,20,70\n10,D1,-9,30\n10,D2,500,100\n")
+    lookup = {"lookup": str(table), "key": "MU", "value": "SAND", "weight": "SHARE",
+              "where": {"LAYER": "D1"}}  # fmt: skip
+    sand = {"name": "band_1", "units": "%", "transform": lookup}
+    text = faults_of(source_of(path, {"sand": sand}))
+    assert "SAND: found values from -0.09 to 0.2 1; expected 0 to 1" in text
+    with pytest.raises(InputError, match="SAND: found values from"):
+        build_cube(tmp_path / "a.zarr", GRID, [source_of(path, {"sand": sand})],
+                   variables=VARIABLES)  # fmt: skip
+    declared = {**sand, "transform": {**lookup, "nodata": -9}}
+    found = cube(tmp_path, source_of(path, {"sand": declared}))["sand"].values
+    np.testing.assert_allclose(found, 0.2, rtol=1e-6)
