@@ -41,6 +41,11 @@ def test_the_first_products_are_there() -> None:
     assert {"aorc", "chirps", "era5_land"} <= set(PRODUCTS)
 
 
+def test_the_index_lists_all_products() -> None:
+    index = (ROOT / "docs/data/README.md").read_text()
+    assert set(re.findall(r"\]\((\w+)\.md\)", index)) == set(PRODUCTS)
+
+
 @pytest.mark.parametrize("name", PRODUCTS)
 def test_a_product_is_described_in_full(name: str) -> None:
     catalog, product = read(name)
