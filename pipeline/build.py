@@ -94,9 +94,9 @@ def build_cube(
     _check_gridded(sources, faults)
     faults.raise_if_any()
     used = tuple(within(source, time) for source in sources)
-    _check_totals(used, grid, faults)
-    faults.raise_if_any()
     known = read_variables() if variables is None else variables
+    _check_totals(used, grid, known, faults)
+    faults.raise_if_any()
     task = RegridTask(path, grid, used, known, terrain_from=terrain_from, filling=filling)
     settings = {"tile": tile, "time_shard": time_shard, "terrain_from": terrain_from,
                 "filling": filling}  # fmt: skip
@@ -121,15 +121,20 @@ def _check_gridded(sources: Sequence[Source], faults: Faults) -> None:
                     )  # fmt: skip
 
 
-def _check_totals(sources: Sequence[Source], grid: TargetGrid, faults: Faults) -> None:
+def _check_totals(
+    sources: Sequence[Source], grid: TargetGrid, variables: Mapping[str, Variable], faults: Faults
+) -> None:
     """Add a fault for each variable whose running totals would be aggregated as amounts."""
     for source in sources:
         if not any(part.time.daily for part in source.parts):
             continue
         for part, ds in opened_parts(source, partial(source_window, grid)):
+            known = {**variables, **part.own_variables}
             for name in part.variables if part.time.daily else ():
+                if name not in known:
+                    continue
                 with faults.collecting():
-                    check_resets(ds, part, name)
+                    check_resets(ds, part, name, known[name])
 
 
 def _fingerprint(task: RegridTask, settings: Mapping[str, Any]) -> str:

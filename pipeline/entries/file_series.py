@@ -117,12 +117,22 @@ def series_files(patterns: Sequence[Pattern]) -> Series:
 
     A glob stands for the files that match it, in the order of their names, and a folder for its
     files with a suffix of the driver; where there are none, the path is that of the glob or folder.
-    Files whose days are all outside the `period` and its spare days are left out.
+    Files whose days are all outside the `period` and its spare days are left out, and those of
+    spare days that do not exist.
     """
     found = [_series(pattern, _stamps(pattern)) for pattern in patterns]
-    if len(found) == 1:
-        return found[0]
-    return {step: tuple(path for one in found for path in one[step]) for step in found[0]}
+    series = found[0]
+    if len(found) > 1:
+        series = {step: tuple(path for one in found for path in one[step]) for step in series}
+    period = patterns[0].period
+    if period is None or not patterns[0].spare or "year" not in pattern_keys(patterns[0].uri):
+        return series
+    kept = {
+        step: paths for step, paths in series.items()
+        if (_last(step) >= period[0] and _first(step).date() <= period[1])
+        or all(path.exists() for path in paths)
+    }  # fmt: skip
+    return kept or series
 
 
 @lru_cache(maxsize=512)

@@ -17,7 +17,7 @@ from pipeline.core.notation.unit_notation import UnknownUnitsError, is_silent
 from pipeline.core.units import is_dimensionless, same_units
 from pipeline.entries.nodata import codes_of, ranges_of
 from pipeline.entries.source import Source, Variable
-from pipeline.grid.crs import declared_crs, is_geographic_crs, is_length, parsed
+from pipeline.grid.crs import EARTH_RADIUS, declared_crs, is_geographic_crs, is_length, parsed
 from pipeline.grid.same_crs import OF_CELL, SMALLEST, crs_distance, same_crs
 from pipeline.readers.common.dims import Layout, cell_size
 from pipeline.readers.common.packing import meant_type, stored_value
@@ -116,14 +116,17 @@ def _away(found: pyproj.CRS, ds: xr.Dataset, axes: Layout) -> str | None:
 
     None if this is a small fraction of a cell: the same projection is written in many ways.
     """
-    if found.is_geographic or is_geographic_crs(axes.crs):
+    if found.is_geographic != parsed(axes.crs).is_geographic:
         return ""
     x, y = (ds[name].values.astype(float) for name in (axes.x, axes.y))
     bounds = (float(x.min()), float(y.min()), float(x.max()), float(y.max()))
     # Coordinates with units were converted to those of the entry's CRS; others are plain numbers.
     in_metres = is_length(ds[axes.x].attrs.get("units"))
     metres = crs_distance(axes.crs, found.to_wkt(), bounds, in_metres=in_metres)
-    cell = min(cell_size(x), cell_size(y)) * parsed(axes.crs).axis_info[0].unit_conversion_factor
+    # Of a geographic CRS the factor is that of its angles to radians.
+    unit = EARTH_RADIUS if found.is_geographic else 1.0
+    cell = min(cell_size(x), cell_size(y)) * unit
+    cell *= parsed(axes.crs).axis_info[0].unit_conversion_factor
     if metres <= max(SMALLEST, OF_CELL * cell):
         return None
     return f": the two put the same cell up to {_distance(metres)} apart"

@@ -71,7 +71,7 @@ def check_values(
     size = read = 0
     for name in names:
         with faults.collecting():
-            check_resets(ds, source, name)
+            check_resets(ds, source, name, variables[name])
             series = [_series(part, source, name, variables[name], tallies[name]) for part in parts]
             total = len(names) * sum(one.bytes for one in series)
             blocks = _slabs if total <= WHOLE_BYTES else _sample

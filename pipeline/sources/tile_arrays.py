@@ -66,6 +66,8 @@ def _placed(ds: xr.Dataset, first: xr.Dataset) -> _Placed | None:
 
 def _offset(values: np.ndarray, first: np.ndarray) -> int | None:
     """Return the number of cells from the start of a regular axis to that of another."""
+    if first.size < 2:
+        return None
     step = (first[-1] - first[0]) / (first.size - 1)
     position = (values - first[0]) / step
     cell = np.rint(position)

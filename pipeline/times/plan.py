@@ -133,7 +133,8 @@ def time_plan(
         axis = axis.model_copy(update={"stamp": "end"})
     begins = step_begins(seconds, bounds, calendar, step, axis, where)
     if axis.daily:
-        plan, runs = _days(begins, calendar, step, axis, where)
+        by_total = totals == "all" and axis.gaps == "missing"
+        plan, runs = _days(begins, calendar, step, axis, where, by_total)
     else:
         stamps = _stamps(begins, step)
         if axis.restamp:
@@ -217,11 +218,13 @@ def _dated(seconds: np.ndarray, calendar: str, step: str | float | None) -> np.n
 
 
 def _days(
-    seconds: np.ndarray, calendar: str, step: str | float | None, axis: TimeAxis, where: str
-) -> tuple[TimePlan, list[np.ndarray]]:
+    seconds: np.ndarray, calendar: str, step: str | float | None, axis: TimeAxis, where: str,
+    by_total: bool,
+) -> tuple[TimePlan, list[np.ndarray]]:  # fmt: skip
     """Return the plan of whole days from the steps that begin in them, and the gaps in the steps.
 
-    Incomplete days at either end are dropped. Days are those of the file's calendar.
+    Incomplete days at either end are dropped, unless running totals show which are known
+    (`by_total`). Days are those of the file's calendar.
     """
     if not isinstance(step, float) or step >= 24 or 24 % step:
         found = "one time" if step is None else f"times {step} apart"
@@ -232,7 +235,7 @@ def _days(
     shift = round(axis.day_starts * 3600)
     days, first, count = np.unique((seconds - shift) // DAY, return_index=True, return_counts=True)
     expected = round(24 / step)
-    whole = np.flatnonzero(count == expected)
+    whole = np.flatnonzero((count == expected) | by_total)
     if not whole.size:
         raise bad_input(where, "no whole day", f"{expected} steps per day")
     kept = slice(int(whole[0]), int(whole[-1]) + 1)

@@ -7,6 +7,7 @@ initialisation, WRF never.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -171,13 +172,54 @@ def found_resets(
     resets = tuple(sorted(at for at in loaded if falls[at] > 0.5 * loaded[at]))
     calm = all(falls[at] <= 0.01 * loaded[at] for at in loaded if at not in resets)
     rising = sum(rises[at] for at in loaded if at not in resets)
-    seen = all(loaded.values()) and len(loaded) >= DAY // step
+    seen = len(loaded) >= DAY // step and _explained(loaded, resets, step)
     between = any(-at % (DAY // 4) < step and at % (DAY // 4) for at in resets)
     # Values that fall for hours, such as temperature after noon, do not start again.
     falling = any((at + step) % DAY in resets for at in resets)
     return resets if calm and rising and seen and not between and not falling else None
 
 
+def _explained(loaded: dict[int, int], resets: tuple[int, ...], step: int) -> bool:
+    """Whether all times of the day have totals, except after resets in equal intervals.
+
+    Radiation since midnight is zero until the sun rises.
+    """
+    empty = {at for at, count in loaded.items() if not count}
+    for reset in resets:
+        at = (reset + step) % DAY
+        while at in empty:
+            empty.remove(at)
+            at = (at + step) % DAY
+    apart = {(later - reset) % DAY for reset, later in pairwise((*resets, *resets[:1]))}
+    return not empty and (all(loaded.values()) or len(apart) == 1)
+
+
+def odd_falls(
+    pieces: list[tuple[np.ndarray, np.ndarray]], resets: tuple[int, ...]
+) -> tuple[int, ...]:
+    """Return the seconds of the day at which totals fall beside their `resets`; () if none do.
+
+    `pieces` are as for `found_resets`. Falls below `LARGE` of the largest total, and single ones
+    among thousands of totals, do not count.
+    """
+    largest = max((float(np.nanmax(np.abs(v), initial=0.0)) for _, v in pieces), default=0.0)
+    sign = np.sign(sum(float(np.nansum(values)) for _, values in pieces)) or 1.0
+    falls: dict[int, int] = {}
+    count = 0
+    for times, values in pieces:
+        change = np.diff(sign * values.reshape(times.size, -1), axis=0)
+        for index in np.flatnonzero(restarts(times, resets)[1:] < times[:-1]):
+            at = int(times[index] % DAY)
+            count += change[index].size
+            falls[at] = falls.get(at, 0) + int((change[index] < -LARGE * largest).sum())
+    many = sum(falls.values()) > SELDOM * count
+    return tuple(sorted(at for at in falls if falls[at])) if many else ()
+
+
+LARGE = 0.1
+"""Fraction of the largest total by which totals fall only if they start again."""
+SELDOM = 5e-4
+"""Fraction of totals that may fall by errors in the data."""
 NOISE = 1e-3
 """Fraction of the largest total below which changes may come from the packing of the file."""
 
@@ -198,4 +240,4 @@ def _resets_of_days(
 MANY = 1000
 """Pairs of totals without a fall after which totals of days count as never reset."""
 
-__all__ = ["NOISE", "Totals", "daily_rates", "found_resets", "restarts"]
+__all__ = ["NOISE", "Totals", "daily_rates", "found_resets", "odd_falls", "restarts"]

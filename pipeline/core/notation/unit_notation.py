@@ -65,6 +65,9 @@ RULES: tuple[tuple[str, str], ...] = (
     (r"\b([a-z]+) cubed\b", r"\1^3"),
     (r"\btime[ -_]?steps?\b", "step"),
     (r"\bac(re)?s?[ -]?f(ee|oo)?t\b", "acre_foot"),
+    (r"\bus[ _]survey[ _]f(ee|oo)?t\b", "survey_foot"),
+    (r"\bm\.?a\.?(m\.?)?s\.?l\b\.?", "m"),
+    (r" ?\babove (mean )?sea ?level\b| ?\ba\.?(m\.?)?s\.?l\b\.?", ""),
     (r"\bkw-?hr?s?\b", "kWh"),
     # A number belongs to the name behind it in mm/3h, mm/(10 min) and kg m-2 3h-1.
     (r"/ ?(\d+) ?([a-z]+)", r"/(\1 \2)"),

@@ -24,7 +24,7 @@ from pipeline.sources.decode import ACCUMULATED, stated_units
 from pipeline.sources.tidy import tidied
 from pipeline.sources.unchanged import stamps_of
 from pipeline.times.calendars import DAY, STANDARD, calendar_seconds
-from pipeline.times.totals import found_resets
+from pipeline.times.totals import found_resets, odd_falls
 
 SPANS = 4
 """Number of spans of time that are sampled."""
@@ -33,6 +33,8 @@ SPAN_STEPS = 40
 """Least number of steps of a span, for series of days."""
 BLOCK = 64
 """Rows and columns of a sampled block."""
+MAX_TIMES = 2
+"""Number of times of the day that a message lists."""
 TRIES = 4
 """Blocks of a span that are read until one has values."""
 
@@ -85,12 +87,13 @@ def _found(
             f'source "{source.name}", {source.files[0]}',
             f"running totals whose resets the values do not show ({', '.join(texts) or 'unclear'})",
             "the hours at which they start again",
-            "Set `time: {resets: 0}` (ERA5-Land), such as `[0, 12]` or `never` (WRF).",
+            "Set `time: {resets: 0}` (ERA5-Land), such as `[0, 12]` or `never` (WRF). If values "
+            "are the amounts of their own steps (ERA5), set `cell_method: sum`.",
         )  # fmt: skip
     return next(iter(found.values())), tuple(largest)
 
 
-def check_resets(ds: xr.Dataset, source: Source, name: str) -> None:
+def check_resets(ds: xr.Dataset, source: Source, name: str, variable: Variable) -> None:
     """Raise `InputError` for a running total under another method, or with other resets.
 
     A sample is read of series with several steps a day, unless the units in the file are not those
@@ -104,10 +107,12 @@ def check_resets(ds: xr.Dataset, source: Source, name: str) -> None:
     if not accumulates and not may_be_total(stated_units(ds[source.opened_name(name)])):
         return
     pieces = list(sampled(ds, source, name))
+    where = f'source "{source.name}", {source.files[0]}: {name}'
     resets = found_resets(pieces)
     if resets is None or np.median(np.diff(pieces[0][0])) >= DAY:
+        if declared is not None and accumulates and (variable.valid_range or (-1.0,))[0] >= 0:
+            _check_falls(pieces, declared, where)
         return
-    where = f'source "{source.name}", {source.files[0]}: {name}'
     if accumulates and set(resets) != set(declared or ()):
         raise bad_input(
             where, f"running totals that start again {described(resets)}",
@@ -126,6 +131,17 @@ def check_resets(ds: xr.Dataset, source: Source, name: str) -> None:
         "`cell_method: accumulated`, which takes their differences",
         "Set it in the catalog; `units` are then those of the amounts, as in the file.",
     )  # fmt: skip
+
+
+def _check_falls(pieces: list[Piece], resets: tuple[int, ...], where: str) -> None:
+    """Raise `InputError` for totals of what is never negative that fall beside their resets."""
+    if odd := odd_falls(pieces, resets):
+        shown = described(odd[:MAX_TIMES]) + " and other times" * (len(odd) > MAX_TIMES)
+        raise bad_input(
+            where, f"values that fall {shown}", f"totals that fall {described(resets)}",
+            "Set `cell_method: sum` if values are the amounts of their own steps, `bucket` of the "
+            "variable if totals start again at a size (WRF), or correct `time.resets`.",
+        )  # fmt: skip
 
 
 def described(resets: tuple[int, ...]) -> str:

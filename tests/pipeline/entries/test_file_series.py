@@ -150,3 +150,14 @@ def test_names_of_gdal_are_refused_with_the_way(uri: str, way: tuple[str, str]) 
 def test_the_number_of_steps_is_bounded() -> None:
     with pytest.raises(InputError, match="87,831,216 files"):
         source("{year}{doy:03d}{hour:02d}.nc", years=[1, 9999])
+
+
+def test_files_of_spare_days_are_not_missing(tmp_path: Path) -> None:
+    uri = tmp_path / "e_{year}{month:02d}{day:02d}.nc"
+    touch(tmp_path, *(f"e_200103{day:02d}.nc" for day in (1, 3, 4)))
+    entry = source(uri, years=[2001, 2001], period=["2001-03-02", "2001-03-03"], daily=True)
+    assert names(entry) == [f"e_200103{day:02d}.nc" for day in (1, 2, 3, 4)]
+    faults = Faults()
+    check_files(entry, faults)
+    missing = [fault.where for fault in faults.faults if fault.found == "no such file"]
+    assert [where.rpartition("/")[2] for where in missing] == ["e_20010302.nc"]

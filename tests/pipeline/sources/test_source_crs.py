@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 
 from pipeline.core.errors import Faults, InputError
@@ -71,3 +72,22 @@ def test_an_entry_in_km_needs_coordinates_that_declare_them(tmp_path: Path) -> N
     crs = f"{ENTRY} +ellps=WGS84 +units=km"
     assert found(tmp_path, {**MAPPING, **WGS84}, crs, unit="m") == ""
     assert "km apart" in found(tmp_path, {**MAPPING, **WGS84}, crs, unit="")
+
+
+@pytest.mark.parametrize(
+    ("crs", "degrees", "same"),
+    [("EPSG:4269", 1 / 10800, True), ("OGC:CRS84", 1 / 1200, True), ("EPSG:4267", 0.25, True),
+     ("EPSG:4267", 1 / 1200, False), ("EPSG:5070", 1 / 1200, False)],
+)  # fmt: skip
+def test_another_datum_of_latitudes_is_a_fault_where_cells_are_small(
+    tmp_path: Path, crs: str, degrees: float, same: bool
+) -> None:
+    origin = rasterio.transform.from_origin(-100, 40, degrees, degrees)
+    profile = {"driver": "GTiff", "width": 4, "height": 4, "count": 1, "dtype": "float32"}
+    with rasterio.open(tmp_path / "a.tif", "w", crs=crs, transform=origin, **profile) as file:
+        file.write(np.ones((1, 4, 4), "f4"))
+    faults = Faults()
+    entry = {"name": "dem", "uri": str(tmp_path / "a.tif"), "driver": "raster",
+             "variables": {"v": {"name": "band_1", "units": "1"}}}  # fmt: skip
+    check_source(Source.model_validate(entry), faults, VARIABLES)
+    assert bool(faults.faults) != same

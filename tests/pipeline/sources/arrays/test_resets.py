@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+import pipeline
 from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import Faults, InputError
 from pipeline.entries.source import Source
@@ -241,3 +242,63 @@ def test_settings_of_totals_need_totals() -> None:
 def test_rates_are_no_running_totals_whatever_their_values(tmp_path: Path) -> None:
     path = written(tmp_path / "a.nc", totals(24), ENDS, units="m/day")
     assert faults(entry(path, {"cell_method": "mean"}, daily=True)) == ""
+
+
+@pytest.mark.parametrize("resets", [0, "never"])
+def test_amounts_of_hours_under_accumulated_are_refused(tmp_path: Path, resets: Any) -> None:
+    path = written(tmp_path / "a.nc", amounts(), ENDS)
+    source = entry(path, daily=True, resets=resets)
+    faults = Faults()
+    check_source(source, faults)
+    with pytest.raises(InputError, match=r"values that fall at .*cell_method: sum"):
+        faults.raise_if_any()
+    with pytest.raises(InputError, match="values that fall at"):
+        pipeline.build_cube(tmp_path / "cube.zarr", GRID, [source])
+
+
+def test_totals_that_start_again_at_a_size_need_the_bucket(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.nc", (totals(None) * 1000) % 20.0 / 1000, ENDS)
+    faults = Faults()
+    check_source(entry(path, daily=True, resets="never"), faults)
+    with pytest.raises(InputError, match="`bucket` of the variable"):
+        faults.raise_if_any()
+    found = canonical(entry(path, {"bucket": 0.02}, daily=True))
+    np.testing.assert_allclose(found, of_days(1), rtol=1e-4)
+
+
+def test_totals_that_can_fall_and_errors_of_packing_are_accepted(tmp_path: Path) -> None:
+    values = totals(24)
+    values[5::7] -= 2e-4 * np.nanmax(values)
+    path = written(tmp_path / "a.nc", np.maximum(values, 0), ENDS)
+    faults = Faults()
+    check_source(entry(path, {"clip": 0.5}, daily=True, resets=0), faults)
+    assert not faults.faults
+    dew = {"define": {"long_name": "evaporation", "units": "mm/day", "valid_range": [-500, 500]}}
+    path = written(tmp_path / "b.nc", np.cumsum(amounts() - 0.002, 0), ENDS)
+    check_source(entry(path, dew, daily=True, resets="never"), faults)
+    assert not faults.faults
+
+
+def test_radiation_that_is_zero_until_the_sun_rises_shows_its_reset(tmp_path: Path) -> None:
+    hours = np.arange(HOURS) % 24
+    power = np.clip(np.sin((hours - 6) / 12 * np.pi), 0, None)[:, None, None]
+    joule = power * np.array([[100.0, 200, 300], [400, 500, 600]]) * 3600
+    since_midnight = np.concatenate([np.cumsum(day, 0) for day in np.split(joule, 5)])
+    path = written(tmp_path / "a.nc", since_midnight, ENDS, units="J m-2")
+    source = Source.model_validate(
+        {"name": "sun", "uri": str(path), "driver": "netcdf", "time": {"daily": True},
+         "variables": {"shortwave_radiation": {"name": "tp", "cell_method": "accumulated"}}}
+    )  # fmt: skip
+    found = open_source(source, on=GRID)["shortwave_radiation"]
+    np.testing.assert_allclose(found, joule.reshape(5, 24, 2, 3).sum(1) / 86400, rtol=1e-5)
+
+
+def test_days_at_the_ends_that_lack_hours_are_known_by_their_totals(tmp_path: Path) -> None:
+    kept = ~np.isin(np.arange(HOURS), [4, 5, 40, 100])
+    path = written(tmp_path / "a.nc", totals()[kept], ENDS[kept])
+    found = canonical(entry(path, daily=True, gaps="missing"))
+    np.testing.assert_allclose(found, of_days(), rtol=1e-5)
+    kept[-1] = False  # the total of the last day
+    path = written(tmp_path / "b.nc", totals()[kept], ENDS[kept])
+    found = canonical(entry(path, daily=True, gaps="missing"))
+    np.testing.assert_allclose(found, of_days(0, 4), rtol=1e-5)
