@@ -42,6 +42,7 @@ from pipeline.sources.arrays.resets import check_resets
 from pipeline.sources.common_times import common_times, within
 from pipeline.sources.distinct import check_distinct
 from pipeline.sources.parts import SourcePart, opened_parts, times_of
+from pipeline.sources.tiles import mosaic_of
 from pipeline.sources.unchanged import stamps_of, unchanged
 
 MERGED_COPIES = 5
@@ -124,15 +125,18 @@ def _check_gridded(sources: Sequence[Source], faults: Faults) -> None:
 def _check_totals(
     sources: Sequence[Source], grid: TargetGrid, variables: Mapping[str, Variable], faults: Faults
 ) -> None:
-    """Add a fault for each variable whose running totals would be aggregated as amounts."""
-    for source in sources:
-        if not any(part.time.daily for part in source.parts):
-            continue
-        for part, ds in opened_parts(source, partial(source_window, grid)):
+    """Add a fault for each variable whose running totals would be taken for amounts.
+
+    Tiles of a mosaic are read only where they are aggregated to days.
+    """
+    may_be_running = [
+        part for source in sources for part in source.parts
+        if part.time.daily or not (part.static or part.classes or mosaic_of(part))
+    ]  # fmt: skip
+    for running in may_be_running:
+        for part, ds in opened_parts(running, partial(source_window, grid)):
             known = {**variables, **part.own_variables}
-            for name in part.variables if part.time.daily else ():
-                if name not in known:
-                    continue
+            for name in [name for name in part.variables if name in known]:
                 with faults.collecting():
                     check_resets(ds, part, name, known[name])
 

@@ -120,6 +120,9 @@ def test_running_totals_are_refused_as_amounts(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"totals since then.*cell_method: accumulated"):
         build_cube(tmp_path / "sum.zarr", GRID, [Source.model_validate(entry)])
     assert not (tmp_path / "sum.zarr").exists()
+    of_steps = {**entry, "time": {"stamp": "end"}, "variables": {"precipitation": {"name": "tp"}}}
+    with pytest.raises(InputError, match=r"totals since then.*with no `cell_method`"):
+        build_cube(tmp_path / "sum.zarr", GRID, [Source.model_validate(of_steps)])
     entry["variables"]["precipitation"]["cell_method"] = "accumulated"
     cube = build_cube(tmp_path / "acc.zarr", GRID, [Source.model_validate(entry)])
     assert (cube["precipitation"].values == 24.0).all()

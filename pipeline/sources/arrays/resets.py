@@ -106,6 +106,8 @@ def check_resets(ds: xr.Dataset, source: Source, name: str, variable: Variable) 
         return
     if not accumulates and not may_be_total(stated_units(ds[source.opened_name(name)])):
         return
+    if not accumulates and _step(ds, source) >= DAY:
+        return
     pieces = list(sampled(ds, source, name))
     where = f'source "{source.name}", {source.files[0]}: {name}'
     resets = found_resets(pieces)
@@ -153,17 +155,13 @@ def described(resets: tuple[int, ...]) -> str:
 def sampled(ds: xr.Dataset, source: Source, name: str) -> Iterator[Piece]:
     """Yield calendar seconds [n] and values [n, …] in the file's units of spans of a variable."""
     axes = axes_of(ds, source)
-    time = "time" if axes is None else axes.time
     da = ds[source.opened_name(name)]
     stored = in_order(da, axes, source)
-    if time not in ds.coords or "time" not in stored.dims:
+    seconds, step = _seconds(ds, source), _step(ds, source)
+    if not seconds.size or "time" not in stored.dims:
         return
-    times = ds[time].values
-    calendar = STANDARD if times.dtype.kind == "M" else str(times[0].calendar)
-    seconds = calendar_seconds(times, calendar)
     decoding = decoding_of(da, source, name, Variable(long_name=name, units="1"))
     array = Decoded(stored, decoding, None)
-    step = max(1, int(np.median(np.diff(seconds)))) if seconds.size > 1 else DAY
     length = min(seconds.size, max(SPAN_STEPS, SPAN_DAYS * DAY // step + 1))
     spans = np.unique(np.linspace(0, seconds.size - length, SPANS).astype(int))
     for number, first in enumerate(spans):
@@ -174,6 +172,24 @@ def sampled(ds: xr.Dataset, source: Source, name: str) -> Iterator[Piece]:
             if np.isfinite(values).any():
                 yield seconds[part], values
                 break
+
+
+def _seconds(ds: xr.Dataset, source: Source) -> np.ndarray:
+    """Return the times of an opened source as calendar seconds; none if it has no times."""
+    axes = axes_of(ds, source)
+    time = "time" if axes is None else axes.time
+    times = np.atleast_1d(ds[time].values) if time in ds.coords else np.zeros(0)
+    if times.dtype.kind == "M":
+        return calendar_seconds(times, STANDARD)
+    if not times.size or not hasattr(times[0], "calendar"):
+        return np.zeros(0, np.int64)
+    return calendar_seconds(times, str(times[0].calendar))
+
+
+def _step(ds: xr.Dataset, source: Source) -> int:
+    """Return the median time step in seconds, at least 1; a day for fewer than two times."""
+    seconds = _seconds(ds, source)
+    return max(1, int(np.median(np.diff(seconds)))) if seconds.size > 1 else DAY
 
 
 def _block(shape: tuple[int, ...], number: int) -> tuple[slice, ...]:

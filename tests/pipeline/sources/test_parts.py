@@ -428,3 +428,12 @@ def test_accepted_gaps_are_no_steps_between_those_of_others(tmp_path: Path) -> N
     a, b = map(ord, "ab")
     assert cube["precipitation"].values[:, 0, 0].tolist() == [a, a, a, b, a, a, a, a]
     assert "times of an earlier part" in faults_of(known["ac"])
+
+
+def test_a_first_tile_of_a_single_column_is_refused_by_check_and_build(tmp_path: Path) -> None:
+    write(tmp_path / "a.nc", 0, 0.5, 2.0)
+    write(tmp_path / "b.nc", 0.5, 8, 1.0)
+    source = catalog(tmp_path, tiles={"uri": "${data}/*.nc"})["tiles"]
+    assert "1 value" in faults_of(source)
+    with pytest.raises(InputError, match="single row or column"):
+        build_cube(tmp_path / "cube.zarr", GRID, [source])
