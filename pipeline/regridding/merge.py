@@ -17,6 +17,7 @@ import xarray as xr
 from pipeline.core.errors import bad_input
 from pipeline.grid.crs import crs_of
 from pipeline.grid.target_grid import TargetGrid
+from pipeline.regridding.elements import OUTLINES
 from pipeline.regridding.operators import Separable
 from pipeline.regridding.regrid import operator_for
 
@@ -117,9 +118,12 @@ def extent_of(ds: xr.Dataset, target_grid: TargetGrid, method: str) -> np.ndarra
 
 
 def domain_of(ds: xr.Dataset) -> Domain:
-    """The domain of a canonical Dataset; curvilinear ones overlap where they are the same."""
+    """The domain of a canonical Dataset; cells without rows overlap where they are the same."""
     if not {"x", "y"} <= set(ds.coords):
-        cells = hash(tuple(ds[name].values.tobytes() for name in ("lat", "lon")))
+        if OUTLINES in ds.coords:
+            cells = hash(tuple(ds[OUTLINES].values.tolist()))
+        else:
+            cells = hash(tuple(ds[name].values.tobytes() for name in ("lat", "lon")))
         return Domain(f"cells {cells}", (0.0, 0.0, 1.0, 1.0), (0.0, 0.0))
     (west, east, dx), (south, north, dy) = (_side(ds[name].values) for name in ("x", "y"))
     return Domain(crs_of(ds), (west, south, east, north), (dx, dy))
