@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from pipeline.core.settings import later
 from pipeline.entries.nodata import Codes
@@ -27,7 +27,7 @@ class SourceVariable(Computed):
     nodata: Codes | None = None
     """Stored value that means missing, if the file does not declare it; or several values and
     ranges, such as `[-9999, 254, [240, 250]]`."""
-    clip: float = later(0.0)
+    clip: Annotated[float, Field(ge=0)] = later(0.0)
     """Distance outside of the variable's valid range, in canonical units, within which values are
     set to its limit, such as 1e-6 mm/day for -1e-9; days are clipped after their aggregation."""
     above_is_missing: float | None = None

@@ -10,11 +10,12 @@ import pytest
 import xarray as xr
 
 from pipeline.build import build_cube
-from pipeline.core.errors import InputError
+from pipeline.core.errors import Faults, InputError
 from pipeline.core.settings import validated
 from pipeline.entries.kinds import METHODS_OF
-from pipeline.entries.source import Source
+from pipeline.entries.source import Source, Variable
 from pipeline.grid.target_grid import TargetGrid
+from pipeline.sources.open import check_source
 
 CLASSES = {"rock": [2], "ice": [7], "moss": [11]}
 
@@ -102,3 +103,17 @@ def test_cyclic_values_have_a_circular_mean_by_default(
 def test_a_period_is_for_cyclic_values() -> None:
     with pytest.raises(InputError, match="not cyclic"):
         entry("continuous", period=24)
+
+
+def test_the_check_asks_for_a_period_that_neither_entry_nor_units_have(tmp_path: Path) -> None:
+    hours = xr.DataArray(np.full((2, 2), 23.0), {"lat": [1.5, 0.5], "lon": [0.5, 1.5]}, name="v")
+    hours.assign_attrs(units="h").to_netcdf(tmp_path / "v.nc")
+    value = {"name": "s", "uri": str(tmp_path / "v.nc"), "driver": "netcdf", "kind": "cyclic",
+             "variables": {"peak": {"name": "v"}}}  # fmt: skip
+    known = {"peak": Variable(long_name="hour of the peak", units="h")}
+    faults = Faults()
+    check_source(Source.model_validate(value), faults, known)
+    assert "Set `period` of the entry" in str(faults.faults[0])
+    faults = Faults()
+    check_source(Source.model_validate({**value, "period": 24}), faults, known)
+    assert not faults.faults

@@ -77,3 +77,8 @@ def test_a_distance_above_the_tolerance_stays_an_error(path: Path) -> None:
 def test_entries_without_the_key_have_the_dump_of_before(path: Path) -> None:
     assert "clip" not in source_of(path).model_dump()["variables"]["rain"]
     assert source_of(path, clip=1e-6).model_dump()["variables"]["rain"]["clip"] == 1e-6
+
+
+def test_a_distance_below_zero_is_refused(path: Path) -> None:
+    with pytest.raises(ValueError, match="greater than or equal to 0"):
+        source_of(path, clip=-1.0e-6)
