@@ -5,7 +5,7 @@ The sample does not depend on the part of the source that is read, so that all t
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -124,6 +124,8 @@ def check_resets(ds: xr.Dataset, source: Source, name: str, variable: Variable) 
     of_day = resets == (round(axis.day_starts * 3600) % DAY,)
     if accumulates or not resets or (is_amount and of_day):
         return
+    if not _accumulates(pieces):
+        return
     method = f"`cell_method: {entry.cell_method}`" if entry.cell_method else "no `cell_method`"
     hint = str(ds[source.opened_name(name)].attrs.get("GRIB_stepType", ""))
     raise bad_input(
@@ -144,6 +146,13 @@ def _check_falls(pieces: list[Piece], resets: tuple[int, ...], where: str) -> No
             "Set `cell_method: sum` if values are the amounts of their own steps, `bucket` of the "
             "variable if totals start again at a size (WRF), or correct `time.resets`.",
         )  # fmt: skip
+
+
+def _accumulates(pieces: Sequence[Piece]) -> bool:
+    """Whether values rise far more often than they fall, as totals of more than two steps do."""
+    changes = [np.diff(values, axis=0) for _, values in pieces]
+    rises, falls = (sum(int((sign * one > 0).sum()) for one in changes) for sign in (1, -1))
+    return rises > 2 * falls
 
 
 def described(resets: tuple[int, ...]) -> str:
