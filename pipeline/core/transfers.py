@@ -56,6 +56,14 @@ class Head:
         return int(hashlib.sha256(self.version.encode()).hexdigest()[:15], 16)
 
 
+class AgainError(Exception):
+    """An answer after which the request is sent again, after `asked` seconds at least."""
+
+    def __init__(self, found: str, asked: float = 0.0) -> None:
+        super().__init__(found)
+        self.asked = asked
+
+
 class UnreachableError(InputError):
     """A server to which there is no connection, so that no other file of it can be read either."""
 
@@ -80,6 +88,11 @@ def spare(server: str, where: str) -> None:
     when, found = _SILENT.get(server, (-SPARED_SECONDS, ""))
     if time.monotonic() - when < SPARED_SECONDS:
         raise _no_answer(where, found)
+
+
+def is_passing(status: int) -> bool:
+    """Whether another try may help after an answer with this status."""
+    return status in (408, 425, 429) or status >= 500
 
 
 def refused(where: str, found: str, hint: str = "") -> InputError:

@@ -21,9 +21,11 @@ from pipeline.core.transfers import (
     READ_SECONDS,
     TRIES,
     TRIES_TO_CONNECT,
+    AgainError,
     Head,
     changed,
     count_bytes,
+    is_passing,
     pause,
     refused,
     spare,
@@ -42,14 +44,6 @@ PAGE = (
     "provider asks for it (EARTHDATA_TOKEN, ~/.netrc)."
 )
 _LOCAL = threading.local()
-
-
-class _AgainError(Exception):
-    """An answer after which the request is sent again."""
-
-    def __init__(self, found: str, asked: float = 0.0) -> None:
-        super().__init__(found)
-        self.asked = asked
 
 
 def web_head(url: str) -> Head:
@@ -88,7 +82,7 @@ def web_part(url: str, start: int, stop: int, version: str | None) -> bytes:
         content = b"".join(_parts(answer))
         sent = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
         if len(content) != stop - start or (sent and int(sent[1]) != start):
-            raise _AgainError(f"{len(content):,} of {stop - start:,} bytes")
+            raise AgainError(f"{len(content):,} of {stop - start:,} bytes")
         return content
 
     return _asked(url, {"Range": f"bytes={start}-{stop - 1}"}, part)
@@ -123,7 +117,7 @@ def _asked(
             ) as answer:  # fmt: skip
                 _check(answer, url)
                 return read(answer)
-        except _AgainError as error:
+        except AgainError as error:
             found, asked = str(error), error.asked
         except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
             found, asked = failure(error), 0.0
@@ -142,9 +136,9 @@ def _check(answer: requests.Response, url: str) -> None:
     status = answer.status_code
     if status in (404, 410):
         raise FileNotFoundError(_shown(url))
-    if status in (408, 425, 429) or status >= 500:
+    if is_passing(status):
         asked = answer.headers.get("Retry-After", "")
-        raise _AgainError(f"status {status}", float(asked) if asked.isdigit() else 0.0)
+        raise AgainError(f"status {status}", float(asked) if asked.isdigit() else 0.0)
     if status in (401, 403):
         raise refused(_shown(url), f"status {status}, no access", NEEDS_LOGIN)
     if status not in (200, 206, 416):

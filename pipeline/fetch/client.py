@@ -21,7 +21,13 @@ from urllib3.exceptions import HTTPError
 
 from pipeline.core.addresses import public_uri
 from pipeline.core.errors import Fault, InputError
-from pipeline.core.transfers import CONNECT_SECONDS, READ_SECONDS, refused
+from pipeline.core.transfers import (
+    CONNECT_SECONDS,
+    READ_SECONDS,
+    AgainError,
+    is_passing,
+    refused,
+)
 from pipeline.core.web import failure
 from pipeline.fetch.credentials import HINTS, Credentials
 
@@ -36,14 +42,6 @@ LONGEST_ASKED = 900.0
 REDIRECTS = 10
 SAID = 300
 """Characters of a server's explanation that are shown."""
-
-
-class AgainError(Exception):
-    """An answer after which the request is sent again, after `asked` seconds at least."""
-
-    def __init__(self, found: str, asked: float = 0.0) -> None:
-        super().__init__(found)
-        self.asked = asked
 
 
 class NoAccessError(InputError):
@@ -198,7 +196,7 @@ def _check(answer: requests.Response, address: str, login: str) -> None:
         return
     if status in (404, 410):
         raise FileNotFoundError(where)
-    if status in (408, 425, 429) or status >= 500:
+    if is_passing(status):
         raise AgainError(f"status {status}", _seconds(answer.headers.get("Retry-After", "")))
     found = f"status {status} ({_said(answer)})"
     if status in (401, 403):

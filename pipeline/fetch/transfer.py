@@ -19,8 +19,8 @@ from pipeline.core.addresses import path_of
 from pipeline.core.errors import bad_input
 from pipeline.core.files import finish, make_folder, new_folder, write_text, writing
 from pipeline.core.remote_path import RemotePath
-from pipeline.core.transfers import count_bytes, refused
-from pipeline.fetch.client import AgainError, Client, StoppedError
+from pipeline.core.transfers import AgainError, count_bytes, refused
+from pipeline.fetch.client import Client, StoppedError
 from pipeline.fetch.credentials import HINTS
 from pipeline.fetch.locks import holding
 from pipeline.fetch.manifest import Record, digest, today
@@ -48,7 +48,6 @@ def transfer(client: Client, file: RemoteFile, folder: Path, replace: bool = Fal
             file.partial.unlink()
         else:
             version = _complete(client, file, handle)
-            handle.flush()
             # Those who wait for the lock see that the file has another name now.
             finish(file.partial, file.path)
             _note(file).unlink(missing_ok=True)

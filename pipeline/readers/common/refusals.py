@@ -19,7 +19,6 @@ DEMO_FILES = {
 }  # fmt: skip
 """Folders of the data packages of requirements-data.txt, which `make data` installs, and what of
 each the demos read."""
-DEMO_FOLDERS = set(DEMO_FILES)
 
 
 def missing_hint(path: AnyPath) -> str:

@@ -106,7 +106,7 @@ def check_resets(ds: xr.Dataset, source: Source, name: str, variable: Variable) 
         return
     if not accumulates and not may_be_total(stated_units(ds[source.opened_name(name)])):
         return
-    if not accumulates and _step(ds, source) >= DAY:
+    if not accumulates and _step(_seconds(ds, source)) >= DAY:
         return
     pieces = list(sampled(ds, source, name))
     where = f'source "{source.name}", {source.files[0]}: {name}'
@@ -122,9 +122,7 @@ def check_resets(ds: xr.Dataset, source: Source, name: str, variable: Variable) 
         )  # fmt: skip
     is_amount = entry.cell_method == "maximum" and axis.stamp == "end"
     of_day = resets == (round(axis.day_starts * 3600) % DAY,)
-    if accumulates or not resets or (is_amount and of_day):
-        return
-    if not _accumulates(pieces):
+    if accumulates or not resets or (is_amount and of_day) or not _accumulates(pieces):
         return
     method = f"`cell_method: {entry.cell_method}`" if entry.cell_method else "no `cell_method`"
     hint = str(ds[source.opened_name(name)].attrs.get("GRIB_stepType", ""))
@@ -166,7 +164,8 @@ def sampled(ds: xr.Dataset, source: Source, name: str) -> Iterator[Piece]:
     axes = axes_of(ds, source)
     da = ds[source.opened_name(name)]
     stored = in_order(da, axes, source)
-    seconds, step = _seconds(ds, source), _step(ds, source)
+    seconds = _seconds(ds, source)
+    step = _step(seconds)
     if not seconds.size or "time" not in stored.dims:
         return
     decoding = decoding_of(da, source, name, Variable(long_name=name, units="1"))
@@ -195,9 +194,8 @@ def _seconds(ds: xr.Dataset, source: Source) -> np.ndarray:
     return calendar_seconds(times, str(times[0].calendar))
 
 
-def _step(ds: xr.Dataset, source: Source) -> int:
+def _step(seconds: np.ndarray) -> int:
     """Return the median time step in seconds, at least 1; a day for fewer than two times."""
-    seconds = _seconds(ds, source)
     return max(1, int(np.median(np.diff(seconds)))) if seconds.size > 1 else DAY
 
 

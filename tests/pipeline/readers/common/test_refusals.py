@@ -9,7 +9,7 @@ import pytest
 
 from pipeline.readers.common.first_bytes import NETCDF, format_of
 from pipeline.readers.common.refusals import (
-    DEMO_FOLDERS,
+    DEMO_FILES,
     missing_hint,
     unreadable,
 )
@@ -25,14 +25,14 @@ def hint(path: Path, error: Exception | None = None) -> str:
 def test_the_demos_folders_are_those_of_their_catalogs() -> None:
     text = (ROOT / "requirements-data.txt").read_text()
     packages = re.findall(r"^([\w-]+)==", text, re.M)
-    assert {name.lower() for name in DEMO_FOLDERS} == {
+    assert {name.lower() for name in DEMO_FILES} == {
         name.replace("-", "_").lower() for name in packages
     }
     for catalog in ("quickstart", "delaware"):
         text = (ROOT / "catalogs" / f"{catalog}.yml").read_text()
         folders = set(re.findall(r"\$\{data\}/(\w+)/", text))
         assert folders
-        assert folders <= DEMO_FOLDERS
+        assert folders <= DEMO_FILES.keys()
 
 
 def test_make_data_is_the_hint_for_the_demos_files_alone() -> None:
