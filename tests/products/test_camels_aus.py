@@ -11,11 +11,14 @@ from tests.products.sites import sites, text
 MASTER = "CAMELS_AUS_Attributes&Indices_MasterTable.csv"
 
 
-def make_camels_aus(folder: Path) -> None:
-    """Two stations, one of whose numbers ends with a letter, over the end of a year."""
-    other = folder / "05_hydrometeorology" / "05_hydrometeorology"
+def make_camels_aus(folder: Path, nested: bool = True) -> None:
+    """Two stations, one of whose numbers ends with a letter, over the end of a year.
+
+    Streamflow is at the top of its archive, forcings in a folder of its name, or at the top too.
+    """
+    other = folder / "05_hydrometeorology" / ("05_hydrometeorology" if nested else "")
     for path, rows in (
-        (folder / "03_streamflow" / "03_streamflow" / "streamflow_mmd.csv",
+        (folder / "03_streamflow" / "streamflow_mmd.csv",
          [(-99.99, 0.25), (1.5, 0), (2.5, -99.99)]),
         (other / "01_precipitation_timeseries" / "precipitation_AGCD.csv",
          [(0, 12.5), (0, 3), (1, 0)]),
@@ -47,3 +50,9 @@ def test_columns_are_stations_on_days_of_three_columns(tmp_path: Path) -> None:
     np.testing.assert_allclose(high[:, 0], [35, 35, 35])
     np.testing.assert_allclose(found["area"], [130, 12654])
     np.testing.assert_allclose(found["elevation"], [1366, 233.5])
+
+
+def test_archives_without_folders_of_their_name_are_read_too(tmp_path: Path) -> None:
+    make_camels_aus(tmp_path / "camels_aus", nested=False)
+    rain = sites("camels_aus", tmp_path, "camels_aus_precipitation")["precipitation"]
+    np.testing.assert_allclose(rain, [[12.5, 0], [3, 0], [0, 1]])

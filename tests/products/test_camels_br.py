@@ -12,7 +12,8 @@ SERIES = {
     "03_CAMELS_BR_streamflow_selected_catchments/{}_streamflow.txt": (
         "year month day streamflow_m3s streamflow_mm qual_control_by_ana qual_flag",
         ("1999 12 30 820.5 1.152 1 1", "1999 12 31 1000 1.403 1 3", "2000 1 1 nan nan nan nan",
-         "2000 1 2 5000 7.015 0 4", "2000 1 3 810 1.136 0 0"),
+         "2000 1 2 5000 7.015 0 4", "2000 1 3 810 1.136 0 0", "2000 1 4 6000 8.418 0 7",
+         "2000 1 5 0 0 0 6", "2000 1 6 900 1.263 0 5"),
     ),
     "05_CAMELS_BR_precipitation/{}_precipitation.txt": (
         "year month day p_brdwgd p_chirps p_cpc p_era5land p_mswep",
@@ -50,9 +51,10 @@ def test_doubtful_flows_are_missing_and_floods_are_not(tmp_path: Path) -> None:
     found = sites("camels_br", tmp_path)
     assert found["site"].values.tolist() == ["10500000"]
     assert [str(t)[:10] for t in found["time"].values] == [
-        "1999-12-30", "1999-12-31", "2000-01-01", "2000-01-02", "2000-01-03",
+        "1999-12-30", "1999-12-31", "2000-01-01", "2000-01-02", "2000-01-03", "2000-01-04",
+        "2000-01-05", "2000-01-06",
     ]  # fmt: skip
-    flow = [1.152, np.nan, np.nan, 7.015, 1.136]
+    flow = [1.152, np.nan, np.nan, 7.015, 1.136, 8.418, 0, np.nan]
     np.testing.assert_allclose(found["streamflow"][:, 0], flow, rtol=1e-6)
     np.testing.assert_allclose([found["lat"][0], found["lon"][0]], [-4.3408, -70.9056])
     np.testing.assert_allclose([found["area"][0], found["elevation"][0]], [61581.51, 154.4])

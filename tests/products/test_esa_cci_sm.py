@@ -20,10 +20,11 @@ def make_esa_cci_sm(folder: Path, day: str, moisture: list, flag: list, version:
         {"sm": (dims, np.float32([moisture]), {"units": "m3 m-3", "long_name": "Volumetric Soil "
                 "Moisture", "valid_range": np.float32([0, 1])}),
          "sm_uncertainty": (dims, np.full((1, 2, 3), 0.02, "f4"), {"units": "m3 m-3"}),
-         "flag": (dims, np.int8([flag]), {"flag_values": np.int8([0, 1, 2, 4, 8, 16]),
+         "flag": (dims, np.int8([flag]), {"flag_values": np.int8([0, 1, 2, 4, 8, 16, 32, 64]),
                   "flag_meanings": "no_data_inconsistency_detected snow_coverage_or_temperature_"
-                  "below_zero dense_vegetation others_no_convergence weight_below_threshold "
-                  "barren_ground"}),
+                  "below_zero dense_vegetation others_no_convergence_in_the_model soil_moisture_"
+                  "value_exceeds_physical_boundary weight_of_measurement_below_threshold "
+                  "all_datasets_deemed_unreliable barren_ground_advisory_flag"}),
          "t0": (dims, np.full((1, 2, 3), 16526.25), {"units": DAYS})},
         {"time": ("time", [when]), "lat": ("lat", [45.375, 45.125], {"units": "degrees_north"}),
          "lon": ("lon", [10.625, 10.875, 11.125], {"units": "degrees_east"})},
@@ -43,15 +44,15 @@ def make_esa_cci_sm(folder: Path, day: str, moisture: list, flag: list, version:
 def test_flagged_values_are_missing_and_barren_ground_is_kept(tmp_path: Path) -> None:
     folder = tmp_path / "esa_cci_sm"
     make_esa_cci_sm(folder, "2015-12-31", [[0.25, 0.5, np.nan], [0.125, 0.5, 0.75]],
-                    [[0, 1, 127], [16, 17, 2]], "09.1")  # fmt: skip
+                    [[0, 1, 127], [64, 65, 2]], "09.1")  # fmt: skip
     make_esa_cci_sm(folder, "2016-01-01", [[0.5, 0.25, 0.5], [0.5, 0.5, 0.5]],
-                    [[0, 0, 4], [0, 0, 0]], "09.2")  # fmt: skip
+                    [[0, 0, 4], [16, 32, 0]], "09.2")  # fmt: skip
     period = ("2015-12-31", "2016-01-01")
     found = cube("esa_cci_sm", tmp_path, (10.5, 45, 11.25, 45.5), 0.25, period, only=period)
     assert dates(found) == ["2015-12-31", "2016-01-01"]
     nan = np.nan
     same(found["soil_moisture"][0], [[0.25, nan, nan], [0.125, nan, nan]])
-    same(found["soil_moisture"][1], [[0.5, 0.25, nan], [0.5, 0.5, 0.5]])
+    same(found["soil_moisture"][1], [[0.5, 0.25, nan], [nan, nan, 0.5]])
     assert not faults("esa_cci_sm", tmp_path, only=period)
 
 

@@ -1,4 +1,4 @@
-"""BasinATLAS as distributed: a geodatabase of levels, whole numbers times 10 or 100, -999."""
+"""BasinATLAS as distributed: a geodatabase of levels, numbers times 10 or 100, -999 or -9999."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.products.common import cube, faults, same
 
 COLUMNS = {
     "ele_mt_sav": (250, 1000), "slp_dg_sav": (15, 120), "snd_pc_sav": (40, -999),
-    "slt_pc_sav": (35, -999), "cly_pc_sav": (25, -999), "kar_pc_sse": (0, 50),
+    "slt_pc_sav": (35, -9999), "cly_pc_sav": (25, -999), "kar_pc_sse": (0, 50),
     "gwt_cm_sav": (150, 4000), "lka_pc_sse": (25, 0), "for_pc_sse": (30, 80),
     "crp_pc_sse": (50, 5), "urb_pc_sse": (4, 0), "gla_pc_sse": (0, 10), "prm_pc_sse": (0, 20),
     "snw_pc_syr": (10, 60), "pre_mm_syr": (730, 1461), "pet_mm_syr": (1000, 500),
