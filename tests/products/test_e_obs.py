@@ -35,11 +35,11 @@ def make_e_obs(folder: Path, code: str, first: str, values: list[float], part: s
         {"time": ("time", pd.date_range(first, periods=len(values)), {"standard_name": "time"}),
          "latitude": ("latitude", [45.05, 45.15], {"units": "degrees_north", "axis": "Y"}),
          "longitude": ("longitude", [7.05, 7.15, 7.25], {"units": "degrees_east", "axis": "X"})},
-        {"E-OBS_version": "31.0e", "Conventions": "CF-1.4"},
+        {"E-OBS_version": "33.0e", "Conventions": "CF-1.4"},
     )  # fmt: skip
     encoding = {"time": {"units": "days since 1950-01-01 00:00", "calendar": "standard",
                          "dtype": "f8"}}  # fmt: skip
-    path = folder / "e_obs" / f"{code}_ens_mean_0.1deg_reg{part}_v31.0e.nc"
+    path = folder / "e_obs" / f"{code}_ens_mean_0.1deg_reg{part}_v33.0e.nc"
     path.parent.mkdir(exist_ok=True)
     ds.to_netcdf(path, encoding=encoding)
 
@@ -54,7 +54,7 @@ def test_rain_of_a_day_keeps_its_date(tmp_path: Path) -> None:
 
 def test_parts_of_the_years_are_one_series(tmp_path: Path) -> None:
     make_e_obs(tmp_path, "tg", "2010-12-30", [-5.0, 4.0], "_1995-2010")
-    make_e_obs(tmp_path, "tg", "2011-01-01", [-0.01, 20.5], "_2011-2024")
+    make_e_obs(tmp_path, "tg", "2011-01-01", [-0.01, 20.5], "_2011-2025")
     ds = cube("e_obs", tmp_path, BOUNDS, 0.1, ("2010-12-30", "2011-01-02"),
               sources=["e_obs_temperature"])  # fmt: skip
     same(ds["air_temperature"], [-5 * SEA, 4 * SEA, -0.01 * SEA, 20.5 * SEA])
@@ -62,7 +62,7 @@ def test_parts_of_the_years_are_one_series(tmp_path: Path) -> None:
 
 def test_the_whole_beside_its_parts_is_a_fault(tmp_path: Path) -> None:
     make_e_obs(tmp_path, "rr", "2010-12-30", [0.0, 1.0, 2.0])
-    make_e_obs(tmp_path, "rr", "2011-01-01", [2.0, 3.0], "_2011-2024")
+    make_e_obs(tmp_path, "rr", "2011-01-01", [2.0, 3.0], "_2011-2025")
     assert "2010-12-30 to 2011-01-01" in faults("e_obs", tmp_path)[0]
 
 
