@@ -18,12 +18,17 @@ SHAPE = np.array([[1, 2, 3], [4, 5, 6]], "u2")
 
 
 def make_chelsa(folder: Path, name: str, months: list[np.ndarray], offset: float = 0.0) -> None:
-    """Write the stored numbers of twelve months, in tenths, 65535 missing."""
+    """Write the stored numbers of twelve months, in tenths, 65535 missing.
+
+    Older files, with an offset, declare a missing value that their type cannot hold.
+    """
     for number, stored in enumerate(months, 1):
         path = folder / "chelsa" / f"CHELSA_{name}_{number:02d}_1981-2010_V.2.1.tif"
         raster(path, stored.astype("u2"), WEST, NORTH, (CELL, CELL), nodata=65535, compress="lzw")
         with rasterio.open(path, "r+") as file:
             file.scales, file.offsets = (0.1,), (offset,)
+            if offset:
+                file.nodata = -2147483647
 
 
 def test_rain_of_a_month_is_divided_by_its_days(tmp_path: Path) -> None:

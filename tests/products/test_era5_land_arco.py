@@ -16,12 +16,13 @@ LAST = "2022-01-04"
 
 
 def stored(path: Path, series: ecmwf.Series, times: pd.DatetimeIndex, time: str, lon: object,
-           scalars: dict[str, float]) -> None:  # fmt: skip
+           scalars: dict[str, float], northwards: bool = False) -> None:  # fmt: skip
+    rows = slice(None, None, -1 if northwards else 1)
     ds = xr.Dataset(
-        {name: ((time, "latitude", "longitude"), values.astype("f4"),
+        {name: ((time, "latitude", "longitude"), values[:, rows].astype("f4"),
                 {"units": ecmwf.UNITS[name], "GRIB_stepType": "instant"})
          for name, values in series.items()},
-        {time: times, "latitude": ecmwf.LAT, "longitude": lon,
+        {time: times, "latitude": ecmwf.LAT[rows], "longitude": lon,
          **{name: ((), value) for name, value in scalars.items()}},
     )  # fmt: skip
     encoding = {name: {"chunks": (2880, 2, 3)} for name in series}
@@ -29,7 +30,7 @@ def stored(path: Path, series: ecmwf.Series, times: pd.DatetimeIndex, time: str,
 
 
 def make_era5_land_arco(folder: Path) -> None:
-    """Write the store of Earth Data Hub, and three of ECMWF, which begin on the second day."""
+    """Write the store of Earth Data Hub, and four of ECMWF, from the second day and the south."""
     times = ecmwf.hours("2022-01-01", LAST)
     home = folder / "era5_land_arco"
     stored(home / "reanalysis-era5-land-no-antartica-v0.zarr",
@@ -41,7 +42,7 @@ def make_era5_land_arco(folder: Path) -> None:
                          ("sfc-pressure-precipitation", ("sp", "tp")),
                          ("sfc-radiation-heat", ("ssrd", "strd"))):  # fmt: skip
         stored(home / "cds" / f"{group}.zarr", {name: values[name] for name in names}, times,
-               "time", ecmwf.LON, {})  # fmt: skip
+               "time", ecmwf.LON, {}, northwards=True)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

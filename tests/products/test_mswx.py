@@ -35,10 +35,10 @@ def test_three_temperatures_of_one_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("part", "name", "units", "source", "variable", "factor"),
     [
-        ("P", "precipitation", "mm d-1", "precipitation", "precipitation", 1.0),
+        ("P", "precipitation", "mm/d", "precipitation", "precipitation", 1.0),
         ("Pres", "surface_pressure", "Pa", "pressure", "surface_pressure", 2e4),
         ("RelHum", "relative_humidity", "%", "relative_humidity", "relative_humidity", 5.0),
-        ("SpecHum", "specific_humidity", "g g-1", "specific_humidity", "specific_humidity", 1e-3),
+        ("SpecHum", "specific_humidity", "kg kg-1", "specific_humidity", "specific_humidity", 1e-3),
         ("SWd", "downward_shortwave_radiation", "W m-2", "shortwave", "shortwave_radiation", 10.0),
         ("LWd", "downward_longwave_radiation", "W m-2", "longwave", "longwave_radiation", 60.0),
         ("Wind", "wind_speed", "m s-1", "wind", "wind_speed", 1.0),
