@@ -43,6 +43,7 @@ def make_gfs(folder: Path) -> None:
                 (instant(lead, "2sh", 2), 0.005), (instant(lead, "t", 80), 250.0),
                 (instant(lead, "10u", 10), 3.0), (instant(lead, "10v", 10), -4.0),
                 (instant(lead, "sp"), 95000.0),
+                (instant(lead, "prate"), 1.0), (statistic(lead - 6, lead, 1, 7, 0), 2.0),
                 (statistic(lead - 6, lead, 1, 8, 1), RAIN[lead]),
                 (statistic(0, lead, 1, 8, 1), since),
                 (statistic(lead - 6, lead, 4, 192, 0), 100 * RAIN[lead]),
