@@ -91,5 +91,21 @@ def test_two_files_with_one_name_are_two_variables(data: Path) -> None:
     same(ds["reference_evapotranspiration"], [40 + MISSING / 10])
 
 
+def test_older_files_are_not_packed_and_run_along_longitudes(tmp_path: Path) -> None:
+    (tmp_path / "gridmet").mkdir()
+    rain = np.array([[[0.0, 1.0, 2.0], [3.0, 4.0, -32767]], [[5.0, 0, 0], [0, 0, -32767]]])
+    attrs = {"units": "mm", "_FillValue": np.float32(-32767), "missing_value": np.float32(-32767)}
+    ds = xr.Dataset(
+        {"precipitation_amount": (("day", "lon", "lat"), rain.swapaxes(1, 2).astype("f4"), attrs)},
+        {"day": ("day", [42734.0, 42735.0], {"units": "days since 1900-01-01 00:00:00"}),
+         "lat": ("lat", LAT, {"units": "degrees_north"}),
+         "lon": ("lon", LON, {"units": "degrees_east"})},
+    )  # fmt: skip
+    ds.to_netcdf(tmp_path / "gridmet" / "pr_2017.nc")
+    found = cube("gridmet", tmp_path, BOUNDS, 1 / 24, ("2017-01-01", "2017-01-02"))
+    assert dates(found) == ["2017-01-01", "2017-01-02"]
+    same(found["precipitation"], np.where(rain < 0, np.nan, rain))
+
+
 def test_files_agree_with_their_entries(data: Path) -> None:
     assert faults("gridmet", data, "gridmet", "gridmet_humidity") == []
