@@ -40,7 +40,9 @@ from pipeline.regrid_tile import (
 from pipeline.regridding.fill import GapFilling
 from pipeline.sources.arrays.resets import check_resets
 from pipeline.sources.common_times import common_times, within
+from pipeline.sources.crop import Window
 from pipeline.sources.distinct import check_distinct
+from pipeline.sources.open import check_source
 from pipeline.sources.parts import SourcePart, opened_parts, times_of
 from pipeline.sources.tiles import mosaic_of
 from pipeline.sources.unchanged import stamps_of, unchanged
@@ -74,8 +76,9 @@ def build_cube(
     tiles of `tile` (rows, cols) and `time_shard` steps.
 
     Finished tiles are recorded in the folder `NAME.ledger` beside the cube: the same call again
-    does the remaining tiles, and produces the same bytes. `InputError` for bad sources, for sources
-    of different times, and where `path` holds a cube of another grid, time or of other variables.
+    does the remaining tiles, and produces the same bytes. `InputError` for bad sources, whose files
+    contradict their entries (`check_source` compares their values too), for sources of different
+    times, and where `path` holds a cube of another grid, time or of other variables.
 
     >>> from tempfile import mkdtemp
     >>> folder, at = Path(mkdtemp()), np.arange(0.5, 4)
@@ -94,8 +97,11 @@ def build_cube(
     check_distinct(sources, faults, terrain_from)
     _check_gridded(sources, faults)
     faults.raise_if_any()
-    used = tuple(within(source, time) for source in sources)
     known = read_variables() if variables is None else variables
+    for source in sources:
+        check_source(source, faults, known, partial(_windows, grid), values=False)
+    faults.raise_if_any()
+    used = tuple(within(source, time) for source in sources)
     _check_totals(used, grid, known, faults)
     faults.raise_if_any()
     task = RegridTask(path, grid, used, known, terrain_from=terrain_from, filling=filling)
@@ -120,6 +126,11 @@ def _check_gridded(sources: Sequence[Source], faults: Faults) -> None:
                         "a source of a grid or of polygons",
                         "A run has them as `locations` of a cube or as `inputs.target_sites`.",
                     )  # fmt: skip
+
+
+def _windows(grid: TargetGrid, crs: str) -> list[Window]:
+    """The one window of a source in `crs` that the grid needs."""
+    return [source_window(grid, crs)]
 
 
 def _check_totals(

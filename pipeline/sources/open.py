@@ -158,16 +158,19 @@ def check_source(
     faults: Faults,
     variables: Mapping[str, Variable] | None = None,
     windows: Callable[[str], Sequence[Window]] | None = None,
+    *,
+    values: bool = True,
 ) -> SourceInfo | None:
     """Compare metadata and values of the files with the entry; adds all faults found.
 
     `variables` are the canonical ones, by default those of the packaged `variables.yml`. Values
     are checked within the `windows` for the source's CRS, by default everywhere: all values of
-    small sources, a sample of large ones. Returns None if the files cannot be opened or the driver
-    has no variables.
+    small sources, a sample of large ones; none without `values`. Returns None if the files cannot
+    be opened or the driver has no variables.
     """
+    check_part = partial(check_source, variables=variables, windows=windows, values=values)
     if source.merge:
-        return _check_parts(source, source.merge, faults, variables, windows)
+        return _check_parts(source, source.merge, faults, check_part)
     driver = driver_of(source)
     if not check_files(source, faults):
         return None
@@ -180,12 +183,12 @@ def check_source(
             return check_polygons(source, known, windows, faults)
         if (mosaic := mosaic_of(source)) is not None:
             sample = mosaic.sample(windows, SAMPLED_TILES)
-            info = _check_parts(source, sample, faults, variables, windows)
+            info = _check_parts(source, sample, faults, check_part)
             return info and mosaic.described(info, len(sample))
         tallies = {name: Tally() for name in source.variables}
         ds, before = prepared(source, tallies), len(faults.faults)
         info = check_opened(ds, source, known, faults)
-        if len(faults.faults) > before:
+        if len(faults.faults) > before or not values:
             return info
         chosen = (
             []
@@ -211,17 +214,16 @@ def _check_parts(
     source: Source,
     parts: Sequence[Source],
     faults: Faults,
-    variables: Mapping[str, Variable] | None,
-    windows: Callable[[str], Sequence[Window]] | None,
+    check: Callable[[Source, Faults], SourceInfo | None],
 ) -> SourceInfo | None:
-    """Check the parts of a source, and that their times agree; None if one cannot be opened.
+    """Check each part of a source, and that their times agree; None if one cannot be opened.
 
     Tiles without a valid value, such as those of sea, are no fault unless all are.
     """
     infos, found, empty = [], Faults(), []
     for part in parts:
         of_part = Faults()
-        infos.append(check_source(part, of_part, variables, windows))
+        infos.append(check(part, of_part))
         empty.append([fault for fault in of_part.faults if fault.found == NO_VALUE])
         found.faults += [fault for fault in of_part.faults if fault.found != NO_VALUE]
     if source.merge or all(empty):

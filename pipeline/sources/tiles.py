@@ -30,6 +30,7 @@ from pipeline.sources.check_metadata import SourceInfo
 from pipeline.sources.common_times import merged_times
 from pipeline.sources.crop import Window
 from pipeline.sources.joint_info import union
+from pipeline.sources.polygons.cells import has_polygon_cells
 
 KNOWN_FILES = 1 << 17
 """Number of files whose grids a process keeps."""
@@ -145,6 +146,8 @@ def check_merged_times(source: Source) -> None:
     """Raise `InputError` if the times of the parts of a merged entry do not join to one axis."""
     found = []
     for part in source.parts:
+        if has_polygon_cells(part):
+            continue  # polygons have no times
         mosaic = mosaic_of(part)
         found += [_times(part, [part])] if mosaic is None else [mosaic.times]
     axes = [times for times in found if times is not None]

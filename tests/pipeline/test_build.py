@@ -19,7 +19,7 @@ import xarray as xr
 
 from pipeline.build import build_cube
 from pipeline.catalog.catalog import Catalog, read_catalog
-from pipeline.core.errors import InputError
+from pipeline.core.errors import Faults, InputError
 from pipeline.entries.source import Source
 from pipeline.execution.cluster import ClusterConfig, connect
 from pipeline.execution.executor import HERE, Executor
@@ -29,7 +29,7 @@ from pipeline.execution.run import StageError
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.regridding.fill import GapFilling
 from pipeline.regridding.regrid import regrid
-from pipeline.sources.open import open_source
+from pipeline.sources.open import check_source, open_source
 from tests.conftest import ROOT
 from tests.cubes import contents
 
@@ -265,6 +265,39 @@ def test_bad_sources_are_refused_before_anything_is_written(
     with pytest.raises(InputError, match=r'"rains".*rain(.|\n)*"height".*heights'):
         catalog.select("rains", "heat", "height")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("entry", "variable", "message"),
+    [
+        ({"crs": "EPSG:32613"}, {}, "crs: found "),
+        ({}, {"units": "K"}, 'air_temperature: found units "degC" in the file'),
+        ({}, {"nodata": -9999}, "nodata -1 in the file"),
+        ({"resolution": [0.25, 0.25]}, {}, "grid: found cells of 0.5 by 0.5"),
+    ],
+    ids=["crs", "units", "nodata", "resolution"],
+)
+def test_a_file_that_contradicts_its_entry_is_refused_as_by_check(
+    folder: Path, tmp_path: Path, entry: dict[str, Any], variable: dict[str, Any], message: str
+) -> None:
+    with xr.open_dataset(folder / "heat.nc") as ds:
+        own = ds.load()
+    own["heat"].encoding["_FillValue"] = np.float32(-1)
+    own["crs"] = xr.DataArray(0, attrs={"grid_mapping_name": "latitude_longitude"})
+    own["heat"].attrs["grid_mapping"] = "crs"
+    own.to_netcdf(tmp_path / "heat.nc")
+    source = Source.model_validate(
+        {"name": "heat", "uri": str(tmp_path / "heat.nc"), "driver": "netcdf", **entry,
+         "variables": {"air_temperature": {"name": "heat", **variable}}}
+    )  # fmt: skip
+    with pytest.raises(InputError) as refused:
+        build_cube(tmp_path / "a.zarr", GRID, [source])
+    faults = Faults()
+    check_source(source, faults)
+    assert len(refused.value.faults) == 1
+    assert message in str(refused.value)
+    assert list(refused.value.faults) == faults.faults
+    assert not (tmp_path / "a.zarr").exists()
 
 
 def test_tiles_that_fail_are_named_and_the_others_stay(folder: Path, tmp_path: Path) -> None:

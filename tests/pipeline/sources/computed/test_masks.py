@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -373,7 +374,7 @@ def test_tiles_of_a_mosaic_have_the_flags_of_their_own_files(tmp_path: Path) -> 
     expected = [[NAN, 0.1, 0.2, NAN], [NAN, 0.1, 0.2, NAN]]
     np.testing.assert_allclose(cube["greenness"].values, expected, rtol=1e-6)
     (tmp_path / "cloud_0.tif").unlink()
-    (tmp_path / "cloud_2.tif").touch()
-    (tmp_path / "cloud_3.tif").touch()
+    for name in ("cloud_2.tif", "cloud_3.tif"):
+        shutil.copy(tmp_path / "cloud_1.tif", tmp_path / name)
     with pytest.raises(InputError, match=r"one beside each of the 2 files"):
         build_cube(tmp_path / "other.zarr", grid, [source], variables=VARIABLES)
