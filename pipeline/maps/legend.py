@@ -11,10 +11,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from pipeline.core.errors import bad_input, nearest_name
 from pipeline.core.settings import Frozen, read_mapping, validated
+from pipeline.core.written.characters import checked_characters
 
 if TYPE_CHECKING:
     from matplotlib.colors import Colormap, Normalize
@@ -23,6 +24,7 @@ NODATA_CODE = 255
 """Code of missing cells in every map of classes or flags."""
 
 Colour = Annotated[str, Field(pattern=r"^#[0-9a-f]{6}$")]
+Text = Annotated[str, AfterValidator(checked_characters)]
 
 
 class Stop(Frozen):
@@ -30,7 +32,7 @@ class Stop(Frozen):
 
     value: float
     colour: Colour
-    label: str
+    label: Text
 
     @property
     def rgb(self) -> tuple[int, int, int]:
@@ -42,9 +44,9 @@ class Legend(Frozen):
     """Colours of one kind of map; `stops` are interpolated values of a quantity, or classes."""
 
     name: str
-    title: str
+    title: Text
     kind: Literal["continuous", "categorical"]
-    units: str = ""
+    units: Text = ""
     source: str = ""
     stops: tuple[Stop, ...]
 

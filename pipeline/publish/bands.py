@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from pipeline.core.written.characters import printable
 from pipeline.times.periods import climatology_note, interval_text, time_bounds
 
 _ROWS = 512  # number of rows read at once
@@ -89,13 +90,13 @@ def names_of_bands(da: xr.DataArray) -> list[str]:
     Follows the attributes `climatology` and `period` (month, season, year) of the time axis.
     """
     if da.ndim == 2:
-        return [str(da.attrs.get("long_name") or da.name or "value")]
+        return [_name(da.attrs.get("long_name") or da.name or "value")]
     dim = str(da.dims[0])
     if dim not in da.coords:
         return [f"{da.name or 'band'} {i + 1}" for i in range(da.sizes[dim])]
     values = da[dim].values
     if values.dtype.kind != "M":
-        return [str(value) for value in values]
+        return [_name(value) for value in values]
     times: list[datetime] = list(values.astype("datetime64[s]").astype(object))
     closed = bool(da[dim].attrs.get("climatology") or da.attrs.get("climatology"))
     period = da[dim].attrs.get("period")
@@ -112,6 +113,11 @@ def names_of_bands(da: xr.DataArray) -> list[str]:
         return [f"{time:%Y-%m}" for time in times]
     midnight = all(time.hour == time.minute == time.second == 0 for time in times)
     return [f"{time:%Y-%m-%d}" if midnight else time.isoformat() for time in times]
+
+
+def _name(value: Any) -> str:
+    """A text as the name of a band, without spaces around it, which GDAL drops."""
+    return printable(str(value)).strip()
 
 
 def describe(

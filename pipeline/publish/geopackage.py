@@ -13,6 +13,7 @@ import numpy as np
 
 from pipeline.core.errors import Fault, bad_input, listed
 from pipeline.core.files import replacing
+from pipeline.core.written.characters import printable
 from pipeline.maps.legend import Legend, Stop
 from pipeline.publish.qml import QGIS_VERSION, xml_bytes
 
@@ -27,11 +28,20 @@ _LINE = "45,52,60,255"
 def sites_frame(
     lon: np.ndarray, lat: np.ndarray, columns: Mapping[str, np.ndarray]
 ) -> GeoDataFrame:
-    """Points in degrees (EPSG:4326) with the columns by name; NaN becomes NULL."""
+    """Points in degrees (EPSG:4326) with the columns by name; NaN becomes NULL.
+
+    Characters that files cannot hold are replaced.
+    """
     import geopandas
 
     points = geopandas.points_from_xy(np.asarray(lon, float), np.asarray(lat, float))
-    return geopandas.GeoDataFrame(dict(columns), geometry=points, crs="EPSG:4326")
+    values = {
+        name: np.array([printable(text) for text in column.tolist()], column.dtype)
+        if column.dtype.kind == "U"
+        else column
+        for name, column in columns.items()
+    }
+    return geopandas.GeoDataFrame(values, geometry=points, crs="EPSG:4326")
 
 
 def write_sites(

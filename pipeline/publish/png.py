@@ -6,7 +6,8 @@ small one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 PANELS = 4
 CELLS = 1600  # along the longer side of a panel
+LENGTH = 120
+"""Maximum number of characters of a title or label; a longer one would widen the picture."""
 _INK, _SEA = "#3d4650", "#f4f6f8"
 
 
@@ -46,29 +49,55 @@ def write_preview(
     April, July, October of a year). `outlines` is a vector file or a GeoSeries with a CRS.
     `InputError` for bands that do not exist.
     """
+    with plain_texts(), replacing(Path(png)) as partial:
+        figure = _preview(da, legend, title, read_outlines(outlines, da), _bands(da, bands), width)
+        # Without a software tag, equal maps produce equal files.
+        figure.savefig(partial, format="png", dpi=130, metadata={"Software": ""})
+    return Path(png)
+
+
+@contextmanager
+def plain_texts() -> Iterator[None]:
+    """Draw texts as they are, where matplotlib would read `$` as the beginning of a formula."""
+    import matplotlib
+
+    with matplotlib.rc_context({"text.parse_math": False, "text.usetex": False}):
+        yield
+
+
+def short_text(text: str) -> str:
+    """The text on one line, cut after `LENGTH` characters."""
+    line = " ".join(text.split())
+    return line if len(line) <= LENGTH else f"{line[: LENGTH - 1]}…"
+
+
+def _preview(
+    da: xr.DataArray,
+    legend: Legend,
+    title: str,
+    lines: Sequence[np.ndarray],
+    shown: Sequence[int | None],
+    width: float,
+) -> Figure:
+    """The figure with the bands `shown`, `lines` over them, and the legend."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    shown = _bands(da, bands)
     names = names_of_bands(da)
     rows, cols = (1, 1) if len(shown) == 1 else (-(-len(shown) // 2), 2)
     height = width / cols * da.sizes["y"] / da.sizes["x"] * rows + 1.25
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(rows, cols, squeeze=False).ravel()
-    lines = read_outlines(outlines, da)
     for axis in axes[len(shown) :]:
         axis.remove()
     for axis, band in zip(axes, shown, strict=False):
         draw_map(axis, da if band is None else da.isel({da.dims[0]: band}), legend, lines)
         if band is not None:
-            axis.set_title(names[band], fontsize=10, color=_INK, loc="left")
-    figure.suptitle(title, fontsize=12, color=_INK, x=0.01, ha="left")
+            axis.set_title(short_text(names[band]), fontsize=10, color=_INK, loc="left")
+    figure.suptitle(short_text(title), fontsize=12, color=_INK, x=0.01, ha="left")
     add_key(figure, list(axes[: len(shown)]), legend)
-    with replacing(Path(png)) as partial:
-        # Without a software tag, equal maps produce equal files.
-        figure.savefig(partial, format="png", dpi=130, metadata={"Software": ""})
-    return Path(png)
+    return figure
 
 
 def draw_map(
@@ -102,11 +131,11 @@ def add_key(figure: Figure, axes: list[Axes], legend: Legend) -> None:
             ScalarMappable(legend.norm, legend.colormap), ax=axes, orientation="horizontal",
             fraction=0.04, pad=0.02, shrink=0.6, extend="max",
         )  # fmt: skip
-        bar.set_label(f"{legend.title} ({legend.units})", fontsize=9, color=_INK)
+        bar.set_label(short_text(f"{legend.title} ({legend.units})"), fontsize=9, color=_INK)
         bar.ax.tick_params(labelsize=8, colors=_INK)
         bar.outline.set_visible(False)
         return
-    patches = [Patch(color=stop.colour, label=stop.label) for stop in legend.stops]
+    patches = [Patch(color=stop.colour, label=short_text(stop.label)) for stop in legend.stops]
     figure.legend(
         handles=patches, loc="outside lower center", ncols=min(4, len(patches)), fontsize=8,
         frameon=False,

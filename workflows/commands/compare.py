@@ -9,14 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from importlib import metadata, resources
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jinja2 import Environment, StrictUndefined
 from rich.table import Table
 
 from pipeline.core.errors import Faults, bad_input, nearest_name
@@ -30,6 +29,7 @@ from stefaland.metrics import (
 )
 from stefaland.model.quantiles import quantile_crps
 from workflows.console import REPORT, print_json
+from workflows.products.page import render_page
 from workflows.products.series_scores import finite, quantiles_of
 
 CRPS = "CRPS"
@@ -207,7 +207,7 @@ def write_comparison(folder: Path, a: Side, b: Side, rows: pd.DataFrame) -> list
     with new_folder(folder) as partial:
         write_json(partial / "comparison.json", comparison_document(a, b, rows))
         rows.to_parquet(partial / "comparison.parquet", index=False)
-        (partial / "comparison.html").write_text(page(a, b, rows))
+        (partial / "comparison.html").write_text(page(a, b, rows), encoding="utf-8")
     return [folder / f"comparison.{kind}" for kind in ("json", "parquet", "html")]
 
 
@@ -226,10 +226,9 @@ HEADERS = (
 
 def page(a: Side, b: Side, rows: pd.DataFrame) -> str:
     """The comparison as one HTML page that needs no network."""
-    text = (resources.files("workflows.products") / "templates" / "comparison.html.j2").read_text()
-    template = Environment(autoescape=True, undefined=StrictUndefined).from_string(text)
-    return template.render(
-        a=a.name, b=b.name, headers=HEADERS, version=metadata.version("stefaland"),
+    return render_page(
+        "comparison.html.j2", "comparison.css", a=a.name, b=b.name, headers=HEADERS,
+        version=metadata.version("stefaland"),
         rows=[_cells(row) for row in rows.itertuples()],
     )  # fmt: skip
 

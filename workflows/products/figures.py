@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
+from pipeline.publish.png import plain_texts, short_text
 from stefaland.metrics import accumulate, finish
 from workflows.config.schema import ScoreSettings
 from workflows.products.extra_scores import site_scores
@@ -52,6 +53,7 @@ def _axes(width: float, height: float, rows: int = 1) -> tuple[Figure, np.ndarra
     return figure, figure.subplots(rows, 1, squeeze=False)[:, 0]
 
 
+@plain_texts()
 def scatter(observed: np.ndarray, predicted: np.ndarray, label: str, units: str) -> str:
     """Density of predicted against observed values of all held-out sites and times."""
     figure, (axis,) = _axes(4.6, 4.2)
@@ -60,10 +62,12 @@ def scatter(observed: np.ndarray, predicted: np.ndarray, label: str, units: str)
     axis.hexbin(x, y, gridsize=45, mincnt=1, bins="log", cmap="viridis", linewidths=0)
     low, high = float(min(x.min(), y.min())), float(max(x.max(), y.max()))
     axis.plot([low, high], [low, high], color="#444", linewidth=0.8)
+    label, units = short_text(label), short_text(units)
     axis.set(xlabel=f"observed ({units})", ylabel=f"{label} ({units})", title=label)
     return _figure_uri(figure)
 
 
+@plain_texts()
 def series(
     time: np.ndarray,
     observed: Mapping[str, np.ndarray],
@@ -78,14 +82,15 @@ def series(
         for model, by_site in predicted.items():
             colour = COLOURS.get(model, "#999999")
             axis.plot(time, by_site[site], color=colour, linewidth=1.1, label=model)
-        axis.set_title(site, fontsize=9, loc="left")
-        axis.set_ylabel(units, fontsize=8)
+        axis.set_title(short_text(site), fontsize=9, loc="left")
+        axis.set_ylabel(short_text(units), fontsize=8)
         axis.tick_params(labelsize=8)
     axes[0].legend(fontsize=7, ncols=len(predicted) + 1, frameon=False, loc="upper right")
     figure.tight_layout()
     return _figure_uri(figure)
 
 
+@plain_texts()
 def boxes(scores: Mapping[str, np.ndarray], metric: str, limits: tuple[float, float]) -> str:
     """Distribution of a score over held-out sites, one box for each model, without outliers."""
     figure, (axis,) = _axes(4.6, 4.2)

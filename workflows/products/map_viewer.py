@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
+from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from pipeline.maps.mosaic import SPREAD
 from pipeline.publish.webmap import page_product
 from workflows.products.map_layers import Layer
+from workflows.products.page import render, template
 
 PAGE_CELLS = 4_000_000
 """Maximum number of cells of all maps and bands in the page: 8 MB before, 11 MB after encoding."""
 
-
-def template(name: str) -> str:
-    """The text of a file in `templates`."""
-    return (resources.files("workflows.products") / "templates" / name).read_text(encoding="utf-8")
+FILES = ("viewer.css", "viewer.js")
+"""Style and script of the viewer, which the policy of its page must allow."""
 
 
 def viewer(layers_by_product: Mapping[str, Sequence[Layer]], outlines: Path | None) -> Markup:
@@ -44,9 +41,6 @@ def viewer(layers_by_product: Mapping[str, Sequence[Layer]], outlines: Path | No
 
 def viewer_html(products: list[dict[str, object]]) -> Markup:
     """The viewer's HTML section with data, style and script, for products of `page_product`."""
-    data = json.dumps(products, separators=(",", ":"), allow_nan=False).replace("</", "<\\/")
-    page = Environment(autoescape=True, undefined=StrictUndefined).from_string(
-        template("viewer.html.j2")
-    )
-    style, script = Markup(template("viewer.css")), Markup(template("viewer.js"))
-    return Markup(page.render(css=style, script=script, data=Markup(data)))
+    data = htmlsafe_json_dumps(products, separators=(",", ":"), allow_nan=False)
+    css, script = (Markup(template(name)) for name in FILES)
+    return Markup(render("viewer.html.j2", css=css, script=script, data=data))

@@ -12,13 +12,13 @@ from typing import Any
 
 import xarray as xr
 import yaml
-from jinja2 import Environment, StrictUndefined
 
 from pipeline.core.files import read_json, write_text
 from pipeline.core.provenance import versions
 from workflows.fingerprints import NEEDS
 from workflows.products.figures import image_uri, report_figures
-from workflows.products.map_viewer import template, viewer
+from workflows.products.map_viewer import FILES, viewer
+from workflows.products.page import render_page
 from workflows.products.report_text import (
     SERIES_TEXT,
     STATIC_TEXT,
@@ -79,35 +79,32 @@ def main(run: Run) -> dict[str, Any]:
     names, rows = score_rows(card)
     layers_by_product = product_layers(run)
     differences = list(card["stefaland_minus"].values())
-    page = (
-        Environment(autoescape=True, undefined=StrictUndefined)
-        .from_string(template("report.html.j2"))
-        .render(
-            title=config.title,
-            name=config.name,
-            version=metadata.version("stefaland"),
-            summary=f"{card['sites']} held-out sites, {len(card['ranking'])} models",
-            maps=[
-                {**item, "image": image_uri(run.maps / item["image"])} for item in published["maps"]
-            ],
-            viewer=viewer(layers_by_product, run.outlines) if layers_by_product else "",
-            places=published["places"],
-            score_text=SERIES_TEXT if is_series else STATIC_TEXT,
-            score_names=names,
-            scores=rows,
-            verdict=verdict(card),
-            comparisons=comparisons(card),
-            comparison_metric=differences[0]["metric"] if differences else "",
-            fold_metric=f"pooled {card['rank_by']['metric']}",
-            folds=fold_names(card),
-            fold_rows=fold_rows(card),
-            figures=report_figures(table, card, config.score),
-            caveats=[*caveats(card, config.folds, bool(layers_by_product)), *config.caveats],
-            costs=_costs(run.folder),
-            sources=_sources(run),
-            config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
-            versions=json.dumps(versions(), indent=2),
-        )
+    page = render_page(
+        "report.html.j2",
+        "report.css",
+        of_parts=FILES if layers_by_product else (),
+        title=config.title,
+        name=config.name,
+        version=metadata.version("stefaland"),
+        summary=f"{card['sites']} held-out sites, {len(card['ranking'])} models",
+        maps=[{**item, "image": image_uri(run.maps / item["image"])} for item in published["maps"]],
+        viewer=viewer(layers_by_product, run.outlines) if layers_by_product else "",
+        places=published["places"],
+        score_text=SERIES_TEXT if is_series else STATIC_TEXT,
+        score_names=names,
+        scores=rows,
+        verdict=verdict(card),
+        comparisons=comparisons(card),
+        comparison_metric=differences[0]["metric"] if differences else "",
+        fold_metric=f"pooled {card['rank_by']['metric']}",
+        folds=fold_names(card),
+        fold_rows=fold_rows(card),
+        figures=report_figures(table, card, config.score),
+        caveats=[*caveats(card, config.folds, bool(layers_by_product)), *config.caveats],
+        costs=_costs(run.folder),
+        sources=_sources(run),
+        config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
+        versions=json.dumps(versions(), indent=2),
     )
     path = run.folder / "report.html"
     write_text(path, page)

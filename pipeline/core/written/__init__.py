@@ -1,0 +1,1 @@
+"""What is written and printed: references instead of values of the environment, printable text."""
