@@ -7,21 +7,44 @@ import json
 import logging
 import os
 import sys
+import traceback
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
 from rich.console import Console
+from rich.text import Text
 
 from pipeline.core.errors import InputError, bad_input, nearest_name
+from pipeline.core.written.references import as_printed, show_paths
 
 PACKAGES = ("pipeline", "stefaland", "workflows")
 LOG_WIDTH = 120
 """Width in columns of output to pipes and log files."""
 
 
-class CopiedConsole(Console):
-    """A rich console whose output is copied to the log file as plain text."""
+class PublicConsole(Console):
+    """A rich console that prints texts, also those in tables, as `as_printed` returns them.
+
+    Results on standard output have whole paths, because other programs read them.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        # Texts of configs and data may look like rich's markup.
+        super().__init__(markup=False, emoji=False, **options)
+
+    def public(self, text: str) -> str:
+        """Return a text as it is printed here."""
+        return as_printed(text, home=self.stderr)
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        """Return a text as rich does."""
+        return super().render_str(self.public(text), **options)
+
+
+class CopiedConsole(PublicConsole):
+    """A console whose output is copied to the log file as plain text."""
 
     copy: ClassVar[Console | None] = None
 
@@ -34,15 +57,15 @@ class CopiedConsole(Console):
             self.copy.print(*objects, **options)
 
     def plain(self, text: str) -> None:
-        """Print a text unchanged: without wrapping or markup."""
-        print(text, file=self.file)
+        """Print a text without wrapping or markup."""
+        print(self.public(text), file=self.file)
         write_to_log(text)
 
 
 def write_to_log(text: str) -> None:
     """Write a text to the log file only, if there is one."""
     if CopiedConsole.copy is not None:
-        print(text, file=CopiedConsole.copy.file)
+        print(as_printed(text), file=CopiedConsole.copy.file)
 
 
 def _width(stream: IO[str]) -> int | None:
@@ -73,13 +96,37 @@ def faults_document(error: InputError) -> dict[str, Any]:
     return {"faults": faults}
 
 
-def set_up(verbose: bool = False, quiet: bool = False, log_file: Path | None = None) -> None:
+class PublicFormatter(logging.Formatter):
+    """Formatter of log messages and their tracebacks as `as_printed` returns them."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return a record as text."""
+        return as_printed(super().format(record))
+
+
+def print_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
+    """Print an error that nothing caught, and its traceback, as Python does."""
+    text = "".join(traceback.format_exception(kind, error, trace))
+    print(as_printed(text), end="", file=sys.stderr)
+
+
+def _warning_text(*arguments: Any, **options: Any) -> str:
+    return as_printed(_PYTHON_WARNING(*arguments, **options))
+
+
+_PYTHON_WARNING = warnings.formatwarning
+
+
+def set_up(
+    verbose: bool = False, quiet: bool = False, log_file: Path | None = None, paths: bool = False
+) -> None:
     """Set up the output of this process and its log file.
 
     Log messages are shown from WARNING up, or from the level in the environment variable
     STEFALAND_LOG; `verbose` shows all messages of this package; `quiet` hides everything but
-    results, warnings and errors. Output is appended to `log_file`. Raises `InputError` where it
-    cannot be written, and for settings that contradict each other.
+    results, warnings and errors. Output is appended to `log_file`. With `paths`, absolute paths are
+    written and printed as they are. Raises `InputError` where the log file cannot be written, and
+    for settings that contradict each other.
     """
     if verbose and quiet:
         raise bad_input("the command line", "--verbose and --quiet", "one of them")
@@ -89,6 +136,8 @@ def set_up(verbose: bool = False, quiet: bool = False, log_file: Path | None = N
     for name in PACKAGES:
         logging.getLogger(name).setLevel(package_level if verbose or quiet else logging.NOTSET)
     CONSOLE.quiet = quiet
+    show_paths(paths)
+    warnings.formatwarning = _warning_text
     _replace_handlers(log_file, level, package_level)
 
 
@@ -117,9 +166,9 @@ def _replace_handlers(log_file: Path | None, level: int, package_level: int) -> 
         CopiedConsole.copy.file.close()
         CopiedConsole.copy = None
     # A separate console, because `quiet` must not hide warnings.
-    terminal = Console(stderr=True, width=_width(sys.stderr))
+    terminal = PublicConsole(stderr=True, width=_width(sys.stderr))
     screen = RichHandler(console=terminal, show_time=False, show_path=False)
-    screen.setFormatter(logging.Formatter("%(name)s: %(message)s"))
+    screen.setFormatter(PublicFormatter("%(name)s: %(message)s"))
     _HANDLERS.append(screen)
     if log_file is not None:
         _HANDLERS.append(_log_handler(log_file))
@@ -146,7 +195,7 @@ def _log_handler(path: Path) -> logging.Handler:
             f"--log-file {path}", f"a file that cannot be written ({error.strerror})",
             "a writable file", "Choose another folder.",
         ) from None  # fmt: skip
-    CopiedConsole.copy = Console(file=file, width=LOG_WIDTH, color_system=None)
+    CopiedConsole.copy = PublicConsole(file=file, width=LOG_WIDTH, color_system=None)
     handler = logging.StreamHandler(file)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(PublicFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     return handler

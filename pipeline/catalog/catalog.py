@@ -25,7 +25,7 @@ from pipeline.catalog.variables import (
 )
 from pipeline.core.errors import Faults, bad_input, nearest_name
 from pipeline.core.packaged import catalog_path
-from pipeline.core.settings import expanded, read_entries, validated
+from pipeline.core.settings import check_texts, expanded, read_entries, validated
 from pipeline.entries.source import Source, Variable
 from pipeline.readers.registry import check_entry
 
@@ -108,6 +108,7 @@ def read_catalog(
     files = [(path, read_entries(path, "sources")) for path in map(catalog_path, named)]
     packaged, own = read_variables(), dict(variables or {})
     for path, entries in files:
+        check_texts(entries, path.name, faults)
         section = entries.pop(SECTION, {})
         add_variables(own, own_variables(section, path, faults), path.name, faults)
     for path, entries in files:

@@ -50,12 +50,15 @@ def write_bytes(path: Path, parts: Sequence[bytes | memoryview], durable: bool =
         files.add(path, parts)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_text(path: Path, text: str, private: bool = False) -> None:
     """Replace `path` by a file of `text` in UTF-8; its folder is created if it does not exist.
 
-    Raises `UnwritableError` if the folder cannot be written.
+    A `private` file is one that only its owner can read. Raises `UnwritableError` if the folder
+    cannot be written.
     """
     with replacing(path) as partial:
+        if private:
+            partial.touch(mode=0o600)
         partial.write_text(text, encoding="utf-8")
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from pipeline.core.archives.member_path import MemberPath
 from pipeline.core.remote_path import RemotePath
+from pipeline.core.written.references import as_written
 
 PACKAGES = (
     *("stefaland", "numpy", "scipy", "xarray", "zarr", "numcodecs", "dask", "distributed"),
@@ -103,10 +104,13 @@ def code_version() -> str:
 
 
 def provenance(config: Mapping[str, Any], sources: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the root attributes of an artefact: settings, catalog entries, versions and code."""
+    """Return the root attributes of an artefact: settings, catalog entries, versions and code.
+
+    Settings and entries are as `as_written` returns them.
+    """
     return {
-        "config": _canonical(config),
-        "sources": _canonical(sources),
+        "config": as_written(_canonical(config)),
+        "sources": as_written(_canonical(sources)),
         "versions": versions(),
         "code": code_version(),
     }

@@ -13,6 +13,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pipeline.core.errors import Fault, Faults, InputError, bad_input, nearest_name
 from pipeline.core.plugins import NOT_REGISTERED
 from pipeline.core.safe_yaml import read_yaml
+from pipeline.core.written.characters import refused_characters
+from pipeline.core.written.references import as_printed
 
 Settings = TypeVar("Settings", bound=BaseModel)
 
@@ -63,10 +65,15 @@ def _fault(where: str, item: Mapping[str, Any], model: type[BaseModel]) -> Fault
             texts = item["ctx"]
             return Fault(location, texts["found"], texts["expected"], texts["hint"])
         case "model_type":
-            return Fault(location, repr(item["input"])[:80], "a mapping of settings")
+            return Fault(location, _shown(item["input"]), "a mapping of settings")
         case _:
             expected = item["msg"].removeprefix("Input should be ")
-            return Fault(location, repr(item["input"])[:80], expected)
+            return Fault(location, _shown(item["input"]), expected)
+
+
+def _shown(value: Any) -> str:
+    """Return the start of a value's text, in which no value of the environment is cut in two."""
+    return as_printed(repr(value))[:80]
 
 
 def _location(where: str, keys: Sequence[object]) -> str:
@@ -135,6 +142,16 @@ def expanded(
     return _NAME.sub(replacement, value)
 
 
+def check_texts(value: Any, where: str, faults: Faults, keys: tuple[object, ...] = ()) -> None:
+    """Add a fault for each text in nested settings with characters that files cannot hold."""
+    if isinstance(value, Mapping | list):
+        for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+            check_texts(item, where, faults, (*keys, key))
+    elif isinstance(value, str) and (refused := refused_characters(value)):
+        found = f"a text with the control character {refused}"
+        faults.add(_location(where, keys), found, "printable text")
+
+
 def read_mapping(path: Path, expected: str = "a YAML mapping") -> dict[Any, Any]:
     """Return the mapping in a YAML file; raises `InputError` if it is unreadable or has none."""
     value = read_yaml(path, expected)
@@ -153,6 +170,6 @@ def read_entries(path: Path, what: str) -> dict[str, dict[Any, Any]]:
     faults = Faults()
     for name, entry in entries.items():
         if not isinstance(entry, dict):
-            faults.add(f"{path.name}: {name}", repr(entry)[:80], "a mapping of its settings")
+            faults.add(f"{path.name}: {name}", _shown(entry), "a mapping of its settings")
     faults.raise_if_any()
     return {str(name): entry for name, entry in entries.items()}

@@ -6,8 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_serializer, field_validator, model_validator
 
+from pipeline.core.addresses import public_uri
 from pipeline.core.formulas.expressions import Expression
 from pipeline.core.settings import Frozen, later
 from pipeline.entries.nodata import Codes
@@ -28,6 +29,12 @@ class Operand(Frozen):
     """Address of its files, with the keys of the entry's `uri`; by default the entry's files."""
     driver: str | None = None
     """Reader of its files, by default that of the entry."""
+
+    @field_serializer("uri")
+    def _public(self, uri: str | tuple[str, ...] | None) -> str | tuple[str, ...] | None:
+        if uri is None:
+            return None
+        return public_uri(uri) if isinstance(uri, str) else tuple(map(public_uri, uri))
 
 
 class Term(Operand):

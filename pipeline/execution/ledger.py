@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.files import make_folder, remove_stale_partials, write_bytes, writing
+from pipeline.core.written.references import as_printed, as_written
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,8 @@ class Ledger:
 
     def failed(self, name: str, error: str, traceback: str = "") -> None:
         """Record why the item's last attempt failed."""
-        self._write(self._marker(name, "failed"), {"error": error, "traceback": traceback})
+        texts = {"error": as_printed(error), "traceback": as_printed(traceback)}
+        self._write(self._marker(name, "failed"), as_written(texts))
 
     def forget(self, name: str) -> None:
         """Remove the item's marker, so that the next run repeats it."""

@@ -17,11 +17,19 @@ from typer.core import TyperGroup
 
 from pipeline.core.errors import InputError
 from workflows.cli import data, maps, model, runs, scores
-from workflows.cli.options import LOG_FILE, LogFile, Quiet, Verbose, Version, examples
-from workflows.console import OUTPUT, REPORT, faults_document, print_json, set_up, write_to_log
+from workflows.cli.options import LOG_FILE, LogFile, Quiet, ShowPaths, Verbose, Version, examples
+from workflows.console import (
+    OUTPUT,
+    REPORT,
+    faults_document,
+    print_json,
+    print_uncaught,
+    set_up,
+    write_to_log,
+)
 
 LOG = logging.getLogger(__name__)
-FLAGS = ("-v", "--verbose", "-q", "--quiet")
+FLAGS = ("-v", "--verbose", "-q", "--quiet", "--show-paths")
 
 
 def output_options_first(arguments: Sequence[str]) -> list[str]:
@@ -74,12 +82,13 @@ def command_line(
     verbose: Verbose = False,
     quiet: Quiet = False,
     log_file: LogFile = None,
+    paths: ShowPaths = False,
 ) -> None:
     """Predict the land surface, from forcings and rasters to maps.
 
     Output options may stand before or after the command.
     """
-    set_up(verbose, quiet, log_file)
+    set_up(verbose, quiet, log_file, paths)
     if version:
         _print_version(verbose)
     elif ctx.invoked_subcommand is None:
@@ -104,6 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # OpenMP threads that spin while they wait take cores from other processes: work on a shared
     # node becomes three to five times slower. Torch reads the variable when it is imported, later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    sys.excepthook = print_uncaught
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         app(words)

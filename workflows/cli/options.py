@@ -44,6 +44,14 @@ LogFile = Annotated[
         rich_help_panel=OUTPUT_PANEL,
     ),
 ]  # fmt: skip
+ShowPaths = Annotated[
+    bool,
+    typer.Option(
+        "--show-paths",
+        help="Write and print absolute paths, instead of ${data}/…, ${runs}/… and ~/….",
+        rich_help_panel=OUTPUT_PANEL,
+    ),
+]
 Config = Annotated[
     str,
     typer.Argument(

@@ -19,8 +19,9 @@ from pathlib import Path
 import yaml
 
 from pipeline.core.errors import bad_input
-from pipeline.core.files import read_json, write_json, write_text
+from pipeline.core.files import make_folder, read_json, write_json, write_text
 from pipeline.core.plugins import loaded_plugins
+from pipeline.core.written.references import as_written
 from pipeline.execution.slurm import JobConfig, JobName, SlurmConfig, sbatch_options
 from workflows.config.schema import RunConfig
 from workflows.console import REPORT
@@ -119,13 +120,19 @@ def job_environment(submission: Submission, job: Job) -> dict[str, str]:
 
 
 def freeze_settings(config: RunConfig, folder: Path) -> None:
-    """Write the resolved config and the prologue, so that later edits change no queued job."""
-    settings = config.model_dump(mode="json")
+    """Write the resolved config and the prologue, so that later edits change no queued job.
+
+    Values of the environment stay references: jobs have the environment of their submission. Nobody
+    else may read the folder, because jobs log there.
+    """
+    settings = as_written(config.written(), folders=False)
     if config.plugins:
         settings["plugins"] = list(loaded_plugins())
-    write_text(folder / "config.yml", yaml.safe_dump(settings, sort_keys=False))
-    lines = config.cluster.slurm.prologue
-    write_text(folder / "prologue.sh", "".join(f"{line}\n" for line in lines))
+    make_folder(folder)
+    folder.chmod(0o700)
+    lines = settings["cluster"]["slurm"]["prologue"]
+    write_text(folder / "config.yml", yaml.safe_dump(settings, sort_keys=False), private=True)
+    write_text(folder / "prologue.sh", "".join(f"{line}\n" for line in lines), private=True)
 
 
 def _submitted(words: list[str], environment: dict[str, str], job: Job) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
@@ -11,16 +10,12 @@ from typing import Any
 from pipeline.core.errors import Faults, InputError, bad_input, nearest_name
 from pipeline.core.plugins import load_plugins
 from pipeline.core.safe_yaml import UnsafeYamlError, parse_yaml
-from pipeline.core.settings import expanded, read_mapping, validated
+from pipeline.core.settings import check_texts, expanded, read_mapping, validated
+from pipeline.core.written.references import environment_value, name_folder, reference
 from workflows.config.beside import with_own_files, with_own_legends
 from workflows.config.named_splits import named_split
+from workflows.config.references import differing, with_descriptions
 from workflows.config.schema import RunConfig
-
-
-def _environment_variable(name: str) -> str:
-    if name not in os.environ:
-        raise LookupError("an environment variable that is set", f"Run `export {name}=...` first.")
-    return os.environ[name]
 
 
 def find_config(path: str | Path) -> Path:
@@ -114,9 +109,16 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
             _apply(settings, override)
     settings = with_own_legends(settings, [found.parent])
     faults = Faults()
-    settings = expanded(settings, _environment_variable, str(found), faults)
+    values = expanded(settings, environment_value, str(found), faults)
+    check_texts(values, str(found), faults)
     faults.raise_if_any()
+    texts = expanded(settings, reference, str(found), faults)
+    settings = with_descriptions(values, texts)
     plugins = settings.get("plugins")
     if isinstance(plugins, list) and all(isinstance(name, str) for name in plugins):
         load_plugins(plugins, found.parent)
-    return validated(RunConfig, settings, str(found))
+    config = validated(RunConfig, settings, str(found))
+    config.keep_references(differing(settings, texts))
+    for name, folder in (("config", found.parent), *config.roots):
+        name_folder(name, folder)
+    return config

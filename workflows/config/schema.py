@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import (
     Field,
+    PrivateAttr,
     SerializerFunctionWrapHandler,
     field_validator,
     model_serializer,
@@ -23,6 +24,7 @@ from stefaland.tasks import values_of
 from workflows.config.beside import inline_grids
 from workflows.config.folds import FoldSettings
 from workflows.config.publish import KnownLocation, PublishSettings
+from workflows.config.references import Keys, with_references
 
 
 class Roots(Frozen):
@@ -195,6 +197,16 @@ class RunConfig(Frozen):
     caveats: tuple[str, ...] = ()
     """Sentences in the report about limitations of this run's data."""
     cluster: ClusterConfig = ClusterConfig()
+    _references: dict[Keys, str] = PrivateAttr(default_factory=dict)
+
+    def keep_references(self, references: dict[Keys, str]) -> None:
+        """Keep the texts of the config that refer to environment variables, for `written`."""
+        self._references.update(references)
+
+    def written(self) -> dict[str, Any]:
+        """All settings as plain values, with the config's references to environment variables."""
+        settings: dict[str, Any] = with_references(self.model_dump(mode="json"), self._references)
+        return settings
 
     @model_serializer(mode="wrap")
     def _without_empty_plugins(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

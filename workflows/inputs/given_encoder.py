@@ -17,6 +17,7 @@ import torch
 
 from pipeline.core.errors import Faults, InputError
 from pipeline.core.units import linear_conversion
+from pipeline.core.written.references import as_written
 from stefaland.checkpoints.checkpoint import (
     CONFIG,
     DATA,
@@ -91,7 +92,11 @@ def take_over(
     `InputError` with all variables, units and statistics that do not fit the run.
     """
     model, data = _open(folder, required, statistics)
-    origin = {"folder": str(folder), "source": data.get("source"), "run": data.get("run")}
+    origin = {
+        "folder": as_written(str(folder)),
+        "source": data.get("source"),
+        "run": data.get("run"),
+    }
     # The fold of another run is not one of this run.
     kept = {key: value for key, value in data.items() if key != "fold"}
     if is_main():

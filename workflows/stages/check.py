@@ -70,7 +70,7 @@ def main(run: Run) -> dict[str, Any]:
         except InputError as error:
             faults.faults += [fault for fault in error.faults if fault not in faults.faults]
     for note in notes:
-        CONSOLE.print(f"    note   {note}", markup=False)
+        CONSOLE.print(f"    note   {note}")
     faults.raise_if_any()
     CONSOLE.print(f"    check  {describe_checked(shares)}")
     return {"sources": len(used_sources(run)), "notes": notes}

@@ -98,9 +98,9 @@ def predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, A
 
 
 def _attributes(run: Run) -> dict[str, Any]:
+    written = run.config.written()
     settings = {
-        name: getattr(run.config, name).model_dump(mode="json")
-        for name in ("inputs", "folds", "model", "pretrain", "finetune")
+        name: written[name] for name in ("inputs", "folds", "model", "pretrain", "finetune")
     }
     sources = {
         name: run.catalog[name].model_dump(mode="json") for name in run.config.inputs.sources

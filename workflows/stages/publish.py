@@ -41,12 +41,13 @@ def outputs(run: Run) -> list[Path]:
 
 
 def _metadata(run: Run) -> dict[str, str]:
+    written = run.config.written()
     record = provenance(
-        run.config.model_dump(mode="json", exclude={"roots", "cluster"}),
+        {name: value for name, value in written.items() if name not in ("roots", "cluster")},
         {name: run.catalog[name].model_dump(mode="json") for name in run.config.inputs.sources},
     )
     return {
-        "title": run.config.title,
+        "title": run.config.title.strip(),  # GDAL drops spaces at the start of a tag
         "stefaland_run": run.config.name,
         "stefaland_settings": fingerprint(record["config"]),
         "stefaland_provenance": json.dumps(record),

@@ -37,15 +37,9 @@ def outputs(run: Run) -> list[Path]:
 
 def main(run: Run) -> dict[str, Any]:
     """Fill every cube of the run; returns the number of tiles of each gridded cube."""
-    attrs = provenance(
-        {
-            "cubes": {
-                name: spec.model_dump(mode="json") for name, spec in run.config.cubes.items()
-            },
-            "terrain_from": run.config.inputs.terrain_from,
-        },
-        source_entries(run),
-    )
+    written = run.config.written()
+    settings = {"cubes": written["cubes"], "terrain_from": written["inputs"]["terrain_from"]}
+    attrs = provenance(settings, source_entries(run))
     tiles = {}
     with unchanged(used_sources(run)):
         for name, spec in run.config.cubes.items():

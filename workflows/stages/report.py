@@ -15,6 +15,7 @@ import yaml
 
 from pipeline.core.files import read_json, write_text
 from pipeline.core.provenance import versions
+from pipeline.core.written.references import as_written
 from workflows.fingerprints import NEEDS
 from workflows.products.figures import image_uri, report_figures
 from workflows.products.map_viewer import FILES, viewer
@@ -103,9 +104,9 @@ def main(run: Run) -> dict[str, Any]:
         caveats=[*caveats(card, config.folds, bool(layers_by_product)), *config.caveats],
         costs=_costs(run.folder),
         sources=_sources(run),
-        config=yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False),
+        config=yaml.safe_dump(as_written(config.written()), sort_keys=False),
         versions=json.dumps(versions(), indent=2),
     )
     path = run.folder / "report.html"
     write_text(path, page)
-    return {"page": str(path)}
+    return {"page": as_written(str(path))}

@@ -13,6 +13,7 @@ import xarray as xr
 
 from pipeline.core.files import read_json, write_json
 from pipeline.core.provenance import provenance
+from pipeline.core.written.references import as_written
 from stefaland.tasks import values_of
 from workflows.fingerprints import checkpoint_digests
 from workflows.inputs.checked_folds import check_heldout
@@ -93,12 +94,14 @@ def _metadata(run: Run) -> dict[str, Any]:
         "target": config.inputs.target,
         "fold_kind": config.folds.kind,
         "matched_sites": match_summary(run.sites) if config.inputs.target_sites else {},
-        "provenance": provenance(config.model_dump(mode="json"), source_entries(run)),
+        "provenance": provenance(config.written(), source_entries(run)),
     }
     checkpoint = config.pretrain.from_checkpoint
     if checkpoint is not None:
         metadata["caveats"] = caveats(checkpoint, run.encoders)
-        metadata["encoder"] = {"folder": str(checkpoint), "sha256": checkpoint_digests(checkpoint)}
+        metadata["encoder"] = {
+            "folder": as_written(str(checkpoint)), "sha256": checkpoint_digests(checkpoint)
+        }  # fmt: skip
     return metadata
 
 

@@ -78,10 +78,9 @@ def encoder_requirements(run: Run, statics: Sequence[str]) -> EncoderRequirement
 
 def checkpoint_metadata(run: Run, statics: Sequence[str]) -> dict[str, Any]:
     """Metadata of the run for its checkpoints: name, units, settings, sources and versions."""
-    inputs = run.config.inputs
+    inputs, written = run.config.inputs, run.config.written()
     settings = {
-        name: getattr(run.config, name).model_dump(mode="json")
-        for name in ("inputs", "folds", "model", "pretrain", "finetune")
+        name: written[name] for name in ("inputs", "folds", "model", "pretrain", "finetune")
     }
     names = [*inputs.forcings, *statics, inputs.target]
     return {

@@ -143,3 +143,13 @@ def test_sources_are_selected_in_the_order_asked_for_or_all_unknown_ones_named()
     assert [fault.found for fault in caught.value.faults] == [
         'no source "rain"', 'no source "snow_amont"'
     ]  # fmt: skip
+
+
+def test_control_characters_in_any_text_are_refused(tmp_path: Path) -> None:
+    path = written(
+        tmp_path,
+        'a: {uri: x.nc, driver: netcdf, title: "a\\x07", variables: {rain: {name: v}}}\n'
+        'variables: {rain: {units: mm, standard_name: x, long_name: "\\x1b[1m"}}\n',
+    )
+    found = [fault.where for fault in refused(path).faults]
+    assert {"my.yml: a.title", "my.yml: variables.rain.long_name"} <= set(found)

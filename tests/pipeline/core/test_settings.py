@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 from pydantic import Field, field_validator
 
 from pipeline.core.errors import Faults, InputError
-from pipeline.core.settings import Frozen, expanded, later, read_entries, read_mapping, validated
+from pipeline.core.settings import (
+    Frozen,
+    check_texts,
+    expanded,
+    later,
+    read_entries,
+    read_mapping,
+    validated,
+)
 
 
 class Inner(Frozen):
@@ -183,3 +191,23 @@ def test_a_later_setting_is_dumped_only_where_it_is_used() -> None:
         "old": 1, "added": "a", "pairs": {"b": 2},
     }  # fmt: skip
     assert Grown.model_validate({"added": None}).model_dump() == {"old": 1}
+
+
+def test_control_characters_are_faults_and_line_breaks_are_not() -> None:
+    faults = Faults()
+    settings = {"title": "a\nb\tc", "places": [{"name": "x"}, {"name": "\x1b[2J\x07"}], "n": 3}
+    check_texts(settings, "my.yml", faults)
+    (fault,) = faults.faults
+    assert str(fault) == (
+        "my.yml: places.1.name: found a text with the control character U+001B, U+0007; "
+        "expected printable text."
+    )
+
+
+def test_a_long_value_is_not_cut_within_a_value_of_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("CDSAPI_KEY", "hunter2-hunter2")
+    with pytest.raises(InputError) as caught:
+        validated(Outer, {"number": "x" * 70 + "hunter2-hunter2"}, "my.yml")
+    assert "hunter" not in str(caught.value)

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.core.errors import InputError
 from pipeline.core.settings import read_mapping
+from tests.workflows.tiny import write_tiny
 from workflows.config import named_splits as splits_file
 from workflows.config.load import find_config, load_config
 from workflows.config.named_splits import named_split, named_splits
@@ -223,3 +224,28 @@ def test_every_named_split_is_valid_settings(name: str) -> None:
 def test_an_unknown_split_is_refused_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=r'folds.split.*"purr".*pub, pur, .*Did you mean "pur"'):
         load_config("conus_smap", ["folds.split=purr"])
+
+
+def test_settings_are_written_with_their_references(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = write_tiny(tmp_path)
+    text = config.read_text().replace("A run of a few cells", "Cells of ${WHO}, ${NOT_SET:-all}")
+    text = text.replace("cluster: {kind: none}", "cluster: {kind: none, slurm: {queue: '${WHO}'}}")
+    config.write_text(f"{text}\nseed: ${{SEED:-3}}\n")
+    monkeypatch.setenv("WHO", "a")
+    by_default = load_config(config)
+    assert by_default.title == "Cells of ${WHO}, all"
+    assert by_default.cluster.slurm.queue == "a"
+    assert by_default.written()["seed"] == by_default.seed == 3
+    monkeypatch.setenv("SEED", "7")
+    found = load_config(config)
+    written = found.written()
+    assert (found.seed, written["seed"]) == (7, "${SEED}")
+    assert written["cluster"]["slurm"]["queue"] == "${WHO}"
+    assert written["name"] == "tiny"
+    monkeypatch.delenv("WHO")
+    with pytest.raises(InputError, match="export WHO="):
+        load_config(config)
+    plain = load_config(write_tiny(tmp_path))
+    assert plain.written() == plain.model_dump(mode="json")
