@@ -60,7 +60,8 @@ def _fault(where: str, item: Mapping[str, Any], model: type[BaseModel]) -> Fault
         case "missing":
             return Fault(location, "nothing", "a value for this key")
         case "value_error":
-            return Fault(location, str(item["ctx"]["error"]), "consistent settings")
+            found, _, hint = str(item["ctx"]["error"]).partition(". ")
+            return Fault(location, found, "consistent settings", hint and f"{hint.rstrip('.')}.")
         case kind if kind == NOT_REGISTERED:
             texts = item["ctx"]
             return Fault(location, texts["found"], texts["expected"], texts["hint"])

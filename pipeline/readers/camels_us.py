@@ -19,6 +19,8 @@ from pipeline.core.errors import Faults, bad_input, listed
 from pipeline.core.settings import Frozen
 from pipeline.core.units import CUBIC_FOOT_M3, SECONDS_A_DAY
 from pipeline.entries.source import Source
+from pipeline.readers.common.first_bytes import ROWS
+from pipeline.readers.common.refusals import check_format, unreadable
 from pipeline.readers.common.site_table import (
     by_time,
     check_columns,
@@ -36,6 +38,8 @@ HEADER_UNITS = {"C": "degC", "W/m2": "W m-2"}
 """Units in the headers of forcing files whose CF spelling is different."""
 FORCING = re.compile(r"(\d{8})_lump_\w+_forcing_leap\.txt")
 DISCHARGE = re.compile(r"(\d{8})_streamflow_qc\.txt")
+FORCING_ROWS = "three lines, a header and a row per day"
+FLOW_ROWS = "rows of gauge, year, month, day, ft3 s-1 and flag"
 
 
 class CamelsOptions(Frozen):
@@ -145,13 +149,13 @@ def _files(
 def _forcing(path: Path, names: list[str], source: Source) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return the wanted columns by day, and the units in the header."""
     where, faults = f'source "{source.name}", {path}', Faults()
+    check_format(where, path, FORCING_ROWS, *ROWS)
     try:
         # The first three lines are latitude, elevation and area.
         frame = pd.read_csv(path, sep=r"\s+", skiprows=3)
         days = pd.to_datetime(frame.iloc[:, :3].set_axis(["year", "month", "day"], axis=1))
     except (OSError, ValueError) as error:
-        raise bad_input(where, f"a file that cannot be read ({error})",
-                        "three lines, a header and a row per day") from None  # fmt: skip
+        raise unreadable(where, path, error, FORCING_ROWS, *ROWS) from None
     titles = [re.fullmatch(r"(\w+)\((.+)\)", str(name)) for name in frame.columns]
     columns = {
         title[1].lower(): (str(name), title[2])
@@ -170,13 +174,13 @@ def _depth(
 ) -> pd.DataFrame:
     """Return discharge over the area by day, mm/day; NaN if missing or without one of `flags`."""
     where = f'source "{source.name}", {path}'
+    check_format(where, path, FLOW_ROWS, *ROWS)
     try:
         frame = pd.read_csv(path, sep=r"\s+", header=None, dtype={0: str},
                             names=["gauge", "year", "month", "day", "flow", "flag"])  # fmt: skip
         days = pd.to_datetime(frame[["year", "month", "day"]])
     except (OSError, ValueError) as error:
-        raise bad_input(where, f"a file that cannot be read ({error})",
-                        "rows of gauge, year, month, day, ft3 s-1 and flag") from None  # fmt: skip
+        raise unreadable(where, path, error, FLOW_ROWS, *ROWS) from None
     flow = by_time(frame[["flow"]], days, where)["flow"]
     others = frame["gauge"][frame["gauge"] != gauge].unique()
     if others.size:

@@ -15,8 +15,8 @@ import xarray as xr
 from pipeline.core.errors import Faults, listed
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
-from pipeline.readers.common.first_bytes import NETCDF
-from pipeline.readers.common.refusals import unreadable
+from pipeline.readers.common.first_bytes import NETCDF, ROWS
+from pipeline.readers.common.refusals import check_format, unreadable
 from pipeline.readers.common.site_table import (
     by_time,
     check_columns,
@@ -30,6 +30,7 @@ from pipeline.readers.driver import Driver
 
 TABLES = ("other", "caravan", "hydroatlas")
 """Attribute tables of a source dataset; `other` has the coordinates of the gauges."""
+SERIES = "a series of Caravan by `date`"
 
 
 class CaravanOptions(Frozen):
@@ -113,17 +114,18 @@ def _read_series(
     where, faults = f'source "{source.name}", {path}', Faults()
     try:
         if path.suffix == ".csv":
+            check_format(where, path, SERIES, *ROWS)
             table = pd.read_csv(path)
             check_columns(["date", *names], table.columns, where, faults)
             faults.raise_if_any()
             return by_time(table[names], parsed_dates(table["date"], where), where), {}
-        with xr.open_dataset(path) as ds:
+        with xr.open_dataset(path, engine="netcdf4") as ds:
             check_columns(["date", *names], ds.variables, where, faults)
             faults.raise_if_any()
             units = {name: str(ds[name].attrs.get("units", "")) for name in names}
             table = ds[names].reset_coords(drop=True).to_dataframe().reset_index()
     except (OSError, ValueError, RuntimeError) as error:
-        raise unreadable(where, path, error, "a series of Caravan by `date`", *NETCDF) from None
+        raise unreadable(where, path, error, SERIES, *NETCDF, *ROWS) from None
     return by_time(table[names], parsed_dates(table["date"], where), where), {
         name: text for name, text in units.items() if text
     }

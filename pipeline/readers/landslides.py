@@ -20,6 +20,8 @@ from pipeline.core.archives.unpacked_files import member_copy
 from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
+from pipeline.readers.common.first_bytes import ROWS, VECTORS
+from pipeline.readers.common.refusals import check_format, unreadable
 from pipeline.readers.common.site_table import check_columns, numeric, read_options, site_table
 from pipeline.readers.driver import Driver
 from pipeline.readers.tables.dates import unclear_dates, unclear_order
@@ -80,7 +82,8 @@ def open_landslides(source: Source) -> xr.Dataset:
 
 def _read(source: Source, where: str) -> pd.DataFrame:
     """Return the rows; the points of a GeoPackage become the columns lat and lon of the entry."""
-    path = member_copy(source.files[0])
+    path, expected = member_copy(source.files[0]), "a CSV or GeoPackage of events"
+    check_format(where, path, expected, *ROWS, *VECTORS)
     try:
         if path.suffix == ".csv":
             return _read_csv(path, str(source.cell))
@@ -88,8 +91,7 @@ def _read(source: Source, where: str) -> pd.DataFrame:
 
         frame = geopandas.read_file(path)
     except (OSError, ValueError, RuntimeError) as error:
-        raise bad_input(where, f"a file that cannot be read ({error})",
-                        "a CSV or GeoPackage of events") from None  # fmt: skip
+        raise unreadable(where, path, error, expected, *ROWS, *VECTORS) from None
     if frame.crs is None or not (frame.geom_type == "Point").all():
         found = "no CRS" if frame.crs is None else "geometries that are not points"
         raise bad_input(where, found, "points with a CRS, one for each event")

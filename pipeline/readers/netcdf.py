@@ -59,7 +59,8 @@ def _opened(path: AnyPath, stamp: tuple[int, int], source: Source, where: str) -
     nodata, group = nodata_of(source, library=True), read_options(source, NetcdfOptions).group
     is_ranged = _is_ranged(path)
     # Dimensions without a name are then numbered as by the NetCDF library.
-    engine: Any = {"engine": "h5netcdf", "phony_dims": "sort"} if is_ranged else {}
+    ranged: dict[str, Any] = {"engine": "h5netcdf", "phony_dims": "sort"}
+    engine: Any = ranged if is_ranged else {"engine": "netcdf4"}
     stored = {name.rpartition("/")[2]: False for name in nodata}
 
     def file() -> Any:

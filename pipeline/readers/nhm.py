@@ -115,7 +115,7 @@ def _path(source: Source, name: str) -> Path:
 def _open(source: Source, name: str, *wanted: str) -> xr.Dataset:
     path = _path(source, name)
     try:
-        with xr.open_dataset(path) as file:
+        with xr.open_dataset(path, engine="netcdf4") as file:
             ds = file.load()
     except (OSError, ValueError) as error:
         where = f'source "{source.name}", {path}'

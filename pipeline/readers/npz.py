@@ -12,12 +12,14 @@ import xarray as xr
 from pipeline.core.archives.unpacked_files import member_copy
 from pipeline.core.errors import bad_input, nearest_name
 from pipeline.entries.source import Source
-from pipeline.readers.common.refusals import unreadable
+from pipeline.readers.common.first_bytes import NPZ, ZIP
+from pipeline.readers.common.refusals import check_format, unreadable
 from pipeline.readers.driver import Driver, NoOptions
 
 
 def open_npz(source: Source) -> xr.Dataset:
-    """Return the entry's arrays, dims (time, y, x), float32; files of a series are one step each.
+    """Return the entry's arrays, dims (time, y, x), float32; files of a series are one step each,
+    and an array of a single file may have all steps.
 
     `lat` and `lon` of the entry name a file or an array each. Raises `InputError` for files and
     arrays that are missing or cannot be read.
@@ -46,17 +48,17 @@ def _axis(source: Source, which: str) -> np.ndarray:
 
 @lru_cache(maxsize=64)
 def _load(path: Path, name: str, source: str) -> np.ndarray:
+    where, expected = f'source "{source}", {path}', "a NumPy archive"
+    check_format(where, path, expected, NPZ)
     try:
         with np.load(member_copy(path), allow_pickle=False) as archive:
             if name not in archive:
                 hint = nearest_name(name, archive.files)
                 found = f"arrays {', '.join(archive.files)}"
-                raise bad_input(f'source "{source}", {path}', found, f'an array "{name}"', hint)
+                raise bad_input(where, found, f'an array "{name}"', hint)
             return archive[name]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise unreadable(
-            f'source "{source}", {path}', path, error, "a NumPy archive", "a ZIP archive"
-        ) from None
+        raise unreadable(where, path, error, expected, NPZ, ZIP) from None
 
 
 @lru_cache(maxsize=4)
@@ -75,9 +77,17 @@ def _values(
             mean = np.where(total > 0, np.nansum(levels * weights, -1) / total, np.nan)
         _load.cache_clear()
         return np.moveaxis(mean, 2, 0).astype(np.float32)
-    months = [_load(path, name, source).astype(np.float32) for path in files]
+    steps = [_load(path, name, source).astype(np.float32) for path in files]
     _load.cache_clear()
-    return np.stack(months)
+    if len(steps) == 1 and steps[0].ndim == 3:
+        return steps[0]
+    for path, step in zip(files, steps, strict=True):
+        if step.ndim != 2:
+            raise bad_input(
+                f'source "{source}", {path}: {name}', f"an array of {step.ndim} dimensions",
+                "rows and columns, or (time, row, column) of a single file",
+            )  # fmt: skip
+    return np.stack(steps)
 
 
 DRIVER = Driver(name="npz", open=open_npz, is_series=True, options=NoOptions, is_lazy=False)

@@ -20,6 +20,8 @@ from pipeline.core.errors import Faults, bad_input, listed
 from pipeline.core.settings import Frozen, later
 from pipeline.core.units import linear_conversion
 from pipeline.entries.source import Source
+from pipeline.readers.common.first_bytes import ROWS
+from pipeline.readers.common.refusals import check_format, unreadable
 from pipeline.readers.common.site_table import check_columns, numeric, read_options, site_table
 from pipeline.readers.driver import Driver
 from pipeline.readers.tables.text_table import SEPARATORS, opened
@@ -147,6 +149,7 @@ def _file_of(name: str, source: Source, where: str) -> Path:
 
 def _table(path: Path, source: Source, needed: list[str], where: str) -> pd.DataFrame:
     """Return a table of layers; raises `InputError` with all missing columns."""
+    check_format(where, path, "a table", *ROWS)
     try:
         copy = member_copy(path)
         # The separator is detected: releases of WoSIS have used tabs, commas and semicolons.
@@ -155,7 +158,7 @@ def _table(path: Path, source: Source, needed: list[str], where: str) -> pd.Data
         mark = max(SEPARATORS, key=names.count)
         table = pd.read_csv(copy, sep=mark, dtype={str(source.cell): str}, low_memory=False)
     except (OSError, ValueError) as error:
-        raise bad_input(where, f"a file that cannot be read ({error})", "a table") from None
+        raise unreadable(where, path, error, "a table", *ROWS) from None
     faults = Faults()
     check_columns(needed, table.columns, where, faults)
     faults.raise_if_any()

@@ -58,7 +58,7 @@ def read_raster(source: Source, path: AnyPath) -> xr.Dataset:
     where = f'source "{source.name}", {path}'
     try:
         return _bands(source, path, where)
-    except (rasterio.RasterioIOError, EOFError, ValueError) as error:
+    except (OSError, EOFError, ValueError) as error:
         raise unreadable(where, path, error, "a whole raster file", *RASTERS) from None
 
 
@@ -101,7 +101,9 @@ def _of_file(
         # The attributes of bands that differ are set per band below.
         warnings.filterwarnings("ignore", message="(Scales|Offsets) differ across bands")
         da = rioxarray.open_rasterio(file, cache=False, masked=is_masked)
-    assert isinstance(da, xr.DataArray)
+    if not isinstance(da, xr.DataArray) or "band" not in da.dims:
+        raise bad_input(where, "variables along dimensions of their own", "a raster of bands",
+                        "Set `driver: netcdf`, with the names of the variables.")  # fmt: skip
     bands = {}
     for name in names:
         numbers, several = _numbers(name)

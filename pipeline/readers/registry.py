@@ -6,17 +6,20 @@ Each reader is a module of this room, whose `DRIVER` is imported when an entry f
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.core.addresses import is_remote
 from pipeline.core.errors import Faults, InputError, bad_input
 from pipeline.core.plugins import Registry
-from pipeline.core.settings import validated
+from pipeline.core.settings import Frozen, validated
 from pipeline.entries.file_series import has_glob
-from pipeline.entries.source import Source
+from pipeline.entries.source import Source, SourceVariable
 from pipeline.entries.source_grid import OF_FILE
+from pipeline.entries.values import Lookup
 from pipeline.readers.driver import CommonOptions, Driver, own_options
+from pipeline.times.axis import TimeAxis
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -42,6 +45,15 @@ DRIVERS: Registry[Driver] = Registry(
         "ismn": "pipeline.readers.ismn:DRIVER",
     },
 )
+
+
+LEVELS: dict[str, type[Frozen]] = {
+    "`transform: {lookup: …, key: …, value: …}` of a variable": Lookup,
+    "the settings of a variable": SourceVariable,
+    "`time: {…}`": TimeAxis,
+    "the entry, beside `options`": Source,
+}
+"""Parts of an entry that have settings of their own, the innermost first."""
 
 
 def register_reader(driver: Driver) -> None:
@@ -159,19 +171,33 @@ def check_entry(source: Source, where: str, faults: Faults) -> None:
         faults.add(f"{where}: crs", f'"{OF_FILE}" for the driver {driver.name}',
                    "the CRS of the coordinates, such as EPSG:4326")  # fmt: skip
     own = own_options(source)
-    if driver.options is not None and not driver.options.model_fields and own:
-        known = ", ".join(CommonOptions.model_fields)
+    accepted = own if driver.options is None else {**driver.options.model_fields}
+    stray = [key for key in own if key not in accepted]
+    hint = _right_level(stray)
+    if stray and (hint or not accepted):
+        known = ", ".join((*accepted, *CommonOptions.model_fields))
         faults.add(
-            f"{where}: options", ", ".join(own),
-            f"none of these: the driver {driver.name} has only {known}",
+            f"{where}: options", ", ".join(stray),
+            f"none of these: the driver {driver.name} has only {known}", hint,
         )  # fmt: skip
-        return
-    common = {key: value for key, value in source.options.items() if key not in own}
+        own = {key: value for key, value in own.items() if key in accepted}
+    common = {key: source.options[key] for key in source.options.keys() - own_options(source)}
     with faults.collecting():
         validated(CommonOptions, common, f"{where}: options")
     if driver.options is not None:
         with faults.collecting():
             validated(driver.options, own, f"{where}: options")
+
+
+def _right_level(keys: Sequence[str]) -> str:
+    """Return the hint for options that are settings of other parts of an entry; "" for none."""
+    places: dict[str, list[str]] = {}
+    for key in keys:
+        place = next((text for text, model in LEVELS.items() if key in model.model_fields), None)
+        if place:
+            places.setdefault(place, []).append(key)
+    moves = [f"{' and '.join(names)} to {place}" for place, names in places.items()]
+    return f"Move {', '.join(moves)}." if moves else ""
 
 
 def _check_parts(source: Source, where: str, faults: Faults) -> None:

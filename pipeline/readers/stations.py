@@ -30,7 +30,8 @@ def open_stations(source: Source) -> xr.Dataset:
     path = source.files[0]
     where, nodata = f'source "{source.name}", {path}', nodata_of(source, library=True)
     try:
-        with xr.open_dataset(plain_copy(path), mask_and_scale=dict.fromkeys(nodata, False)) as file:
+        copy, stored = plain_copy(path), dict.fromkeys(nodata, False)
+        with xr.open_dataset(copy, mask_and_scale=stored, engine="netcdf4") as file:
             ds = unpacked(file, nodata, where).load()
     except (OSError, ValueError, RuntimeError, EOFError) as error:
         raise unreadable(where, path, error, "a whole NetCDF file", *NETCDF, *PACKED) from None
@@ -72,7 +73,7 @@ def _check_names(ds: xr.Dataset, source: Source, where: str) -> None:
     known = [str(name) for name in ds.variables]
     for name in dict.fromkeys(name for name in wanted if name):
         if name not in known:
-            faults.add(where, f"variables {', '.join(known)}", f'a variable "{name}"',
+            faults.add(where, f"variables {', '.join(known) or 'none'}", f'a variable "{name}"',
                        nearest_name(str(name), known))  # fmt: skip
     faults.raise_if_any()
 

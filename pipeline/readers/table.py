@@ -165,8 +165,10 @@ def _check_columns(
     known = [str(name) for name in table.columns]
     for name in dict.fromkeys(names):
         if name not in known:
+            one = "Set `options: {separator: …}` if its rows have more columns."
             faults.add(where, f"columns {', '.join(known)}", f'a column "{name}"',
-                       nearest_name(str(name), known))  # fmt: skip
+                       nearest_name(str(name), known) or (one if len(known) == 1 else ""),
+                       )  # fmt: skip
         if name in table.attrs.get("repeated", ()):
             faults.add(where, f'several columns "{name}"', "each name once",
                        "Rename or remove the others.")  # fmt: skip

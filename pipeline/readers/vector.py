@@ -19,8 +19,20 @@ from pipeline.core.cache import copy_beside
 from pipeline.core.errors import bad_input
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
+from pipeline.readers.common.first_bytes import (
+    JSON,
+    PARQUET,
+    TABLE,
+    TEXT,
+    VECTORS,
+    XML,
+    format_of,
+)  # fmt: skip
+from pipeline.readers.common.refusals import check_format, unreadable
 from pipeline.readers.driver import Driver, own_options
 
+OTHERS = (XML, JSON, TABLE, TEXT, PARQUET, "a Feather table")
+"""Formats of which GDAL reads some, such as GPX and tables with outlines as texts."""
 SHAPEFILE = (".dbf", ".shx", ".prj", ".cpg")
 """Suffixes of the files that belong to a shapefile."""
 UNREADABLE = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
@@ -104,10 +116,25 @@ def _layer(source: Source) -> str | None:
 
 
 def _readable(path: AnyPath, read: Callable[[], Result]) -> Result:
+    where, expected = str(path), "a file of polygons"
+    check_format(where, path, expected, *VECTORS, *OTHERS)
     try:
         return read()
     except (OSError, ValueError, *UNREADABLE) as error:
-        raise bad_input(str(path), str(error), "a file of polygons") from None
+        if lacking := _lacking(_local(path)):
+            hint = "A shapefile is several files of one name: copy or rename them together."
+            raise bad_input(where, f"a shapefile without {lacking}", expected, hint) from None
+        raise unreadable(where, path, error, expected, *VECTORS) from None
+
+
+def _lacking(path: Path) -> str:
+    """Return what a shapefile cannot be read without and does not have; "" for other files."""
+    if format_of(path) != "a shapefile":
+        return ""
+    if path.suffix.lower() != ".shp":
+        return "`.shp` at the end of its name"
+    ends = [end for end in (".shx", ".dbf") if not path.with_suffix(end).is_file()]
+    return " and ".join(path.with_suffix(end).name for end in ends)
 
 
 @lru_cache(maxsize=16)

@@ -12,6 +12,7 @@ from pipeline.core.addresses import AnyPath
 from pipeline.entries.source import Source
 from pipeline.readers.common.chosen import chosen
 from pipeline.readers.common.files import open_files
+from pipeline.readers.common.first_bytes import STORE
 from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.common.zarr_fill import with_missing_values
@@ -34,7 +35,7 @@ def read_zarr(source: Source, path: AnyPath) -> xr.Dataset:
         ds = with_missing_values(xr.open_dataset(store, decode_cf=False), store.members)
         ds = xr.decode_cf(ds, decode_times=source.time.kind == "file", mask_and_scale=stored)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
-        raise unreadable(where, path, error, "a whole zarr file") from None
+        raise unreadable(where, path, error, "a whole Zarr store", STORE) from None
     return chosen(unpacked(ds, nodata, where), source, path)
 
 

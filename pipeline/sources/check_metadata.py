@@ -20,7 +20,9 @@ from pipeline.entries.source import Source, Variable
 from pipeline.grid.crs import EARTH_RADIUS, declared_crs, is_geographic_crs, is_length, parsed
 from pipeline.grid.same_crs import OF_CELL, SMALLEST, crs_distance, same_crs
 from pipeline.readers.common.dims import Layout, cell_size
+from pipeline.readers.common.first_bytes import GEOREFERENCED
 from pipeline.readers.common.packing import meant_type, stored_value
+from pipeline.readers.common.refusals import content_advice
 from pipeline.readers.registry import driver_of, files_of
 from pipeline.regridding.elements import check_method
 from pipeline.sources.axes import axes_of, is_unstructured
@@ -101,7 +103,8 @@ def _check_crs(
         if away is not None:
             faults.add(f"{where}: crs", found.to_string()[:100], source.crs, f"{hint}{away}.")
     elif names_crs:
-        faults.add(f"{where}: crs", "none", source.crs, f"{hint}.")
+        other = content_advice(source.files[0], *GEOREFERENCED)
+        faults.add(f"{where}: crs", "none", source.crs, f"{hint}. {other}".strip())
     elif is_geographic_crs(source.crs):
         x, y = (np.abs(ds[name].values.astype(float)).max() for name in (axes.x, axes.y))
         if x > 540 or y > 90.5:

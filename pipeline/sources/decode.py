@@ -204,7 +204,8 @@ class Decoding:
             found = f"values from {lowest:g} to {highest:g} {self.canonical_units}"
             raise bad_input(
                 self.where, f"{found}{self._outside(values)}",
-                f"{low:g} to {high:g}", _range_hint(float(distance), high - low),
+                f"{low:g} to {high:g}",
+                _range_hint(float(distance), high - low, bool(lowest > high)),
             )  # fmt: skip
         if self.tally is not None:
             outside = (values < low) | (values > high)
@@ -258,9 +259,11 @@ def _nodata(
     return tuple(float(value) for value in np.ravel(declared) if np.isfinite(float(value))), ()
 
 
-def _range_hint(distance: float, width: float) -> str:
-    """Return a hint for values at a distance from a valid range of a width."""
+def _range_hint(distance: float, width: float, above: bool) -> str:
+    """Return a hint for values at a distance from a valid range of a width, or all `above` it."""
     hint = "Check units, scale, offset and nodata of the entry."
+    if above:
+        hint += " If they are ids of a table, set `transform: {lookup: …}` of the variable."
     if distance > TINY * width:
         return hint
     digits = 10.0 ** np.floor(np.log10(distance))

@@ -89,10 +89,10 @@ def _only_member(archive: Path, where: str) -> MemberPath:
     members = data if len(data) == 1 else members
     if len(members) != 1:
         example = members[0] if members else "FILE"
-        raise bad_input(
-            where, f"an archive of several files, {listed(members)}", "one file",
-            f"Name one, or some with a glob: `uri: {where}{MARK}{example}`.",
-        )  # fmt: skip
+        hint = f"Name one, or some with a glob: `uri: {where}{MARK}{example}`."
+        if all(name.endswith(".npy") for name in members):
+            hint = "It is a NumPy archive: set `driver: npz`."
+        raise bad_input(where, f"an archive of several files, {listed(members)}", "one file", hint)
     return MemberPath(archive, members[0])
 
 

@@ -1,10 +1,8 @@
-"""format_of(): the format of a file by its first bytes; advice(): what to do with such a file."""
+"""format_of(): the format of a file by its first bytes."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from itertools import islice
 
 from pipeline.core.addresses import AnyPath
 
@@ -13,58 +11,56 @@ HEAD = 600
 HDF5 = "a NetCDF-4 or HDF5 file"
 CLASSIC = "a classic NetCDF file"
 NETCDF = (HDF5, CLASSIC)
+GRIB, TIFF, HDF4 = "a GRIB file", "a TIFF", "an HDF4 file"
 ZIP, GZIP, TAR = "a ZIP archive", "a gzip archive", "a tar archive"
-HDF4 = "an HDF4 file"
-TABLE = "a table of text"
+NPZ, NPY = "a NumPy archive", "a NumPy array"
+OFFICE = "an Excel workbook or other Office document"
+PARQUET, SQLITE = "a Parquet table", "a GeoPackage or other SQLite database"
+TABLE, TEXT = "a table of text", "a text file"
+PAGE, XML, JSON = "an HTML page", "an XML file", "a JSON file"
+STORE, REFERENCES, ITEM = "a Zarr store", "a JSON file of Zarr references", "a STAC document"
+ZEROS = "a file that begins with zeros"
 SIGNATURES = {
     b"\x89HDF": HDF5, b"CDF\x01": CLASSIC, b"CDF\x02": CLASSIC, b"CDF\x05": CLASSIC,
-    b"\x0e\x03\x13\x01": HDF4, b"GRIB": "a GRIB file", b"BUFR": "a BUFR file",
+    b"\x0e\x03\x13\x01": HDF4, b"GRIB": GRIB, b"BUFR": "a BUFR file",
     b"PK\x03\x04": ZIP, b"PK\x05\x06": ZIP, b"\x1f\x8b": GZIP, b"BZh": "a bzip2 archive",
     b"\x28\xb5\x2f\xfd": "a Zstandard archive", b"\xfd7zXZ\x00": "an xz archive",
     b"7z\xbc\xaf\x27\x1c": "a 7-Zip archive", b"Rar!": "a RAR archive",
-    b"II*\x00": "a TIFF", b"MM\x00*": "a TIFF", b"II+\x00": "a TIFF", b"MM\x00+": "a TIFF",
-    b"PAR1": "a Parquet table", b"ARROW1": "a Feather table",
-    b"SQLite format 3": "a GeoPackage or other SQLite database",
-    b"\x00\x00\x27\x0a": "a shapefile", b"\x93NUMPY": "a NumPy array",
-    b"\xd0\xcf\x11\xe0": "an Excel workbook or other Office document",
-    b"\x89PNG": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture",
+    b"\x1f\x9d": "a compress archive (.Z)",
+    b"II*\x00": TIFF, b"MM\x00*": TIFF, b"II+\x00": TIFF, b"MM\x00+": TIFF,
+    b"PAR1": PARQUET, b"ARROW1": "a Feather table", b"SQLite format 3": SQLITE,
+    b"\x00\x00\x27\x0a": "a shapefile", b"fgb\x03fgb": "a FlatGeobuf", b"\x93NUMPY": NPY,
+    b"\xd0\xcf\x11\xe0": OFFICE, b"\x00\x01\x00\x00Standard": "an Access database",
+    b"\x89PNG": "a PNG picture", b"\xff\xd8\xff": "a JPEG picture", b"GIF8": "a GIF picture",
     b"\x00\x00\x00\x0cjP": "a JPEG 2000 picture", b"MATLAB": "a MATLAB file",
     b"%PDF": "a PDF", b"version https://git-lfs": "a Git LFS pointer",
 }  # fmt: skip
 """First bytes of file formats."""
-PACKED = (ZIP, GZIP, "a bzip2 archive", "an xz archive")
+PACKED = (ZIP, GZIP, "a bzip2 archive", "an xz archive", TAR)
 """Archives that readers of grids and stations unpack."""
-RASTERS = (
-    "a TIFF", *NETCDF, "a GRIB file", "a JPEG 2000 picture", "a PNG picture", "a JPEG picture",
-    *PACKED,
-)  # fmt: skip
+GEOREFERENCED = (TIFF, GRIB, "a JPEG 2000 picture", "an ESRI ASCII grid", "a VRT of GDAL", *PACKED)
+"""Rasters that have, or may have, a CRS."""
+RASTERS = (*GEOREFERENCED, *NETCDF, "a PNG picture", "a JPEG picture", "a GIF picture")
 """Formats that GDAL reads in the wheels of rasterio."""
-DRIVERS = {
-    HDF5: "netcdf", CLASSIC: "netcdf", "a GRIB file": "grib", "a TIFF": "raster",
-    "a JPEG 2000 picture": "raster", "a Parquet table": "table", TABLE: "table",
-    "a shapefile": "vector", "a GeoPackage or other SQLite database": "vector",
-    "a Zarr store": "zarr",
+VECTORS = (
+    "a shapefile", "a FlatGeobuf", SQLITE, "a GeoJSON file", "a KML file", "a GML file", ZIP, GZIP,
+)  # fmt: skip
+"""Formats of polygons and points that GDAL reads in the wheels of pyogrio."""
+ROWS = (TABLE, TEXT, GZIP)
+"""Formats of tables of text, packed or not."""
+TEXTS = {
+    r"NCOLS\s+\d|NROWS\s+\d": "an ESRI ASCII grid",
+    r"<!DOCTYPE HTML|<HTML|<HEAD|<TITLE": PAGE,
+    r"<VRTDATASET": "a VRT of GDAL", r"<KML": "a KML file",
+    r"<(\w+:)?FEATURECOLLECTION": "a GML file", r"<": XML,
+    r"\{(?s:.*)\"STAC_VERSION\"": ITEM,
+    r"\{(?s:.*)\"TYPE\"\s*:\s*\"(FEATURE|GEOMETRYCOLLECTION|TOPOLOGY)": "a GeoJSON file",
+    r"\{(?s:.*)\"(REFS\"|(\w+/)*\.Z(GROUP|METADATA|ARRAY)\")": REFERENCES,
+    r"[\[{]\s*[\"{\[\]}\d-]": JSON,
 }  # fmt: skip
-"""Drivers that read a format."""
-ADVICE = {
-    "a Git LFS pointer": "Run `git lfs pull` in its repository: only a reference is here.",
-    "an HTML page": "A server sent a page of its own, such as a login or an error: download the "
-    "file again, signed in if its provider requires it.",
-    "an XML file": "A server may have sent an error instead of the file: download it again.",
-    HDF4: "Use `driver: raster` where GDAL has HDF4 (as from conda-forge; the wheels of rasterio "
-    "have not), or convert it: `gdal_translate` to GeoTIFF, or `h4toh5`.",
-    "a BUFR file": "Convert it to NetCDF or a table, with `bufr_dump` of eccodes.",
-    "an Excel workbook or other Office document": "Save the sheet as CSV and name that file.",
-    "a MATLAB file": "Save its arrays as NetCDF or HDF5.",
-    "a PDF": "Download the data instead of their description.",
-    "a JSON file": "Name the data file: only references of Zarr are read from JSON. Of a STAC "
-    "item, name the asset: `options: {asset: …}`.",
-    ZIP: "Unpack it, or name the file in it: `uri: NAME.zip!/FILE`.",
-    GZIP: "Unpack it with `gunzip`, or keep `.gz` at the end of its name.",
-    TAR: "Unpack it, or name the file in it: `uri: NAME.tar!/FILE`.",
-}
-"""Advice for formats that no driver reads as they are."""
+"""Beginnings of texts, as expressions of their capitals; the first that matches decides."""
 ZARR_METADATA = ("zarr.json", ".zgroup", ".zmetadata", ".zarray")
+_CHUNK = re.compile(r"c|\d+([./]\d+)*")
 
 
 def format_of(path: AnyPath) -> str | None:
@@ -79,16 +75,30 @@ def format_of(path: AnyPath) -> str | None:
     """
     if path.is_dir():
         is_store = any((path / name).is_file() for name in ZARR_METADATA)
-        return "a Zarr store" if is_store else None
-    if not path.is_file():
-        return None
-    head = first_bytes(path)
-    signed = next((name for magic, name in SIGNATURES.items() if head.startswith(magic)), None)
-    if signed == ZIP and head[30:].startswith(b"[Content_Types].xml"):
-        return "an Excel workbook or other Office document"
+        return STORE if is_store else None
+    return format_of_bytes(first_bytes(path)) if path.is_file() else None
+
+
+def format_of_bytes(head: bytes) -> str | None:
+    """Return the format of a file that begins with `head`; None if unknown."""
+    signed = next((name for magic, name in SIGNATURES.items() if _begins(head, magic)), None)
+    if signed == ZIP:
+        member = head[30 : 30 + int.from_bytes(head[26:28], "little")]
+        if member == b"[Content_Types].xml":
+            return OFFICE
+        return NPZ if member.endswith(b".npy") else ZIP
+    if signed in (PARQUET, GRIB, "a BUFR file") and _text_format(head) == TABLE:
+        return TABLE  # whose first column is called PAR1, for instance
     if signed is None and head[257:262] == b"ustar":
         return TAR
+    if len(head) > 4 and not head.strip(b"\x00"):
+        return ZEROS
     return signed or _text_format(head)
+
+
+def _begins(head: bytes, magic: bytes) -> bool:
+    """Whether a file begins with a signature, or ends within it."""
+    return head.startswith(magic) or (len(head) >= 4 and magic.startswith(head))
 
 
 def first_bytes(path: AnyPath) -> bytes:
@@ -101,37 +111,27 @@ def first_bytes(path: AnyPath) -> bytes:
 
 def _text_format(head: bytes) -> str | None:
     """Return the format of a text; None for bytes that are none."""
-    if not head.strip() or b"\x00" in head:
+    wide = head[:2] in (b"\xff\xfe", b"\xfe\xff")
+    if not head.strip() or (b"\x00" in head and not wide):
         return None
-    text = head.decode("latin-1").lstrip("\ufeffï»¿ \t\r\n").upper()
-    if re.match(r"<!DOCTYPE HTML|<HTML|<HEAD", text):
-        return "an HTML page"
-    if text.startswith("<"):
-        return "an XML file"
-    if re.match(r"[\[{]\s*[\"{\[\]}\d-]", text):
-        return "a JSON file"
-    if re.search(r"[^\s\x20-\xff]|[\x7f-\x9f]", text):
+    text = head.decode("utf-16" if wide else "latin-1", "ignore")
+    text = text.lstrip("\ufeffï»¿ \t\r\n").upper()
+    text = re.sub(r"^<\?XML[^>]*>\s*(<!--.*?-->\s*)*", "", text, flags=re.DOTALL) or "<"
+    if known := next((name for form, name in TEXTS.items() if re.match(form, text)), None):
+        return known
+    if re.search(r"[^\s\x20-\xff]|[\x7f-\x9f]", text) and not wide:
         return None
     lines = [line for line in text.splitlines()[:-1] if line and line[0] not in "#;%"]
-    return TABLE if lines and any(mark in lines[-1] for mark in ",;\t|") else "a text file"
+    return TABLE if lines and any(mark in lines[-1] for mark in ",;\t|") else TEXT
 
 
-def advice(path: AnyPath, formats: tuple[str, ...] = ()) -> str:
-    """Return what the first bytes of a file or the contents of a folder advise; empty for nothing.
-
-    `formats` are those that the reader of the file reads.
-    """
-    if path.is_dir() and format_of(path) is None:
-        listed: Iterable[AnyPath] = islice(path.iterdir(), 1000)
-        names = [file.name for file in listed if not file.name.startswith(".")]
-        if not names:
-            return "It is an empty folder: correct `uri` of the entry."
-        return f"It is a folder, of files such as {min(names)}: name its files, `uri: {path}/*`."
-    found = format_of(path)
-    if found is None or found in formats:
-        return ""
-    if found in ADVICE:
-        return f"It is {found}. {ADVICE[found]}"
-    if found in DRIVERS:
-        return f"It begins like {found}: set `driver: {DRIVERS[found]}`, or correct `uri`."
-    return f"It begins like {found}: correct `uri` or `driver` of the entry."
+def is_array(folder: AnyPath) -> bool:
+    """Whether a folder is an array of a Zarr store, with metadata of its own or chunks alone."""
+    if not folder.is_dir():
+        return False
+    if (folder / ".zarray").is_file():
+        return True
+    if (folder / "zarr.json").is_file():
+        return b'"array"' in (folder / "zarr.json").read_bytes()
+    names = [path.name for path in folder.iterdir() if not path.name.startswith(".")]
+    return bool(names) and all(_CHUNK.fullmatch(name) for name in names)

@@ -1,4 +1,4 @@
-"""promised_bytes(): the length that a file of HDF5, TIFF, GRIB, ZIP or Parquet declares itself."""
+"""promised_bytes(): the length that a file declares itself, or at least that its end is there."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ def promised_bytes(file: IO[Any], size: int) -> int:
     """
     head = file.read(8)
     for magic, length in _LENGTHS.items():
+        if head and len(head) < len(magic) and magic.startswith(head):
+            return size + 1
         if head.startswith(magic):
             try:
                 return length(file, size)
@@ -110,6 +112,38 @@ def _zip(file: IO[Any], size: int) -> int:
     return size + 1 if at < 0 else begin + at + 22 + _number(file, "<H", begin + at + 20)
 
 
+def _sqlite(file: IO[Any], size: int) -> int:
+    """Return the size of all pages (SQLite Database File Format, section 1.3)."""
+    page, count = _number(file, ">H", 16), _number(file, ">I", 28)
+    return (65536 if page == 1 else page) * count
+
+
+def _boxes(file: IO[Any], size: int) -> int:
+    """Return the end of the last box of JPEG 2000 (ISO 15444-1, annex I)."""
+    at = 0
+    while at < size:
+        length = _number(file, ">I", at)
+        if length == 0:
+            return _ends_with(b"\xff\xd9")(file, size)
+        at += _number(file, ">Q", at + 8) if length == 1 else max(length, 8)
+    return at
+
+
+def _ends_with(end: bytes) -> Callable[[IO[Any], int], int]:
+    """Return the function of a format that ends with these bytes: one byte more without them.
+
+    Texts may have their last mark within them too, so that nothing is known if it is there.
+    """
+
+    def length(file: IO[Any], size: int) -> int:
+        file.seek(max(0, size - 64))
+        if not file.read().rstrip(b" \t\r\n\x00").endswith(end):
+            return size + 1
+        return 0 if end in (b"}", b">") else size
+
+    return length
+
+
 def _parquet(file: IO[Any], size: int) -> int:
     """Return the size, or one byte more without the mark that ends a table."""
     file.seek(max(0, size - 4))
@@ -119,4 +153,6 @@ def _parquet(file: IO[Any], size: int) -> int:
 _LENGTHS: dict[bytes, Callable[[IO[Any], int], int]] = {
     b"\x89HDF\r\n\x1a\n": _hdf5, b"II*\x00": _tiff, b"MM\x00*": _tiff, b"II+\x00": _tiff,
     b"MM\x00+": _tiff, b"GRIB": _grib, b"PK\x03\x04": _zip, b"PAR1": _parquet,
+    b"SQLite f": _sqlite, b"\x00\x00\x00\x0cjP": _boxes, b"\x89PNG": _ends_with(b"\xaeB`\x82"),
+    b"\xff\xd8\xff": _ends_with(b"\xff\xd9"), b"{": _ends_with(b"}"), b"<": _ends_with(b">"),
 }  # fmt: skip

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
 from pipeline.core.addresses import AnyPath, is_remote, path_of
+from pipeline.core.archives.unpacked_files import plain_copy
 from pipeline.core.errors import InputError, bad_input
-from pipeline.readers.common.first_bytes import advice, first_bytes, format_of
-from pipeline.readers.common.truncated import missing_bytes
+from pipeline.readers.common.advice import advice
+from pipeline.readers.common.first_bytes import GZIP, PACKED, first_bytes, format_of
+from pipeline.readers.common.truncated import declares_length, missing_bytes
 
 DEMO_FILES = {
     "itur": ("data",), "gsee_climate_data": ("data",), "jcm": ("data",), "pywatershed": ("data",),
@@ -43,12 +47,45 @@ def unreadable(
         return bad_input(where, "no such file", expected, missing_hint(path))
     if path.is_file() and not path.stat().st_size:
         return bad_input(where, "an empty file", expected, missing_hint(path))
-    if other := advice(path, formats):
+    try:
+        held = _content(path, formats)
+    except EOFError as ended:
+        held, error = path, ended
+    if other := content_advice(path, *formats):
         return bad_input(where, "a file that cannot be read", expected, other)
     # Readers list the packages that might read it in further lines.
     reason = str(error).strip().partition("\n")[0].partition(" Consider explicitly")[0]
     found = f"a file that cannot be read ({reason})"
-    return bad_input(where, found, expected, damage_hint(path, error))
+    return bad_input(where, found, expected, damage_hint(held, error))
+
+
+def content_advice(path: AnyPath, *formats: str) -> str:
+    """Return the advice on a file, or on the one in it if it is an archive among `formats`."""
+    with suppress(EOFError):
+        if (held := _content(path, formats)) != path:
+            return advice(held, formats, f"The file in it, {held.name},")
+    return advice(path, formats)
+
+
+def _content(path: AnyPath, formats: Sequence[str]) -> AnyPath:
+    """Return the file in an archive that its reader unpacks, or the path of any other file.
+
+    Raises `EOFError` for an archive that ends too early.
+    """
+    if GZIP in formats and format_of(path) in {*PACKED} & {*formats}:
+        with suppress(OSError, ValueError):
+            return plain_copy(path)
+    return path
+
+
+def check_format(where: str, path: AnyPath, expected: str, *formats: str) -> None:
+    """Raise `InputError` for a whole file that begins like one of a format other than `formats`.
+
+    Readers that accept any text would take a page of a server for a table.
+    """
+    found = format_of(path)
+    if found is not None and found not in formats and not missing_bytes(path, thorough=True):
+        raise bad_input(where, found, expected, advice(path, formats))
 
 
 def damaged(where: str, file: str | None, error: Exception) -> InputError:
@@ -75,7 +112,8 @@ def damage_hint(path: AnyPath, error: Exception) -> str:
             f"Correct `uri` or `driver` of the entry: its first bytes, {begin!r}, are those of no"
             " known format. Download it again if they should be."
         )
+    whole = ": it is no shorter than it declares" if declares_length(path) else ""
     return (
-        "Download it again if its checksum differs from the provider's: it is no shorter than it"
-        " declares. Otherwise its reader does not know the way in which it was written."
+        f"Download it again if its checksum differs from the provider's{whole}. Otherwise its"
+        " reader does not know the way in which it was written."
     )

@@ -14,9 +14,11 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pipeline.core.errors import Faults, bad_input, listed, nearest_name
+from pipeline.core.errors import Faults, InputError, bad_input, listed, nearest_name
 from pipeline.core.settings import Frozen, validated
 from pipeline.entries.source import Source
+from pipeline.readers.common.first_bytes import ROWS
+from pipeline.readers.common.refusals import check_format, unreadable
 from pipeline.readers.driver import own_options
 
 Options = TypeVar("Options", bound=Frozen)
@@ -74,14 +76,15 @@ def read_attributes(path: Path, key: str, faults: Faults, sep: str = ",") -> pd.
     Adds a fault for a file that cannot be read or lacks the column, and one for duplicate ids,
     of which the first row is kept.
     """
+    expected = f'a table with the separator "{sep}"'
     try:
+        check_format(str(path), path, expected, *ROWS)
         frame = pd.read_csv(path, sep=sep, dtype={key: str})
+    except InputError as error:
+        faults.faults += error.faults
+        return pd.DataFrame()
     except (OSError, ValueError) as error:
-        faults.add(
-            str(path),
-            f"a file that cannot be read ({error})",
-            f'a table with the separator "{sep}"',
-        )
+        faults.faults += unreadable(str(path), path, error, expected, *ROWS).faults
         return pd.DataFrame()
     if key not in frame:
         check_columns([key], frame.columns, str(path), faults)

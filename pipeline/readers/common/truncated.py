@@ -23,12 +23,18 @@ BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 4, 6: 8, 7: 1, 8: 2, 9: 4, 10: 8, 11: 8}
 def missing_bytes(path: AnyPath, thorough: bool = False) -> tuple[int, int] | None:
     """Return (bytes found, bytes declared) of a truncated file, None for others.
 
-    With `thorough`, HDF5, TIFF, GRIB, ZIP and Parquet files are searched for their length too;
-    otherwise only classic NetCDF files, whose reader does not notice.
+    With `thorough`, files of many formats are searched for their length or end; otherwise only
+    classic NetCDF files, whose reader does not notice.
     """
     stat = path.stat()
     promised = _promised(path, (stat.st_mtime_ns, stat.st_size), thorough)
     return (stat.st_size, promised) if stat.st_size < promised else None
+
+
+def declares_length(path: AnyPath) -> bool:
+    """Whether a file is of a format whose length, or end, is known."""
+    stat = path.stat()
+    return _promised(path, (stat.st_mtime_ns, stat.st_size), thorough=True) > 0
 
 
 @lru_cache(maxsize=4096)

@@ -20,6 +20,8 @@ import pandas as pd
 from pipeline.core.addresses import Access, AnyPath, RemotePath, is_remote, path_of
 from pipeline.core.cache import local_copy
 from pipeline.core.errors import bad_input
+from pipeline.readers.common.advice import advice
+from pipeline.readers.common.first_bytes import REFERENCES
 
 OUTSIDE = "Set `options: {trust: true}` if you trust whoever made the references."
 FORMAT = "references of the kerchunk format"
@@ -154,7 +156,8 @@ def _read_json(path: AnyPath, stamp: tuple[int, int]) -> _Json:
             raise bad_input(where, found, FORMAT, "Write each reference out, as kerchunk does.")
         return _Json({key: _reference(value, templates) for key, value in entries.items()})
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise bad_input(where, f"no valid references ({error})", FORMAT) from None
+        hint = advice(path, (REFERENCES,))
+        raise bad_input(where, f"no valid references ({error})", FORMAT, hint) from None
 
 
 def _reference(value: Any, templates: Mapping[str, str]) -> Any:

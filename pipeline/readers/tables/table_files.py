@@ -16,13 +16,12 @@ from pipeline.core.archives.unpacked_files import member_copy
 from pipeline.core.errors import bad_input
 from pipeline.core.settings import later
 from pipeline.entries.source import Source
-from pipeline.readers.common.first_bytes import GZIP, TABLE, format_of
+from pipeline.readers.common.first_bytes import HEAD, PARQUET, ROWS, format_of, format_of_bytes
 from pipeline.readers.common.refusals import unreadable
-from pipeline.readers.tables.text_table import TextOptions, read_text_table
+from pipeline.readers.tables.text_table import TextOptions, opened, read_text_table
 
-PARQUET = "a Parquet table"
-READ = (PARQUET, TABLE, "a text file", GZIP, None)
-"""Formats of first bytes that may be tables; texts in UTF-16 have no known one."""
+READ = (PARQUET, *ROWS, None)
+"""Formats of first bytes that may be tables; texts in other encodings have no known one."""
 
 
 class TableOptions(TextOptions):
@@ -76,10 +75,13 @@ def read_table(path: Path, source: Source, options: TableOptions) -> pd.DataFram
     texts += (source.cell,) if source.cell and options.stations else ()
     expected = "a CSV or Parquet table"
     try:
-        if format_of(path) not in READ:
+        copy = member_copy(path)
+        with opened(copy) as file:
+            content = format_of_bytes(file.read(HEAD))
+        if not {format_of(copy), content} <= {*READ}:
             raise ValueError("neither text nor Parquet")
         frame = _read(path, (stat.st_mtime_ns, stat.st_size), options, texts, where)
-    except (OSError, ValueError, pyarrow.ArrowException, pd.errors.ParserError) as error:
+    except (OSError, EOFError, ValueError, pyarrow.ArrowException, pd.errors.ParserError) as error:
         formats = [name for name in READ if name]
         raise unreadable(where, path, error, expected, *formats) from None
     if options.cell_in_name:

@@ -131,7 +131,7 @@ def check_resets(ds: xr.Dataset, source: Source, name: str, variable: Variable) 
         f"values that never fall but {described(resets)}, totals since then"
         f"{f' (GRIB_stepType {hint})' if hint else ''}, with {method}",
         "`cell_method: accumulated`, which takes their differences",
-        "Set it in the catalog; `units` are then those of the amounts, as in the file.",
+        "Set `cell_method: accumulated`; `units` are then those of the amounts, as in the file.",
     )  # fmt: skip
 
 

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 import rasterio
 
-from pipeline.readers.common.first_bytes import advice, format_of
+from pipeline.readers.common.advice import advice
+from pipeline.readers.common.first_bytes import format_of
 from pipeline.readers.common.refusals import damaged, unreadable
 from pipeline.readers.common.truncated import missing_bytes
 
