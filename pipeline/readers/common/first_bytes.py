@@ -83,9 +83,9 @@ def format_of_bytes(head: bytes) -> str | None:
     """Return the format of a file that begins with `head`; None if unknown."""
     signed = next((name for magic, name in SIGNATURES.items() if _begins(head, magic)), None)
     if signed == ZIP:
-        member = head[30 : 30 + int.from_bytes(head[26:28], "little")]
-        if member == b"[Content_Types].xml":
+        if head[30:].startswith(b"[Content_Types].xml"):
             return OFFICE
+        member = head[30 : 30 + int.from_bytes(head[26:28], "little")]
         return NPZ if member.endswith(b".npy") else ZIP
     if signed in (PARQUET, GRIB, "a BUFR file") and _text_format(head) == TABLE:
         return TABLE  # whose first column is called PAR1, for instance

@@ -165,15 +165,21 @@ WITH_KEYS = {
           variables: {precipitation: {name: ppt}}
         """,
     "50_series_on_two_curvilinear_grids": """
-        2019: &nest
+        first:
           uri: ${data}/wrf_2019.nc
           driver: netcdf
           lat: XLAT
           lon: XLONG
           method: bilinear
           variables: {air_temperature: {name: T2}}
-        2020: {<<: *nest, uri: "${data}/wrf_2020.nc"}
-        both: {merge: ["2019", "2020"], time: {gaps: missing}}
+        second:
+          uri: ${data}/wrf_2020.nc
+          driver: netcdf
+          lat: XLAT
+          lon: XLONG
+          method: bilinear
+          variables: {air_temperature: {name: T2}}
+        both: {merge: [first, second], time: {gaps: missing}}
         """,
     "54_two_sources_one_variable": """
         west: {uri: "${data}/west.nc", driver: netcdf, variables: {elevation: {name: z}}}
@@ -196,6 +202,8 @@ TIMES = {
     "44_monthly_stamps": ["2020-01-01", "2020-02-01", "2020-03-01"],
     "50_series_on_two_curvilinear_grids": ["2019-01-01", "2020-01-01"],
 }
+OWN_STAMPS = ["cru"]
+"""Entries whose times stay in the middle of their months as long as they are alone."""
 LISTED = sorted({*READ, *REFUSED, *SILENT})
 
 
@@ -259,7 +267,7 @@ def compare(cube: xr.Dataset, case: str, name: str = "") -> None:
         wanted = np.array(of_entry[variable], float)
         assert cube[variable].shape == wanted.shape
         np.testing.assert_allclose(cube[variable].values, wanted, rtol=1e-5, atol=1e-6)
-    if case in TIMES:
+    if case in TIMES and name not in OWN_STAMPS:
         np.testing.assert_array_equal(cube["time"], np.array(TIMES[case], "datetime64[ns]"))
 
 
