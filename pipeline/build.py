@@ -98,10 +98,10 @@ def build_cube(
     _check_gridded(sources, faults)
     faults.raise_if_any()
     known = read_variables() if variables is None else variables
-    for source in sources:
+    used = tuple(within(source, time) for source in sources)
+    for source in used:
         check_source(source, faults, known, partial(_windows, grid), values=False)
     faults.raise_if_any()
-    used = tuple(within(source, time) for source in sources)
     _check_totals(used, grid, known, faults)
     faults.raise_if_any()
     task = RegridTask(path, grid, used, known, terrain_from=terrain_from, filling=filling)

@@ -6,12 +6,13 @@ Every source is read in the tile's window, canonicalised, regridded and written 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from pipeline.cube.open import open_cube, read_store
@@ -95,24 +96,33 @@ def regrid_canonical(
 
 def regrid_parts(
     task: RegridTask, source: Source, parts: Sequence[SourcePart], grid: TargetGrid,
-    steps: slice = ALL,
+    steps: slice = ALL, extents: Callable[[int], np.ndarray] | None = None,
 ) -> xr.Dataset:  # fmt: skip
-    """Some times of a source with these parts on `grid`; variables without time with the first."""
+    """Some times of a source with these parts on `grid`; variables without time with the first.
+
+    `extents` returns the `extent_of` of the part at a position, which all times share.
+    """
+    known = extents or extents_of(parts, grid)
     times, has_terrain = times_of(source, parts), source.name == task.terrain_from
     if is_whole(parts, times):
         return regrid_canonical(parts[0].source, in_steps(parts[0].ds, steps), grid, has_terrain)
-    blocks = ((part, at_steps(part.ds, times, steps)) for part in parts)
+    blocks = ((i, part, at_steps(part.ds, times, steps)) for i, part in enumerate(parts))
     return merged(
         Part(
             ds=on_times(regrid_canonical(one.source, ds, grid, has_terrain, 0.0), times, steps),
-            extent=extent_of(ds, grid, one.source.method),
+            extent=known(index),
             min_coverage=one.source.min_coverage,
             method=one.source.method,
             domain=domain_of(ds),
         )
-        for one, ds in blocks
+        for index, one, ds in blocks
         if ds.data_vars
     )
+
+
+def extents_of(parts: Sequence[SourcePart], grid: TargetGrid) -> Callable[[int], np.ndarray]:
+    """The function that returns the `extent_of` of the part at a position, computed once."""
+    return cache(lambda index: extent_of(parts[index].ds, grid, parts[index].source.method))
 
 
 def regrid_source(task: RegridTask, source: Source, grid: TargetGrid) -> xr.Dataset:
@@ -125,9 +135,9 @@ def source_blocks(
 ) -> Iterator[xr.Dataset]:
     """One source on `grid`, in blocks of `steps` times; variables without time are in the first."""
     parts = canonical_source(task, source, grid)
-    times = times_of(source, parts)
+    times, extents = times_of(source, parts), extents_of(parts, grid)
     for start in range(0, 1 if times is None else times.size, steps):
-        yield regrid_parts(task, source, parts, grid, slice(start, start + steps))
+        yield regrid_parts(task, source, parts, grid, slice(start, start + steps), extents)
 
 
 def regrid_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:

@@ -263,11 +263,11 @@ def convert(
 ) -> Any:
     """Return `values` in `wanted` units, float32 where they are converted.
 
-    Amounts per month are divided by the `days` [T] of the month of each step along axis 0, other
-    amounts by the `lengths` [T] of the steps in days. Those of steps longer than a day must be
-    declared as sums (`is_sum`), because many monthly files hold means of daily amounts. Percent
-    becomes an angle, or back, for a slope alone (`is_slope`). Raises `InputError` for units that
-    cannot be converted.
+    Amounts per month are divided by the `days` [T] of the month of each step along axis 0, those
+    per year of yearly steps and other amounts by the `lengths` [T] of the steps in days. Amounts of
+    steps longer than a day must be declared as sums (`is_sum`), because many monthly files hold
+    means of daily amounts. Percent becomes an angle, or back, for a slope alone (`is_slope`).
+    Raises `InputError` for units that cannot be converted.
 
     >>> convert(np.float32([31.0, 56.5]), "mm/month", "mm/day", "rain.nc", [31.0, 28.25]).tolist()
     [1.0, 2.0]
@@ -282,12 +282,24 @@ def convert(
         known = days if way.per == "month" else lengths
         length = _checked(way.per, known, found, wanted, where, is_sum)
         values = values / length.reshape(-1, *[1] * (values.ndim - 1))
+    if (factor := _of_own_years(found, wanted, lengths)) is not None:
+        values = values * factor.reshape(-1, *[1] * (values.ndim - 1))
     if way.slope:
         inner = values * np.float32(abs(way.slope))
         values = np.arctan(inner) if way.slope > 0 else np.tan(inner)
     if way.factor == 1.0 and way.offset == 0.0:
         return values
     return values * np.float32(way.factor) + np.float32(way.offset)
+
+
+def _of_own_years(found: str, wanted: str, lengths: Any) -> np.ndarray | None:
+    """Return the factors [T] that make amounts of calendar years those of mean years; else None."""
+    by_year = [("year", -1.0) in _read(text).names for text in (found, wanted)]
+    days = np.asarray(np.nan if lengths is None else lengths, np.float64)
+    if by_year != [True, False] or not ((days >= 360) & (days <= 366)).all():
+        return None
+    mean = float(_registry().Quantity(1, "year").to("day").magnitude)
+    return np.asarray(mean / days, np.float32)
 
 
 def _checked(

@@ -42,8 +42,8 @@ class Pattern:
     driver: str
     years: tuple[int, int] | None = None
     period: Period | None = None
-    spare: int = 0
-    """Days outside of the period for which files are needed too."""
+    spare: tuple[int, int] = (0, 0)
+    """Days before and after the period of which files are read too, where they exist."""
     access: Access = field(default_factory=Access)
 
     def path(self, text: str) -> AnyPath:
@@ -125,7 +125,7 @@ def series_files(patterns: Sequence[Pattern]) -> Series:
     if len(found) > 1:
         series = {step: tuple(path for one in found for path in one[step]) for step in series}
     period = patterns[0].period
-    if period is None or not patterns[0].spare or "year" not in pattern_keys(patterns[0].uri):
+    if period is None or not any(patterns[0].spare) or "year" not in pattern_keys(patterns[0].uri):
         return series
     kept = {
         step: paths for step, paths in series.items()
@@ -137,8 +137,9 @@ def series_files(patterns: Sequence[Pattern]) -> Series:
 
 @lru_cache(maxsize=512)
 def _steps(
-    keys: tuple[str, ...], years: tuple[int, int] | None, period: Period | None, spare: int
-) -> tuple[Step, ...]:
+    keys: tuple[str, ...], years: tuple[int, int] | None, period: Period | None,
+    spare: tuple[int, int],
+) -> tuple[Step, ...]:  # fmt: skip
     if "year" not in keys or years is None:
         return tuple((month,) for month in range(1, 13)) if "month" in keys else ((),)
     daily = bool({"day", "doy"} & set(keys))
@@ -150,7 +151,7 @@ def _steps(
     if "hour" in keys:
         steps = [(*step, hour) for step in steps for hour in range(24)]
     if period:
-        early, late = period[0] - timedelta(spare), period[1] + timedelta(spare)
+        early, late = period[0] - timedelta(spare[0]), period[1] + timedelta(spare[1])
         steps = [s for s in steps if _last(s) >= early and _first(s).date() <= late] or steps
     return tuple(steps)
 

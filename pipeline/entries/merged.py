@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import date
 from typing import Any
 
 DRIVER = "merge"
@@ -42,6 +43,28 @@ def merged_settings(entry: Mapping[str, Any], parts: Sequence[Any]) -> dict[str,
         "time": {"kind": first.time.kind, **time},
         **{key: getattr(first, key) for key in DESCRIBING},
     }
+
+
+def limited(parts: Sequence[Any], span: tuple[date, date]) -> list[Any]:
+    """Return the parts (values of `Source`) limited to the files of the days of `span`.
+
+    Parts of other years are left out, unless all are, or a variable is in no other part.
+    """
+    every = []
+    for part in parts:
+        both = part.time.model_copy(update={"limit": span, "period": part.time.limit}).span
+        time = part.time.model_copy(update={"limit": both})
+        every.append(part.model_copy(update={"time": time}))
+    kept = [one for one in every if _reaches(one.time)]
+    known = {name for one in kept for name in one.variables}
+    return [one for one in every if one in kept or not {*one.variables} <= known] if kept else every
+
+
+def _reaches(time: Any) -> bool:
+    """Whether a limited time axis has a day, and a year of its files."""
+    (first, last), years = time.span, time.years
+    has_years = years is None or (years[0] <= last.year and first.year <= years[1])
+    return first <= last and has_years
 
 
 def _check_alike(parts: Sequence[Any]) -> None:

@@ -24,7 +24,7 @@ from pipeline.entries.file_series import (
     series_keys,
 )  # fmt: skip
 from pipeline.entries.kinds import Code, kind_fault, labelled_codes, with_default_method
-from pipeline.entries.merged import DRIVER, merged_settings
+from pipeline.entries.merged import DRIVER, limited, merged_settings
 from pipeline.entries.source_grid import OF_FILE, SourceGrid, with_grid
 from pipeline.entries.source_variable import SourceVariable
 from pipeline.entries.stac_assets import asset_series
@@ -61,7 +61,7 @@ class Source(Frozen):
     a period."""
     period: float | None = later(None)
     """Period of cyclic values in canonical units, such as 24 for hours of the day; by default a
-    full turn in degrees or radians, and 360 for values without units."""
+    full turn in degrees or radians."""
     min_coverage: float = Field(0.5, ge=0, le=1)
     crs: str = "EPSG:4326"
     """CRS of the files; with `file` that which each file declares, as of tiles of UTM zones."""
@@ -225,7 +225,14 @@ class Source(Frozen):
     @property
     def parts(self) -> tuple[Source, ...]:
         """The entries with files of which this one is made: itself, or the parts of `merge`."""
-        return tuple(one for part in self.merge for one in part.parts) or (self,)
+        return tuple(one for part in self.members for one in part.parts) or (self,)
+
+    @property
+    def members(self) -> tuple[Source, ...]:
+        """The entries under `merge`, with the files of this one's period alone."""
+        if self.time.span is None or self.time.kind == "months":
+            return self.merge
+        return tuple(limited(self.merge, self.time.span))
 
     @property
     def series(self) -> Series:
@@ -233,13 +240,10 @@ class Source(Frozen):
 
         The step is () without keys. Globs and lists have several files a step, the same order each.
         """
-        # Days that do not begin at midnight, or of another calendar, extend beyond the period.
-        spare = 2 * self.time.daily + 5 * (self.time.calendar == "convert")
-        if self.time.stamp == "end" or self.accumulated:
-            spare += 31 if self.time.step == "monthly" else 1
+        span, spare = self.time.span, self.time.spare_days(bool(self.accumulated))
         if asset := self.options.get("asset"):
-            return asset_series(self.uris, asset, self.access, self.time.period, spare)
-        cut = (self.time.years, self.time.period, spare, self.access)
+            return asset_series(self.uris, asset, self.access, span, spare)
+        cut = (self.time.years, span, spare, self.access)
         return series_files([Pattern(uri, self.driver, *cut) for uri in self.uris])
 
     @property

@@ -19,14 +19,14 @@ KINDS = "an item, a collection or a list of items of STAC"
 
 
 def asset_series(
-    uris: Sequence[str], asset: str, access: Access, period: Period | None, spare: int
+    uris: Sequence[str], asset: str, access: Access, period: Period | None, spare: tuple[int, int]
 ) -> Series:
     """Return the paths of the `asset` of all items by the times of the items, in order.
 
     The step is () for a single time; otherwise it is (year, month, day), or those and hour, minute
     and second if any time is not midnight. Items of the same time are tiles of a mosaic. Items more
-    than `spare` days outside of the `period` are left out. A document that does not exist is its
-    own path. Raises `InputError` for documents of another kind and for items without the asset.
+    than `spare` days before and after the `period` are left out. A document that does not exist is
+    its own path. Raises `InputError` for documents of another kind and for items without the asset.
     """
     paths = [path_of(uri, access) for uri in uris]
     missing = tuple(path for path in paths if not path.exists())
@@ -35,7 +35,7 @@ def asset_series(
     stamps = tuple(path.stat().st_mtime_ns for path in paths)
     found = _assets(tuple(paths), stamps, asset, access)
     if period and len({time for time, _ in found}) > 1:
-        early, late = period[0] - timedelta(spare), period[1] + timedelta(spare)
+        early, late = period[0] - timedelta(spare[0]), period[1] + timedelta(spare[1])
         found = tuple(one for one in found if early <= one[0].date() <= late) or found
     times = {time for time, _ in found}
     length = 3 if all(time.time() == datetime.min.time() for time in times) else 6

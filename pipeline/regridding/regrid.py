@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import bad_input, nearest_name
+from pipeline.core.formulas.angles import period_of
 from pipeline.grid.axes import common_axes
 from pipeline.grid.crs import crs_of
 from pipeline.grid.target_grid import TargetGrid
@@ -262,12 +263,7 @@ def _circular(
 ) -> None:
     """Mean direction from mean sine and cosine; NaN where directions cancel out."""
     units = str(da.attrs.get("units", "degree"))
-    turn = float(da.attrs.get("period", 2 * np.pi if units.startswith("rad") else 360.0))
-    if "period" not in da.attrs and not units.startswith(("rad", "deg")):
-        raise bad_input(
-            name, f'units "{units}"', "degrees or radians, or a period, for circular_mean",
-            "Set `period` of the entry, such as 24 for hours of the day.",
-        )  # fmt: skip
+    turn = period_of(units, da.attrs.get("period"), name)
     radians = 2 * np.pi / turn
     sine, cosine = np.empty(out.shape), np.empty(out.shape)
     _means(da, job, sine, coverage, lambda values: np.sin(values.astype(np.float64) * radians))

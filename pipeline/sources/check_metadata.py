@@ -200,11 +200,6 @@ def _check_units(
         return
     if source.classes or variable is None:
         return
-    if source.method == "circular_mean" and not _has_period(source, variable):
-        faults.add(
-            where, f'values in "{variable.units}" with a period', "the period",
-            "Set `period` of the entry, such as 24 for hours of the day.",
-        )  # fmt: skip
     try:
         decoding = decoding_of(da, source, name, variable)
         size = 1 if lengths.of_steps is None else lengths.of_steps.size
@@ -220,13 +215,6 @@ def _check_units(
             where, f'units "{found}" in the file', f'"{entry.units}", as in the entry',
             "Correct `units`, or set `wrong_in_file: [units]` if the file is wrong.",
         )  # fmt: skip
-
-
-def _has_period(source: Source, variable: Variable) -> bool:
-    """Whether the period of cyclic values is known, by the entry or the units."""
-    is_angle = variable.units.startswith(("rad", "deg"))
-    plain = source.kind == "cyclic" and is_dimensionless(variable.units)
-    return source.period is not None or is_angle or plain
 
 
 def _differ(first: str, second: str, lengths: np.ndarray | None) -> bool:

@@ -170,7 +170,7 @@ def check_source(
     """
     check_part = partial(check_source, variables=variables, windows=windows, values=values)
     if source.merge:
-        return _check_parts(source, source.merge, faults, check_part)
+        return _check_parts(source, source.members, faults, check_part)
     driver = driver_of(source)
     if not check_files(source, faults):
         return None
@@ -256,7 +256,7 @@ def read_bytes(
     Remote Zarr stores and references are not listed: their size is that of the decoded values.
     """
     if source.merge:
-        return sum(read_bytes(part, window, counts) for part in source.merge)
+        return sum(read_bytes(part, window, counts) for part in source.members)
     if callable(window) and (mosaic := mosaic_of(source)) is not None:
         needed = mosaic.within(window, MARGIN)
         return sum(_bytes_on_disk(path) for one in needed for path in one.opened_files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, datetime
+from math import ceil, floor
 from typing import Any, Literal
 
 from pydantic import Field, field_serializer, field_validator, model_validator
@@ -19,6 +20,9 @@ class TimeAxis(Frozen):
     period: tuple[date, date] | None = None
     """First and last day that are used and for which files are needed; by default all. For a
     climatology, the period of which it is the mean, which is then stated in the maps."""
+    limit: tuple[date, date] | None = later(None)
+    """First and last day for which files are read, of which the source may lack any, unlike those
+    of `period`. The entries under `merge` have the period of the merged one."""
     start: str | None = later(None)
     """Time of the first step of files without times, such as the bands of a raster (`name:
     "band_[1-12]"`), of which each `step` is one: 2001-01-01 or 2001-01-01T06:00."""
@@ -83,6 +87,30 @@ class TimeAxis(Frozen):
         if self.restamp and self.daily:
             raise ValueError("`restamp` of months with `daily`, which makes days")
         return self
+
+    @property
+    def span(self) -> tuple[date, date] | None:
+        """First and last day for which files are needed; None for all."""
+        if self.period is None or self.limit is None:
+            return self.period or self.limit
+        return max(self.period[0], self.limit[0]), min(self.period[1], self.limit[1])
+
+    def spare_days(self, has_totals: bool) -> tuple[int, int]:
+        """Return the days before and after a period whose files may hold values of its days.
+
+        `has_totals` is whether there are running totals, which need the times at both ends.
+        """
+        before = after = 5 * (self.calendar == "convert")
+        may_end = self.stamp == "end" or has_totals
+        if self.daily or self.limit:
+            # The bounds of the times may show that they are the ends of their steps.
+            may_end |= self.stamp is None
+        size = 31 if self.step == "monthly" else 1
+        if not self.daily:
+            return before + size * has_totals, after + size * may_end
+        late = self.day_starts / 24
+        before += max(0, ceil(-late)) + has_totals
+        return before, after + max(0, floor(late) + 1 if may_end else ceil(late))
 
     @property
     def reset_seconds(self) -> tuple[int, ...] | None:

@@ -86,6 +86,14 @@ def month_days(times: np.ndarray, calendar: str) -> np.ndarray:
     return lengths[np.asarray(index.month) - 1]
 
 
+def year_days(times: np.ndarray, calendar: str) -> np.ndarray:
+    """Return the days [N], float64, of the year of each standard time, in years of the calendar."""
+    leap = np.asarray(pd.DatetimeIndex(times).is_leap_year)
+    if calendar == STANDARD:
+        return np.where(leap, 366.0, 365.0)
+    return np.full(leap.shape, 360.0 if calendar == "360_day" else 365.0 if calendar else 365.25)
+
+
 def month_begins(months: np.ndarray, calendar: str) -> np.ndarray:
     """Return the calendar seconds [N] at which months, counted from January 1970, begin."""
     if calendar == STANDARD:

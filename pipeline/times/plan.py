@@ -82,7 +82,7 @@ class TimePlan:
     @property
     def lengths(self) -> np.ndarray:
         """Lengths [T] in days of the files' steps of each time; NaN if unknown."""
-        return step_days(self.values, self.step, self.days) / self.expected
+        return step_days(self.values, self.step, self.days, self.calendar) / self.expected
 
 
 def month_plan() -> TimePlan:

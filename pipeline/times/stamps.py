@@ -17,6 +17,7 @@ from pipeline.times.calendars import (
     text,
 )
 from pipeline.times.gaps import MONTH, MONTHS
+from pipeline.times.lengths import parts_of_month
 
 HOURS = {"hourly": 1.0, "3-hourly": 3.0, "6-hourly": 6.0, "daily": 24.0}
 Step = str | float | None
@@ -58,6 +59,8 @@ def step_begins(
         moved = _months_begin(seconds, calendar, step, stamp, where)
         if moved is not None:
             return moved
+    if isinstance(step, float) and (parts := _parts_begin(seconds, calendar, stamp)) is not None:
+        return parts
     length = round((24.0 if step == "daily" else float(step)) * 3600)
     return seconds - (length if stamp == "end" else length // 2)
 
@@ -122,6 +125,23 @@ def _months_begin(
             "Correct `time.stamp`: the middle of months is `stamp: middle`.",
         )  # fmt: skip
     return month_begins(last + 1 - each, calendar)
+
+
+def _parts_begin(seconds: np.ndarray, calendar: str, stamp: str) -> np.ndarray | None:
+    """Return the begins of dekads or pentads, None for other steps.
+
+    Their end may be their last day or midnight after it.
+    """
+    for ends in (seconds, seconds - 1):
+        months = calendar_months(ends, calendar)
+        begin = month_begins(months, calendar)
+        of_months = (month_begins(months + 1, calendar) - begin) // DAY
+        day = (ends - begin) // DAY + 1
+        parts = parts_of_month(day, of_months)
+        if parts is None or (stamp == "end" and (day != parts[0] + parts[1] - 1).any()):
+            continue
+        return np.asarray(begin + (parts[0] - 1) * DAY)
+    return None
 
 
 __all__ = ["HOURS", "Step", "step_begins"]

@@ -156,8 +156,37 @@ def test_files_of_spare_days_are_not_missing(tmp_path: Path) -> None:
     uri = tmp_path / "e_{year}{month:02d}{day:02d}.nc"
     touch(tmp_path, *(f"e_200103{day:02d}.nc" for day in (1, 3, 4)))
     entry = source(uri, years=[2001, 2001], period=["2001-03-02", "2001-03-03"], daily=True)
-    assert names(entry) == [f"e_200103{day:02d}.nc" for day in (1, 2, 3, 4)]
+    assert names(entry) == [f"e_200103{day:02d}.nc" for day in (2, 3, 4)]
     faults = Faults()
     check_files(entry, faults)
     missing = [fault.where for fault in faults.faults if fault.found == "no such file"]
     assert [where.rpartition("/")[2] for where in missing] == ["e_20010302.nc"]
+
+
+@pytest.mark.parametrize(
+    ("time", "days"),
+    [({"stamp": "start"}, [10, 11]), ({"stamp": "middle"}, [10, 11]),
+     ({"stamp": "end"}, [10, 11, 12]), ({}, [10, 11, 12]),
+     ({"stamp": "start", "day_starts": 6}, [10, 11, 12]),
+     ({"stamp": "end", "day_starts": 24}, [10, 11, 12, 13]),
+     ({"stamp": "start", "day_starts": -6}, [9, 10, 11]),
+     ({"stamp": "end", "day_starts": -6}, [9, 10, 11])],
+)  # fmt: skip
+def test_files_beside_a_period_are_those_of_its_days(
+    tmp_path: Path, time: dict[str, object], days: list[int]
+) -> None:
+    touch(tmp_path, *(f"e_200103{day:02d}.nc" for day in range(6, 16)))
+    uri = tmp_path / "e_{year}{month:02d}{day:02d}.nc"
+    period = ["2001-03-10", "2001-03-11"]
+    entry = source(uri, years=[2001, 2001], period=period, daily=True, **time)
+    assert names(entry) == [f"e_200103{day:02d}.nc" for day in days]
+
+
+def test_a_limit_is_a_period_that_the_files_may_lack(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"e_{year}.nc" for year in range(2001, 2006)))
+    uri = tmp_path / "e_{year}.nc"
+    time = {"years": [2001, 2005], "limit": ["2002-03-01", "2003-05-01"], "stamp": "start"}
+    assert names(source(uri, **time)) == ["e_2002.nc", "e_2003.nc"]
+    both = source(uri, **time, period=["2003-01-01", "2004-12-31"])
+    assert names(both) == ["e_2003.nc"]
+    assert "limit" not in source(uri, years=[2001, 2005]).model_dump()["time"]

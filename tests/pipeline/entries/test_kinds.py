@@ -90,7 +90,7 @@ def test_classes_that_contradict_the_entry_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "factor", "expected"),
-    [({}, 1.0, 0.0), ({"period": 24}, 24 / 360, 0.0), ({"period": 12}, 12 / 360, 0.0)],
+    [({"period": 360}, 1.0, 0.0), ({"period": 24}, 24 / 360, 0.0), ({"period": 12}, 12 / 360, 0.0)],
 )
 def test_cyclic_values_have_a_circular_mean_by_default(
     tmp_path: Path, settings: dict[str, float], factor: float, expected: float
@@ -98,6 +98,36 @@ def test_cyclic_values_have_a_circular_mean_by_default(
     angles = np.tile(np.array([[340.0, 20.0], [20.0, 340.0]]), (2, 2)) * factor
     cube = regridded(tmp_path, angles, "embedding_00", kind="cyclic", **settings)
     np.testing.assert_allclose(cube["embedding_00"], expected, atol=1e-4)
+
+
+def test_cyclic_values_without_angles_need_their_period(tmp_path: Path) -> None:
+    months = np.tile(np.array([[12.0, 1.0], [1.0, 12.0]]), (2, 2))
+    with pytest.raises(InputError, match=r"embedding_00: found cyclic .*Set `period`"):
+        regridded(tmp_path, months, "embedding_00", kind="cyclic")
+    faults = Faults()
+    value = {"name": "s", "uri": str(tmp_path / "v.nc"), "driver": "netcdf", "kind": "cyclic",
+             "variables": {"embedding_00": {"name": "v"}}}  # fmt: skip
+    check_source(Source.model_validate(value), faults)
+    assert "Set `period` of the entry" in str(faults.faults[0])
+    (tmp_path / "by_period").mkdir()
+    cube = regridded(tmp_path / "by_period", months, "embedding_00", kind="cyclic", period=12)
+    np.testing.assert_allclose(cube["embedding_00"], 0.5, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("units", "values", "mean"),
+    [("degree", [350.0, 30.0], 10.0), ("rad", [6.0, 0.5], (6.5 - 2 * np.pi) / 2)],
+)
+def test_angles_have_a_full_turn(
+    tmp_path: Path, units: str, values: list[float], mean: float
+) -> None:
+    field = np.tile(np.array([values, values]), (2, 2))
+    define = {"name": "v", "units": units, "define": {"long_name": "wind from", "units": units}}
+    cube = regridded(
+        tmp_path, field, "wind_from", kind="cyclic", variables={"wind_from": define},
+        wrong_in_file=["units"],
+    )  # fmt: skip
+    np.testing.assert_allclose(cube["wind_from"], mean, atol=1e-4)
 
 
 def test_a_period_is_for_cyclic_values() -> None:

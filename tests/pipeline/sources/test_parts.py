@@ -13,11 +13,14 @@ import rasterio
 import xarray as xr
 
 from pipeline.build import build_cube
-from pipeline.catalog.catalog import Catalog, read_catalog
+from pipeline.catalog.catalog import Catalog, read_catalog, read_variables
 from pipeline.core.errors import Faults, InputError
 from pipeline.entries.source import Source
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window
+from pipeline.regrid_tile import RegridTask, source_blocks
+from pipeline.regridding.merge import extent_of
+from pipeline.sources.common_times import within
 from pipeline.sources.open import check_source, read_bytes
 from pipeline.sources.tiles import mosaic_of
 from pipeline.sources.unchanged import stamps_of, unchanged
@@ -437,3 +440,52 @@ def test_a_first_tile_of_a_single_column_is_refused_by_check_and_build(tmp_path:
     assert "1 value" in faults_of(source)
     with pytest.raises(InputError, match="lon: found 1 value; expected at least two cells"):
         build_cube(tmp_path / "cube.zarr", GRID, [source])
+
+
+def test_a_period_of_a_merged_entry_opens_only_the_files_of_its_parts(tmp_path: Path) -> None:
+    for year in range(2000, 2006):
+        days = pd.date_range(f"{year}-01-01", f"{year}-12-31")
+        write(tmp_path / f"final_{year}.nc", 0, 8, np.full(days.size, year - 1990.0), days, step=2)
+        write(tmp_path / f"early_{year}.nc", 0, 8, np.full(days.size, 1.0), days, step=2)
+    time = {"stamp": "start"}
+    known = catalog(
+        tmp_path, final={"uri": "${data}/final_{year}.nc", "time": {"years": [2000, 2003], **time}},
+        early={"uri": "${data}/early_{year}.nc", "time": {"years": [2002, 2005], **time}},
+        all={"merge": ["final", "early"]},
+        cut={"merge": ["final", "early"], "time": {"period": ["2002-06-01", "2002-06-30"]}},
+    )  # fmt: skip
+
+    def names(source: Source) -> list[str]:
+        return [path.name for path in source.files]
+
+    assert len(names(known["all"])) == 8
+    assert names(known["cut"]) == ["final_2002.nc", "early_2002.nc"]
+    # The final data end before the period, and are not read for it.
+    assert names(within(known["all"], ("2005-03-01", "2005-03-02"))) == ["early_2005.nc"]
+    (tmp_path / "final_2000.nc").write_bytes(b"damaged")
+    cube = build_cube(tmp_path / "c.zarr", GRID, [known["all"]], time=("2003-12-30", "2004-01-02"))
+    assert cube["precipitation"].values[:, 0, 0].tolist() == [13, 13, 1, 1]
+    assert faults_of(known["cut"]) == ""
+
+
+def test_the_extent_of_a_part_is_computed_once_for_all_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    days = pd.date_range("2020-01-01", periods=8)
+    write(tmp_path / "a.nc", 0, 8, np.arange(6.0), days[:6])
+    write(tmp_path / "b.nc", 0, 8, np.arange(6.0), days[2:])
+    known = catalog(
+        tmp_path, a={"uri": "${data}/a.nc"}, b={"uri": "${data}/b.nc"}, ab={"merge": ["a", "b"]}
+    )
+    calls = []
+
+    def counted(*args: Any) -> np.ndarray:
+        calls.append(args)
+        return extent_of(*args)
+
+    monkeypatch.setattr("pipeline.regrid_tile.extent_of", counted)
+    variables = read_variables()
+    task = RegridTask(tmp_path / "c.zarr", GRID, (known["ab"],), variables)
+    blocks = list(source_blocks(task, known["ab"], GRID, 2))
+    assert [block["time"].size for block in blocks] == [2, 2, 2, 2]
+    assert len(calls) == 2

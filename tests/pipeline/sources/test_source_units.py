@@ -134,3 +134,17 @@ def test_an_entry_may_state_what_the_file_does_not(tmp_path: Path) -> None:
     for units in ("-", "unknown", "widgets"):
         path = written(tmp_path, units, days())
         np.testing.assert_allclose(read(path, "precipitation", units="mm/day")[0], FIELD)
+
+
+@pytest.mark.parametrize("units", ["mm/year", "kg m-2 yr-1"])
+def test_amounts_of_calendar_years_are_divided_by_their_own_days(
+    tmp_path: Path, units: str
+) -> None:
+    years = pd.date_range("2003-01-01", periods=3, freq="YS")
+    found = read(written(tmp_path, units, years), "precipitation")
+    for index, of_year in enumerate((365, 366, 365)):
+        np.testing.assert_allclose(found[index], FIELD / of_year, rtol=1e-6)
+    # Rates of other steps, and maps without time, are those of a mean year.
+    for times in (days(), None):
+        found = read(written(tmp_path, units, times), "precipitation")
+        np.testing.assert_allclose(found[..., 0, 0], FIELD[0, 0] / 365.25, rtol=1e-4)
