@@ -240,7 +240,8 @@ class Source(Frozen):
 
         The step is () without keys. Globs and lists have several files a step, the same order each.
         """
-        span, spare = self.time.span, self.time.spare_days(bool(self.accumulated))
+        are_forecasts = self.driver == "grib" or self.dims.get("time") == "valid_time"
+        span, spare = self.time.span, self.time.spare_days(bool(self.accumulated), are_forecasts)
         if asset := self.options.get("asset"):
             return asset_series(self.uris, asset, self.access, span, spare)
         cut = (self.time.years, span, spare, self.access)

@@ -25,12 +25,15 @@ from pipeline.sources.axes import axes_of
 from pipeline.sources.computed.lookups import values_of_rows
 from pipeline.sources.decode import ACCUMULATED, Decoding, unpacking_of
 from pipeline.times.cell_methods import method_of_time
+from pipeline.times.climatology import months_of
 from pipeline.times.declared import declared_times
 from pipeline.times.plan import TimePlan, month_plan, time_plan
 from pipeline.times.totals import NOISE
 
 LOAD_BYTES = 1 << 28
 """Size up to which variables are read and checked at once; larger ones are checked when read."""
+TIME_RANGES = {"accum", "avg", "max", "min", "diff"}
+"""Kinds of steps of GRIB whose values are those of a time range, which ends at the valid time."""
 RESETS, LARGEST = "found_resets", "found_largest"
 """Attributes of opened running totals: the seconds of the day of their resets, and the largest."""
 
@@ -114,7 +117,13 @@ def plan_of(ds: xr.Dataset, source: Source, axes: Layout | None) -> TimePlan | N
     if source.time.kind == "months":
         if ds.sizes[time] != 12:
             raise bad_input(where, f"{ds.sizes[time]} time steps", "12, a climatology of months")
-        return month_plan()
+        return month_plan(None if time not in ds.coords else months_of(ds[time]))
+    if time in ds.coords and "climatology" in ds[time].attrs and not source.overrides("bounds"):
+        raise bad_input(
+            where, "times of a climatology, by the attribute `climatology`", "times of a series",
+            "Set `time: {kind: months}` for twelve months of a mean year, or `wrong_in_file:"
+            " [bounds]` if they are those of a series.",
+        )  # fmt: skip
     declared = declared_times(source.time, ds.sizes[time], where)
     has_times = time in ds.coords and ds[time].dtype.kind in "MO"
     if declared is not None and has_times:
@@ -136,6 +145,8 @@ def plan_of(ds: xr.Dataset, source: Source, axes: Layout | None) -> TimePlan | N
         _bounds(ds, source, time) if declared is None else None,
         "none" if not totals else "all" if len(totals) == len(source.variables) else "some",
         _resets(ds, source, where) if totals else (),
+        {str(ds[source.opened_name(name)].attrs.get("GRIB_stepType")) for name in source.variables}
+        <= TIME_RANGES,
     )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from pipeline.readers.common.packing import meant_type, stored_value
 from pipeline.readers.common.refusals import content_advice
 from pipeline.readers.registry import driver_of, files_of
 from pipeline.regridding.elements import check_method
+from pipeline.sources.arrays.extra_dims import extra_dims
 from pipeline.sources.axes import axes_of, is_unstructured
 from pipeline.sources.canonical import decoding_of, plan_of
 from pipeline.sources.decode import stated_units
@@ -68,7 +69,11 @@ def check_opened(
     with faults.collecting():
         plan = plan_of(ds, source, axes)
     for name in source.variables:
-        da = ds[source.opened_name(name)]
+        da, before = ds[source.opened_name(name)], len(faults.faults)
+        with faults.collecting():
+            extra_dims(da, axes, source)
+        if len(faults.faults) > before:
+            continue  # units of steps depend on which dimension is time
         lengths = _Lengths.of(da, axes, plan)
         _check_units(da, source, name, variables.get(name), lengths, f"{where}: {name}", faults)
         _check_nodata(da, source, name, f"{where}: {name}", faults)

@@ -71,6 +71,19 @@ def merged_times(source: Source, axes: Sequence[np.ndarray]) -> np.ndarray:
             raise bad_input(where, found, f"the times of an earlier part: {expected}", hint)
     if source.time.kind == "months" or np.isnat(every).any():
         return every
+    months = every.astype("datetime64[M]")
+    of_each = [np.unique(axis.astype("datetime64[M]")).size == axis.size for axis in axes]
+    if (
+        all(of_each)
+        and max(axis.size for axis in axes) > 1
+        and np.unique(months).size < months.size
+    ):
+        at = np.flatnonzero(np.diff(months).astype(int) == 0)[0]
+        raise bad_input(
+            where, f"two times of one month, {_text(every[at])} and {_text(every[at + 1])}",
+            "months stamped on the same day by all parts",
+            "Set `time: {restamp: month}` in the parts that are not stamped on the first.",
+        )  # fmt: skip
     axis = TimeAxis(gaps=source.time.gaps, period=source.time.period)
     return time_plan(every, axis, where).values
 

@@ -151,6 +151,15 @@ def check_merged_times(source: Source) -> None:
         mosaic = mosaic_of(part)
         found += [_times(part, [part])] if mosaic is None else [mosaic.times]
     axes = [times for times in found if times is not None]
+    static = [part for part, times in zip(source.parts, found, strict=True) if times is None]
+    timed = [part for part, times in zip(source.parts, found, strict=True) if times is not None]
+    for part in static:
+        for other in timed:
+            if both := part.variables.keys() & other.variables.keys():
+                raise bad_input(
+                    f'source "{source.name}", {part.name}: {min(both)}', "no times",
+                    f"times, as {other.name} has", "Merge entries with equal dimensions.",
+                )  # fmt: skip
     if axes:
         merged_times(source, axes)
 

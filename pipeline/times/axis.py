@@ -95,10 +95,11 @@ class TimeAxis(Frozen):
             return self.period or self.limit
         return max(self.period[0], self.limit[0]), min(self.period[1], self.limit[1])
 
-    def spare_days(self, has_totals: bool) -> tuple[int, int]:
+    def spare_days(self, has_totals: bool, are_forecasts: bool = False) -> tuple[int, int]:
         """Return the days before and after a period whose files may hold values of its days.
 
-        `has_totals` is whether there are running totals, which need the times at both ends.
+        `has_totals` is whether there are running totals, which need the times at both ends, and
+        `are_forecasts` whether the files may be named by the start of a forecast of some days.
         """
         before = after = 5 * (self.calendar == "convert")
         may_end = self.stamp == "end" or has_totals
@@ -109,7 +110,7 @@ class TimeAxis(Frozen):
         if not self.daily:
             return before + size * has_totals, after + size * may_end
         late = self.day_starts / 24
-        before += max(0, ceil(-late)) + has_totals
+        before += max(0, ceil(-late)) + max(has_totals, 2 * are_forecasts)
         return before, after + max(0, floor(late) + 1 if may_end else ceil(late))
 
     @property

@@ -36,6 +36,9 @@ from pipeline.times.totals import Totals, restarts
 CLIMATOLOGY_YEAR = 2001
 """Nominal year of the months of a climatology, without a leap day."""
 
+AT_ENDS = (
+    "The times are the ends of their steps: `stamp: end` reads the file after the period too. "
+)
 END_OF_TOTALS = "Running totals also need the time at the end of the last step. "
 
 
@@ -85,12 +88,16 @@ class TimePlan:
         return step_days(self.values, self.step, self.days, self.calendar) / self.expected
 
 
-def month_plan() -> TimePlan:
-    """Return the plan of a climatology: the middles of twelve months of a nominal year."""
+def month_plan(months: np.ndarray | None = None) -> TimePlan:
+    """Return the plan of a climatology: the middles of twelve months of a nominal year.
+
+    `months` [12] are those of the files' steps, by default January to December.
+    """
+    order = np.arange(12) if months is None else np.argsort(months)
     first = pd.date_range(f"{CLIMATOLOGY_YEAR}-01-01", periods=12, freq="MS")
     middle = first + pd.to_timedelta(first.days_in_month // 2, unit="D")
     return TimePlan(
-        middle.values.astype("datetime64[ns]"), np.arange(12), np.ones(12, dtype=np.int64),
+        middle.values.astype("datetime64[ns]"), order, np.ones(12, dtype=np.int64),
         calendar="", step="monthly",
     )  # fmt: skip
 
@@ -102,6 +109,7 @@ def time_plan(
     bounds: np.ndarray | None = None,
     totals: Literal["none", "some", "all"] = "none",
     resets: tuple[int, ...] = (),
+    of_grib: bool = False,
 ) -> TimePlan:
     """Return the canonical times for the times [N] (datetime64 or cftime) of the files.
 
@@ -131,7 +139,7 @@ def time_plan(
                 "Remove `time.stamp` of the entry.",
             )  # fmt: skip
         axis = axis.model_copy(update={"stamp": "end"})
-    begins = step_begins(seconds, bounds, calendar, step, axis, where)
+    begins = step_begins(seconds, bounds, calendar, step, axis, where, of_grib)
     if axis.daily:
         by_total = totals == "all" and axis.gaps == "missing"
         plan, runs = _days(begins, calendar, step, axis, where, by_total)
@@ -159,17 +167,20 @@ def time_plan(
     plan = _filled(plan, _every(plan.values, runs, calendar, "daily" if axis.daily else step))
     if plan.totals is not None:
         plan = _known_totals(plan, axis, where)
-    return plan if axis.period is None else _within(plan, axis.period, where)
+    if axis.period is None:
+        return plan
+    are_ends = axis.stamp is None and begins is not seconds
+    return _within(plan, axis.period, where, AT_ENDS if are_ends else "")
 
 
-def _within(plan: TimePlan, period: tuple[date, date], where: str) -> TimePlan:
+def _within(plan: TimePlan, period: tuple[date, date], where: str, note: str) -> TimePlan:
     """Return the plan for the days of `period`, all of which must exist."""
     first, last = (np.datetime64(day, "D") for day in period)
     days = plan.values.astype("datetime64[D]")
     if first > last or days[0] > first or _last_day(plan) < last:
         raise bad_input(
             where, f"times from {days[0]} to {days[-1]}", f"the period {first} to {last}",
-            f"{END_OF_TOTALS if plan.totals else ''}Change `time: {{period: [...]}}`.",
+            f"{END_OF_TOTALS if plan.totals else note}Change `time: {{period: [...]}}`.",
         )  # fmt: skip
     return plan.cut((days >= first) & (days <= last))
 

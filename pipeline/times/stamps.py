@@ -32,18 +32,24 @@ def step_begins(
     step: Step,
     axis: TimeAxis,
     where: str,
+    of_grib: bool = False,
 ) -> np.ndarray:
     """Return the calendar seconds [N] at which the steps begin; `seconds` if no times move.
 
     `bounds` [N, 2] are those of the file. Times move by the entry's stamp; where it has none they
-    move only if bounds show that all are the end of their step. Raises `InputError` for bounds
-    that disagree with the stamp, and for steps whose length is not known.
+    move only if bounds show that all are the end of their step, or (`of_grib`) if they are the
+    valid times of time ranges of GRIB below a month. Raises `InputError` for bounds that disagree
+    with the stamp, and for steps whose length is not known.
     """
     ends = _bound_seconds(bounds, calendar)
     found = None if ends is None else _stamp_by_bounds(seconds, ends)
     if ends is not None and axis.stamp and found not in (None, axis.stamp):
         _refuse(seconds, ends, calendar, str(found), axis.stamp, where)
-    stamp = axis.stamp or ("end" if found == "end" else "start")
+    is_short = step is not None and step not in MONTHS and (
+        isinstance(step, str) or step * 3600 < MONTH
+    )  # fmt: skip
+    ends_there = found == "end" or (of_grib and ends is None and is_short)
+    stamp = axis.stamp or ("end" if ends_there else "start")
     if stamp == "start":
         return seconds
     if ends is not None and found and (np.diff(ends[:, 0]) > 0).all():

@@ -22,6 +22,11 @@ from pipeline.sources.axes import axes_of
 
 REDUCTIONS = "reductions"
 """Attribute of opened variables: the `Reduction` of each dimension that is reduced when read."""
+LEAD_UNITS: dict[str, Any] = {
+    "days": "D", "day": "D", "d": "D", "hours": "h", "hour": "h", "h": "h", "hr": "h", "hrs": "h",
+    "minutes": "min", "minute": "min", "min": "min", "seconds": "s", "second": "s", "s": "s",
+}  # fmt: skip
+"""Units of lead times and pandas' name of each."""
 LISTED = 6
 """Number of coordinates that messages list."""
 
@@ -73,9 +78,13 @@ def selected(ds: xr.Dataset, source: Source) -> xr.Dataset:
             )  # fmt: skip
     faults.raise_if_any()
     reductions: dict[str, Reduction] = {}
+    leads: list[np.timedelta64] = []
     for dim, at in source.select.items():
         with faults.collecting():
-            ds = ds.isel({dim: _position(ds, dim, at, source)}, drop=True)
+            position = _position(ds, dim, at, source)
+            if (lead := lead_times(ds, dim)) is not None:
+                leads.append(lead[position])
+            ds = ds.isel({dim: position}, drop=True)
     for dim, how in source.reduce.items():
         with faults.collecting():
             if isinstance(how, Layers):
@@ -86,7 +95,7 @@ def selected(ds: xr.Dataset, source: Source) -> xr.Dataset:
     for da in ds.data_vars.values():
         own = {dim: reduction for dim, reduction in reductions.items() if dim in da.dims}
         da.attrs = {**da.attrs, REDUCTIONS: own} if own else da.attrs
-    return _valid_times(_without_time(ds, source) if source.static else ds, source)
+    return _valid_times(_without_time(ds, source) if source.static else ds, source, leads)
 
 
 def _position(ds: xr.Dataset, dim: str, at: Select, source: Source) -> int:
@@ -199,15 +208,37 @@ def _without_time(ds: xr.Dataset, source: Source) -> xr.Dataset:
     return ds.isel({time: 0}, drop=True)
 
 
-def _valid_times(ds: xr.Dataset, source: Source) -> xr.Dataset:
-    """Return forecasts of one lead time at the times for which they are valid."""
+def _valid_times(
+    ds: xr.Dataset, source: Source, leads: Sequence[np.timedelta64]
+) -> xr.Dataset:  # fmt: skip
+    """Return forecasts of one lead time at the times for which they are valid.
+
+    The times of a file without those are the starts of its forecasts, unless CF calls them `time`.
+    """
     axes = axes_of(ds, source) if source.select else None
-    if axes is None or axes.time not in ds.coords or "valid_time" not in ds.coords:
+    if axes is None or axes.time not in ds.coords or axes.time == "valid_time":
         return ds
-    if axes.time == "valid_time" or ds["valid_time"].dims != (axes.time,):
+    starts = ds[axes.time]
+    if "valid_time" in ds.coords and ds["valid_time"].dims == (axes.time,):
+        valid = ds["valid_time"]
+        return ds.assign_coords({axes.time: (axes.time, valid.values, valid.attrs)})
+    if len(leads) != 1 or starts.attrs.get("standard_name") == "time" or starts.dtype.kind != "M":
         return ds
-    valid = ds["valid_time"]
-    return ds.assign_coords({axes.time: (axes.time, valid.values, valid.attrs)})
+    return ds.assign_coords({axes.time: (axes.time, starts.values + leads[0], starts.attrs)})
+
+
+def lead_times(ds: xr.Dataset | xr.DataArray, dim: str) -> np.ndarray | None:
+    """Return the lead times of forecasts along a dimension, timedelta64; None for other ones."""
+    if dim not in ds.coords:
+        return None
+    values, attrs = ds[dim].values, ds[dim].attrs
+    if values.dtype.kind == "m":
+        return np.asarray(values)
+    is_lead = attrs.get("standard_name") == "forecast_period"
+    unit = LEAD_UNITS.get(str(attrs.get("units", "")).lower())
+    if not is_lead or unit is None or values.dtype.kind not in "iuf":
+        return None
+    return np.asarray(pd.to_timedelta(values, unit=unit))
 
 
 def extra_dims(da: xr.DataArray, axes: Layout | None, source: Source) -> list[str]:
@@ -229,12 +260,45 @@ def _unnamed(da: xr.DataArray, odd: list[str], source: Source) -> InputError:
     texts = [f"{name} ({_coordinates(da, name)})" for name in odd]
     value = _text(da[dim].values[0]) if dim in da.coords else ""
     by_value = f", `select: {{{dim}: {{value: {value}}}}}` (by its value)" if value else ""
+    hint = (
+        f"Set `select: {{{dim}: 0}}` (the first){by_value} or `reduce: {{{dim}: mean}}` (or "
+        "first_valid, sum, min, max, `{to: [0, 1]}`); if it is time, y or x, name it under `dims`."
+    )
     return bad_input(
         f'source "{source.name}", {source.files[0]}: {da.name}',
         f"the dimensions {', '.join(texts)} beside time, y and x", "a rule for each in the entry",
-        f"Set `select: {{{dim}: 0}}` (the first){by_value} or `reduce: {{{dim}: mean}}` (or "
-        "first_valid, sum, min, max, `{to: [0, 1]}`); if it is time, y or x, name it under `dims`.",
+        _hint_of_times(da, odd) or hint,
     )  # fmt: skip
+
+
+def _hint_of_times(da: xr.DataArray, odd: Sequence[str]) -> str:
+    """Return the hint for a dimension that is time by its dates or name, or lead times; else ""."""
+    if {dim.lower()[:4] for dim in odd} >= {"year", "mont"}:
+        return (
+            "Write years and months as one dimension of dates, as `Dataset.stack` of xarray does."
+        )
+    for dim in odd:
+        if dim in da.coords and da[dim].dtype.kind in "MO" and _is_dated(da[dim].values):
+            return f"Name the time: `dims: {{time: {dim}}}`."
+        if dim.lower().startswith("month") and da.sizes[dim] == 12:
+            return f"A climatology has `dims: {{time: {dim}}}` and `time: {{kind: months}}`."
+        if dim.lower().startswith("year"):
+            return (
+                f"Years have `dims: {{time: {dim}}}` and, without dates, `time: {{start:"
+                f" {_text(da[dim].values[0]) if dim in da.coords else 2001}-01-01, step: yearly}}`."
+            )
+        if (lead := lead_times(da, dim)) is not None:
+            last = f"{lead[-1] / np.timedelta64(1, 'h'):g}h"
+            value = last if da[dim].dtype.kind == "m" else _text(da[dim].values[-1])
+            return (
+                f"Choose a lead time, as in `select: {{{dim}: {{value: {value}}}}}`: of totals since"
+                " the forecast's start that is the whole total, at its end (`time: {stamp: end}`)."
+            )
+    return ""
+
+
+def _is_dated(values: np.ndarray) -> bool:
+    return values.dtype.kind == "M" or hasattr(values.ravel()[0], "calendar")
 
 
 def _coordinates(ds: xr.Dataset | xr.DataArray, dim: str) -> str:
@@ -255,6 +319,8 @@ def _units(ds: xr.Dataset | xr.DataArray, dim: str) -> str:
 def _text(value: Any) -> str:
     if isinstance(value, np.timedelta64):
         return f"{value / np.timedelta64(1, 'h'):g}h"
+    if isinstance(value, np.datetime64):
+        return str(value.astype("datetime64[m]")).removesuffix("T00:00")
     return f"{value:g}" if isinstance(value, (float, np.floating)) else str(value)
 
 

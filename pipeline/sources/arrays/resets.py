@@ -15,7 +15,7 @@ from pipeline.core.errors import bad_input
 from pipeline.core.units import may_be_total
 from pipeline.entries.source import Source, Variable
 from pipeline.sources.arrays.aggregate import Decoded
-from pipeline.sources.arrays.extra_dims import selected
+from pipeline.sources.arrays.extra_dims import REDUCTIONS, Reduction, lead_times, selected
 from pipeline.sources.axes import axes_of
 from pipeline.sources.canonical import LARGEST, RESETS, decoding_of, in_order
 from pipeline.sources.computed.read import read_source
@@ -24,7 +24,7 @@ from pipeline.sources.decode import ACCUMULATED, stated_units
 from pipeline.sources.tidy import tidied
 from pipeline.sources.unchanged import stamps_of
 from pipeline.times.calendars import DAY, STANDARD, calendar_seconds
-from pipeline.times.totals import found_resets, odd_falls
+from pipeline.times.totals import NOISE, found_resets, odd_falls
 
 SPANS = 4
 """Number of spans of time that are sampled."""
@@ -100,6 +100,7 @@ def check_resets(ds: xr.Dataset, source: Source, name: str, variable: Variable) 
     of amounts. Maxima of days at whose beginning totals start again are their amounts, if times are
     the end of steps.
     """
+    _check_leads(ds, source, name)
     entry, axis = source.variables[name], source.time
     accumulates, declared = entry.cell_method == ACCUMULATED, axis.reset_seconds
     if axis.kind != "file" or source.classes or entry.bucket or (accumulates and declared is None):
@@ -133,6 +134,28 @@ def check_resets(ds: xr.Dataset, source: Source, name: str, variable: Variable) 
         "`cell_method: accumulated`, which takes their differences",
         "Set `cell_method: accumulated`; `units` are then those of the amounts, as in the file.",
     )  # fmt: skip
+
+
+def _check_leads(ds: xr.Dataset, source: Source, name: str) -> None:
+    """Raise `InputError` for totals since a forecast's start that are added up or averaged."""
+    da, axes = ds[source.opened_name(name)], axes_of(ds, source)
+    rules: Mapping[str, Reduction] = da.attrs.get(REDUCTIONS, {})
+    for dim, rule in rules.items():
+        if rule.how not in ("sum", "mean") or lead_times(da, dim) is None or source.classes:
+            continue
+        plane = {} if axes is None else {axes.y: slice(BLOCK), axes.x: slice(BLOCK)}
+        others = {d: 0 for d in da.dims if d not in {dim, *plane}}
+        decoding = decoding_of(da, source, name, Variable(long_name=name, units="1"))
+        values = decoding.values(da.isel({**others, **plane}).transpose(dim, ...).values)
+        change, most = np.diff(values, axis=0), float(np.nanmax(np.abs(values), initial=0.0))
+        rises, falls = ((sign * change > NOISE * most).any() for sign in (1, -1))
+        if may_be_total(stated_units(da)) and rises and not falls:
+            raise bad_input(
+                f'source "{source.name}", {source.files[0]}: {name}',
+                f"values that never fall along {dim}, totals since the forecast's start",
+                f"one lead time, and not the {rule.how} of all",
+                f"Set `select: {{{dim}: -1}}` for the total of the last, at its end.",
+            )  # fmt: skip
 
 
 def _check_falls(pieces: list[Piece], resets: tuple[int, ...], where: str) -> None:

@@ -182,6 +182,14 @@ def test_files_beside_a_period_are_those_of_its_days(
     assert names(entry) == [f"e_200103{day:02d}.nc" for day in days]
 
 
+def test_files_of_forecasts_are_those_of_runs_before_too(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"e_200103{day:02d}.grib" for day in range(6, 16)))
+    uri = tmp_path / "e_{year}{month:02d}{day:02d}.grib"
+    entry = source(uri, years=[2001, 2001], period=["2001-03-10", "2001-03-10"], daily=True,
+                   stamp="start", driver="grib")  # fmt: skip
+    assert names(entry) == [f"e_200103{day:02d}.grib" for day in (8, 9, 10)]
+
+
 def test_a_limit_is_a_period_that_the_files_may_lack(tmp_path: Path) -> None:
     touch(tmp_path, *(f"e_{year}.nc" for year in range(2001, 2006)))
     uri = tmp_path / "e_{year}.nc"

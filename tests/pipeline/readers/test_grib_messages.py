@@ -102,3 +102,24 @@ def test_other_variables_may_repeat_messages(tmp_path: Path) -> None:
     path = tmp_path / "a.grib"
     write(path, FINAL, {"shortName": "sp", "value": 1e5}, {"shortName": "sp", "value": 9e4})
     assert faults_of(source(path)) == ""
+
+
+def test_the_valid_time_is_the_end_of_a_time_range(tmp_path: Path) -> None:
+    rain = [{"shortName": "tp", "stepType": "accum", "stepRange": "0-24", "value": day * 1e-3,
+             "dataDate": 20010100 + day} for day in (1, 2, 3)]  # fmt: skip
+    write(tmp_path / "rain.grib", *rain)
+    entry = {"name": "fc", "uri": str(tmp_path / "rain.grib"), "driver": "grib",
+             "variables": {"precipitation": {"name": "tp"}}}  # fmt: skip
+    known = read_variables()
+
+    def dated(**time: Any) -> dict[str, float]:
+        one = Source.model_validate({**entry, "time": time})
+        found = canonicalise(open_source(one), one, known)["precipitation"]
+        days = found["time"].values.astype("M8[D]").astype(str).tolist()
+        return dict(zip(days, found.values[:, 0, 0].round(3).tolist(), strict=True))
+
+    assert dated() == {"2001-01-01": 1.0, "2001-01-02": 2.0, "2001-01-03": 3.0}
+    assert dated(stamp="end") == dated()
+    assert list(dated(stamp="start")) == ["2001-01-02", "2001-01-03", "2001-01-04"]
+    with pytest.raises(InputError, match="`stamp: end` reads the file after the period too"):
+        dated(period=["2001-01-01", "2001-01-04"])

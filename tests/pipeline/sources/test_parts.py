@@ -489,3 +489,29 @@ def test_the_extent_of_a_part_is_computed_once_for_all_times(
     blocks = list(source_blocks(task, known["ab"], GRID, 2))
     assert [block["time"].size for block in blocks] == [2, 2, 2, 2]
     assert len(calls) == 2
+
+
+def test_months_stamped_on_two_days_are_not_two_steps(tmp_path: Path) -> None:
+    firsts = pd.date_range("2020-01-01", periods=3, freq="MS")
+    write(tmp_path / "a.nc", 0, 8, np.arange(3.0), firsts)
+    write(tmp_path / "b.nc", 0, 8, np.arange(3.0), firsts[2:].union(
+        pd.date_range("2020-04-01", periods=2, freq="MS")) + pd.Timedelta(14, "D"))  # fmt: skip
+    b = {"uri": "${data}/b.nc"}
+    known = catalog(
+        tmp_path, a={"uri": "${data}/a.nc"}, b=b, c=b | {"time": {"restamp": "month"}},
+        ab={"merge": ["a", "b"]}, ac={"merge": ["a", "c"]},
+    )  # fmt: skip
+    assert "two times of one month, 2020-03-01 and 2020-03-15" in faults_of(known["ab"])
+    with pytest.raises(InputError, match="restamp: month"):
+        build_cube(tmp_path / "ab.zarr", GRID, [known["ab"]])
+    cube = build_cube(tmp_path / "ac.zarr", GRID, [known["ac"]])
+    assert cube["precipitation"].values[:, 0, 0].tolist() == [0, 1, 2, 1, 2]
+
+
+def test_check_refuses_a_map_and_a_series_of_one_variable_under_merge(tmp_path: Path) -> None:
+    write(tmp_path / "a.nc", 0, 8, np.arange(3.0), pd.date_range("2020-01-01", periods=3))
+    write(tmp_path / "b.nc", 0, 8, 1.0)
+    known = catalog(
+        tmp_path, a={"uri": "${data}/a.nc"}, b={"uri": "${data}/b.nc"}, ab={"merge": ["a", "b"]}
+    )
+    assert "b: precipitation: found no times; expected times, as a has" in faults_of(known["ab"])

@@ -324,3 +324,73 @@ def test_a_date_selects_a_time(tmp_path: Path) -> None:
     at = {"time": {"value": pd.Timestamp(TIMES[1]).date()}, "depth": 0}
     found = canonical(entry(path, static=True, select=at))
     np.testing.assert_array_equal(found, VALUES[1, 0])
+
+
+STARTS = np.arange("2001-03-01", "2001-03-04", dtype="M8[D]").astype("M8[ns]")
+
+
+def forecasts(path: Path, lead: Any, time: str = "time", **attrs: str) -> dict[str, Any]:
+    """The entry of totals of 10, 30 and 60 mm after 8, 16 and 24 hours of three forecasts."""
+    values = np.array([10.0, 30.0, 60.0])[None, :, None, None] * np.ones((3, 1, 2, 2))
+    coords: dict[str, Any] = {time: (time, STARTS, attrs), "lat": [1.5, 0.5], "lon": [0.5, 1.5]}
+    ds = xr.Dataset({"v": ((time, "lead", "lat", "lon"), values, {"units": "mm"})}, coords)
+    ds.assign_coords(lead=lead).to_netcdf(path)
+    return {"name": "fc", "uri": str(path), "driver": "netcdf",
+            "variables": {"precipitation": {"name": "v", "cell_method": "accumulated"}},
+            "time": {"resets": 0}}  # fmt: skip
+
+
+HOURS = ("lead", [8, 16, 24], {"units": "hours", "standard_name": "forecast_period"})
+DURATIONS = ("lead", np.array([8, 16, 24]) * np.timedelta64(1, "h").astype("m8[ns]"))
+
+
+@pytest.mark.parametrize("lead", [HOURS, DURATIONS])
+def test_forecasts_without_valid_times_have_those_of_their_lead(tmp_path: Path, lead: Any) -> None:
+    entry = forecasts(tmp_path / "v.nc", lead) | {"select": {"lead": -1}}
+    source = Source.model_validate(entry)
+    found = canonicalise(open_source(source), source, read_variables())["precipitation"]
+    assert found["time"].values.astype("M8[D]").astype(str).tolist() == [
+        "2001-03-01", "2001-03-02", "2001-03-03"
+    ]  # fmt: skip
+    np.testing.assert_allclose(found, 60.0)
+
+
+def test_times_that_cf_calls_valid_are_not_moved_by_a_lead(tmp_path: Path) -> None:
+    entry = forecasts(tmp_path / "v.nc", HOURS, standard_name="time") | {"select": {"lead": -1}}
+    source = Source.model_validate(entry)
+    ds = open_source(source)
+    np.testing.assert_array_equal(ds["time"].values, STARTS)
+
+
+@pytest.mark.parametrize("how", ["sum", "mean"])
+def test_totals_since_the_start_are_not_added_up(tmp_path: Path, how: str) -> None:
+    entry = forecasts(tmp_path / "v.nc", HOURS) | {"reduce": {"lead": how}, "time": {}}
+    entry["variables"] = {"precipitation": {"name": "v"}}
+    faults = Faults()
+    check_source(Source.model_validate(entry), faults)
+    assert "totals since the forecast's start" in str(faults.faults[0])
+    assert "`select: {lead: -1}`" in str(faults.faults[0])
+
+
+def test_the_hint_on_a_dimension_names_what_it_is(tmp_path: Path) -> None:
+    entry = forecasts(tmp_path / "v.nc", HOURS)
+    for change, hint in (
+        ({}, "`select: {lead: {value: 24}}`"),
+        (forecasts(tmp_path / "init.nc", HOURS, "init_date"), "`dims: {time: init_date}`"),
+    ):
+        faults = Faults()
+        check_source(Source.model_validate(entry | change), faults)
+        assert len(faults.faults) == 1
+        assert hint in str(faults.faults[0])
+    for dim, size, hint in (("month", 12, "`time: {kind: months}`"),
+                            ("year", 3, "`time: {start: 1998-01-01, step: yearly}`")):  # fmt: skip
+        first = 1998 if dim == "year" else 1
+        da = xr.DataArray(np.ones((size, 2, 2)), {dim: np.arange(first, first + size),
+                          "lat": [1.5, 0.5], "lon": [0.5, 1.5]}, name="v")  # fmt: skip
+        da.assign_attrs(units="mm").to_netcdf(tmp_path / f"{dim}.nc")
+        faults = Faults()
+        one = {"uri": str(tmp_path / f"{dim}.nc"), "time": {},
+               "variables": {"precipitation": {"name": "v"}}}  # fmt: skip
+        check_source(Source.model_validate(entry | one), faults)
+        assert len(faults.faults) == 1
+        assert hint in str(faults.faults[0])
