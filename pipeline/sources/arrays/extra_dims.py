@@ -291,7 +291,7 @@ def _hint_of_times(da: xr.DataArray, odd: Sequence[str]) -> str:
             last = f"{lead[-1] / np.timedelta64(1, 'h'):g}h"
             value = last if da[dim].dtype.kind == "m" else _text(da[dim].values[-1])
             return (
-                f"Choose a lead time, as in `select: {{{dim}: {{value: {value}}}}}`: of totals since"
+                f"Choose a lead time, as in `select: {{{dim}: {{value: {value}}}}}`: of totals from"
                 " the forecast's start that is the whole total, at its end (`time: {stamp: end}`)."
             )
     return ""
