@@ -53,13 +53,21 @@ def with_default_method(entry: Any) -> Any:
 def labelled_codes(classes: Any) -> Any:
     """Return classes as label → codes; a list is of codes that are their own labels."""
     if isinstance(classes, list | tuple):
-        classes = {code: code for code in classes}
+        classes = {_whole(code): code for code in classes}
     if not isinstance(classes, Mapping):
         return classes
     return {
-        str(label): (codes,) if isinstance(codes, int | str) else codes
+        str(label): tuple(map(_whole, codes)) if isinstance(codes, list | tuple) else
+        (_whole(codes),)
         for label, codes in classes.items()
-    }
+    }  # fmt: skip
+
+
+def _whole(code: Any) -> Any:
+    """Return a code, of which 1.0 is the whole number 1; `ValueError` for other fractions."""
+    if isinstance(code, float) and not code.is_integer():
+        raise ValueError(f"the code {code:g} in `classes`, which is no whole number")
+    return int(code) if isinstance(code, float) else code
 
 
 def kind_fault(

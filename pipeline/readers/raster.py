@@ -20,7 +20,7 @@ import xarray as xr
 from rasterio.enums import MaskFlags
 
 from pipeline.core.addresses import AnyPath
-from pipeline.core.errors import bad_input, nearest_name
+from pipeline.core.errors import bad_input, listed, nearest_name
 from pipeline.entries.source import Source
 from pipeline.readers.common.files import open_files
 from pipeline.readers.common.first_bytes import RASTERS
@@ -96,6 +96,7 @@ def _of_file(
     source: Source, names: Sequence[str], file: str | Path, stamp: tuple[int, int], where: str
 ) -> xr.Dataset:  # fmt: skip
     declared = _declared(file, stamp)
+    _check_upright(file, stamp, where)
     is_masked = any(band.is_masked for band in declared) and not source.overrides("nodata")
     with warnings.catch_warnings():
         # The attributes of bands that differ are set per band below.
@@ -107,10 +108,17 @@ def _of_file(
     bands = {}
     for name in names:
         numbers, several = _numbers(name)
+        described = [i for i, band in enumerate(declared, 1) if band.description == name]
+        if not numbers and len(described) == 1:
+            numbers = described
         if not numbers or not set(numbers) <= {*da["band"].values.tolist()}:
+            texts = [band.description for band in declared if band.description]
+            shown = f", described as {listed(texts)}" if texts else ""
             raise bad_input(
-                where, f"{da.sizes['band']} bands", f'"{name}" among them',
-                'Bands are called band_1, band_2, …; "band_[1-12]" are the steps of a series.',
+                where, f"{da.sizes['band']} bands{shown}", f'"{name}" among them',
+                nearest_name(name, texts)
+                or 'Bands are called band_1, band_2, … or by their descriptions; "band_[1-12]" are'
+                " the steps of a series.",
             )  # fmt: skip
         of_band = declared[numbers[0] - 1].attrs
         _check_alike([declared[number - 1].attrs for number in numbers], name, where)
@@ -151,6 +159,26 @@ class Band:
 
     attrs: dict[str, Any]
     is_masked: bool
+    description: str = ""
+
+
+@lru_cache(maxsize=4096)
+def _check_upright(name: str | Path, stamp: tuple[int, int], where: str) -> None:
+    """Raise `InputError` for rows that do not run from west to east, or that lie nowhere."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(name) as file:
+            transform, points = file.transform, file.gcps[0]
+    if points and transform.is_identity:
+        found = f"{len(points)} ground control points instead of a grid"
+    elif transform.b or transform.d:
+        found = "rows that are turned or sheared"
+    else:
+        return
+    raise bad_input(
+        where, found, "rows that run from west to east",
+        "Warp it first: `gdalwarp -t_srs EPSG:4326 IN.tif OUT.tif` (or another CRS).",
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=4096)
@@ -168,7 +196,8 @@ def _band(file: Any, number: int) -> Band:
     units = file.units[index] or {**file.tags(), **file.tags(number)}.get("units")
     if units:
         attrs["units"] = units
-    return Band(attrs, MaskFlags.per_dataset in file.mask_flag_enums[index])
+    is_masked = MaskFlags.per_dataset in file.mask_flag_enums[index]
+    return Band(attrs, is_masked, str(file.descriptions[index] or "").strip())
 
 
 def outline(path: AnyPath) -> Outline | None:

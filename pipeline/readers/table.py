@@ -56,6 +56,8 @@ def _open_rows(source: Source, options: TableOptions) -> xr.Dataset:
     time = date_columns(source, options)
     frames = _frames(source, options, time)
     table = pd.concat(frames, ignore_index=True) if len(frames) > 1 else frames[0]
+    if table.empty and len(table.columns):
+        raise bad_input(where, "a table without rows", "at least one", "Check the file.")
     if options.wide:
         return _wide(table, source, options, time, where)
     if options.stations:

@@ -35,7 +35,7 @@ OTHERS = (XML, JSON, TABLE, TEXT, PARQUET, "a Feather table")
 """Formats of which GDAL reads some, such as GPX and tables with outlines as texts."""
 SHAPEFILE = (".dbf", ".shx", ".prj", ".cpg")
 """Suffixes of the files that belong to a shapefile."""
-UNREADABLE = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
+UNREADABLE = (pyogrio.errors.DataSourceError,)
 Bounds = tuple[float, float, float, float]
 Result = TypeVar("Result")
 
@@ -46,7 +46,8 @@ class VectorOptions(Frozen):
     layer: str | None = None
     """Layer of the file; by default its first."""
     overlaps: Literal["refuse", "normalise"] = "refuse"
-    """Whether polygons that overlap are refused, or weighted equally where they do."""
+    """Whether polygons that overlap are refused, or have equal shares of the area where they do:
+    two at a point count half each there."""
 
 
 def open_polygons(source: Source) -> geopandas.GeoDataFrame:
@@ -71,6 +72,13 @@ def described(source: Source) -> dict[str, Any]:
     path = path_of(source)
     stamp = path.stat().st_mtime_ns
     return _readable(path, lambda: _info(path, _layer(source), stamp))
+
+
+def layers_of(source: Source) -> tuple[str, ...]:
+    """Return the names of the layers among which the entry chooses none; () if it names one."""
+    if _layer(source) is not None:
+        return ()
+    return tuple(str(name) for name, _ in pyogrio.list_layers(path_of(source)))
 
 
 def read_columns(source: Source, columns: Sequence[str]) -> pd.DataFrame:
@@ -120,6 +128,12 @@ def _readable(path: AnyPath, read: Callable[[], Result]) -> Result:
     check_format(where, path, expected, *VECTORS, *OTHERS)
     try:
         return read()
+    except pyogrio.errors.DataLayerError as error:
+        names = [str(name) for name, _ in pyogrio.list_layers(path)]
+        raise bad_input(
+            str(path), f"{error}; its layers are {', '.join(names)}", "one of its layers",
+            "Correct `options: {layer: …}`.",
+        ) from None  # fmt: skip
     except (OSError, ValueError, *UNREADABLE) as error:
         if lacking := _lacking(_local(path)):
             hint = "A shapefile is several files of one name: copy or rename them together."

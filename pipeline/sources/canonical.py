@@ -22,6 +22,7 @@ from pipeline.regridding.classes import class_label
 from pipeline.sources.arrays.aggregate import lazy
 from pipeline.sources.arrays.extra_dims import REDUCTIONS, extra_dims
 from pipeline.sources.axes import axes_of
+from pipeline.sources.computed.class_codes import indices_of_codes
 from pipeline.sources.computed.lookups import values_of_rows
 from pipeline.sources.decode import ACCUMULATED, Decoding, unpacking_of
 from pipeline.times.cell_methods import method_of_time
@@ -213,6 +214,13 @@ def decoding_of(
     """Return the conversion of a variable's stored numbers to canonical values."""
     entry = source.variables[name]
     where = f'source "{source.name}", {source.files[0]}: {name}'
+    if da.dtype.kind not in "iufb":
+        what = "dates" if da.dtype.kind in "mM" else "texts"
+        raise bad_input(
+            where, f"{what} (type {da.dtype})", "numbers",
+            "Write the number of each to a file of its own: only columns of polygons and of"
+            " lookups may be texts, and only coordinates may be dates.",
+        )  # fmt: skip
     unpacking = unpacking_of(da, entry, source, where)
     reductions = dict(da.attrs.get(REDUCTIONS, {}))
     classes = classes_of(da, source)
@@ -221,13 +229,7 @@ def decoding_of(
     if "classes" in da.attrs:
         return Decoding(where=where, codes={i: i for i in range(len(classes))})
     if classes:
-        texts = [code for group in classes.values() for code in group if isinstance(code, str)]
-        if texts:
-            raise bad_input(
-                where, f'the code "{texts[0]}" in `classes`', "whole numbers, as in the file",
-                "Only columns of polygons have texts as codes.",
-            )  # fmt: skip
-        codes = {int(code): i for i, group in enumerate(classes.values()) for code in group}
+        codes = indices_of_codes(classes, where)
         return replace(unpacking, codes=codes, reductions=reductions)
     decoding = replace(
         unpacking,

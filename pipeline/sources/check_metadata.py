@@ -28,6 +28,7 @@ from pipeline.regridding.elements import check_method
 from pipeline.sources.arrays.extra_dims import extra_dims
 from pipeline.sources.axes import axes_of, is_unstructured
 from pipeline.sources.canonical import decoding_of, plan_of
+from pipeline.sources.computed.class_codes import missing_classes
 from pipeline.sources.decode import stated_units
 from pipeline.times.plan import TimePlan
 
@@ -77,7 +78,10 @@ def check_opened(
         lengths = _Lengths.of(da, axes, plan)
         _check_units(da, source, name, variables.get(name), lengths, f"{where}: {name}", faults)
         _check_nodata(da, source, name, f"{where}: {name}", faults)
-    return replace(_info(source, ds, axes, plan), notes=tuple(_ignored_flags(ds, source)))
+    return replace(
+        _info(source, ds, axes, plan),
+        notes=(*_ignored_flags(ds, source), *_class_notes(ds, source)),
+    )
 
 
 def _ignored_flags(ds: xr.Dataset, source: Source) -> list[str]:
@@ -89,6 +93,25 @@ def _ignored_flags(ds: xr.Dataset, source: Source) -> list[str]:
             notes.append(
                 f"{name}: the file names {flags} as its ancillary_variables; if it is a quality"
                 f" flag, set `mask: {{name: {flags.split()[0]}, keep: [...]}}`"
+            )
+    return notes
+
+
+def _class_notes(ds: xr.Dataset, source: Source) -> list[str]:
+    """Return notes on classes that mean missing, and on numbers that a file names as classes."""
+    notes = []
+    for name in source.variables:
+        da = ds[source.opened_name(name)]
+        if missing := missing_classes(da, source, name):
+            notes.append(
+                f"{name}: codes {', '.join(missing)} of `classes` mean missing values; if they are"
+                " a class, set `wrong_in_file: [nodata]`"
+            )
+        if not source.classes and source.kind == "continuous" and "flag_values" in da.attrs:
+            notes.append(
+                f"{name}: the file names single numbers (flag_values); if they are classes, set"
+                " `kind: categorical` and `classes`, if they mark missing values list them in"
+                " `nodata`"
             )
     return notes
 

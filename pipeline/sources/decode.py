@@ -137,6 +137,8 @@ class Decoding:
 
         `dtype` is that of values, by default float32; indices are float32.
         """
+        if raw.dtype == bool:
+            raw = raw.astype(np.uint8)
         if self.codes is not None:
             return class_indices(raw, self._classes(raw.dtype))
         marked = [raw == value for value in self.nodata if not np.isnan(value)]
@@ -253,7 +255,7 @@ def _nodata(
         return (), ()
     if entry.nodata is not None:
         return codes_of(entry.nodata), ranges_of(entry.nodata)
-    if source.overrides("nodata"):
+    if source.overrides("nodata") or da.dtype == bool:
         return (), ()
     declared = [da.attrs[key] for key in ("_FillValue", "missing_value") if key in da.attrs]
     return tuple(float(value) for value in np.ravel(declared) if np.isfinite(float(value))), ()

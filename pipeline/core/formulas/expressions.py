@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.errors import bad_input, nearest_name
+from pipeline.core.errors import bad_input
 from pipeline.core.formulas.meteorology import FORMULAS, Formula
 from pipeline.core.units import linear_conversion
 
@@ -165,7 +165,7 @@ def _parsed(text: str) -> ast.expr:
     if len(text) > MAX_LENGTH:
         raise ValueError(f"an expression of {len(text):,} characters, more than {MAX_LENGTH:,}")
     try:
-        tree = ast.parse(text.strip(), mode="eval").body
+        tree = ast.parse(" ".join(text.split()), mode="eval").body
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         reason = getattr(error, "msg", None) or "too deeply nested"
         shown = text if len(text) <= 100 else f"{text[:100]}…"
@@ -201,8 +201,25 @@ def _operands(node: ast.expr) -> list[ast.expr]:
             return args
     raise ValueError(
         f'"{ast.unparse(node)}", which is none of numbers, names, + - * / ** < <= > >= == !=,'
-        " and, or, not, and calls of known functions"
+        f" and, or, not, and calls of known functions{_way_out(node)}"
     )
+
+
+def _way_out(node: ast.AST) -> str:
+    """Return how to write what is not accepted, if there is a usual reason for it."""
+    match node:
+        case ast.Attribute():
+            name = ast.unparse(node)
+            return f". A name with dots needs another: `operands: {{a: {{name: {name}}}}}`"
+        case ast.BinOp(op=ast.BitXor()):
+            return ". Powers are written with **"
+        case ast.BinOp(op=ast.BitAnd() | ast.BitOr()):
+            return ". Conditions are joined with and, or"
+        case ast.IfExp():
+            return ". Choices are written as where(condition, one, other)"
+        case ast.Tuple():
+            return ". The decimal mark is a point"
+    return ""
 
 
 def _check_arguments(name: str, args: list[ast.expr]) -> None:
@@ -213,7 +230,7 @@ def _check_arguments(name: str, args: list[ast.expr]) -> None:
         most = len(FORMULAS[name].parameters)
         least = most - FORMULAS[name].optional
     else:
-        raise ValueError(f'an unknown function "{name}". {nearest_name(name, known)}'.rstrip())
+        raise ValueError(f'an unknown function "{name}", none of {", ".join(known)}')
     if not least <= len(args) <= most:
         wanted = str(least) if least == most else f"{least} to {most}"
         raise ValueError(f"{name} with {len(args)} arguments instead of {wanted}")

@@ -31,15 +31,17 @@ SILENT = re.compile(r"-*|~|\?|none|null|unknown|undefined|n/?a|nan|missing|see .
 """Texts with which files state no units; read as dimensionless where they are all there is."""
 
 DIMENSIONLESS = re.compile(
-    r"1|no ?units?|unit-?less|(non|a)?-?_?dim(ensionless|ensional)?|(\w+ )?(fraction|proportion)s?"
-    r"( of \w+)?|ratio|share|index|indices|number|numeric|count|class(es)?|categor(y|ical)|flag"
-    r"|code.*|0 ?(-|to|\.\.) ?1|v/v|vol/vol|probability",
+    r"(1|no ?units?|unit[ -]?less|(non|a)?-?_?dim(ensionless|ensional)?"
+    r"|(\w+ )?(fraction|proportion)s?( of [\w ]+)?|frac(tional)?\.?|decimal|volumetric( (water"
+    r" content|soil moisture))?|ratio|share|index|indices|number|numeric|count|class(es)?"
+    r"|categor(y|ical)|flag|code.*|v/v|vol/vol|probability)?"
+    r" ?([(\[]? ?0 ?(-|–|to|,|\.{2,3}) ?1 ?[)\]]?)?",
     re.IGNORECASE,
 )
 """Whole texts that mean 1."""
 
 _SUPERSCRIPTS = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻]+")
-_DEGREES = r"(?:deg(?:ree)?s?\.?|°)[ _]?"
+_DEGREES = r"(?:deg(?:ree)?s?\.?|°)[ _-]?"
 RULES: tuple[tuple[str, str], ...] = (
     # Signs: powers, products, quotients, and letters that only look alike.
     (r"[−–‐‑]", "-"),
@@ -51,29 +53,39 @@ RULES: tuple[tuple[str, str], ...] = (
     (r"[º˚]", "°"),
     # Words for signs.
     (r"\bper[ -]?cent(age)?\b|\bpct\b\.?", "%"),
-    (r"\bper[ -]?mille?\b|‰", "permille"),
-    (r"(\b(vol(ume)?|w(eigh)?t|mass)\b\.?|\bvolumetric) ?%", "%"),
-    (r"% ?((by|of|in)\b|vol(ume)?\b|w(eigh)?t\b|mass\b|area\b|cover\b|saturation\b|total\b|[ .])*$",
-     "%"),
+    (r"\bper[ -]?mill?e?\b|\bpromille\b|‰", "permille"),
+    (r"\b(million|10\^6)\b", "1e6 "),
+    (r"^1 ?/ ?(10|100|1000) (?=[a-z°])", r"1/\1*"),
+    (r"(\b(vol(ume)?|w(eigh)?t|mass)\b\.?|\bvolumetric)[ -]?%", "%"),
+    (r"% ?[(]?((by|of|in)\b|vol(ume(tric)?)?\b|w(eigh)?t\b|mass\b|area\b|cover\b|saturation\b"
+     r"|total\b|\b[vw]/[vw]\b|[ .])*[)]?$", "%"),
     (r"\b(per|each)\b", "/"),
     (r"\btenths?( of)?( an?)?\b", "0.1 "),
     (r"\bhundredths?( of)?( an?)?\b", "0.01 "),
     (r"\bthousandths?( of)?( an?)?\b", "0.001 "),
-    (r"\b(?:square|sq)\b\.? ?([a-z]+)", r"\1^2"),
-    (r"\b(?:cubic|cu)\b\.? ?([a-z]+)", r"\1^3"),
+    (r"\b(?:square|sq)\b[.-]? ?([a-z]+)", r"\1^2"),
+    (r"\b(?:cubic|cu)\b[.-]? ?([a-z]+)", r"\1^3"),
+    (r"\bsq(k?m|mi|ft)\b", r"\1^2"),
+    (r"\bcu(m|ft)\b", r"\1^3"),
     (r"\b([a-z]+) squared\b", r"\1^2"),
     (r"\b([a-z]+) cubed\b", r"\1^3"),
     (r"\btime[ -_]?steps?\b", "step"),
     (r"\bac(re)?s?[ -]?f(ee|oo)?t\b", "acre_foot"),
     (r"\bus[ _]survey[ _]f(ee|oo)?t\b", "survey_foot"),
     (r"\bm\.?a\.?(m\.?)?s\.?l\b\.?", "m"),
-    (r" ?\babove (mean )?sea ?level\b| ?\ba\.?(m\.?)?s\.?l\b\.?", ""),
+    (r" ?\babove (mean sea level|sea ?level|msl|the geoid|egm\d+)\b| ?\ba\.?(m\.?)?s\.?l\b\.?", ""),
+    (r" [(]?navd ?88[)]?$", ""),
+    (r"\b(mm|in(ch(es)?)?)\b\.? (of )?(hg|mercury)\b", r"\1Hg"),
+    (r"\binch(es)?Hg\b", "inHg"),
+    (r"\bgeopotential met(er|re)s?\b", "gpm"),
+    (r"\barc[ _-](degree|minute|second)s?\b|\b(degree|minute|second)s? of arc\b", r"arc\1\2"),
+    (r"\barcdegree\b", "degree"),
     (r"\bkw-?hr?s?\b", "kWh"),
-    # A number belongs to the name behind it in mm/3h, mm/(10 min) and kg m-2 3h-1.
-    (r"/ ?(\d+) ?([a-z]+)", r"/(\1 \2)"),
-    (r"(?<=[ *.])(\d+)([a-z]+)\^?(-\d+)", r"(\1 \2)^\3"),
+    # A number belongs to the name behind it in mm/3h, mm/(10 min), m3/100m3 and kg m-2 3h-1.
+    (r"/ ?(\d+(?:\.\d+)?)[ -]?([a-z]+(?:\^?\d+)?)", r"/(\1 \2)"),
+    (r"(?<=[ *.])(?<!\d\.)(\d+)(?!e[-+\d])([a-z]+)\^?(-\d+)", r"(\1 \2)^\3"),
     # Temperatures, and angles with a word on how they are counted.
-    (_DEGREES + r"c(el[sc]ius|entigrade)?\b|\bcelcius\b|\bcentigrade\b", "degC"),
+    (_DEGREES + r"c(el[sc]ius|entigrade)?\b|\bcelcius\b|\bcentigrade\b|^oC$", "degC"),
     (_DEGREES + r"f(ahrenheit)?\b|\bfahrenheit\b", "degF"),
     (_DEGREES + r"k(elvins?)?\b|\bkelvins?\b", "K"),
     (r"\bdecimal[ _]degrees?\b", "degree"),
@@ -92,7 +104,8 @@ WATER = re.compile(
 NAMES = {
     "mb": "hPa", "millibars": "hPa", "F": "degF", "MM": "mm", "in": "inch",
     "cfs": "ft^3/s", "cusec": "ft^3/s", "cusecs": "ft^3/s",
-    "cms": "m^3/s", "cumec": "m^3/s", "cumecs": "m^3/s",
+    "cms": "m^3/s", "cumec": "m^3/s", "cumecs": "m^3/s", "CFS": "ft^3/s", "CMS": "m^3/s",
+    "lps": "litre/s", "MGD": "1e6 gallon/day", "mgd": "1e6 gallon/day", "kmh": "km/hour",
     "dy": "day", "dys": "day", "annum": "year", "yrs": "year", "Yr": "year",
     "mon": "month", "mons": "month", "mo": "month", "mth": "month", "months": "month",
     "dekads": "dekad", "decad": "dekad", "pentads": "pentad", "ltr": "litre",
@@ -102,6 +115,10 @@ NAMES = {
 """Names that pint lacks or takes for something else (mb for millibarns, F for farad)."""
 
 AMBIGUOUS = {
+    "ton": "1000 kg (t), or a short ton", "tons": "1000 kg (t), or short tons",
+    "gr": "gram, or grain", "MCM": "million cubic metres, or micrometres",
+    "Mcm": "million cubic metres, or megacentimetres",
+    "mcm": "million cubic metres, or micrometres",
     "Mm": "million or mega, millimetre or metre", "pH": "a logarithm, or picohenry",
     "dB": "a logarithm of any ratio", "ly": "langley, or light year",
 }  # fmt: skip
@@ -112,6 +129,7 @@ _TOKEN = re.compile(
     + _POWER + r"|(?P<sign>[*/.(])) *",
     re.IGNORECASE,
 )  # fmt: skip
+_BEHIND = "{} behind the units may multiply them or the stored numbers"
 Factor = tuple[str, float]
 
 
@@ -176,6 +194,8 @@ def _product(tokens: Iterator[re.Match[str]], is_group: bool = False) -> tuple[l
     sign = 1.0
     for token in tokens:
         if token["sign"] and token["sign"] != "(":
+            if token["sign"] == "*" and factors in ([("10", 1.0)], [("100", 1.0)]):
+                raise UnknownUnitsError("a factor before * may multiply the stored numbers")
             sign = -1.0 if token["sign"] == "/" else sign
             continue
         power = float(token["power"] or token["digits"] or 1)
@@ -183,11 +203,11 @@ def _product(tokens: Iterator[re.Match[str]], is_group: bool = False) -> tuple[l
             return factors, power
         if token["sign"]:
             inner, power = _product(tokens, is_group=True)
+            if inner and factors and sign > 0 and all(base[0].isdigit() for base, _ in inner):
+                raise UnknownUnitsError(_BEHIND.format(inner[0][0]))
         elif token["number"]:
             if factors and sign > 0:
-                raise UnknownUnitsError(
-                    f"{token['number']} behind the units may multiply them or the stored numbers"
-                )
+                raise UnknownUnitsError(_BEHIND.format(token["number"]))
             inner = [(token["number"], 1.0)]
         else:
             inner = _named(token["name"])

@@ -15,9 +15,13 @@ NAMED = r"^\d{4}[/.]|[A-Za-z]{3}.*\d{4}|\d{4}.*[A-Za-z]{3}"
 """Dates with the year first, or with the name of the month."""
 ZONE = r"(?<=:\d\d)(?:\.0+)?\s*[+-]\d\d:?\d\d$"
 """Time zone at the end of a time, other than Z."""
+MIDNIGHT = r"(?<=[ T])24:00\b(?=:00\b|$)"
+"""The end of a day as a time of that day."""
 FORMATS = (
     *("%d.%m.%Y", "%m.%d.%Y", "%d/%m/%Y", "%m/%d/%Y", "%d-%m-%Y", "%m-%d-%Y", "%d.%m.%y"),
     *("%d/%m/%y", "%m/%d/%y", "%y-%m-%d", "%d.%m.%Y %H:%M", "%d/%m/%Y %H:%M", "%m/%d/%Y %H:%M"),
+    *("%m/%d/%Y %I:%M %p", "%d/%m/%Y %I:%M %p", "%d/%m/%Y %I:%M:%S %p"),
+    *("%Y%m", "%Y%j", "%Y-%j", "%d-%b-%y", "%Y%m%d%H", "%Y%m%d%H%M"),
     *("%m/%d/%Y %I:%M:%S %p", "%d.%m.%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S"),
 )
 """Formats that are proposed where they fit all rows."""
@@ -43,7 +47,7 @@ def dates_of(
     `datetime.strptime`). Raises `InputError` for missing and other dates, with two of the rows.
     """
     label = f"{where}: {', '.join(columns)}"
-    column = _joined(table, columns, date_format)
+    column, later = _before_midnight(_joined(table, columns, date_format))
     if isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M":
         times = pd.to_datetime(column, utc=True)
     elif date_format is not None:
@@ -66,13 +70,27 @@ def dates_of(
     if times.isna().any():
         row = int(np.flatnonzero(times.isna())[0])
         expected = f'dates such as "{date_format}"' if date_format else "ISO dates or times"
+        fit = formats_of(_texts(column))
+        proposed = f"`date_format: {fit[0]}`" if fit else "`date_format`"
         shown = " ".join(str(table[name].iloc[row]) for name in columns)
         raise bad_input(
             label, f'"{shown}" in row {row + 1}', expected,
-            "Correct the row; or set `options` of the entry: `date_format` for other dates,"
+            f"Correct the row; or set `options` of the entry: {proposed} for other dates,"
             " `header_lines: 2` where a line of units is below the names of columns.",
         )  # fmt: skip
-    return times.dt.tz_localize(None).to_numpy().astype("datetime64[ns]")
+    times = times.dt.tz_localize(None) + pd.to_timedelta(later, unit="D")
+    return times.to_numpy().astype("datetime64[ns]")
+
+
+def _before_midnight(column: pd.Series) -> tuple[pd.Series, pd.Series]:
+    """Return times at 24:00 as 0:00, and the days [rows] that these are later: 1, or else 0."""
+    if column.dtype.kind not in "OT" and not pd.api.types.is_string_dtype(column.dtype):
+        return column, pd.Series(0, column.index)
+    at_end = column.astype("string").str.contains(MIDNIGHT).fillna(value=False).astype(bool)
+    if not at_end.any():
+        return column, pd.Series(0, column.index)
+    texts = column.astype("string").str.replace(MIDNIGHT, "00:00", regex=True)
+    return texts.where(at_end, column.astype("string")), at_end.astype(int)
 
 
 def _of_days(texts: pd.Series) -> pd.Series | None:
@@ -128,6 +146,15 @@ def unclear_order(texts: pd.Series) -> pd.Series:
     return texts.astype("string").str.match(NUMERALS).fillna(value=False).astype(bool)
 
 
+def formats_of(texts: pd.Series) -> list[str]:
+    """Return the usual formats of dates that fit all texts."""
+    unique = texts.drop_duplicates()
+    return [
+        form for form in FORMATS
+        if pd.to_datetime(unique, format=form, errors="coerce").notna().all()
+    ]  # fmt: skip
+
+
 def unclear_dates(texts: pd.Series, where: str) -> InputError:
     """Return the error for dates whose order is not stated, with two of them and formats that fit.
 
@@ -135,10 +162,7 @@ def unclear_dates(texts: pd.Series, where: str) -> InputError:
     """
     unique = texts.drop_duplicates()
     rows = " and ".join(f'"{text}" {at}' for at, text in unique[:2].items())
-    fit = [
-        form for form in FORMATS
-        if pd.to_datetime(unique, format=form, errors="coerce").notna().all()
-    ]  # fmt: skip
+    fit = formats_of(unique)
     proposed = " or ".join(f'"{form}"' for form in fit) or '"%d.%m.%Y"'
     return bad_input(
         where, f"{rows}, in which the order of day and month is not stated",

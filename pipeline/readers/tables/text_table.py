@@ -180,10 +180,12 @@ def decimal_mark(
     grouped = [field for field in fields if GROUPED.fullmatch(field)]
     clear = [f for f in fields if COMMA.fullmatch(f) and not GROUPED.fullmatch(f)]
     points = [field for field in fields if POINT.fullmatch(field)]
-    if options.thousands == "," or separator == "," or points or not (clear or grouped):
+    if options.thousands == "," or points or not (clear or grouped):
         return "."
     if clear:
         return ","
+    if separator == ",":
+        return "."
     raise bad_input(
         where, f'numbers such as "{grouped[0]}", whose comma may be a decimal mark or separate '
         "thousands", "numbers with a clear decimal mark",

@@ -39,7 +39,7 @@ def keeper(mask: Mask, flag: xr.DataArray, where: str) -> Rule:
     if mask.keep:
         fields = [_meaning(name, flag, where) for name in named]
         return _kept(numbers, fields, missing)
-    largest = 8 * flag.dtype.itemsize if flag.dtype.kind in "iu" else 63
+    largest = 8 * flag.dtype.itemsize if flag.dtype.kind in "iub" else 63
     for bits in mask.groups:
         if bits.first + bits.count > largest:
             raise bad_input(where, f"{flag.name} of {largest} bits",
@@ -84,6 +84,7 @@ def _bits(fields: list[Field], missing: np.ndarray) -> Rule:
 
     def rule(flags: np.ndarray) -> np.ndarray:
         valid = (flags == flags) & ~np.isin(flags, missing)
+        flags = flags.astype(np.uint8) if flags.dtype == bool else flags
         if flags.dtype.kind == "f":
             flags = np.where(valid, flags, 0).astype(np.int64)
         # The highest bit of signed numbers is a bit like the others.
@@ -97,7 +98,9 @@ def _bits(fields: list[Field], missing: np.ndarray) -> Rule:
 
 
 def _missing(flag: xr.DataArray) -> np.ndarray:
-    """Return the stored numbers that the file declares as missing."""
+    """Return the stored numbers that the file declares as missing; neither true nor false is."""
+    if flag.dtype == bool:
+        return np.array([])
     attrs = {**flag.encoding, **flag.attrs}
     declared = [attrs[key] for key in ("_FillValue", "missing_value") if key in attrs]
     held = (stored_value(float(value), flag.dtype) for one in declared for value in np.ravel(one))

@@ -198,6 +198,8 @@ class _Files:
 
         wide = np.float64 if da.dtype.itemsize > 2 else np.float32
         dtype = da.dtype if da.dtype.kind == "f" else wide
+        # Neither true nor false means missing, which numbers made of them could not tell.
+        attrs = {k: v for k, v in da.attrs.items() if da.dtype != bool or k != "_FillValue"}
         return elementwise(
-            [da.variable, *(flag.variable for flag in flags)], compute, dtype, da.attrs, da.encoding
+            [da.variable, *(flag.variable for flag in flags)], compute, dtype, attrs, da.encoding
         )

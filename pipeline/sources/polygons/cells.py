@@ -21,7 +21,13 @@ from pipeline.entries.source import Source
 from pipeline.grid.crs import is_geographic_crs
 from pipeline.grid.same_crs import same_crs
 from pipeline.readers.registry import driver_of
-from pipeline.readers.vector import Bounds, described, distinct_values, read_polygons
+from pipeline.readers.vector import (
+    Bounds,
+    described,
+    distinct_values,
+    layers_of,
+    read_polygons,
+)
 from pipeline.regridding.classes import class_label
 from pipeline.regridding.elements import OUTLINES
 from pipeline.sources.crop import Window
@@ -83,6 +89,8 @@ def check_columns(source: Source) -> None:
         raise bad_input(where, f"{len(source.files)} files", "one file of polygons",
                         "Write an entry for each, and one with `merge` of them.")  # fmt: skip
     dtypes: dict[str, str] = described(source)["dtypes"]
+    layers = layers_of(source)
+    of_layer = f" Of the layers {', '.join(layers)} it is the first: set `options: {{layer: …}}`."
     for name, entry in source.variables.items():
         if entry.is_computed:
             faults.add(
@@ -95,13 +103,15 @@ def check_columns(source: Source) -> None:
             faults.add(
                 f"{where}: {name}", f"columns {', '.join(dtypes) or 'none'}",
                 f'a column "{entry.name}"',
-                nearest_name(entry.name, dtypes)
-                or f"`name: {OUTLINE}` stands for the polygons: 1 within them, 0 outside.",
+                (nearest_name(entry.name, dtypes)
+                 or f"`name: {OUTLINE}` stands for the polygons: 1 within them, 0 outside.")
+                + of_layer * (len(layers) > 1),
             )  # fmt: skip
         elif not is_classes(source) and not re.match("u?int|float|bool", dtypes[entry.name]):
             faults.add(
                 f"{where}: {name}", f"a column of {dtypes[entry.name]}", "numbers",
-                "Set `kind: categorical` and `method: fractions` (or mode) for classes.",
+                "Set `kind: categorical` and `method: fractions` (or mode) for classes, or convert"
+                " the column to numbers in a GIS.",
             )  # fmt: skip
         elif is_classes(source):
             with faults.collecting():
@@ -211,6 +221,14 @@ def repaired(outlines: np.ndarray) -> tuple[np.ndarray, int]:
         outlines[wrong] = shapely.make_valid(
             outlines[wrong], method="structure", keep_collapsed=False
         )
+    collections = np.flatnonzero(
+        shapely.get_type_id(outlines) == shapely.GeometryType.GEOMETRYCOLLECTION
+    )
+    if collections.size:
+        outlines = outlines.copy()
+        for index in collections:
+            parts = shapely.get_parts(shapely.get_parts(outlines[index]))
+            outlines[index] = shapely.union_all(parts[shapely.get_dimensions(parts) == 2])
     is_area = np.isin(shapely.get_type_id(outlines), (3, 6, -1))
     outlines = np.where(is_area, outlines, np.full(outlines.shape, None))
     return outlines, int(wrong.sum())

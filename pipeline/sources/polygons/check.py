@@ -15,8 +15,8 @@ from pipeline.core.errors import Faults
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.crs import is_geographic_crs
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.readers.vector import described, path_of, read_columns
-from pipeline.regridding.elements import OUTLINES, element_operator
+from pipeline.readers.vector import described, layers_of, path_of, read_columns
+from pipeline.regridding.elements import OUTLINES, check_method, element_operator
 from pipeline.sources.canonical import decoding_of
 from pipeline.sources.check_metadata import SourceInfo
 from pipeline.sources.crop import Window
@@ -65,8 +65,12 @@ def check_polygons(
         chosen = [None] if windows is None else list(dict.fromkeys(windows(crs)))
         parts = [open_polygon_cells(source, window, MOST) for window in chosen]
         for ds in parts:
+            check_method(ds, source.method if source.method != "conservative" else "mean", where)
             _check_overlaps(ds)
+        layers = layers_of(source)
         notes = _notes(parts)
+        if len(layers) > 1:
+            notes += (f"the first layer, {layers[0]}, of {', '.join(layers)} is read",)
     return SourceInfo(
         name=source.name,
         shape=(int(found["features"]),),

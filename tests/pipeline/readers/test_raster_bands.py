@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import rasterio
+from rasterio.control import GroundControlPoint
 
 from pipeline.core.errors import InputError
 from pipeline.entries.source import Source
@@ -111,3 +112,26 @@ def test_times_of_files_are_not_replaced(tmp_path: Path) -> None:
     source = entry(tmp_path / "b.nc", "v", start="1999-01-01", step="daily")
     found = canonical(source.model_copy(update={"driver": "netcdf"}))
     assert str(found["time"].values[2])[:10] == "1999-01-03"
+
+
+def test_a_band_may_be_named_by_its_description(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tif", VALUES[:2])
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = ("rain of day", "snow")
+    found = canonical(entry(path, name="snow"))
+    np.testing.assert_array_equal(found.values.squeeze(), VALUES[1])
+    assert 'Did you mean "rain of day"' in refusal(entry(path, name="rain of days"))
+    assert "described as 2 (rain of day, snow)" in refusal(entry(path, name="xyz"))
+
+
+def test_turned_rasters_and_control_points_are_refused_with_the_way_out(tmp_path: Path) -> None:
+    path = written(tmp_path / "a.tif", VALUES[:1])
+    with rasterio.open(path, "r+") as file:
+        file.transform = rasterio.Affine(1, 0.3, 0, 0.2, -1, 2)
+    assert "gdalwarp" in refusal(entry(path, name="band_1"))
+    corners = [GroundControlPoint(0, 0, 0, 2), GroundControlPoint(0, 3, 3, 2),
+               GroundControlPoint(2, 0, 0, 0)]  # fmt: skip
+    with rasterio.open(tmp_path / "b.tif", "w", driver="GTiff", width=3, height=2, count=1,
+                       dtype="int16", gcps=corners, crs="EPSG:4326") as file:  # fmt: skip
+        file.write(VALUES[:1])
+    assert "3 ground control points" in refusal(entry(tmp_path / "b.tif", name="band_1"))

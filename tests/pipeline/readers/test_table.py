@@ -338,3 +338,47 @@ def test_eastings_and_northings_that_are_swapped(tmp_path: Path) -> None:
         read(tmp_path, text, lat="lon", lon="lat", crs="EPSG:2056")
     ds = read(tmp_path, text, crs="EPSG:2056")
     np.testing.assert_allclose(ds["lat"].values, [47.5, 47.4], atol=0.1)
+
+
+@pytest.mark.parametrize("form", ["%Y-%m-%d %H:%M", "%d.%m.%Y %H:%M"])
+def test_the_end_of_a_day_is_the_begin_of_the_next(tmp_path: Path, form: str) -> None:
+    days = ["2001-01-31 12:00", "2001-01-31 24:00"]
+    if form[1] == "d":
+        days = ["31.01.2001 12:00", "31.01.2001 24:00"]
+    rows = [f"a,50,8,{day},{i}" for i, day in enumerate(days)]
+    text = "\n".join(["station,lat,lon,date,rain", *rows])
+    options = {} if form[1] == "Y" else {"date_format": form}
+    ds = read(tmp_path, text, options=options)
+    found = ds["time"].values.astype("datetime64[h]").astype(str).tolist()
+    assert found == ["2001-01-31T12", "2001-02-01T00"]
+    assert ds["rain"].values.tolist() == [[0.0], [1.0]]
+
+
+@pytest.mark.parametrize(
+    ("dates", "form"),
+    [(("01/02/2001 12:00 AM", "01/03/2001 12:00 AM"), r"%m/%d/%Y %I:%M %p"),
+     (("200101", "200102"), "%Y%m"), (("2001001", "2001002"), "%Y%j"),
+     (("1-Jan-01", "2-Jan-01"), "%d-%b-%y")],
+)  # fmt: skip
+def test_formats_that_fit_all_rows_are_proposed(
+    tmp_path: Path, dates: tuple[str, str], form: str
+) -> None:
+    rows = [f"a,50,8,{date},1" for date in dates]
+    text = "\n".join(["station,lat,lon,date,rain", *rows])
+    with pytest.raises(InputError) as caught:
+        read(tmp_path, text)
+    assert form in str(caught.value)
+    read(tmp_path, text, options={"date_format": form})
+
+
+def test_quoted_decimal_commas_between_commas(tmp_path: Path) -> None:
+    text = "\n".join(line.replace(",", ".").replace(";", ",") for line in LINES)
+    quoted = text.replace("1.5\n", '"1,5"\n').replace("12.25", '"12,25"').replace("0.0", '"0,0"')
+    for number in ("50.5", "-4.25", "51.0", "-3.50"):
+        quoted = quoted.replace(number, '"' + number.replace(".", ",") + '"')
+    check(read(tmp_path, quoted))
+
+
+def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="without rows"):
+        read(tmp_path, LINES[0] + "\n")

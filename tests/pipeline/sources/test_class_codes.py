@@ -100,3 +100,65 @@ def test_labels_of_one_name_are_refused(tmp_path: Path) -> None:
     cover = xr.DataArray([[0.0, 1.0]], {"y": [0.5], "x": [0.5, 1.5]}, ("y", "x"), attrs=flags)
     with pytest.raises(InputError, match="labels that differ"):
         classes_of(cover, "landcover")
+
+
+def _map(path: Path, values: xr.DataArray, classes: object, **more: object) -> Source:
+    xr.Dataset({"lc": values}).to_zarr(path, zarr_format=3)
+    return Source.model_validate(
+        {"name": "cover", "uri": str(path), "driver": "zarr", "kind": "categorical",
+         "classes": classes, "variables": {"kind": {"name": "lc", "units": "1"}}, **more}
+    )  # fmt: skip
+
+
+def _lattice(values: list[list[object]]) -> xr.DataArray:
+    axes = {"lat": [1.5, 0.5], "lon": [0.5, 1.5]}
+    return xr.DataArray(np.array(values), axes, ("lat", "lon"))
+
+
+def test_true_and_false_are_the_codes_1_and_0_and_neither_is_missing(tmp_path: Path) -> None:
+    source = _map(
+        tmp_path / "a.zarr", _lattice([[True, False], [False, False]]), {"no": 0, "yes": 1}
+    )
+    found = canonicalise(open_source(source), source, VARIABLES)["kind"].values
+    np.testing.assert_array_equal(found, [[1, 0], [0, 0]])
+    plain = source.model_copy(update={"classes": {}, "kind": "continuous", "method": "mean"})
+    found = canonicalise(open_source(plain), plain, VARIABLES)["kind"].values
+    np.testing.assert_array_equal(found, [[1, 0], [0, 0]])
+    mask = {"name": "lc", "bits": {0: 0}}
+    masked = _map(tmp_path / "b.zarr", _lattice([[True, False], [False, False]]), [0, 1],
+                  variables={"kind": {"name": "lc", "units": "1", "mask": mask}})  # fmt: skip
+    found = canonicalise(open_source(masked), masked, VARIABLES)["kind"].values
+    np.testing.assert_array_equal(found, [[np.nan, 0], [0, 0]])
+
+
+def test_whole_numbers_may_be_written_as_floats_and_fractions_are_refused(tmp_path: Path) -> None:
+    source = _map(tmp_path / "a.zarr", _lattice([[1, 2], [3, 1]]), [1.0, 2.0, 3])
+    assert source.classes == {"1": (1,), "2": (2,), "3": (3,)}
+    with pytest.raises(ValueError, match=r"the code 1\.5 .* no whole number"):
+        _map(tmp_path / "b.zarr", _lattice([[1, 2], [3, 1]]), {"a": 1.5})
+
+
+def test_codes_before_labels_and_texts_have_a_way_out(tmp_path: Path) -> None:
+    numbers, texts = _lattice([[1, 2], [3, 1]]), _lattice([["N", "SW"], ["E", "N"]])
+    for values, classes, words in ((numbers, {1: "forest"}, "label before the code"),
+                                   (texts, {"north": 1}, "found texts")):  # fmt: skip
+        folder = tmp_path / words.split()[0]
+        source = _map(folder, values, classes)
+        faults = Faults()
+        check_source(source, faults, VARIABLES)
+        assert words in str(InputError(faults.faults))
+
+
+def test_a_check_notes_classes_that_mean_missing_and_numbers_that_are_classes(
+    tmp_path: Path,
+) -> None:
+    values = _lattice([[1, 255], [3, 1]]).astype("uint8")
+    values.attrs |= {"_FillValue": np.uint8(255), "flag_values": [1, 3], "flag_meanings": "a b"}
+    source = _map(tmp_path / "a.zarr", values, {"a": 1, "water": 255})
+    info = check_source(source, Faults(), VARIABLES)
+    assert info is not None
+    assert "codes 255 of `classes` mean missing" in " ".join(info.notes)
+    plain = source.model_copy(update={"classes": {}, "kind": "continuous", "method": "mean"})
+    info = check_source(plain, Faults(), VARIABLES)
+    assert info is not None
+    assert "kind: categorical" in " ".join(info.notes)

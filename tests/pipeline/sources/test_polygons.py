@@ -394,3 +394,39 @@ def test_labels_of_several_words(tmp_path: Path) -> None:
     found = cube(tmp_path, source, DEGREES)
     np.testing.assert_allclose(found["landcover_fraction_sand_fine"].values, 1, atol=1e-6)
     np.testing.assert_allclose(found["landcover_fraction_gravel"].values, 0, atol=1e-6)
+
+
+def test_polygons_at_a_point_have_equal_shares_of_it(tmp_path: Path) -> None:
+    # In the first cell one covers all and one a half: 3/4 and 1/4; the second and third have one.
+    path = written(tmp_path, [box(10, 50, 12.5, 52), box(10, 50, 10.5, 52)], rock=["lava", "sand"])
+    found = cube(tmp_path, classes(path, options={"overlaps": "normalise"}), DEGREES)
+    np.testing.assert_allclose(found["landcover_fraction_lava"], [[0.75, 1, 1]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(found["landcover_fraction_sand"], [[0.25, 0, 0]] * 2, atol=1e-9)
+    np.testing.assert_allclose(found["landcover_coverage"], [[1, 1, 0.5]] * 2, rtol=1e-6)
+
+
+def test_two_polygons_on_one_area_cover_it_once(tmp_path: Path) -> None:
+    path = written(tmp_path, [box(10, 50, 10.6, 52)] * 2, porosity=[10.0, 30.0])
+    found = cube(tmp_path, entry(path, PERCENT, options={"overlaps": "normalise"}), DEGREES)
+    np.testing.assert_allclose(found["water_capacity"][:, 0], 20, rtol=1e-6)
+    np.testing.assert_allclose(found["water_capacity_coverage"], [[0.6, 0, 0]] * 2, rtol=1e-6)
+
+
+def test_the_areas_of_a_collection_are_used(tmp_path: Path) -> None:
+    mixed = shapely.GeometryCollection([box(10, 50, 11, 52), shapely.Point(12.5, 51)])
+    path = written(tmp_path, [mixed, box(11, 50, 13, 52)], porosity=[10.0, 30.0])
+    found = cube(tmp_path, entry(path, PERCENT), DEGREES)
+    np.testing.assert_allclose(found["water_capacity"], [[10, 30, 30]] * 2, rtol=1e-6)
+
+
+def test_layers_are_listed_where_the_choice_is_unclear(tmp_path: Path) -> None:
+    path = columns(tmp_path)
+    frame = geopandas.GeoDataFrame({"q": [7.0]}, geometry=[box(10, 50, 13, 52)], crs="EPSG:4326")
+    frame.to_file(path, layer="other")
+    assert "the first layer" in " ".join(checked(entry(path, PERCENT)).notes)
+    assert "other" in refusal(entry(path, PERCENT, options={"layer": "othr"}))
+    assert "layer: …" in refusal(entry(path, {"water_capacity": {"name": "q", "units": "%"}}))
+
+
+def test_a_check_refuses_the_nearest_polygon(tmp_path: Path) -> None:
+    assert "method of areas" in refusal(classes(columns(tmp_path), method="nearest"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -139,3 +140,18 @@ def test_arguments_that_cannot_be_meant(text: str, units: dict, message: str) ->
 def test_an_argument_that_is_an_expression_has_the_units_of_the_formula() -> None:
     found = value("saturation_vapour_pressure((a + b) / 2)", a=20.0, b=10.0)
     assert found == pytest.approx(1.705, abs=5e-4)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [("a.b * 2", "operands: {a: {name: a.b}}"), ("z ^ 2", "Powers are written with **"),
+     ("(z > 0) & (z < 5)", "joined with and, or"), ("z if z > 3 else 0", "where(condition"),
+     ("z * 0,5", "decimal mark is a point"), ("sin(z)", "none of abs, sqrt")],
+)  # fmt: skip
+def test_what_is_not_accepted_has_a_way_out(text: str, hint: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(hint)):
+        value(text, z=[1.0])
+
+
+def test_an_expression_may_have_several_lines() -> None:
+    assert value("z +\n 1\n", z=[1.0]) == [2.0]
