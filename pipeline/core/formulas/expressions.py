@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.core.errors import bad_input
+from pipeline.core.errors import bad_input, nearest_name
 from pipeline.core.formulas.meteorology import FORMULAS, Formula
 from pipeline.core.units import linear_conversion
 
@@ -230,7 +230,8 @@ def _check_arguments(name: str, args: list[ast.expr]) -> None:
         most = len(FORMULAS[name].parameters)
         least = most - FORMULAS[name].optional
     else:
-        raise ValueError(f'an unknown function "{name}", none of {", ".join(known)}')
+        hint = nearest_name(name, known)
+        raise ValueError(f'an unknown function "{name}", none of {", ".join(known)}. {hint}')
     if not least <= len(args) <= most:
         wanted = str(least) if least == most else f"{least} to {most}"
         raise ValueError(f"{name} with {len(args)} arguments instead of {wanted}")
