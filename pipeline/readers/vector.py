@@ -46,8 +46,8 @@ class VectorOptions(Frozen):
     layer: str | None = None
     """Layer of the file; by default its first."""
     overlaps: Literal["refuse", "normalise"] = "refuse"
-    """Whether polygons that overlap are refused, or have equal shares of the area where they do:
-    two at a point count half each there."""
+    """Whether polygons that overlap are refused, or weighted by their areas in a cell: where these
+    sum to more than the cell they are divided by their sum, as 0.5 and 0.75 to 0.4 and 0.6."""
 
 
 def open_polygons(source: Source) -> geopandas.GeoDataFrame:

@@ -133,11 +133,8 @@ def _weights(ds: xr.Dataset, grid: TargetGrid, kind: str) -> scipy.sparse.csr_ar
     if OUTLINES in ds.coords:
         attrs, polygons = ds.coords[OUTLINES].attrs, ds.coords[OUTLINES].values
         where = attrs.get("where", where)
-        if attrs.get("overlaps") == "normalise":
-            faces, shares = _shared_faces(polygons)
-            matrix = overlap(faces, attrs["crs"], grid, faces.size, where) @ shares
-        else:
-            matrix = overlap(polygons, attrs["crs"], grid, count, where)
+        matrix = overlap(polygons, attrs["crs"], grid, count, where)
+        if attrs.get("overlaps") != "normalise":
             _check_overlaps(matrix, where)
         return _with_rest(_normalised(matrix), np.flatnonzero(shapely.is_missing(polygons)))
     if kind == "nearest" or not has_outlines(ds):
@@ -181,25 +178,8 @@ def _check_overlaps(matrix: scipy.sparse.csr_array, where: str) -> None:
             where, f"polygons of which {100 * twice:.0f} % overlap others",
             f"polygons side by side; up to {100 * _OVERLAP:g} % of their area may overlap",
             "Keep one level of nested polygons, or set `options: {overlaps: normalise}` to weight"
-            " all polygons at a point equally.",
+            " polygons by their areas in a cell, divided by the sum of these areas.",
         )  # fmt: skip
-
-
-def _shared_faces(polygons: np.ndarray) -> tuple[np.ndarray, scipy.sparse.csr_array]:
-    """The faces into which outlines cut the plane, and the share of each polygon in each face.
-
-    The polygons at a point have equal shares there: dims (face, polygon).
-    """
-    known = np.flatnonzero(~shapely.is_missing(polygons))
-    lines = shapely.union_all(shapely.boundary(polygons[known]))
-    faces = shapely.get_parts(shapely.polygonize([lines]))
-    tree = shapely.STRtree(polygons[known])
-    face, polygon = tree.query(shapely.point_on_surface(faces), predicate="within")
-    count = np.bincount(face, minlength=faces.size)
-    shape = (faces.size, polygons.size)
-    shares = scipy.sparse.coo_array((1.0 / count[face], (face, known[polygon])), shape).tocsr()
-    kept = np.flatnonzero(count)
-    return faces[kept], shares[kept]
 
 
 def _normalised(matrix: scipy.sparse.csr_array) -> scipy.sparse.csr_array:

@@ -396,20 +396,13 @@ def test_labels_of_several_words(tmp_path: Path) -> None:
     np.testing.assert_allclose(found["landcover_fraction_gravel"].values, 0, atol=1e-6)
 
 
-def test_polygons_at_a_point_have_equal_shares_of_it(tmp_path: Path) -> None:
-    # In the first cell one covers all and one a half: 3/4 and 1/4; the second and third have one.
+def test_areas_of_polygons_that_overlap_are_divided_by_their_sum(tmp_path: Path) -> None:
+    # In the first cell one covers all and one a half: 2/3 and 1/3; the second and third have one.
     path = written(tmp_path, [box(10, 50, 12.5, 52), box(10, 50, 10.5, 52)], rock=["lava", "sand"])
     found = cube(tmp_path, classes(path, options={"overlaps": "normalise"}), DEGREES)
-    np.testing.assert_allclose(found["landcover_fraction_lava"], [[0.75, 1, 1]] * 2, rtol=1e-6)
-    np.testing.assert_allclose(found["landcover_fraction_sand"], [[0.25, 0, 0]] * 2, atol=1e-9)
+    np.testing.assert_allclose(found["landcover_fraction_lava"], [[2 / 3, 1, 1]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(found["landcover_fraction_sand"], [[1 / 3, 0, 0]] * 2, rtol=1e-6)
     np.testing.assert_allclose(found["landcover_coverage"], [[1, 1, 0.5]] * 2, rtol=1e-6)
-
-
-def test_two_polygons_on_one_area_cover_it_once(tmp_path: Path) -> None:
-    path = written(tmp_path, [box(10, 50, 10.6, 52)] * 2, porosity=[10.0, 30.0])
-    found = cube(tmp_path, entry(path, PERCENT, options={"overlaps": "normalise"}), DEGREES)
-    np.testing.assert_allclose(found["water_capacity"][:, 0], 20, rtol=1e-6)
-    np.testing.assert_allclose(found["water_capacity_coverage"], [[0.6, 0, 0]] * 2, rtol=1e-6)
 
 
 def test_the_areas_of_a_collection_are_used(tmp_path: Path) -> None:
