@@ -126,7 +126,9 @@ def _check_sites(base: Opened, other: Opened) -> None:
         )  # fmt: skip
 
 
-def _on_axes(base: Opened, other: Opened, ours: Layout, theirs: Layout) -> dict[str, slice]:
+def _on_axes(
+    base: Opened, other: Opened, ours: Layout, theirs: Layout
+) -> dict[str, slice | np.ndarray]:
     """Return the order of rows and columns; raises `InputError` if the grids differ."""
     declared = [declared_crs(one.ds) for one in (base, other)]
     if all(crs is not None for crs in declared):
@@ -146,16 +148,38 @@ def _on_axes(base: Opened, other: Opened, ours: Layout, theirs: Layout) -> dict[
             if not _near(*fields):
                 raise _another_grid(base, other, name)
         return {}
-    order = {}
+    order: dict[str, slice | np.ndarray] = {}
     for mine, name in ((ours.y, theirs.y), (ours.x, theirs.x)):
         here, there = (
             np.asarray(one.ds[dim].values, np.float64) for one, dim in ((base, mine), (other, name))
         )
-        if not _near(here, there):
-            if not _near(here, there[::-1]):
-                raise _another_grid(base, other, name)
-            order[name] = slice(None, None, -1)
+        is_periodic = name == theirs.x and is_geographic_crs(ours.crs)
+        found = _order(here, there, 360.0 if is_periodic else None)
+        if found is None:
+            raise _another_grid(base, other, name)
+        order[name] = found
     return order
+
+
+def _order(here: np.ndarray, there: np.ndarray, period: float | None) -> slice | np.ndarray | None:
+    """Return the order in which the coordinates `there` are those `here`; None if they are not.
+
+    Coordinates with a period, such as longitudes, are equal if they differ by a multiple of it.
+    """
+    for step in (None, -1):
+        if _near(here, there[::step]):
+            return slice(None, None, step)
+    if period is None or here.size != there.size or here.size < 2:
+        return None
+    # Counted from half a cell before the first, so that no rounding puts one at the other end.
+    start = here.min() - np.abs(np.diff(here)).min() / 2
+    ours, theirs = (np.mod(values - start, period) for values in (here, there))
+    ranks, order = np.argsort(ours), np.argsort(theirs)
+    if not _near(ours[ranks], theirs[order]):
+        return None
+    found = np.empty(here.size, int)
+    found[ranks] = order
+    return found
 
 
 _HINT = "Regrid one of them first: masks and operands are not interpolated."
@@ -188,6 +212,8 @@ def _at_times(base: Opened, other: Opened, time: str) -> dict[str, Any]:
         times, found = base.ds[base.time].values, other.ds[time].values
         if np.array_equal(times, found):
             return {}
+        if _are_days(base, times, found):
+            times, found = (values.astype("datetime64[D]") for values in (times, found))
         index = {stamp: i for i, stamp in enumerate(found.tolist())}
         steps = [index.get(stamp) for stamp in times.tolist()]
         absent = [str(stamp) for stamp, step in zip(times, steps, strict=True) if step is None]
@@ -201,6 +227,16 @@ def _at_times(base: Opened, other: Opened, time: str) -> dict[str, Any]:
         raise bad_input(f"{other.where}: {time}", f"{count} steps",
                         f"the {wanted} of {base.source.files[0]}")  # fmt: skip
     return {}
+
+
+def _are_days(base: Opened, *series: np.ndarray) -> bool:
+    """Whether each series has one stamp a day, within the day that it describes."""
+    return base.source.time.stamp != "end" and all(
+        values.dtype.kind == "M"
+        and values.size == np.unique(values.astype("datetime64[D]")).size
+        and (values.size < 2 or np.diff(values).min() >= np.timedelta64(1, "D"))
+        for values in series
+    )
 
 
 def positions(base: Opened, names: set[str]) -> Mapping[str, xr.DataArray]:

@@ -334,6 +334,44 @@ def test_masks_on_other_grids_and_at_other_times_are_refused(tmp_path: Path) -> 
     ).all()
 
 
+def test_flags_in_longitudes_of_0_to_360_and_at_noon_are_those_of_the_same_cells_and_days(
+    tmp_path: Path,
+) -> None:
+    lon = [-1.0, 0.0, 1.0]
+    flags = np.zeros((3, 2, 3), "u1")
+    flags[0, 0, 0], flags[1, 1, 1], flags[2, 0, 2] = 1, 2, 3
+    series(tmp_path / "a.nc", flags)
+    with xr.open_dataset(tmp_path / "a.nc") as ds:
+        moved = ds.load().assign_coords(lon=lon)
+    moved.to_netcdf(tmp_path / "b.nc")
+    apart = moved[["flag"]].assign_coords(
+        lon=np.mod(lon, 360), time=DAYS + pd.Timedelta("12h")
+    )  # fmt: skip
+    apart.sortby("lon").sortby("lat").to_netcdf(tmp_path / "flags.nc")
+    expected = values(entry(tmp_path / "b.nc", variable={"name": "sm", "mask": {
+        "name": "flag", "keep": 0}}))  # fmt: skip
+    assert np.isnan(expected).sum() == 3
+    mask = {"name": "flag", "uri": str(tmp_path / "flags.nc"), "keep": 0}
+    found = values(entry(tmp_path / "b.nc", variable={"name": "sm", "mask": mask}))
+    np.testing.assert_array_equal(found, expected)
+    # Stamps at the end of a day are those of the day before: the same date is another day.
+    late = entry(tmp_path / "b.nc", time={"stamp": "end"}, variable={"name": "sm", "mask": mask})
+    with pytest.raises(InputError, match="no 2011-03-01"):
+        open_source(late)
+    # Two flags a day are not one.
+    twice = xr.concat([apart, moved[["flag"]].assign_coords(lon=np.mod(lon, 360))], "time")
+    twice.sortby("time").to_netcdf(tmp_path / "twice.nc")
+    mask = {"name": "flag", "uri": str(tmp_path / "twice.nc"), "keep": 0}
+    found = values(entry(tmp_path / "b.nc", variable={"name": "sm", "mask": mask}))
+    np.testing.assert_array_equal(found, expected)
+    twice.assign_coords(time=twice["time"] + np.timedelta64(1, "h")).sortby("time").to_netcdf(
+        tmp_path / "hours.nc"
+    )
+    mask = {"name": "flag", "uri": str(tmp_path / "hours.nc"), "keep": 0}
+    with pytest.raises(InputError, match="no 2011-03-01"):
+        open_source(entry(tmp_path / "b.nc", variable={"name": "sm", "mask": mask}))
+
+
 def test_a_flag_that_the_entry_ignores_is_noted(tmp_path: Path) -> None:
     series(tmp_path / "a.nc", np.zeros((3, 2, 3), "u1"))
     with netCDF4.Dataset(tmp_path / "a.nc", "a") as file:
