@@ -54,6 +54,8 @@ def entry_of(settings: dict[str, Any]) -> dict[str, Any]:
         settings = {**NEEDS[name], **settings}
     for key, value in settings.items():
         (variable if key in SourceVariable.model_fields else entry)[key] = value
+    if "expression" in variable:
+        del variable["name"]
     return {**entry, "variables": {"precipitation": variable}}
 
 
