@@ -124,18 +124,13 @@ def _part(name: str) -> Any:
     """Return the unit of one name, in lower case if only that is known (as in KG M-2)."""
     for spelt in (name, name.lower()) if len(name) > 1 else (name,):
         try:
-            if spelt != name and name[0] == "M" and _is_milli(spelt):
-                continue  # mega, or milli
+            prefixes = {prefix for prefix, _, _ in _registry().parse_unit_name(spelt)}
+            if spelt != name and prefixes == {"milli"} and not spelt.startswith("milli"):
+                continue  # M may mean mega
             return _registry().Unit(spelt)
         except Exception:  # whatever pint stumbles over is not the name of a unit
             continue
     raise UnknownUnitsError(f'"{name}" is not defined')
-
-
-def _is_milli(name: str) -> bool:
-    """Whether the first letter alone of a known name is the prefix of a thousandth."""
-    prefixes = {prefix for prefix, _, _ in _registry().parse_unit_name(name)}
-    return prefixes == {"milli"} and not name.startswith("milli")
 
 
 def _difference(unit: Any) -> Any:
