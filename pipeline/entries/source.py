@@ -61,7 +61,7 @@ class Source(Frozen):
     a period."""
     period: float | None = later(None)
     """Period of cyclic values in canonical units, such as 24 for hours of the day; by default a
-    full turn in degrees or radians."""
+    full turn in degrees or radians, and 360 for values without units that exceed 31."""
     min_coverage: float = Field(0.5, ge=0, le=1)
     crs: str = "EPSG:4326"
     """CRS of the files; with `file` that which each file declares, as of tiles of UTM zones."""

@@ -13,7 +13,8 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import Faults, bad_input, nearest_name
-from pipeline.core.formulas.angles import period_of
+from pipeline.core.formulas.angles import FULL_TURN, period_of
+from pipeline.core.units import is_dimensionless
 from pipeline.entries.source import Source, Variable
 from pipeline.entries.values import Lookup
 from pipeline.grid.crs import is_geographic_crs, spatial_ref_attrs, wrap_longitude
@@ -225,7 +226,7 @@ def decoding_of(
     reductions = dict(da.attrs.get(REDUCTIONS, {}))
     classes = classes_of(da, source)
     if source.method == "circular_mean":
-        period_of(variable.units, source.period, where)
+        period_of(variable.units, source.period, where)  # raises where there is none
     if "classes" in da.attrs:
         return Decoding(where=where, codes={i: i for i in range(len(classes))})
     if classes:
@@ -298,6 +299,8 @@ def _attrs(variable: Variable, source: Source, classes: Mapping[str, Any]) -> di
         attrs["standard_name"] = variable.standard_name
     if source.period:
         attrs["period"] = source.period
+    elif source.kind == "cyclic" and is_dimensionless(variable.units):
+        attrs["period"] = FULL_TURN
     if classes:
         attrs["flag_values"] = list(range(len(classes)))
         attrs["flag_meanings"] = " ".join(map(_word, classes))

@@ -12,7 +12,8 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import bad_input
-from pipeline.core.units import may_be_total
+from pipeline.core.formulas.angles import MOST, without_period
+from pipeline.core.units import is_dimensionless, may_be_total
 from pipeline.entries.source import Source, Variable
 from pipeline.sources.arrays.aggregate import Decoded
 from pipeline.sources.arrays.extra_dims import REDUCTIONS, Reduction, lead_times, selected
@@ -101,6 +102,7 @@ def check_resets(ds: xr.Dataset, source: Source, name: str, variable: Variable) 
     the end of steps.
     """
     _check_leads(ds, source, name)
+    _check_period(ds, source, name, variable)
     entry, axis = source.variables[name], source.time
     accumulates, declared = entry.cell_method == ACCUMULATED, axis.reset_seconds
     if axis.kind != "file" or source.classes or entry.bucket or (accumulates and declared is None):
@@ -134,6 +136,25 @@ def check_resets(ds: xr.Dataset, source: Source, name: str, variable: Variable) 
         "`cell_method: accumulated`, which takes their differences",
         "Set `cell_method: accumulated`; `units` are then those of the amounts, as in the file.",
     )  # fmt: skip
+
+
+def _check_period(ds: xr.Dataset, source: Source, name: str, variable: Variable) -> None:
+    """Raise `InputError` for cyclic values without units and period that may be hours or months."""
+    if source.method != "circular_mean" or source.period or not is_dimensionless(variable.units):
+        return
+    da = ds[source.opened_name(name)]
+    array = Decoded(in_order(da, axes_of(ds, source), source),
+                    decoding_of(da, source, name, variable), None)  # fmt: skip
+    most = -np.inf
+    for number in range(TRIES * SPANS):
+        block = _block(array.shape[-2:], number)
+        first = (slice(0, SPAN_STEPS),) * (len(array.shape) - len(block))
+        most = max(most, float(np.nanmax(array.read((*first, *block)), initial=-np.inf)))
+        if most > MOST:
+            return
+    if np.isfinite(most):
+        where = f'source "{source.name}", {source.files[0]}: {name}'
+        raise without_period(where, f"cyclic values without units, of at most {most:g}")
 
 
 def _check_leads(ds: xr.Dataset, source: Source, name: str) -> None:

@@ -90,7 +90,7 @@ def test_classes_that_contradict_the_entry_are_refused() -> None:
 
 @pytest.mark.parametrize(
     ("settings", "factor", "expected"),
-    [({"period": 360}, 1.0, 0.0), ({"period": 24}, 24 / 360, 0.0), ({"period": 12}, 12 / 360, 0.0)],
+    [({}, 1.0, 0.0), ({"period": 24}, 24 / 360, 0.0), ({"period": 12}, 12 / 360, 0.0)],
 )
 def test_cyclic_values_have_a_circular_mean_by_default(
     tmp_path: Path, settings: dict[str, float], factor: float, expected: float
