@@ -16,6 +16,7 @@ from typing import IO, Any, ClassVar
 from rich.console import Console
 from rich.text import Text
 
+from pipeline.core.addresses import public_text
 from pipeline.core.errors import InputError, bad_input, nearest_name
 from pipeline.core.written.references import as_printed, show_paths
 
@@ -58,14 +59,21 @@ class CopiedConsole(PublicConsole):
 
     def plain(self, text: str) -> None:
         """Print a text without wrapping or markup."""
-        print(self.public(text), file=self.file)
+        print(_printable(self.public(text), self.file), file=self.file)
         write_to_log(text)
 
 
 def write_to_log(text: str) -> None:
     """Write a text to the log file only, if there is one."""
     if CopiedConsole.copy is not None:
-        print(as_printed(text), file=CopiedConsole.copy.file)
+        file = CopiedConsole.copy.file
+        print(_printable(public_text(as_printed(text)), file), file=file)
+
+
+def _printable(text: str, file: IO[str]) -> str:
+    """Return a text with what the file cannot encode, such as bytes of names, as escapes."""
+    encoding = getattr(file, "encoding", None) or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
 
 
 def _width(stream: IO[str]) -> int | None:
@@ -175,10 +183,17 @@ def _replace_handlers(log_file: Path | None, level: int, package_level: int) -> 
     root.setLevel(level)
     for handler in _HANDLERS:
         # Libraries set levels on their own loggers, so the threshold is applied here again.
+        handler.addFilter(_without_queries)
         handler.addFilter(
             lambda record: record.levelno >= (package_level if _is_of_package(record) else level)
         )
         root.addHandler(handler)
+
+
+def _without_queries(record: logging.LogRecord) -> bool:
+    """Take the queries of addresses, which may be signatures, out of a message of any library."""
+    record.msg, record.args = public_text(record.getMessage()), None
+    return True
 
 
 def _is_of_package(record: logging.LogRecord) -> bool:

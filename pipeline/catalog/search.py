@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from pipeline.catalog.catalog import read_catalog
 from pipeline.catalog.product import Product
+from pipeline.core.errors import nearest_name
 from pipeline.core.packaged import packaged_products
 from pipeline.entries.source import Source, Variable
 
@@ -33,7 +34,8 @@ def search_products(text: str, variables: Mapping[str, Variable]) -> list[Match]
     """Return the packaged products that match as many words of `text` as any, the best first.
 
     Words match words that begin with them, without regard to case and accents, in the name (which
-    counts most), title, variables, keywords, provider, region and notes (which count least).
+    counts most), title, variables (with their CF names and units), keywords, provider, region and
+    notes (which count least); words of one or two letters match whole words.
 
     >>> from pipeline.catalog.catalog import read_variables
     >>> [match.name for match in search_products("chirps", read_variables())]
@@ -43,12 +45,27 @@ def search_products(text: str, variables: Mapping[str, Variable]) -> list[Match]
     ranked = []
     for match in _packaged():
         weights = _weights(match, variables)
-        best = [max((w for word, w in weights if word.startswith(one)), default=0)
-                for one in wanted]  # fmt: skip
+        best = [max((w for word, w in weights if _fits(one, word)), default=0) for one in wanted]
         ranked.append((sum(weight > 0 for weight in best), sum(best), match))
     most = max((found for found, _, _ in ranked), default=0)
     chosen = [item for item in ranked if item[0] == most and (most or not wanted)]
     return [match for _, _, match in sorted(chosen, key=lambda item: (-item[1], item[2].name))]
+
+
+def _fits(wanted: str, word: str) -> bool:
+    return word.startswith(wanted) if len(wanted) > 2 else word == wanted
+
+
+def similar_words(text: str, variables: Mapping[str, Variable]) -> str:
+    """Return a hint with words of the products that resemble those of a text; empty for none.
+
+    >>> from pipeline.catalog.catalog import read_variables
+    >>> similar_words("precipitaton", read_variables())
+    'Did you mean "precipitation"?'
+    """
+    known = {word for match in _packaged() for word, _ in _weights(match, variables)}
+    near = [hint for word in _words(text) if (hint := nearest_name(word, known))]
+    return " ".join(near)
 
 
 def _packaged() -> Iterator[Match]:
@@ -61,12 +78,14 @@ def _packaged() -> Iterator[Match]:
 def _weights(match: Match, variables: Mapping[str, Variable]) -> list[tuple[str, int]]:
     """Return each word of the description of a product with its weight."""
     product = match.product
-    long_names = [variables[name].long_name for name in match.variables if name in variables]
+    known = [variables[name] for name in match.variables if name in variables]
+    long_names = [variable.long_name for variable in known]
+    standard = [text for one in known for text in (one.standard_name, one.units) if text]
     texts: Sequence[tuple[int, Sequence[str]]] = (
         (8, [match.name]),
         (5, [product.title, *(source.title for source in match.sources)]),
         (4, [*match.variables, *long_names]),
-        (3, product.keywords),
+        (3, [*product.keywords, *standard]),
         (2, [product.provider, product.region, product.resolution]),
         (1, [product.notes]),
     )

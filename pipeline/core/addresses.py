@@ -12,7 +12,7 @@ from pipeline.core.transfers import Access
 
 __all__ = [
     "Access", "AnyPath", "MemberPath", "RemotePath", "ask_heads", "check_uri", "is_remote",
-    "path_of", "public_uri",
+    "path_of", "public_text", "public_uri",
 ]  # fmt: skip
 
 SCHEMES = {"s3": "s3", "gs": "gs", "gcs": "gs", "az": "az", "http": "http", "https": "https"}
@@ -22,10 +22,13 @@ GDAL = {
 }  # fmt: skip
 """Beginnings of GDAL's names of remote files, and of the addresses that they stand for."""
 GZIP = "/vsigzip/"
+ARCHIVES = ("/vsizip/", "/vsitar/")
 
 AnyPath = Path | RemotePath | MemberPath
 """Path of a file or folder on disk, at a remote address or in an archive."""
 _ARCHIVE = re.compile(r"(.+\.(?:zip|kmz|tar|tgz|tar\.\w+))!(?:/(.*))?")
+_QUERY = re.compile(r"((?:https?://|\"GET /)[^\s?'\"<>]*)\?[^\s'\"<>]*")
+"""Addresses with a query, also as logs of requests have them."""
 _GDAL_ARCHIVE = re.compile(r"/vsi(?:zip|tar)/(.+?\.(?:zip|kmz|tar|tgz|tar\.gz))/(.+)")
 
 
@@ -77,8 +80,14 @@ def path_of(uri: str, access: Access | None = None) -> AnyPath:
 
 
 def check_uri(uri: str) -> None:
-    """Raise `ValueError` for an address of an unknown kind, or with a password."""
-    scheme, separator, rest = _address(uri).partition("://")
+    """Raise `ValueError` for an address or name of GDAL of an unknown kind, or a password."""
+    address = _address(uri)
+    if address.startswith("/vsi") and not address.startswith(ARCHIVES):
+        raise ValueError(
+            f"GDAL's name {public_uri(uri)}, of which the known kinds are "
+            f"{', '.join((*GDAL, GZIP, *ARCHIVES))}"
+        )
+    scheme, separator, rest = address.partition("://")
     if not separator or not re.fullmatch(r"[a-z][a-z0-9+.-]*", scheme, re.IGNORECASE):
         return
     if scheme not in (*SCHEMES, "file"):
@@ -101,3 +110,12 @@ def public_uri(uri: str) -> str:
     """
     scheme = _address(uri).partition("://")[0]
     return uri.partition("?")[0] if scheme in ("http", "https") else uri
+
+
+def public_text(text: str) -> str:
+    """Return a text, such as a message of GDAL, with its addresses as they are written to outputs.
+
+    >>> public_text("'/vsicurl/https://server.org/a.tif?sig=abc' not recognised")
+    "'/vsicurl/https://server.org/a.tif' not recognised"
+    """
+    return _QUERY.sub(r"\1", text)

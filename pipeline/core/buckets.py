@@ -27,6 +27,7 @@ from pipeline.core.transfers import (
     Head,
     changed,
     count_bytes,
+    no_access,
     pause,
     refused,
     spare,
@@ -132,7 +133,11 @@ def _asked(where: str, access: Access, read: Callable[[Any], Result]) -> Result:
     scheme, _, rest = where.partition("://")
     bucket = rest.partition("/")[0]
     spare(f"{scheme}://{bucket}", where)
-    store = _store(scheme, bucket, access, _environment(scheme))
+    try:
+        store = _store(scheme, bucket, access, _environment(scheme))
+    except (BaseError, ValueError) as error:
+        hint = f"Correct the variables {PREFIX[scheme]}… of the environment."
+        raise refused(where, f"no access that is set up ({_brief(error)})", hint) from None
     for number in range(transfers.TRIES_TO_CONNECT):
         try:
             return read(store)
@@ -161,7 +166,7 @@ def _brief(error: Exception) -> str:
 def _failure(where: str, text: str, access: Access) -> Exception:
     scheme = where.partition(":")[0]
     if re.search(r"40[13]|[Uu]nauth|[Pp]ermission|[Ff]orbidden|AccessDenied", text):
-        return refused(where, f"no access ({text})", _access_hint(scheme, access))
+        return no_access(where, f"no access ({text})", _access_hint(scheme, access))
     if "error sending request" in text or "connect" in text.lower():
         server = "/".join(where.split("/")[:3])
         return unreachable(server, where, f"no connection ({text})")

@@ -14,6 +14,7 @@ import os
 import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import google_crc32c
 
 from pipeline.core.cache_room import cache_folder, cache_limit, has_room, hold, make_room
 from pipeline.core.errors import InputError
-from pipeline.core.files import replacing
+from pipeline.core.files import UnwritableError, replacing, writing
 from pipeline.core.transfers import refused
 from pipeline.core.web import web_file
 
@@ -93,7 +94,10 @@ class Kept:
         with _CHECK:
             _unchecked += len(content)
             if _unchecked > cache_limit() // 64:
-                if not has_room(cache_limit() // 64 + len(content), self.key):
+                try:
+                    if not has_room(cache_limit() // 64 + len(content), self.key):
+                        return
+                except UnwritableError:  # parts are read without being kept
                     return
                 _unchecked = 0
         self.write(block, content)
@@ -124,8 +128,16 @@ class Kept:
         if lasting:
             hold(self.key)
         if self._is_whole():
-            os.utime(self.about)
+            with suppress(OSError):  # a folder that is only read
+                os.utime(self.about)
             return self.file
+        with writing(self.folder):
+            self._complete()
+            self._finish()
+        return self.file
+
+    def _complete(self) -> None:
+        """Fetch what is missing."""
         if self.size is None or not self.path.head().has_ranges:
             self._stream()
         else:
@@ -137,8 +149,6 @@ class Kept:
             make_room(BLOCK * (len(blocks) - len(there)), str(self.path), self.key)
             with ThreadPoolExecutor(THREADS) as pool:
                 list(pool.map(self._fetch, runs))
-        self._finish()
-        return self.file
 
     def _fetch(self, run: range) -> None:
         assert self.size is not None

@@ -12,11 +12,13 @@ import re
 import shutil
 import socket
 import time
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pipeline.core.errors import bad_input
+from pipeline.core.files import UnwritableError, make_folder, writing
 
 DEFAULT_LIMIT = "20 GB"
 RECENT_SECONDS = 60.0
@@ -50,7 +52,7 @@ class _User:
 
     folder: Path
     process: int
-    file: IO[str]
+    file: IO[bytes]
     held: set[str] = field(default_factory=set)
 
 
@@ -61,14 +63,15 @@ def _user() -> _User:
     folder = cache_folder() / USERS
     user = _USERS.get(folder)
     if user is None or user.process != os.getpid():
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / f"{socket.gethostname()}.{os.getpid()}").open("w")
+        make_folder(folder)
+        with writing(folder):
+            file = (folder / f"{socket.gethostname()}.{os.getpid()}").open("wb", buffering=0)
         _lock(file)
         user = _USERS[folder] = _User(folder, os.getpid(), file)
     return user
 
 
-def _lock(file: IO[str]) -> bool:
+def _lock(file: IO[Any]) -> bool:
     """Whether no other process holds the lock; False also where the disk knows no locks."""
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -78,12 +81,16 @@ def _lock(file: IO[str]) -> bool:
 
 
 def hold(key: str) -> None:
-    """Keep an entry from being removed as long as this process lives."""
-    user = _user()
-    if key not in user.held:
-        user.held.add(key)
-        user.file.write(key + "\n")
-        user.file.flush()
+    """Keep an entry from being removed as long as this process lives.
+
+    In a folder that cannot be written nothing is removed.
+    """
+    with suppress(UnwritableError):
+        user = _user()
+        if key not in user.held:
+            with writing(user.folder):
+                user.file.write(f"{key}\n".encode())
+            user.held.add(key)
 
 
 def _others() -> list[Path]:

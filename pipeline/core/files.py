@@ -212,7 +212,8 @@ def writing(path: Path) -> Iterator[None]:
             str(path),
             f"a path that cannot be written ({error.strerror})",
             "a writable folder with free space",
-            "Free space or set roots.runs to another folder, then run again: finished tiles stay.",
+            "Free space or choose another folder (roots.runs of a run, --into of a fetch, "
+            "STEFALAND_CACHE for copies), then run again: what is complete stays.",
         )
         raise UnwritableError([fault]) from None
 

@@ -119,7 +119,8 @@ def provenance(config: Mapping[str, Any], sources: Mapping[str, Any]) -> dict[st
 def file_stamp(source: Any) -> list[tuple[str, int, int]]:
     """Return (name, bytes, modification time in ns) of each file of a source, URI or path.
 
-    `{...}` and `*` match any text; a folder stands for all files in it. Instead of a time, a remote
+    `{...}` and `*` match any text; a folder stands for all files in it, and an archive for each of
+    its files. Instead of a time, a remote
     file has a number that differs between its versions; a remote store has that of its metadata.
     The list is empty if files are missing: the check stage reports them.
     """
@@ -130,7 +131,10 @@ def file_stamp(source: Any) -> list[tuple[str, int, int]]:
             return [(source.name, *source.stat(fresh=True))]
         except FileNotFoundError:
             return []
-    uri = Path(re.sub(r"\{[^}]*\}", "*", str(getattr(source, "uri", source))))
+    text = str(getattr(source, "uri", source))
+    if "!/" in text:  # the version of an archive is that of all its files
+        return file_stamp(text.partition("!/")[0])
+    uri = Path(re.sub(r"\{[^}]*\}", "*", text))
     anchor = Path(uri.anchor) if uri.is_absolute() else Path()
     if uri.exists():
         found = [uri]

@@ -23,9 +23,10 @@ from pipeline.core.buckets import (
     bucket_part,
     has_objects,
 )
+from pipeline.core.cache import local_copy
 from pipeline.core.errors import InputError, bad_input
 from pipeline.core.ranged import ranged
-from pipeline.core.transfers import Access, Head
+from pipeline.core.transfers import Access, Head, NoAccessError
 from pipeline.core.web import web_file, web_head, web_part
 
 METADATA = ("zarr.json", ".zmetadata", ".zgroup", ".zarray", "refs/branch.main/ref.json")
@@ -167,9 +168,29 @@ class RemotePath:
         return has_objects(self.scheme, self.host, self.key.rstrip("/") + "/", self.access)
 
     def root_metadata(self) -> RemotePath | None:
-        """Return the file with the metadata of a Zarr store; None if there is none."""
-        paths = (self / name for name in METADATA)
-        return next((path for path in paths if path.is_file()), None)
+        """Return the file with the metadata of a Zarr store; None if there is none.
+
+        Stores whose objects are not listed refuse access to those that are not there: an access
+        that is refused is an error only if it is refused to all.
+        """
+        refusal: NoAccessError | None = None
+        for path in (self / name for name in METADATA):
+            try:
+                if path.is_file():
+                    return path
+            except NoAccessError as error:
+                refusal = refusal or error
+        if refusal is not None and not self._is_sent():
+            raise refusal
+        return None
+
+    def _is_sent(self) -> bool:
+        """Whether the server sends the file at the address itself, as of a signed address."""
+        try:
+            self.head()
+        except (FileNotFoundError, NoAccessError):
+            return False
+        return True
 
     def stat(self, *, fresh: bool = False) -> RemoteStat:
         """Return size and version; those of a store are of its metadata.
@@ -178,10 +199,18 @@ class RemotePath:
         """
         path = (self.root_metadata() or self) if self.is_store else self
         head = path.head(fresh)
-        return RemoteStat(len(path.read_bytes()) if head.size is None else head.size, head.stamp)
+        size = local_copy(path).stat().st_size if head.size is None else head.size
+        return RemoteStat(size, head.stamp)
 
     def read_part(self, start: int, stop: int, version: str | None = None) -> bytes:
-        """Return bytes `start` to `stop` (exclusive), if the file has that version."""
+        """Return bytes `start` to `stop` (exclusive), if the file has that version.
+
+        A file of a server that sends no parts is copied whole.
+        """
+        if self.is_web and not self.head().has_ranges:
+            with local_copy(self).open("rb") as file:
+                file.seek(start)
+                return file.read(stop - start)
         if self.is_web:
             return web_part(self.url, start, stop, version)
         return bucket_part(self.scheme, self.host, self.key, self.access, start, stop, version)

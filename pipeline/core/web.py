@@ -13,28 +13,29 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 import requests
-from urllib3.exceptions import HTTPError, NameResolutionError, NewConnectionError
 
 from pipeline.core.transfers import (
     CONNECT_SECONDS,
     FIRST_BYTES,
     READ_SECONDS,
-    TRIES,
-    TRIES_TO_CONNECT,
     AgainError,
     Head,
+    Patience,
+    body,
     changed,
-    count_bytes,
     is_passing,
-    pause,
+    no_access,
+    patiently,
     refused,
+    retry_after,
     spare,
-    unreachable,
 )
 
 Result = TypeVar("Result")
 
 PART = 1 << 20
+DECODED = ("gzip", "x-gzip", "deflate")
+"""Encodings of bodies that are undone, of servers that encode although it is not asked for."""
 NEEDS_LOGIN = (
     "Set EARTHDATA_TOKEN, or add the host to ~/.netrc, if the provider asks for a login; a signed "
     "address may have expired."
@@ -59,10 +60,10 @@ def web_head(url: str) -> Head:
         length = answer.headers.get("Content-Length", "")
         if answer.status_code == 416:
             return Head(0, _version(answer))
-        size = (total if total.isdigit() else None) if ranged else length or None
-        first = answer.raw.read(FIRST_BYTES, decode_content=False)
-        count_bytes(len(first))
-        return Head(None if size is None else int(size), _version(answer), first, ranged)
+        if is_encoded(answer, url):  # the length is not that of the file
+            return Head(None, _version(answer), has_ranges=False)
+        size = total if ranged else length
+        return Head(int(size) if size.isdigit() else None, _version(answer), _first(answer), ranged)
 
     return _asked(url, {"Range": f"bytes=0-{FIRST_BYTES - 1}"}, head)
 
@@ -74,12 +75,14 @@ def web_part(url: str, start: int, stop: int, version: str | None) -> bytes:
     """
 
     def part(answer: requests.Response) -> bytes:
+        if answer.status_code == 416:
+            raise changed(_shown(url))
         if answer.status_code != 206:
             found = f"status {answer.status_code} instead of a part of the file"
             raise refused(_shown(url), found)
         if version and _version(answer) not in ("", version):
             raise changed(_shown(url))
-        content = b"".join(_parts(answer))
+        content = b"".join(body(answer, PART))
         sent = re.match(r"bytes (\d+)-", answer.headers.get("Content-Range", ""))
         if len(content) != stop - start or (sent and int(sent[1]) != start):
             raise AgainError(f"{len(content):,} of {stop - start:,} bytes")
@@ -93,42 +96,49 @@ def web_file(url: str, write: Callable[[Iterator[bytes]], Result]) -> Result:
 
     Raises `FileNotFoundError` if there is none, and `InputError` for every other answer.
     """
-    return _asked(url, {}, lambda answer: write(_parts(answer)))
+    return _asked(url, {}, lambda answer: write(body(answer, PART, decode=is_encoded(answer, url))))
 
 
-def _parts(answer: requests.Response) -> Iterator[bytes]:
-    """Yield the bytes as sent; `urllib3` raises an error where they are fewer than announced."""
-    for part in answer.raw.stream(PART, decode_content=False):
-        count_bytes(len(part))
-        yield part
+def is_encoded(answer: requests.Response, url: str) -> bool:
+    """Whether the body is an encoded form of the file.
+
+    Files of gzip are sent as they are, whatever their server calls that. Raises `InputError` for an
+    encoding that cannot be undone.
+    """
+    encoding = answer.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in ("", "identity") or urlsplit(url).path.lower().endswith((".gz", ".tgz")):
+        return False
+    if encoding not in DECODED:
+        raise refused(_shown(url), f'the encoding "{encoding}", which was not asked for')
+    return True
+
+
+def _first(answer: requests.Response) -> bytes:
+    """Return the first bytes of a body."""
+    found = b""
+    for part in body(answer, FIRST_BYTES):
+        found += part
+        if len(found) >= FIRST_BYTES:
+            break
+    return found[:FIRST_BYTES]
 
 
 def _asked(
     url: str, headers: dict[str, str], read: Callable[[requests.Response], Result]
 ) -> Result:
     """Return what `read` makes of the answer, after more tries where that may help."""
-    found, server = "", "/".join(url.split("/")[:3])
-    spare(server, _shown(url))
-    for number in range(TRIES):
-        try:
-            with _session().get(
-                url, headers=headers | _login(url), stream=True,
-                timeout=(CONNECT_SECONDS, READ_SECONDS),
-            ) as answer:  # fmt: skip
-                _check(answer, url)
-                return read(answer)
-        except AgainError as error:
-            found, asked = str(error), error.asked
-        except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
-            found, asked = failure(error), 0.0
-            if _no_connection(error) and number + 1 >= TRIES_TO_CONNECT:
-                raise unreachable(server, _shown(url), f"{found} in {number + 1} tries") from None
-        except requests.RequestException as error:
-            raise refused(_shown(url), f"no valid address or answer ({failure(error)})") from None
-        if number + 1 < TRIES:
-            pause(number, asked)
-    hint = "The server may be overloaded: run again later; finished parts are kept."
-    raise refused(_shown(url), f"{found} in {TRIES} tries", hint)
+    where = _shown(url)
+    spare("/".join(url.split("/")[:3]), where)
+
+    def attempt() -> Result:
+        with _session().get(
+            url, headers=headers | _login(url), stream=True,
+            timeout=(CONNECT_SECONDS, READ_SECONDS),
+        ) as answer:  # fmt: skip
+            _check(answer, url)
+            return read(answer)
+
+    return patiently(attempt, where, Patience.of_readers())
 
 
 def _check(answer: requests.Response, url: str) -> None:
@@ -137,10 +147,9 @@ def _check(answer: requests.Response, url: str) -> None:
     if status in (404, 410):
         raise FileNotFoundError(_shown(url))
     if is_passing(status):
-        asked = answer.headers.get("Retry-After", "")
-        raise AgainError(f"status {status}", float(asked) if asked.isdigit() else 0.0)
+        raise AgainError(f"status {status}", retry_after(answer.headers.get("Retry-After", "")))
     if status in (401, 403):
-        raise refused(_shown(url), f"status {status}, no access", NEEDS_LOGIN)
+        raise no_access(_shown(url), f"status {status}, no access", NEEDS_LOGIN)
     if status not in (200, 206, 416):
         raise refused(_shown(url), f"status {status} ({answer.reason})")
     kind = answer.headers.get("Content-Type", "")
@@ -175,36 +184,3 @@ def _version(answer: requests.Response) -> str:
 def _shown(url: str) -> str:
     """Return the address without its query, which may hold a signature."""
     return url.partition("?")[0]
-
-
-def _causes(error: BaseException) -> Iterator[BaseException]:
-    """Yield the error and those that it wraps."""
-    yield error
-    for inner in (*error.args, getattr(error, "reason", None), error.__cause__):
-        if isinstance(inner, BaseException):
-            yield from _causes(inner)
-
-
-def _no_connection(error: BaseException) -> bool:
-    kinds = (NewConnectionError, requests.ConnectTimeout)
-    return any(isinstance(cause, kinds) for cause in _causes(error))
-
-
-def failure(error: BaseException) -> str:
-    """Return what failed in a few words, without the address, which may hold a signature."""
-    causes = list(_causes(error))
-    if any(isinstance(cause, NameResolutionError) for cause in causes):
-        return "no server of this name"
-    if any(isinstance(cause, requests.ConnectTimeout) for cause in causes):
-        return f"no connection within {CONNECT_SECONDS} s"
-    if any(isinstance(cause, NewConnectionError) for cause in causes):
-        return "no connection (refused)"
-    if any(isinstance(cause, requests.Timeout) for cause in causes):
-        return f"no answer within {READ_SECONDS} s"
-    kind = type(causes[-1]).__name__
-    words = {
-        "IncompleteRead": "an answer that ends early",
-        "ConnectionResetError": "a connection that was reset",
-        "RemoteDisconnected": "a connection that was closed",
-    }
-    return words.get(kind, kind)

@@ -31,6 +31,7 @@ Period = tuple[date, date]
 Series = dict[Step, tuple[Any, ...]]
 """Paths of each step: `pathlib.Path`, or `RemotePath` of remote addresses."""
 _KEY = re.compile(r"\{(\w+)(?::(?:0([1-9]))?d)?\}")
+_ADJACENT = re.compile(r"\{(month|day|hour|doy)(?::d)?\}\{(?:month|day|hour|doy)(?::d)?\}")
 _GLOB = re.compile(r"[*?]|\[[^\]]+\]")
 
 
@@ -74,6 +75,10 @@ def pattern_keys(uri: str) -> tuple[str, ...]:
             accepted = f"{{{name}}} or {{{name}:02d}}"
             raise ValueError(f"a uri that cannot be filled in ({text} instead of {accepted})")
         names.add(name)
+    if joined := _ADJACENT.search(uri):
+        raise ValueError(
+            f"{joined[0]} in the uri, of which 111 may be two dates: write {padded(joined[0])}"
+        )
     if "day" in names and not {"year", "month"} <= names:
         raise ValueError("{day} in the uri without {year} and {month}")
     if "doy" in names and "year" not in names:
@@ -93,6 +98,12 @@ def named_part(uri: str) -> tuple[str, str] | None:
     return (match[1], match[2].replace('"', "")) if match else None
 
 
+def padded(uri: str) -> str:
+    """Return the uri with keys of two or three digits each: `{month:02d}` instead of `{month}`."""
+    return re.sub(r"\{(month|day|hour|doy)(?::d)?\}",
+                  lambda key: f"{{{key[1]}:0{3 if key[1] == 'doy' else 2}d}}", uri)  # fmt: skip
+
+
 def series_keys(uris: Sequence[str]) -> tuple[str, ...]:
     """Return the keys of the addresses of an entry; `ValueError` if they have different keys."""
     keys = {pattern_keys(uri): uri for uri in uris}
@@ -102,8 +113,8 @@ def series_keys(uris: Sequence[str]) -> tuple[str, ...]:
 
 
 def has_glob(uri: str) -> bool:
-    """Whether the uri contains `*`, `?` or `[..]`; the `?` of a web address is no glob."""
-    return bool(_GLOB.search(uri.replace("?", "") if "://" in uri else uri))
+    """Whether the uri contains `*`, `?` or `[..]`; the query of an address is no glob."""
+    return bool(_GLOB.search(uri.partition("?")[0] if "://" in uri else uri))
 
 
 def count_steps(keys: Sequence[str], years: tuple[int, int]) -> int:
@@ -277,7 +288,7 @@ def _visible(folder: AnyPath, name: str) -> list[AnyPath]:
     """Return what a folder holds, by name, without hidden files unless the glob names them."""
     if not isinstance(folder, RemotePath) and not folder.is_dir():
         return []
-    return [path for path in _listed(folder) if path.name[0] != "." or name[0] == "."]
+    return [path for path in _listed(folder) if not path.name.startswith(".") or name[0] == "."]
 
 
 def _regex(name: str) -> re.Pattern[str]:

@@ -12,7 +12,7 @@ import pyproj
 from pydantic import Field, field_serializer, field_validator, model_validator
 from pydantic_core import PydanticCustomError
 
-from pipeline.core.addresses import Access, check_uri, public_uri
+from pipeline.core.addresses import Access, check_uri, path_of, public_uri
 from pipeline.core.settings import Frozen, later
 from pipeline.entries.extra_dims import Reduce, Select
 from pipeline.entries.file_series import (
@@ -292,11 +292,11 @@ class Source(Frozen):
     @property
     def companions(self) -> list[Path]:
         """Paths of further files: of masks, of operands and of tables that are looked up."""
-        paths: list[Path] = []
+        paths: list[Any] = []
         for entry in self.variables.values():
             for operand in (*entry.mask, *entry.operands.values()):
                 if operand.uri:
                     paths += self.beside(operand).files
             if isinstance(entry.transform, Lookup):
-                paths.append(Path(entry.transform.lookup))
+                paths.append(path_of(entry.transform.lookup))
         return list(dict.fromkeys(paths))

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
-from pipeline.core.addresses import Access, AnyPath, is_remote, path_of
+from pipeline.core.addresses import Access, AnyPath, RemotePath, is_remote, path_of
 from pipeline.core.errors import bad_input, nearest_name
 from pipeline.entries.file_series import Period, Series, Step
 
@@ -51,13 +53,19 @@ def _assets(
     paths: tuple[AnyPath, ...], stamps: tuple[int, ...], asset: str, access: Access
 ) -> tuple[tuple[datetime, AnyPath], ...]:
     """Return time and path of each item's asset, in the order of time."""
-    found = [one for path in paths for one in _of_document(path, asset, access)]
+    seen: set[AnyPath] = set()
+    found = [one for path in paths for one in _of_document(path, asset, access, seen)]
+    if not found:
+        raise bad_input(str(paths[0]), "no items", f'items with an asset "{asset}"')
     return tuple(sorted(found, key=lambda one: one[0]))
 
 
 def _of_document(
-    path: AnyPath, asset: str, access: Access
+    path: AnyPath, asset: str, access: Access, seen: set[AnyPath]
 ) -> Iterator[tuple[datetime, AnyPath]]:  # fmt: skip
+    if path in seen:  # catalogs may link to each other
+        return
+    seen.add(path)
     try:
         document = json.loads(path.read_bytes())
         kind = document.get("type")
@@ -67,15 +75,38 @@ def _of_document(
         yield _of_item(document, path, asset, access)
     elif kind == "FeatureCollection":
         yield from (_of_item(item, path, asset, access) for item in document.get("features", ()))
+        for href in _next_pages(document, path):
+            yield from _of_document(_beside(path, href, access), asset, access, seen)
     elif kind in ("Collection", "Catalog"):
-        links = [link["href"] for link in document.get("links", ())
-                 if link.get("rel") in ("item", "child")]  # fmt: skip
-        beneath = [_beside(path, href, access) for href in links]
+        hrefs = _hrefs(document, "item", "child") or _hrefs(document, "items")
+        beneath = [_beside(path, href, access) for href in hrefs]
         with ThreadPoolExecutor(THREADS) as pool:
-            for found in pool.map(lambda one: list(_of_document(one, asset, access)), beneath):
+            for found in pool.map(
+                lambda one: list(_of_document(one, asset, access, seen)), beneath
+            ):
                 yield from found
     else:
         raise bad_input(str(path), f'a document of type "{kind}"', KINDS)
+
+
+def _hrefs(document: dict[str, Any], *relations: str) -> list[str]:
+    """Return the addresses of the links of some relations."""
+    return [str(link["href"]) for link in document.get("links", ())
+            if link.get("rel") in relations and link.get("href")]  # fmt: skip
+
+
+def _next_pages(document: dict[str, Any], path: AnyPath) -> list[str]:
+    """Return the address of the next page of a list of items, of which a search has only one.
+
+    Raises `InputError` for pages that are only sent in answer to another search.
+    """
+    links = [link for link in document.get("links", ()) if link.get("rel") == "next"]
+    if any(link.get("method", "GET").upper() != "GET" for link in links):
+        raise bad_input(
+            str(path), "one page of a list of items, whose next one a search by POST returns",
+            "all items", "Write the items of all pages into one list, as pystac-client does.",
+        )  # fmt: skip
+    return _hrefs(document, "next")
 
 
 def _of_item(
@@ -103,10 +134,15 @@ def _beside(path: AnyPath, href: str, access: Access) -> AnyPath:
     """Return the path of an address in a document, which may be relative to the document."""
     if is_remote(href):
         return path_of(href, access)
+    query = ""
+    if isinstance(path, RemotePath) and path.is_web:
+        href, _, query = href.partition("#")[0].partition("?")
     plain = path_of(href)
     assert isinstance(plain, Path)
     if isinstance(path, Path):
-        return Path(plain) if plain.is_absolute() else (path.parent / plain).resolve()
+        found = (path.parent / plain).resolve()
+        named = (path.parent / unquote(href)).resolve()
+        return named if not found.exists() and named.exists() else found
     if plain.is_absolute():
         raise bad_input(
             str(path), f"a path on disk, {plain}", "addresses of assets",
@@ -115,4 +151,5 @@ def _beside(path: AnyPath, href: str, access: Access) -> AnyPath:
     base, folder = path.parent, list(plain.parts)
     while folder[:1] == [".."]:
         base, folder = base.parent, folder[1:]
-    return base / "/".join(folder)
+    remote = base / "/".join(folder)
+    return replace(remote, query=query) if query and isinstance(remote, RemotePath) else remote

@@ -15,8 +15,8 @@ from urllib.parse import urljoin
 
 from pipeline.core.errors import Fault, bad_input
 from pipeline.core.files import write_text
-from pipeline.core.transfers import refused
-from pipeline.fetch.client import Client, NoAccessError, problem
+from pipeline.core.transfers import NoAccessError, refused
+from pipeline.fetch.client import Client, field_of, problem
 from pipeline.fetch.credentials import CDS_HINT
 from pipeline.fetch.manifest import Record
 from pipeline.fetch.order import RemoteFile
@@ -58,13 +58,15 @@ def _noted(note: Path, file: RemoteFile) -> str | None:
         found = json.loads(note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    return str(found["job"]) if found.get("origin") == file.origin else None
+    if not isinstance(found, dict) or found.get("origin") != file.origin:
+        return None
+    return str(found["job"])
 
 
 def _submitted(client: Client, file: RemoteFile, note: Path) -> str:
     answer = client.json("POST", file.address, file.login, {"inputs": dict(file.inputs or {})})
     base = file.address.partition("/processes/")[0]
-    job = f"{base}/jobs/{answer['jobID']}"
+    job = f"{base}/jobs/{field_of(answer, file.shown, 'jobID')}"
     write_text(note, json.dumps({"job": job, "origin": file.origin}))
     return job
 
@@ -73,7 +75,7 @@ def _wait(client: Client, file: RemoteFile, job: str) -> None:
     """Wait until a job has succeeded."""
     wait = FIRST_WAIT
     while True:
-        state = client.json("GET", job, file.login)["status"]
+        state = field_of(client.json("GET", job, file.login), job, "status")
         if state == "successful":
             return
         if state not in WAITING:
@@ -101,6 +103,6 @@ def _failed(client: Client, file: RemoteFile, job: str, state: str) -> Exception
 def _result(client: Client, file: RemoteFile, job: str) -> tuple[str, int | None]:
     """Return address and bytes of the result of a job."""
     document: Any = client.json("GET", f"{job}/results", file.login)
-    asset = document["asset"]["value"]
-    size = asset.get("file:size")
-    return urljoin(job, asset["href"]), None if size is None else int(size)
+    href = field_of(document, f"{job}/results", "asset", "value", "href")
+    size = document["asset"]["value"].get("file:size")
+    return urljoin(job, str(href)), None if size is None else int(size)

@@ -5,34 +5,36 @@ Redirects are followed one by one, so that each host gets its own credentials an
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from email.utils import parsedate_to_datetime
-from json import loads
+from json import dumps, loads
 from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
 from requests.adapters import HTTPAdapter
-from urllib3.exceptions import HTTPError
 
 from pipeline.core.addresses import public_uri
-from pipeline.core.errors import Fault, InputError
+from pipeline.core.errors import Fault
 from pipeline.core.transfers import (
     CONNECT_SECONDS,
     READ_SECONDS,
     AgainError,
+    NoAccessError,
+    Patience,
+    body,
     is_passing,
+    patiently,
     refused,
+    retry_after,
 )
-from pipeline.core.web import failure
 from pipeline.fetch.credentials import HINTS, Credentials
 
 Result = TypeVar("Result")
 
+HINT = "Run the same command again later: what is fetched stays."
 TRIES = 6
 """Number of times in a row that a request may fail without any progress."""
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
@@ -40,12 +42,10 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.5, 60.0
 LONGEST_ASKED = 900.0
 """Seconds that a server may ask to wait."""
 REDIRECTS = 10
+TEXT = 1 << 18
+"""Bytes of a document that are read at once."""
 SAID = 300
 """Characters of a server's explanation that are shown."""
-
-
-class NoAccessError(InputError):
-    """An answer that refuses the user, and would refuse every other file too."""
 
 
 class StoppedError(Exception):
@@ -159,30 +159,19 @@ class Client:
         A try during which `progress` rises is no failure in a row. Raises `InputError` after
         `TRIES` failures.
         """
-        failures, before = 0, progress()
-        while True:
+        host = urlsplit(address).netloc
+
+        def guarded() -> Result:
             if self.stopped.is_set():
                 raise StoppedError
-            asked = 0.0
-            try:
-                return attempt()
-            except AgainError as error:
-                found, asked = str(error), error.asked
-            except (requests.ConnectionError, requests.Timeout, HTTPError) as error:
-                found = failure(error)
-            except requests.RequestException as error:
-                found = f"no valid address or answer ({failure(error)})"
-                raise refused(public_uri(address), found) from None
-            after = progress()
-            failures, before = (1 if after > before else failures + 1), after
-            if failures == TRIES or asked > LONGEST_ASKED:
-                hint = "Run the same command again later: what is fetched stays."
-                wait = f", and {asked:,.0f} s to wait" if asked else ""
-                raise refused(public_uri(address), f"{found} in {failures} tries{wait}", hint)
-            seconds = min(FIRST_PAUSE * 2 ** (failures - 1), LONGEST_PAUSE)
-            seconds *= random.uniform(0.75, 1.25)
-            self._hold(urlsplit(address).netloc, asked)
-            self.pause(max(seconds, asked))
+            return attempt()
+
+        def wait(seconds: float, asked: float) -> None:
+            self._hold(host, asked)
+            self.pause(seconds)
+
+        patience = Patience(TRIES, TRIES, FIRST_PAUSE, LONGEST_PAUSE, LONGEST_ASKED, HINT)
+        return patiently(guarded, public_uri(address), patience, progress=progress, wait=wait)
 
 
 def _as_it_is(request: requests.PreparedRequest) -> requests.PreparedRequest:
@@ -197,7 +186,7 @@ def _check(answer: requests.Response, address: str, login: str) -> None:
     if status in (404, 410):
         raise FileNotFoundError(where)
     if is_passing(status):
-        raise AgainError(f"status {status}", _seconds(answer.headers.get("Retry-After", "")))
+        raise AgainError(f"status {status}", retry_after(answer.headers.get("Retry-After", "")))
     found = f"status {status} ({_said(answer)})"
     if status in (401, 403):
         hint = HINTS[login] or "The provider refuses everybody, or asks for a login."
@@ -205,19 +194,13 @@ def _check(answer: requests.Response, address: str, login: str) -> None:
     raise refused(where, found)
 
 
-def _seconds(text: str) -> float:
-    """Return the seconds of a Retry-After header: a number, or a date."""
-    if text.isdigit():
-        return float(text)
-    try:
-        return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.0)
-    except (TypeError, ValueError):
-        return 0.0
-
-
 def _text(answer: requests.Response, most: int | None = None) -> str:
-    content = answer.raw.read(most, decode_content=True) or b""
-    return str(content.decode("utf-8", "replace"))
+    content = b""
+    for part in body(answer, most or TEXT, decode=True):
+        content += part
+        if most is not None and len(content) >= most:
+            break
+    return content.decode("utf-8", "replace")
 
 
 def _said(answer: requests.Response) -> str:
@@ -240,3 +223,14 @@ def problem(document: Any) -> str:
     names = ("title", "detail", "message", "error", "errors", "traceback")
     found = document if isinstance(document, dict) else {}
     return "; ".join(str(found[name]) for name in names if found.get(name))
+
+
+def field_of(document: Any, where: str, *keys: str) -> Any:
+    """Return a value within a JSON document; `InputError` if it has none there."""
+    value = document
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    if value is None:
+        found = f"a document without {'.'.join(keys)} ({_in_words(dumps(document))})"
+        raise refused(where, found, "The provider may have changed its service: update stefaland.")
+    return value

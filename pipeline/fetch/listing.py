@@ -12,10 +12,10 @@ from typing import Any
 from urllib.parse import unquote, urlencode, urlsplit
 
 from pipeline.catalog.downloads import CdsDownload, EarthdataDownload, FilesDownload
-from pipeline.core.addresses import path_of
+from pipeline.core.addresses import path_of, public_uri
 from pipeline.core.errors import bad_input
 from pipeline.core.remote_path import RemotePath
-from pipeline.fetch.client import Client
+from pipeline.fetch.client import Client, field_of
 from pipeline.fetch.order import Order, RemoteFile
 from pipeline.fetch.templates import all_values, day_values, keys_of
 
@@ -103,9 +103,11 @@ def _granules(order: Order, download: EarthdataDownload, client: Client) -> Iter
     after: dict[str, str] = {}
     while True:
         page, headers = client.page("GET", address, headers=after)
-        for item in page["items"]:
-            yield from _files_of_granule(order, download, item["umm"])
-        if "CMR-Search-After" not in headers or not page["items"]:
+        items = field_of(page, public_uri(address), "items")
+        for item in items:
+            found = field_of(item, public_uri(address), "umm")
+            yield from _files_of_granule(order, download, found)
+        if "CMR-Search-After" not in headers or not items:
             return
         after = {"CMR-Search-After": headers["CMR-Search-After"]}
 
@@ -118,9 +120,9 @@ def _files_of_granule(
     begin = granule.get("TemporalExtent", {}).get("RangeDateTime", {}).get("BeginningDateTime")
     values = day_values(datetime.fromisoformat(begin).date()) if begin else {}
     for link in granule.get("RelatedUrls", []):
-        address = link["URL"]
+        address = str(link.get("URL", ""))
         name = unquote(PurePosixPath(urlsplit(address).path).name)
-        if link["Type"] != "GET DATA" or not address.startswith("http"):
+        if link.get("Type") != "GET DATA" or not address.startswith("http"):
             continue
         if fnmatchcase(name, download.match):
             of = known.get(name, {})

@@ -141,12 +141,28 @@ def _check(order: Order) -> None:
         of = order.product.bounds
         if not (-180 <= west < east <= 180 and -90 <= south < north <= 90):
             faults.add("--bounds", " ".join(map(str, order.bounds)),
-                       "west, south, east, north in degrees, ascending")  # fmt: skip
+                       "west, south, east, north in degrees, ascending, within -180 to 180",
+                       _crossing_hint(order.bounds))  # fmt: skip
         elif not (west < of[2] and of[0] < east and south < of[3] and of[1] < north):
             expected = f"bounds that meet those of {order.name}, {' '.join(map(str, of))}"
             faults.add("--bounds", " ".join(map(str, order.bounds)), expected)
     _check_period(order, faults)
     faults.raise_if_any()
+
+
+def _crossing_hint(bounds: Bounds) -> str:
+    """Return what to do for bounds on both sides of 180°, or in degrees from 0 to 360."""
+    west, south, east, north = bounds
+    left, right = ((degrees + 180) % 360 - 180 for degrees in (west, east))
+    if not (-180 <= west <= 360 and -180 <= east <= 360 and south < north):
+        return ""
+    if left < right:
+        return f"Write {left:g} {south:g} {right:g} {north:g}." if west > 180 else ""
+    return (
+        "Bounds that cross 180° are two fetches into two folders, as with "
+        f"--bounds {left:g} {south:g} 180 {north:g} --into data/west and "
+        f"--bounds -180 {south:g} {right:g} {north:g} --into data/east; `merge` joins the two."
+    )
 
 
 def _check_period(order: Order, faults: Faults) -> None:

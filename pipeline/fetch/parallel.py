@@ -10,8 +10,9 @@ from typing import TypeVar
 
 from pipeline.core.errors import Fault, InputError, listed
 from pipeline.core.files import UnwritableError
+from pipeline.core.transfers import NoAccessError
 from pipeline.execution.run import ending_on_sigterm
-from pipeline.fetch.client import Client, NoAccessError
+from pipeline.fetch.client import Client
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")

@@ -19,19 +19,26 @@ from pipeline.core.addresses import path_of
 from pipeline.core.errors import bad_input
 from pipeline.core.files import finish, make_folder, new_folder, write_text, writing
 from pipeline.core.remote_path import RemotePath
-from pipeline.core.transfers import AgainError, count_bytes, refused
+from pipeline.core.transfers import AgainError, body, refused
+from pipeline.core.web import is_encoded
 from pipeline.fetch.client import Client, StoppedError
 from pipeline.fetch.credentials import HINTS
 from pipeline.fetch.locks import holding
 from pipeline.fetch.manifest import Record, digest, today
 from pipeline.fetch.order import RemoteFile
-from pipeline.readers.common.refusals import format_of
+from pipeline.readers.common.first_bytes import format_of
+from pipeline.readers.common.truncated import missing_bytes
 
 BLOCK = 1 << 18
 """Bytes that are written at once, the most that a kill loses of a file from a web server."""
 PART = 1 << 23
 """Bytes of the parts in which objects of buckets are fetched."""
 PAGES = ("an HTML page", "an XML file")
+DATA = (
+    ".nc", ".nc4", ".h5", ".hdf5", ".he5", ".hdf", ".tif", ".tiff", ".zip", ".gz", ".tgz", ".tar",
+    ".bz2", ".grib", ".grib2", ".grb", ".grb2", ".parquet", ".gpkg", ".jp2",
+)  # fmt: skip
+"""Suffixes of files that are no JSON: what a server answers instead of sending them may be."""
 
 
 def transfer(client: Client, file: RemoteFile, folder: Path, replace: bool = False) -> Record:
@@ -87,6 +94,10 @@ def _difference(file: RemoteFile) -> tuple[str, str] | None:
     size = file.partial.stat().st_size
     if file.size is not None and size != file.size:
         return f"{size:,} bytes", f"the published {file.size:,} bytes"
+    if not size and file.size is None:
+        return "an empty file", "the data"
+    if (cut := missing_bytes(file.partial, thorough=True)) is not None:
+        return f"the first {cut[0]:,} bytes", f"the {cut[1]:,} or more of its header"
     if file.checksum is not None:
         algorithm, _, wanted = file.checksum.partition(":")
         found = digest(file.partial, algorithm)
@@ -105,6 +116,12 @@ def _web_parts(client: Client, file: RemoteFile, handle: BinaryIO) -> str:
             have = _restart(file, handle)
         headers = {"Range": f"bytes={have}-", "If-Range": version} if have else {}
         with client.ask("GET", file.address, file.login, headers) as answer:
+            if is_encoded(answer, file.address):
+                # The length and ranges are those of the encoded form.
+                _length(file, answer)
+                _restart(file, handle)
+                _append(client, file, handle, answer, decode=True)
+                return _version(answer)
             total = _begin(file, handle, answer, have)
             if total != have or answer.status_code != 416:
                 _append(client, file, handle, answer)
@@ -137,6 +154,11 @@ def _begin(file: RemoteFile, handle: BinaryIO, answer: requests.Response, have: 
     if have:
         _restart(file, handle)
     write_text(_note(file), json.dumps({"version": _strong(answer)}))
+    return _length(file, answer)
+
+
+def _length(file: RemoteFile, answer: requests.Response) -> int | None:
+    """Return the bytes of a whole answer, None where it states its end otherwise."""
     length = answer.headers.get("Content-Length", "")
     if not length.isdigit() and "chunked" not in answer.headers.get("Transfer-Encoding", ""):
         if file.size is None and file.checksum is None:
@@ -146,17 +168,26 @@ def _begin(file: RemoteFile, handle: BinaryIO, answer: requests.Response, have: 
     return int(length) if length.isdigit() else None
 
 
-def _append(client: Client, file: RemoteFile, handle: BinaryIO, answer: requests.Response) -> None:
+def _append(
+    client: Client, file: RemoteFile, handle: BinaryIO, answer: requests.Response,
+    decode: bool = False,
+) -> None:  # fmt: skip
     is_first = handle.seek(0, os.SEEK_END) == 0
-    for block in answer.raw.stream(BLOCK, decode_content=False):
-        with writing(file.partial):
-            handle.write(block)
-        count_bytes(len(block))
+    for block in body(answer, BLOCK, decode):
+        _write(file, handle, block)
         if is_first:
             _refuse_page(file)
             is_first = False
         if client.stopped.is_set():
             raise StoppedError
+
+
+def _write(file: RemoteFile, handle: BinaryIO, content: bytes) -> None:
+    """Write all of the bytes, of which a disk that is almost full may take fewer at once."""
+    rest = memoryview(content)
+    with writing(file.partial):
+        while rest:
+            rest = rest[handle.write(rest) :]
 
 
 def _objects_parts(client: Client, file: RemoteFile, path: RemotePath, handle: BinaryIO) -> str:
@@ -170,8 +201,7 @@ def _objects_parts(client: Client, file: RemoteFile, path: RemotePath, handle: B
     while have < head.size:
         client.take_turn(path.host)
         part = path.read_part(have, min(have + PART, head.size), head.version)
-        with writing(file.partial):
-            handle.write(part)
+        _write(file, handle, part)
         have += len(part)
     return head.version
 
@@ -185,9 +215,10 @@ def _restart(file: RemoteFile, handle: BinaryIO) -> int:
 
 
 def _refuse_page(file: RemoteFile) -> None:
-    """Raise `InputError` if the bytes begin like a page for browsers although data are expected."""
-    found = format_of(file.partial)
-    if found in PAGES and file.path.suffix.lower() not in (".html", ".htm", ".xml", ".kml"):
+    """Raise `InputError` if the bytes begin like a page or a message although data are expected."""
+    found, suffix = format_of(file.partial), file.path.suffix.lower()
+    is_page = found in PAGES and suffix not in (".html", ".htm", ".xml", ".kml")
+    if is_page or (found == "a JSON file" and suffix in DATA):
         os.truncate(file.partial, 0)
         _note(file).unlink(missing_ok=True)
         hint = HINTS[file.login] or "The provider may be down, or ask for a login or a form."

@@ -18,9 +18,9 @@ from scipy.spatial import cKDTree
 
 from pipeline.catalog.catalog import read_variables
 from pipeline.catalog.variables import check_names
-from pipeline.core.addresses import ask_heads
+from pipeline.core.addresses import ask_heads, public_uri
 from pipeline.core.errors import Faults, InputError, listed
-from pipeline.entries.file_series import has_glob, named_part
+from pipeline.entries.file_series import has_glob, named_part, padded
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.crs import is_geographic_crs, unit_vectors
 from pipeline.grid.curvilinear import Locator
@@ -144,13 +144,25 @@ def _add_missing(source: Source, missing: Sequence[Path], count: int, faults: Fa
             f'source "{source.name}", {source.address}',
             f"no such files: {listed(path.name for path in missing)}",
             f"{count} files, one per step",
-            hint if source.time.years else missing_hint(missing[0]),
+            _padding_hint(source) or (hint if source.time.years else missing_hint(missing[0])),
         )  # fmt: skip
         return
     for path in missing:
         found = "no file whose name matches" if has_glob(path.name) else "no such file"
         where = f'source "{source.name}", {path}'
-        faults.add(where, found, "the data of the catalog entry", missing_hint(path))
+        hint = _padding_hint(source) or missing_hint(path)
+        faults.add(where, found, "the data of the catalog entry", hint)
+
+
+def _padding_hint(source: Source) -> str:
+    """Return the hint where files have names with zeros that the keys of the uri lack."""
+    uris = tuple(map(padded, source.uris))
+    if uris == source.uris:
+        return ""
+    there = any(path.exists() for path in source.model_copy(update={"uri": uris}).files)
+    return (
+        f"Write the zeros of its name: `uri: {', '.join(map(public_uri, uris))}`." if there else ""
+    )
 
 
 def check_source(

@@ -66,11 +66,12 @@ def catalog_search(
     """Search the packaged products by title, variables, keywords and notes, the best first."""
     from workflows.commands.products import found_products, print_products
 
-    products = found_products(" ".join(text or ()))
+    words = " ".join(text or ())
+    products = found_products(words)
     if as_json:
         print_json({"products": products})
     else:
-        print_products(products)
+        print_products(products, words)
 
 
 @catalog_app.command(

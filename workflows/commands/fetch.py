@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.progress import Progress, ProgressColumn, Task, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -60,7 +61,19 @@ def fetch_source(
             for record in records
         ],
         "manifest": str(order.home / NAME),
+        "entry": _shorter_entry(order),
     }
+
+
+def _shorter_entry(order: Order) -> dict[str, Any] | None:
+    """The entry of a source with the variables that were ordered; None if these are all of it."""
+    source = order.source
+    if not order.variables or set(order.variables) >= set(source.variables):
+        return None
+    kept = {name: source.variables[name] for name in source.variables if name in order.variables}
+    entry = source.model_copy(update={"variables": kept})
+    about = {"name", "title", "licence", "doi", "reference"}
+    return entry.model_dump(mode="json", exclude_unset=True, exclude=about)
 
 
 def _previewed(order: Order, client: Client, update: bool) -> dict[str, Any]:
@@ -162,3 +175,11 @@ def print_fetched(found: dict[str, Any]) -> None:
     size = sum(record["bytes"] for record in found["fetched"])
     OUTPUT.plain(f"{len(found['fetched'])} fetched ({size_text(size)}) into {found['folder']}")
     OUTPUT.plain(f"licence: {found['licence']}")
+    if (entry := found["entry"]) is not None:
+        name = f"{found['source']}_part"
+        OUTPUT.plain(
+            f"The entry {found['source']} has more variables, which a check misses in these files. "
+            "Fetch them by the same command without --variables, or use this entry in a catalog "
+            "of your own:"
+        )
+        OUTPUT.plain(yaml.safe_dump({name: entry}, sort_keys=False, allow_unicode=True).rstrip())

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from pipeline.catalog.catalog import read_catalog, read_variables
 from pipeline.catalog.product import Product
-from pipeline.catalog.search import Match, search_products
+from pipeline.catalog.search import Match, search_products, similar_words
 from pipeline.core.errors import bad_input
 from pipeline.core.packaged import catalog_path
 from workflows.console import OUTPUT, REPORT
@@ -45,10 +45,13 @@ def _period(product: Product) -> list[str | None] | None:
     return [first.isoformat(), last.isoformat() if last else None]
 
 
-def print_products(products: Sequence[dict[str, Any]]) -> None:
-    """Print the result of `found_products`, one row for each product."""
+def print_products(products: Sequence[dict[str, Any]], text: str = "") -> None:
+    """Print the result of `found_products` for a text, one row for each product."""
     if not products:
-        REPORT.plain("no product matches; other words, or none, may help")
+        hint = similar_words(text, read_variables())
+        REPORT.plain(
+            " ".join(["no product matches; other words, or none, may help.", hint]).strip()
+        )
         return
     table = Table("name", "title", "variables", "resolution", "period", "licence")
     for product in products:

@@ -3,16 +3,35 @@
 from __future__ import annotations
 
 import io
+import lzma
+import os
 import tarfile
 import zipfile
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
+from pipeline.core.errors import bad_input
+
 MARK = "!/"
 """Text between the name of an archive and that of a file in it."""
+
+
+DAMAGED = (
+    zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError, EOFError, OSError, ValueError,
+)  # fmt: skip
+"""Errors of archives that are damaged or none."""
+
+
+class Member(NamedTuple):
+    """Bytes of a file of an archive, its name there, and where its bytes begin in a tar archive."""
+
+    size: int
+    name: str
+    offset: int = 0
 
 
 class MemberStat(NamedTuple):
@@ -83,12 +102,18 @@ class MemberPath:
         """Return the path of another file in the same folder."""
         return self.parent / name
 
-    def members(self) -> dict[str, int]:
-        """Return the bytes of each file of the archive, by its path; empty if there is none."""
+    def members(self) -> Mapping[str, Member]:
+        """Return the files of the archive by their paths; empty if there is no archive.
+
+        Raises `InputError` for a damaged one.
+        """
         if not self.archive.is_file():
             return {}
+        return _members(self.archive, self._version())
+
+    def _version(self) -> tuple[int, int]:
         stat = self.archive.stat()
-        return _members(self.archive, (stat.st_mtime_ns, stat.st_size))
+        return stat.st_mtime_ns, stat.st_size
 
     def exists(self) -> bool:
         """Whether the archive has such a file or folder."""
@@ -107,7 +132,8 @@ class MemberPath:
         """Return size and version; raises `FileNotFoundError` if there is none."""
         if not self.exists():
             raise FileNotFoundError(str(self))
-        return MemberStat(self.members().get(self.member, 0), self.archive.stat().st_mtime_ns)
+        member = self.members().get(self.member)
+        return MemberStat(member.size if member else 0, self.archive.stat().st_mtime_ns)
 
     def iterdir(self) -> Iterator[MemberPath]:
         """Yield the files and folders in a folder, by name."""
@@ -124,14 +150,24 @@ class MemberPath:
                 yield path
 
     def open(self, mode: str = "rb", encoding: str = "utf-8") -> IO[Any]:
-        """Return the file for reading, as bytes or as text."""
-        if not self.is_file():
+        """Return the file for reading, as bytes or as text.
+
+        Raises `InputError` for a file that is encrypted or packed in an unknown way.
+        """
+        member = self.members().get(self.member)
+        if member is None:
             raise FileNotFoundError(str(self))
-        file = self.archive.open("rb")
-        if _is_zip(file):
-            found = zipfile.ZipFile(file).open(self.member)  # noqa: SIM115  # the caller closes it
+        found: IO[bytes]
+        if (opened := _zip(self.archive, self._version(), os.getpid())) is not None:
+            try:
+                found = opened.open(member.name)
+            except RuntimeError as error:  # NotImplementedError for methods such as Deflate64
+                raise bad_input(
+                    str(self), f"a file that cannot be unpacked ({error})", "a file of a plain ZIP",
+                    "Unpack the archive with its own program, such as 7-Zip, and name its files.",
+                ) from None  # fmt: skip
         else:
-            found = _tar_member(file, self.member)
+            found = _tar_member(self.archive.open("rb"), member)
         return found if mode == "rb" else io.TextIOWrapper(found, encoding=encoding)
 
     def read_bytes(self) -> bytes:
@@ -146,21 +182,42 @@ def _is_zip(file: IO[bytes]) -> bool:
     return begin.startswith(b"PK")
 
 
-def _tar_member(file: IO[bytes], member: str) -> Any:
+@lru_cache(maxsize=8)
+def _zip(archive: Any, version: tuple[int, int], process: int) -> zipfile.ZipFile | None:
+    """Return an open ZIP archive, whose list of files is read once a process; None for others."""
+    file = archive.open("rb")
+    if _is_zip(file):
+        return zipfile.ZipFile(file)
+    file.close()
+    return None
+
+
+def _tar_member(file: IO[bytes], member: Member) -> IO[bytes]:
     tar = tarfile.open(fileobj=file, mode="r:*")  # noqa: SIM115  # the caller closes the member
-    item = next(item for item in tar if item.name.removeprefix("./") == member)
-    return tar.extractfile(item)
+    item = tarfile.TarInfo(member.name)
+    item.size, item.offset_data = member.size, member.offset
+    return cast(IO[bytes], tar.extractfile(item))
+
+
+def _plain_name(name: str) -> str:
+    """Return the path of a file of an archive, whichever system made it: a/b.nc."""
+    return "/".join(part for part in name.replace("\\", "/").split("/") if part not in ("", "."))
 
 
 @lru_cache(maxsize=64)
-def _members(archive: Any, stamp: tuple[int, int]) -> dict[str, int]:
-    """Return the bytes of each file of an archive; raises `ValueError` for a damaged one."""
-    with archive.open("rb") as file:
-        try:
-            if _is_zip(file):
-                infos = zipfile.ZipFile(file).infolist()
-                return {info.filename: info.file_size for info in infos if not info.is_dir()}
-            with tarfile.open(fileobj=file, mode="r:*") as tar:
-                return {item.name.removeprefix("./"): item.size for item in tar if item.isfile()}
-        except (zipfile.BadZipFile, tarfile.TarError) as error:
-            raise ValueError(f"no ZIP or tar archive ({error})") from None
+def _members(archive: Any, version: tuple[int, int]) -> dict[str, Member]:
+    """Return the files of an archive, of several of one name the last; `InputError` if damaged."""
+    try:
+        opened = _zip(archive, version, os.getpid())
+        if opened is not None:
+            zipped = (info for info in opened.infolist() if not info.is_dir())
+            return {_plain_name(i.filename): Member(i.file_size, i.filename) for i in zipped}
+        with archive.open("rb") as file, tarfile.open(fileobj=file, mode="r:*") as tar:
+            items = (item for item in tar if item.isfile())
+            return {_plain_name(i.name): Member(i.size, i.name, i.offset_data) for i in items}
+    except DAMAGED as error:
+        reason = str(error).partition("\n")[0].rstrip(":")
+        raise bad_input(
+            str(archive), f"no ZIP or tar archive that can be read ({reason})", "a whole archive",
+            "Download it again, or correct `uri` of the entry.",
+        ) from None  # fmt: skip

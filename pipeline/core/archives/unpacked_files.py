@@ -12,16 +12,18 @@ import hashlib
 import json
 import lzma
 import shutil
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
 from pipeline.core.archives.member_path import MARK, MemberPath
 from pipeline.core.cache import local_copy
 from pipeline.core.cache_room import cache_folder, hold, make_room
-from pipeline.core.errors import bad_input, listed
+from pipeline.core.errors import InputError, bad_input, listed
 from pipeline.core.files import make_folder, replacing, write_text
 
 STREAMS: dict[bytes, Callable[[Any], Any]] = {
@@ -57,12 +59,34 @@ def _plain(local: Path, where: str, lasting: bool) -> Path:
     if head.startswith(b"PK\x03\x04") or head[257:262] == b"ustar":
         member = _only_member(local, where)
         return _plain(member_copy(member, lasting), str(member), lasting)
+    unpacked = _without_stream(local, head, lasting)
+    return local if unpacked is None else _plain(unpacked, where, lasting)
+
+
+def _without_stream(local: Path, head: bytes, lasting: bool) -> Path | None:
+    """Return the path of the file that is compressed in another; None if it is not."""
     opener = next((opened for magic, opened in STREAMS.items() if head.startswith(magic)), None)
     if opener is None:
-        return local
-    name = local.stem if local.suffix in (".gz", ".bz2", ".xz") else local.name
-    unpacked = _unpacked(local, lambda: opener(local), name, local.stat().st_size, lasting)
-    return _plain(unpacked, where, lasting)
+        return None
+    name = local.stem if local.suffix in (".gz", ".bz2", ".xz", ".tgz") else local.name
+    return _unpacked(local, lambda: opener(local), name, local.stat().st_size, lasting)
+
+
+def _opened(path: MemberPath, lasting: bool) -> IO[bytes]:
+    """Return a file of an archive for reading.
+
+    A compressed tar archive is unpacked first if there is room, because each of its files is only
+    reached through all that come before.
+    """
+    with path.archive.open("rb") as file:
+        head = file.read(6)
+    if len(path.members()) > 1 and any(map(head.startswith, STREAMS)):
+        try:
+            plain = _without_stream(member_copy(path.archive, lasting), head, lasting)
+            return MemberPath(plain, path.member).open()
+        except InputError:
+            return path.open()
+    return path.open()
 
 
 def member_copy(path: Any, lasting: bool = True) -> Path:
@@ -72,7 +96,7 @@ def member_copy(path: Any, lasting: bool = True) -> Path:
     """
     if not isinstance(path, MemberPath):
         return local_copy(path, lasting)
-    copy = _unpacked(path, path.open, path.name, path.stat().st_size, lasting)
+    copy = _unpacked(path, lambda: _opened(path, lasting), path.name, path.stat().st_size, lasting)
     names = [path.stem + end for end in OF_STEM] + [path.name + end for end in OF_NAME]
     for beside in map(path.with_name, names):
         target = copy.with_name(beside.name)
@@ -101,13 +125,14 @@ def _unpacked(
 ) -> Path:
     stat = path.stat()
     identity = f"{path}\n{stat.st_mtime_ns}\n{stat.st_size}"
-    key = hashlib.sha256(identity.encode()).hexdigest()[:32]
+    key = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     folder = cache_folder() / key
     about, target = folder / ".about.json", folder / name
     if lasting:
         hold(key)
     if target.exists():
-        about.touch()
+        with suppress(OSError):  # a folder that is only read
+            about.touch()
         return target
     make_room(size, str(path), key)
     make_folder(folder)
@@ -119,7 +144,7 @@ def _unpacked(
                     size = file.tell() + len(piece)  # compressed files do not state their length
                     make_room(size, str(path), key)
                 file.write(piece)
-    except (zipfile.BadZipFile, zlib.error, lzma.LZMAError) as error:
+    except (zipfile.BadZipFile, tarfile.TarError, zlib.error, lzma.LZMAError) as error:
         shutil.rmtree(folder, ignore_errors=True)
         raise ValueError(f"a damaged archive ({error})") from None
     return target

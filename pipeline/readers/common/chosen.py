@@ -12,6 +12,9 @@ from pipeline.readers.common.dims import USUAL
 from pipeline.readers.common.wrf_coordinates import plain_coordinates
 from pipeline.times.calendars import standard_labels
 
+FETCHED = "fetched"
+"""Attribute of stores that `stefaland fetch` wrote."""
+
 
 def chosen(ds: xr.Dataset, source: Source, path: AnyPath) -> xr.Dataset:
     """Return the entry's variables, with latitudes, longitudes and times as coordinates.
@@ -26,7 +29,7 @@ def chosen(ds: xr.Dataset, source: Source, path: AnyPath) -> xr.Dataset:
             known = [str(known) for known in ds.data_vars]
             faults.add(
                 f'source "{source.name}", {path}', f"variables {', '.join(known) or 'none'}",
-                f'a variable "{name}"', nearest_name(name, known),
+                f'a variable "{name}"', nearest_name(name, known) or _fetch_hint(ds),
             )  # fmt: skip
     faults.raise_if_any()
     named = (source.lat, source.lon, source.dims.get("time"))
@@ -46,6 +49,16 @@ def chosen(ds: xr.Dataset, source: Source, path: AnyPath) -> xr.Dataset:
     more = {name: ds.variables[name] for name in sorted(mesh)} | _bounds(ds, found)
     found = found.assign_coords(more)
     return _reordered(ds, found.assign_coords(_relabelled(found)), source)
+
+
+def _fetch_hint(ds: xr.Dataset) -> str:
+    """Return the hint for a store of which `stefaland fetch` copied some variables."""
+    if FETCHED not in ds.attrs:
+        return ""
+    return (
+        "Fetch it too, with `stefaland fetch … --variables`, or leave it out of `variables` in an "
+        "entry of your own."
+    )
 
 
 def _relabelled(found: xr.Dataset) -> dict[str, xr.Variable]:

@@ -7,7 +7,7 @@ from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 
-from pipeline.core.addresses import AnyPath, is_remote, path_of
+from pipeline.core.addresses import AnyPath, is_remote, path_of, public_text
 from pipeline.core.archives.unpacked_files import plain_copy
 from pipeline.core.errors import InputError, bad_input
 from pipeline.readers.common.advice import advice
@@ -54,7 +54,7 @@ def unreadable(
     if other := content_advice(path, *formats):
         return bad_input(where, "a file that cannot be read", expected, other)
     # Readers list the packages that might read it in further lines.
-    reason = str(error).strip().partition("\n")[0].partition(" Consider explicitly")[0]
+    reason = public_text(str(error)).strip().partition("\n")[0].partition(" Consider explicitly")[0]
     found = f"a file that cannot be read ({reason})"
     return bad_input(where, found, expected, damage_hint(held, error))
 
@@ -90,7 +90,7 @@ def check_format(where: str, path: AnyPath, expected: str, *formats: str) -> Non
 
 def damaged(where: str, file: str | None, error: Exception) -> InputError:
     """Return the error for bytes that cannot be read in a `file` whose metadata could be read."""
-    found = f"bytes that cannot be read ({error})"
+    found = f"bytes that cannot be read ({public_text(str(error))})"
     if file is None or is_remote(file) or not Path(file).exists():
         return bad_input(where, found, "a whole file", "Compare it with the provider's copy.")
     return bad_input(where, f"{found} in {file}", "a whole file", damage_hint(path_of(file), error))

@@ -23,6 +23,7 @@ from zarr.core.buffer import Buffer, BufferPrototype
 
 from pipeline.core.addresses import AnyPath, MemberPath, RemotePath
 from pipeline.core.errors import bad_input
+from pipeline.core.transfers import NoAccessError
 from pipeline.entries.source import Source
 from pipeline.readers.common.site_table import read_options
 from pipeline.readers.driver import common_options
@@ -147,6 +148,10 @@ class RemoteObjects:
             return (self.root / key).stat().st_size
         except FileNotFoundError:
             return None
+        except NoAccessError:
+            if not self._may_lack(key):
+                raise
+            return None
 
     def read(self, key: str, start: int = 0, stop: int | None = None) -> bytes | None:
         """Return bytes of an object; None if there is none."""
@@ -155,6 +160,15 @@ class RemoteObjects:
             return path.read_bytes() if stop is None else path.read_part(start, stop)
         except FileNotFoundError:
             return None
+        except NoAccessError:
+            if not self._may_lack(key):
+                raise
+            return None
+
+    def _may_lack(self, key: str) -> bool:
+        """Whether a refusal may mean that there is no such metadata, as of stores not listed."""
+        found = self.root.root_metadata()
+        return key.rpartition("/")[2] in (*METADATA, ".zgroup", ".zmetadata") and found is not None
 
     def children(self, prefix: str) -> Iterable[str]:
         """Return the names directly under a prefix."""

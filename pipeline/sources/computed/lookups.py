@@ -17,6 +17,8 @@ import numpy as np
 import pandas as pd
 import pyarrow
 
+from pipeline.core.addresses import path_of
+from pipeline.core.archives.unpacked_files import plain_copy
 from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.entries.nodata import codes_of, ranges_of
 from pipeline.entries.values import Lookup
@@ -65,18 +67,20 @@ def values_of_rows(lookup: Lookup, band: str, where: str) -> np.ndarray:
 
 def _opened(lookup: Lookup, band: str, where: str) -> tuple[pd.DataFrame, str]:
     """Return the rows that a lookup chooses, and the name of their table for messages."""
-    path = Path(lookup.lookup)
+    path: Any = path_of(lookup.lookup)
     try:
+        path = plain_copy(path)
         stat = path.stat()
         part = (lookup.table, _columns(lookup)) if path.suffix.lower() in SQLITE else band
         frame = _read(path, (stat.st_mtime_ns, stat.st_size), part)
     except (OSError, ValueError, pyarrow.ArrowException, pd.errors.ParserError,
             ElementTree.ParseError, sqlite3.Error) as error:  # fmt: skip
         raise bad_input(
-            f"{where}, {path}", f"a table that cannot be read ({error})",
+            f"{where}, {lookup.lookup}", f"a table that cannot be read ({error})",
             "CSV, Parquet, dBase (.dbf), SQLite or a raster attribute table of GDAL (.aux.xml)",
         ) from None  # fmt: skip
-    return _chosen(frame, lookup, f"{where}, {path}"), f"{where}, {path}"
+    where = f"{where}, {lookup.lookup}"
+    return _chosen(frame, lookup, where), where
 
 
 def _columns(lookup: Lookup) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.catalog.catalog import read_variables
-from pipeline.catalog.search import search_products
+from pipeline.catalog.search import search_products, similar_words
 from pipeline.core import packaged
 
 PRODUCT = """
@@ -73,3 +73,18 @@ def test_words_of_long_names_are_found_and_all_words_count() -> None:
 def test_no_words_list_everything_and_unknown_words_nothing() -> None:
     assert names("") == ["gauges", "rain", "snowy", "wind"]
     assert names("xyz") == []
+
+
+@pytest.mark.parametrize("text", ["lwe_precipitation_rate", "mm/day", "MM day"])
+def test_cf_names_and_units_are_found(text: str) -> None:
+    assert set(names(text)) == {"rain", "gauges"}
+
+
+def test_words_of_one_letter_are_whole_words() -> None:
+    assert names("m s-1") == ["wind"]
+
+
+def test_a_misspelt_word_has_a_hint() -> None:
+    assert names("percipitation") == []
+    assert similar_words("percipitation", read_variables()) == 'Did you mean "precipitation"?'
+    assert similar_words("zzz", read_variables()) == ""

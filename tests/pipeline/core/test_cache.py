@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import multiprocessing
 import os
 from collections.abc import Iterator
@@ -11,9 +12,11 @@ import pytest
 
 from pipeline.core import cache, cache_room, transfers
 from pipeline.core.addresses import path_of
+from pipeline.core.archives.unpacked_files import plain_copy
 from pipeline.core.cache import BLOCK, Kept, local_copy
 from pipeline.core.errors import InputError
 from pipeline.core.remote_path import _HEADS, RemotePath
+from tests.faults.disks import remount, small_disk
 from tests.loopback import Loopback, serving
 
 CONTENT = os.urandom(10 * BLOCK + 100)
@@ -164,3 +167,55 @@ def test_a_size_that_is_none_is_refused(monkeypatch: pytest.MonkeyPatch) -> None
         cache_room.cache_limit()
     monkeypatch.setenv("STEFALAND_CACHE_SIZE", "1.5 GiB")
     assert cache_room.cache_limit() == 1_500_000_000
+
+
+def leave(disk: Path) -> None:
+    """Close the file of this process as a user of a cache, so that its disk is not in use."""
+    user = cache_room._USERS.pop(disk / "cache" / cache_room.USERS, None)
+    if user is not None:
+        user.file.close()
+
+
+def test_a_folder_that_is_only_read_serves_what_it_has(
+    web: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_disk(tmp_path / "disk", "16m") as disk:
+        monkeypatch.setenv("STEFALAND_CACHE", str(disk / "cache"))
+        copy = local_copy(remote(web, "a.bin"), lasting=True)
+        leave(disk)
+        remount(disk, "ro")
+        assert local_copy(remote(web, "a.bin"), lasting=True) == copy
+        with pytest.raises(InputError, match=r"cannot be written \(Read-only.*STEFALAND_CACHE"):
+            local_copy(remote(web, "b.bin"), lasting=True)
+        # Parts are read all the same.
+        with remote(web, "c.bin").open() as file:
+            file.seek(-1, 2)
+            assert file.read() == b"c"
+
+
+def test_a_full_disk_is_one_error_that_names_the_folder(
+    web: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with small_disk(tmp_path / "disk", "1m") as disk:
+        monkeypatch.setenv("STEFALAND_CACHE", str(disk / "cache"))
+        with pytest.raises(InputError, match="STEFALAND_CACHE") as error:
+            local_copy(remote(web, "a.bin"))
+        assert len(error.value.faults) == 1
+        web.has_ranges = False
+        with pytest.raises(InputError, match="STEFALAND_CACHE"):
+            local_copy(remote(web, "b.bin"))
+        packed = tmp_path / "rain.nc.gz"
+        packed.write_bytes(gzip.compress(bytes(4 << 20)))
+        with pytest.raises(InputError, match="STEFALAND_CACHE"):
+            plain_copy(packed)
+        leave(disk)
+
+
+def test_a_file_in_the_way_of_the_folder(
+    web: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    for name in ("file", "file/cache"):
+        monkeypatch.setenv("STEFALAND_CACHE", str(tmp_path / name))
+        with pytest.raises(InputError, match="STEFALAND_CACHE"):
+            local_copy(remote(web, "a.bin"), lasting=True)

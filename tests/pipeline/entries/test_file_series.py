@@ -198,3 +198,39 @@ def test_a_limit_is_a_period_that_the_files_may_lack(tmp_path: Path) -> None:
     both = source(uri, **time, period=["2003-01-01", "2004-12-31"])
     assert names(both) == ["e_2003.nc"]
     assert "limit" not in source(uri, years=[2001, 2005]).model_dump()["time"]
+
+
+@pytest.mark.parametrize("uri", ["a_{year}{month}{day}.nc", "a_{year}_{day}{hour}_{month}.nc"])
+def test_keys_whose_digits_run_together_are_refused(uri: str) -> None:
+    with pytest.raises(InputError, match="may be two dates") as error:
+        source(uri, years=[2001, 2001])
+    assert ":02d}" in str(error.value)
+
+
+def test_keys_without_zeros(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"a_2001_{month}.nc" for month in range(1, 13)))
+    found = source(tmp_path / "a_{year}_{month}.nc", years=[2001, 2001])
+    assert all(path.exists() for path in found.files)
+    mixed = source("a_{year}{month}{day:02d}.nc", years=[2001, 2001])
+    assert len(set(mixed.files)) == 365
+
+
+def test_names_with_zeros_that_the_keys_lack_are_a_hint(tmp_path: Path) -> None:
+    for month in range(1, 13):
+        (tmp_path / f"a_2001_{month:02d}.nc").write_bytes(b"x")
+    faults = Faults()
+    assert not check_files(source(tmp_path / "a_{year}_{month}.nc", years=[2001, 2001]), faults)
+    assert f"Write the zeros of its name: `uri: {tmp_path}/a_{{year}}_{{month:02d}}.nc`" in str(
+        faults.faults[0]
+    )
+
+
+def test_brackets_in_the_query_of_an_address_are_no_glob() -> None:
+    uri = "https://h.org/erddap/rain.nc?rain[(2001-01-01):1:(2001-12-31)][*]"
+    assert [path.name for path in source(uri).files] == ["rain.nc"]
+
+
+@pytest.mark.parametrize("uri", ["/vsimem/a.tif", "/vsisubfile/0_10,a.tif", "/vsi7z/a.7z/b.tif"])
+def test_names_of_gdal_that_stand_for_no_file_are_refused(uri: str) -> None:
+    with pytest.raises(InputError, match="known kinds are /vsis3/"):
+        source(uri, driver="raster")

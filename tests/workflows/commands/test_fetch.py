@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
+from pipeline.catalog.catalog import read_catalog
 from pipeline.fetch import transfer
 from tests.conftest import ROOT
 from tests.pipeline.fetch.products import written
@@ -78,6 +80,26 @@ def test_documents_are_those_of_the_documentation(
         "rain/rain_2001.nc", "rain/rain_2002.nc"
     ]  # fmt: skip
     assert Path(document["manifest"]).exists()
+
+
+def test_a_part_of_the_variables_leads_to_an_entry_of_its_own(
+    server: Provider, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command = words(tmp_path, by_year(server))
+    text = Path(command[3]).read_text()
+    Path(command[3]).write_text(text.replace("precipitation:", "air_temperature: {name: heat}\n    "
+                                             "precipitation:"))  # fmt: skip
+    assert run(*command, "--variables", "precipitation") == 0
+    shown = capsys.readouterr().out
+    assert "more variables, which a check misses in these files" in shown
+    entry = yaml.safe_load(shown[shown.index("rain_part:") :])["rain_part"]
+    assert list(entry["variables"]) == ["precipitation"]
+    assert entry["uri"] == f"{tmp_path}/data/rain/rain_{{year}}.nc"
+    own = tmp_path / "own.yml"
+    own.write_text(shown[shown.index("rain_part:") :])
+    assert read_catalog(own)["rain_part"].time.years == (2000, 2020)
+    assert run(*command, "--variables", "precipitation", "--json") == 0
+    agree(json.loads(capsys.readouterr().out), "stefaland fetch SOURCE --json")
 
 
 def test_a_dry_run_says_which_credentials_are_missing(
