@@ -1,6 +1,7 @@
 """Clusters on which tiles are run: this process, local processes, SLURM, or a running scheduler.
 
-`connect` yields the executor for `run.run_stage`.
+`connect` yields the executor for `run.run_stage`. Schedulers and workers that it starts accept
+only processes with the run's own certificates (TLS), because a scheduler runs any code sent to it.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from pydantic import Field, model_validator
 from pipeline.core.errors import bad_input
 from pipeline.core.plugins import load_plugins, loaded_plugins
 from pipeline.core.settings import Frozen
+from pipeline.execution.certificates import temporary_certificates
 from pipeline.execution.dask import OnCluster
 from pipeline.execution.executor import HERE, Executor
 from pipeline.execution.progress import is_hidden
@@ -45,7 +47,10 @@ class ClusterConfig(Frozen):
     memory_per_worker: str = "auto"
     """Memory limit such as `4GiB`; a worker above it is restarted. `auto`: a part of all memory."""
     address: str | None = None
+    """Address of a scheduler that runs already, such as `tls://10.0.0.1:8786`, whose certificates
+    are those of Dask's own configuration; anyone who reaches one at `tcp://` runs code as you."""
     dashboard_port: int = Field(8787, ge=0, le=65535)
+    """Port of the dashboard on the loopback interface of the machine that starts the cluster."""
     slurm: SlurmConfig = SlurmConfig()
 
     @model_validator(mode="after")
@@ -89,10 +94,12 @@ def _parsed_memory(config: ClusterConfig) -> int:
 
 
 @contextmanager
-def connect(config: ClusterConfig) -> Iterator[Executor]:
+def connect(config: ClusterConfig, folder: Path | None = None) -> Iterator[Executor]:
     """The executor of the configured cluster, whose workers end on exit; `Here` for `none`.
 
-    `InputError` where the scheduler does not answer or the cluster's settings cannot be used.
+    Workers on other nodes read their certificates from `folder`, which they share (by default the
+    working folder) and from which they are removed on exit. `InputError` where the scheduler does
+    not answer or the cluster's settings cannot be used.
     """
     if config.kind == "none":
         yield HERE
@@ -105,8 +112,12 @@ def connect(config: ClusterConfig) -> Iterator[Executor]:
         with _existing(config, Client) as client:
             yield OnCluster(client)
         return
-    with _without_main_import():
-        cluster = _local(config) if config.kind == "local" else _slurm(config)
+    make, shared = _local, None
+    if config.kind == "slurm":
+        _check_sbatch()
+        make, shared = _slurm, folder or Path.cwd()
+    with temporary_certificates(shared) as security, _without_main_import():
+        cluster = make(config, security)
         client = Client(cluster)
         try:
             if config.kind == "local":
@@ -120,13 +131,16 @@ def connect(config: ClusterConfig) -> Iterator[Executor]:
 
 @contextmanager
 def _existing(config: ClusterConfig, make: Any) -> Iterator[Client]:
+    if not str(config.address).startswith("tls://"):
+        LOG.warning("%s has no certificates: all who reach it run code as you", config.address)
     try:
         client = make(config.address, timeout=CONNECT_SECONDS)
-    except (OSError, TimeoutError, ValueError) as error:
+    except (OSError, TimeoutError, TypeError, ValueError) as error:
         raise bad_input(
             "cluster.address",
-            f"no scheduler at {config.address} ({type(error).__name__})",
-            "the address of a running Dask scheduler, such as tcp://10.0.0.1:8786",
+            f"no scheduler at {config.address} that accepts this process ({type(error).__name__})",
+            "the address of a running Dask scheduler, such as tls://10.0.0.1:8786",
+            "Name its certificates in Dask's configuration (distributed.comm.tls).",
         ) from None
     try:
         _load_plugins(client)
@@ -137,7 +151,7 @@ def _existing(config: ClusterConfig, make: Any) -> Iterator[Client]:
         _close(client, None)
 
 
-def _local(config: ClusterConfig) -> Any:
+def _local(config: ClusterConfig, security: Any) -> Any:
     from dask import config as dask_config
     from distributed import LocalCluster
 
@@ -149,6 +163,7 @@ def _local(config: ClusterConfig) -> Any:
             memory_limit=config.memory_per_worker,
             processes=True,
             host="127.0.0.1",
+            security=security,
             dashboard_address=f"127.0.0.1:{_free_port(config.dashboard_port)}",
             silence_logs=logging.ERROR,
         )
@@ -184,7 +199,7 @@ def _free_port(port: int) -> int:
     return port
 
 
-def _slurm(config: ClusterConfig) -> Any:
+def _check_sbatch() -> None:
     import shutil
 
     if shutil.which("sbatch") is None:
@@ -194,7 +209,14 @@ def _slurm(config: ClusterConfig) -> Any:
             "a login node of a SLURM cluster",
             "Use --set cluster.kind=local here.",
         )
-    cluster = _slurm_cluster_class()(**slurm_settings(config.slurm))
+
+
+def _slurm(config: ClusterConfig, security: Any) -> Any:
+    cluster = _slurm_cluster_class()(
+        **slurm_settings(config.slurm),
+        security=security,
+        scheduler_options={"dashboard_address": f"127.0.0.1:{_free_port(config.dashboard_port)}"},
+    )
     cluster.adapt(minimum_jobs=config.slurm.minimum_jobs, maximum_jobs=config.slurm.jobs)
     return cluster
 

@@ -2,12 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+import re
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from pipeline.core.settings import Frozen
 
+CONTROLS = "\x00-\x1f\x7f-\x9f\u2028\u2029"
+"""Control characters and ends of lines, by which a setting would become a further line."""
+
+
+def _text(pattern: str, expected: str) -> Any:
+    """Type of a text in the header of a batch script; `expected` describes the pattern."""
+
+    def check(text: str) -> str:
+        if re.fullmatch(pattern, text) is None:
+            raise PydanticCustomError("slurm", expected)
+        return text
+
+    return AfterValidator(check)
+
+
+Name = Annotated[str, _text(r"\w[\w.,:@+%-]*", "a name without spaces, such as normal")]
+"""Name of a partition, account or network interface, or several separated by commas."""
+Line = Annotated[str, _text(f"[^{CONTROLS}]+", "one line without control characters")]
+Directive = Annotated[
+    str, _text(f"--?[A-Za-z][^{CONTROLS}]*", "one option of sbatch, such as --constraint=haswell")
+]
 WALLTIME = r"^(\d+-)?\d{1,2}:\d{2}:\d{2}$"
 WARNING_SECONDS = 180
 """Largest time before the wall time at which a job is signalled to save its work."""
@@ -24,41 +47,41 @@ def walltime_seconds(walltime: str) -> int:
 class JobConfig(Frozen):
     """Settings of the jobs of one stage; by default those of `cluster.slurm`."""
 
-    queue: str | None = None
-    account: str | None = None
+    queue: Name | None = None
+    account: Name | None = None
     walltime: str | None = Field(None, pattern=WALLTIME)
     cores: int | None = Field(None, gt=0)
-    memory: str | None = None
+    memory: Line | None = None
     parts: int | None = Field(None, gt=0)
     nodes: int = Field(1, gt=0)
     gpus_per_node: int = Field(0, ge=0)
     ranks_per_node: int | None = Field(None, gt=0)
     """Training processes per node; by default one per GPU, or one."""
-    directives: tuple[str, ...] = ()
+    directives: tuple[Directive, ...] = ()
 
 
 class SlurmConfig(Frozen):
     """Settings of worker jobs for a SLURM site (names of dask-jobqueue in brackets)."""
 
-    queue: str | None = None
-    account: str | None = None
+    queue: Name | None = None
+    account: Name | None = None
     walltime: str = Field("04:00:00", pattern=WALLTIME)
     cores: int = Field(8, gt=0)
     processes: int = Field(8, gt=0)
     """Number of workers of one job."""
-    memory: str = "32GiB"
+    memory: Line = "32GiB"
     """Memory of one job, shared by its workers."""
     jobs: int = Field(1, gt=0)
     """Largest number of jobs; jobs are started and ended as the work requires."""
     minimum_jobs: int = Field(1, ge=0)
-    directives: tuple[str, ...] = ()
+    directives: tuple[Directive, ...] = ()
     """Further #SBATCH lines, such as `--constraint=haswell` [job_extra_directives]."""
     prologue: tuple[str, ...] = ()
     """Shell lines before the worker starts, such as `module load ...` [job_script_prologue]."""
-    scratch: str | None = None
+    scratch: Line | None = None
     """Folder on a local disk of the node for spilled data [local_directory]."""
-    interface: str | None = None
-    python: str | None = None
+    interface: Name | None = None
+    python: Line | None = None
     """Command that runs Python in a job, such as `apptainer exec --nv stefaland.sif python`; by
     default the Python that submits [`stefaland submit`]."""
     parts: int = Field(8, gt=0)
@@ -92,7 +115,7 @@ def slurm_settings(slurm: SlurmConfig) -> dict[str, Any]:
         "job_script_prologue": list(slurm.prologue),
         "local_directory": slurm.scratch,
         "interface": slurm.interface,
-        "worker_extra_args": slurm.lifetime,
+        "worker_extra_args": [*slurm.lifetime, "--dashboard-address", "127.0.0.1:0"],
     }
 
 

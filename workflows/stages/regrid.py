@@ -46,7 +46,7 @@ def main(run: Run) -> dict[str, Any]:
             if spec.locations and not run.cube(name).exists():
                 ds = read_locations_source(run.catalog[spec.locations], run.variables)
                 write_locations(run.cube(name), ds.assign_attrs({**ds.attrs, **attrs}))
-        with connect(run.config.cluster) as executor:
+        with connect(run.config.cluster, run.folder) as executor:
             for name, spec in run.config.cubes.items():
                 if not spec.grid:
                     continue

@@ -9,6 +9,7 @@ import time
 from functools import partial
 from pathlib import Path
 
+import dask
 import numpy as np
 import psutil
 import pytest
@@ -152,8 +153,16 @@ def test_no_cluster_is_this_process():
         assert executor == Here()
 
 
-def test_an_existing_scheduler_is_used_and_left_alone(client):
-    with connect(ClusterConfig(kind="address", address=client.scheduler.address)) as other:
+def test_an_existing_scheduler_is_used_and_left_alone(client, tmp_path):
+    known = client.security.get_tls_config_for_role("client")
+    files = {key: tmp_path / key for key in ("ca_file", "cert", "key")}
+    for key, file in files.items():
+        file.write_text(known[key])
+    tls = "distributed.comm.tls"
+    settings = {f"{tls}.ca-file": str(files["ca_file"]), f"{tls}.client.key": str(files["key"]),
+                f"{tls}.client.cert": str(files["cert"])}  # fmt: skip
+    config = ClusterConfig(kind="address", address=client.scheduler.address)
+    with dask.config.set(settings), connect(config) as other:
         assert other.client.scheduler.address == client.scheduler.address
     client.wait_for_workers(2, timeout=30)
 
