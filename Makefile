@@ -7,11 +7,13 @@ DATA := data/registry
 INSTALLED := $(VENV)/.installed
 TEST_INSTALLED := $(VENV)/.installed-test
 DATA_INSTALLED := $(DATA)/.installed
+RELEASE := build/release
+RELEASE_INSTALLED := $(RELEASE)/.installed
 
 # Processes share the cores in the tests; spinning threads would only slow each other down.
 test test-slow test-slurm: export OMP_NUM_THREADS = 1
 
-.PHONY: demo test test-slow test-slurm lint install data clean
+.PHONY: demo test test-slow test-slurm lint audit sbom install data clean
 
 demo: $(INSTALLED) $(DATA_INSTALLED)
 	$(BIN)/stefaland run workflows/configs/quickstart.yml
@@ -34,6 +36,15 @@ lint: $(TEST_INSTALLED)
 	$(BIN)/ruff check --fix .
 	$(BIN)/mypy
 
+# Known vulnerabilities of the installed packages; prints why where no advisories can be had.
+audit: $(INSTALLED) $(RELEASE_INSTALLED)
+	$(RELEASE)/bin/python scripts/audit.py $(wildcard $(VENV)/lib/python3*/site-packages)
+
+# The software bill of materials of a release, as CycloneDX: the packages of this environment.
+sbom: $(INSTALLED) $(RELEASE_INSTALLED)
+	$(RELEASE)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml \
+	  --output-reproducible --of JSON -o build/stefaland.cdx.json
+
 install: $(INSTALLED)
 
 data: $(DATA_INSTALLED)
@@ -49,6 +60,13 @@ $(INSTALLED): pyproject.toml constraints.txt | $(VENV)/bin/python
 
 $(TEST_INSTALLED): $(INSTALLED)
 	$(PIP) install -c constraints.txt -e '.[test,peers]'
+	touch $@
+
+# An environment of its own, so that its packages are not among those that it describes.
+$(RELEASE_INSTALLED): pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(PYTHON) -m venv $(RELEASE)
+	$(RELEASE)/bin/python -m pip --disable-pip-version-check -q install -c constraints.txt \
+	  pip-audit==2.10.1 cyclonedx-bom==7.5.0
 	touch $@
 
 $(DATA_INSTALLED): requirements-data.txt | $(VENV)/bin/python
