@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
+import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -222,9 +223,23 @@ def _slurm(config: ClusterConfig, security: Any) -> Any:
 
 
 def _slurm_cluster_class() -> Any:
-    """The class of dask-jobqueue, whose import replaces the handler of Ctrl-C: it is restored."""
+    """A cluster of dask-jobqueue, whose import replaces the handler of Ctrl-C: it is restored.
+
+    Its batch scripts, which hold accounts and the prologue, are readable by their owner alone.
+    """
     before = signal.getsignal(signal.SIGINT)
-    from dask_jobqueue import SLURMCluster
+    from dask_jobqueue import slurm
+
+    class PrivateJob(slurm.SLURMJob):
+        @contextmanager
+        def job_file(self) -> Iterator[str]:
+            with tempfile.NamedTemporaryFile("w", suffix=".sh") as file:
+                file.write(self.job_script())
+                file.flush()
+                yield file.name
+
+    class SLURMCluster(slurm.SLURMCluster):
+        job_cls = PrivateJob
 
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, before)

@@ -29,7 +29,7 @@ CREDENTIALS = (
 WHOLE = 8
 """Length from which a value is also replaced within a word; shorter ones only as a whole word."""
 
-_WORD_OR_NUMBER = re.compile(r"[A-Za-z_]+|[\d.,:+-]+")
+_COMMON = re.compile(r"[A-Z]?[a-z_]+|[A-Z_]{,7}|[\d.,:+-]+")
 _USER = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@:]+(?::[^\s/@]*)?@", re.IGNORECASE)
 _QUERY = re.compile(
     r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]*?(?=[.,;:)\]]*(?:[\s\"'<>]|$))", re.IGNORECASE
@@ -148,12 +148,12 @@ def _compiled(
 def _can_be_found(name: str, value: str) -> bool:
     """Whether a value is so unlike other texts that replacing it everywhere garbles none of them.
 
-    Short values, words such as a variable's name and numbers are not, unless the name of the
-    variable is that of a secret.
+    Short values, words such as a variable's name, abbreviations and numbers are not, unless the
+    name of the variable is that of a secret.
     """
     if SECRET.search(name):
         return len(value) >= 4
-    return len(value) >= 6 and not _WORD_OR_NUMBER.fullmatch(value)
+    return len(value) >= 6 and not _COMMON.fullmatch(value)
 
 
 def _spellings(value: str) -> Iterator[str]:

@@ -36,7 +36,9 @@ def use(monkeypatch: pytest.MonkeyPatch, **values: str) -> None:
         assert environment_value(name) == value
 
 
-@pytest.mark.parametrize("value", ["hunter2", "s p a c e", "a\"b'c\\d", "ünïcode", "q&<x>;$?*"])
+@pytest.mark.parametrize(
+    "value", ["hunter2", "SESAMEOPEN", "s p a c e", "a\"b'c\\d", "ünïcode", "q&<x>;$?*"]
+)
 def test_a_value_is_found_within_words_and_as_others_quote_it(
     monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
@@ -53,13 +55,14 @@ def test_a_value_is_found_within_words_and_as_others_quote_it(
 @pytest.mark.parametrize(
     ("name", "value"),
     [("USER", "a"), ("BASIN", "rain"), ("TARGET", "soil_moisture"), ("YEAR", "2001"),
-     ("ACCOUNT", "123456789"), ("BOUNDS", "-125.5,24.0"), ("TOKEN", ""), ("TOKEN", "abc")],
+     ("ACCOUNT", "123456789"), ("BOUNDS", "-125.5,24.0"), ("TOKEN", ""), ("TOKEN", "abc"),
+     ("AREA", "GLOBAL"), ("AREA", "Delaware")],
 )  # fmt: skip
 def test_short_values_words_and_numbers_garble_nothing(
     monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     use(monkeypatch, **{name: value})
-    text = "a rain of soil_moisture in 2001: 123456789 at -125.5,24.0 abc"
+    text = "a rain of soil_moisture in 2001: 123456789 at -125.5,24.0 abc, GLOBAL Delaware"
     assert as_printed(text) == text
     assert as_written([text]) == [text]
 
