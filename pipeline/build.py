@@ -43,6 +43,7 @@ from pipeline.sources.common_times import common_times, within
 from pipeline.sources.crop import Window
 from pipeline.sources.distinct import check_distinct
 from pipeline.sources.open import check_source
+from pipeline.sources.overlap import check_overlap
 from pipeline.sources.parts import SourcePart, opened_parts, times_of
 from pipeline.sources.tiles import mosaic_of
 from pipeline.sources.unchanged import stamps_of, unchanged
@@ -100,7 +101,10 @@ def build_cube(
     known = read_variables() if variables is None else variables
     used = tuple(within(source, time) for source in sources)
     for source in used:
-        check_source(source, faults, known, partial(_windows, grid), values=False)
+        before = len(faults.faults)
+        info = check_source(source, faults, known, partial(_windows, grid), values=False)
+        if info is not None and len(faults.faults) == before:
+            check_overlap(grid, info, faults, f'source "{source.name}", {source.address}')
     faults.raise_if_any()
     _check_totals(used, grid, known, faults)
     faults.raise_if_any()

@@ -133,12 +133,16 @@ def _check_crs(
     elif names_crs:
         other = content_advice(source.files[0], *GEOREFERENCED)
         faults.add(f"{where}: crs", "none", source.crs, f"{hint}. {other}".strip())
-    elif is_geographic_crs(source.crs):
+    else:
         x, y = (np.abs(ds[name].values.astype(float)).max() for name in (axes.x, axes.y))
-        if x > 540 or y > 90.5:
+        are_degrees, expected = x <= 540 and y <= 90.5, is_geographic_crs(source.crs)
+        if are_degrees != expected and not is_length(ds[axes.x].attrs.get("units")):
+            unit = "degrees" if expected else "coordinates"
             faults.add(
-                f"{where}: crs", f"coordinates up to {x:g}, {y:g}", f"degrees of {source.crs}",
-                "Set `crs` of the entry to the projection.",
+                f"{where}: crs", f"coordinates up to {x:g}, {y:g}", f"{unit} of {source.crs}",
+                "Set `crs` of the entry to the projection."
+                if expected
+                else "Set `crs: EPSG:4326` if these are degrees, else `wrong_in_file: [crs]`.",
             )  # fmt: skip
 
 

@@ -312,3 +312,27 @@ def test_tiles_that_fail_are_named_and_the_others_stay(folder: Path, tmp_path: P
     with pytest.raises(StageError, match=r"heights\.nc: elevation"):
         build_cube(tmp_path / "a.zarr", GRID, sources, tile=(4, 4))
     assert markers(tmp_path / "a.ledger") == {"r000_c001", "r001_c000", "r001_c001"}
+
+
+def test_a_source_that_lies_elsewhere_is_refused_before_any_compute(
+    folder: Path, tmp_path: Path
+) -> None:
+    with xr.open_dataset(folder / "heights.nc") as ds:
+        own = ds.load()
+    far = TargetGrid.from_bounds("alps", "EPSG:4326", (6, 44, 14, 48), 1.0)
+    at_home = Source.model_validate(
+        {"name": "heights", "uri": str(tmp_path / "heights.nc"), "driver": "netcdf",
+         "method": "mean", "variables": {"elevation": {"name": "heights", "units": "m"}}}
+    )  # fmt: skip
+    own.to_netcdf(tmp_path / "heights.nc")
+    with pytest.raises(InputError, match=r"a grid of .6, 44, 14, 48. outside the source's"):
+        build_cube(tmp_path / "a.zarr", far, [at_home])
+    # Degrees under the name of a projection, and kilometres that no attribute declares.
+    in_metres = at_home.model_copy(update={"crs": "EPSG:32613"})
+    with pytest.raises(InputError, match=r"coordinates up to .*Set `crs: EPSG:4326`"):
+        build_cube(tmp_path / "a.zarr", GRID, [in_metres])
+    own.assign_coords(lon=own["lon"] * 11.0, lat=own["lat"] * 111.0).to_netcdf(tmp_path / "km.nc")
+    in_km = in_metres.model_copy(update={"uri": str(tmp_path / "km.nc")})
+    with pytest.raises(InputError, match="outside the source's"):
+        build_cube(tmp_path / "a.zarr", GRID, [in_km])
+    assert not (tmp_path / "a.zarr").exists()

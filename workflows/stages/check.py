@@ -22,7 +22,8 @@ from pipeline.readers.registry import driver_of
 from pipeline.sites.regions import polygons_with
 from pipeline.sources.distinct import check_distinct
 from pipeline.sources.locations import check_locations_source
-from pipeline.sources.open import SourceInfo, Window, check_source
+from pipeline.sources.open import Window, check_source
+from pipeline.sources.overlap import check_overlap
 from stefaland.baselines.registry import BASELINES
 from stefaland.config import model_preset
 from stefaland.model.adapters import ADAPTERS
@@ -127,32 +128,14 @@ def _checked_sources(
             shares[source.name] = info.checked
             notes += [f"{name}: {note}" for note in info.notes]
         for cube, grid in grids.items():
-            if info is not None and not _overlaps(grid, info):
-                faults.add(
-                    f'cube "{cube}", source "{name}"',
-                    f"a grid of {_degrees(grid.bounds)} outside the source's"
-                    f" {_degrees(info.bounds)}",
-                    "a grid that the source covers at least in part",
-                    "Choose another grid or another source.",
-                )
+            if info is not None:
+                check_overlap(grid, info, faults, f'cube "{cube}", source "{name}"')
     return shares
 
 
 def _windows(grids: Mapping[str, TargetGrid], crs: str) -> list[Window]:
     """The windows of a source in `crs` that the grids need."""
     return [source_window(grid, crs) for grid in grids.values()]
-
-
-def _overlaps(grid: TargetGrid, info: SourceInfo) -> bool:
-    west, south, east, north = source_window(grid, info.crs)
-    if north <= info.bounds[1] or south >= info.bounds[3]:
-        return False
-    turns = (-360.0, 0.0, 360.0) if info.bounds[2] - info.bounds[0] <= 360.0 else (0.0,)
-    return any(west + t < info.bounds[2] and east + t > info.bounds[0] for t in turns)
-
-
-def _degrees(bounds: tuple[float, float, float, float]) -> str:
-    return "({:g}, {:g}, {:g}, {:g})".format(*bounds)
 
 
 def _names(
