@@ -38,7 +38,7 @@ lint: $(TEST_INSTALLED)
 
 # Known vulnerabilities of the installed packages; prints why where no advisories can be had.
 audit: $(INSTALLED) $(RELEASE_INSTALLED)
-	$(RELEASE)/bin/python scripts/audit.py $(wildcard $(VENV)/lib/python3*/site-packages)
+	$(RELEASE)/bin/python scripts/audit.py $(VENV)/lib/python3*/site-packages
 
 # The software bill of materials of a release, as CycloneDX: the packages of this environment.
 sbom: $(INSTALLED) $(RELEASE_INSTALLED)

@@ -18,7 +18,8 @@ from rich.text import Text
 
 from pipeline.core.addresses import public_text
 from pipeline.core.errors import InputError, bad_input, nearest_name
-from pipeline.core.written.references import as_printed, show_paths
+from pipeline.core.written.characters import printable
+from pipeline.core.written.references import as_printed, as_written, show_paths
 
 PACKAGES = ("pipeline", "stefaland", "workflows")
 LOG_WIDTH = 120
@@ -28,16 +29,17 @@ LOG_WIDTH = 120
 class PublicConsole(Console):
     """A rich console that prints texts, also those in tables, as `as_printed` returns them.
 
-    Results on standard output have whole paths, because other programs read them.
+    Texts of `results`, which other programs may read, keep the home folder and whole addresses.
     """
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, results: bool = False, **options: Any) -> None:
         # Texts of configs and data may look like rich's markup.
         super().__init__(markup=False, emoji=False, **options)
+        self.results = results
 
     def public(self, text: str) -> str:
         """Return a text as it is printed here."""
-        return as_printed(text, home=self.stderr)
+        return printable(as_written(text, folders=False)) if self.results else as_printed(text)
 
     def render_str(self, text: str, **options: Any) -> Text:
         """Return a text as rich does."""
@@ -88,7 +90,7 @@ CONSOLE = CopiedConsole(stderr=True, highlight=False, width=_width(sys.stderr))
 """Console of progress messages on standard error, hidden by `--quiet`."""
 REPORT = CopiedConsole(stderr=True, highlight=False, width=_width(sys.stderr))
 """Console of requested tables, warnings and errors on standard error."""
-OUTPUT = CopiedConsole(highlight=False, width=_width(sys.stdout))
+OUTPUT = CopiedConsole(results=True, highlight=False, width=_width(sys.stdout))
 """Console of results on standard output, which other programs may read."""
 
 
@@ -100,7 +102,10 @@ def print_json(document: Mapping[str, Any]) -> None:
 def faults_document(error: InputError) -> dict[str, Any]:
     """The document that `--json` prints for bad input."""
     keys = ("where", "found", "expected", "hint")
-    faults = [dict(zip(keys, dataclasses.astuple(fault), strict=True)) for fault in error.faults]
+    faults = [
+        dict(zip(keys, map(as_printed, dataclasses.astuple(fault)), strict=True))
+        for fault in error.faults
+    ]
     return {"faults": faults}
 
 

@@ -113,7 +113,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # OpenMP threads that spin while they wait take cores from other processes: work on a shared
     # node becomes three to five times slower. Torch reads the variable when it is imported, later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    sys.excepthook = print_uncaught
     words = list(sys.argv[1:] if arguments is None else arguments)
     try:
         app(words)
@@ -125,4 +124,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         sys.exit(2)
     except Exception:
         write_to_log(traceback.format_exc())
+        # Typer has set a hook of its own, which prints what the error quotes.
+        sys.excepthook = print_uncaught
         raise

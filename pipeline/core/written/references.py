@@ -32,7 +32,7 @@ WHOLE = 8
 _COMMON = re.compile(r"[A-Z]?[a-z_]+|[A-Z_]{,7}|[\d.,:+-]+")
 _USER = re.compile(r"(\b[a-z][a-z0-9+.-]*://)[^\s/@:]+(?::[^\s/@]*)?@", re.IGNORECASE)
 _QUERY = re.compile(
-    r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>]*?(?=[.,;:)\]]*(?:[\s\"'<>]|$))", re.IGNORECASE
+    r"(https?://[^\s?\"'<>]+)\?[^\s\"'<>\\]*?(?=[.,;:)\]]*(?:[\s\"'<>\\]|$))", re.IGNORECASE
 )
 
 _values: dict[str, str] = {}
@@ -84,15 +84,15 @@ def as_written(value: Any, folders: bool = True) -> Any:
     return _walked(value, _replacement(_all_folders() if folders else {}))
 
 
-def as_printed(text: str, home: bool = True) -> str:
+def as_printed(text: str) -> str:
     """Return a message without values of the environment and credentials in addresses.
 
-    It is `printable`. The path of the `home` folder becomes `~`, unless paths are shown.
+    It is `printable`. The path of the home folder becomes `~`, unless paths are shown.
 
     >>> as_printed("no answer from https://user:pw@server.org/rain.nc?signature=abc.")
     'no answer from https://server.org/rain.nc.'
     """
-    replaced = _replacement(_home() if home else {})(text)
+    replaced = _replacement(_home())(text)
     return printable(_QUERY.sub(r"\1", _USER.sub(r"\1", replaced)))
 
 

@@ -184,6 +184,24 @@ def test_an_error_of_ours_has_its_traceback_in_the_log_file(
     assert text.endswith("RuntimeError: broken\n\n")
 
 
+def test_an_error_of_ours_has_no_secret_in_what_it_prints() -> None:
+    code = """
+import os
+from workflows.cli import main
+from workflows.commands import doctor
+os.environ |= {"CDSAPI_KEY": "hunter2", "HOME": os.getcwd()}
+def broken():
+    raise RuntimeError(f"{os.environ['CDSAPI_KEY']} in {os.getcwd()}/x")
+doctor.machine = broken
+main(["doctor"])
+"""
+    done = python("-c", code)
+    assert done.returncode == 1
+    assert "Traceback" in done.stderr
+    assert done.stderr.splitlines()[-1] == "RuntimeError: ${CDSAPI_KEY} in ~/x"
+    assert str(ROOT) not in done.stderr
+
+
 @pytest.mark.parametrize("name", list(NEEDS))
 def test_every_stage_begins_with_its_command(name: str) -> None:
     first = str(stage_module(name).__doc__).splitlines()[0]

@@ -116,6 +116,8 @@ def test_messages_have_no_credentials_of_addresses() -> None:
         "https://a.org/x; s3://bucket/a@b?c"
     )
     assert as_printed('"https://a.org/x?y=z", expected') == '"https://a.org/x", expected'
+    quoted = json.dumps({"x": 'see "https://a.org/x?y=z" there'})
+    assert json.loads(as_printed(quoted)) == {"x": 'see "https://a.org/x" there'}
     assert as_printed("a\x1b[31mb\x00") == "a\ufffd[31mb\ufffd"
 
 
