@@ -179,6 +179,7 @@ def test_references_are_in_their_places(home: Path, ran: subprocess.CompletedPro
     assert "&lt;!--&lt;script&gt; $x_{ [/b] by ${TOKEN}" in page
 
 
+@pytest.mark.slow
 def test_a_published_run_with_a_hostile_title_is_verified(
     ran: subprocess.CompletedProcess[str], command: Command
 ) -> None:

@@ -172,6 +172,7 @@ class RunConfig(Frozen):
 
     name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
     title: str
+    """Title of maps and report; as in all descriptions, references to the environment stay."""
     seed: int = 0
     plugins: tuple[str, ...] = ()
     """Modules beside the config that add readers or other parts, such as my_reader."""
