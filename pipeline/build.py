@@ -20,6 +20,7 @@ from pipeline.core.errors import Faults, bad_input
 from pipeline.core.plugins import plugin_digests
 from pipeline.core.provenance import fingerprint, provenance
 from pipeline.cube.cost import shard_bytes
+from pipeline.cube.integrity import repeat_lost
 from pipeline.cube.open import open_cube
 from pipeline.cube.template import TIME_CHUNK, CubeTemplate, CubeVariable, cube_template
 from pipeline.cube.write import create_cube
@@ -190,6 +191,7 @@ def fill_cube(
     """
     template = template_of(task, tile, time_shard)
     create_cube(task.store, template, attrs)
+    repeat_lost(task.store, ledger)
     work = partial(regrid_tile, task)
     name = f"regrid {task.store.stem}"
     return run_stage(name, template.tiles, work, ledger, executor, part=part)

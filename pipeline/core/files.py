@@ -31,6 +31,9 @@ HOPELESS = {
 }
 """Errors of a full disk, an exhausted quota or missing rights."""
 
+NOT_FLUSHED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
+"""Errors of file systems that flush no folders."""
+
 _SERIAL = count()
 
 
@@ -81,16 +84,23 @@ class FileSet:
     """Files that get their final names together at the end of the context, or not at all.
 
     If `durable`, all are flushed to disk before the first is renamed, so that no file is truncated
-    even if the node fails. They are flushed concurrently: the file system then commits them
-    together, which is ten times faster than one after another.
+    even if the node fails, and their folders after the last: what is written later, such as a
+    marker, is never on disk without them. They are flushed concurrently: the file system then
+    commits them together, which is ten times faster than one after another.
     """
 
     def __init__(self, durable: bool = True) -> None:
         self.durable = durable
         self.partials: dict[Path, Path] = {}
+        self.folders: set[Path] = set()
+        """Folders whose lists of files change."""
 
     def add(self, path: Path, parts: Sequence[bytes | memoryview]) -> None:
-        """Write the joined `parts` beside `path`; the file is renamed to `path` later."""
+        """Write the joined `parts` beside `path`, whose folder is created if it does not exist.
+
+        The file is renamed to `path` later.
+        """
+        self.folders |= {path.parent, *_make_missing(path.parent)}
         partial = _partial(path)
         self.partials[partial] = path
         with partial.open("wb") as handle:
@@ -111,6 +121,8 @@ class FileSet:
                     _flush(list(self.partials))
                 for partial, path in self.partials.items():
                     os.replace(partial, path)
+                if self.durable:
+                    _flush(list(self.folders))
         finally:
             for partial in self.partials:
                 partial.unlink(missing_ok=True)
@@ -124,22 +136,36 @@ def _flush(files: Sequence[Path]) -> None:
         list(threads.map(_flush_one, files))
 
 
+def _make_missing(folder: Path) -> set[Path]:
+    """Create a folder and return the existing one that now lists it, and those created between."""
+    if folder.is_dir():
+        return set()
+    listing = next((parent for parent in folder.parents if parent.is_dir()), folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    return {parent for parent in folder.parents if parent.is_relative_to(listing)}
+
+
 def _flush_one(file: Path) -> None:
+    """Flush a file, or a folder, of which some network file systems know no flushing."""
     descriptor = os.open(file, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if not (error.errno in NOT_FLUSHED and file.is_dir()):
+            raise
     finally:
         os.close(descriptor)
 
 
 @contextmanager
 def new_folder(path: Path, replace: bool = True) -> Iterator[Path]:
-    """Yield a folder to fill, which replaces `path` at the end of the context.
+    """Yield a folder to fill, which replaces `path` at the end, once its bytes are on disk.
 
     Without `replace`, raises `FileExistsError` if another process created `path` first.
     """
     with scratch_folder(path) as partial:
         yield partial
+        _flush([partial, *partial.rglob("*")])
         if replace and path.exists():
             old = _partial(path)
             os.replace(path, old)
@@ -147,6 +173,7 @@ def new_folder(path: Path, replace: bool = True) -> Iterator[Path]:
             shutil.rmtree(old)
         else:
             _rename_new(partial, path)
+        _flush_one(path.parent)
 
 
 @contextmanager
@@ -183,6 +210,7 @@ def finish(partial: Path, path: Path) -> None:
     """Give a complete file its name, or replace that of this name, once its bytes are on disk."""
     _flush_one(partial)
     os.replace(partial, path)
+    _flush_one(path.parent)
 
 
 def _rename_new(folder: Path, path: Path) -> None:

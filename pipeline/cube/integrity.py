@@ -7,6 +7,7 @@ repair removes the markers of damaged tiles from the ledger.
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -63,16 +64,76 @@ def verify_cube(
             read_store(path)  # raises the error of a store that is not a cube
         return problems
     recorded = ledger.summaries() if ledger is not None else {}
+    broken = ledger.names_broken() if ledger is not None else set()
+    filled = {name for summary in recorded.values() for name in summary}
     chosen = tile_grid(store.grid, store.tile) if tiles is None else tiles
     for tile in chosen:
-        if ledger is not None and tile.name not in recorded:
-            problems.append(Problem("unfinished", tile.name, "", "not marked in the ledger"))
+        if ledger is not None and (fault := _marker_fault(tile, recorded, filled, broken)):
+            problems.append(Problem("unfinished", tile.name, "", fault))
             continue
         for name, layout in store.layouts.items():
             summary = recorded.get(tile.name, {}).get(name)
             valid_range = _valid_range(name, variables or {})
             problems += _check_tile(store, tile, name, layout, summary, valid_range)
     return problems + (list(_foreign(store)) if tiles is None else [])
+
+
+def _marker_fault(
+    tile: Tile, recorded: Mapping[str, Mapping[str, Any]], filled: set[str], broken: set[str]
+) -> str:
+    """What is wrong with a tile's marker; empty if nothing is.
+
+    A marker has what `write_tile` returns, for all variables that any marker has (`filled`).
+    """
+    if tile.name in broken:
+        return "its marker in the ledger is empty or broken"
+    if tile.name not in recorded:
+        return "not marked in the ledger"
+    summary = recorded[tile.name]
+    wrong = sorted(name for name in filled if not _is_summary(summary.get(name)))
+    return f"its marker in the ledger lacks {', '.join(wrong)}" if wrong else ""
+
+
+def _is_summary(summary: Any) -> bool:
+    if not isinstance(summary, Mapping) or not isinstance(summary.get("valid"), int):
+        return False
+    shards = summary.get("shards", [])
+    return isinstance(shards, list) and all(isinstance(shard, str) for shard in shards)
+
+
+def lost_tiles(path: str | Path, ledger: Ledger) -> list[str]:
+    """Names of the tiles that the ledger has as finished although a file of theirs is missing."""
+    recorded = ledger.summaries()
+    store = bare_store(Path(path)) if recorded else None
+    if store is None:
+        return []
+    present = {name: _files(store.path / name / "c") for name in store.layouts}
+    return [
+        tile.name
+        for tile in tile_grid(store.grid, store.tile)
+        if tile.name in recorded
+        and any(
+            _lacks(recorded[tile.name].get(name), store.path / name, tile, layout, present[name])
+            for name, layout in store.layouts.items()
+        )
+    ]
+
+
+def repeat_lost(path: str | Path, ledger: Ledger) -> None:
+    """Remove the markers of `lost_tiles`, so that they are written again."""
+    for name in lost_tiles(path, ledger):
+        ledger.forget(name)
+
+
+def _files(folder: Path) -> set[str]:
+    return {f"{at}/{file}" for at, _, files in os.walk(folder) for file in files}
+
+
+def _lacks(summary: Any, array: Path, tile: Tile, layout: ShardLayout, present: set[str]) -> bool:
+    """Whether a recorded shard of a tile is not among the files that are present."""
+    digests = summary.get("shards", []) if _is_summary(summary) else []
+    shards = zip(shard_positions(tile, layout), digests, strict=False)
+    return any(known and str(shard_file(array, at)) not in present for at, known in shards)
 
 
 def repair(ledger: Ledger, problems: Sequence[Problem]) -> list[str]:

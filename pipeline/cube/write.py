@@ -124,7 +124,6 @@ def _write_lost(wanted: Path, path: Path) -> None:
     lost = [file for file in files if not (path / file).exists()]
     for file in sorted(lost, key=lambda file: (file == Path(ROOT), file)):
         with writing(path):
-            (path / file).parent.mkdir(parents=True, exist_ok=True)
             write_bytes(path / file, [(wanted / file).read_bytes()])
 
 
@@ -238,7 +237,6 @@ def _add_shard(files: FileSet, file: Path, shard: EncodedShard) -> str:
         # The tile may have had values before; an absent shard reads as missing values.
         file.unlink(missing_ok=True)
         return ""
-    file.parent.mkdir(parents=True, exist_ok=True)
     remove_stale_partials(file.parent, f"{file.name}.*")
     files.add(file, shard.pieces)
     return digest(shard.pieces)

@@ -1,7 +1,8 @@
 """Ledger: a folder with a marker for each finished tile, by which a resumed run skips it.
 
-The process that wrote a tile marks it, after writing. Any number of processes may share a ledger:
-markers are files that appear whole and are never rewritten.
+The process that wrote a tile marks it, once all that it wrote is on disk. Any number of processes
+may share a ledger: markers are files that appear whole, flushed with their folder, and are never
+rewritten. What is empty or cut off, as a power failure leaves files of others, is no marker.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from typing import Any
 
 from pipeline.core.files import make_folder, remove_stale_partials, write_bytes, writing
 from pipeline.core.written.references import as_printed, as_written
+
+MAX_MARKER_BYTES = 1 << 20
 
 
 @dataclass(frozen=True)
@@ -42,16 +45,21 @@ class Ledger:
         return self
 
     def done(self, name: str) -> bool:
-        """Whether the item is finished under this fingerprint."""
-        return self._marker(name).exists()
+        """Whether the item is finished under this fingerprint: its marker is there and whole."""
+        return _begins_and_ends(f"{self.path}/{name}.done.json")
 
     def names_done(self) -> set[str]:
-        """Names of all finished items, from one listing of the folder."""
-        return self._names("done")
+        """Names of all finished items; reads the first and last bytes of each marker."""
+        folder, names = str(self.path), self._names("done")
+        return {name for name in names if _begins_and_ends(f"{folder}/{name}.done.json")}
 
     def names_failed(self) -> set[str]:
         """Names of the items whose last attempt failed."""
-        return self._names("failed") - self.names_done()
+        return {name for name in self._names("failed") if not self.done(name)}
+
+    def names_broken(self) -> set[str]:
+        """Names of the items whose marker is no whole JSON object; the next run repeats them."""
+        return self._names("done") - self.summaries().keys()
 
     def _names(self, kind: str) -> set[str]:
         suffix = f".{kind}.json"
@@ -78,24 +86,45 @@ class Ledger:
     def _write(self, marker: Path, value: Mapping[str, Any]) -> None:
         text = json.dumps(value, sort_keys=True, default=_plain_number) + "\n"
         with writing(marker):
-            marker.parent.mkdir(parents=True, exist_ok=True)
-            # Not flushed: if a failing node loses the marker, one tile is repeated.
-            write_bytes(marker, [text.encode()], durable=False)
+            write_bytes(marker, [text.encode()])
 
     def summaries(self) -> dict[str, dict[str, Any]]:
-        """Summary of each finished item, by name in alphabetical order."""
-        return {name: self._read(name, "done") for name in sorted(self.names_done())}
+        """Summary of each finished item, by name in alphabetical order; none of broken markers."""
+        read = ((name, self._read(name, "done")) for name in sorted(self._names("done")))
+        return {name: summary for name, summary in read if summary is not None}
 
     def failures(self) -> dict[str, dict[str, Any]]:
         """Error and traceback of each item whose last attempt failed, by name in order."""
-        return {name: self._read(name, "failed") for name in sorted(self.names_failed())}
+        return {name: self._read(name, "failed") or {} for name in sorted(self.names_failed())}
 
-    def _read(self, name: str, kind: str) -> dict[str, Any]:
+    def _read(self, name: str, kind: str) -> dict[str, Any] | None:
+        """The JSON object in a marker; None where it is removed meanwhile, or broken."""
         try:
-            value: dict[str, Any] = json.loads(self._marker(name, kind).read_text())
-        except (OSError, ValueError):
-            return {}  # removed by another process, or lost with the node that wrote it
-        return value
+            text = self._marker(name, kind).read_bytes()
+            value = json.loads(text) if _is_whole(text) else None
+        except (OSError, ValueError, RecursionError):
+            return None
+        return value if isinstance(value, dict) else None
+
+
+def _begins_and_ends(marker: str) -> bool:
+    """Whether a marker is there and looks whole, in a fifth of the time of reading it as JSON.
+
+    There may be hundreds of thousands of them.
+    """
+    try:
+        descriptor = os.open(marker, os.O_RDONLY)
+        try:
+            return _is_whole(os.read(descriptor, MAX_MARKER_BYTES))
+        finally:
+            os.close(descriptor)
+    except OSError:
+        return False
+
+
+def _is_whole(text: bytes) -> bool:
+    """Whether a text begins and ends as `Ledger` writes a JSON object, without zeros between."""
+    return text.startswith(b"{") and text.endswith(b"}\n") and b"\0" not in text
 
 
 def _plain_number(value: Any) -> Any:

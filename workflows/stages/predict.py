@@ -17,6 +17,7 @@ import torch
 
 from pipeline.core.errors import bad_input
 from pipeline.core.provenance import provenance
+from pipeline.cube.integrity import repeat_lost
 from pipeline.cube.open import open_cube
 from pipeline.cube.template import cube_template
 from pipeline.cube.write import create_cube
@@ -86,11 +87,13 @@ def predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, A
         predict_tables, ensemble, task=task, batch_size=settings.batch_size, device=device,
         dtype=torch.bfloat16 if reduced else torch.float32,
     )  # fmt: skip
+    ledger = Ledger(run.ledger("predict", cube), stage_fingerprint(run, "predict"))
+    repeat_lost(store, ledger)
     report = run_stage(
         f"predict {cube}",
         template.tiles,
         TilePrediction(store, grid, layers, read, predict).task,
-        Ledger(run.ledger("predict", cube), stage_fingerprint(run, "predict")),
+        ledger,
         Overlapped(1 if device.type == "cpu" else GPU_THREADS),
         part=run.part,
     )

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from stat import S_ISDIR
 
 import pytest
 
@@ -58,14 +59,15 @@ def test_a_file_is_on_disk_before_it_gets_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "a"
-    seen: list[tuple[int, bool]] = []
+    seen: list[tuple[int | str, bool]] = []
 
     def fsync(descriptor: int) -> None:
-        seen.append((os.fstat(descriptor).st_size, path.exists()))
+        status = os.fstat(descriptor)
+        seen.append(("folder" if S_ISDIR(status.st_mode) else status.st_size, path.exists()))
 
     monkeypatch.setattr(pipeline.core.files.os, "fsync", fsync)
     write_text(path, "12345")
-    assert seen == [(5, False)]
+    assert seen == [(5, False), ("folder", True)]
 
 
 def test_a_killed_writer_is_cleared_away_by_the_next(tmp_path: Path) -> None:
