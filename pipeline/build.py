@@ -41,6 +41,7 @@ from pipeline.regrid_tile import (
 from pipeline.regridding.fill import GapFilling
 from pipeline.sources.arrays.resets import check_resets
 from pipeline.sources.common_times import common_times, within
+from pipeline.sources.contents import read_contents, record_contents, replaced
 from pipeline.sources.crop import Window
 from pipeline.sources.distinct import check_distinct
 from pipeline.sources.open import check_source
@@ -51,6 +52,8 @@ from pipeline.sources.unchanged import stamps_of, unchanged
 
 MERGED_COPIES = 5
 """Copies of a shard's values while parts are merged: one part, the result, and sums in float64."""
+CONTENTS = "sources.json"
+"""File beside the markers of a cube with the digests of its source files."""
 SHARD_BYTES = 1 << 28
 """Largest size of the values of one shard, unless the config sets `time_shard`."""
 
@@ -114,8 +117,11 @@ def build_cube(
                 "filling": filling}  # fmt: skip
     if attrs is None:
         attrs = provenance(settings, {source.name: source for source in task.sources})
-    with unchanged(task.sources):
-        ledger = Ledger(path.with_suffix(".ledger"), _fingerprint(task, settings))
+    folder = path.with_suffix(".ledger")
+    record_contents(folder / CONTENTS, task.sources)
+    contents = read_contents(folder / CONTENTS)
+    with unchanged(task.sources, contents):
+        ledger = Ledger(folder, _fingerprint(task, settings, replaced(contents)))
         fill_cube(task, tile, ledger, time_shard=time_shard, attrs=attrs, executor=executor)
     return open_cube(path)
 
@@ -157,8 +163,11 @@ def _check_totals(
                     check_resets(ds, part, name, known[name])
 
 
-def _fingerprint(task: RegridTask, settings: Mapping[str, Any]) -> str:
-    """Hash of all that determines the values of a cube of `build_cube`."""
+def _fingerprint(task: RegridTask, settings: Mapping[str, Any], contents: Mapping[str, str]) -> str:
+    """Hash of all that determines the values of a cube of `build_cube`.
+
+    `contents` are the digests of files that changed while their stamps stayed the same.
+    """
     used = {name for source in task.sources for name in source.variables}
     return fingerprint(
         {
@@ -169,6 +178,7 @@ def _fingerprint(task: RegridTask, settings: Mapping[str, Any]) -> str:
             "files": {source.name: stamps_of(source) for source in task.sources},
             "variables": {name: task.variables[name] for name in used & {*task.variables}},
             "settings": settings,
+            **({"contents": contents} if contents else {}),
         }
     )
 

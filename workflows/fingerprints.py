@@ -15,6 +15,7 @@ from pipeline.core.packaged import catalog_path
 from pipeline.core.plugins import plugin_digests
 from pipeline.core.provenance import fingerprint, path_stamp
 from pipeline.readers.registry import files_of
+from pipeline.sources.contents import record_contents, replaced_since
 from stefaland.checkpoints.checkpoint import CONFIG, DATA
 from workflows.run import Run, used_sources
 
@@ -56,8 +57,12 @@ def stage_fingerprint(run: Run, name: str) -> str:
 
 
 def _regrid(run: Run) -> Any:
-    """Cubes, sources, grids and the stamps (size, modification time) of the source files."""
+    """Cubes, sources, grids and the stamps (size, modification time) of the source files.
+
+    Files that hold something else than when their stamp was first recorded count with digests.
+    """
     sources = used_sources(run)
+    changed = replaced_since(run.source_contents, sources, run.config.roots.data)
     return {
         "cubes": {name: spec.model_dump(mode="json") for name, spec in run.config.cubes.items()},
         "grids": {name: grid.fingerprint for name, grid in run.grids.items()},
@@ -70,7 +75,13 @@ def _regrid(run: Run) -> Any:
             for name, variable in run.variables.items()
             if any(name in source.variables for source in sources)
         },
+        **({"contents": changed} if changed else {}),
     }
+
+
+def record_sources(run: Run) -> list[str]:
+    """Record what the source files hold; returns those that changed at equal size and time."""
+    return record_contents(run.source_contents, used_sources(run), run.config.roots.data)
 
 
 def _fill_settings(run: Run) -> list[Any]:

@@ -86,6 +86,11 @@ class Run:
         return self.folder / "ledger" / f"{stage}-{name}"
 
     @property
+    def source_contents(self) -> Path:
+        """File of the digests of all source files."""
+        return self.folder / ".stages" / "sources.json"
+
+    @property
     def sites(self) -> Path:
         """Folder of the table that matches the target's sites with cells."""
         return self.folder / "sites"

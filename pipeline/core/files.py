@@ -128,6 +128,17 @@ class FileSet:
                 partial.unlink(missing_ok=True)
 
 
+def version_of(path: Any) -> tuple[int, ...]:
+    """Return numbers that differ between versions of a file, in memory or on disk.
+
+    They are the modification time, the size and, on disk, the times of the last change of status
+    and the inode: these differ too where a new version has the time and size of the old one.
+    """
+    status = path.stat()
+    changed, inode = getattr(status, "st_ctime_ns", 0), getattr(status, "st_ino", 0)
+    return status.st_mtime_ns, status.st_size, changed, inode
+
+
 def _flush(files: Sequence[Path]) -> None:
     if len(files) == 1:
         _flush_one(files[0])

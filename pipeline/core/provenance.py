@@ -11,6 +11,7 @@ import json
 import math
 import platform
 import re
+import stat
 import subprocess
 from collections.abc import Mapping, Sequence
 from functools import cache
@@ -144,13 +145,21 @@ def file_stamp(source: Any) -> list[tuple[str, int, int]]:
         found = sorted(anchor.glob(str(uri.relative_to(anchor))))
     files = [f for path in found for f in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     return [
-        (f.name, stat.st_size, stat.st_mtime_ns)
+        (f.name, status.st_size, status.st_mtime_ns)
         for f in files
         if f.is_file()
-        for stat in [f.stat()]
+        for status in [f.stat()]
     ]
 
 
 def path_stamp(path: Any) -> list[tuple[str, int, int]]:
     """Return `file_stamp` of a path that is no pattern; empty at once if it does not exist."""
-    return [] if isinstance(path, Path) and not path.exists() else file_stamp(path)
+    if not isinstance(path, Path):
+        return file_stamp(path)
+    try:
+        status = path.stat()
+    except OSError:
+        return []
+    if stat.S_ISREG(status.st_mode):
+        return [(path.name, status.st_size, status.st_mtime_ns)]
+    return file_stamp(path)

@@ -65,7 +65,7 @@ def verify_cube(
         return problems
     recorded = ledger.summaries() if ledger is not None else {}
     broken = ledger.names_broken() if ledger is not None else set()
-    filled = {name for summary in recorded.values() for name in summary}
+    filled = {name for summary in recorded.values() for name in summary} & {*store.layouts}
     chosen = tile_grid(store.grid, store.tile) if tiles is None else tiles
     for tile in chosen:
         if ledger is not None and (fault := _marker_fault(tile, recorded, filled, broken)):

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 
 from pipeline.core.addresses import Access, AnyPath, RemotePath, is_remote, path_of
 from pipeline.core.errors import bad_input, nearest_name
+from pipeline.core.files import version_of
 from pipeline.entries.file_series import Period, Series, Step
 
 THREADS = 16
@@ -34,7 +35,7 @@ def asset_series(
     missing = tuple(path for path in paths if not path.exists())
     if missing:
         return {(): missing}
-    stamps = tuple(path.stat().st_mtime_ns for path in paths)
+    stamps = tuple(map(version_of, paths))
     found = _assets(tuple(paths), stamps, asset, access)
     if period and len({time for time, _ in found}) > 1:
         early, late = period[0] - timedelta(spare[0]), period[1] + timedelta(spare[1])
@@ -50,7 +51,7 @@ def asset_series(
 
 @lru_cache(maxsize=64)
 def _assets(
-    paths: tuple[AnyPath, ...], stamps: tuple[int, ...], asset: str, access: Access
+    paths: tuple[AnyPath, ...], stamps: tuple[tuple[int, ...], ...], asset: str, access: Access
 ) -> tuple[tuple[datetime, AnyPath], ...]:
     """Return time and path of each item's asset, in the order of time."""
     seen: set[AnyPath] = set()

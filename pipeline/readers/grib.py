@@ -18,6 +18,7 @@ from pydantic import Field
 
 from pipeline.core.archives.unpacked_files import plain_copy
 from pipeline.core.errors import Faults
+from pipeline.core.files import version_of
 from pipeline.entries.source import Source
 from pipeline.grid.healpix import GridOptions
 from pipeline.readers.common.chosen import chosen
@@ -51,9 +52,8 @@ def read_grib(source: Source, path: Path) -> xr.Dataset:
     that cannot be read, with the damaged message, with all variables that are missing, and for
     several messages of one time, of which cfgrib would use the last in the file.
     """
-    stat, where = path.stat(), f'source "{source.name}", {path}'
+    stamp, where = version_of(path), f'source "{source.name}", {path}'
     keys = tuple(sorted(source.options.get("filter_by_keys", {}).items()))
-    stamp = (stat.st_mtime_ns, stat.st_size)
     try:
         copy = plain_copy(path)
         _check_single(source, path, _repeated(copy, stamp, keys))
@@ -64,7 +64,7 @@ def read_grib(source: Source, path: Path) -> xr.Dataset:
 
 
 @lru_cache(maxsize=OPEN_FILES)
-def _opened(path: Path, stamp: tuple[int, int], keys: tuple[Any, ...]) -> xr.Dataset:
+def _opened(path: Path, stamp: tuple[int, ...], keys: tuple[Any, ...]) -> xr.Dataset:
     """Open a file whose messages were checked, or return it from the cache."""
     # No index files: the folder may be read-only, and an existing index may be outdated. One axis
     # of valid times replaces reference times and steps.
@@ -144,7 +144,7 @@ def _check_single(source: Source, path: Path, repeated: Sequence[Repeated]) -> N
 
 
 @lru_cache(maxsize=OPEN_FILES)
-def _repeated(path: Path, stamp: tuple[int, int], keys: tuple[Any, ...]) -> tuple[Repeated, ...]:
+def _repeated(path: Path, stamp: tuple[int, ...], keys: tuple[Any, ...]) -> tuple[Repeated, ...]:
     """Return the messages of which cfgrib would use only the last, of those that the keys leave.
 
     Raises `ValueError` if a message is damaged.

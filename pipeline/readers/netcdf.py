@@ -13,6 +13,7 @@ import xarray as xr
 
 from pipeline.core.addresses import AnyPath, RemotePath
 from pipeline.core.archives.unpacked_files import plain_copy
+from pipeline.core.files import version_of
 from pipeline.entries.source import Source
 from pipeline.grid.healpix import GridOptions
 from pipeline.readers.common.chosen import chosen
@@ -45,16 +46,16 @@ def read_netcdf(source: Source, path: AnyPath) -> xr.Dataset:
 
     Raises `InputError` for a file that cannot be read, and with all variables that are missing.
     """
-    stat, where = path.stat(), f'source "{source.name}", {path}'
+    stamp, where = version_of(path), f'source "{source.name}", {path}'
     try:
-        ds = _opened(path, (stat.st_mtime_ns, stat.st_size), source, where)
+        ds = _opened(path, stamp, source, where)
     except (OSError, ValueError, RuntimeError, EOFError) as error:
         raise unreadable(where, path, error, "a whole netcdf file", *NETCDF, *PACKED) from None
     return chosen(ds, source, path)
 
 
 @lru_cache(maxsize=OPEN_FILES)
-def _opened(path: AnyPath, stamp: tuple[int, int], source: Source, where: str) -> xr.Dataset:
+def _opened(path: AnyPath, stamp: tuple[int, ...], source: Source, where: str) -> xr.Dataset:
     """Open a file, or return it from the cache of the process if `stamp` has not changed."""
     nodata, group = nodata_of(source, library=True), read_options(source, NetcdfOptions).group
     is_ranged = _is_ranged(path)

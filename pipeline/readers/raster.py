@@ -21,6 +21,7 @@ from rasterio.enums import MaskFlags
 
 from pipeline.core.addresses import AnyPath
 from pipeline.core.errors import bad_input, listed, nearest_name
+from pipeline.core.files import version_of
 from pipeline.entries.source import Source
 from pipeline.readers.common.files import open_files
 from pipeline.readers.common.first_bytes import RASTERS
@@ -64,7 +65,7 @@ def read_raster(source: Source, path: AnyPath) -> xr.Dataset:
 
 def _bands(source: Source, path: AnyPath, where: str) -> xr.Dataset:
     names = [variable.name for variable in source.variables.values()]
-    stamp = (path.stat().st_mtime_ns, path.stat().st_size)
+    stamp = version_of(path)
     parts = {} if any(_numbers(name)[0] for name in names) else _parts(path, stamp)
     if parts:
         unique = dict.fromkeys(names)
@@ -73,7 +74,7 @@ def _bands(source: Source, path: AnyPath, where: str) -> xr.Dataset:
 
 
 def _part(
-    source: Source, name: str, parts: Mapping[str, str], stamp: tuple[int, int], where: str
+    source: Source, name: str, parts: Mapping[str, str], stamp: tuple[int, ...], where: str
 ) -> xr.Dataset:  # fmt: skip
     """Return a subdataset, such as one of an HDF4 file, under its name."""
     if name not in parts:
@@ -86,14 +87,14 @@ def _part(
 
 
 @lru_cache(maxsize=4096)
-def _parts(path: AnyPath, stamp: tuple[int, int]) -> dict[str, str]:
+def _parts(path: AnyPath, stamp: tuple[int, ...]) -> dict[str, str]:
     """Return GDAL's name of each subdataset of a file, by the last part of that name."""
     with rasterio.open(gdal_name(path)) as file:
         return {re.split("[:/]", name)[-1].strip('"'): name for name in file.subdatasets}
 
 
 def _of_file(
-    source: Source, names: Sequence[str], file: str | Path, stamp: tuple[int, int], where: str
+    source: Source, names: Sequence[str], file: str | Path, stamp: tuple[int, ...], where: str
 ) -> xr.Dataset:  # fmt: skip
     declared = _declared(file, stamp)
     _check_upright(file, stamp, where)
@@ -163,7 +164,7 @@ class Band:
 
 
 @lru_cache(maxsize=4096)
-def _check_upright(name: str | Path, stamp: tuple[int, int], where: str) -> None:
+def _check_upright(name: str | Path, stamp: tuple[int, ...], where: str) -> None:
     """Raise `InputError` for rows that do not run from west to east, or that lie nowhere."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
@@ -182,7 +183,7 @@ def _check_upright(name: str | Path, stamp: tuple[int, int], where: str) -> None
 
 
 @lru_cache(maxsize=4096)
-def _declared(name: str | Path, stamp: tuple[int, int]) -> tuple[Band, ...]:
+def _declared(name: str | Path, stamp: tuple[int, ...]) -> tuple[Band, ...]:
     with rasterio.open(name) as file:
         return tuple(_band(file, number) for number in file.indexes)
 

@@ -17,6 +17,7 @@ from pipeline.core.addresses import AnyPath
 from pipeline.core.archives.unpacked_files import member_copy
 from pipeline.core.cache import copy_beside
 from pipeline.core.errors import bad_input
+from pipeline.core.files import version_of
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
 from pipeline.readers.common.first_bytes import (
@@ -52,7 +53,8 @@ class VectorOptions(Frozen):
 
 def open_polygons(source: Source) -> geopandas.GeoDataFrame:
     """Return the polygons and their columns in EPSG:4326; raises `InputError` if unreadable."""
-    return _whole(source.files[0], _layer(source))
+    path = source.files[0]
+    return _whole(path, _layer(source), version_of(path) if path.exists() else ())
 
 
 def path_of(source: Source) -> Path:
@@ -70,7 +72,7 @@ def _local(path: AnyPath) -> Path:
 def described(source: Source) -> dict[str, Any]:
     """Return what pyogrio reports of the layer without reading it: fields, dtypes, crs, bounds."""
     path = path_of(source)
-    stamp = path.stat().st_mtime_ns
+    stamp = version_of(path)
     return _readable(path, lambda: _info(path, _layer(source), stamp))
 
 
@@ -94,7 +96,7 @@ def read_columns(source: Source, columns: Sequence[str]) -> pd.DataFrame:
 
 def distinct_values(source: Source, column: str) -> tuple[Any, ...]:
     """Return the different values of a column of the whole file, in ascending order; no missing."""
-    stamp = path_of(source).stat().st_mtime_ns
+    stamp = version_of(path_of(source))
     return _distinct(source, _layer(source), column, stamp)
 
 
@@ -152,19 +154,21 @@ def _lacking(path: Path) -> str:
 
 
 @lru_cache(maxsize=16)
-def _info(path: Path, layer: str | None, stamp: int) -> dict[str, Any]:
+def _info(path: Path, layer: str | None, stamp: tuple[int, ...]) -> dict[str, Any]:
     info = pyogrio.read_info(path, layer=layer, force_feature_count=True, force_total_bounds=True)
     return {**info, "dtypes": dict(zip(info["fields"], info["dtypes"], strict=True))}
 
 
 @lru_cache(maxsize=64)
-def _distinct(source: Source, layer: str | None, column: str, stamp: int) -> tuple[Any, ...]:
+def _distinct(
+    source: Source, layer: str | None, column: str, stamp: tuple[int, ...]
+) -> tuple[Any, ...]:
     values = read_columns(source, [column])[column].dropna().unique()
     return tuple(np.sort(values).tolist())
 
 
 @lru_cache(maxsize=4)
-def _whole(path: AnyPath, layer: str | None) -> geopandas.GeoDataFrame:
+def _whole(path: AnyPath, layer: str | None, stamp: tuple[int, ...]) -> geopandas.GeoDataFrame:
     return _readable(
         path, lambda: geopandas.read_file(_local(path), layer=layer).to_crs("EPSG:4326")
     )

@@ -15,6 +15,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import Faults, bad_input
+from pipeline.core.files import version_of
 from pipeline.entries.file_series import Series
 from pipeline.entries.source import Source
 from pipeline.entries.source_grid import OF_FILE
@@ -178,11 +179,13 @@ def mosaic_of(source: Source) -> Mosaic | None:
     files = tuple(source.opened_files)
     if not all(path.exists() for path in files):
         return None
-    return _mosaic(source, files, tuple(path.stat().st_mtime_ns for path in files))
+    return _mosaic(source, files, tuple(map(version_of, files)))
 
 
 @lru_cache(maxsize=32)
-def _mosaic(source: Source, files: tuple[Path, ...], stamps: tuple[int, ...]) -> Mosaic | None:
+def _mosaic(
+    source: Source, files: tuple[Path, ...], stamps: tuple[tuple[int, ...], ...]
+) -> Mosaic | None:
     steps = {path: step for step, paths in source.opened.items() for path in paths}
     stamp = dict(zip(files, stamps, strict=True))
 
@@ -229,7 +232,7 @@ def _by_step(paths: Sequence[Path], steps: dict[Path, tuple[int, ...]]) -> Serie
 
 
 @lru_cache(maxsize=KNOWN_FILES)
-def _grid(source: TileSource, stamp: int) -> FileGrid:
+def _grid(source: TileSource, stamp: tuple[int, ...]) -> FileGrid:
     """Return the grid of a source of one file, cached until its time of change is another."""
     return _outlined(source) or _by_coordinates(source)
 

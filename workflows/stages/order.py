@@ -10,9 +10,9 @@ from typing import Any, Protocol, cast
 
 from rich.table import Table
 
-from pipeline.core.errors import bad_input, nearest_name
+from pipeline.core.errors import bad_input, listed, nearest_name
 from workflows.console import CONSOLE
-from workflows.fingerprints import NEEDS, stage_fingerprint, stages_after
+from workflows.fingerprints import NEEDS, record_sources, stage_fingerprint, stages_after
 from workflows.run import Run
 from workflows.stages.markers import StageState, require_inside, run_lock, turn
 from workflows.stages.monitor import Monitor
@@ -106,6 +106,8 @@ def _run_on_ranks(run: Run, name: str) -> None:
 
 def _run_stage(run: Run, name: str, begin: Callable[[bool], bool] = bool) -> None:
     """Run or skip a stage; `begin` is called with True before it runs, else with False."""
+    if name == "regrid":
+        _record_sources(run)
     module, state = stage_module(name), stage_state(run, name)
     if name == "check":
         module.main(run)
@@ -131,6 +133,16 @@ def _run_stage(run: Run, name: str, begin: Callable[[bool], bool] = bool) -> Non
         return
     state.finish(monitor.seconds, monitor.peak_bytes, result, module.outputs(run))
     CONSOLE.print(f"{name:>9}  {monitor.seconds:.1f} s, {monitor.peak_bytes / 2**30:.2f} GiB")
+
+
+def _record_sources(run: Run) -> None:
+    """Record what the source files hold, and print which changed although their stamps did not."""
+    with turn(run.folder):
+        changed = record_sources(run)
+    if changed:
+        CONSOLE.print(
+            f"   regrid  {listed(changed)}, changed since they were read, at the same size and time"
+        )
 
 
 def run_stages(run: Run, first: str, last: str) -> None:

@@ -23,6 +23,7 @@ from pipeline.execution.ledger import Ledger
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.regrid_tile import RegridTask, SitePoints
 from pipeline.regridding.fill import GapFilling
+from pipeline.sources.contents import read_contents
 from pipeline.sources.distinct import check_distinct
 from pipeline.sources.locations import read_locations_source
 from pipeline.sources.unchanged import unchanged
@@ -41,7 +42,8 @@ def main(run: Run) -> dict[str, Any]:
     settings = {"cubes": written["cubes"], "terrain_from": written["inputs"]["terrain_from"]}
     attrs = provenance(settings, source_entries(run))
     tiles = {}
-    with unchanged(used_sources(run)):
+    known = read_contents(run.source_contents)
+    with unchanged(used_sources(run), known, run.config.roots.data):
         for name, spec in run.config.cubes.items():
             if spec.locations and not run.cube(name).exists():
                 ds = read_locations_source(run.catalog[spec.locations], run.variables)

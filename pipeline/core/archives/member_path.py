@@ -15,6 +15,7 @@ from pathlib import PurePosixPath
 from typing import IO, Any, NamedTuple, cast
 
 from pipeline.core.errors import bad_input
+from pipeline.core.files import version_of
 
 MARK = "!/"
 """Text between the name of an archive and that of a file in it."""
@@ -35,10 +36,12 @@ class Member(NamedTuple):
 
 
 class MemberStat(NamedTuple):
-    """Size in bytes, and the number of the archive's version, as of `os.stat_result`."""
+    """Size in bytes, and the numbers of the archive's version, as of `os.stat_result`."""
 
     st_size: int
     st_mtime_ns: int
+    st_ctime_ns: int
+    st_ino: int
 
 
 @dataclass(frozen=True)
@@ -109,11 +112,7 @@ class MemberPath:
         """
         if not self.archive.is_file():
             return {}
-        return _members(self.archive, self._version())
-
-    def _version(self) -> tuple[int, int]:
-        stat = self.archive.stat()
-        return stat.st_mtime_ns, stat.st_size
+        return _members(self.archive, version_of(self.archive))
 
     def exists(self) -> bool:
         """Whether the archive has such a file or folder."""
@@ -133,7 +132,8 @@ class MemberPath:
         if not self.exists():
             raise FileNotFoundError(str(self))
         member = self.members().get(self.member)
-        return MemberStat(member.size if member else 0, self.archive.stat().st_mtime_ns)
+        time, _, changed, inode = version_of(self.archive)
+        return MemberStat(member.size if member else 0, time, changed, inode)
 
     def iterdir(self) -> Iterator[MemberPath]:
         """Yield the files and folders in a folder, by name."""
@@ -158,7 +158,7 @@ class MemberPath:
         if member is None:
             raise FileNotFoundError(str(self))
         found: IO[bytes]
-        if (opened := _zip(self.archive, self._version(), os.getpid())) is not None:
+        if (opened := _zip(self.archive, version_of(self.archive), os.getpid())) is not None:
             try:
                 found = opened.open(member.name)
             except RuntimeError as error:  # NotImplementedError for methods such as Deflate64
@@ -183,7 +183,7 @@ def _is_zip(file: IO[bytes]) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _zip(archive: Any, version: tuple[int, int], process: int) -> zipfile.ZipFile | None:
+def _zip(archive: Any, version: tuple[int, ...], process: int) -> zipfile.ZipFile | None:
     """Return an open ZIP archive, whose list of files is read once a process; None for others."""
     file = archive.open("rb")
     if _is_zip(file):
@@ -205,7 +205,7 @@ def _plain_name(name: str) -> str:
 
 
 @lru_cache(maxsize=64)
-def _members(archive: Any, version: tuple[int, int]) -> dict[str, Member]:
+def _members(archive: Any, version: tuple[int, ...]) -> dict[str, Member]:
     """Return the files of an archive, of several of one name the last; `InputError` if damaged."""
     try:
         opened = _zip(archive, version, os.getpid())

@@ -24,7 +24,7 @@ from pipeline.core.archives.member_path import MARK, MemberPath
 from pipeline.core.cache import local_copy
 from pipeline.core.cache_room import cache_folder, hold, make_room
 from pipeline.core.errors import InputError, bad_input, listed
-from pipeline.core.files import make_folder, replacing, write_text
+from pipeline.core.files import make_folder, replacing, version_of, write_text
 
 STREAMS: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open,
@@ -123,8 +123,7 @@ def _only_member(archive: Path, where: str) -> MemberPath:
 def _unpacked(
     path: Any, opened: Callable[[], IO[bytes]], name: str, size: int, lasting: bool
 ) -> Path:
-    stat = path.stat()
-    identity = f"{path}\n{stat.st_mtime_ns}\n{stat.st_size}"
+    identity = "\n".join(map(str, (path, *version_of(path))))
     key = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     folder = cache_folder() / key
     about, target = folder / ".about.json", folder / name

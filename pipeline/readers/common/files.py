@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.errors import Faults, bad_input
+from pipeline.core.files import version_of
 from pipeline.entries.file_series import step_date
 from pipeline.entries.source import Source
 from pipeline.readers.common.dims import USUAL
@@ -34,13 +35,13 @@ def open_files(
     """
     if len(source.files) == 1:
         return _named(read(source, source.files[0]), source.files[0])
-    stamps = tuple(path.stat().st_mtime_ns for path in source.opened_files)
+    stamps = tuple(map(version_of, source.opened_files))
     return _series(source, tuple(source.opened_files), stamps, read, even, names_crs).copy()
 
 
 @lru_cache(maxsize=64)
 def _series(
-    source: Source, paths: tuple[Path, ...], stamps: tuple[int, ...], read: Read,
+    source: Source, paths: tuple[Path, ...], stamps: tuple[tuple[int, ...], ...], read: Read,
     even: Even | None, names_crs: bool,
 ) -> xr.Dataset:  # fmt: skip
     """Return the joined files, cached until one changes, because there may be thousands."""

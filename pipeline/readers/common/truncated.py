@@ -12,6 +12,7 @@ from functools import lru_cache
 from typing import IO, Any
 
 from pipeline.core.addresses import AnyPath
+from pipeline.core.files import version_of
 from pipeline.readers.common.lengths import promised_bytes
 
 VERSIONS = (1, 2, 5)
@@ -26,9 +27,9 @@ def missing_bytes(path: AnyPath, thorough: bool = False) -> tuple[int, int] | No
     With `thorough`, files of many formats are searched for their length or end; otherwise only
     classic NetCDF files, whose reader does not notice.
     """
-    stat = path.stat()
-    promised = _promised(path, (stat.st_mtime_ns, stat.st_size), thorough)
-    return (stat.st_size, promised) if stat.st_size < promised else None
+    stamp = version_of(path)
+    promised = _promised(path, stamp, thorough)
+    return (stamp[1], promised) if stamp[1] < promised else None
 
 
 def declares_length(path: AnyPath) -> bool:
@@ -38,7 +39,7 @@ def declares_length(path: AnyPath) -> bool:
 
 
 @lru_cache(maxsize=4096)
-def _promised(path: AnyPath, stamp: tuple[int, int], thorough: bool) -> int:
+def _promised(path: AnyPath, stamp: tuple[int, ...], thorough: bool) -> int:
     """Return the minimum length by the header; 0 for other formats, size + 1 for a cut header."""
     with path.open("rb") as file:
         if thorough and (length := promised_bytes(file, stamp[1])):

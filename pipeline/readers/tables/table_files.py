@@ -14,6 +14,7 @@ from pydantic import model_validator
 
 from pipeline.core.archives.unpacked_files import member_copy
 from pipeline.core.errors import bad_input
+from pipeline.core.files import version_of
 from pipeline.core.settings import later
 from pipeline.entries.source import Source
 from pipeline.readers.common.first_bytes import HEAD, PARQUET, ROWS, format_of, format_of_bytes
@@ -69,7 +70,7 @@ def read_table(path: Path, source: Source, options: TableOptions) -> pd.DataFram
     A table whose columns are locations and whose first column has the names of attributes is
     turned. Raises `InputError` for files that are no tables or whose name lacks the id.
     """
-    stat, where = path.stat(), f'source "{source.name}", {path}'
+    stamp, where = version_of(path), f'source "{source.name}", {path}'
     # Leading zeros are a part of dates such as 010203, and of ids.
     texts = date_columns(source, options)
     texts += (source.cell,) if source.cell and options.stations else ()
@@ -80,7 +81,7 @@ def read_table(path: Path, source: Source, options: TableOptions) -> pd.DataFram
             content = format_of_bytes(file.read(HEAD))
         if not {format_of(copy), content} <= {*READ}:
             raise ValueError("neither text nor Parquet")
-        frame = _read(path, (stat.st_mtime_ns, stat.st_size), options, texts, where)
+        frame = _read(path, stamp, options, texts, where)
     except (OSError, EOFError, ValueError, pyarrow.ArrowException, pd.errors.ParserError) as error:
         formats = [name for name in READ if name]
         raise unreadable(where, path, error, expected, *formats) from None
@@ -118,7 +119,7 @@ def used_columns(frame: pd.DataFrame, used: Set[str], needed: Set[str]) -> pd.Da
 
 @lru_cache(maxsize=8)
 def _read(
-    path: Path, stamp: tuple[int, int], options: TableOptions, texts: tuple[str, ...], where: str
+    path: Path, stamp: tuple[int, ...], options: TableOptions, texts: tuple[str, ...], where: str
 ) -> pd.DataFrame:
     copy = member_copy(path)
     if format_of(copy) == PARQUET:

@@ -20,6 +20,7 @@ import pyarrow
 from pipeline.core.addresses import path_of
 from pipeline.core.archives.unpacked_files import plain_copy
 from pipeline.core.errors import Faults, bad_input, listed, nearest_name
+from pipeline.core.files import version_of
 from pipeline.entries.nodata import codes_of, ranges_of
 from pipeline.entries.values import Lookup
 from pipeline.readers.tables.text_table import SAMPLE, TextOptions, decimal_mark
@@ -70,9 +71,9 @@ def _opened(lookup: Lookup, band: str, where: str) -> tuple[pd.DataFrame, str]:
     path: Any = path_of(lookup.lookup)
     try:
         path = plain_copy(path)
-        stat = path.stat()
+        stamp = version_of(path)
         part = (lookup.table, _columns(lookup)) if path.suffix.lower() in SQLITE else band
-        frame = _read(path, (stat.st_mtime_ns, stat.st_size), part)
+        frame = _read(path, stamp, part)
     except (OSError, ValueError, pyarrow.ArrowException, pd.errors.ParserError,
             ElementTree.ParseError, sqlite3.Error) as error:  # fmt: skip
         raise bad_input(
@@ -184,7 +185,7 @@ def _numbers(
 
 
 @lru_cache(maxsize=16)
-def _read(path: Path, stamp: tuple[int, int], part: Any) -> pd.DataFrame:
+def _read(path: Path, stamp: tuple[int, ...], part: Any) -> pd.DataFrame:
     """Return a table; `part` is the table and columns of a database, or the band of a raster."""
     if isinstance(part, tuple):
         return _of_database(path, *part)
