@@ -34,8 +34,7 @@ def missing_bytes(path: AnyPath, thorough: bool = False) -> tuple[int, int] | No
 
 def declares_length(path: AnyPath) -> bool:
     """Whether a file is of a format whose length, or end, is known."""
-    stat = path.stat()
-    return _promised(path, (stat.st_mtime_ns, stat.st_size), thorough=True) > 0
+    return _promised(path, version_of(path), thorough=True) > 0
 
 
 @lru_cache(maxsize=4096)
