@@ -14,6 +14,7 @@ from pipeline.catalog.numbered import numbered
 from pipeline.core.errors import Faults, nearest_name
 from pipeline.core.settings import read_entries, validated
 from pipeline.core.units import same_units
+from pipeline.core.written.names import checked_name
 from pipeline.entries.source import Source, Variable
 
 FILE = "variables.yml"
@@ -33,6 +34,8 @@ def variables_of(entries: Mapping[str, Any], where: str, faults: Faults) -> dict
     """
     variables: dict[str, Variable] = {}
     for name, entry in numbered(entries, where, faults).items():
+        with faults.collecting():
+            checked_name(f"{where}: variables", name, "It is the name of an array of cubes.")
         with faults.collecting():
             variables[name] = validated(Variable, entry, f'{where}: variable "{name}"')
     return variables

@@ -18,10 +18,13 @@ import zarr
 from zarr.codecs import BloscCodec, Crc32cCodec
 
 from pipeline.core.errors import Faults, bad_input
+from pipeline.core.written.names import checked_name
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import Tile, tile_grid
 
 TIME_CHUNK = 1024
+LONGEST_VARIABLE = 240
+"""Longest name of a variable, such as one with the label of a class."""
 CHUNK_BYTES = 1 << 20
 SQUARES = 16, 128
 """Smallest and largest edge of a chunk in cells. With at most `TIME_CHUNK` times and `CHUNK_BYTES`
@@ -147,6 +150,8 @@ def cube_template(
         if entry.dims not in allowed:
             expected = " or ".join(map(str, allowed))
             faults.add(f"cube variable {name}", f"dims {entry.dims}", expected)
+        with faults.collecting():
+            checked_name("cube variable", str(name), longest=LONGEST_VARIABLE)
         parsed[str(name)] = entry
     if not parsed:
         faults.add("cube", "no variables", "at least one")

@@ -15,6 +15,7 @@ from pipeline.catalog.downloads import CdsDownload, EarthdataDownload, FilesDown
 from pipeline.core.addresses import path_of, public_uri
 from pipeline.core.errors import bad_input
 from pipeline.core.remote_path import RemotePath
+from pipeline.core.written.names import checked_below
 from pipeline.fetch.client import Client, field_of
 from pipeline.fetch.order import Order, RemoteFile
 from pipeline.fetch.templates import all_values, day_values, keys_of
@@ -41,6 +42,8 @@ def remote_files(order: Order, client: Client) -> list[RemoteFile]:
             raise AssertionError(order.download.kind)
     by_path: dict[Path, RemoteFile] = {}
     for file in found:
+        for path in (file.path, file.unpack_into or file.path):
+            checked_below(f'source "{order.source.name}"', order.folder, path)
         other = by_path.setdefault(file.path, file)
         if other.origin != file.origin:
             raise bad_input(

@@ -48,11 +48,24 @@ class Array:
         """Return the key of a chunk within the array."""
         if self.version == 2:
             return self.document.get("dimension_separator", ".").join(map(str, index)) or "0"
-        encoding = self.document.get("chunk_key_encoding", {"name": "default"})
-        is_default = encoding["name"] == "default"
-        separator = encoding.get("configuration", {}).get("separator", "/" if is_default else ".")
         numbers = list(map(str, index))
-        return separator.join(["c", *numbers] if is_default else numbers) or "0"
+        return self.separator.join(["c", *numbers] if self._is_default else numbers) or "0"
+
+    @property
+    def _key_encoding(self) -> Mapping[str, Any]:
+        """How version 3 writes keys."""
+        encoding: Mapping[str, Any] = self.document.get("chunk_key_encoding", {"name": "default"})
+        return encoding
+
+    @property
+    def _is_default(self) -> bool:
+        return bool(self._key_encoding["name"] == "default")
+
+    @property
+    def separator(self) -> str:
+        """Text between the numbers in keys of version 3."""
+        usual = "/" if self._is_default else "."
+        return str(self._key_encoding.get("configuration", {}).get("separator", usual))
 
     def files(self, shape: tuple[int, ...]) -> dict[str, Any]:
         """Return the documents of the array with another shape, by file name."""
@@ -76,9 +89,19 @@ def read_arrays(store: AnyFolder) -> tuple[dict[str, Array], dict[str, Any]]:
     for key, document in documents.items():
         name, _, kind = key.rpartition("/")
         if kind == ".zarray" and name and "/" not in name:
+            _check_plain(store, name, document.get("dimension_separator", "."))
             attributes = documents.get(f"{name}/.zattrs", {})
             arrays[name] = Array(name, 2, document, attributes)
     return arrays, documents.get(".zattrs", {})
+
+
+def _check_plain(store: AnyFolder, name: str, separator: Any) -> None:
+    """Raise `InputError` for an array whose files would lie outside its folder."""
+    if name in (".", "..") or "\\" in name or separator not in (".", "/"):
+        raise bad_input(
+            str(store), f"an array {name!r} with the separator {separator!r}",
+            "a plain name, and the separator . or /", "Do not use this store.",
+        )  # fmt: skip
 
 
 def _read_arrays_3(store: AnyFolder) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -92,6 +115,8 @@ def _read_arrays_3(store: AnyFolder) -> tuple[dict[str, Array], dict[str, Any]]:
         for name, document in documents.items()
         if document["node_type"] == "array" and "/" not in name
     }
+    for name, array in arrays.items():
+        _check_plain(store, name, array.separator)
     return arrays, root.get("attributes", {})
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.provenance import fingerprint, provenance
+from pipeline.core.written.names import checked_name
 from pipeline.cube.open import open_cube
 from pipeline.cube.template import cube_template
 from pipeline.cube.write import create_cube, write_tile
@@ -45,6 +46,7 @@ def embed(run: Run, fold: str | None = None, checkpoint: Path | None = None) -> 
     folder. Finished tiles are skipped.
     """
     folder = checkpoint or run.pretrained(fold or FoldFiles(run.folder).names()[0])
+    checked_name("checkpoint", folder.name, "The folder of the embeddings has its name: rename it.")
     model, data = load_encoder(folder)
     return [_embed_cube(run, cube, model, data, folder) for cube in run.config.predict.cubes]
 

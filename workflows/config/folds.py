@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from pipeline.core.settings import Frozen
+from pipeline.core.written.names import PathName
 
 PARTS = ("train", "validation", "test")
 
@@ -26,7 +27,7 @@ class Regions(Frozen):
 
     source: str | None = None
     column: str = "region"
-    folds: dict[str, tuple[str, ...]] = Field(default_factory=dict)
+    folds: dict[PathName, tuple[str, ...]] = Field(default_factory=dict)
 
 
 Day = Annotated[str, BeforeValidator(_iso_day)]

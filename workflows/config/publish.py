@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.core.errors import InputError
 from pipeline.core.packaged import catalog_path
 from pipeline.core.settings import Frozen, later
+from pipeline.core.written.names import PathName
 from pipeline.maps.aggregate import MIN_VALID_SHARE, check_aggregate
 from pipeline.maps.legend import Legend, read_legend
 
@@ -19,14 +20,14 @@ class Product(Frozen):
 
     cube: str
     grid: str | None = None
-    suffix: str = Field(pattern=r"^[A-Za-z0-9_]+$")
+    suffix: Annotated[PathName, Field(pattern=r"^[A-Za-z0-9_]+$")]
     """End of the file name: `<target>_<suffix>.tif`."""
     aggregate: str = "none"
     """Aggregate over time: monthly, seasonal, annual, mean, climatology, anomaly, a percentile such
     as p10, or several, [p10, p50, p90], a band each; by default each predicted step is a band."""
     min_valid_share: float = Field(MIN_VALID_SHARE, gt=0, le=1)
     """Minimum fraction of a period's time with values; below it the aggregate is missing."""
-    legend: str | None = None
+    legend: PathName | None = None
     """Name of the legend of this product; by default that of all products."""
 
     @field_validator("aggregate", mode="before")
@@ -56,9 +57,9 @@ class PublishSettings(Frozen):
     """Settings of maps, their legends, outlines on previews, and basins shown with scores."""
 
     products: tuple[Product, ...] = ()
-    legend: str | None = None
-    spread_legend: str | None = None
-    legends: dict[str, Legend] = later({})
+    legend: PathName | None = None
+    spread_legend: PathName | None = None
+    legends: dict[PathName, Legend] = later({})
     """Legends of this run by name, with the keys of catalogs/legends/*.yml."""
     outlines: str | None = None
     basins: Basins | None = None
@@ -106,8 +107,8 @@ class KnownLocation(Frozen):
     name: str
     lon: float = Field(ge=-180, le=180)
     lat: float = Field(ge=-90, le=90)
-    product: str
-    variable: str | None = None
+    product: PathName
+    variable: PathName | None = None
     """Name of the mapped variable, such as sand; by default the target."""
     minimum: float
     maximum: float

@@ -16,6 +16,7 @@ from pydantic import (
 
 from pipeline.core.errors import nearest_name
 from pipeline.core.settings import Frozen, later
+from pipeline.core.written.names import PathName
 from pipeline.entries.source import Variable
 from pipeline.execution.cluster import ClusterConfig
 from stefaland.config import FinetuneConfig, PretrainConfig
@@ -73,8 +74,8 @@ class Inputs(Frozen):
     sources: tuple[str, ...] = ()
     forcings: tuple[str, ...]
     statics: tuple[str, ...]
-    target: str
-    target_parts: tuple[str, ...] = ()
+    target: PathName
+    target_parts: tuple[PathName, ...] = ()
     """Parts of a composition as target, such as sand, silt and clay of soil texture."""
     target_sites: str | None = None
     """Catalog entry of sites (stations, profiles, events) whose values become the target of the
@@ -170,7 +171,8 @@ class ScoreSettings(Frozen):
 class RunConfig(Frozen):
     """All settings that determine the results of a run."""
 
-    name: str = Field(pattern=r"^[A-Za-z0-9_.-]+$")
+    name: PathName
+    """Name of the run and of its folder below `roots.runs`."""
     title: str
     """Title of maps and report; as in all descriptions, references to the environment stay."""
     seed: int = 0
@@ -182,9 +184,9 @@ class RunConfig(Frozen):
     """Files of named target grids in addition to the packaged one, or grids by name."""
     own_grids: dict[str, dict[str, Any]] = later({})
     """Grids of this run by name, with the keys of `grids.yml`, as `grid` of a cube may be too."""
-    variables: dict[str, Variable] = later({})
+    variables: dict[PathName, Variable] = later({})
     """Canonical variables of this run in addition to `variables.yml`, with its keys."""
-    cubes: dict[str, CubeSpec]
+    cubes: dict[PathName, CubeSpec]
     inputs: Inputs
     folds: FoldSettings
     model: ModelSettings = ModelSettings()

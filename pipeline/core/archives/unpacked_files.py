@@ -25,6 +25,7 @@ from pipeline.core.cache import local_copy
 from pipeline.core.cache_room import cache_folder, hold, make_room
 from pipeline.core.errors import InputError, bad_input, listed
 from pipeline.core.files import make_folder, replacing, version_of, write_text
+from pipeline.core.written.names import checked_below
 
 STREAMS: dict[bytes, Callable[[Any], Any]] = {
     b"\x1f\x8b": gzip.open, b"BZh": bz2.open, b"\xfd7zXZ\x00": lzma.open,
@@ -126,6 +127,7 @@ def _unpacked(
     identity = "\n".join(map(str, (path, *version_of(path))))
     key = hashlib.sha256(identity.encode("utf-8", "surrogateescape")).hexdigest()[:32]
     folder = cache_folder() / key
+    checked_below(str(path), folder, folder / name)
     about, target = folder / ".about.json", folder / name
     if lasting:
         hold(key)
