@@ -60,7 +60,9 @@ def _fault(where: str, item: Mapping[str, Any], model: type[BaseModel]) -> Fault
         case "missing":
             return Fault(location, "nothing", "a value for this key")
         case "value_error":
-            found, _, hint = str(item["ctx"]["error"]).partition(". ")
+            text = str(item["ctx"]["error"])
+            # Of several names, each keeps its hint ("Did you mean …?") beside it.
+            found, _, hint = (text, "", "") if text.endswith("?") else text.partition(". ")
             return Fault(location, found, "consistent settings", hint and f"{hint.rstrip('.')}.")
         case kind if kind == NOT_REGISTERED:
             texts = item["ctx"]
