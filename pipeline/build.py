@@ -41,14 +41,14 @@ from pipeline.regrid_tile import (
 from pipeline.regridding.fill import GapFilling
 from pipeline.sources.arrays.resets import check_resets
 from pipeline.sources.common_times import common_times, within
-from pipeline.sources.contents import read_contents, record_contents, replaced
 from pipeline.sources.crop import Window
 from pipeline.sources.distinct import check_distinct
 from pipeline.sources.open import check_source
 from pipeline.sources.overlap import check_overlap
 from pipeline.sources.parts import SourcePart, opened_parts, times_of
 from pipeline.sources.tiles import mosaic_of
-from pipeline.sources.unchanged import stamps_of, unchanged
+from pipeline.sources.versions.contents import read_contents, record_contents, replaced
+from pipeline.sources.versions.unchanged import stamps_of, unchanged
 
 MERGED_COPIES = 5
 """Copies of a shard's values while parts are merged: one part, the result, and sums in float64."""

@@ -15,7 +15,7 @@ from pipeline.core.packaged import catalog_path
 from pipeline.core.plugins import plugin_digests
 from pipeline.core.provenance import fingerprint, path_stamp
 from pipeline.readers.registry import files_of
-from pipeline.sources.contents import record_contents, replaced_since
+from pipeline.sources.versions.contents import record_contents, replaced_since
 from stefaland.checkpoints.checkpoint import CONFIG, DATA
 from workflows.run import Run, used_sources
 

@@ -13,18 +13,18 @@ import pytest
 import rasterio
 import xarray as xr
 
-import pipeline.sources.contents as contents
+import pipeline.sources.versions.contents as contents
 from pipeline.build import build_cube
 from pipeline.core.errors import InputError
 from pipeline.entries.source import Source
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.sources.contents import (
+from pipeline.sources.versions.contents import (
     read_contents,
     record_contents,
     replaced,
     replaced_since,
 )
-from pipeline.sources.unchanged import stamps_of, unchanged
+from pipeline.sources.versions.unchanged import stamps_of, unchanged
 from workflows.config.load import load_config
 from workflows.fingerprints import record_sources, stage_fingerprint
 from workflows.run import Run

@@ -23,10 +23,10 @@ from pipeline.execution.ledger import Ledger
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.regrid_tile import RegridTask, SitePoints
 from pipeline.regridding.fill import GapFilling
-from pipeline.sources.contents import read_contents
 from pipeline.sources.distinct import check_distinct
 from pipeline.sources.locations import read_locations_source
-from pipeline.sources.unchanged import unchanged
+from pipeline.sources.versions.contents import read_contents
+from pipeline.sources.versions.unchanged import unchanged
 from workflows.fingerprints import stage_fingerprint
 from workflows.run import Run, source_entries, used_sources
 

@@ -23,7 +23,7 @@ from pipeline.sources.computed.read import read_source
 from pipeline.sources.computed.tally import Tally
 from pipeline.sources.decode import ACCUMULATED, stated_units
 from pipeline.sources.tidy import tidied
-from pipeline.sources.unchanged import stamps_of
+from pipeline.sources.versions.unchanged import stamps_of
 from pipeline.times.calendars import DAY, STANDARD, calendar_seconds
 from pipeline.times.totals import NOISE, found_resets, odd_falls
 

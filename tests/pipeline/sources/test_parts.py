@@ -23,7 +23,7 @@ from pipeline.regridding.merge import extent_of
 from pipeline.sources.common_times import within
 from pipeline.sources.open import check_source, read_bytes
 from pipeline.sources.tiles import mosaic_of
-from pipeline.sources.unchanged import stamps_of, unchanged
+from pipeline.sources.versions.unchanged import stamps_of, unchanged
 
 GRID = TargetGrid.from_bounds("grid", "EPSG:4326", (0, 40, 8, 44), 1.0)
 

@@ -26,7 +26,7 @@ from pipeline.grid.target_grid import TargetGrid
 from pipeline.readers import netcdf, registry
 from pipeline.readers.remote import gdal_names
 from pipeline.sources.open import check_source, open_source, read_bytes
-from pipeline.sources.unchanged import stamps_of, unchanged
+from pipeline.sources.versions.unchanged import stamps_of, unchanged
 from tests.loopback import Loopback, serving, serving_apart
 
 GRID = TargetGrid.from_bounds("corner", "EPSG:4326", (-3, -2, 3, 2), 1.0)

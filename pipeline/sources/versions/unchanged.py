@@ -10,7 +10,7 @@ from pipeline.core.errors import Faults
 from pipeline.core.provenance import path_stamp
 from pipeline.entries.source import Source
 from pipeline.readers.registry import files_of
-from pipeline.sources.contents import Content, contents_of
+from pipeline.sources.versions.contents import Content, contents_of
 
 
 @contextmanager

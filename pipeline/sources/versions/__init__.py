@@ -1,0 +1,1 @@
+"""Versions of source files: what they hold, and whether it stays the same."""
