@@ -13,7 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from pipeline.core.errors import Faults, listed
-from pipeline.core.settings import Frozen
+from pipeline.core.settings import Frozen, later
 from pipeline.entries.source import Source
 from pipeline.readers.common.first_bytes import NETCDF, ROWS
 from pipeline.readers.common.refusals import check_format, unreadable
@@ -41,6 +41,8 @@ class CaravanOptions(Frozen):
     sites: tuple[str, ...] | str = ()
     """Gauge ids such as camels_01022500, or a text file with one id per line; by default all."""
     form: Literal["netcdf", "csv"] = "netcdf"
+    date_format: str | None = later(None)
+    """Format of dates of CSV files that are not ISO 8601, such as "%d.%m.%Y"."""
 
 
 def open_caravan(source: Source) -> xr.Dataset:
@@ -78,7 +80,7 @@ def open_caravan(source: Source) -> xr.Dataset:
         return site_table(source, positions, attributes[statics])
     series, units = {}, dict[str, str]()
     for site, path in files.items():
-        series[site], declared = _read_series(path, dynamic, source)
+        series[site], declared = _read_series(path, dynamic, source, options.date_format)
         units |= declared
     return site_table(source, positions, attributes[statics], series, units)
 
@@ -108,17 +110,18 @@ def _attributes(root: Path, datasets: tuple[str, ...], where: str, faults: Fault
 
 
 def _read_series(
-    path: Path, names: list[str], source: Source
+    path: Path, names: list[str], source: Source, date_format: str | None
 ) -> tuple[pd.DataFrame, dict[str, str]]:
     """Return the wanted columns by date, and the units that the file declares."""
     where, faults = f'source "{source.name}", {path}', Faults()
     try:
         if path.suffix == ".csv":
             check_format(where, path, SERIES, *ROWS)
-            table = pd.read_csv(path)
+            table = pd.read_csv(path, dtype={"date": str})
             check_columns(["date", *names], table.columns, where, faults)
             faults.raise_if_any()
-            return by_time(table[names], parsed_dates(table["date"], where), where), {}
+            dates = parsed_dates(table["date"], f"{where}: date", date_format)
+            return by_time(table[names], dates, where), {}
         with xr.open_dataset(path, engine="netcdf4") as ds:
             check_columns(["date", *names], ds.variables, where, faults)
             faults.raise_if_any()

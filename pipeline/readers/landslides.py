@@ -22,10 +22,19 @@ from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
 from pipeline.readers.common.first_bytes import ROWS, VECTORS
 from pipeline.readers.common.refusals import check_format, unreadable
-from pipeline.readers.common.site_table import check_columns, numeric, read_options, site_table
+from pipeline.readers.common.site_table import (
+    check_columns,
+    in_degrees,
+    numeric,
+    read_options,
+    site_table,
+)
 from pipeline.readers.driver import Driver
-from pipeline.readers.tables.dates import unclear_dates, unclear_order
+from pipeline.readers.tables.dates import clear_dates, unclear_dates, unclear_order
+from pipeline.readers.tables.text_table import ENCODINGS, marks_of, ungrouped
 
+COOLR = "%m/%d/%Y %I:%M:%S %p"
+"""Format of dates of COOLR."""
 EVENT = "event"
 """Name of the variable that is 1 at every event; all others are columns of the inventory."""
 
@@ -71,8 +80,10 @@ def open_landslides(source: Source) -> xr.Dataset:
     close = (accuracy <= options.max_accuracy_km).to_numpy()
     dated = dates.notna().to_numpy()
     kept = close & triggered & dated
-    positions = numeric(table[[str(source.lat), str(source.lon)]], where)[kept]
-    values = numeric(table[columns], where)[kept].assign(**{EVENT: 1.0})
+    positions = numeric(table[[str(source.lat), str(source.lon)]].apply(ungrouped), where)[kept]
+    if source.files[0].suffix == ".csv":
+        positions = in_degrees(positions, source)
+    values = numeric(table[columns].apply(ungrouped), where)[kept].assign(**{EVENT: 1.0})
     ds = site_table(source, positions.set_axis(["lat", "lon"], axis=1), values, units={EVENT: "1"})
     left_out = {"inaccurate": ~close, "other_trigger": ~triggered, "undated": ~dated}
     return ds.assign_coords(
@@ -86,7 +97,7 @@ def _read(source: Source, where: str) -> pd.DataFrame:
     check_format(where, path, expected, *ROWS, *VECTORS)
     try:
         if path.suffix == ".csv":
-            return _read_csv(path, str(source.cell))
+            return _read_csv(path, str(source.cell), where)
         import geopandas
 
         frame = geopandas.read_file(path)
@@ -100,14 +111,19 @@ def _read(source: Source, where: str) -> pd.DataFrame:
     return columns.assign(**{str(source.lat): points.y, str(source.lon): points.x})
 
 
-def _read_csv(path: Path, cell: str) -> pd.DataFrame:
+def _read_csv(path: Path, cell: str, where: str) -> pd.DataFrame:
     """Return the rows of a CSV in UTF-8 or Latin-1; ids such as "1,000" are those of 1000."""
-    try:
-        table = pd.read_csv(path, dtype={cell: str}, thousands=",", low_memory=False)
-    except UnicodeDecodeError:
-        table = pd.read_csv(
-            path, dtype={cell: str}, thousands=",", low_memory=False, encoding="latin-1"
-        )
+    for encoding in ENCODINGS:
+        try:
+            separator, mark = marks_of(path, encoding, where)
+            table = pd.read_csv(
+                path, sep=separator, decimal=mark, dtype={cell: str}, low_memory=False,
+                encoding=encoding,
+            )  # fmt: skip
+            break
+        except UnicodeDecodeError:
+            if encoding == ENCODINGS[-1]:
+                raise
     if cell in table:
         grouped = table[cell].str.fullmatch(r"\d{1,3}(,\d{3})+").fillna(value=False)
         table[cell] = table[cell].where(~grouped, table[cell].str.replace(",", ""))
@@ -117,7 +133,7 @@ def _read_csv(path: Path, cell: str) -> pd.DataFrame:
 def _dates(
     column: pd.Series, options: LandslideOptions, where: str, faults: Faults
 ) -> pd.Series:  # fmt: skip
-    texts = column.astype("string")
+    texts = column.astype("string").str.strip()
     unclear = unclear_order(texts) & ~texts.str.contains("[AP]M$").fillna(value=False)
     if unclear.any() and options.date_format is None:
         events = [f"of event {name}" for name in column.index[unclear]]
@@ -125,8 +141,14 @@ def _dates(
         faults.faults += fault.faults
         return pd.Series(pd.NaT, column.index)
     # Time zones may differ between events or be missing; times without a zone are UTC.
-    form = options.date_format or "mixed"
-    dates = pd.to_datetime(column, format=form, errors="coerce", utc=True).dt.tz_localize(None)
+    if options.date_format is not None or column.dtype.kind == "M":
+        form = options.date_format
+        dates = pd.to_datetime(column, format=form, errors="coerce", utc=True)
+    else:
+        dates = clear_dates(texts)
+        coolr = pd.to_datetime(texts, format=COOLR, errors="coerce", utc=True)
+        dates = dates.where(dates.notna(), coolr)
+    dates = dates.dt.tz_localize(None)
     unread = dates.isna() & column.notna()
     if unread.any():
         faults.add(f"{where}: {column.name}", f'"{column[unread].iloc[0]}" at events, '

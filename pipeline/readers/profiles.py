@@ -22,9 +22,15 @@ from pipeline.core.units import linear_conversion
 from pipeline.entries.source import Source
 from pipeline.readers.common.first_bytes import ROWS
 from pipeline.readers.common.refusals import check_format, unreadable
-from pipeline.readers.common.site_table import check_columns, numeric, read_options, site_table
+from pipeline.readers.common.site_table import (
+    check_columns,
+    in_degrees,
+    numeric,
+    read_options,
+    site_table,
+)
 from pipeline.readers.driver import Driver
-from pipeline.readers.tables.text_table import SEPARATORS, opened
+from pipeline.readers.tables.text_table import marks_of
 
 TEXTURE = ("sand", "silt", "clay")
 
@@ -42,6 +48,8 @@ class ProfileOptions(Frozen):
     """Minimum fraction of the interval that layers with a value must cover; else it is missing."""
     texture_tolerance: float = Field(5.0, gt=0)
     """Largest difference of sand + silt + clay from 100 %, in percent."""
+    decimal: Literal[".", ","] | None = later(None)
+    """Decimal mark; by default it is recognised."""
     value: str | None = later(None)
     """Column of values, such as value_avg, if the `uri` lists a table of layers for each property:
     a variable sand is read from the file whose name ends with _sand."""
@@ -72,7 +80,7 @@ def open_profiles(source: Source) -> xr.Dataset:
     names = list(dict.fromkeys(variable.name for variable in source.variables.values()))
     values = numeric(layers[names], where)
     limits = numeric(layers[[options.upper, options.lower]], where)
-    positions = numeric(layers[[str(source.lat), str(source.lon)]], where)
+    positions = in_degrees(numeric(layers[[str(source.lat), str(source.lon)]], where), source)
     if options.faulty == "leave_out":
         down = _goes_down(limits)
         values, limits, positions = values[down], limits[down], positions[down]
@@ -123,10 +131,16 @@ def _layers(source: Source, options: ProfileOptions, where: str) -> pd.DataFrame
                         "one table of layers, or one for each property and its column of values",
                         )  # fmt: skip
     if options.value is None:
-        layers = _table(source.files[0], source, [*keys, *names], where)
+        layers = _table(source.files[0], source, [*keys, *names], options.decimal, where)
     else:
         tables = [
-            _table(_file_of(name, source, where), source, [*keys, options.value], where)
+            _table(
+                _file_of(name, source, where),
+                source,
+                [*keys, options.value],
+                options.decimal,
+                where,
+            )
             for name in names
         ]
         parts = [
@@ -147,16 +161,18 @@ def _file_of(name: str, source: Source, where: str) -> Path:
     return found[0]
 
 
-def _table(path: Path, source: Source, needed: list[str], where: str) -> pd.DataFrame:
+def _table(
+    path: Path, source: Source, needed: list[str], decimal: str | None, where: str
+) -> pd.DataFrame:
     """Return a table of layers; raises `InputError` with all missing columns."""
     check_format(where, path, "a table", *ROWS)
     try:
         copy = member_copy(path)
         # The separator is detected: releases of WoSIS have used tabs, commas and semicolons.
-        with opened(copy) as file:
-            names = file.readline().decode(errors="replace")
-        mark = max(SEPARATORS, key=names.count)
-        table = pd.read_csv(copy, sep=mark, dtype={str(source.cell): str}, low_memory=False)
+        separator, mark = marks_of(copy, "utf-8", where, decimal)
+        table = pd.read_csv(
+            copy, sep=separator, decimal=mark, dtype={str(source.cell): str}, low_memory=False
+        )
     except (OSError, ValueError) as error:
         raise unreadable(where, path, error, "a table", *ROWS) from None
     faults = Faults()

@@ -24,6 +24,8 @@ from pipeline.times.axis import TimeAxis
 if TYPE_CHECKING:
     import xarray as xr
 
+DEGREES = "EPSG:4326"
+"""CRS of the coordinates of sites whose columns the entry does not name."""
 DRIVERS: Registry[Driver] = Registry(
     "driver",
     "stefaland.readers",
@@ -170,6 +172,9 @@ def check_entry(source: Source, where: str, faults: Faults) -> None:
     if source.crs == OF_FILE and driver.returns != "grid":
         faults.add(f"{where}: crs", f'"{OF_FILE}" for the driver {driver.name}',
                    "the CRS of the coordinates, such as EPSG:4326")  # fmt: skip
+    if driver.returns == "sites" and "lat" not in driver.needs and source.crs != DEGREES:
+        faults.add(f"{where}: crs", f'"{source.crs}" for the driver {driver.name}',
+                   "no `crs`: its coordinates are degrees", "Remove it.")  # fmt: skip
     own = own_options(source)
     accepted = own if driver.options is None else {**driver.options.model_fields}
     stray = [key for key in own if key not in accepted]

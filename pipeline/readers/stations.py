@@ -7,16 +7,26 @@ the times of each station, also as ragged arrays.
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from pipeline.core.archives.unpacked_files import plain_copy
 from pipeline.core.errors import Faults, listed, nearest_name
+from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
 from pipeline.readers.common.first_bytes import NETCDF, PACKED
 from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import unreadable
-from pipeline.readers.driver import Driver, NoOptions
+from pipeline.readers.common.site_table import in_degrees, parsed_dates, read_options
+from pipeline.readers.driver import Driver
 from pipeline.readers.tables.ragged import orthogonal
+
+
+class StationOptions(Frozen):
+    """Options of an entry with the driver `stations`."""
+
+    date_format: str | None = None
+    """Format of times that are texts and not ISO 8601, such as "%d.%m.%Y"."""
 
 
 def open_stations(source: Source) -> xr.Dataset:
@@ -35,14 +45,19 @@ def open_stations(source: Source) -> xr.Dataset:
             ds = unpacked(file, nodata, where).load()
     except (OSError, ValueError, RuntimeError, EOFError) as error:
         raise unreadable(where, path, error, "a whole NetCDF file", *NETCDF, *PACKED) from None
+    ds = _dated(ds, source, where)
     lat, lon, time = str(source.lat), str(source.lon), source.dims.get("time", "time")
     _check_names(ds, source, where)
     (station,) = ds[lat].dims if ds[lat].ndim == 1 else (None,)
     if station is not None:
         ds = orthogonal(ds, [v.name for v in source.variables.values()], str(station), time, where)
     _check_dims(ds, source, where, station, time)
+    positions = in_degrees(
+        pd.DataFrame({"lat": ds[lat].values.astype(float), "lon": ds[lon].values.astype(float)}),
+        source,
+    )
     names = ds[source.cell].values.astype(str) if source.cell else _position_names(ds[lat], ds[lon])
-    _check_stations(ds[lat].values, ds[lon].values, names, where)
+    _check_stations(positions["lat"].to_numpy(), positions["lon"].to_numpy(), names, where)
     arrays = {}
     for variable in source.variables.values():
         da = ds[variable.name]
@@ -53,10 +68,23 @@ def open_stations(source: Source) -> xr.Dataset:
     result = result.assign_coords(
         cell=np.arange(names.size, dtype=np.int64) if numbers is None else numbers,
         site=("cell", names),
-        lat=("cell", ds[lat].values.astype(float)),
-        lon=("cell", ds[lon].values.astype(float)),
+        lat=("cell", positions["lat"].to_numpy()),
+        lon=("cell", positions["lon"].to_numpy()),
     )
     return result.assign_coords(time=ds[time].values) if "time" in result.dims else result
+
+
+def _dated(ds: xr.Dataset, source: Source, where: str) -> xr.Dataset:
+    """Return the dataset with times instead of texts of times."""
+    name = source.dims.get("time", "time")
+    if name not in ds.variables or ds[name].dtype.kind not in "OUST":
+        return ds
+    form = read_options(source, StationOptions).date_format
+    texts = ds[name].values
+    texts = np.char.decode(texts) if texts.dtype.kind == "S" else texts
+    dates = parsed_dates(pd.Series(texts.ravel()), f"{where}: {name}", form)
+    times = dates.to_numpy("datetime64[ns]").reshape(ds[name].shape)
+    return ds.assign_coords({name: (ds[name].dims, times)})
 
 
 def _are_integers(names: np.ndarray) -> bool:
@@ -107,5 +135,9 @@ def _check_stations(lat: np.ndarray, lon: np.ndarray, names: np.ndarray, where: 
 
 
 DRIVER = Driver(
-    name="stations", open=open_stations, returns="sites", needs=("lat", "lon"), options=NoOptions
+    name="stations",
+    open=open_stations,
+    returns="sites",
+    needs=("lat", "lon"),
+    options=StationOptions,
 )

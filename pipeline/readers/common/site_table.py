@@ -12,14 +12,17 @@ from typing import TypeVar
 
 import numpy as np
 import pandas as pd
+import pyproj
 import xarray as xr
 
 from pipeline.core.errors import Faults, InputError, bad_input, listed, nearest_name
 from pipeline.core.settings import Frozen, validated
 from pipeline.entries.source import Source
+from pipeline.grid.crs import is_geographic_crs
 from pipeline.readers.common.first_bytes import ROWS
 from pipeline.readers.common.refusals import check_format, unreadable
 from pipeline.readers.driver import own_options
+from pipeline.readers.tables.dates import clear_dates, unclear_dates, unclear_order
 
 Options = TypeVar("Options", bound=Frozen)
 
@@ -108,15 +111,38 @@ def by_time(frame: pd.DataFrame, times: pd.Series, where: str) -> pd.DataFrame:
     return numeric(frame, where).set_axis(pd.DatetimeIndex(times))
 
 
-def parsed_dates(column: pd.Series, where: str) -> pd.Series:
-    """Return a column as dates and times; raises `InputError` if some are missing or invalid."""
-    dates = pd.to_datetime(column, errors="coerce")
+def parsed_dates(column: pd.Series, where: str, date_format: str | None = None) -> pd.Series:
+    """Return a column as dates and times, of ISO 8601 or of the `date_format`.
+
+    Raises `InputError` if some are missing or invalid, or state no order of day and month.
+    """
+    texts = column.astype("string").str.strip()
+    if column.dtype.kind == "M":
+        dates = column
+    elif date_format is not None:
+        dates = pd.to_datetime(texts, format=date_format, errors="coerce")
+    else:
+        unclear = unclear_order(texts)
+        if unclear.any():
+            rows = [f"in row {row + 1}" for row in np.flatnonzero(unclear)]
+            raise unclear_dates(texts[unclear].set_axis(rows), where)
+        dates = clear_dates(texts).dt.tz_localize(None)
     if dates.isna().any():
         example = str(column[dates.isna()].iloc[0])
         found = f'{int(dates.isna().sum())} rows without a date, such as "{example}"'
         raise bad_input(where, found, "a date in every row",
                         "Compare these rows with the provider's file.")  # fmt: skip
     return dates
+
+
+def in_degrees(positions: pd.DataFrame, source: Source) -> pd.DataFrame:
+    """Return columns (lat, lon) of numbers in the entry's `crs`, as degrees of EPSG:4326."""
+    if is_geographic_crs(source.crs):
+        return positions
+    to_degrees = pyproj.Transformer.from_crs(source.crs, "EPSG:4326", always_xy=True)
+    lat, lon = positions.columns
+    x, y = to_degrees.transform(positions[lon].to_numpy(), positions[lat].to_numpy())
+    return positions.assign(**{lat: y, lon: x})
 
 
 def numeric(frame: pd.DataFrame, where: str) -> pd.DataFrame:

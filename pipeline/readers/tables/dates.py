@@ -59,14 +59,7 @@ def dates_of(
         if unclear.any():
             rows = [f"in row {row + 1}" for row in np.flatnonzero(unclear)]
             raise unclear_dates(texts[unclear].set_axis(rows), label)
-        days = _of_days(texts)
-        iso = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
-        times = iso if days is None else days
-        # Names of months and other marks between year, month and day leave no doubt either.
-        other = times.isna() & texts.str.contains(NAMED).fillna(value=False)
-        if other.any():
-            named = pd.to_datetime(texts[other], format="mixed", errors="coerce", utc=True)
-            times = times.where(~other, named.reindex(times.index))
+        times = clear_dates(texts)
     if times.isna().any():
         row = int(np.flatnonzero(times.isna())[0])
         expected = f'dates such as "{date_format}"' if date_format else "ISO dates or times"
@@ -91,6 +84,21 @@ def _before_midnight(column: pd.Series) -> tuple[pd.Series, pd.Series]:
         return column, pd.Series(0, column.index)
     texts = column.astype("string").str.replace(MIDNIGHT, "00:00", regex=True)
     return texts.where(at_end, column.astype("string")), at_end.astype(int)
+
+
+def clear_dates(texts: pd.Series) -> pd.Series:
+    """Return texts as times in UTC, NaT for those that are not surely dates.
+
+    Surely dates are those of ISO 8601, and those with the name of the month or the year first.
+    """
+    days = _of_days(texts)
+    iso = pd.to_datetime(texts, format="ISO8601", errors="coerce", utc=True)
+    times = iso if days is None else days
+    other = times.isna() & texts.str.contains(NAMED).fillna(value=False)
+    if other.any():
+        named = pd.to_datetime(texts[other], format="mixed", errors="coerce", utc=True)
+        times = times.where(~other, named.reindex(times.index))
+    return times
 
 
 def _of_days(texts: pd.Series) -> pd.Series | None:

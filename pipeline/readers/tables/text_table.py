@@ -103,6 +103,32 @@ def read_text_table(
     return frame.rename(columns=lambda name: str(name).strip()).assign(**layout.constants)
 
 
+def marks_of(
+    path: AnyPath, encoding: str, where: str, decimal: str | None = None
+) -> tuple[str, str]:
+    """Return the separator by which a table with free texts is written, and the decimal mark.
+
+    The separator is that which the names of columns have most of. Raises `InputError` for numbers
+    whose decimal mark is unclear.
+    """
+    with opened(path) as file:
+        text = io.TextIOWrapper(file, encoding=encoding, newline="")
+        lines = list(islice(text, SAMPLE))
+    separator = max(SEPARATORS, key=lines[0].count) if lines else ","
+    rows = csv.reader(lines[1:], delimiter=separator)
+    mark = decimal or decimal_mark(list(rows), separator, TextOptions(), where)
+    return separator, mark
+
+
+def ungrouped(column: pd.Series) -> pd.Series:
+    """Return a column of which texts such as "1,000" are 1000; others, such as "12,5", stay."""
+    if column.dtype.kind in "iufM":
+        return column
+    texts = column.astype("string").str.strip()
+    grouped = texts.str.fullmatch(GROUPED.pattern).fillna(value=False).astype(bool)
+    return column.where(~grouped, texts.str.replace(",", "")) if grouped.any() else column
+
+
 def opened(path: AnyPath) -> IO[bytes]:
     """Return the file for reading, decompressed if it begins like a gzip archive."""
     file = path.open("rb")
