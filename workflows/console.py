@@ -59,6 +59,12 @@ class CopiedConsole(PublicConsole):
         if self.copy is not None:
             self.copy.print(*objects, **options)
 
+    @property
+    def log_file(self) -> Path | None:
+        """Path of the log file, if there is one."""
+        name = getattr(self.copy and self.copy.file, "name", None)
+        return None if name is None else Path(name)
+
     def plain(self, text: str) -> None:
         """Print a text without wrapping or markup."""
         print(_printable(self.public(text), self.file), file=self.file)

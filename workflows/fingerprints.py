@@ -33,6 +33,21 @@ NEEDS: dict[str, tuple[str, ...]] = {
 }
 
 
+READS: dict[str, tuple[str, ...]] = {
+    "check": (),
+    "regrid": (),
+    "stats": ("regrid",),
+    "pretrain": ("regrid", "stats"),
+    "finetune": ("regrid", "stats", "pretrain"),
+    "predict": ("regrid", "stats", "finetune"),
+    "mosaic": ("regrid", "predict"),
+    "publish": ("regrid", "predict", "mosaic"),
+    "score": ("regrid", "stats", "finetune", "mosaic", "publish"),
+    "report": ("mosaic", "publish", "score"),
+}
+"""Stages of which each stage reads files."""
+
+
 def stages_after(name: str) -> list[str]:
     """The stages that depend on a stage, directly or indirectly, in order."""
     after: list[str] = []
@@ -42,6 +57,11 @@ def stages_after(name: str) -> list[str]:
     return after
 
 
+def version() -> str:
+    """The version of this package, which is part of every fingerprint."""
+    return metadata.version("stefaland")
+
+
 def stage_fingerprint(run: Run, name: str) -> str:
     """Hash of a stage's settings, those of all it needs, this package's version and plugins."""
     plugins = {"plugins": plugin_digests()} if run.config.plugins else {}
@@ -49,7 +69,7 @@ def stage_fingerprint(run: Run, name: str) -> str:
         {
             **plugins,
             "stage": name,
-            "version": metadata.version("stefaland"),
+            "version": version(),
             "settings": DEPENDS[name](run),
             "needs": [stage_fingerprint(run, need) for need in NEEDS[name]],
         }

@@ -76,7 +76,7 @@ def read_json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise bad_input(
-            str(path), str(error), "a JSON file", "Delete it and run the stage again."
+            str(path), str(error), "a JSON file", "Delete it and run the same command again."
         ) from None
 
 
@@ -257,9 +257,14 @@ def writing(path: Path) -> Iterator[None]:
         raise UnwritableError([fault]) from None
 
 
+def is_partial(name: str) -> bool:
+    """Whether a file or folder of that name is one that a writer has not finished."""
+    return name.startswith(".") and name.endswith(".partial")
+
+
 def _is_stale(partial: Path) -> bool:
-    *_, host, pid, _serial, _suffix = partial.name.rsplit(".", 4)
     try:
+        *_, host, pid, _serial, _suffix = partial.name.rsplit(".", 4)
         if host == socket.gethostname().replace(".", "_"):
             return not _is_alive(int(pid))
         return time.time() - partial.stat().st_mtime > STALE_SECONDS
@@ -283,8 +288,14 @@ def remove_stale_partials(folder: Path, pattern: str = "*") -> None:
     Subfolders are not searched.
     """
     for partial in folder.glob(f".{pattern}.partial"):
-        if _is_stale(partial):
-            if partial.is_dir():
-                shutil.rmtree(partial, ignore_errors=True)
-            else:
-                partial.unlink(missing_ok=True)
+        remove_stale_partial(partial)
+
+
+def remove_stale_partial(partial: Path) -> None:
+    """Remove a partial file or folder, unless its writer may still be running."""
+    if not _is_stale(partial):
+        return
+    if partial.is_dir() and not partial.is_symlink():
+        shutil.rmtree(partial, ignore_errors=True)
+    else:
+        partial.unlink(missing_ok=True)

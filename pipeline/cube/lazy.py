@@ -18,6 +18,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from pipeline.core.errors import InputError, bad_input
+from pipeline.cube.metadata import LOCATIONS_AGAIN
 from pipeline.cube.shards import ShardError, ShardLayout, read_chunks, shard_file
 
 
@@ -84,7 +85,7 @@ def readable(where: str) -> Iterator[None]:
     except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
         raise bad_input(
             where, f"bytes that cannot be read ({error})", "the store as it was written",
-            "Remove the store, and run the stage that writes it with --restart.",
+            LOCATIONS_AGAIN,
         ) from None  # fmt: skip
 
 

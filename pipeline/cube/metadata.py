@@ -19,6 +19,11 @@ from pipeline.cube.shards import checksum
 from pipeline.cube.template import grid_of
 
 ROOT = "zarr.json"
+LOCATIONS_AGAIN = (
+    "In a run, `stefaland run CONFIG --verify` makes the store again; --restart of its stage makes "
+    "all that the stage writes."
+)
+"""Hint for a damaged store of locations."""
 
 
 @dataclass(frozen=True)

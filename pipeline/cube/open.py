@@ -13,6 +13,7 @@ import xarray as xr
 from pipeline.core.errors import Faults, InputError, bad_input
 from pipeline.cube.lazy import guarded_variable, lazy_variable, readable
 from pipeline.cube.metadata import (
+    LOCATIONS_AGAIN,
     ROOT,
     Damage,
     arrays_of,
@@ -27,7 +28,8 @@ from pipeline.grid.tiles import Tile, tile_grid
 
 
 def _no_store(path: Path) -> InputError:
-    return bad_input(str(path), "no store", "a cube", "Run the stage that writes it first.")
+    hint = "In a run, `stefaland run CONFIG` makes what is missing."
+    return bad_input(str(path), "no store", "a cube", hint)
 
 
 def refuse_damaged(path: Path, damage: Sequence[Damage]) -> None:
@@ -36,7 +38,7 @@ def refuse_damaged(path: Path, damage: Sequence[Damage]) -> None:
     has_locations = not isinstance(root, Damage) and "cube" not in root["attributes"]
     hint = f"`stefaland verify {path} --repair` makes the next run write it again."
     if has_locations:
-        hint = "Remove the store, and run the stage that writes it with --restart."
+        hint = LOCATIONS_AGAIN
     faults = Faults()
     for one in damage:
         faults.add(str(path / one.file), one.detail, "the file as it was written", hint)
@@ -147,15 +149,15 @@ def bare_store(path: Path) -> Store | None:
     root = root_metadata(path)
     if isinstance(root, Damage) or "cube" not in root["attributes"]:
         return None
-    layouts = {
-        n: ShardLayout.from_metadata(meta)
-        for n, meta in arrays_of(root).items()
-        if is_sharded(meta)
-    }
     try:
+        layouts = {
+            n: ShardLayout.from_metadata(meta)
+            for n, meta in arrays_of(root).items()
+            if is_sharded(meta)
+        }
         rows, cols = root["attributes"]["cube"]["tile"]
         return Store(path, grid_of(root["attributes"]), (rows, cols), None, layouts)
-    except (KeyError, TypeError, ValueError, InputError):
+    except (KeyError, IndexError, TypeError, ValueError, InputError):
         return None
 
 

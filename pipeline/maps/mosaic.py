@@ -141,7 +141,10 @@ def map_template(
 
 
 def fill_map_tile(task: MapTask, tile: Tile) -> dict[str, Any]:
-    """Read, warp, aggregate and write one tile of a map; returns its number of valid `cells`."""
+    """Read, warp, aggregate and write one tile of a map.
+
+    Returns its number of valid `cells`, and what `write_tile` returns.
+    """
     source = open_cube(task.prediction)
     window = task.grid.window(tile.rows, tile.cols)
     if cube_grid(source).fingerprint == task.grid.fingerprint:
@@ -152,12 +155,13 @@ def fill_map_tile(task: MapTask, tile: Tile) -> dict[str, Any]:
         ds = texture(ds)
     if task.aggregate != "none":
         ds = aggregated(ds, task.aggregate, task.min_valid_share)
-    write_tile(task.store, tile, ds)
+    summary = write_tile(task.store, tile, ds)
     fields = [da for da in ds.data_vars.values() if da.dtype.kind == "f"]
     if not fields:
-        return {"cells": 0}
+        return {**summary, "cells": 0}
     valid = ~np.isnan(fields[0].values)
-    return {"cells": int((valid.any(axis=0) if valid.ndim == 3 else valid).sum())}
+    cells = int((valid.any(axis=0) if valid.ndim == 3 else valid).sum())
+    return {**summary, "cells": cells}
 
 
 def aggregated(ds: xr.Dataset, how: str, min_valid_share: float = MIN_VALID_SHARE) -> xr.Dataset:

@@ -131,7 +131,8 @@ def load_checkpoint(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
     if not (folder / CONFIG).is_file():
         raise bad_input(
             str(folder), f"no {CONFIG}", "a checkpoint folder",
-            "Run the stage that trains it, or import it by `stefaland import-reference`.",
+            "In a run, `stefaland run CONFIG` trains what is missing; `stefaland import-reference` "
+            "imports a published network.",
         )  # fmt: skip
     try:
         files = {name: (folder / name).read_bytes() for name in (CONFIG, DATA, WEIGHTS)}
@@ -193,7 +194,8 @@ def _check_content(folder: Path, config: Mapping[str, Any], files: Mapping[str, 
         faults.add(
             str(folder / name), f"other bytes than those whose checksum is in {CONFIG}",
             "the file that was written together with it",
-            "The file was changed or damaged, or its writing was cut off: run the stage again.",
+            "The file was changed or damaged, or its writing was cut off. In a run, `stefaland run "
+            "CONFIG --verify` makes it again.",
         )  # fmt: skip
     faults.raise_if_any()
 
@@ -217,7 +219,8 @@ def stored_normaliser(folder: str | Path, data: Mapping[str, Any]) -> Normaliser
     if "normaliser" not in data:
         raise bad_input(
             where, "no training statistics", "a normaliser: mean and std of every variable",
-            "Import the checkpoint again with --statistics, or run the stage that trains it.",
+            "Import the checkpoint again with --statistics. In a run, `stefaland run CONFIG "
+            "--verify` makes it again.",
         )  # fmt: skip
     return Normaliser.from_dict(data["normaliser"], f"{where}: normaliser")
 
@@ -256,6 +259,7 @@ def check_compatible(
                 f"{folder}: {role}",
                 f"trained without {missing or 'none'} and with {extra or 'none'} in addition",
                 f"{', '.join(names)}",
-                "Use a checkpoint with this run's variables, or pretrain again.",
+                "Use a checkpoint with this run's variables, or run `stefaland pretrain CONFIG "
+                "--restart`.",
             )
     faults.raise_if_any()

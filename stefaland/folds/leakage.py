@@ -140,7 +140,8 @@ def check_statistics(
                 f"fold {fold.name}: statistics of {name}",
                 f"mean {found.mean:.6g} and std {found.std:.6g}",
                 f"{expected.mean:.6g} and {expected.std:.6g}, those of its training part",
-                "They include cells or days of another part: run the stats stage again.",
+                "They include cells or days of another part: run `stefaland stats CONFIG "
+                "--restart`.",
             )
     faults.raise_if_any()
 

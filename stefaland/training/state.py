@@ -97,7 +97,7 @@ def load_state(
     """
     if not path.is_file():
         return None
-    hint = f"Remove {path.parent} to start again."
+    hint = f"Remove {path.parent} and run the same command, to start again."
     try:
         with safe_open(str(path), framework="pt") as store:
             metadata: dict[str, Any] = json.loads((store.metadata() or {}).get("state", "{}"))

@@ -23,7 +23,8 @@ from workflows.commands.status import tiles
 from workflows.config.load import load_config
 from workflows.run import Run
 from workflows.stages import regrid
-from workflows.stages.markers import StageState, require_inside
+from workflows.stages.markers import StageState
+from workflows.stages.owned import require_inside
 
 
 def test_a_link_out_of_the_run_folder_is_refused_and_its_files_stay(tmp_path: Path) -> None:

@@ -22,7 +22,7 @@ from workflows.cli.options import (
     run_one_stage,
     separated,
 )
-from workflows.console import OUTPUT, print_json
+from workflows.console import OUTPUT, REPORT, print_json
 
 PANEL = "Data"
 app = typer.Typer()
@@ -214,26 +214,43 @@ add_stage(
 
 @app.command(
     rich_help_panel=PANEL,
-    epilog=examples("stefaland verify runs/quickstart/cubes/global.zarr --repair"),
+    epilog=examples(
+        "stefaland verify runs/quickstart --repair",
+        "stefaland verify runs/quickstart/cubes/global.zarr --repair",
+    ),
 )
 def verify(
-    cube: Annotated[Path, typer.Argument(help="Cube below cubes/ or predictions/ of a run.")],
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH",
+            help="Run folder, config of a run, or a cube below cubes/ or predictions/ of a run.",
+        ),
+    ],
     repair: Annotated[
-        bool, typer.Option("--repair", help="Let the next run rewrite what is damaged.")
+        bool, typer.Option("--repair", help="Let the next run make again what is damaged.")
     ] = False,
 ) -> None:
-    """Check the metadata, the coordinates and every shard of a cube.
+    """Check every file of a run, or of one of its cubes, for what was lost or changed.
 
-    Missing shards, corrupt bytes and values out of range are listed; the exit code is then 1.
+    Files and shards that are missing or have other bytes than were written, and in a cube values
+    out of range, are listed; the exit code is then 1.
     """
-    from workflows.commands.verify import verify
+    from workflows.commands.verify import run_folder, verify, verify_run
 
-    problems, names = verify(cube, repair)
-    for problem in problems:
-        OUTPUT.plain(str(problem))
-    if names:
-        OUTPUT.plain(f"{len(names)} tiles or files will be rewritten by the next run: "
-                    f"{', '.join(names)}")  # fmt: skip
-    if problems:
+    folder = run_folder(path)
+    if folder is not None:
+        lines, notes = verify_run(folder, repair)
+        for note in notes:
+            REPORT.plain(note)
+        repaired = "the next run makes these again" if repair and lines else ""
+    else:
+        problems, names = verify(Path(path), repair)
+        lines = [str(problem) for problem in problems]
+        repaired = f"{len(names)} tiles or files will be rewritten by the next run: " \
+            f"{', '.join(names)}" if names else ""  # fmt: skip
+    for line in (*lines, *([repaired] if repaired else [])):
+        OUTPUT.plain(line)
+    if lines:
         raise typer.Exit(1)
-    OUTPUT.plain(f"{cube}: sound")
+    OUTPUT.plain(f"{path}: sound")

@@ -13,6 +13,7 @@ from workflows.cli.options import (
     Part,
     Resume,
     Settings,
+    Upgrade,
     add_stage,
     examples,
     open_run,
@@ -47,6 +48,7 @@ def publish(
     ] = False,
     part: Part = "1/1",
     cluster: Cluster = None,
+    upgrade: Upgrade = False,
 ) -> None:
     """Write GeoTIFFs, styles, previews, Zarr, STAC and a QGIS project, or verify them."""
     from workflows.stages.publish import verify_published
@@ -58,4 +60,4 @@ def publish(
             f"{count} maps, their styles, the STAC collection and the QGIS project are sound"
         )
     else:
-        run_one_stage(run, "publish", dry_run)
+        run_one_stage(run, "publish", dry_run, upgrade)

@@ -73,6 +73,13 @@ Resume = Annotated[
     bool,
     typer.Option("--resume/--restart", help="Skip what is finished, or compute everything again."),
 ]
+Upgrade = Annotated[
+    bool,
+    typer.Option(
+        "--upgrade",
+        help="Make the outputs of another version again, which are else refused and kept.",
+    ),
+]
 Part = Annotated[
     str,
     typer.Option(metavar="I/N", help="Part of the tiles to compute, such as 2/8; for array jobs."),
@@ -166,14 +173,14 @@ def show_plan(run: Run, first: str, last: str, as_json: bool = False) -> None:
         raise typer.Exit(2)
 
 
-def run_one_stage(run: Run, name: str, dry_run: bool) -> None:
-    """Run one stage, or print its plan with `dry_run`."""
+def run_one_stage(run: Run, name: str, dry_run: bool, upgrade: bool = False) -> None:
+    """Run one stage, or print its plan with `dry_run`; `upgrade` allows outputs to be replaced."""
     from workflows.stages.order import run_stage_by_name
 
     if dry_run:
         show_plan(run, name, name)
     else:
-        run_stage_by_name(run, name)
+        run_stage_by_name(run, name, upgrade)
 
 
 def add_stage(app: typer.Typer, name: str, panel: str, text: str, example: str) -> None:
@@ -187,5 +194,6 @@ def add_stage(app: typer.Typer, name: str, panel: str, text: str, example: str) 
         resume: Resume = True,
         part: Part = "1/1",
         cluster: Cluster = None,
+        upgrade: Upgrade = False,
     ) -> None:
-        run_one_stage(open_run(config, settings, cluster, resume, part), name, dry_run)
+        run_one_stage(open_run(config, settings, cluster, resume, part), name, dry_run, upgrade)

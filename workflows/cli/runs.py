@@ -15,6 +15,7 @@ from workflows.cli.options import (
     Json,
     Resume,
     Settings,
+    Upgrade,
     examples,
     open_run,
     show_plan,
@@ -45,15 +46,26 @@ def run(
     dry_run: DryRun = False,
     resume: Resume = True,
     cluster: Cluster = None,
+    verify: Annotated[
+        bool,
+        typer.Option(
+            "--verify",
+            help="Compare the bytes of finished outputs with those written, not only their sizes.",
+        ),
+    ] = False,
+    upgrade: Upgrade = False,
 ) -> None:
-    """Run the stages of a config in order; finished stages and tiles are skipped."""
+    """Run the stages of a config in order; finished stages and tiles are skipped.
+
+    What was lost or changed since a stage finished is made again.
+    """
     from workflows.stages.order import run_stages
 
     loaded = open_run(config, settings, cluster, resume)
     if dry_run:
         show_plan(loaded, first, last)
     else:
-        run_stages(loaded, first, last)
+        run_stages(loaded, first, last, deep=verify, upgrade=upgrade)
 
 
 @app.command(rich_help_panel=PANEL, epilog=examples("stefaland plan quickstart"))

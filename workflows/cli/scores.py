@@ -17,6 +17,7 @@ from workflows.cli.options import (
     Part,
     Resume,
     Settings,
+    Upgrade,
     add_stage,
     examples,
     open_run,
@@ -69,6 +70,7 @@ def score(
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap draws.")] = 0,
     part: Part = "1/1",
     cluster: Cluster = None,
+    upgrade: Upgrade = False,
     as_json: Json = False,
 ) -> None:
     """Score all models on held-out sites, or compare two finished runs."""
@@ -84,7 +86,7 @@ def score(
         if dry_run:
             show_plan(run, "score", "score", as_json)
             return
-        run_one_stage(run, "score", dry_run)
+        run_one_stage(run, "score", dry_run, upgrade)
         if as_json:
             file = run.folder / "scorecard.json"
             print_json({"file": str(file), "scorecard": read_json(file)})

@@ -31,6 +31,7 @@ from stefaland.model.quantiles import quantile_crps
 from workflows.console import REPORT, print_json
 from workflows.products.page import render_page
 from workflows.products.series_scores import finite, quantiles_of
+from workflows.stages.order import require_sound
 
 CRPS = "CRPS"
 """Name of the continuous ranked probability score, which needs a predictive distribution."""
@@ -61,8 +62,9 @@ def open_side(text: str) -> Side:
     if not path.is_dir():
         raise bad_input(
             f"--compare {text}", f"no {path}", "a run folder, or FOLDER:MODEL",
-            "Finish the run's score stage first.",
+            "Finish the run's score stage: `stefaland run CONFIG --until score`.",
         )  # fmt: skip
+    require_sound(Path(folder), ["score"], below=path.name)
     table = xr.open_zarr(path, consolidated=False).load()
     known = table["model"].values.astype(str).tolist()
     if model not in known:

@@ -35,6 +35,7 @@ from workflows.inputs.cells import land_mask, static_names
 from workflows.inputs.folds import FoldFiles
 from workflows.products.predicted_maps import read_tile
 from workflows.run import Run
+from workflows.stages.order import require_sound
 
 NAME = "embedding"
 
@@ -47,6 +48,8 @@ def embed(run: Run, fold: str | None = None, checkpoint: Path | None = None) -> 
     """
     folder = checkpoint or run.pretrained(fold or FoldFiles(run.folder).names()[0])
     checked_name("checkpoint", folder.name, "The folder of the embeddings has its name: rename it.")
+    if checkpoint is None:
+        require_sound(run.folder, ["pretrain"], below=str(folder.relative_to(run.folder)))
     model, data = load_encoder(folder)
     return [_embed_cube(run, cube, model, data, folder) for cube in run.config.predict.cubes]
 

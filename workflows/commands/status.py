@@ -44,13 +44,11 @@ def stages(folder: Path) -> dict[str, dict[str, Any]]:
     """State of each stage by name: `state`, and `seconds` and `peak_bytes` of finished ones."""
     found = {}
     for name in NEEDS:
-        started, finished = (
-            folder / ".stages" / f"{name}.{kind}.json" for kind in ("started", "finished")
-        )
-        if finished.is_file():
-            state = "output gone" if StageState(folder, name, "").lost() else "finished"
-            found[name] = {"state": state, **read_json(finished)}
-        elif started.is_file():
+        markers = StageState(folder, name, "")
+        if record := markers.record():
+            state = "output gone" if markers.lost() else "finished"
+            found[name] = {"state": state, **record}
+        elif (folder / ".stages" / f"{name}.started.json").is_file():
             found[name] = {"state": "begun"}
         else:
             found[name] = {"state": "not begun"}

@@ -27,7 +27,7 @@ from stefaland.metrics import is_error, paired_difference, score_series
 from stefaland.model.adapters import ADAPTERS
 from stefaland.tasks import values_of
 from workflows.console import REPORT
-from workflows.fingerprints import stage_fingerprint
+from workflows.fingerprints import READS, stage_fingerprint
 from workflows.inputs.checked_folds import check_heldout
 from workflows.inputs.folds import FoldFiles
 from workflows.products.heldout import heldout_series, heldout_static
@@ -41,7 +41,7 @@ from workflows.stages.finetune import (
     training_settings,
 )
 from workflows.stages.markers import run_lock
-from workflows.stages.order import stage_state
+from workflows.stages.order import require_sound, stage_state
 from workflows.stages.unpack import labelled_cells
 
 WITH_ADAPTER = ("stefaland", "scratch")
@@ -134,6 +134,7 @@ def sweep(
             f"sweep of {run.config.name}", "stage pretrain not finished under these settings",
             "a pretrained encoder for every fold", "Run `stefaland run CONFIG --until pretrain`.",
         )  # fmt: skip
+    require_sound(run.folder, READS["finetune"])
     files = FoldFiles(run.folder)
     todo = items(files.names(), models, adapters, seeds)
     config = training_settings(run.config.finetune, run.config.seed)

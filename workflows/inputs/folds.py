@@ -25,12 +25,20 @@ class FoldFiles:
     folder: Path
     """The run folder."""
 
+    @property
+    def patterns(self) -> list[Path]:
+        """Patterns of all files of all folds."""
+        return [
+            self.cells("*"), self.pretraining_cells("*"), self.statistics("*"), self.seal("*"),
+        ]  # fmt: skip
+
     def names(self) -> list[str]:
         """Names of the folds, sorted; `InputError` where there are none."""
         folder = self.folder / "folds"
         names = sorted(path.stem for path in folder.glob("*.json"))
         if not names:
-            raise bad_input(str(folder), "no fold", "the stats stage to have run")
+            hint = "Run `stefaland run CONFIG --until stats`."
+            raise bad_input(str(folder), "no fold", "at least one", hint)
         return names
 
     def cells(self, name: str) -> Path:

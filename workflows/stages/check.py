@@ -32,6 +32,7 @@ from workflows.config.schema import FinetuneSettings, Inputs
 from workflows.console import CONSOLE
 from workflows.inputs.given_encoder import check_given_encoder
 from workflows.run import Run, used_sources
+from workflows.stages.owned import require_run_folder
 from workflows.stages.unpack import encoder_requirements
 
 MIN_DISK = 2 * 2**30
@@ -237,6 +238,8 @@ def _aggregates(
 
 
 def _folder(folder: Path, faults: Faults) -> None:
+    # Raised before the probe below: nothing is written into a folder that is no run.
+    require_run_folder(folder, CONSOLE.log_file)
     probe = folder / f".write-test-{os.getpid()}"
     try:
         folder.mkdir(parents=True, exist_ok=True)

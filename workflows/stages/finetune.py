@@ -92,8 +92,8 @@ NETWORKS = ("stefaland", "scratch", "lstm", "patchtst")
 
 
 def outputs(run: Run) -> list[Path]:
-    """The folder of all models' checkpoints and held-out predictions."""
-    return [run.folder / "finetuned"]
+    """The folders of all models' checkpoints and held-out predictions."""
+    return [run.folder / "finetuned" / name for name in run.config.finetune.models]
 
 
 def training_settings(settings: FinetuneSettings, seed: int) -> FinetuneConfig:

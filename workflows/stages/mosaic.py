@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pipeline.cube.integrity import repeat_lost
 from pipeline.cube.open import cube_tiles, open_cube
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import run_stage
@@ -21,13 +22,22 @@ from workflows.run import Run
 
 def outputs(run: Run) -> list[Path]:
     """The map stores and their tile markers."""
-    products = run.config.publish.products
-    return [run.folder / "mosaics", *(run.ledger("mosaic", p.suffix) for p in products)]
+    names = [product.suffix for product in run.config.publish.products]
+    return [*map(run.mosaic, names), *(run.ledger("mosaic", name) for name in names)]
+
+
+def stores(run: Run) -> dict[Path, Ledger]:
+    """The map stores, with the ledgers of their tiles."""
+    made_by = stage_fingerprint(run, "mosaic")
+    return {
+        run.mosaic(product.suffix): Ledger(run.ledger("mosaic", product.suffix), made_by)
+        for product in run.config.publish.products
+    }
 
 
 def main(run: Run) -> dict[str, Any]:
     """Fill the map store of every product; returns the counts of land cells without a value."""
-    result = {}
+    result, ledgers = {}, stores(run)
     target = run.config.inputs.targets[0]
     for product in run.config.publish.products:
         task = create_map(
@@ -37,10 +47,10 @@ def main(run: Run) -> dict[str, Any]:
             aggregate=product.aggregate,
             min_valid_share=product.min_valid_share,
         )
-        ledger = Ledger(run.ledger("mosaic", product.suffix), stage_fingerprint(run, "mosaic"))
+        repeat_lost(task.store, ledgers[task.store])
         run_stage(
             f"mosaic {product.suffix}", cube_tiles(task.store), partial(fill_map_tile, task),
-            ledger,
+            ledgers[task.store],
             part=run.part,
         )  # fmt: skip
         mask = land_mask(open_cube(run.cube(product.cube)), run.config.inputs)

@@ -3,29 +3,47 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from importlib import import_module
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, cast
 
 from rich.table import Table
 
-from pipeline.core.errors import bad_input, listed, nearest_name
+from pipeline.core.errors import Faults, bad_input, listed, nearest_name
+from pipeline.execution.ledger import Ledger
 from workflows.console import CONSOLE
-from workflows.fingerprints import NEEDS, record_sources, stage_fingerprint, stages_after
+from workflows.fingerprints import (
+    NEEDS,
+    READS,
+    record_sources,
+    stage_fingerprint,
+    stages_after,
+    version,
+)
 from workflows.run import Run
-from workflows.stages.markers import StageState, require_inside, run_lock, turn
+from workflows.stages.changes import reason, recorded_settings
+from workflows.stages.markers import StageState, run_lock, turn
 from workflows.stages.monitor import Monitor
+from workflows.stages.owned import remove_abandoned, require_inside
 
+SHOWN = 5
+"""Number of damaged files of a stage that are printed."""
 TRAININGS = ("pretrain", "finetune")
 """Stages that several ranks of torchrun can share."""
+AGAIN = "Run `stefaland run CONFIG --verify`: it makes again what was lost or changed."
 
 
 class StageModule(Protocol):
-    """Interface of a stage's module."""
+    """Interface of a stage's module.
+
+    A stage that fills cubes tile by tile has `stores` too: their paths with their ledgers.
+    """
 
     def outputs(self, run: Run) -> list[Path]:
-        """Paths in the run folder that the stage writes; removed when its settings change."""
+        """Files, folders and patterns in the run folder that the stage writes."""
 
     def main(self, run: Run) -> dict[str, Any]:
         """Run the stage; returns results for its marker and the report."""
@@ -45,17 +63,27 @@ def stage_state(run: Run, name: str) -> StageState:
     return StageState(run.folder, name, stage_fingerprint(run, name))
 
 
+def _stores(module: StageModule, run: Run) -> Mapping[Path, Ledger]:
+    stores: Callable[[Run], Mapping[Path, Ledger]] | None = getattr(module, "stores", None)
+    return stores(run) if stores is not None else {}
+
+
 def _withdraw_after(run: Run, name: str, resumes: bool) -> None:
     """Mark the stages after one as unfinished: they were made from its former outputs."""
-    again = [
-        later
-        for later in stages_after(name)
-        if StageState(run.folder, later, "").withdraw(resumable=resumes)
-    ]
+    again = withdraw_after(run.folder, name, resumes)
     if again:
         CONSOLE.print(
             f"{name:>9}  runs again, and so do the stages that depend on it: {', '.join(again)}"
         )
+
+
+def withdraw_after(folder: Path, name: str, resumes: bool) -> list[str]:
+    """Mark the stages after one as unfinished; returns the names of those that were finished."""
+    return [
+        later
+        for later in stages_after(name)
+        if StageState(folder, later, "").withdraw(resumable=resumes)
+    ]
 
 
 def _require(run: Run, name: str) -> None:
@@ -72,16 +100,73 @@ def _require(run: Run, name: str) -> None:
             )
 
 
-def run_stage_by_name(run: Run, name: str) -> None:
+def require_sound(folder: Path, stages: Iterable[str], below: str = "") -> None:
+    """Raise `InputError` for files of stages that were lost or changed since they were written.
+
+    With `below`, only files in that part of the run folder are looked at. Shards of cubes are
+    checked when they are read.
+    """
+    faults = Faults()
+    for stage in stages:
+        manifest = StageState(folder, stage, "").manifest()
+        if manifest is None:
+            continue
+        others = [n for n in manifest.files if below and not f"{n}/".startswith(f"{below}/")]
+        for one in manifest.without(others).damaged_files(folder):
+            if not one.is_spare:
+                expected = f"the file as the stage {stage} wrote it"
+                faults.add(str(folder / one.file), f"a file that {one.what}", expected, AGAIN)
+    faults.raise_if_any()
+
+
+def require_version(run: Run, names: Iterable[str], upgrade: bool) -> None:
+    """Raise `InputError` where another version began stages that would now be made again.
+
+    With `upgrade` they are marked instead, so that they start from scratch.
+    """
+    present, other = version(), defaultdict(list)
+    for name in names:
+        marker = StageState(run.folder, name, "").begun()
+        if marker and marker.get("version") != present:
+            state = stage_state(run, name)
+            # Version 0.2.0 recorded none.
+            if not (state.was_finished or state.is_started):
+                other[reason(marker, run, name, present)].append(name)
+    if upgrade:
+        for name in chain.from_iterable(other.values()):
+            StageState(run.folder, name, "").withdraw()
+    elif other:
+        reasons = [f"of {', '.join(names)} ({why})" for why, names in other.items()]
+        raise bad_input(
+            str(run.folder), f"outputs that would be removed: {'; '.join(reasons)}",
+            f"outputs of version {present} under these settings",
+            "Run the same command with --upgrade to make them again, or keep them and choose "
+            "another name with --set name=...",
+        )  # fmt: skip
+
+
+def run_stage_by_name(run: Run, name: str, upgrade: bool = False) -> None:
     """Run one stage in the locked run folder, or skip it if it is finished.
 
     Under torchrun the ranks train together; the first holds the lock and writes the markers.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        _run_on_ranks(run, name)
+        _run_on_ranks(run, name, upgrade)
         return
     with run_lock(run.folder, shared=run.part != (1, 1)):
+        _prepare(run, name, upgrade)
         _run_stage(run, name)
+
+
+def _prepare(run: Run, first: str, upgrade: bool) -> None:
+    """Remove what killed writers left, and refuse outputs of other versions from a stage on."""
+    remove_abandoned(run.folder)
+    names = [name for name in NEEDS if name != "check"]
+    if not upgrade:
+        # With --upgrade all stages are marked, so that jobs and parts need no such option.
+        names = [name for name in names if name in (first, *stages_after(first))]
+    with turn(run.folder):
+        require_version(run, names if run.resume else [], upgrade)
 
 
 def checked(run: Run) -> dict[str, Any]:
@@ -90,7 +175,7 @@ def checked(run: Run) -> dict[str, Any]:
         return stage_module("check").main(run)
 
 
-def _run_on_ranks(run: Run, name: str) -> None:
+def _run_on_ranks(run: Run, name: str, upgrade: bool) -> None:
     from stefaland.distributed import agreed, best_device, is_main, process_group
 
     if name not in TRAININGS:
@@ -99,13 +184,19 @@ def _run_on_ranks(run: Run, name: str) -> None:
     with process_group(best_device()):
         if is_main():
             with run_lock(run.folder):
-                _run_stage(run, name, agreed)
+                _prepare(run, name, upgrade)
+                _run_stage(run, name, begin=agreed)
         elif agreed(True):
             stage_module(name).main(run)
 
 
-def _run_stage(run: Run, name: str, begin: Callable[[bool], bool] = bool) -> None:
-    """Run or skip a stage; `begin` is called with True before it runs, else with False."""
+def _run_stage(
+    run: Run, name: str, deep: bool = False, begin: Callable[[bool], bool] = bool
+) -> None:
+    """Run or skip a stage; `begin` is called with True before it runs, else with False.
+
+    With `deep`, the bytes of its outputs are compared with its manifest, not only their sizes.
+    """
     if name == "regrid":
         _record_sources(run)
     module, state = stage_module(name), stage_state(run, name)
@@ -113,14 +204,21 @@ def _run_stage(run: Run, name: str, begin: Callable[[bool], bool] = bool) -> Non
         module.main(run)
         return
     _require(run, name)
-    if run.resume and state.is_finished:
-        begin(False)
-        CONSOLE.print(f"{name:>9}  already finished, skipped")
-        return
-    require_inside(run.folder, module.outputs(run))
+    outputs, stores = module.outputs(run), _stores(module, run)
+    require_inside(run.folder, outputs)
     with turn(run.folder):
         # If two parts found outputs of other settings at once, one would remove new ones too.
-        _withdraw_after(run, name, state.start(module.outputs(run), run.resume))
+        marker, is_started = state.known(), state.is_started
+        if run.resume and state.was_finished and _is_whole(state, deep):
+            begin(False)
+            CONSOLE.print(f"{name:>9}  already finished, skipped")
+            return
+        require_sound(run.folder, READS.get(name, ()))
+        if marker and not is_started:
+            why = reason(marker, run, name, version())
+            CONSOLE.print(f"{name:>9}  starts anew: {why}", soft_wrap=True)
+        resumes = state.start(outputs, run.resume, recorded_settings(run, name))
+        _withdraw_after(run, name, resumes)
     begin(True)
     CONSOLE.print(f"{name:>9}  ...")
     with Monitor() as monitor:
@@ -128,10 +226,10 @@ def _run_stage(run: Run, name: str, begin: Callable[[bool], bool] = bool) -> Non
     if run.part != (1, 1):
         CONSOLE.print(
             f"{name:>9}  part {run.part[0]}/{run.part[1]} done in {monitor.seconds:.1f} s; "
-            "after the last part, run the stage once more without --part to finish it"
+            f"after the last part, run `stefaland {name} CONFIG` to finish it"
         )
         return
-    state.finish(monitor.seconds, monitor.peak_bytes, result, module.outputs(run))
+    state.finish(monitor.seconds, monitor.peak_bytes, result, module.outputs(run), stores)
     CONSOLE.print(f"{name:>9}  {monitor.seconds:.1f} s, {monitor.peak_bytes / 2**30:.2f} GiB")
 
 
@@ -145,21 +243,46 @@ def _record_sources(run: Run) -> None:
         )
 
 
-def run_stages(run: Run, first: str, last: str) -> None:
-    """Run the stages from `first` to `last`, skip finished ones, and print the cost of each."""
+def _is_whole(state: StageState, deep: bool) -> bool:
+    """Whether the outputs of a finished stage are as they were written.
+
+    Prints what was lost or changed, and removes it, so that the stage makes it again.
+    """
+    damage = state.damage(deep)
+    lines = [str(one) for one in damage[:SHOWN]]
+    if len(damage) > SHOWN:
+        lines.append(f"and {len(damage) - SHOWN} more, which `stefaland verify` lists")
+    for line in lines:
+        CONSOLE.print(f"{state.stage:>9}  {line}", soft_wrap=True)
+    if not damage:
+        return True
+    resumes, is_whole = state.mend(damage), all(one.is_spare for one in damage)
+    if not is_whole:
+        state.withdraw(resumable=resumes)
+    return is_whole
+
+
+def run_stages(
+    run: Run, first: str, last: str, *, deep: bool = False, upgrade: bool = False
+) -> None:
+    """Run the stages from `first` to `last`, skip finished ones, and print the cost of each.
+
+    With `deep`, the bytes of their outputs are compared with their manifests. `upgrade` allows to
+    make outputs of other versions again.
+    """
     names = list(NEEDS)
     for name in (first, last):
         stage_module(name)
     chosen = names[names.index(first) : names.index(last) + 1]
     if not chosen:
         raise bad_input("--from/--until", f"{first} to {last}", "an order of " + " → ".join(names))
+    stages = [name for name in chosen if name != "check"]
+    require_inside(run.folder, [p for name in stages for p in stage_module(name).outputs(run)])
     stage_module("check").main(run)
     with run_lock(run.folder):
-        stages = [name for name in chosen if name != "check"]
-        outputs = [path for name in stages for path in stage_module(name).outputs(run)]
-        require_inside(run.folder, outputs)
+        _prepare(run, next(iter(stages), first), upgrade)
         for name in stages:
-            _run_stage(run, name)
+            _run_stage(run, name, deep)
     print_costs(run, chosen)
 
 

@@ -47,10 +47,17 @@ GPU_THREADS = 4
 
 def outputs(run: Run) -> list[Path]:
     """The prediction cubes and their tile markers."""
-    return [
-        run.folder / "predictions",
-        *(run.ledger("predict", name) for name in run.config.predict.cubes),
-    ]
+    cubes = run.config.predict.cubes
+    return [*map(run.prediction, cubes), *(run.ledger("predict", name) for name in cubes)]
+
+
+def stores(run: Run) -> dict[Path, Ledger]:
+    """The prediction cubes, with the ledgers of their tiles."""
+    made_by = stage_fingerprint(run, "predict")
+    return {
+        run.prediction(name): Ledger(run.ledger("predict", name), made_by)
+        for name in run.config.predict.cubes
+    }
 
 
 def main(run: Run) -> dict[str, Any]:
@@ -87,7 +94,7 @@ def predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, A
         predict_tables, ensemble, task=task, batch_size=settings.batch_size, device=device,
         dtype=torch.bfloat16 if reduced else torch.float32,
     )  # fmt: skip
-    ledger = Ledger(run.ledger("predict", cube), stage_fingerprint(run, "predict"))
+    ledger = stores(run)[store]
     repeat_lost(store, ledger)
     report = run_stage(
         f"predict {cube}",

@@ -16,6 +16,7 @@ from pipeline.core.errors import Fault, InputError, bad_input
 from pipeline.core.files import write_json
 from pipeline.core.provenance import fingerprint, provenance
 from pipeline.maps.holes import Holes
+from pipeline.maps.texture import CLASS
 from pipeline.publish.geopackage import verify_sites
 from pipeline.publish.stac import COLLECTION
 from workflows.console import REPORT
@@ -36,8 +37,15 @@ from workflows.stages.unpack import product_layers, score_groups
 
 
 def outputs(run: Run) -> list[Path]:
-    """The folder of the maps."""
-    return [run.maps]
+    """The files of every product, the collection, the list of maps and the QGIS project."""
+    targets = run.config.inputs.targets
+    names = [
+        f"{name}_{product.suffix}*.{ending}"
+        for product in run.config.publish.products
+        for name in dict.fromkeys((*targets, run.config.inputs.target, CLASS))
+        for ending in ("tif", "qml", "zarr", "png", "json")
+    ]
+    return [*(run.maps / name for name in names), run.maps / COLLECTION, run.published, run.project]
 
 
 def _metadata(run: Run) -> dict[str, str]:
@@ -76,7 +84,8 @@ def verify_published(run: Run) -> int:
     sites, the QGIS project, and cells without a value that the caption does not count.
     """
     if not (run.maps / COLLECTION).is_file():
-        raise bad_input(str(run.maps), "nothing published", "the publish stage to have run")
+        hint = "Run `stefaland run CONFIG --until publish`."
+        raise bad_input(str(run.maps), "nothing published", "published maps", hint)
     metadata = _metadata(run)
     layers_by_product = product_layers(run)
     chosen = [layer for layers in layers_by_product.values() for layer in layers]

@@ -33,7 +33,18 @@ from workflows.run import Run, source_entries, used_sources
 
 def outputs(run: Run) -> list[Path]:
     """The cubes and their tile markers."""
-    return [run.folder / "cubes", *(run.ledger("regrid", name) for name in run.config.cubes)]
+    names = run.config.cubes
+    return [*map(run.cube, names), *(run.ledger("regrid", name) for name in names)]
+
+
+def stores(run: Run) -> dict[Path, Ledger]:
+    """The gridded cubes, with the ledgers of their tiles."""
+    made_by = stage_fingerprint(run, "regrid")
+    return {
+        run.cube(name): Ledger(run.ledger("regrid", name), made_by)
+        for name, spec in run.config.cubes.items()
+        if spec.grid
+    }
 
 
 def main(run: Run) -> dict[str, Any]:
@@ -41,7 +52,7 @@ def main(run: Run) -> dict[str, Any]:
     written = run.config.written()
     settings = {"cubes": written["cubes"], "terrain_from": written["inputs"]["terrain_from"]}
     attrs = provenance(settings, source_entries(run))
-    tiles = {}
+    tiles, ledgers = {}, stores(run)
     known = read_contents(run.source_contents)
     with unchanged(used_sources(run), known, run.config.roots.data):
         for name, spec in run.config.cubes.items():
@@ -58,7 +69,7 @@ def main(run: Run) -> dict[str, Any]:
                 report = fill_cube(
                     regrid_task(run, name),
                     spec.tile,
-                    Ledger(run.ledger("regrid", name), stage_fingerprint(run, "regrid")),
+                    ledgers[run.cube(name)],
                     time_shard=spec.time_shard,
                     attrs=attrs,
                     executor=executor,

@@ -46,8 +46,11 @@ if TYPE_CHECKING:
 
 
 def outputs(run: Run) -> list[Path]:
-    """The scorecard, the held-out predictions it was made from, and the sites with their scores."""
-    return [run.scorecard, run.heldout, run.scored_sites]
+    """The scorecard, the held-out predictions it was made from, and the sites with their scores.
+
+    The QGIS project is written again, with the sites.
+    """
+    return [run.scorecard, run.heldout, run.scored_sites, run.project]
 
 
 def main(run: Run) -> dict[str, Any]:

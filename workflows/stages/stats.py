@@ -37,9 +37,15 @@ SUM_TOLERANCE = 0.02
 
 
 def outputs(run: Run) -> list[Path]:
-    """Folds, statistics, and tables of the sites that were matched and left out."""
-    sites = [run.sites] if run.config.inputs.target_sites else []
-    return [run.folder / "folds", run.folder / "stats", run.excluded, *sites]
+    """Folds, statistics, and tables of the sites that were matched and left out.
+
+    A target of sites is written into the finetuning cube as well.
+    """
+    inputs, sites = run.config.inputs, []
+    if inputs.target_sites:
+        cube = run.cube(run.config.finetune.cube)
+        sites = [run.sites, *(cube / name / "c" for name in inputs.targets)]
+    return [*FoldFiles(run.folder).patterns, run.excluded, *sites]
 
 
 def moments(

@@ -165,7 +165,7 @@ def test_scorecard(config: str, printed: Any, monkeypatch: pytest.MonkeyPatch) -
     file = Path(config).parent / "runs" / "tiny" / "scorecard.json"
     card = {"target": "soil_moisture", "sites": 3, "models": {"ridge": {}}, "ranking": ["ridge"]}
 
-    def score(run: Any, name: str) -> None:
+    def score(run: Any, name: str, upgrade: bool) -> None:
         assert name == "score"
         file.parent.mkdir(parents=True)
         file.write_text(json.dumps(card))
