@@ -36,6 +36,7 @@ from stefaland.prediction.predict import predict_cells
 from stefaland.training.optimiser import make_optimiser
 from stefaland.training.state import load_state
 from workflows.commands.status import stages
+from workflows.commands.verify import verify_run
 from workflows.config.load import load_config
 from workflows.inputs.folds import FoldFiles
 from workflows.run import Run
@@ -156,6 +157,20 @@ def test_a_lost_output_is_seen(home: Path) -> None:
     (home / "run/scorecard.json").unlink()
     assert StageState(home / "run", "score", "").lost() == [home / "run/scorecard.json"]
     assert stages(home / "run")["score"]["state"] == "output gone"
+
+
+def test_a_run_without_manifests_is_unsealed_and_that_is_no_fault(home: Path) -> None:
+    faults, notes = verify_run(home / "run")
+    assert faults == []
+    assert [note.split(" as ")[0] for note in notes] == [
+        f"{name}: unsealed," for name in EXPECTED["stages"]
+    ]
+    shard = home / "run/cubes/land.zarr/elevation/c/0/1"
+    shard.unlink()
+    faults, _ = verify_run(home / "run", mend=True)
+    assert faults == ["regrid: cubes/land.zarr, r000_c001: elevation: elevation/c/0/1 is missing"]
+    assert [name for name, of in stages(home / "run").items() if of["state"] == "finished"] == []
+    assert (home / "run/predictions/land.zarr").exists()
 
 
 @pytest.mark.parametrize(

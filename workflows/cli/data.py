@@ -245,6 +245,7 @@ def verify(
             REPORT.plain(note)
         repaired = "the next run makes these again" if repair and lines else ""
     else:
+        notes = []
         problems, names = verify(Path(path), repair)
         lines = [str(problem) for problem in problems]
         repaired = f"{len(names)} tiles or files will be rewritten by the next run: " \
@@ -253,4 +254,4 @@ def verify(
         OUTPUT.plain(line)
     if lines:
         raise typer.Exit(1)
-    OUTPUT.plain(f"{path}: sound")
+    OUTPUT.plain(f"{path}: {'what is sealed is sound' if notes else 'sound'}")

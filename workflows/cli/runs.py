@@ -91,11 +91,16 @@ def status(
 
 
 @app.command(rich_help_panel=PANEL, epilog=examples("stefaland submit quickstart --dry-run"))
-def submit(config: Config, settings: Settings = None, dry_run: DryRun = False) -> None:
+def submit(
+    config: Config,
+    settings: Settings = None,
+    dry_run: DryRun = False,
+    upgrade: Upgrade = False,
+) -> None:
     """Submit the whole run to SLURM as dependent jobs, and print their ids."""
     from workflows.commands.submit import submit
 
-    for line in submit(open_run(config, settings), dry_run):
+    for line in submit(open_run(config, settings), dry_run, upgrade):
         OUTPUT.plain(line)
 
 

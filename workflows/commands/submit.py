@@ -26,7 +26,8 @@ from pipeline.execution.slurm import JobConfig, JobName, SlurmConfig, sbatch_opt
 from workflows.config.schema import RunConfig
 from workflows.console import REPORT
 from workflows.run import Run
-from workflows.stages.order import stage_module
+from workflows.stages.markers import run_lock
+from workflows.stages.order import prepare, stage_module
 
 
 @dataclass(frozen=True)
@@ -180,10 +181,11 @@ def job_states(ids: list[str]) -> dict[str, str]:
     }
 
 
-def submit(run: Run, dry_run: bool = False) -> Iterator[str]:
+def submit(run: Run, dry_run: bool = False, upgrade: bool = False) -> Iterator[str]:
     """Check the run on this machine, then submit its jobs; yields a line for each.
 
-    Raises `InputError` for bad input, without SLURM, and while an earlier submission is queued.
+    Raises `InputError` for bad input, without SLURM, while an earlier submission is queued, and for
+    outputs of another version, unless `upgrade` allows to make them again.
     """
     stage_module("check").main(run)
     folder = run.folder / "slurm"
@@ -197,6 +199,8 @@ def submit(run: Run, dry_run: bool = False) -> Iterator[str]:
     if queued := _queued(folder):
         raise bad_input(str(run.folder), f"jobs {queued}, still in the queue", "one submission",
                         f"Wait, or run `scancel {queued.replace(',', ' ')}`.")  # fmt: skip
+    with run_lock(run.folder):
+        prepare(run, JOBS[0].name, upgrade)
     freeze_settings(run.config, folder)
     yield from _submit_jobs(submission)
     REPORT.print(f"logs in {folder}; `stefaland status {run.folder}` shows their progress")

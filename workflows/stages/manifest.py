@@ -19,7 +19,7 @@ from pipeline.core.files import read_json, write_json
 from pipeline.cube.integrity import lost_tiles, verify_cube
 from pipeline.execution.ledger import Ledger
 from stefaland.checkpoints.checkpoint import CARD, CONFIG, DATA, WEIGHTS
-from workflows.stages.owned import Found, below, remove_files
+from workflows.stages.owned import Found, below, is_within, remove_files
 
 LOG, EVENTS = "log.jsonl", "events.out.tfevents."
 """Name of a training's log, and the beginning of TensorBoard's: later runs append to them."""
@@ -88,7 +88,7 @@ class Manifest:
             files = {str(name): _sealed_file(of) for name, of in stored["files"].items()}
             stores = {str(name): _sealed_store(of) for name, of in stored["stores"].items()}
             for name in (*files, *stores, *(store.ledger for store in stores.values())):
-                if not name or Path(name).is_absolute() or ".." in Path(name).parts:
+                if not is_within(name):
                     raise ValueError(f"{name!r} is outside the run folder")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             found = f"{type(error).__name__}: {error}"

@@ -19,7 +19,14 @@ from pipeline.execution.ledger import Ledger
 from workflows.console import CONSOLE
 from workflows.fingerprints import version
 from workflows.stages.manifest import Damage, Manifest, mend, seal, sha256
-from workflows.stages.owned import Found, found_files, remove_files, require_run_folder
+from workflows.stages.owned import (
+    Found,
+    found_files,
+    is_within,
+    remove_files,
+    require_inside,
+    require_run_folder,
+)
 
 
 class StageState:
@@ -150,7 +157,8 @@ class StageState:
         """
         home = self.folder.parent
         resumes = resume and self.is_started
-        made = [home / name for name in self.known().get("outputs", [])]
+        made = [home / name for name in self.known().get("outputs", []) if is_within(name)]
+        require_inside(home, made)
         found = list(found_files(home, dict.fromkeys([*outputs, *made])))
         ours = {one.path for one in found if self._is_ours(one)}
         kept = self._require_no_strangers([one for one in found if one.path not in ours])

@@ -154,11 +154,11 @@ def run_stage_by_name(run: Run, name: str, upgrade: bool = False) -> None:
         _run_on_ranks(run, name, upgrade)
         return
     with run_lock(run.folder, shared=run.part != (1, 1)):
-        _prepare(run, name, upgrade)
+        prepare(run, name, upgrade)
         _run_stage(run, name)
 
 
-def _prepare(run: Run, first: str, upgrade: bool) -> None:
+def prepare(run: Run, first: str, upgrade: bool) -> None:
     """Remove what killed writers left, and refuse outputs of other versions from a stage on."""
     remove_abandoned(run.folder)
     names = [name for name in NEEDS if name != "check"]
@@ -184,7 +184,7 @@ def _run_on_ranks(run: Run, name: str, upgrade: bool) -> None:
     with process_group(best_device()):
         if is_main():
             with run_lock(run.folder):
-                _prepare(run, name, upgrade)
+                prepare(run, name, upgrade)
                 _run_stage(run, name, begin=agreed)
         elif agreed(True):
             stage_module(name).main(run)
@@ -280,7 +280,7 @@ def run_stages(
     require_inside(run.folder, [p for name in stages for p in stage_module(name).outputs(run)])
     stage_module("check").main(run)
     with run_lock(run.folder):
-        _prepare(run, next(iter(stages), first), upgrade)
+        prepare(run, next(iter(stages), first), upgrade)
         for name in stages:
             _run_stage(run, name, deep)
     print_costs(run, chosen)

@@ -44,6 +44,12 @@ class Found:
         return any(parent.suffix == ".zarr" for parent in self.path.parents)
 
 
+def is_within(name: object) -> bool:
+    """Whether a recorded name is that of a file in the run folder: relative, and without `..`."""
+    path = Path(str(name))
+    return bool(path.parts) and not path.is_absolute() and ".." not in path.parts
+
+
 def below(folder: Path) -> Iterator[Path]:
     """Every file below a folder, without what a writer has not finished; links are not followed."""
     with os.scandir(folder) as entries:

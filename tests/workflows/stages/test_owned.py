@@ -124,6 +124,20 @@ def test_links_are_not_followed(tmp_path: Path) -> None:
     assert (tmp_path / "elsewhere/precious.json").exists()
 
 
+def test_markers_and_links_lead_to_no_file_outside_the_run(tmp_path: Path) -> None:
+    (precious,) = written(tmp_path, "elsewhere/precious.json")
+    run = tmp_path / "run"
+    outputs = ["../elsewhere", str(tmp_path / "elsewhere"), "../elsewhere/*.json"]
+    write_json(run / ".stages/stats.started.json", {"fingerprint": "a", "outputs": outputs})
+    StageState(run, "stats", "b").start([run / "stats" / "*.json"], resume=True)
+    assert precious.exists()
+    (run / "old").symlink_to(tmp_path / "elsewhere")
+    write_json(run / ".stages/stats.started.json", {"fingerprint": "a", "outputs": ["old"]})
+    with pytest.raises(InputError, match="a link to"):
+        StageState(run, "stats", "b").start([run / "stats" / "*.json"], resume=True)
+    assert precious.exists()
+
+
 def test_a_folder_is_a_run_from_its_first_lock_on(tmp_path: Path) -> None:
     require_run_folder(tmp_path / "new")
     with run_lock(tmp_path / "new"):
