@@ -10,7 +10,7 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from typing import TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import requests
 
@@ -30,6 +30,7 @@ from pipeline.core.transfers import (
     retry_after,
     spare,
 )
+from pipeline.core.untrusted.links import check_link
 
 Result = TypeVar("Result")
 
@@ -157,10 +158,35 @@ def _check(answer: requests.Response, url: str) -> None:
         raise refused(_shown(url), "a web page (text/html)", PAGE)
 
 
+class SafeSession(requests.Session):
+    """A session that follows redirects as `redirected` does."""
+
+    def get_redirect_target(self, resp: requests.Response) -> str | None:
+        """Return where an answer redirects to; `InputError` for what must not be asked."""
+        target = super().get_redirect_target(resp)
+        if target is not None:
+            redirected(str(resp.url), urljoin(str(resp.url), target))
+        return target
+
+
+def redirected(url: str, address: str) -> str:
+    """Return the address of a redirect; `InputError` for one that `check_link` refuses.
+
+    Refused are also other kinds of addresses, such as file://.
+    """
+    try:
+        if urlsplit(address).scheme not in ("http", "https"):
+            raise ValueError(_shown(address))
+        check_link(address, url)
+    except ValueError as error:
+        raise refused(_shown(url), f"a redirect to {error}") from None
+    return address
+
+
 def _session() -> requests.Session:
     """Return the session of this thread, which keeps connections and the cookies of logins."""
     if not hasattr(_LOCAL, "session"):
-        _LOCAL.session = requests.Session()
+        _LOCAL.session = SafeSession()
         _LOCAL.session.headers.update({"Accept-Encoding": "identity", "User-Agent": "stefaland"})
     session: requests.Session = _LOCAL.session
     return session

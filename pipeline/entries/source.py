@@ -160,7 +160,8 @@ class Source(Frozen):
         if "year" in self.uri_keys:
             if not self.time.years:
                 raise ValueError("{year} in the uri without time.years: [first, last]")
-            if (count := count_steps(self.uri_keys, self.time.years)) > MAX_STEPS:
+            count = len(self.uris) * count_steps(self.uri_keys, self.time.years)
+            if count > MAX_STEPS:
                 raise ValueError(f"time.years for which the uri names {count:,} files")
         return self
 
@@ -243,7 +244,8 @@ class Source(Frozen):
         are_forecasts = self.driver == "grib" or self.dims.get("time") == "valid_time"
         span, spare = self.time.span, self.time.spare_days(bool(self.accumulated), are_forecasts)
         if asset := self.options.get("asset"):
-            return asset_series(self.uris, asset, self.access, span, spare)
+            trust = self.options.get("trust") is True
+            return asset_series(self.uris, asset, self.access, span, spare, trust)
         cut = (self.time.years, span, spare, self.access)
         return series_files([Pattern(uri, self.driver, *cut) for uri in self.uris])
 

@@ -30,6 +30,7 @@ from pipeline.core.transfers import (
     refused,
     retry_after,
 )
+from pipeline.core.web import redirected
 from pipeline.fetch.credentials import HINTS, Credentials
 
 Result = TypeVar("Result")
@@ -117,7 +118,7 @@ class Client:
                     return
                 if method == "POST" and answer.status_code in (301, 302, 303):
                     method, json = "GET", None
-                address = urljoin(address, answer.headers["Location"])
+                address = redirected(address, urljoin(address, answer.headers["Location"]))
         raise NoAccessError(
             [Fault(public_uri(address), f"more than {REDIRECTS} redirects", "the file",
                    HINTS[login])]

@@ -20,6 +20,7 @@ from pipeline.grid.crs import crs_of
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.maps.legend import NODATA_CODE, Legend
 from pipeline.publish.bands import names_of_bands
+from pipeline.readers.guards.vectors import check_vector
 
 if TYPE_CHECKING:
     from geopandas import GeoSeries
@@ -154,6 +155,7 @@ def read_outlines(outlines: str | Path | GeoSeries | None, da: xr.DataArray) -> 
     if isinstance(outlines, (str, Path)):
         if not Path(outlines).exists():
             raise bad_input(str(outlines), "no such file", "a vector file of outlines")
+        check_vector(Path(outlines), str(outlines), trust=False)
         shapes: GeoSeries = geopandas.read_file(outlines).geometry
     else:
         shapes = outlines

@@ -26,7 +26,8 @@ from pipeline.readers.common.site_table import (
     read_options,
     site_table,
 )
-from pipeline.readers.driver import Driver
+from pipeline.readers.driver import Driver, common_options
+from pipeline.readers.guards.hdf5 import check_hdf5
 
 TABLES = ("other", "caravan", "hydroatlas")
 """Attribute tables of a source dataset; `other` has the coordinates of the gauges."""
@@ -122,6 +123,7 @@ def _read_series(
             faults.raise_if_any()
             dates = parsed_dates(table["date"], f"{where}: date", date_format)
             return by_time(table[names], dates, where), {}
+        check_hdf5(path, where, common_options(source).trust)
         with xr.open_dataset(path, engine="netcdf4") as ds:
             check_columns(["date", *names], ds.variables, where, faults)
             faults.raise_if_any()

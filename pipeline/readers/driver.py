@@ -20,7 +20,8 @@ class CommonOptions(Access):
     """Options of an entry that do not depend on its driver."""
 
     trust: bool = False
-    """Whether references to files on disk outside of their own folder are followed."""
+    """Whether files that lead to others outside of their own folder are read: VRTs and other
+    documents of GDAL, links of HDF5, references and symbolic links of Zarr, items of STAC."""
     asset: str | None = None
     """Name of the assets of STAC items that are the files of the entry."""
 

@@ -29,7 +29,8 @@ from pipeline.readers.common.site_table import (
     read_options,
     site_table,
 )
-from pipeline.readers.driver import Driver
+from pipeline.readers.driver import Driver, common_options
+from pipeline.readers.guards.vectors import check_vector
 from pipeline.readers.tables.dates import clear_dates, unclear_dates, unclear_order
 from pipeline.readers.tables.text_table import ENCODINGS, marks_of, ungrouped
 
@@ -100,6 +101,7 @@ def _read(source: Source, where: str) -> pd.DataFrame:
             return _read_csv(path, str(source.cell), where)
         import geopandas
 
+        check_vector(path, where, common_options(source).trust)
         frame = geopandas.read_file(path)
     except (OSError, ValueError, RuntimeError) as error:
         raise unreadable(where, path, error, expected, *ROWS, *VECTORS) from None

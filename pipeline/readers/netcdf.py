@@ -22,7 +22,8 @@ from pipeline.readers.common.first_bytes import HDF5, NETCDF, PACKED, format_of
 from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.common.site_table import read_options
-from pipeline.readers.driver import Driver
+from pipeline.readers.driver import Driver, common_options
+from pipeline.readers.guards.hdf5 import check_hdf5
 from pipeline.readers.hdf.groups import grouped, is_complete
 
 OPEN_FILES = 512
@@ -73,6 +74,7 @@ def _opened(path: AnyPath, stamp: tuple[int, ...], source: Source, where: str) -
             mask_and_scale=stored, cache=False, **engine,
         )  # fmt: skip
 
+    check_hdf5(file(), where, common_options(source).trust)
     ds = open_group("")
     names = list(nodata)
     if group or (not is_complete(ds, names) and _is_hdf5(file())):

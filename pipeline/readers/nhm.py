@@ -24,7 +24,8 @@ from pipeline.readers.common.drainage import area_means, basin_groups, upstream_
 from pipeline.readers.common.first_bytes import NETCDF
 from pipeline.readers.common.refusals import missing_hint, unreadable
 from pipeline.readers.common.site_table import read_options
-from pipeline.readers.driver import Driver
+from pipeline.readers.driver import Driver, common_options
+from pipeline.readers.guards.hdf5 import check_hdf5
 
 ACRE_KM2 = 0.0040468564224
 SQUARE_MILE_KM2 = 2.589988110336
@@ -114,11 +115,12 @@ def _path(source: Source, name: str) -> Path:
 
 def _open(source: Source, name: str, *wanted: str) -> xr.Dataset:
     path = _path(source, name)
+    where = f'source "{source.name}", {path}'
     try:
+        check_hdf5(path, where, common_options(source).trust)
         with xr.open_dataset(path, engine="netcdf4") as file:
             ds = file.load()
     except (OSError, ValueError) as error:
-        where = f'source "{source.name}", {path}'
         raise unreadable(where, path, error, "a whole NetCDF file", *NETCDF) from None
     missing = [variable for variable in wanted if variable not in ds.variables]
     if missing:

@@ -27,7 +27,9 @@ from pipeline.readers.common.files import open_files
 from pipeline.readers.common.first_bytes import RASTERS
 from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import unreadable
-from pipeline.readers.driver import Driver, NoOptions, Outline
+from pipeline.readers.driver import Driver, NoOptions, Outline, common_options
+from pipeline.readers.guards.outside import trustable
+from pipeline.readers.guards.rasters import WrittenError, check_raster, reference_of
 from pipeline.readers.remote.gdal_names import gdal_name
 
 PACKING = ("_FillValue", "scale_factor", "add_offset")
@@ -60,17 +62,20 @@ def read_raster(source: Source, path: AnyPath) -> xr.Dataset:
     try:
         return _bands(source, path, where)
     except (OSError, EOFError, ValueError) as error:
-        raise unreadable(where, path, error, "a whole raster file", *RASTERS) from None
+        refusal = unreadable(where, path, error, "a whole raster file", *RASTERS)
+        raise trustable(refusal) if isinstance(error, WrittenError) else refusal from None
 
 
 def _bands(source: Source, path: AnyPath, where: str) -> xr.Dataset:
     names = [variable.name for variable in source.variables.values()]
+    name = gdal_name(path)
+    check_raster(name if isinstance(name, Path) else path, common_options(source).trust, where)
     stamp = version_of(path)
     parts = {} if any(_numbers(name)[0] for name in names) else _parts(path, stamp)
     if parts:
         unique = dict.fromkeys(names)
         return xr.merge([_part(source, name, parts, stamp, where) for name in unique])
-    return _of_file(source, names, gdal_name(path), stamp, where)
+    return _of_file(source, names, name, stamp, where)
 
 
 def _part(
@@ -111,8 +116,8 @@ def _of_file(
         numbers, several = _numbers(name)
         described = [i for i, band in enumerate(declared, 1) if band.description == name]
         if not numbers and len(described) == 1:
-            numbers = described
-        if not numbers or not set(numbers) <= {*da["band"].values.tolist()}:
+            numbers = range(described[0], described[0] + 1)
+        if not numbers or not {numbers[0], numbers[-1]} <= {*da["band"].values.tolist()}:
             texts = [band.description for band in declared if band.description]
             shown = f", described as {listed(texts)}" if texts else ""
             raise bad_input(
@@ -133,14 +138,13 @@ def _of_file(
     return xr.Dataset(bands)
 
 
-def _numbers(name: str) -> tuple[list[int], bool]:
+def _numbers(name: str) -> tuple[range, bool]:
     """Return the numbers of the bands that a name stands for, and whether they are steps."""
-    found = re.fullmatch(r"(?:band_)?(?:(\d+)|\[(\d+)-(\d+)\])", name)
+    found = re.fullmatch(r"(?:band_)?(?:(\d{1,9})|\[(\d{1,9})-(\d{1,9})\])", name)
     if found is None:
-        return [], False
-    if found[1]:
-        return [int(found[1])], False
-    return list(range(int(found[2]), int(found[3]) + 1)), True
+        return range(0), False
+    first, last = (found[1], found[1]) if found[1] else (found[2], found[3])
+    return range(int(first), int(last) + 1), not found[1]
 
 
 def _check_alike(attrs: Sequence[dict[str, Any]], name: str, where: str) -> None:
@@ -202,8 +206,14 @@ def _band(file: Any, number: int) -> Band:
 
 
 def outline(path: AnyPath) -> Outline | None:
-    """Return where the cells of a raster lie; None if its rows do not run from west to east."""
-    with rasterio.open(gdal_name(path)) as file:
+    """Return where the cells of a raster lie.
+
+    It is None if its rows do not run from west to east, and for one that `open` may refuse.
+    """
+    name = gdal_name(path)
+    if reference_of(name if isinstance(name, Path) else path):
+        return None
+    with rasterio.open(name) as file:
         dx, turned, west, sheared, dy, north = tuple(file.transform)[:6]
         if turned or sheared or dx <= 0 or dy >= 0:
             return None

@@ -18,7 +18,8 @@ from pipeline.readers.common.first_bytes import NETCDF, PACKED
 from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.common.site_table import in_degrees, parsed_dates, read_options
-from pipeline.readers.driver import Driver
+from pipeline.readers.driver import Driver, common_options
+from pipeline.readers.guards.hdf5 import check_hdf5
 from pipeline.readers.tables.ragged import orthogonal
 
 
@@ -41,6 +42,7 @@ def open_stations(source: Source) -> xr.Dataset:
     where, nodata = f'source "{source.name}", {path}', nodata_of(source, library=True)
     try:
         copy, stored = plain_copy(path), dict.fromkeys(nodata, False)
+        check_hdf5(copy, where, common_options(source).trust)
         with xr.open_dataset(copy, mask_and_scale=stored, engine="netcdf4") as file:
             ds = unpacked(file, nodata, where).load()
     except (OSError, ValueError, RuntimeError, EOFError) as error:

@@ -30,7 +30,8 @@ from pipeline.readers.common.first_bytes import (
     format_of,
 )  # fmt: skip
 from pipeline.readers.common.refusals import check_format, unreadable
-from pipeline.readers.driver import Driver, own_options
+from pipeline.readers.driver import Driver, common_options, own_options
+from pipeline.readers.guards.vectors import check_vector
 
 OTHERS = (XML, JSON, TABLE, TEXT, PARQUET, "a Feather table")
 """Formats of which GDAL reads some, such as GPX and tables with outlines as texts."""
@@ -54,12 +55,19 @@ class VectorOptions(Frozen):
 def open_polygons(source: Source) -> geopandas.GeoDataFrame:
     """Return the polygons and their columns in EPSG:4326; raises `InputError` if unreadable."""
     path = source.files[0]
+    if path.exists():
+        path_of(source)
     return _whole(path, _layer(source), version_of(path) if path.exists() else ())
 
 
 def path_of(source: Source) -> Path:
-    """Return the path on disk; the files that belong to a remote shapefile lie beside it."""
-    return _local(source.files[0])
+    """Return the path on disk; the files that belong to a remote shapefile lie beside it.
+
+    Raises `InputError` for a file that leads to others.
+    """
+    path = _local(source.files[0])
+    check_vector(path, f'source "{source.name}", {source.files[0]}', common_options(source).trust)
+    return path
 
 
 def _local(path: AnyPath) -> Path:
@@ -80,7 +88,8 @@ def layers_of(source: Source) -> tuple[str, ...]:
     """Return the names of the layers among which the entry chooses none; () if it names one."""
     if _layer(source) is not None:
         return ()
-    return tuple(str(name) for name, _ in pyogrio.list_layers(path_of(source)))
+    path = path_of(source)
+    return _readable(path, lambda: tuple(str(name) for name, _ in pyogrio.list_layers(path)))
 
 
 def read_columns(source: Source, columns: Sequence[str]) -> pd.DataFrame:

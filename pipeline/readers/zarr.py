@@ -17,6 +17,7 @@ from pipeline.readers.common.packing import nodata_of, unpacked
 from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.common.zarr_fill import with_missing_values
 from pipeline.readers.driver import Driver
+from pipeline.readers.guards.zarr_stores import check_codecs
 from pipeline.readers.remote.icechunk_store import ZarrOptions
 from pipeline.readers.remote.stores import zarr_store
 
@@ -32,6 +33,7 @@ def read_zarr(source: Source, path: AnyPath) -> xr.Dataset:
         store = ZarrStore.open_group(
             zarr_store(source, path), mode="r", use_zarr_fill_value_as_mask=True
         )
+        check_codecs(store.members, where)
         ds = with_missing_values(xr.open_dataset(store, decode_cf=False), store.members)
         ds = xr.decode_cf(ds, decode_times=source.time.kind == "file", mask_and_scale=stored)
     except (OSError, ValueError, KeyError, RuntimeError) as error:

@@ -15,6 +15,7 @@ from xarray.core import indexing
 
 from pipeline.core.errors import Faults, InputError
 from pipeline.core.units import same_units
+from pipeline.core.untrusted.safe_json import parse_json
 from pipeline.entries.source import Source
 from pipeline.grid.crs import is_geographic_crs, parsed
 from pipeline.grid.same_crs import OF_CELL, SMALLEST, Bounds, crs_distance
@@ -156,7 +157,7 @@ def _crs_text(ds: xr.Dataset) -> str:
 def _wkt(grid_mapping: str) -> str:
     """Return the WKT of a grid mapping's attributes (JSON), cached because files mostly agree."""
     try:
-        return str(pyproj.CRS.from_cf(json.loads(grid_mapping)).to_wkt())
+        return str(pyproj.CRS.from_cf(parse_json(grid_mapping)).to_wkt())
     except (pyproj.exceptions.CRSError, KeyError):
         return ""
 

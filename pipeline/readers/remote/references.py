@@ -20,6 +20,8 @@ import pandas as pd
 from pipeline.core.addresses import Access, AnyPath, RemotePath, is_remote, path_of
 from pipeline.core.cache import local_copy
 from pipeline.core.errors import bad_input
+from pipeline.core.untrusted.links import check_link
+from pipeline.core.untrusted.safe_json import parse_json
 from pipeline.readers.common.advice import advice
 from pipeline.readers.common.first_bytes import REFERENCES
 
@@ -93,10 +95,13 @@ class References:
         """Return the path of a file named relative to the references, by path or by address."""
         try:
             if is_remote(name):
-                return path_of(name, self.access)
+                found = path_of(name, self.access)
+                if not self.trust:
+                    check_link(str(found), str(self.path))
+                return found
             plain = path_of(name)
         except ValueError as error:
-            raise bad_input(f"{self.path}", f"{error}", "addresses of files") from None
+            raise bad_input(f"{self.path}", f"{error}", "addresses of files", OUTSIDE) from None
         assert isinstance(plain, Path)
         if not isinstance(self.path, Path):
             if not plain.is_absolute() and ".." not in plain.parts:
@@ -147,7 +152,7 @@ class _Json:
 def _read_json(path: AnyPath, stamp: tuple[int, int]) -> _Json:
     where = str(path)
     try:
-        document = json.loads(path.read_bytes())
+        document = parse_json(path.read_bytes())
         computed = "gen" in document
         entries = document.get("refs", document)
         templates = document.get("templates", {}) if "refs" in document else {}
@@ -215,7 +220,7 @@ class _Table:
 @lru_cache(maxsize=16)
 def _read_table(path: AnyPath, stamp: tuple[int, int]) -> _Table:
     try:
-        document = json.loads((path / ".zmetadata").read_bytes())
+        document = parse_json((path / ".zmetadata").read_bytes())
         return _Table(path, document["metadata"], int(document["record_size"]))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise bad_input(str(path), f"no valid references ({error})", FORMAT) from None

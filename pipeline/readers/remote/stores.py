@@ -6,7 +6,6 @@ Stores other than those on disk are read through `ReadStore`, which fetches obje
 from __future__ import annotations
 
 import asyncio
-import json
 from collections import deque
 from collections.abc import AsyncIterator, Iterable, Iterator
 from pathlib import Path
@@ -24,9 +23,11 @@ from zarr.core.buffer import Buffer, BufferPrototype
 from pipeline.core.addresses import AnyPath, MemberPath, RemotePath
 from pipeline.core.errors import bad_input
 from pipeline.core.transfers import NoAccessError
+from pipeline.core.untrusted.safe_json import parse_json
 from pipeline.entries.source import Source
 from pipeline.readers.common.site_table import read_options
 from pipeline.readers.driver import common_options
+from pipeline.readers.guards.zarr_stores import ContainedStore
 from pipeline.readers.remote.icechunk_store import ZarrOptions, icechunk_store, is_icechunk
 from pipeline.readers.remote.references import References, is_references
 
@@ -185,7 +186,7 @@ class RemoteObjects:
                 continue
             seen.add(name)
             found = [self.read(f"{name}/{key}") for key in METADATA]
-            attributes = [json.loads(text) for text in found if text]
+            attributes = [parse_json(text) for text in found if text]
             if attributes:
                 yield name
             for attrs in attributes:
@@ -216,7 +217,7 @@ def zarr_store(source: Source, path: AnyPath) -> Any:
             "Unpack the archive and name the store.",
         )  # fmt: skip
     if isinstance(path, Path):
-        return str(path)
+        return str(path) if common_options(source).trust else ContainedStore(path)
     axes = (source.lat, source.lon, *source.dims.values(), "lat", "lon", "latitude", "longitude",
             "time", "x", "y", "spatial_ref", "crs")  # fmt: skip
     names = [variable.name for variable in source.variables.values()]

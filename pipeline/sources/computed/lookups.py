@@ -23,6 +23,7 @@ from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.core.files import version_of
 from pipeline.entries.nodata import codes_of, ranges_of
 from pipeline.entries.values import Lookup
+from pipeline.readers.guards.vectors import check_database, check_vector
 from pipeline.readers.tables.text_table import SAMPLE, TextOptions, decimal_mark
 
 SQLITE = (".sqlite", ".sqlite3", ".db")
@@ -196,6 +197,7 @@ def _read(path: Path, stamp: tuple[int, ...], part: Any) -> pd.DataFrame:
     if path.suffix.lower() == ".dbf":
         import pyogrio
 
+        check_vector(path, str(path), trust=False)
         return pyogrio.read_dataframe(path, read_geometry=False)
     encoding = _encoding(path)
     with path.open(encoding=encoding, newline="") as file:
@@ -212,6 +214,7 @@ def _read(path: Path, stamp: tuple[int, ...], part: Any) -> pd.DataFrame:
 
 def _of_database(path: Path, table: str | None, columns: Sequence[str]) -> pd.DataFrame:
     """Return columns of a table of SQLite; all, without rows, where it lacks one of them."""
+    check_database(path, str(path))
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
         tables = [row[0] for row in database.execute("SELECT name FROM sqlite_master")]
         if table is None or table not in tables:
@@ -243,7 +246,10 @@ def attribute_table(path: Path, band: str = "band_1") -> pd.DataFrame:
 
     It is the only one in the file, or that of the band. Raises `ValueError` if there is none.
     """
-    root = ElementTree.parse(path).getroot()
+    content = path.read_bytes()
+    if b"<!DOCTYPE" in content or b"<!ENTITY" in content:
+        raise ValueError("a document type or entities of XML")
+    root = ElementTree.fromstring(content)
     bands = {
         f"band_{node.get('band', '1')}": table
         for node in root.iter("PAMRasterBand")

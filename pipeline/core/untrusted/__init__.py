@@ -1,0 +1,1 @@
+"""What others write or name: texts and addresses that are checked before they are used."""

@@ -1,0 +1,60 @@
+"""check_link(): addresses that a document or a redirect of others names, before they are asked.
+
+Nobody's document makes this machine ask itself or the servers of its own network, which may serve
+secrets (such as the metadata of cloud machines) or act on a request.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from urllib.parse import urlsplit
+
+OWN_NAMES = (".localhost", ".local", ".internal", ".lan", ".intranet", ".home.arpa")
+"""Ends of the names of hosts within a network."""
+
+
+def is_private(host: str) -> bool:
+    """Whether a host is this machine or one of its own network, by its name or number.
+
+    >>> [is_private(host) for host in ("server.org", "127.1", "[::1]", "169.254.169.254")]
+    [False, True, True, True]
+    """
+    host = host.strip("[]").rstrip(".").lower()
+    number = _number(host)
+    if number is None:
+        return "." not in host or host.endswith(OWN_NAMES)
+    mapped = getattr(number, "ipv4_mapped", None)
+    return not (mapped or number).is_global
+
+
+def _number(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
+        pass
+    try:  # other notations, such as 127.1 and 0x7f000001
+        return ipaddress.ip_address(socket.inet_aton(host))
+    except OSError:
+        return None
+
+
+def check_link(address: str, document: str) -> None:
+    """Raise `ValueError` for a web address that a `document` at another address must not name.
+
+    Refused are hosts of this machine's own network, unless the document is of the same host, and
+    http:// in a document at https://.
+    """
+    parts, origin = urlsplit(address), urlsplit(document)
+    if parts.scheme not in ("http", "https"):
+        return
+    if parts.scheme == "http" and origin.scheme == "https":
+        raise ValueError(f"{_shown(address)}, without the encryption of {origin.scheme}://")
+    of_web = origin.scheme in ("http", "https")
+    same = of_web and origin.hostname == parts.hostname and origin.port == parts.port
+    if not same and is_private(parts.hostname or ""):
+        raise ValueError(f"{_shown(address)}, a server of this machine or its own network")
+
+
+def _shown(address: str) -> str:
+    return address.partition("?")[0]
