@@ -25,6 +25,7 @@ from pipeline.core.cache_room import cache_folder, cache_limit, has_room, hold, 
 from pipeline.core.errors import InputError
 from pipeline.core.files import UnwritableError, replacing, writing
 from pipeline.core.transfers import refused
+from pipeline.core.untrusted.safe_json import parse_json
 from pipeline.core.web import web_file
 
 BLOCK = 1 << 18
@@ -176,7 +177,7 @@ class Kept:
     def _is_whole(self) -> bool:
         """Whether the copy is complete, and unchanged since its checksums were compared."""
         try:
-            about = json.loads(self.about.read_text())
+            about = parse_json(self.about.read_text())
             stat = self.file.stat()
         except (OSError, ValueError):
             return False

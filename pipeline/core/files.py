@@ -21,6 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from pipeline.core.errors import Fault, InputError, bad_input
+from pipeline.core.untrusted.safe_json import parse_json
 
 STALE_SECONDS = 24 * 3600
 """Age at which a partial file of another host counts as abandoned."""
@@ -73,7 +74,7 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path) -> Any:
     """Return the JSON value in `path`; raises `InputError` if it cannot be read as JSON."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise bad_input(
             str(path), str(error), "a JSON file", "Delete it and run the same command again."

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.core.errors import InputError
+from pipeline.core.untrusted.safe_json import parse_json
 from pipeline.cube.shards import checksum
 from pipeline.cube.template import grid_of
 
@@ -107,7 +108,7 @@ def _read_json(path: Path, name: str, file: str) -> dict[str, Any] | Damage:
     if isinstance(content, Damage):
         return content
     try:
-        meta = json.loads(content)
+        meta = parse_json(content)
     except ValueError as error:
         return Damage("corrupt", name, file, f"no JSON ({error}; truncated or changed)")
     if not isinstance(meta, dict):

@@ -22,6 +22,8 @@ import google_crc32c
 import numpy as np
 from numcodecs import Blosc, Zstd
 
+from pipeline.core.untrusted.safe_json import parse_json
+
 EMPTY = 2**64 - 1
 """Offset and length of a chunk that is absent."""
 _SHUFFLES = {"noshuffle": Blosc.NOSHUFFLE, "shuffle": Blosc.SHUFFLE, "bitshuffle": Blosc.BITSHUFFLE}
@@ -60,7 +62,7 @@ class ShardLayout:
     @classmethod
     def read(cls, array: Path) -> ShardLayout:
         """The layout from an array's `zarr.json`; `ShardError` where the array has no shards."""
-        meta = json.loads((array / "zarr.json").read_text())
+        meta = parse_json((array / "zarr.json").read_text())
         if [codec["name"] for codec in meta["codecs"]] != ["sharding_indexed"]:
             raise ShardError(f"{array} has no shards")
         return cls.from_metadata(meta)
@@ -85,7 +87,7 @@ class ShardLayout:
     @cached_property
     def compressor(self) -> Any:
         """The numcodecs codec of the chunks; None where they are not compressed."""
-        return _compressor(json.loads(self.codec)) if self.codec else None
+        return _compressor(parse_json(self.codec)) if self.codec else None
 
     @property
     def counts(self) -> tuple[int, ...]:

@@ -9,14 +9,18 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from fnmatch import translate
 from functools import lru_cache
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.addresses import Access, AnyPath, RemotePath, is_remote, path_of
+from pipeline.core.errors import bad_input
 
 KEYS = ("year", "month", "day", "hour", "doy")
 MAX_STEPS = 1_000_000
 """Number of steps that the keys of one entry may stand for: a century of hours."""
+MAX_FILES = 1_000_000
+"""Number of files or folders that a glob may stand for, or that its folder may hold."""
 SUFFIXES = {
     "netcdf": (".nc", ".nc4", ".cdf", ".h5", ".hdf5", ".he5"),
     "grib": (".grib", ".grib2", ".grb", ".grb2"),
@@ -246,7 +250,7 @@ def _expanded(folder: str, pattern: Pattern) -> list[AnyPath]:
     parts = folder.split("/")
     first = next(i for i, part in enumerate(parts) if has_glob(part))
     base = "/".join(parts[:first]) or ("/" if folder.startswith("/") else "")
-    found: list[Any] = sorted(pattern.path(base).glob("/".join(parts[first:])))
+    found: list[Any] = _sorted(pattern.path(base).glob("/".join(parts[first:])), folder)
     return [path for path in found if isinstance(path, RemotePath) or path.is_dir()]
 
 
@@ -281,7 +285,16 @@ def _named(text: str) -> Iterable[str]:
 
 
 def _listed(folder: AnyPath) -> list[Any]:
-    return sorted(folder.iterdir())
+    return _sorted(folder.iterdir(), str(folder))
+
+
+def _sorted(paths: Iterable[Any], where: str) -> list[Any]:
+    """Return paths by name; `InputError` for more than `MAX_FILES`."""
+    found = list(islice(paths, MAX_FILES + 1))
+    if len(found) > MAX_FILES:
+        raise bad_input(where, f"more than {MAX_FILES:,} files or folders", "the files of a source",
+                        "Name the part of their path that is a time with keys.")  # fmt: skip
+    return sorted(found)
 
 
 def _visible(folder: AnyPath, name: str) -> list[AnyPath]:

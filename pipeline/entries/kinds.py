@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -81,7 +82,7 @@ def kind_fault(
     if wrong := method_fault(kind, method):
         return wrong
     codes = [code for group in classes.values() for code in group]
-    if twice := {str(code) for code in codes if codes.count(code) > 1}:
+    if twice := {str(code) for code, count in Counter(codes).items() if count > 1}:
         return f"codes in more than one class: {', '.join(sorted(twice))}"
     if kind == "categorical" and not classes and needs:
         return "a categorical source without `classes`"

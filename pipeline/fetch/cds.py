@@ -16,6 +16,7 @@ from urllib.parse import urljoin
 from pipeline.core.errors import Fault, bad_input
 from pipeline.core.files import write_text
 from pipeline.core.transfers import NoAccessError, refused
+from pipeline.core.untrusted.safe_json import parse_json
 from pipeline.fetch.client import Client, field_of, problem
 from pipeline.fetch.credentials import CDS_HINT
 from pipeline.fetch.manifest import Record
@@ -55,7 +56,7 @@ def transfer_result(client: Client, file: RemoteFile, folder: Path) -> Record:
 def _noted(note: Path, file: RemoteFile) -> str | None:
     """Return the address of the job that was submitted for the same request before."""
     try:
-        found = json.loads(note.read_text(encoding="utf-8"))
+        found = parse_json(note.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
     if not isinstance(found, dict) or found.get("origin") != file.origin:

@@ -11,6 +11,7 @@ from datetime import date
 from pathlib import Path
 
 from pipeline.core.files import make_folder, writing
+from pipeline.core.untrusted.safe_json import parse_json
 
 NAME = "fetched.jsonl"
 
@@ -50,7 +51,7 @@ class Manifest:
             return {}
         for line in lines:
             try:
-                record = Record(**json.loads(line))
+                record = Record(**parse_json(line))
             except (ValueError, TypeError):
                 continue
             found[record.path] = record

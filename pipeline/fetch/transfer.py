@@ -20,6 +20,7 @@ from pipeline.core.errors import bad_input
 from pipeline.core.files import finish, make_folder, new_folder, write_text, writing
 from pipeline.core.remote_path import RemotePath
 from pipeline.core.transfers import AgainError, body, refused
+from pipeline.core.untrusted.safe_json import parse_json
 from pipeline.core.web import is_encoded
 from pipeline.fetch.client import Client, StoppedError
 from pipeline.fetch.credentials import HINTS
@@ -232,7 +233,7 @@ def _note(file: RemoteFile) -> Path:
 def _noted(file: RemoteFile) -> str:
     """Return the version of the bytes fetched so far; empty if it is not known."""
     try:
-        note = json.loads(_note(file).read_text(encoding="utf-8"))
+        note = parse_json(_note(file).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ""
     return str(note.get("version", ""))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from pipeline.core.addresses import MemberPath, RemotePath
 from pipeline.core.errors import bad_input
+from pipeline.core.untrusted.safe_json import parse_json
 
 AnyFolder = Path | RemotePath | MemberPath
 
@@ -123,6 +123,6 @@ def _read_arrays_3(store: AnyFolder) -> tuple[dict[str, Array], dict[str, Any]]:
 def _document(store: AnyFolder, name: str) -> Any:
     path = store / name
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(path.read_bytes())
     except ValueError as error:
         raise bad_input(str(path), f"no JSON document ({error})", "metadata of Zarr") from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from pipeline.core.addresses import public_uri
 from pipeline.core.files import read_json
+from pipeline.core.untrusted.safe_json import parse_json
 from pipeline.fetch.order import Order
 
 NOTE = "fetched"
@@ -35,7 +35,7 @@ class Store:
             if (self.path / name).is_file():
                 found = read_json(self.path / name)
                 text = found.get("attributes", found).get(NOTE)
-                return dict(json.loads(text)) if text else {}
+                return dict(parse_json(text)) if text else {}
         return {}
 
     def has(self, order: Order) -> bool:

@@ -13,6 +13,7 @@ import xarray as xr
 
 from pipeline.core.errors import bad_input
 from pipeline.core.units import linear_conversion
+from pipeline.core.untrusted.safe_json import parse_json
 
 EARTH_RADIUS = 6371007.180918475
 """Radius in m of the sphere with the area of the WGS 84 ellipsoid."""
@@ -120,7 +121,7 @@ def _of_mapping(attrs: Mapping[str, Any]) -> pyproj.CRS | None:
 @lru_cache(maxsize=64)
 def _from_cf(grid_mapping: str) -> pyproj.CRS:
     """Return the CRS of a grid mapping's attributes (JSON), cached because datums are slow."""
-    return pyproj.CRS.from_cf(json.loads(grid_mapping))
+    return pyproj.CRS.from_cf(parse_json(grid_mapping))
 
 
 def unit_factor(units: object, crs: str) -> float:

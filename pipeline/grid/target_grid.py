@@ -30,6 +30,8 @@ from pipeline.grid.crs import (
 )
 from pipeline.grid.spacing import edge_and_step
 
+MAX_SIDE = 50_000_000
+"""Rows or columns of a grid of the whole earth in cells of less than a metre."""
 _SNAP = 1e-6  # fraction of a cell by which bounds may differ from a whole number of cells
 
 
@@ -70,8 +72,8 @@ class TargetGrid:
                 )  # fmt: skip
         if not (self.dx > 0 and self.dy > 0):
             faults.add(where, f"cell size {self.dx} x {self.dy}", "positive sizes, rows north-up")
-        if min(self.shape) < 1:
-            faults.add(where, f"shape {self.shape}", "at least one row and one column")
+        if min(self.shape) < 1 or max(self.shape) > MAX_SIDE:
+            faults.add(where, f"shape {self.shape}", f"1 to {MAX_SIDE:,} rows and columns")
         faults.raise_if_any()
         if self.is_geographic:
             _, south, _, north = self.bounds
@@ -99,7 +101,7 @@ class TargetGrid:
             ("north-south", north - south, dy),
             ("west-east", east - west, dx),
         ):
-            count = round(extent / step) if step > 0 else 0
+            count = round(extent / step) if step > 0 and np.isfinite(extent / step) else 0
             if count < 1 or abs(extent / step - count) > _SNAP * max(1, count) ** 0.5:
                 raise bad_input(
                     f'grid "{name}"',

@@ -9,6 +9,9 @@ import numpy as np
 from pipeline.core.errors import bad_input
 from pipeline.grid.target_grid import TargetGrid
 
+MAX_TILES = 2_000_000
+"""Tiles of 256 cells of the whole earth at 100 m; each has a file and a marker."""
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -55,12 +58,15 @@ def padded_window(grid: TargetGrid, tile: Tile, halo: int) -> tuple[TargetGrid, 
 def tile_grid(grid: TargetGrid, size: tuple[int, int] | int) -> list[Tile]:
     """Return tiles of `size` (rows, cols) that cover the grid, row by row; the last are smaller.
 
-    Raises `InputError` for a size that is not positive.
+    Raises `InputError` for a size that is not positive or makes too many tiles.
     """
     height, width = (size, size) if isinstance(size, int) else size
     if height < 1 or width < 1:
         raise bad_input("tile", f"size {size}", "a positive size")
     n_rows, n_cols = grid.shape
+    if (count := -(-n_rows // height) * -(-n_cols // width)) > MAX_TILES:
+        raise bad_input("tile", f"size {size}, of which the grid {grid.name} has {count:,}",
+                        f"at most {MAX_TILES:,} tiles", "Set a larger size.")  # fmt: skip
     corners = [
         (row, col, top, left)
         for row, top in enumerate(range(0, n_rows, height))

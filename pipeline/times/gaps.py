@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from pipeline.core.errors import bad_input
 from pipeline.times.calendars import (
     DAY,
     calendar_months,
@@ -18,6 +19,22 @@ MONTHS = {"monthly": 1, "yearly": 12}
 
 MONTH = 28 * DAY
 """Seconds of the shortest month."""
+
+
+MAX_STEPS = 10_000_000
+"""Number of steps between the first and the last time: a thousand years of hours."""
+
+
+def check_span(seconds: np.ndarray, step: str | float | None, where: str) -> None:
+    """Raise `InputError` for times so far apart that there are too many steps between them."""
+    if step is None or seconds.size < 2:
+        return
+    hours = {"daily": 24.0, "monthly": 672.0, "yearly": 8760.0}.get(str(step), step)
+    length = float(hours) * 3600 if isinstance(hours, float) else float(np.median(np.diff(seconds)))
+    count = (int(seconds[-1]) - int(seconds[0])) / max(length, 1.0)
+    if count > MAX_STEPS:
+        raise bad_input(where, f"times that are {count:,.0f} steps apart", f"at most {MAX_STEPS:,}",
+                        "Correct the times or their units.")  # fmt: skip
 
 
 def absent_runs(

@@ -27,7 +27,7 @@ from pipeline.times.calendars import (
     standard_times,
     text,
 )
-from pipeline.times.gaps import MONTH, MONTHS, absent_runs, described
+from pipeline.times.gaps import MONTH, MONTHS, absent_runs, check_span, described
 from pipeline.times.lengths import step_days
 from pipeline.times.stamps import HOURS, step_begins
 from pipeline.times.steps import calendar_of, check_order, check_step, step_of, with_gaps
@@ -132,6 +132,7 @@ def time_plan(
     faults.raise_if_any()
     step = with_gaps(step_of(seconds, calendar), seconds, axis)
     check_step(step, axis, where, faults)
+    check_span(seconds, step, where)
     if totals == "all":
         if axis.stamp in ("start", "middle"):
             raise bad_input(

@@ -23,6 +23,7 @@ from pipeline.core.errors import Faults, bad_input
 from pipeline.core.files import FileSet, make_folder, remove_stale_partials, writing
 from pipeline.core.plugins import Registry
 from pipeline.core.settings import unfit_settings
+from pipeline.core.untrusted.safe_json import parse_json
 from stefaland.checkpoints.card import model_card
 from stefaland.checkpoints.plugins import plugins_of, require_plugins
 from stefaland.config import FinetuneConfig, ModelConfig
@@ -164,7 +165,7 @@ def load_encoder(folder: str | Path) -> tuple[StefaLand, dict[str, Any]]:
 
 
 def _object(path: Path, content: bytes) -> dict[str, Any]:
-    found = json.loads(content)
+    found = parse_json(content)
     if not isinstance(found, dict):
         raise bad_input(str(path), f"a {type(found).__name__}", "an object of settings by name")
     return found

@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 
 from pipeline.core.errors import bad_input
 from pipeline.core.files import write_text
+from pipeline.core.untrusted.safe_json import parse_json
 
 EARTH_RADIUS_KM = 6371.0088
 Kind = Literal["time", "groups", "regions", "blocks"]
@@ -92,7 +93,7 @@ class Fold:
     def load(cls, path: str | Path) -> Fold:
         """Read a fold; raises `InputError` where the file holds none."""
         try:
-            return cls.from_dict(json.loads(Path(path).read_text()))
+            return cls.from_dict(parse_json(Path(path).read_text()))
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise bad_input(str(path), f"{type(error).__name__}: {error}", "a fold file") from None
 

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 from pipeline.core.errors import bad_input
 from pipeline.core.files import replacing
 from pipeline.core.provenance import fingerprint
+from pipeline.core.untrusted.safe_json import parse_json
 
 STATE_FILE = "state.safetensors"
 IDENTITY_SEPARATORS = (", ", ": ")
@@ -100,7 +101,7 @@ def load_state(
     hint = f"Remove {path.parent} and run the same command, to start again."
     try:
         with safe_open(str(path), framework="pt") as store:
-            metadata: dict[str, Any] = json.loads((store.metadata() or {}).get("state", "{}"))
+            metadata: dict[str, Any] = parse_json((store.metadata() or {}).get("state", "{}"))
             tensors = {name: store.get_tensor(name) for name in store.keys()}  # noqa: SIM118
     except (OSError, ValueError, SafetensorError) as error:
         raise bad_input(str(path), str(error), "the state of a training run", hint) from None

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import bad_input
+from pipeline.core.untrusted.safe_json import parse_json
 from stefaland.checkpoints.import_published import ImportReport, import_reference
 
 
@@ -39,7 +39,7 @@ def import_checkpoint(
 
 def _object(path: Path, value: str) -> dict[str, Any]:
     try:
-        found = json.loads(path.read_text())
+        found = parse_json(path.read_text())
     except (OSError, ValueError) as error:
         raise bad_input(str(path), f"a file that cannot be read ({error})", "JSON") from None
     if not isinstance(found, dict):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from rich.table import Table
 
 from pipeline.core.errors import InputError, bad_input
 from pipeline.core.files import read_json
+from pipeline.core.untrusted.safe_json import parse_json
 from pipeline.cube.open import cube_tiles
 from pipeline.execution.ledger import Ledger
 from workflows.commands.submit import job_states
@@ -99,7 +99,7 @@ def training(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         lines = log.read_text().splitlines()
         for line in reversed(lines):
             try:
-                yield str(log.parent.relative_to(folder)), json.loads(line)
+                yield str(log.parent.relative_to(folder)), parse_json(line)
                 break
             except ValueError:
                 continue  # A line that is just being written.

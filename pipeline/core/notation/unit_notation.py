@@ -27,6 +27,9 @@ class Notation:
     """Whether the text calls it an amount of water."""
 
 
+MAX_LENGTH = 200
+"""Characters of units: nothing that is longer is one, and patterns take long for it."""
+MAX_POWER = 99
 SILENT = re.compile(r"-*|~|\?|none|null|unknown|undefined|n/?a|nan|missing|see .*", re.IGNORECASE)
 """Texts with which files state no units; read as dimensionless where they are all there is."""
 
@@ -139,7 +142,7 @@ def is_silent(text: str) -> bool:
     >>> is_silent("-"), is_silent("1")
     (True, False)
     """
-    return bool(SILENT.fullmatch(_bare(text)))
+    return len(text) <= MAX_LENGTH and bool(SILENT.fullmatch(_bare(text)))
 
 
 @cache
@@ -149,6 +152,8 @@ def read_notation(text: str) -> Notation:
     >>> read_notation("kg m**-2 s**-1").powers
     (('kg', 1.0), ('m', -2.0), ('s', -1.0))
     """
+    if len(text) > MAX_LENGTH:
+        raise UnknownUnitsError(f'"{text[:40]}…", a text of {len(text):,} characters')
     bare = _bare(text)
     if bare and (SILENT.fullmatch(bare) or DIMENSIONLESS.fullmatch(bare)):
         return Notation(1.0, ())
@@ -165,6 +170,8 @@ def read_notation(text: str) -> Notation:
         number = 0.0
     if not 0 < number < inf:
         raise UnknownUnitsError(f'"{text}" has a number that is no factor')
+    if any(abs(power) > MAX_POWER for _, power in factors):
+        raise UnknownUnitsError(f'"{text}" has a power above {MAX_POWER}')
     powers = tuple((base, power) for base, power in factors if not base[0].isdigit())
     return Notation(number, powers, dry != bare)
 
