@@ -16,6 +16,7 @@ from pipeline.core.archives.unpacked_files import plain_copy
 from pipeline.core.files import version_of
 from pipeline.entries.source import Source
 from pipeline.grid.healpix import GridOptions
+from pipeline.readers.common.attributes import with_cf_attributes
 from pipeline.readers.common.chosen import chosen
 from pipeline.readers.common.files import open_files
 from pipeline.readers.common.first_bytes import HDF5, NETCDF, PACKED, format_of
@@ -79,7 +80,7 @@ def _opened(path: AnyPath, stamp: tuple[int, ...], source: Source, where: str) -
     names = list(nodata)
     if group or (not is_complete(ds, names) and _is_hdf5(file())):
         ds = grouped(file(), open_group, names, group, source, where)
-    return unpacked(ds, nodata, where)
+    return unpacked(with_cf_attributes(ds, names), nodata, where)
 
 
 def _is_hdf5(file: Any) -> bool:

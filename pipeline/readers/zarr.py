@@ -10,6 +10,7 @@ from xarray.backends import ZarrStore
 
 from pipeline.core.addresses import AnyPath
 from pipeline.entries.source import Source
+from pipeline.readers.common.attributes import with_cf_attributes
 from pipeline.readers.common.chosen import chosen
 from pipeline.readers.common.files import open_files
 from pipeline.readers.common.first_bytes import STORE
@@ -38,6 +39,7 @@ def read_zarr(source: Source, path: AnyPath) -> xr.Dataset:
         ds = xr.decode_cf(ds, decode_times=source.time.kind == "file", mask_and_scale=stored)
     except (OSError, ValueError, KeyError, RuntimeError) as error:
         raise unreadable(where, path, error, "a whole Zarr store", STORE) from None
+    ds = with_cf_attributes(ds, nodata)
     return chosen(unpacked(ds, nodata, where), source, path)
 
 

@@ -28,6 +28,8 @@ from pipeline.times.cell_methods import method_of_time
 
 COMPARED = 4096
 """Number of the cells of an unstructured grid whose locations are compared between files."""
+SAME_CELL = 0.001
+"""Fraction of a cell by which rounded coordinates of two files may differ."""
 SEPARATE = "Move the files that differ to a separate entry"
 
 
@@ -85,9 +87,14 @@ def _check_grids(
 def _same_axis(first: xr.Dataset, other: xr.Dataset, dim: str) -> bool:
     if first.sizes[dim] != other.sizes.get(dim):
         return False
-    if dim not in first.coords or dim not in other.coords:
+    if dim not in first.coords:
         return _same_centres(first, other, dim)
-    return bool(np.array_equal(first[dim].values, other[dim].values))
+    if dim not in other.coords:
+        return False
+    one, two = first[dim].values, other[dim].values
+    if one.dtype.kind not in "iuf" or two.dtype.kind not in "iuf":
+        return bool(np.array_equal(one, two))
+    return bool(np.allclose(one, two, rtol=0, atol=SAME_CELL * cell_size(one), equal_nan=True))
 
 
 def _same_centres(first: xr.Dataset, other: xr.Dataset, dim: str) -> bool:

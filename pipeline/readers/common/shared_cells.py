@@ -51,6 +51,16 @@ def shared_cells(
             faults.add(f'source "{source.name}", {path}', f"no {axes.lat} and {axes.lon}",
                        f"those of {paths[0]}")  # fmt: skip
             continue
+        if any({*ds[str(name)].dims} != {axes.y, axes.x} for name in (axes.lat, axes.lon)):
+            found = "; ".join(
+                f"{name} along {', '.join(map(str, ds[str(name)].dims))}"
+                for name in (axes.lat, axes.lon)
+            )
+            faults.add(f'source "{source.name}", {path}', found,
+                       f"{axes.lat} and {axes.lon} along {axes.y}, {axes.x}, as in {paths[0]}",
+                       "Move the files with other axes to an entry of their own, and join both "
+                       "with `merge`.")  # fmt: skip
+            continue
         other_lat, other_lon = _fields(ds, axes, rows)
         away = _degrees_apart((lat[rows], lon[rows]), (other_lat, other_lon))
         if away > _SAME * _cell(lat, lon):

@@ -11,8 +11,9 @@ import xarray as xr
 
 from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.entries.source import Source
+from pipeline.readers.common.attributes import with_cf_attributes
 from pipeline.readers.common.dims import USUAL
-from pipeline.readers.hdf.hdf_eos import eos_axes, with_cf_attributes
+from pipeline.readers.hdf.hdf_eos import eos_axes
 
 PHONY = "phony_dim"
 """Beginning of the names that the NetCDF library gives to dimensions without a name."""
@@ -134,6 +135,8 @@ def _named_axes(
     if unnamed:
         axes = _by_attribute(ds, names) or eos_axes(ds, names, folder, open_group)
         axes = axes or _by_size(ds, unnamed, source, where)
+    elif any(dim not in ds.variables for dim in dims):
+        axes = eos_axes(ds, names, folder, open_group)
     for dim, axis in axes.items():
         name = dim if dim in source.dims.values() else str(axis.name)
         ds = ds.drop_vars(name, errors="ignore").rename({dim: name} if dim != name else {})

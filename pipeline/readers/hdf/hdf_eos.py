@@ -1,4 +1,4 @@
-"""Grids and attributes of HDF-EOS5 files, as those of Aura, and of GPM under their CF names.
+"""Grids of HDF-EOS5 files, as those of Aura.
 
 The corners of a grid are in the text StructMetadata.0 of the file (HDF-EOS5 Data Model, File Format
 and Library, NASA ESDS-RFC-008).
@@ -13,27 +13,7 @@ import numpy as np
 import xarray as xr
 
 INFORMATION = "HDFEOS INFORMATION"
-CF_NAMES = {
-    "Units": "units", "ScaleFactor": "scale_factor", "Offset": "add_offset",
-    "CodeMissingValue": "missing_value", "MissingValue": "missing_value",
-}  # fmt: skip
-"""Attributes of Aura and GPM, and the names that CF has for them."""
-
-
-def with_cf_attributes(ds: xr.Dataset) -> xr.Dataset:
-    """Return `ds` with attributes under their CF names too, where it lacks these."""
-    for name, variable in ds.variables.items():
-        attrs = dict(variable.attrs)
-        for key, standard in CF_NAMES.items():
-            there = {standard, "_FillValue"} if standard == "missing_value" else {standard}
-            if key not in attrs or there & set(attrs):
-                continue
-            value = np.ravel(attrs[key])[0]
-            if standard != "units" and variable.dtype.kind in "iuf":
-                value = float(value) if standard != "missing_value" else variable.dtype.type(value)
-            attrs[standard] = value
-        ds[name].attrs = attrs
-    return ds
+MOST_DEGREES = 360.0
 
 
 def eos_axes(
@@ -54,12 +34,20 @@ def eos_axes(
     grid = next((body for _, body in grids if _text(body, "GridName") == match[1]), None)
     if grid is None:
         return {}
-    corners = np.array([_pair(grid, key) for key in ("UpperLeftPointMtrs", "LowerRightMtrs")])
-    if "GEO" in _text(grid, "Projection").upper():
+    try:
+        corners = np.array([_pair(grid, key) for key in ("UpperLeftPointMtrs", "LowerRightMtrs")])
+    except ValueError:  # DEFAULT, the corners of the projection
+        return {}
+    # Some writers have degrees as such; packed ones of a whole degree are a million.
+    is_packed = np.abs(corners).max() > MOST_DEGREES
+    if "GEO" in _text(grid, "Projection").upper() and is_packed:
         corners = _degrees(corners)
     (west, top), (east, bottom) = corners
-    if _text(grid, "GridOrigin").endswith("_LL"):
+    origin = _text(grid, "GridOrigin")
+    if origin.endswith(("_LL", "_LR")):
         bottom, top = max(bottom, top), min(bottom, top)
+    if origin.endswith(("_UR", "_LR")):
+        east, west = west, east
     axes = {}
     for name in names:
         dims = list(map(str, ds[name].dims))

@@ -17,6 +17,8 @@ from pipeline.grid.healpix import GridOptions
 
 BRANCHES = "refs/branch.main/ref.json"
 """File that every repository has, at least of format 1."""
+VERSIONS = ("branch", "tag", "snapshot")
+"""Options that name a version of a repository."""
 
 
 class ZarrOptions(GridOptions):
@@ -45,6 +47,8 @@ def icechunk_store(path: AnyPath, options: ZarrOptions, trust: bool, where: str)
         )  # fmt: skip
     import icechunk
 
+    if options.tag and options.snapshot:
+        raise bad_input(where, "`tag` and `snapshot`", "one of them", "Remove the other.")
     chosen: dict[str, Any] = {"tag": options.tag, "snapshot_id": options.snapshot}
     chosen = {key: value for key, value in chosen.items() if value} or {"branch": options.branch}
     try:

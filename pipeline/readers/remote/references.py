@@ -204,7 +204,13 @@ class _Table:
         file, row = divmod(number, self.rows)
         table = _rows(self.path / name / f"refs.{file}.parq")
         if table is None or row >= len(table["path"]):
-            return None
+            found = "no such file" if table is None else f"{len(table['path'])} references"
+            raise bad_input(
+                str(self.path / name / f"refs.{file}.parq"), found,
+                f"the reference of {chunk}, one of the {math.prod(counts)} chunks of {name}",
+                "Copy the folder again. If these chunks were never written, make the references "
+                "again as one JSON file, which lists those that exist.",
+            )  # fmt: skip
         if isinstance(raw := table["raw"][row], bytes):
             return raw
         if not isinstance(target := table["path"][row], str):

@@ -28,7 +28,12 @@ from pipeline.entries.source import Source
 from pipeline.readers.common.site_table import read_options
 from pipeline.readers.driver import common_options
 from pipeline.readers.guards.zarr_stores import ContainedStore
-from pipeline.readers.remote.icechunk_store import ZarrOptions, icechunk_store, is_icechunk
+from pipeline.readers.remote.icechunk_store import (
+    VERSIONS,
+    ZarrOptions,
+    icechunk_store,
+    is_icechunk,
+)
 from pipeline.readers.remote.references import References, is_references
 
 METADATA = ("zarr.json", ".zarray", ".zattrs")
@@ -209,6 +214,11 @@ def zarr_store(source: Source, path: AnyPath) -> Any:
     if is_icechunk(path):
         options, where = read_options(source, ZarrOptions), f'source "{source.name}", {path}'
         return icechunk_store(path, options, common_options(source).trust, where)
+    if versions := [key for key in VERSIONS if key in source.options]:
+        raise bad_input(
+            f'source "{source.name}", {path}: options', f"`{versions[0]}` of a store without "
+            "versions", "an Icechunk repository", f"Remove `{versions[0]}`, or correct `uri`.",
+        )  # fmt: skip
     if is_references(path):
         return ReadStore(References.of(path, source.access, common_options(source).trust))
     if isinstance(path, MemberPath):

@@ -359,6 +359,22 @@ def test_references_to_other_files_on_disk_need_trust(
         cube(tmp_path, source(web.to("bucket/refs.json"), "zarr"))
 
 
+@pytest.mark.parametrize("rows", [None, 2])
+def test_references_that_a_table_lacks_are_no_missing_values(
+    folder: Path, rows: int | None
+) -> None:
+    to_netcdf(rain(), folder)
+    to_parquet(references(folder, "rain.nc", rain()), folder / "refs.parq")
+    table = folder / "refs.parq/rain/refs.0.parq"
+    if rows is None:
+        table.unlink()
+    else:
+        pd.read_parquet(table).head(rows).to_parquet(table)
+    with pytest.raises(InputError, match=r"refs\.0\.parq: found .*; expected the ref") as e:
+        open_source(source(str(folder / "refs.parq"), "zarr"))["rain"].load()
+    assert "Copy the folder again" in str(e.value)
+
+
 def test_references_to_files_that_are_gone_are_no_missing_values(
     folder: Path, tmp_path: Path
 ) -> None:
@@ -587,3 +603,9 @@ def test_versions_of_icechunk_repositories(
             cube(tmp_path, source(uri, "zarr", options={"branch": "none"}))
     assert read_bytes(source("s3://bucket/rain.icechunk", "zarr"), (-6, -4, 6, 4), (1, 1)) > 0
     capfd.readouterr()
+
+
+def test_versions_are_those_of_icechunk_repositories_alone(folder: Path) -> None:
+    path = to_zarr(rain(), folder)
+    with pytest.raises(InputError, match="`tag` of a store without versions"):
+        open_source(source(str(folder / path), "zarr", options={"tag": "v1"}))

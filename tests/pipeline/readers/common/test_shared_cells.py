@@ -17,7 +17,7 @@ from pipeline.grid.curvilinear import Locator
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.readers.common import shared_cells as module
 from pipeline.readers.common.shared_cells import known_degrees
-from pipeline.sources.open import check_source
+from pipeline.sources.open import check_source, open_source
 
 GRID = TargetGrid.from_bounds("grid", "EPSG:4326", (2, 42, 6, 45), 1.0)
 STEP = 0.2
@@ -133,3 +133,44 @@ def test_areas_next_to_missing_centres_are_those_of_whole_cells() -> None:
 def test_fill_values_are_no_degrees() -> None:
     found = known_degrees(np.array([-9999.0, 45, np.nan, 1e20]), 90.0)
     np.testing.assert_array_equal(found, [np.nan, 45, np.nan, np.nan])
+
+
+def test_1d_axes_in_a_later_file_are_another_grid(tmp_path: Path) -> None:
+    write(tmp_path, 2019)
+    write(tmp_path, 2021)
+    lat, lon = cells()
+    xr.Dataset(
+        {"T2": (("time", "south_north", "west_east"), lat[None], {"units": "degC"})},
+        {"time": pd.DatetimeIndex(["2020-01-01"]),
+         "XLAT": ("south_north", lat[:, 0], {"units": "degrees_north"}),
+         "XLONG": ("west_east", lon[0], {"units": "degrees_east"})},
+    ).to_netcdf(tmp_path / "wrf_2020.nc")  # fmt: skip
+    with pytest.raises(InputError, match=r"2020\.nc: found XLAT along south_north; XLONG"):
+        build_cube(tmp_path / "cube.zarr", GRID, [source(tmp_path)])
+
+
+def test_rows_without_coordinates_in_a_later_file_are_another_grid(tmp_path: Path) -> None:
+    at = {"lat": np.arange(45.5, 41, -1), "lon": np.arange(0.5, 7)}
+    for year in (2019, 2020, 2021):
+        ds = xr.Dataset(
+            {"T2": (("time", "lat", "lon"), np.ones((1, 5, 7)), {"units": "degC"})},
+            {"time": pd.DatetimeIndex([f"{year}-01-01"]), **at},
+        )  # fmt: skip
+        if year == 2020:
+            ds = ds.drop_vars(["lat", "lon"])
+        ds.to_netcdf(tmp_path / f"wrf_{year}.nc")
+    with pytest.raises(InputError, match=r'2020\.nc: found "lat" that differs'):
+        open_source(source(tmp_path, "wrf_*.nc", lat=None, lon=None))
+
+
+def test_rounded_rows_are_the_same_grid(tmp_path: Path) -> None:
+    at = {"lat": np.arange(45.5, 41, -1), "lon": np.arange(0.5, 7)}
+    for year in (2019, 2020):
+        xr.Dataset(
+            {"T2": (("time", "lat", "lon"), np.ones((1, 5, 7)), {"units": "degC"})},
+            {"time": pd.DatetimeIndex([f"{year}-01-01"]), **at},
+        ).to_netcdf(tmp_path / f"wrf_{year}.nc")  # fmt: skip
+        at["lat"] = at["lat"] + 1e-5
+    entry = source(tmp_path, "wrf_*.nc", lat=None, lon=None, time={"gaps": "missing"})
+    cube = build_cube(tmp_path / "cube.zarr", GRID, [entry])
+    assert float(cube["air_temperature"].min()) == float(cube["air_temperature"].max())

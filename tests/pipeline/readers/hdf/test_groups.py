@@ -160,6 +160,12 @@ END_GROUP=GridStructure
          "HE5_GCTP_GEO", [5.9166667, 4.75, 3.5833333], [-7.5, -2.5, 2.5, 7.5]),
         (("(-10000000.0,-30000000.0)", "(10000000.0,0.0)"), "HE5_HDFE_GD_LL",
          "HE5_GCTP_GEO", [-25, -15, -5], [-7.5, -2.5, 2.5, 7.5]),
+        (("(-10.0,6.0)", "(10.0,3.0)"), "HE5_HDFE_GD_UL",
+         "HE5_GCTP_GEO", [5.5, 4.5, 3.5], [-7.5, -2.5, 2.5, 7.5]),
+        (("(-10000000.0,6000000.0)", "(10000000.0,3000000.0)"), "HE5_HDFE_GD_UR",
+         "HE5_GCTP_GEO", [5.5, 4.5, 3.5], [7.5, 2.5, -2.5, -7.5]),
+        (("(-10000000.0,6000000.0)", "(10000000.0,3000000.0)"), "HE5_HDFE_GD_LR",
+         "HE5_GCTP_GEO", [3.5, 4.5, 5.5], [7.5, 2.5, -2.5, -7.5]),
         (("(1000.0,9000.0)", "(5000.0,6000.0)"), "HE5_HDFE_GD_UL",
          "HE5_GCTP_SNSOID", [8500, 7500, 6500], [1500, 2500, 3500, 4500]),
     ],
@@ -185,6 +191,29 @@ def test_hdf_eos_names_the_corners_of_its_grid(
     field = FIELD.copy()
     field[2, 3] = np.nan
     np.testing.assert_allclose(ds["rain"].values, field, atol=1e-5)
+
+
+@pytest.mark.parametrize("corner", ["(0.0,3000000.0)", "DEFAULT"])
+def test_hdf_eos_has_the_axes_of_dimensions_with_a_name_alone(tmp_path: Path, corner: str) -> None:
+    path = tmp_path / "viirs.h5"
+    text = METADATA.format(upper=corner, lower="(4000000.0,0.0)", projection="HE5_GCTP_GEO",
+                           origin="")  # fmt: skip
+    with h5py.File(path, "w") as file:
+        file["HDFEOS INFORMATION/StructMetadata.0"] = np.bytes_(text)
+        data = file.create_dataset("HDFEOS/GRIDS/Column Amount/Data Fields/rain", data=FIELD)
+        data.attrs["units"] = "mm/day"
+        for index, (name, size) in enumerate((("YDim", 3), ("XDim", 4))):
+            scale = file.create_dataset(f"HDFEOS/GRIDS/Column Amount/{name}", data=np.zeros(size))
+            scale.make_scale(f"This is a netCDF dimension but not a netCDF variable.{size:10d}")
+            data.dims[index].attach_scale(scale)
+    source = entry(path, "rain")
+    if corner == "DEFAULT":
+        with pytest.raises(InputError, match='no coordinate "YDim"'):
+            values(source)
+        return
+    ds = open_source(source)
+    np.testing.assert_allclose(ds["YDim"].values, [2.5, 1.5, 0.5])
+    np.testing.assert_allclose(ds["XDim"].values, [0.5, 1.5, 2.5, 3.5])
 
 
 def test_groups_of_netcdf_use_dimensions_of_groups_above(tmp_path: Path) -> None:
