@@ -31,14 +31,19 @@ from pipeline.readers.driver import Driver, NoOptions, Outline, common_options
 from pipeline.readers.guards.outside import trustable
 from pipeline.readers.guards.rasters import WrittenError, check_raster, reference_of
 from pipeline.readers.remote.gdal_names import gdal_name
+from pipeline.times.declared import DESCRIBED
 
 PACKING = ("_FillValue", "scale_factor", "add_offset")
+_DATE = re.compile(r"(?<!\d)([12]\d{3})([-_./]?)(\d{2})\2(\d{2})(?!\d)")
+DESCRIPTION = "description"
+"""Key in the encoding of a band and of a file: the description or those of all bands."""
 OF_BANDS = (*PACKING, "scales", "offsets", "units")
 """Attributes that rioxarray takes from the first band, or as a tuple from all bands."""
 
 
 def evenly_packed(rasters: Sequence[xr.Dataset], source: Source) -> list[xr.Dataset]:
     """Return the files of a series as stored or, if they are packed differently, each unpacked."""
+    _check_order(rasters, source)
     if all(_packing(ds) == _packing(rasters[0]) for ds in rasters):
         return list(rasters)
     nodata = nodata_of(source)
@@ -46,6 +51,25 @@ def evenly_packed(rasters: Sequence[xr.Dataset], source: Source) -> list[xr.Data
         unpacked(ds, nodata, f'source "{source.name}", {path}')
         for ds, path in zip(rasters, source.opened_files, strict=True)
     ]
+
+
+def _check_order(rasters: Sequence[xr.Dataset], source: Source) -> None:
+    """Raise `InputError` for bands that are in another order than in the first file.
+
+    That is seen where a band with a number has the description of another one in the first file.
+    """
+    texts = [{name: str(da.encoding.get(DESCRIPTION, "")) for name, da in ds.items()}
+             for ds in rasters]  # fmt: skip
+    every = [ds.encoding.get(DESCRIPTION, ()) for ds in rasters]
+    for own, known, path in zip(texts, every, source.opened_files, strict=True):
+        for name, text in own.items():
+            first = texts[0][name]
+            if text != first and first and (first in known or text in every[0]):
+                raise bad_input(
+                    f'source "{source.name}", {path}: {name}', f'the band "{text}"',
+                    f'"{first}", as in {source.opened_files[0]}',
+                    f"Name the band by its description, such as `name: {first}`.",
+                )  # fmt: skip
 
 
 def _packing(ds: xr.Dataset) -> list[tuple[str, ...]]:
@@ -131,11 +155,18 @@ def _of_file(
         band = da.isel(band=slice(numbers[0] - 1, numbers[-1]) if several else numbers[0] - 1)
         band = band.drop_vars("band")
         if several:
-            band = band.rename(band=source.dims.get("time", "time"))
+            time = source.dims.get("time", "time")
+            band = band.rename(band=time)
+            dates = described_dates([declared[number - 1].description for number in numbers])
+            if dates is not None and source.time.kind == "file":
+                band = band.assign_coords({time: (time, dates, {DESCRIBED: True})})
         band.attrs = {key: value for key, value in band.attrs.items() if key not in OF_BANDS}
         band.attrs |= of_band
+        band.encoding[DESCRIPTION] = declared[numbers[0] - 1].description
         bands[name] = band
-    return xr.Dataset(bands)
+    ds = xr.Dataset(bands)
+    ds.encoding[DESCRIPTION] = tuple(band.description for band in declared)
+    return ds
 
 
 def _numbers(name: str) -> tuple[range, bool]:
@@ -145,6 +176,19 @@ def _numbers(name: str) -> tuple[range, bool]:
         return range(0), False
     first, last = (found[1], found[1]) if found[1] else (found[2], found[3])
     return range(int(first), int(last) + 1), not found[1]
+
+
+def described_dates(texts: Sequence[str]) -> np.ndarray | None:
+    """Return the dates in descriptions of bands; None unless each has one of its own."""
+    found = [_DATE.findall(text) for text in texts]
+    if any(len(dates) != 1 for dates in found):
+        return None
+    plain = [f"{year}-{month}-{day}" for ((year, _, month, day),) in found]
+    try:
+        dates = np.array(plain, "datetime64[ns]")
+    except ValueError:
+        return None
+    return dates if len(set(plain)) == len(plain) else None
 
 
 def _check_alike(attrs: Sequence[dict[str, Any]], name: str, where: str) -> None:

@@ -15,6 +15,7 @@ import xarray as xr
 from pipeline.core.errors import Faults, bad_input, nearest_name
 from pipeline.core.formulas.angles import FULL_TURN, period_of
 from pipeline.core.units import is_dimensionless
+from pipeline.entries.file_series import step_date
 from pipeline.entries.source import Source, Variable
 from pipeline.entries.values import Lookup
 from pipeline.grid.crs import is_geographic_crs, spatial_ref_attrs, wrap_longitude
@@ -28,7 +29,7 @@ from pipeline.sources.computed.lookups import values_of_rows
 from pipeline.sources.decode import ACCUMULATED, Decoding, unpacking_of
 from pipeline.times.cell_methods import method_of_time
 from pipeline.times.climatology import months_of
-from pipeline.times.declared import declared_times
+from pipeline.times.declared import check_start, check_undated, declared_times
 from pipeline.times.plan import TimePlan, month_plan, time_plan
 from pipeline.times.totals import NOISE
 
@@ -129,10 +130,9 @@ def plan_of(ds: xr.Dataset, source: Source, axes: Layout | None) -> TimePlan | N
     declared = declared_times(source.time, ds.sizes[time], where)
     has_times = time in ds.coords and ds[time].dtype.kind in "MO"
     if declared is not None and has_times:
-        raise bad_input(
-            where, "times in the files", "files without times, as the entry declares their times",
-            "Remove `time.start` and `time.dates` of the entry.",
-        )  # fmt: skip
+        check_undated(declared, ds[time], source.time, where)
+    if "year" in source.uri_keys and source.opened:
+        check_start(source.time, step_date(next(iter(source.opened))), where)
     if declared is None and time not in ds.coords:
         if ds.sizes[time] == 1 and not source.time.daily:
             return TimePlan(np.array(["NaT"], "datetime64[ns]"), np.zeros(1, int), np.ones(1, int))

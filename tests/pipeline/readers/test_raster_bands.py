@@ -135,3 +135,60 @@ def test_turned_rasters_and_control_points_are_refused_with_the_way_out(tmp_path
                        dtype="int16", gcps=corners, crs="EPSG:4326") as file:  # fmt: skip
         file.write(VALUES[:1])
     assert "3 ground control points" in refusal(entry(tmp_path / "b.tif", name="band_1"))
+
+
+def described(path: Path, texts: list[str], values: np.ndarray = VALUES) -> Path:
+    written(path, values[: len(texts)])
+    with rasterio.open(path, "r+") as file:
+        file.descriptions = texts
+    return path
+
+
+@pytest.mark.parametrize(
+    "texts", [["20010131_rain", "20010201_rain"], ["2001-01-31", "2001-02-01"],
+              ["rain_2001_01_31", "rain_2001_02_01"]],
+)  # fmt: skip
+def test_dates_in_descriptions_of_bands_are_their_times(tmp_path: Path, texts: list[str]) -> None:
+    path = described(tmp_path / "a.tif", texts)
+    for time in ({}, {"start": "2001-01-31", "step": "daily"},
+                 {"dates": ["2001-01-31", "2001-02-01T06:00"]}):  # fmt: skip
+        found = canonical(entry(path, "band_[1-2]", **time))
+        assert str(found["time"].values[0])[:10] == "2001-01-31"
+        np.testing.assert_array_equal(found.values, VALUES[:2])
+
+
+@pytest.mark.parametrize(
+    ("time", "words"),
+    [({"start": "2001-01-31", "step": "daily"}, "2001-02-03 in the description of band 2"),
+     ({"start": "2011-01-01", "step": "monthly"}, "2001-01-31 in the description of band 1")],
+)  # fmt: skip
+def test_declared_times_that_descriptions_contradict(
+    tmp_path: Path, time: dict[str, Any], words: str
+) -> None:
+    path = described(tmp_path / "a.tif", ["20010131", "20010203"])
+    assert words in refusal(entry(path, "band_[1-2]", **time))
+
+
+def test_descriptions_that_are_no_days_are_no_times(tmp_path: Path) -> None:
+    path = described(tmp_path / "a.tif", ["20011331", "20011401"])
+    found = canonical(entry(path, "band_[1-2]", start="2001-01-31", step="daily"))
+    np.testing.assert_array_equal(found.values, VALUES[:2])
+    assert "no times" in refusal(entry(path, "band_[1-2]"))
+
+
+def test_files_of_other_years_than_the_start_are_refused(tmp_path: Path) -> None:
+    for year in (2001, 2002):
+        written(tmp_path / f"rain_{year}.tif")
+    uri, months = tmp_path / "rain_{year}.tif", {"start": "2001-01-01", "step": "monthly"}
+    found = canonical(entry(uri, years=[2001, 2002], **months))
+    assert found.sizes["time"] == 24
+    assert "although the first file" in refusal(entry(uri, years=[2002, 2002], **months))
+
+
+def test_bands_in_another_order_are_named_by_description(tmp_path: Path) -> None:
+    described(tmp_path / "a_2001.tif", ["rain", "snow"])
+    described(tmp_path / "a_2002.tif", ["snow", "rain"], VALUES[1::-1])
+    years = {"years": [2001, 2002]}
+    assert 'the band "snow"' in refusal(entry(tmp_path / "a_{year}.tif", "band_1", **years))
+    found = canonical(entry(tmp_path / "a_{year}.tif", "rain", **years))
+    np.testing.assert_array_equal(found.values, VALUES[[0, 0]])
