@@ -26,7 +26,7 @@ from pipeline.entries.file_series import (
 from pipeline.entries.kinds import Code, kind_fault, labelled_codes, with_default_method
 from pipeline.entries.merged import DRIVER, limited, merged_settings
 from pipeline.entries.source_grid import OF_FILE, SourceGrid, with_grid
-from pipeline.entries.source_variable import SourceVariable
+from pipeline.entries.source_variable import SourceVariable, check_codes
 from pipeline.entries.stac_assets import asset_series
 from pipeline.entries.values import Lookup, Operand
 from pipeline.entries.variable import Variable
@@ -153,6 +153,8 @@ class Source(Frozen):
         whole = self.driver != "vector"
         if wrong := kind_fault(self.kind, self.method, self.classes, self.period, needs=whole):
             raise ValueError(wrong)
+        if self.classes:
+            check_codes(self.variables)
         if not self.uris or not all(self.uris):
             raise ValueError("a uri without an address")
         for uri in self.uris:
@@ -293,7 +295,7 @@ class Source(Frozen):
 
     @property
     def companions(self) -> list[Path]:
-        """Paths of further files: of masks, of operands and of tables that are looked up."""
+        """Paths of further files: of masks, operands, tables that are looked up, and the grid."""
         paths: list[Any] = []
         for entry in self.variables.values():
             for operand in (*entry.mask, *entry.operands.values()):
@@ -301,4 +303,6 @@ class Source(Frozen):
                     paths += self.beside(operand).files
             if isinstance(entry.transform, Lookup):
                 paths.append(path_of(entry.transform.lookup))
+        if grid_file := self.options.get("grid_file"):
+            paths.append(path_of(str(grid_file)))
         return list(dict.fromkeys(paths))

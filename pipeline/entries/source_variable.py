@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
@@ -61,7 +62,23 @@ class SourceVariable(Computed):
     def _whole(self) -> SourceVariable:
         if not self.name:
             raise ValueError("neither `name` nor `expression`")
+        if not isfinite(self.scale) or not isfinite(self.offset) or self.scale == 0:
+            raise ValueError(
+                f"scale {self.scale:g} and offset {self.offset:g}, with which no value is known"
+            )
         if self.is_computed:
             packing = {key: getattr(self, key) for key in PACKING}
             self.check_computed(self.name, self.units, packing)
         return self
+
+
+def check_codes(variables: Mapping[str, SourceVariable]) -> None:
+    """Raise `ValueError` for settings of numbers in variables whose values are codes of classes."""
+    for name, entry in variables.items():
+        used = [key for key in ("scale", "offset", "above_is_missing", "clip")
+                if getattr(entry, key) != SourceVariable.model_fields[key].default]  # fmt: skip
+        if used:
+            raise ValueError(
+                f"{' and '.join(used)} of {name} beside `classes`, whose codes are stored numbers;"
+                " list the codes as they are in the file"
+            )

@@ -16,6 +16,7 @@ from xarray.core import indexing
 
 from pipeline.core.errors import Faults, bad_input
 from pipeline.entries.source import Source, Variable
+from pipeline.readers.common.packing import UNPACKED
 from pipeline.sources.arrays.aggregate import Decoded, decoded
 from pipeline.sources.arrays.resets import check_resets
 from pipeline.sources.axes import axes_of
@@ -85,6 +86,8 @@ def check_values(
                     read += values.size
                     tallies[name].add_values(values)
                     has_values |= bool(np.isfinite(values).any())
+            of = "of its `operands`" if source.variables[name].expression else "of the variable"
+            tallies[name].check_stored(variables[name], series[0].decoding.where, faults, of)
             if not (has_values or _has_values(_series(ds, source, name, variables[name]))):
                 faults.add(series[0].decoding.where, NO_VALUE, "a variable with values",
                            "Check the file, and nodata, mask and classes.")  # fmt: skip
@@ -129,6 +132,8 @@ def _series(
     stored = in_order(da, axes, source)
     plan = plan_of(ds, source, axes) if "time" in stored.dims else None
     decoding = replace(decoding_of(da, source, name, variable), tally=tally)
+    if tally is not None:
+        tally.stored.describe(da.encoding if UNPACKED in da.encoding else {}, da.dtype)
     array = decoded(stored, decoding, plan)
     first = None if axes is None else axes.y if plan is None else axes.time
     chunks = da.encoding.get("preferred_chunks", {})

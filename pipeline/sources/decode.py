@@ -17,9 +17,10 @@ from pipeline.core.units import convert
 from pipeline.entries.nodata import codes_of, ranges_of
 from pipeline.entries.source import Source
 from pipeline.entries.source_variable import SourceVariable
-from pipeline.readers.common.packing import UNPACKED, stored_value
+from pipeline.readers.common.packing import UNPACKED, packing_number, stored_value
 from pipeline.sources.arrays.extra_dims import Reduction
 from pipeline.sources.computed.tally import Tally
+from pipeline.sources.computed.undeclared import HUGE, number_text
 
 COMPUTED = "computed"
 """Key in the encoding of a variable whose values need no unpacking: missing ones are NaN."""
@@ -146,9 +147,12 @@ class Decoding:
         if self.above_is_missing is not None:
             marked.append(raw > self.above_is_missing)
         # NaN stays NaN; nothing is copied if it has the type and no other value means missing.
-        values = raw.astype(dtype, copy=bool(marked))
+        with np.errstate(over="ignore"):  # becomes infinite, which is refused
+            values = raw.astype(dtype, copy=bool(marked))
         for missing in marked:
             values[missing] = np.nan
+        if self.tally is not None:
+            self.tally.stored.add(values)
         if (self.scale, self.offset) != (1.0, 0.0):
             values = values * values.dtype.type(self.scale) + values.dtype.type(self.offset)
         return values
@@ -190,12 +194,33 @@ class Decoding:
         names = listed(self.sites[site] for site in np.flatnonzero(bad.any(0)))
         return f", {int(bad.sum())} of them outside at sites, {names}"
 
+    def _check_size(self, values: np.ndarray) -> None:
+        """Raise `InputError` for numbers of a size that no quantity has."""
+        lowest, highest = np.fmin.reduce(values, None), np.fmax.reduce(values, None)
+        if lowest > -HUGE and highest < HUGE:
+            return
+        count, valid = (
+            int(np.count_nonzero(v)) for v in (np.abs(values) >= HUGE, values == values)
+        )
+        if count:
+            number = number_text(float(highest if highest >= HUGE else lowest))
+            share = f"{100 * count / valid:.3g} %"
+            raise bad_input(
+                self.where, f"{share} of the values beyond {HUGE:g}, such as {number}",
+                "values without undeclared missing ones",
+                f"List that number of the file as `nodata` of the variable, such as {number}"
+                " (of 64 bits often -1.7976931348623157e+308).",
+            )  # fmt: skip
+
     def _within_range(self, values: np.ndarray) -> np.ndarray:
         """Return values clipped to the valid range where they are near it; raises for others.
 
         Steps are clipped after their aggregation, in which rounding errors of either sign cancel.
         """
-        if self.valid_range is None or not values.size:
+        if not values.size:
+            return values
+        if self.valid_range is None:
+            self._check_size(values)
             return values
         low, high = self.valid_range
         lowest, highest = np.fmin.reduce(values, None), np.fmax.reduce(values, None)
@@ -227,9 +252,10 @@ def unpacking_of(
     if COMPUTED in da.encoding:
         return Decoding(where=where, units=units)
     scale, offset = (
-        float(none if entry.as_stored else da.attrs.get(key, none))
-        for key, none in (("scale_factor", 1), ("add_offset", 0))
-    )
+        none if entry.as_stored or key not in da.attrs
+        else float(packing_number(da.attrs, key, where))
+        for key, none in (("scale_factor", 1.0), ("add_offset", 0.0))
+    )  # fmt: skip
     nodata, ranges = _nodata(da, entry, source)
     return Decoding(
         where=where,

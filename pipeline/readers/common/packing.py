@@ -35,6 +35,22 @@ def numbers(attrs: Mapping[Any, Any], key: str, where: str) -> np.ndarray:
     return values
 
 
+def packing_number(attrs: Mapping[Any, Any], key: str, where: str) -> Any:
+    """Return the scale or offset of an attribute, as a float if it is a whole number.
+
+    Raises `InputError` for one with which no value can be computed.
+    """
+    number = numbers(attrs, key, where)[0]
+    if not np.isfinite(number) or (key == "scale_factor" and number == 0):
+        raise bad_input(
+            where, f"{key} {number:g} in the file", "a scale and an offset of packed values",
+            "Correct the file, or set `as_stored: true` of the variable, with the right `scale` and"
+            " `offset`.",
+        )  # fmt: skip
+    # With an integer scale factor xarray would unpack to integers.
+    return float(number) if number.dtype.kind in "iu" else number
+
+
 def valid_limits(
     attrs: Mapping[Any, Any], dtype: np.dtype[Any], where: str
 ) -> tuple[float, float]:  # fmt: skip
@@ -165,9 +181,7 @@ def _unpacked(name: str, raw: xr.Variable, nodata: Nodata, where: str) -> xr.Var
     attrs = _trusted(raw.attrs, nodata)
     for key in PACKING:
         if key in attrs:
-            # With an integer scale factor xarray would unpack to integers.
-            number = numbers(attrs, key, where)[0]
-            attrs[key] = float(number) if number.dtype.kind in "iu" else number
+            attrs[key] = packing_number(attrs, key, where)
     is_packed = any(key in attrs for key in PACKING)
     default = _library_fill(dtype, attrs, nodata)
     # xarray compares every value with a fill value; stored floats rarely contain the default one,

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pipeline.core.errors import listed
+from pipeline.core.errors import Faults, listed
+from pipeline.entries.source import Variable
+from pipeline.sources.computed.undeclared import Extremes
 
 
 @dataclass
@@ -33,12 +35,38 @@ class Tally:
     """Sum of these values."""
     days: float | None = None
     """Length in days of the series; None without times, NaN if unknown."""
+    stored: Extremes = field(default_factory=Extremes)
+    """Least and greatest values before scale, offset and units of the entry."""
+    remarks: list[str] = field(default_factory=list)
+    """Further texts for the report."""
 
     def add_values(self, values: np.ndarray) -> None:
         """Count the valid ones of canonical `values`, and add them up."""
         there = np.isfinite(values)
         self.valid += int(there.sum())
         self.total += float(values.sum(dtype=np.float64, where=there))
+
+    def check_stored(
+        self, variable: Variable, where: str, faults: Faults, of: str = "of the variable"
+    ) -> None:
+        """Add a fault, or a remark, for each number that seems to mean missing undeclared.
+
+        It is a fault where no valid range states that a value may be so large. `of` are the words
+        for what has the setting `nodata`.
+        """
+        for one in self.stored.undeclared():
+            number = one.text
+            if one.is_certain and variable.valid_range is None:
+                faults.add(
+                    where, f"{one}, far from all others", "values without undeclared missing ones",
+                    f"Set `nodata: {number}` {of}; if it is a value, set `valid_range` in the"
+                    " definition of the variable.",
+                )  # fmt: skip
+            else:
+                self.remarks.append(
+                    f"{one}, apart from all others; if it means missing, set `nodata: {number}`"
+                    f" {of}"
+                )
 
     def add_mask(self, values: np.ndarray, kept: np.ndarray) -> None:
         """Count the valid `values` and those of them that are not `kept`."""
@@ -79,4 +107,4 @@ class Tally:
             notes.append(f"{count} cells are missing: the table lacks their numbers, {numbers}")
         if self.clipped:
             notes.append(f"{self.clipped} values clipped, by at most {self.farthest:.3g} {units}")
-        return notes
+        return [*notes, *self.remarks]

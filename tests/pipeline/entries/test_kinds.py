@@ -147,3 +147,18 @@ def test_the_check_asks_for_a_period_that_neither_entry_nor_units_have(tmp_path:
     faults = Faults()
     check_source(Source.model_validate({**value, "period": 24}), faults, known)
     assert not faults.faults
+
+
+@pytest.mark.parametrize(
+    ("values", "mean"), [([-170.0, 170.0], 180.0), ([-10.0, 30.0], 10.0), ([-100.0, -80.0], 270.0)]
+)
+def test_aspects_from_minus_180_to_180_are_angles_too(
+    tmp_path: Path, values: list[float], mean: float
+) -> None:
+    field = np.tile(np.array([values, values[::-1]]), (2, 2))
+    own = {"long_name": "aspect", "units": "degree", "valid_range": [-180, 180]}
+    cube = regridded(
+        tmp_path, field, "aspect", kind="cyclic", wrong_in_file=["units"],
+        variables={"aspect": {"name": "v", "units": "degree", "define": own}},
+    )  # fmt: skip
+    np.testing.assert_allclose(cube["aspect"], mean, atol=1e-4)
