@@ -104,17 +104,36 @@ def named_crs(crs: str) -> str:
     return str(parsed(crs).to_wkt()) if code is None else f"EPSG:{code}"
 
 
+TEXTS = (
+    *("crs_wkt", "spatial_ref", "esri_pe_string", "proj4", "proj4_params", "proj4text"),
+    *("proj4_string", "epsg_code", "EPSG_code", "epsg", "EPSG"),
+)  # fmt: skip
+"""Attributes of a grid mapping that hold its CRS as a text, or the number of its EPSG code."""
+
+
 def _of_mapping(attrs: Mapping[str, Any]) -> pyproj.CRS | None:
-    """Return the CRS of a grid mapping's attributes; None if they do not define one."""
-    text = attrs.get("crs_wkt") or attrs.get("spatial_ref")
+    """Return the CRS of a grid mapping's attributes; None if they do not define one.
+
+    WKT is used first, then the parameters of CF, then other texts.
+    """
+    texts = {key: str(attrs[key]).strip() for key in TEXTS if str(attrs.get(key, "")).strip()}
+    wkt = next((texts[key] for key in TEXTS[:2] if key in texts), None)
     try:
-        if text:
-            return parsed(str(text))
+        if wkt:
+            return parsed(wkt)
         if attrs.get("grid_mapping_name") == "latitude_longitude":
             return parsed("EPSG:4326")  # whatever the datum, which is rarely named
         plain = {key: np.asarray(value).tolist() for key, value in attrs.items()}
         return _from_cf(json.dumps(plain, sort_keys=True, default=str))
     except (pyproj.exceptions.CRSError, KeyError, ValueError, TypeError):
+        return next(filter(None, map(_of_text, texts.values())), None)
+
+
+def _of_text(text: str) -> pyproj.CRS | None:
+    """Return the CRS of a text, or of the number of an EPSG code; None if it is none."""
+    try:
+        return parsed(f"EPSG:{text}" if text.isdigit() else text)
+    except pyproj.exceptions.CRSError:
         return None
 
 

@@ -126,15 +126,24 @@ def _of_file(
     source: Source, names: Sequence[str], file: str | Path, stamp: tuple[int, ...], where: str
 ) -> xr.Dataset:  # fmt: skip
     declared = _declared(file, stamp)
-    _check_upright(file, stamp, where)
+    is_located = _is_located(file, stamp, where)
+    if not is_located and source.grid is None:
+        raise bad_input(
+            where, "a raster that does not state where it lies", "a georeference",
+            "Name its grid in the entry, such as `grid: EASE2_M09` or `grid: {crs: …, bounds: […],"
+            " resolution: …}`, or add a georeference: `gdal_edit.py -a_ullr … -a_srs …`.",
+        )  # fmt: skip
     is_masked = any(band.is_masked for band in declared) and not source.overrides("nodata")
     with warnings.catch_warnings():
         # The attributes of bands that differ are set per band below.
         warnings.filterwarnings("ignore", message="(Scales|Offsets) differ across bands")
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         da = rioxarray.open_rasterio(file, cache=False, masked=is_masked)
     if not isinstance(da, xr.DataArray) or "band" not in da.dims:
         raise bad_input(where, "variables along dimensions of their own", "a raster of bands",
                         "Set `driver: netcdf`, with the names of the variables.")  # fmt: skip
+    if not is_located:
+        da = da.drop_vars(["y", "x"])
     bands = {}
     for name in names:
         numbers, several = _numbers(name)
@@ -212,8 +221,11 @@ class Band:
 
 
 @lru_cache(maxsize=4096)
-def _check_upright(name: str | Path, stamp: tuple[int, ...], where: str) -> None:
-    """Raise `InputError` for rows that do not run from west to east, or that lie nowhere."""
+def _is_located(name: str | Path, stamp: tuple[int, ...], where: str) -> bool:
+    """Whether a raster states where its cells lie.
+
+    Raises `InputError` for rows that do not run from west to east.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
         with rasterio.open(name) as file:
@@ -223,7 +235,7 @@ def _check_upright(name: str | Path, stamp: tuple[int, ...], where: str) -> None
     elif transform.b or transform.d:
         found = "rows that are turned or sheared"
     else:
-        return
+        return not transform.is_identity
     raise bad_input(
         where, found, "rows that run from west to east",
         "Warp it first: `gdalwarp -t_srs EPSG:4326 IN.tif OUT.tif` (or another CRS).",
@@ -232,8 +244,10 @@ def _check_upright(name: str | Path, stamp: tuple[int, ...], where: str) -> None
 
 @lru_cache(maxsize=4096)
 def _declared(name: str | Path, stamp: tuple[int, ...]) -> tuple[Band, ...]:
-    with rasterio.open(name) as file:
-        return tuple(_band(file, number) for number in file.indexes)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+        with rasterio.open(name) as file:
+            return tuple(_band(file, number) for number in file.indexes)
 
 
 def _band(file: Any, number: int) -> Band:

@@ -32,6 +32,8 @@ from pipeline.sources.computed.class_codes import missing_classes
 from pipeline.sources.decode import stated_units
 from pipeline.times.plan import TimePlan
 
+_SWAPPED = "Latitudes and longitudes seem to be swapped: set `dims: {{y: {0.x}, x: {0.y}}}`."
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceInfo:
@@ -130,7 +132,7 @@ def _check_crs(
         away = None if same else _away(found, ds, axes)
         if away is not None:
             faults.add(f"{where}: crs", found.to_string()[:100], source.crs, f"{hint}{away}.")
-    elif names_crs:
+    elif names_crs and source.grid is None:
         other = content_advice(source.files[0], *GEOREFERENCED)
         faults.add(f"{where}: crs", "none", source.crs, f"{hint}. {other}".strip())
     else:
@@ -140,7 +142,9 @@ def _check_crs(
             unit = "degrees" if expected else "coordinates"
             faults.add(
                 f"{where}: crs", f"coordinates up to {x:g}, {y:g}", f"{unit} of {source.crs}",
-                "Set `crs` of the entry to the projection."
+                _SWAPPED.format(axes)
+                if expected and y > 90.5 >= x
+                else "Set `crs` of the entry to the projection."
                 if expected
                 else "Set `crs: EPSG:4326` if these are degrees, else `wrong_in_file: [crs]`.",
             )  # fmt: skip

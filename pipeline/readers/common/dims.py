@@ -69,8 +69,11 @@ def layout(ds: xr.Dataset, source: Source) -> Layout:
         absent = "y" if y is None else "x"
         raise bad_input(
             where, f"dimensions {', '.join(dims) or 'none'}", f"a dimension for {absent}",
-            hint_of(ds.sizes) or f"Name it in the entry: `dims: {{{absent}: …}}`.",
+            hint_of(ds.sizes) or f"Name it in the entry: `dims: {{{absent}: …}}`; if the cells lie"
+            " along one dimension and their latitudes and longitudes are in another file, name it:"
+            " `options: {grid_file: …}`.",
         )  # fmt: skip
+    _check_swapped(ds, source, y, x, where)
     if source.crs == OF_FILE:
         source = source.model_copy(update={"crs": _crs_of_file(ds, where)})
     one_dimensional = all(name in ds.coords and ds[name].ndim == 1 for name in (y, x))
@@ -87,6 +90,33 @@ def layout(ds: xr.Dataset, source: Source) -> Layout:
         )  # fmt: skip
     crs = _rotated_crs(ds, where, y, x) if rotated else _satellite_crs(ds, source) or source.crs
     return Layout(y=y, x=x, time=time, crs=crs)
+
+
+def _check_swapped(ds: xr.Dataset, source: Source, y: str, x: str, where: str) -> None:
+    """Raise `InputError` if `dims` of the entry names longitudes as y and latitudes as x.
+
+    Attributes and names of the file decide, unless the numbers contradict them.
+    """
+    if not ({"y", "x"} & source.dims.keys() and _states(ds, y, "x") and _states(ds, x, "y")):
+        return
+    if y in ds.coords and x in ds.coords and is_geographic_crs(source.crs):
+        most_y, most_x = (float(np.abs(ds[name].values).max()) for name in (y, x))
+        if most_y <= 90.5 < most_x:
+            return
+    raise bad_input(
+        where, f"{y} as y and {x} as x, which are the other way round in the file",
+        "the dimension of rows as y and that of columns as x",
+        f"Swap them: `dims: {{y: {x}, x: {y}}}`.",
+    )  # fmt: skip
+
+
+def _states(ds: xr.Dataset, dim: str, axis: str) -> bool:
+    """Whether a coordinate states by its attributes, or else its name, that it is an axis."""
+    attrs = ds[dim].attrs if dim in ds.coords else {}
+    if attrs.get("standard_name") in STANDARD[axis] or attrs.get("axis") == _letter(axis):
+        return True
+    lat_or_lon = CURVILINEAR["lat" if axis == "y" else "lon"]
+    return attrs.get("units") in lat_or_lon or dim.lower() in (lat_or_lon[0], lat_or_lon[0][:3])
 
 
 def _crs_of_file(ds: xr.Dataset, where: str) -> str:

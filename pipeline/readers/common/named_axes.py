@@ -31,10 +31,13 @@ def with_named_axes(ds: xr.Dataset, source: Source, grid: SourceGrid) -> xr.Data
     x = _dim(source.dims.get("x"), USUAL["x"], others)
     if y is None or x is None or (ds.sizes[y], ds.sizes[x]) != grid.shape:
         found = ", ".join(f"{dim} of {ds.sizes[dim]}" for dim in dims)
+        named = source.dims.get("y", ""), source.dims.get("x", "")
+        hint = "Correct `grid` of the entry, or name the dimensions: `dims: {y: …, x: …}`."
+        if rows != cols and (ds.sizes.get(named[1]), ds.sizes.get(named[0])) == grid.shape:
+            hint = f"Swap the dimensions: `dims: {{y: {named[1]}, x: {named[0]}}}`."
         raise bad_input(
-            where, f"dimensions {found}", f"{rows} rows and {cols} columns of {grid.name}",
-            "Correct `grid` of the entry, or name the dimensions: `dims: {y: …, x: …}`.",
-        )  # fmt: skip
+            where, f"dimensions {found}", f"{rows} rows and {cols} columns of {grid.name}", hint
+        )
     axes = {
         y: ("Y", grid.north - grid.dy * (0.5 + np.arange(rows)), grid.dy),
         x: ("X", grid.west + grid.dx * (0.5 + np.arange(cols)), grid.dx),

@@ -17,7 +17,7 @@ from pipeline.core.errors import Faults, InputError
 from pipeline.core.units import same_units
 from pipeline.core.untrusted.safe_json import parse_json
 from pipeline.entries.source import Source
-from pipeline.grid.crs import is_geographic_crs, parsed
+from pipeline.grid.crs import declared_crs, is_geographic_crs, parsed
 from pipeline.grid.same_crs import OF_CELL, SMALLEST, Bounds, crs_distance
 from pipeline.grid.unstructured import centre_names
 from pipeline.readers.common.dims import cell_size, layout
@@ -157,7 +157,8 @@ def _crs_text(ds: xr.Dataset) -> str:
         if "grid_mapping_name" in attrs:
             plain = {key: np.asarray(value).tolist() for key, value in attrs.items()}
             return _wkt(json.dumps(plain, sort_keys=True, default=str))
-    return ""
+    declared = declared_crs(ds)
+    return "" if declared is None else str(declared.to_wkt())
 
 
 @lru_cache(maxsize=64)

@@ -6,13 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyproj
 import pytest
 import rasterio
 import xarray as xr
 
 from pipeline.core.errors import Faults, InputError
 from pipeline.entries.source import Source, Variable
-from pipeline.sources.open import check_source
+from pipeline.sources.axes import axes_of
+from pipeline.sources.open import check_source, open_source
 
 VARIABLES = {"v": Variable(long_name="v", units="1")}
 MAPPING = {
@@ -91,3 +93,58 @@ def test_another_datum_of_latitudes_is_a_fault_where_cells_are_small(
              "variables": {"v": {"name": "band_1", "units": "1"}}}  # fmt: skip
     check_source(Source.model_validate(entry), faults, VARIABLES)
     assert bool(faults.faults) != same
+
+
+UTM = pyproj.CRS.from_epsg(32633)
+
+
+@pytest.mark.parametrize("mapping", [
+    {"proj4": "+proj=utm +zone=33 +datum=WGS84"}, {"proj4_params": UTM.to_proj4()},
+    {"epsg_code": "EPSG:32633"}, {"epsg_code": np.int32(32633)}, {"EPSG_code": "32633"},
+    {"spatial_ref": UTM.to_wkt()}, {"crs_wkt": UTM.to_wkt()},
+    {"esri_pe_string": UTM.to_wkt("WKT1_ESRI")},
+    {"grid_mapping_name": "utm33", "proj4": "+proj=utm +zone=33 +datum=WGS84"},
+])  # fmt: skip
+@pytest.mark.filterwarnings("ignore:You will likely lose important")
+def test_one_text_is_enough_as_a_grid_mapping(tmp_path: Path, mapping: dict[str, Any]) -> None:
+    assert found(tmp_path, mapping, "EPSG:32633") == ""
+    assert "crs" in found(tmp_path, mapping, "EPSG:32634")
+    file = sorted(tmp_path.iterdir())[0]
+    source = Source.model_validate(
+        {"name": "grid", "uri": str(file), "driver": "netcdf", "crs": "file",
+         "variables": {"v": {"name": "v"}}}
+    )  # fmt: skip
+    axes = axes_of(open_source(source), source)
+    assert axes is not None
+    assert axes.crs == "EPSG:32633"
+
+
+def swapped(path: Path, lat: np.ndarray, lon: np.ndarray, attrs: bool, **dims: str) -> str:
+    """The faults of a file with latitudes and longitudes against an entry with these `dims`."""
+    names = {"lat": "degrees_north", "lon": "degrees_east"}
+    ds = xr.Dataset(
+        {"v": (("lon", "lat"), np.ones((lon.size, lat.size), "f4"), {"units": "1"})},
+        {name: (name, at, {"units": names[name]} if attrs else {})
+         for name, at in (("lat", lat), ("lon", lon))},
+    )  # fmt: skip
+    file = path / f"{len(list(path.iterdir()))}.nc"
+    ds.to_netcdf(file)
+    entry = {"name": "grid", "uri": str(file), "driver": "netcdf", "dims": dims,
+             "variables": {"v": {"name": "v"}}}  # fmt: skip
+    faults = Faults()
+    check_source(Source.model_validate(entry), faults, VARIABLES)
+    return str(InputError(faults.faults))
+
+
+@pytest.mark.parametrize("attrs", [False, True])
+def test_latitudes_as_x_have_a_way_out(tmp_path: Path, attrs: bool) -> None:
+    lat, lon = np.arange(40, 50.0), np.arange(-10, 20.0)
+    assert swapped(tmp_path, lat, lon, attrs) == ""
+    assert swapped(tmp_path, lat, lon, attrs, y="lat", x="lon") == ""
+    assert "`dims: {y: lat, x: lon}`" in swapped(tmp_path, lat, lon, attrs, y="lon", x="lat")
+
+
+def test_coordinates_under_each_others_names_have_a_way_out(tmp_path: Path) -> None:
+    lat, lon = np.arange(-10, 20.0), np.arange(100, 130.0)
+    assert "`dims: {y: lon, x: lat}`" in swapped(tmp_path, lon, lat, False)
+    assert swapped(tmp_path, lon, lat, False, y="lon", x="lat") == ""

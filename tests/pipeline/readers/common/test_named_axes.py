@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import rasterio
 import xarray as xr
 
 from pipeline.build import build_cube
@@ -14,6 +16,7 @@ from pipeline.core.errors import Faults, InputError
 from pipeline.core.settings import validated
 from pipeline.entries.source import Source
 from pipeline.grid.named_grids import named_grid
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.sources.open import check_source, open_source
 
 OWN = {"crs": "EPSG:6933", "bounds": [0, 0, 4e5, 3e5], "resolution": 1e5}
@@ -97,3 +100,66 @@ def test_a_resolved_entry_is_read_again() -> None:
 )  # fmt: skip
 def test_grids_have_the_published_sizes(name: str, shape: tuple[int, int]) -> None:
     assert named_grid(name).shape == shape
+
+
+def picture(folder: Path, values: np.ndarray, **place: Any) -> Path:
+    path = folder / "sm.tif"
+    height, width = values.shape
+    with (
+        pytest.warns(rasterio.errors.NotGeoreferencedWarning) if not place else nullcontext(),
+        rasterio.open(path, "w", driver="GTiff", height=height, width=width, count=1,
+                      dtype="float32", **place) as file,
+    ):  # fmt: skip
+        file.write(values, 1)
+    return path
+
+
+def of_band(path: Path, grid: Any, **settings: Any) -> Source:
+    variables = {"soil_moisture": {"name": "band_1", "units": "m3 m-3"}}
+    return entry(path, grid, driver="raster", variables=variables, **settings)
+
+
+@pytest.mark.parametrize("place", [
+    {}, {"transform": rasterio.transform.from_origin(0, 3e5, 1e5, 1e5)},
+    {"transform": rasterio.transform.from_origin(0, 3e5, 1e5, 1e5), "crs": "EPSG:6933"},
+])  # fmt: skip
+def test_a_raster_that_does_not_state_where_it_lies_has_the_grid_of_its_entry(
+    tmp_path: Path, place: dict[str, Any]
+) -> None:
+    values = np.arange(12, dtype="f4").reshape(3, 4) / 12
+    source = of_band(picture(tmp_path, values, **place), OWN)
+    faults = Faults()
+    info = check_source(source, faults)
+    faults.raise_if_any()
+    assert info is not None
+    assert info.bounds == (0, 0, 4e5, 3e5)
+    target = TargetGrid.from_bounds("own", "EPSG:6933", (0.0, 0.0, 4e5, 3e5), 1e5)
+    cube = build_cube(tmp_path / "cube.zarr", target, [source])
+    np.testing.assert_allclose(cube["soil_moisture"], values, rtol=1e-6)
+
+
+def test_a_raster_on_a_published_grid_by_its_name(tmp_path: Path) -> None:
+    source = of_band(picture(tmp_path, np.full((406, 964), 0.25, "f4")), "EASE2_M36")
+    faults = Faults()
+    info = check_source(source, faults)
+    faults.raise_if_any()
+    assert info is not None
+    np.testing.assert_allclose(info.bounds, named_grid("EASE2_M36").bounds, rtol=1e-12)
+
+
+def test_a_raster_without_a_place_needs_a_grid_of_its_size(tmp_path: Path) -> None:
+    path = picture(tmp_path, np.zeros((3, 5), "f4"))
+    with pytest.raises(InputError, match="3 rows and 4 columns"):
+        open_source(of_band(path, OWN))
+    with pytest.raises(InputError, match=r"where it lies[\s\S]*grid: EASE2_M09"):
+        open_source(of_band(path, None, crs="EPSG:6933"))
+    other = rasterio.transform.from_origin(5e4, 3e5, 1e5, 1e5)
+    path = picture(tmp_path, np.zeros((3, 4), "f4"), crs="EPSG:6933", transform=other)
+    with pytest.raises(InputError, match="Remove `grid`"):
+        open_source(of_band(path, OWN))
+
+
+def test_swapped_dimensions_of_a_grid_have_a_way_out(tmp_path: Path) -> None:
+    path = written(tmp_path, (3, 4), "rows", "cols")
+    with pytest.raises(InputError, match=r"dims: \{y: rows, x: cols\}"):
+        open_source(entry(path, OWN, dims={"y": "cols", "x": "rows"}))
