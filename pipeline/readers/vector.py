@@ -31,6 +31,7 @@ from pipeline.readers.common.first_bytes import (
 )  # fmt: skip
 from pipeline.readers.common.refusals import check_format, unreadable
 from pipeline.readers.driver import Driver, common_options, own_options
+from pipeline.readers.geoparquet import columns_of, info_of, needs_pyarrow, polygons_of
 from pipeline.readers.guards.vectors import check_vector
 
 OTHERS = (XML, JSON, TABLE, TEXT, PARQUET, "a Feather table")
@@ -48,8 +49,9 @@ class VectorOptions(Frozen):
     layer: str | None = None
     """Layer of the file; by default its first."""
     overlaps: Literal["refuse", "normalise"] = "refuse"
-    """Whether polygons that overlap are refused, or weighted by their areas in a cell: where these
-    sum to more than the cell they are divided by their sum, as 0.5 and 0.75 to 0.4 and 0.6."""
+    """Whether polygons that overlap are refused, or weighted by their areas in a cell, whose sum is
+    then the area of their union: 0.5 and 0.75 that cover all of the cell become 0.4 and 0.6. What
+    is not refused, up to 2 % of the area, counts for each polygon, up to the whole cell."""
 
 
 def open_polygons(source: Source) -> geopandas.GeoDataFrame:
@@ -86,7 +88,7 @@ def described(source: Source) -> dict[str, Any]:
 
 def layers_of(source: Source) -> tuple[str, ...]:
     """Return the names of the layers among which the entry chooses none; () if it names one."""
-    if _layer(source) is not None:
+    if _layer(source) is not None or needs_pyarrow(path_of(source)):
         return ()
     path = path_of(source)
     return _readable(path, lambda: tuple(str(name) for name, _ in pyogrio.list_layers(path)))
@@ -95,6 +97,10 @@ def layers_of(source: Source) -> tuple[str, ...]:
 def read_columns(source: Source, columns: Sequence[str]) -> pd.DataFrame:
     """Return columns of all polygons without their outlines."""
     path = path_of(source)
+    if not columns:
+        return pd.DataFrame(index=range(int(described(source)["features"])))
+    if needs_pyarrow(path):
+        return columns_of(path, columns)
     return _readable(
         path,
         lambda: pyogrio.read_dataframe(
@@ -117,6 +123,9 @@ def read_polygons(
     With None they are all polygons, or the first `most`. Outlines have no heights.
     """
     path = path_of(source)
+    if needs_pyarrow(path):
+        frame = polygons_of(path, columns, boxes, most)
+        return frame.set_geometry(shapely.force_2d(frame.geometry.to_numpy()), crs=frame.crs)
     options = {"layer": _layer(source), "columns": list(columns), "fid_as_index": True}
     if boxes is None:
         wanted: list[dict[str, Any]] = [{"max_features": most}]
@@ -164,7 +173,10 @@ def _lacking(path: Path) -> str:
 
 @lru_cache(maxsize=16)
 def _info(path: Path, layer: str | None, stamp: tuple[int, ...]) -> dict[str, Any]:
-    info = pyogrio.read_info(path, layer=layer, force_feature_count=True, force_total_bounds=True)
+    info = (
+        info_of(path) if needs_pyarrow(path) else
+        pyogrio.read_info(path, layer=layer, force_feature_count=True, force_total_bounds=True)
+    )  # fmt: skip
     return {**info, "dtypes": dict(zip(info["fields"], info["dtypes"], strict=True))}
 
 
@@ -178,9 +190,13 @@ def _distinct(
 
 @lru_cache(maxsize=4)
 def _whole(path: AnyPath, layer: str | None, stamp: tuple[int, ...]) -> geopandas.GeoDataFrame:
-    return _readable(
-        path, lambda: geopandas.read_file(_local(path), layer=layer).to_crs("EPSG:4326")
-    )
+    def read() -> geopandas.GeoDataFrame:
+        local = _local(path)
+        if needs_pyarrow(local):
+            return polygons_of(local, list(info_of(local)["fields"]), None, None)
+        return geopandas.read_file(local, layer=layer)
+
+    return _readable(path, lambda: read().to_crs("EPSG:4326"))
 
 
 DRIVER = Driver(

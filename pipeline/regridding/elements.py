@@ -37,6 +37,7 @@ OUTLINES = "polygon_outline"
 _STRIP = 2_000_000  # entries of a matrix that one thread holds
 _NEAR = 4096  # elements between two that are needed which are read with them
 _OVERLAP = 0.02  # fraction of the covered area that polygons may cover twice
+_TINY = 1e-12  # weights are rounded to this
 _NEIGHBOURS = 7  # an element and its six neighbours
 _HELD = 4  # number of operators kept for the next variable or times
 
@@ -134,9 +135,14 @@ def _weights(ds: xr.Dataset, grid: TargetGrid, kind: str) -> scipy.sparse.csr_ar
         attrs, polygons = ds.coords[OUTLINES].attrs, ds.coords[OUTLINES].values
         where = attrs.get("where", where)
         matrix = overlap(polygons, attrs["crs"], grid, count, where)
-        if attrs.get("overlaps") != "normalise":
+        most: np.ndarray | float = 1.0
+        if attrs.get("overlaps") == "normalise":
+            union = np.array([shapely.union_all(polygons)])
+            most = np.asarray(overlap(union, attrs["crs"], grid, 1, where).sum(axis=1))
+        else:
             _check_overlaps(matrix, where)
-        return _with_rest(_normalised(matrix), np.flatnonzero(shapely.is_missing(polygons)))
+        outside = np.flatnonzero(shapely.is_missing(polygons))
+        return _with_rest(_normalised(matrix, most), outside)
     if kind == "nearest" or not has_outlines(ds):
         return _of_centres(ds, grid, kind)
     return _normalised(overlap(_rings(ds, grid), DEGREES, grid, count, where))
@@ -172,7 +178,13 @@ def _near(lon: np.ndarray, lat: np.ndarray, grid: TargetGrid) -> np.ndarray:
 def _check_overlaps(matrix: scipy.sparse.csr_array, where: str) -> None:
     """Raise `InputError` where polygons cover much of a grid more than once."""
     covered = np.asarray(matrix.sum(axis=1))
-    twice = np.maximum(covered - 1.0, 0.0).sum() / max(np.minimum(covered, 1.0).sum(), 1e-9)
+    check_share(
+        np.maximum(covered - 1.0, 0.0).sum() / max(np.minimum(covered, 1.0).sum(), 1e-9), where
+    )
+
+
+def check_share(twice: float, where: str) -> None:
+    """Raise `InputError` if the fraction of area that polygons cover `twice` is not small."""
     if twice > _OVERLAP:
         raise bad_input(
             where, f"polygons of which {100 * twice:.0f} % overlap others",
@@ -182,10 +194,12 @@ def _check_overlaps(matrix: scipy.sparse.csr_array, where: str) -> None:
         )  # fmt: skip
 
 
-def _normalised(matrix: scipy.sparse.csr_array) -> scipy.sparse.csr_array:
-    """The matrix with weights of at most 1 in total, where outlines overlap."""
+def _normalised(
+    matrix: scipy.sparse.csr_array, most: np.ndarray | float = 1.0
+) -> scipy.sparse.csr_array:
+    """The matrix with weights of at most `most` in total, where outlines overlap."""
     covered = np.asarray(matrix.sum(axis=1))
-    scale = np.where(covered > 1.0, 1.0 / np.maximum(covered, 1.0), 1.0)
+    scale = np.where(covered > most, most / np.maximum(covered, _TINY), 1.0)
     matrix.data *= np.repeat(scale, np.diff(matrix.indptr))
     return matrix
 

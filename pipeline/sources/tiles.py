@@ -146,14 +146,13 @@ class Mosaic:
 def check_merged_times(source: Source) -> None:
     """Raise `InputError` if the times of the parts of a merged entry do not join to one axis."""
     found = []
-    for part in source.parts:
-        if has_polygon_cells(part):
-            continue  # polygons have no times
+    parts = [part for part in source.parts if not has_polygon_cells(part)]  # which have no times
+    for part in parts:
         mosaic = mosaic_of(part)
         found += [_times(part, [part])] if mosaic is None else [mosaic.times]
     axes = [times for times in found if times is not None]
-    static = [part for part, times in zip(source.parts, found, strict=True) if times is None]
-    timed = [part for part, times in zip(source.parts, found, strict=True) if times is not None]
+    static = [part for part, times in zip(parts, found, strict=True) if times is None]
+    timed = [part for part, times in zip(parts, found, strict=True) if times is not None]
     for part in static:
         for other in timed:
             if both := part.variables.keys() & other.variables.keys():

@@ -6,6 +6,7 @@ Columns are read whole, outlines only where the grids are, and of large files th
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import shapely
@@ -16,9 +17,10 @@ from pipeline.entries.source import Source, Variable
 from pipeline.grid.crs import is_geographic_crs
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.readers.vector import described, layers_of, path_of, read_columns
-from pipeline.regridding.elements import OUTLINES, check_method, element_operator
+from pipeline.regridding.elements import OUTLINES, check_method, check_share, element_operator
 from pipeline.sources.canonical import decoding_of
 from pipeline.sources.check_metadata import SourceInfo
+from pipeline.sources.computed.tally import Tally
 from pipeline.sources.crop import Window
 from pipeline.sources.polygons.cells import (
     OUTLINE,
@@ -49,6 +51,7 @@ def check_polygons(
     crs, found = crs_of_polygons(source), described(source)
     where = f'source "{source.name}", {source.files[0]}'
     (west, south, east, north), path = found["total_bounds"], path_of(source)
+    notes: tuple[str, ...] = ()
     if not str(found["geometry_type"]).endswith(("Polygon", "Polygon Z", "Unknown")):
         faults.add(where, f"geometries {found['geometry_type']}", "polygons")
     elif not found["features"]:
@@ -59,8 +62,7 @@ def check_polygons(
             "degrees", "Set `crs` to that of the outlines, and `wrong_in_file: [crs]`.",
         )  # fmt: skip
     else:
-        _check_values(source, variables, where, faults)
-    notes: tuple[str, ...] = ()
+        notes = tuple(_check_values(source, variables, where, faults))
     if not faults.faults:
         chosen = [None] if windows is None else list(dict.fromkeys(windows(crs)))
         parts = [open_polygon_cells(source, window, MOST) for window in chosen]
@@ -68,7 +70,7 @@ def check_polygons(
             check_method(ds, source.method if source.method != "conservative" else "mean", where)
             _check_overlaps(ds)
         layers = layers_of(source)
-        notes = _notes(parts)
+        notes += _notes(parts)
         if len(layers) > 1:
             notes += (f"the first layer, {layers[0]}, of {', '.join(layers)} is read",)
     return SourceInfo(
@@ -85,8 +87,10 @@ def check_polygons(
 
 def _check_values(
     source: Source, variables: Mapping[str, Variable], where: str, faults: Faults
-) -> None:
-    """Add a fault for each variable without units or valid values, or with values out of range."""
+) -> list[str]:
+    """Return notes on the values, and add a fault for each variable without units or valid values,
+    or with values out of range."""
+    notes: list[str] = []
     columns = sorted({entry.name for entry in source.variables.values()} - {OUTLINE})
     frame = read_columns(source, columns)
     for name, entry in source.variables.items():
@@ -99,16 +103,23 @@ def _check_values(
         values, attrs = class_or_number(frame[entry.name], source)
         da = xr.DataArray(values, dims="cell", name=entry.name, attrs=attrs)
         with faults.collecting():
-            decoding = decoding_of(da, source, name, variables[name])
+            decoding, tally = decoding_of(da, source, name, variables[name]), Tally()
+            decoding = replace(decoding, tally=tally)
             decoded = decoding.finish(decoding.values(values), None)
+            tally.check_stored(variables[name], f"{where}: {name}", faults)
+            notes += [f"{name}: {text}" for text in tally.remarks]
             if not np.isfinite(decoded).any():
                 faults.add(f"{where}: {name}", "no valid value", "a column with values",
                            "Check the column, and nodata and classes of the entry.")  # fmt: skip
+    return notes
 
 
 def _check_overlaps(ds: xr.Dataset) -> None:
     """Raise `InputError` where the polygons cover much of their extent more than once."""
-    outlines, crs = ds.coords[OUTLINES].values, str(ds.coords[OUTLINES].attrs["crs"])
+    outlines, attrs = ds.coords[OUTLINES].values, ds.coords[OUTLINES].attrs
+    crs = str(attrs["crs"])
+    if attrs["overlaps"] != "normalise":
+        check_share(_twice(outlines), str(attrs["where"]))
     west, south, east, north = shapely.total_bounds(outlines)
     if is_geographic_crs(crs):
         south, north, east = max(south, -90.0), min(north, 90.0), min(east, west + 360.0)
@@ -119,6 +130,18 @@ def _check_overlaps(ds: xr.Dataset) -> None:
         dy=(north - south) / _CELLS, shape=(_CELLS, _CELLS),
     )  # fmt: skip
     element_operator(ds, grid, "mean")
+
+
+def _twice(outlines: np.ndarray) -> float:
+    """Return the fraction of the area that is of polygons with a point within another one.
+
+    Small polygons far apart, such as lakes, never fill the cells of a grid.
+    """
+    known = outlines[~shapely.is_missing(outlines)]
+    areas = shapely.area(known)
+    point, _ = shapely.STRtree(known).query(shapely.point_on_surface(known), predicate="within")
+    count = np.bincount(point, minlength=known.size)
+    return float((areas * (1.0 - 1.0 / np.maximum(count, 1))).sum() / max(areas.sum(), 1e-30))
 
 
 def _notes(parts: Sequence[xr.Dataset]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from typing import Any
 
 import geopandas
 import numpy as np
+import pandas as pd
 import pyproj
 import pytest
 import shapely
@@ -405,6 +406,52 @@ def test_areas_of_polygons_that_overlap_are_divided_by_their_sum(tmp_path: Path)
     np.testing.assert_allclose(found["landcover_coverage"], [[1, 1, 0.5]] * 2, rtol=1e-6)
 
 
+@pytest.mark.parametrize("shift", [0.0, 180.0, -360.0])
+def test_coverage_is_the_area_of_the_union(tmp_path: Path, shift: float) -> None:
+    """Two polygons on one half of a cell, a nested pair in the next, neighbours in the last."""
+    outlines = [
+        *(box(10, 50, 10.5, 52), box(10, 50, 10.5, 52)),
+        *(box(11, 50, 11.75, 52), box(11, 50, 11.5, 52)), *(box(12, 50, 12.25, 52),
+          box(12.25, 50, 12.5, 52)),
+    ]  # fmt: skip
+    values = [10.0, 30.0, 10.0, 35.0, 4.0, 8.0]
+    moved = [shapely.affinity.translate(one, shift) for one in outlines]
+    grid = DEGREES if shift != 180 else TargetGrid.from_bounds(
+        "east", "EPSG:4326", (190.0, 50.0, 193.0, 52.0), 1.0
+    )  # fmt: skip
+    path = written(tmp_path, moved, porosity=values)
+    assert "overlap" in refusal(entry(path, PERCENT))
+    source = entry(path, PERCENT, options={"overlaps": "normalise"}, min_coverage=0.1)
+    checked(source)
+    found = cube(tmp_path, source, grid)
+    np.testing.assert_allclose(found["water_capacity_coverage"], [[0.5, 0.75, 0.5]] * 2, rtol=1e-6)
+    np.testing.assert_allclose(found["water_capacity"], [[20, 20, 6]] * 2, rtol=1e-6)
+
+
+def test_the_union_is_that_of_a_projected_grid_too(tmp_path: Path) -> None:
+    outlines = [box(1e5, 1e5, 1.5e5, 3e5), box(1e5, 1e5, 1.5e5, 3e5), box(1.25e5, 1e5, 1.5e5, 3e5)]
+    path = written(tmp_path, outlines, "EPSG:5070", porosity=[10.0, 30.0, 20.0])
+    albers = TargetGrid.from_bounds("albers", "EPSG:5070", (1e5, 1e5, 3e5, 3e5), 1e5)
+    source = entry(path, PERCENT, options={"overlaps": "normalise"}, min_coverage=0.1)
+    found = cube(tmp_path, source, albers)
+    np.testing.assert_allclose(found["water_capacity_coverage"][:, 0], 0.5, rtol=1e-6)
+    np.testing.assert_allclose(found["water_capacity"][:, 0], 20, rtol=1e-6)
+
+
+def test_what_lies_outside_of_overlapping_polygons_is_the_rest(tmp_path: Path) -> None:
+    path = written(tmp_path, [box(10, 50, 10.5, 52)] * 2 + [box(12, 50, 13, 52)])
+    inside = {"land_fraction": {"name": "geometry", "units": "1"}}
+    found = cube(tmp_path, entry(path, inside, options={"overlaps": "normalise"}), DEGREES)
+    np.testing.assert_allclose(found["land_fraction"], [[0.5, 0, 1]] * 2, rtol=1e-6)
+
+
+def test_small_polygons_that_are_there_twice_are_refused(tmp_path: Path) -> None:
+    lakes = [box(x, y, x + 0.01, y + 0.01) for x in (10.0, 11.5, 12.9) for y in (50.0, 51.9)]
+    checked(entry(written(tmp_path, lakes, porosity=[1.0] * 6), PERCENT))
+    path = written(tmp_path, lakes * 2, porosity=[1.0] * 12)
+    assert "overlap" in refusal(entry(path, PERCENT))
+
+
 def test_the_areas_of_a_collection_are_used(tmp_path: Path) -> None:
     mixed = shapely.GeometryCollection([box(10, 50, 11, 52), shapely.Point(12.5, 51)])
     path = written(tmp_path, [mixed, box(11, 50, 13, 52)], porosity=[10.0, 30.0])
@@ -423,3 +470,31 @@ def test_layers_are_listed_where_the_choice_is_unclear(tmp_path: Path) -> None:
 
 def test_a_check_refuses_the_nearest_polygon(tmp_path: Path) -> None:
     assert "method of areas" in refusal(classes(columns(tmp_path), method="nearest"))
+
+
+@pytest.mark.parametrize("crs", ["EPSG:4326", "OGC:CRS84", "EPSG:3035"])
+def test_geoparquet_is_read_as_other_files_are(tmp_path: Path, crs: str) -> None:
+    frame = geopandas.read_file(columns(tmp_path)).to_crs(crs)
+    frame.to_parquet(tmp_path / "rocks.parquet")
+    frame.to_file(tmp_path / "other.gpkg")
+    (tmp_path / "second").mkdir()
+    found = cube(tmp_path, classes(tmp_path / "rocks.parquet"), DEGREES)
+    expected = cube(tmp_path / "second", classes(tmp_path / "other.gpkg"), DEGREES)
+    assert {*found} == {*expected}
+    for name in expected.data_vars:
+        np.testing.assert_allclose(found[name], expected[name], atol=1e-9)
+    info = checked(classes(tmp_path / "rocks.parquet"))
+    assert info.shape == (3,)
+    assert info.bounds == pytest.approx(frame.total_bounds)
+    whole = pipeline.open_source(classes(tmp_path / "rocks.parquet"), (10.0, 50.0, 10.5, 51.0)) \
+        if crs != "EPSG:3035" else None  # fmt: skip
+    assert whole is None or whole.sizes["cell"] == 1
+
+
+def test_parquet_without_outlines_has_a_way_out(tmp_path: Path) -> None:
+    pd.DataFrame({"porosity": [1.0]}).to_parquet(tmp_path / "rocks.parquet")
+    assert "driver: table" in refusal(entry(tmp_path / "rocks.parquet", PERCENT))
+    geopandas.GeoDataFrame(
+        {"porosity": [1.0]}, geometry=[shapely.Point(10, 50)], crs="EPSG:4326"
+    ).to_parquet(tmp_path / "points.parquet")
+    assert "polygons" in refusal(entry(tmp_path / "points.parquet", PERCENT))
