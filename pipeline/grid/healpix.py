@@ -43,6 +43,9 @@ class GridOptions(Frozen):
 
     healpix: Healpix | None = None
     """Size and order of HEALPix pixels, such as `{nside: 64, order: nested}`."""
+    grid_file: str | None = None
+    """NetCDF file with the latitudes and longitudes of the cells, and their corners if it has them,
+    such as icon_grid_0026_R03B07_G.nc; the number of cells must be that of the data."""
 
 
 def pixels_of(

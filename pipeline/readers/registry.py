@@ -129,8 +129,9 @@ def _with_cells(ds: xr.Dataset, source: Source) -> xr.Dataset:
     from pipeline.grid.healpix import Healpix
     from pipeline.grid.unstructured import as_cells
     from pipeline.readers.common.dims import time_axis
+    from pipeline.readers.common.grid_file import with_grid_file
 
-    where = f'source "{source.name}", {source.files[0]}'
+    ds, where = with_grid_file(ds, source), f'source "{source.name}", {source.files[0]}'
     declared = source.options.get("healpix")
     healpix = validated(Healpix, declared, f"{where}: options.healpix") if declared else None
     cells = as_cells(ds, source.lat, source.lon, healpix, where)

@@ -188,6 +188,68 @@ def test_stations_of_a_time_series_are_no_cells(tmp_path: Path) -> None:
         checked(entry(tmp_path / "stations.nc", method="nearest"))
 
 
+def apart(folder: Path, bounds: bool = True) -> tuple[Path, Path]:
+    """Write values of ICON, and its grid with nodes and edges in another file, as DWD does."""
+    icon(folder / "icon.nc", bounds=bounds)
+    ds = xr.open_dataset(folder / "icon.nc").load()
+    ds.close()
+    ds[["t2m"]].reset_coords(drop=True).assign_coords(time=DAYS).to_netcdf(folder / "t.nc")
+    grid = ds.drop_vars(["t2m", "time"]).rename_dims(ncells="cell")
+    for name, dim, size in (("v", "vertex", 1026), ("e", "edge", 3072)):
+        for which, standard in (("lon", "longitude"), ("lat", "latitude")):
+            attrs = {"units": "radian", "standard_name": standard}
+            dims = f"{dim}_of_grid"
+            grid[f"{name}{which}"] = dims, np.linspace(-1, 1, size), attrs
+    grid.reset_coords().to_netcdf(folder / "grid.nc")
+    return folder / "t.nc", folder / "grid.nc"
+
+
+@pytest.mark.parametrize("bounds", [True, False])
+def test_cells_in_a_file_of_their_own(tmp_path: Path, bounds: bool) -> None:
+    values, grid = apart(tmp_path, bounds)
+    method = {} if bounds else {"method": "mean"}
+    source = entry(values, options={"grid_file": str(grid)}, **method)
+    assert checked(source).shape == (2048,)
+    assert grid in source.companions
+    found = cube(tmp_path, source, GLOBE, tile=(7, 9))
+    (tmp_path / "one").mkdir()
+    one = cube(tmp_path / "one", entry(tmp_path / "icon.nc", **method), GLOBE)
+    for name in one.data_vars:
+        np.testing.assert_array_equal(found[name], one[name])
+
+
+def test_a_grid_file_of_other_cells_or_none_has_a_way_out(tmp_path: Path) -> None:
+    values, grid = apart(tmp_path)
+    xr.open_dataset(grid).isel(cell=slice(9)).to_netcdf(tmp_path / "part.nc")
+    with pytest.raises(InputError, match=r"ncells of 2048[\s\S]*cell of 9"):
+        checked(entry(values, options={"grid_file": str(tmp_path / "part.nc")}))
+    with pytest.raises(InputError, match="no such file"):
+        checked(entry(values, options={"grid_file": str(tmp_path / "none.nc")}))
+    with pytest.raises(InputError, match="grid_file"):
+        checked(entry(values))
+
+
+def test_nodes_of_mpas_and_fields_of_models_in_a_file_of_their_own(tmp_path: Path) -> None:
+    values = boxes(tmp_path / "mpas.nc", "mpas")
+    ds = xr.open_dataset(tmp_path / "mpas.nc").load()
+    ds[["t2m"]].to_netcdf(tmp_path / "t.nc")
+    ds.drop_vars("t2m").to_netcdf(tmp_path / "init.nc")
+    grid = TargetGrid.from_bounds("boxes", "EPSG:4326", (0.0, -90.0, 360.0, 90.0), (15.0, 30.0))
+    source = entry(tmp_path / "t.nc", options={"grid_file": str(tmp_path / "init.nc")})
+    found = cube(tmp_path, source, grid)["air_temperature"].values.reshape(6, 24) + 273.15
+    np.testing.assert_allclose(found[::-1], np.repeat(values, 2, axis=1), rtol=1e-6)
+    lon, lat = np.meshgrid(np.arange(10.0, 14), np.arange(50.0, 53))
+    tilted = field(lon, lat)
+    xr.Dataset({"t2m": (("south", "east"), tilted, {"units": "K"})}).to_netcdf(tmp_path / "m.nc")
+    xr.Dataset({"lat": (("j", "i"), lat), "lon": (("j", "i"), lon)}).to_netcdf(tmp_path / "g.nc")
+    source = entry(tmp_path / "m.nc", options={"grid_file": str(tmp_path / "g.nc")},
+                   method="nearest", dims={"y": "south", "x": "east"})  # fmt: skip
+    part = TargetGrid.from_bounds("part", "EPSG:4326", (9.5, 49.5, 13.5, 52.5), 1.0)
+    (tmp_path / "two").mkdir()
+    found = cube(tmp_path / "two", source, part)["air_temperature"].values.reshape(3, 4)
+    np.testing.assert_allclose(found[::-1] + 273.15, tilted, rtol=1e-6)
+
+
 def hexagons() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """[cell, 4] numbers of the corners, and their longitudes and latitudes: boxes of 30 degrees."""
     lon, lat = np.arange(0, 360, 30.0), np.arange(-90, 91, 30.0)
