@@ -145,6 +145,8 @@ class Lookup(Frozen):
     lookup: str
     """Path of the table: CSV, Parquet, dBase (.dbf), SQLite or GDAL's raster attribute table
     (.aux.xml)."""
+    skip_lines: int = later(0)
+    """Number of lines, such as a title, above the names of columns of a table of text."""
     table: str | None = None
     """Name of the table in a database of SQLite, such as HWSD2_LAYERS."""
     key: str

@@ -16,6 +16,7 @@ import xarray as xr
 from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.entries.source import Source
 from pipeline.grid.crs import is_geographic_crs
+from pipeline.readers.common.chosen import part_hint
 from pipeline.readers.common.site_table import check_columns, read_options
 from pipeline.readers.driver import Driver
 from pipeline.readers.tables.dates import dates_of
@@ -168,9 +169,9 @@ def _check_columns(
     for name in dict.fromkeys(names):
         if name not in known:
             one = "Set `options: {separator: …}` if its rows have more columns."
+            hint = nearest_name(str(name), known) or part_hint(str(name), known)
             faults.add(where, f"columns {', '.join(known)}", f'a column "{name}"',
-                       nearest_name(str(name), known) or (one if len(known) == 1 else ""),
-                       )  # fmt: skip
+                       hint or (one if len(known) == 1 else ""))  # fmt: skip
         if name in table.attrs.get("repeated", ()):
             faults.add(where, f'several columns "{name}"', "each name once",
                        "Rename or remove the others.")  # fmt: skip

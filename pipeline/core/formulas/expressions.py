@@ -169,7 +169,8 @@ def _parsed(text: str) -> ast.expr:
     except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
         reason = getattr(error, "msg", None) or "too deeply nested"
         shown = text if len(text) <= 100 else f"{text[:100]}…"
-        raise ValueError(f'"{shown}", which cannot be parsed ({reason})') from None
+        way_out = 'names that are no words need others, as `operands: {t: "air temp"}`'
+        raise ValueError(f'"{shown}", which cannot be parsed ({reason}); {way_out}') from None
     count = sum(1 for _ in ast.walk(tree))
     if count > MAX_NODES:
         raise ValueError(f"an expression of {count} parts, more than {MAX_NODES}")

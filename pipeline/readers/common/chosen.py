@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterable
+
 import xarray as xr
 
 from pipeline.core.addresses import AnyPath
@@ -27,9 +30,10 @@ def chosen(ds: xr.Dataset, source: Source, path: AnyPath) -> xr.Dataset:
     for name in names:
         if name not in ds:
             known = [str(known) for known in ds.data_vars]
+            hint = nearest_name(name, known) or part_hint(name, known) or _fetch_hint(ds)
             faults.add(
                 f'source "{source.name}", {path}', f"variables {', '.join(known) or 'none'}",
-                f'a variable "{name}"', nearest_name(name, known) or _fetch_hint(ds),
+                f'a variable "{name}"', hint,
             )  # fmt: skip
     faults.raise_if_any()
     named = (source.lat, source.lon, source.dims.get("time"))
@@ -49,6 +53,19 @@ def chosen(ds: xr.Dataset, source: Source, path: AnyPath) -> xr.Dataset:
     more = {name: ds.variables[name] for name in sorted(mesh)} | _bounds(ds, found)
     found = found.assign_coords(more)
     return _reordered(ds, found.assign_coords(_relabelled(found)), source)
+
+
+def part_hint(name: str, known: Iterable[str]) -> str:
+    """Return the hint for a name of which an expression has only a part, as before a dash.
+
+    >>> part_hint("soil", ["soil-depth", "rain"])
+    'In an expression, "soil-depth" needs another name: `operands: {soil_depth: "soil-depth"}`.'
+    """
+    whole = next((k for k in known if not k.isidentifier() and name in re.split(r"\W+", k)), None)
+    if whole is None:
+        return ""
+    other = re.sub(r"\W+", "_", whole).strip("_")
+    return f'In an expression, "{whole}" needs another name: `operands: {{{other}: "{whole}"}}`.'
 
 
 def _fetch_hint(ds: xr.Dataset) -> str:

@@ -25,6 +25,8 @@ FORMATS = (
     *("%m/%d/%Y %I:%M:%S %p", "%d.%m.%Y %H:%M:%S", "%d/%m/%Y %H:%M:%S", "%m/%d/%Y %H:%M:%S"),
 )
 """Formats that are proposed where they fit all rows."""
+EXCEL, EPOCH = "excel", pd.Timestamp("1899-12-30")
+"""Format of days as numbers of Excel, such as 36892 for 2001-01-01, and what it counts from."""
 PARTS = ("year", "month", "day", "hour", "minute")
 NAMES = {
     **{part: part for part in (*PARTS, "doy")}, "yyyy": "year", "yr": "year", "mm": "month",
@@ -44,12 +46,16 @@ def dates_of(
     Several columns of numbers are what their names state, such as year and doy, or else year,
     month, day, hour and minute; several texts, or numbers with a format, are joined by a
     space. Texts are ISO 8601, such as 2001-02-28 or 20010228, or have the `date_format` (of
-    `datetime.strptime`). Raises `InputError` for missing and other dates, with two of the rows.
+    `datetime.strptime`, or `excel` for the numbers that Excel has for days). Raises
+    `InputError` for missing and other dates, with two of the rows.
     """
     label = f"{where}: {', '.join(columns)}"
     column, later = _before_midnight(_joined(table, columns, date_format))
     if isinstance(column.dtype, pd.DatetimeTZDtype) or column.dtype.kind == "M":
         times = pd.to_datetime(column, utc=True)
+    elif date_format == EXCEL:
+        texts = column.astype("string").str.replace(",", ".")
+        times = _of_excel(pd.to_numeric(texts, errors="coerce"))
     elif date_format is not None:
         texts = _texts(column)
         times = pd.to_datetime(texts, format=date_format, errors="coerce", utc=True)
@@ -63,7 +69,7 @@ def dates_of(
     if times.isna().any():
         row = int(np.flatnonzero(times.isna())[0])
         expected = f'dates such as "{date_format}"' if date_format else "ISO dates or times"
-        fit = formats_of(_texts(column))
+        fit = [EXCEL] if _are_serial(column) else formats_of(_texts(column))
         proposed = f"`date_format: {fit[0]}`" if fit else "`date_format`"
         shown = " ".join(str(table[name].iloc[row]) for name in columns)
         raise bad_input(
@@ -73,6 +79,17 @@ def dates_of(
         )  # fmt: skip
     times = times.dt.tz_localize(None) + pd.to_timedelta(later, unit="D")
     return times.to_numpy().astype("datetime64[ns]")
+
+
+def _of_excel(days: pd.Series) -> pd.Series:
+    """Return days since the end of 1899, as Excel counts them from March 1900, as times."""
+    return (EPOCH + pd.to_timedelta(days, unit="D")).dt.round("s").dt.tz_localize("UTC")
+
+
+def _are_serial(column: pd.Series) -> bool:
+    """Whether all values may be the numbers that Excel has for days from 1927 to 2100."""
+    days = pd.to_numeric(column, errors="coerce")
+    return bool(days.between(10_000, 73_415).all())
 
 
 def _before_midnight(column: pd.Series) -> tuple[pd.Series, pd.Series]:

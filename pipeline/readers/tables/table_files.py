@@ -29,7 +29,8 @@ class TableOptions(TextOptions):
     """Options of an entry: how the table is written, its dates and the places of its stations."""
 
     date_format: str | None = None
-    """Format of dates that are not ISO 8601, such as "%d.%m.%Y"."""
+    """Format of dates that are not ISO 8601, such as "%d.%m.%Y"; `excel` for numbers such as 36892
+    (2001-01-01)."""
     date_columns: tuple[str, ...] = ()
     """Columns that make the time together: year, month, day, or a date and a time of day."""
     stations: str | tuple[str, ...] | None = None

@@ -6,7 +6,8 @@ import csv
 import gzip
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from typing import IO, cast
@@ -23,6 +24,8 @@ ENCODINGS = ("utf-8-sig", "latin-1")
 """Encodings that are tried in turn; the first reads files with and without byte order mark."""
 SAMPLE = 500
 """Lines from which the separator and the decimal mark are recognised."""
+MOST_TITLES = 20
+"""Lines above the names of columns that are recognised."""
 COMMA = re.compile(r"[+-]?\d+,\d+")
 GROUPED = re.compile(r"[+-]?[1-9]\d{0,2}(,\d{3})+")
 POINT = re.compile(r"[+-]?\d*\.\d+")
@@ -71,6 +74,8 @@ class Layout:
     """Lines, from 0, that are neither names, comments nor rows."""
     constants: dict[str, str]
     """Values that comments state for columns, by their names."""
+    ends_with_separator: bool = False
+    """Whether all rows, but not the names, end with a separator."""
 
 
 def read_text_table(
@@ -84,7 +89,7 @@ def read_text_table(
     for encoding in [options.encoding] if options.encoding else ENCODINGS:
         try:
             layout = _recognised(path, encoding, options, where)
-            with opened(path) as file:
+            with opened(path) as file, uneven_lines(where, layout.header):
                 frame = pd.read_csv(
                     file, sep=r"\s+" if layout.separator == " " else layout.separator,
                     decimal=layout.decimal, thousands=options.thousands, encoding=layout.encoding,
@@ -93,6 +98,7 @@ def read_text_table(
                     dtype={name: str for name in layout.header if name.strip() in texts},
                     header=None if options.columns else "infer",
                     names=list(options.columns) or None,
+                    index_col=False if layout.ends_with_separator else None,
                 )  # fmt: skip
             break
         except UnicodeDecodeError:
@@ -150,6 +156,8 @@ def _recognised(path: AnyPath, encoding: str, options: TextOptions, where: str) 
     before, declared = options.skip_lines, options.separator
     if rows and (stated := SEPARATOR_LINE.fullmatch(rows[0][1])):
         before, declared = max(before, 1), declared or stated[1]
+    if not (before or declared or options.columns):
+        check_first_line([line for _, line in rows], where, "options: {skip_lines: …}")
     skipped = [i for i, _ in rows[:before]]
     rows = rows[before:]
     separator = declared or _separator([line for _, line in rows])
@@ -163,7 +171,51 @@ def _recognised(path: AnyPath, encoding: str, options: TextOptions, where: str) 
     if options.columns and split and len(split[0]) != len(header):
         raise bad_input(where, f"{len(split[0])} columns", f"the {len(header)} of `columns`",
                         "Correct `options: {columns: […]}`.")  # fmt: skip
-    return Layout(encoding, separator, decimal, header, tuple(skipped), constants)
+    body = split[under:]
+    ends = bool(body) and all(len(row) == len(header) + 1 and not row[-1].strip() for row in body)
+    return Layout(encoding, separator, decimal, header, tuple(skipped), constants, ends)
+
+
+def check_first_line(lines: Sequence[str], where: str, option: str) -> None:
+    """Raise `InputError` where lines such as a title are above the names of columns.
+
+    These are the first line with as many fields as all that follow, none of which is a number.
+    """
+    for above in range(1, min(MOST_TITLES, len(lines) - 2) + 1):
+        rest = lines[above : above + 20]
+        for mark in SEPARATORS:
+            split = [_fields(line, mark) for line in rest]
+            count = len(split[0])
+            if count < 2 or any(len(row) != count for row in split[1:]):
+                continue
+            is_above = all(len(_fields(line, mark)) < count for line in lines[:above])
+            has_names = all(field.strip() and not _is_number(field) for field in split[0])
+            if is_above and has_names and any(map(_is_number, split[1])):
+                raise bad_input(
+                    where, f'{above} line{"s" * (above > 1)} above the names of columns, "'
+                    f'{lines[0][:60]}"', "the names of columns first",
+                    f"Set `{option.replace('…', str(above))}`.",
+                )  # fmt: skip
+
+
+def _is_number(field: str) -> bool:
+    return re.fullmatch(r"\s*[+-]?[\d.,]*\d[\d.,]*([eE][+-]?\d+)?\s*", field) is not None
+
+
+@contextmanager
+def uneven_lines(where: str, header: Sequence[str]) -> Iterator[None]:
+    """Raise `InputError` with its number where a reader finds a line with too many fields."""
+    try:
+        yield
+    except pd.errors.ParserError as error:
+        found = re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error))
+        if found is None:
+            raise
+        raise bad_input(
+            where, f"{found[3]} fields in line {found[2]}", f"{found[1]}, as in the lines above",
+            "Correct the line, or quote the text with a separator in it; the names of columns are "
+            f"{listed(header)}.",
+        ) from None  # fmt: skip
 
 
 def _constants(comments: Sequence[str], options: TextOptions, where: str) -> dict[str, str]:

@@ -23,11 +23,23 @@ from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.core.files import version_of
 from pipeline.entries.nodata import codes_of, ranges_of
 from pipeline.entries.values import Lookup
+from pipeline.readers.common.first_bytes import PACKED, PARQUET, TABLE, TEXT, XML, first_bytes
+from pipeline.readers.common.first_bytes import SQLITE as DATABASE
+from pipeline.readers.common.refusals import check_format
 from pipeline.readers.guards.vectors import check_database, check_vector
-from pipeline.readers.tables.text_table import SAMPLE, TextOptions, decimal_mark
+from pipeline.readers.tables.text_table import (
+    SAMPLE,
+    TextOptions,
+    check_first_line,
+    decimal_mark,
+    uneven_lines,
+)  # fmt: skip
 
 SQLITE = (".sqlite", ".sqlite3", ".db")
 """Suffixes of databases of SQLite."""
+TABLES = "CSV, Parquet, dBase (.dbf), SQLite or a raster attribute table of GDAL (.aux.xml)"
+READ = (PARQUET, DATABASE, TABLE, TEXT, XML)
+"""Formats of first bytes that may be tables; those of dBase have no known one."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +67,7 @@ def lookup_table(lookup: Lookup, band: str, where: str) -> LookupTable:
 
     Several rows of one number are averaged by their weights, without rows of missing values or
     weights. Raises `InputError` for a table that cannot be read, for unknown columns, and for
-    several rows of one number without weights.
+    several rows of one number with different values and without weights.
     """
     frame, where = _opened(lookup, band, where)
     return _table(frame, lookup, where)
@@ -71,15 +83,17 @@ def _opened(lookup: Lookup, band: str, where: str) -> tuple[pd.DataFrame, str]:
     """Return the rows that a lookup chooses, and the name of their table for messages."""
     path: Any = path_of(lookup.lookup)
     try:
-        path = plain_copy(path)
+        for formats in (READ + PACKED, READ):
+            if path.exists():
+                check_format(f"{where}, {lookup.lookup}", path, TABLES, *formats)
+            path = plain_copy(path)
         stamp = version_of(path)
         part = (lookup.table, _columns(lookup)) if path.suffix.lower() in SQLITE else band
-        frame = _read(path, stamp, part)
+        frame = _read(path, stamp, part, lookup.skip_lines)
     except (OSError, ValueError, pyarrow.ArrowException, pd.errors.ParserError,
             ElementTree.ParseError, sqlite3.Error) as error:  # fmt: skip
         raise bad_input(
-            f"{where}, {lookup.lookup}", f"a table that cannot be read ({error})",
-            "CSV, Parquet, dBase (.dbf), SQLite or a raster attribute table of GDAL (.aux.xml)",
+            f"{where}, {lookup.lookup}", f"a table that cannot be read ({error})", TABLES
         ) from None  # fmt: skip
     where = f"{where}, {lookup.lookup}"
     return _chosen(frame, lookup, where), where
@@ -124,6 +138,8 @@ def _table(frame: pd.DataFrame, lookup: Lookup, where: str) -> LookupTable:
         if (rows["weight"] < 0).any():
             raise bad_input(f"{where}: {lookup.weight}", "negative weights", "weights from 0 on")
     rows = rows[rows["key"].notna()]
+    if lookup.weight is None:
+        rows = rows.drop_duplicates(["key", "value"])
     if lookup.weight is None and rows["key"].duplicated().any():
         several = rows["key"][rows["key"].duplicated()]
         raise bad_input(
@@ -186,7 +202,7 @@ def _numbers(
 
 
 @lru_cache(maxsize=16)
-def _read(path: Path, stamp: tuple[int, ...], part: Any) -> pd.DataFrame:
+def _read(path: Path, stamp: tuple[int, ...], part: Any, skip: int) -> pd.DataFrame:
     """Return a table; `part` is the table and columns of a database, or the band of a raster."""
     if isinstance(part, tuple):
         return _of_database(path, *part)
@@ -201,15 +217,20 @@ def _read(path: Path, stamp: tuple[int, ...], part: Any) -> pd.DataFrame:
         return pyogrio.read_dataframe(path, read_geometry=False)
     encoding = _encoding(path)
     with path.open(encoding=encoding, newline="") as file:
-        lines = [line for line in islice(file, SAMPLE) if not line.startswith("#")]
+        every = [line.rstrip("\r\n") for line in islice(file, SAMPLE)]
+    used = [i for i, line in enumerate(every) if line.strip() and not line.startswith("#")]
+    lines, skipped = [every[i] for i in used[skip:]], used[:skip]
+    if not skip:
+        check_first_line(lines, str(path), "transform: {skip_lines: …}")
     separator = max(",;\t|", key=(lines or [""])[0].count)
     rows = list(csv.reader(lines[1:], delimiter=separator))
     decimal = decimal_mark(rows, separator, TextOptions(), str(path))
-    return pd.read_csv(
-        path, sep=separator, decimal=decimal, comment="#", encoding=encoding, skipinitialspace=True,
-        keep_default_na=False, na_values=["", "NA", "NaN", "nan"], low_memory=False,
-        quoting=csv.QUOTE_MINIMAL,
-    )  # fmt: skip
+    with uneven_lines(str(path), next(csv.reader(lines, delimiter=separator), [])):
+        return pd.read_csv(
+            path, sep=separator, decimal=decimal, comment="#", encoding=encoding,
+            skipinitialspace=True, keep_default_na=False, na_values=["", "NA", "NaN", "nan"],
+            low_memory=False, quoting=csv.QUOTE_MINIMAL, skiprows=skipped or None,
+        )  # fmt: skip
 
 
 def _of_database(path: Path, table: str | None, columns: Sequence[str]) -> pd.DataFrame:
@@ -232,6 +253,8 @@ def _quoted(name: str) -> str:
 
 def _encoding(path: Path) -> str:
     """Return the encoding of a text file; tables of soil maps are often in Latin-1."""
+    if first_bytes(path)[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        return "utf-16"
     try:
         with path.open(encoding="utf-8-sig") as file:
             while file.read(1 << 20):

@@ -382,3 +382,59 @@ def test_quoted_decimal_commas_between_commas(tmp_path: Path) -> None:
 def test_a_table_without_rows_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="without rows"):
         read(tmp_path, LINES[0] + "\n")
+
+
+@pytest.mark.parametrize("above", [1, 3])
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_titles_above_the_names_of_columns_have_a_way_out(
+    tmp_path: Path, separator: str, above: int
+) -> None:
+    rows = "\n".join(LINES).replace(",", ".").replace(";", separator)
+    title = "".join(f"Rain of line {i}{separator}2001\n" for i in range(above))
+    with pytest.raises(InputError, match=rf"skip_lines: {above}}}"):
+        read(tmp_path, title + rows)
+    check(read(tmp_path, title + rows, options={"skip_lines": above}))
+
+
+def test_row_names_and_separators_at_the_end_shift_no_column(tmp_path: Path) -> None:
+    plain = "\n".join(LINES).replace(",", ".")
+    names, *rows = plain.split("\n")
+    check(read(tmp_path, "\n".join([names, *(f"{row};" for row in rows)])))
+    check(read(tmp_path, "\n".join([names, *(f"r{i};{row}" for i, row in enumerate(rows))])))
+
+
+def test_a_line_with_too_many_fields_is_named(tmp_path: Path) -> None:
+    lines = [line.replace(",", ".") for line in LINES]
+    text = "\n".join([*lines, "b;51.0;-3.5;2001-01-02;1.0;estimated"])
+    with pytest.raises(InputError, match=r"6 fields in line 5; expected 5") as error:
+        read(tmp_path, text)
+    assert "Download" not in str(error.value)
+    with pytest.raises(InputError, match="6 fields in line 7; expected 5"):
+        read(tmp_path, "# a\nnote\n" + text, options={"skip_lines": 1})
+
+
+@pytest.mark.parametrize("hour", ["", ".25"])
+def test_days_as_numbers_of_excel_have_a_format_of_their_own(tmp_path: Path, hour: str) -> None:
+    text = "\n".join(LINES).replace(",", ".")
+    text = text.replace("2001-01-01", f"36892{hour}").replace("2001-01-02", f"36893{hour}")
+    with pytest.raises(InputError, match="date_format: excel"):
+        read(tmp_path, text)
+    ds = read(tmp_path, text, options={"date_format": "excel"})
+    day = np.datetime64("2001-01-01" + (" 06:00" if hour else ""), "ns")
+    assert ds["time"].values.tolist() == [
+        day.astype(int),
+        (day + np.timedelta64(1, "D")).astype(int),
+    ]
+    other = text.replace("36893", "friday")
+    with pytest.raises(InputError, match='"friday'):
+        read(tmp_path, other, options={"date_format": "excel"})
+
+
+def test_a_column_with_a_dash_needs_a_name_in_an_expression(tmp_path: Path) -> None:
+    text = "\n".join(LINES).replace(",", ".").replace("rain", "rain-gauge")
+    variable = {"expression": "rain-gauge * 2", "units": "mm/day"}
+    with pytest.raises(InputError, match=r'operands: \{rain_gauge: "rain-gauge"\}'):
+        read(tmp_path, text, variables={"precipitation": variable})
+    named = {"expression": "g * 2", "units": "mm/day", "operands": {"g": "rain-gauge"}}
+    ds = read(tmp_path, text, variables={"precipitation": named})
+    np.testing.assert_allclose(ds["precipitation of g * 2"].values[0], [3.0, 0.0])

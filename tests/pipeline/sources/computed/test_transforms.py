@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -504,3 +506,53 @@ def test_a_row_out_of_range_is_no_part_of_a_mean(tmp_path: Path) -> None:
     declared = {**sand, "transform": {**lookup, "nodata": -9}}
     found = cube(tmp_path, source_of(path, {"sand": declared}))["sand"].values
     np.testing.assert_allclose(found, 0.2, rtol=1e-6)
+
+
+UNITS = "MU,SAND\n10,20\n20,35\n10,20\n"
+
+
+def of_table(folder: Path, table: str | bytes, name: str = "units.csv", **more: Any) -> Source:
+    path = raster(folder / "units.tif", np.full((1, 4, 6), 10, "u2"))
+    data = table if isinstance(table, bytes) else table.encode()
+    (folder / name).write_bytes(data)
+    lookup = {"lookup": str(folder / name), "key": "MU", "value": "SAND", **more}
+    return source_of(path, {"sand": {"name": "band_1", "units": "%", "transform": lookup}})
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
+def test_a_row_that_is_there_twice_is_one_row(tmp_path: Path, encoding: str) -> None:
+    source = of_table(tmp_path, UNITS.encode(encoding))
+    assert faults_of(source) == ""
+    ds = canonicalise(open_source(source), source, VARIABLES)
+    np.testing.assert_allclose(ds["sand"], 0.2, rtol=1e-6)
+    assert "several rows of MU" in faults_of(of_table(tmp_path, f"{UNITS}20,36\n"))
+
+
+def test_workbooks_and_pages_are_no_tables_of_a_lookup(tmp_path: Path) -> None:
+    book = io.BytesIO()
+    with zipfile.ZipFile(book, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+    assert "Save the sheet as CSV" in faults_of(of_table(tmp_path, book.getvalue(), "u.xlsx"))
+    assert "Save the sheet as CSV" in faults_of(of_table(tmp_path, book.getvalue(), "u.csv"))
+    page = "<!DOCTYPE html><title>Sign in</title>"
+    assert "signed in" in faults_of(of_table(tmp_path, page, "page.csv"))
+
+
+def test_titles_and_long_lines_of_a_lookup_have_a_way_out(tmp_path: Path) -> None:
+    titled = "Soil units\n2024\n" + UNITS
+    assert "`transform: {skip_lines: 2}`" in faults_of(of_table(tmp_path, titled))
+    assert faults_of(of_table(tmp_path, titled, skip_lines=2)) == ""
+    long = faults_of(of_table(tmp_path, UNITS + "30,4,5\n", "long.csv"))
+    assert "3 fields in line 5; expected 2" in long
+
+
+def test_names_with_a_dash_need_others_in_an_expression(tmp_path: Path) -> None:
+    at = {"lat": [0.5, 1.5], "lon": [0.5, 1.5]}
+    path = tmp_path / "a.nc"
+    xr.Dataset({"soil-depth": (("lat", "lon"), np.ones((2, 2)), {"units": "1"})}, at).to_netcdf(
+        path
+    )
+    dashed = {"rock": {"expression": "soil-depth * 2", "units": "1"}}
+    assert '`operands: {soil_depth: "soil-depth"}`' in faults_of(source_of(path, dashed, "netcdf"))
+    with pytest.raises(ValueError, match="operands"):
+        source_of(path, {"rock": {"expression": "soil depth * 2", "units": "1"}}, "netcdf")
