@@ -67,6 +67,6 @@ def _whole(path: Path, stamp: tuple[int, ...]) -> geopandas.GeoDataFrame:
         raise bad_input(
             str(path), f"a Parquet file without outlines ({str(error).partition('. ')[0]})",
             "GeoParquet, whose metadata name the column of the outlines",
-            "Set `driver: table` for points with latitudes and longitudes, or write the polygons"
+            "If they are points with latitudes and longitudes, set `driver: table`; write polygons"
             " with `GeoDataFrame.to_parquet` or `ogr2ogr OUT.gpkg IN`.",
         ) from None  # fmt: skip

@@ -24,9 +24,9 @@ from pipeline.core.errors import bad_input, listed, nearest_name
 from pipeline.core.files import version_of
 from pipeline.entries.source import Source
 from pipeline.readers.common.files import open_files
-from pipeline.readers.common.first_bytes import RASTERS
+from pipeline.readers.common.first_bytes import GEOREFERENCED, RASTERS
 from pipeline.readers.common.packing import nodata_of, unpacked
-from pipeline.readers.common.refusals import unreadable
+from pipeline.readers.common.refusals import content_advice, unreadable
 from pipeline.readers.driver import Driver, NoOptions, Outline, common_options
 from pipeline.readers.guards.outside import trustable
 from pipeline.readers.guards.rasters import WrittenError, check_raster, reference_of
@@ -128,10 +128,12 @@ def _of_file(
     declared = _declared(file, stamp)
     is_located = _is_located(file, stamp, where)
     if not is_located and source.grid is None:
+        other = content_advice(file, *GEOREFERENCED) if isinstance(file, Path) else ""
         raise bad_input(
             where, "a raster that does not state where it lies", "a georeference",
-            "Name its grid in the entry, such as `grid: EASE2_M09` or `grid: {crs: …, bounds: […],"
-            " resolution: …}`, or add a georeference: `gdal_edit.py -a_ullr … -a_srs …`.",
+            f"{other} ".lstrip() + "Name its grid in the entry, such as `grid: EASE2_M09` or"
+            " `grid: {crs: …, bounds: […], resolution: …}`, or add a"
+            " georeference: `gdal_edit.py -a_ullr … -a_srs …`.",
         )  # fmt: skip
     is_masked = any(band.is_masked for band in declared) and not source.overrides("nodata")
     with warnings.catch_warnings():

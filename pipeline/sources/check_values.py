@@ -86,8 +86,7 @@ def check_values(
                     read += values.size
                     tallies[name].add_values(values)
                     has_values |= bool(np.isfinite(values).any())
-            of = "of its `operands`" if source.variables[name].expression else "of the variable"
-            tallies[name].check_stored(variables[name], series[0].decoding.where, faults, of)
+            tallies[name].check_stored(variables[name], series[0].decoding.where, faults)
             if not (has_values or _has_values(_series(ds, source, name, variables[name]))):
                 faults.add(series[0].decoding.where, NO_VALUE, "a variable with values",
                            "Check the file, and nodata, mask and classes.")  # fmt: skip

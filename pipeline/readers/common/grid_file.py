@@ -15,6 +15,8 @@ from pipeline.grid.unstructured import centre_names, mesh_variables
 from pipeline.readers.common.dims import CURVILINEAR
 from pipeline.readers.common.first_bytes import NETCDF
 from pipeline.readers.common.refusals import unreadable
+from pipeline.readers.driver import common_options
+from pipeline.readers.guards.hdf5 import check_hdf5
 
 
 def with_grid_file(ds: xr.Dataset, source: Source) -> xr.Dataset:
@@ -29,7 +31,9 @@ def with_grid_file(ds: xr.Dataset, source: Source) -> xr.Dataset:
     path: Any = path_of(str(name))
     where = f'source "{source.name}", {path}'
     try:
-        grid = xr.open_dataset(plain_copy(path), decode_times=False, engine="netcdf4")
+        copy = plain_copy(path)
+        check_hdf5(copy, where, common_options(source).trust)
+        grid = xr.open_dataset(copy, decode_times=False, engine="netcdf4")
     except (OSError, ValueError, RuntimeError, EOFError) as error:
         raise unreadable(where, path, error, "a NetCDF file of the grid", *NETCDF) from None
     dims = dict.fromkeys(dim for da in ds.data_vars.values() for dim in da.dims)

@@ -17,6 +17,7 @@ from pipeline.core.formulas.expressions import Expression
 from pipeline.entries.source import Source
 from pipeline.entries.source_variable import SourceVariable
 from pipeline.entries.values import Lookup, Mask, Operand, Term
+from pipeline.readers.common.packing import UNPACKED
 from pipeline.readers.registry import read_files
 from pipeline.sources.computed.elementwise import elementwise
 from pipeline.sources.computed.masks import keeper
@@ -30,6 +31,7 @@ from pipeline.sources.computed.operands import (
 )
 from pipeline.sources.computed.tally import Tally
 from pipeline.sources.computed.transforms import computed, transformed
+from pipeline.sources.computed.undeclared import Extremes
 from pipeline.sources.decode import Decoding, unpacking_of
 
 Group = tuple[Any, ...]
@@ -158,6 +160,12 @@ class _Files:
             units[name] = operands[name].attrs["units"]
             unpacking[name] = Decoding(where=where)
 
+        extremes = tally.operands if tally is not None else {}
+        for name in _operands(entry):
+            found_in = operands[name].encoding if UNPACKED in operands[name].encoding else {}
+            extremes[name] = Extremes()
+            extremes[name].describe(found_in, operands[name].dtype)
+
         def compute(*arrays: np.ndarray) -> np.ndarray:
             values = {
                 name: unpacking[name].values(array, np.float64)
@@ -166,6 +174,8 @@ class _Files:
             found = expression.value(values, units, where)
             if tally is not None:
                 tally.add_undefined(found, values.values())
+                for name in extremes:
+                    extremes[name].add(values[name])
             return found
 
         first = next(iter(operands.values()))

@@ -37,6 +37,8 @@ class Tally:
     """Length in days of the series; None without times, NaN if unknown."""
     stored: Extremes = field(default_factory=Extremes)
     """Least and greatest values before scale, offset and units of the entry."""
+    operands: dict[str, Extremes] = field(default_factory=dict)
+    """The same for each operand of an expression."""
     remarks: list[str] = field(default_factory=list)
     """Further texts for the report."""
 
@@ -46,26 +48,30 @@ class Tally:
         self.valid += int(there.sum())
         self.total += float(values.sum(dtype=np.float64, where=there))
 
-    def check_stored(
-        self, variable: Variable, where: str, faults: Faults, of: str = "of the variable"
-    ) -> None:
+    def check_stored(self, variable: Variable, where: str, faults: Faults) -> None:
         """Add a fault, or a remark, for each number that seems to mean missing undeclared.
 
-        It is a fault where no valid range states that a value may be so large. `of` are the words
-        for what has the setting `nodata`.
+        It is a fault where no valid range states that a value may be so large.
         """
-        for one in self.stored.undeclared():
-            number = one.text
+        setting = "`nodata: {}` of the variable"
+        found = [("", setting, one) for one in self.stored.undeclared() if not self.operands]
+        for name, extremes in self.operands.items():
+            setting = f"`operands: {{{{{name}: {{{{name: …, nodata: {{}}}}}}}}}}`"
+            found += [(f" of {name}", setting, one) for one in extremes.undeclared()]
+        for of, setting, one in found:
+            text, hint = (
+                f"{100 * one.share:.3g} % of the values{of} are {one.text}",
+                setting.format(one.text),
+            )
             if one.is_certain and variable.valid_range is None:
                 faults.add(
-                    where, f"{one}, far from all others", "values without undeclared missing ones",
-                    f"Set `nodata: {number}` {of}; if it is a value, set `valid_range` in the"
-                    " definition of the variable.",
+                    where, f"{text}, far from all others", "values without undeclared missing ones",
+                    f"Set {hint}; if it is a value, set `valid_range` in the definition of the"
+                    " variable.",
                 )  # fmt: skip
             else:
                 self.remarks.append(
-                    f"{one}, apart from all others; if it means missing, set `nodata: {number}`"
-                    f" {of}"
+                    f"{text}, apart from all others; if it means missing, set {hint}"
                 )
 
     def add_mask(self, values: np.ndarray, kept: np.ndarray) -> None:

@@ -16,6 +16,8 @@ SIZES = (
 """Sizes of numbers by which files usually mark missing values; of larger ones any is suspicious."""
 HUGE = 1e30
 """Size that no quantity has."""
+FEW = 10
+"""Number of values below which nothing is certain about their distribution."""
 MOST = 6
 """Different numbers at either end that are kept."""
 LEAST = 50.0
@@ -140,7 +142,9 @@ class Extremes:
             kind = self._kind(value, counts, rest)
             if kind is not None:
                 number = self._number(value)
-                found.append(Undeclared(number, counts[value] / self.seen, kind))
+                found.append(
+                    Undeclared(number, counts[value] / self.seen, kind and self.seen >= FEW)
+                )
         return found + self._alone(counts, rest)
 
     def _kind(self, value: float, counts: Mapping[float, int], rest: list[float]) -> bool | None:
@@ -167,6 +171,7 @@ class Extremes:
         for end, near, far in ((rest[0], rest[1], rest[-1]), (rest[-1], rest[-2], rest[0])):
             number = self._number(end)
             is_marker = abs(number) >= LEAST and number == np.rint(number)
-            if is_marker and counts[end] > 1 and abs(end - near) > 3 * abs(far - near):
+            most = (3 if is_marker else 1) * abs(far - near)
+            if (is_marker or number == 0) and counts[end] > 1 and abs(end - near) > most:
                 found.append(Undeclared(number, counts[end] / self.seen, False))
         return found

@@ -88,7 +88,7 @@ def test_the_hint_is_the_number_of_the_file_and_not_the_value(tmp_path: Path) ->
 
 @pytest.mark.parametrize(("code", "low", "high", "dtype"), [
     (-99.0, -40.0, 35.0, "f4"), (255, 0, 254, "u1"), (99.0, 0.0, 5.0, "f4"),
-    (-77.0, 0.0, 5.0, "f4"), (255, 1, 2, "u1"),
+    (-77.0, 0.0, 5.0, "f4"), (255, 1, 2, "u1"), (0.0, 240.0, 310.0, "f4"), (0, 5000, 9000, "u2"),
 ])  # fmt: skip
 def test_what_may_be_a_value_is_noted(
     tmp_path: Path, code: float, low: float, high: float, dtype: str
@@ -142,3 +142,19 @@ def test_a_cube_with_impossible_sizes_is_refused(tmp_path: Path, code: float) ->
     grid = TargetGrid.from_bounds("g", "EPSG:4326", (0.0, 0.0, 2.0, 2.0), 1.0)
     with pytest.raises(InputError, match="nodata"):
         pipeline.build_cube(tmp_path / "cube.zarr", grid, [entry(tmp_path / "map.tif")])
+
+
+def test_an_operand_of_an_expression_is_judged_by_itself(tmp_path: Path) -> None:
+    a, b = field(0.0, 5.0, "f4"), field(1.0, 2.0, "f4")
+    a[:4] = -9999
+    at = {"lat": np.arange(SIZE) / 10.0, "lon": np.arange(SIZE) / 10.0}
+    maps = {name: (("lat", "lon"), v, {"units": "1"}) for name, v in (("a", a), ("b", b))}
+    xr.Dataset(maps, at).to_netcdf(tmp_path / "map.nc")
+    product = {"expression": "a * b", "units": "1", "define": OWN}
+    whole = {"name": "map", "uri": str(tmp_path / "map.nc"), "driver": "netcdf"}
+    faults, _ = found(Source.model_validate({**whole, "variables": {"grain_size": product}}))
+    assert "20 % of the values of a are -9999" in faults
+    assert "`operands: {a: {name: …, nodata: -9999}}`" in faults
+    product["operands"] = {"a": {"name": "a", "nodata": -9999}}
+    declared = Source.model_validate({**whole, "variables": {"grain_size": product}})
+    assert found(declared) == ("", "")

@@ -508,7 +508,7 @@ def test_a_row_out_of_range_is_no_part_of_a_mean(tmp_path: Path) -> None:
     np.testing.assert_allclose(found, 0.2, rtol=1e-6)
 
 
-UNITS = "MU,SAND\n10,20\n20,35\n10,20\n"
+ROWS_OF_UNITS = "MU,SAND\n10,20\n20,35\n10,20\n"
 
 
 def of_table(folder: Path, table: str | bytes, name: str = "units.csv", **more: Any) -> Source:
@@ -521,11 +521,11 @@ def of_table(folder: Path, table: str | bytes, name: str = "units.csv", **more: 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
 def test_a_row_that_is_there_twice_is_one_row(tmp_path: Path, encoding: str) -> None:
-    source = of_table(tmp_path, UNITS.encode(encoding))
+    source = of_table(tmp_path, ROWS_OF_UNITS.encode(encoding))
     assert faults_of(source) == ""
     ds = canonicalise(open_source(source), source, VARIABLES)
     np.testing.assert_allclose(ds["sand"], 0.2, rtol=1e-6)
-    assert "several rows of MU" in faults_of(of_table(tmp_path, f"{UNITS}20,36\n"))
+    assert "several rows of MU" in faults_of(of_table(tmp_path, f"{ROWS_OF_UNITS}20,36\n"))
 
 
 def test_workbooks_and_pages_are_no_tables_of_a_lookup(tmp_path: Path) -> None:
@@ -539,10 +539,10 @@ def test_workbooks_and_pages_are_no_tables_of_a_lookup(tmp_path: Path) -> None:
 
 
 def test_titles_and_long_lines_of_a_lookup_have_a_way_out(tmp_path: Path) -> None:
-    titled = "Soil units\n2024\n" + UNITS
+    titled = "Soil units\n2024\n" + ROWS_OF_UNITS
     assert "`transform: {skip_lines: 2}`" in faults_of(of_table(tmp_path, titled))
     assert faults_of(of_table(tmp_path, titled, skip_lines=2)) == ""
-    long = faults_of(of_table(tmp_path, UNITS + "30,4,5\n", "long.csv"))
+    long = faults_of(of_table(tmp_path, ROWS_OF_UNITS + "30,4,5\n", "long.csv"))
     assert "3 fields in line 5; expected 2" in long
 
 
