@@ -20,17 +20,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from pipeline.core.errors import Fault, InputError, bad_input
+from pipeline.core.errors import InputError, bad_input
+from pipeline.core.system_errors import NO_SPACE, full_disk, unwritable
 from pipeline.core.untrusted.safe_json import parse_json
 
 STALE_SECONDS = 24 * 3600
 """Age at which a partial file of another host counts as abandoned."""
-
-HOPELESS = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM),
-    *(errno.ENOTDIR, errno.ENAMETOOLONG, errno.EFBIG),
-}
-"""Errors of a full disk, an exhausted quota or missing rights."""
 
 NOT_FLUSHED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 """Errors of file systems that flush no folders."""
@@ -50,7 +45,7 @@ def _partial(path: Path) -> Path:
 
 def write_bytes(path: Path, parts: Sequence[bytes | memoryview], durable: bool = True) -> None:
     """Replace `path` by the joined `parts`; see `FileSet` for `durable`."""
-    with FileSet(durable) as files:
+    with writing(path), FileSet(durable) as files:
         files.add(path, parts)
 
 
@@ -104,7 +99,7 @@ class FileSet:
         self.folders |= {path.parent, *_make_missing(path.parent)}
         partial = _partial(path)
         self.partials[partial] = path
-        with partial.open("wb") as handle:
+        with writing(path, sum(map(len, parts))), partial.open("wb") as handle:
             handle.writelines(parts)
 
     def __enter__(self) -> FileSet:
@@ -173,9 +168,11 @@ def _flush_one(file: Path) -> None:
 def new_folder(path: Path, replace: bool = True) -> Iterator[Path]:
     """Yield a folder to fill, which replaces `path` at the end, once its bytes are on disk.
 
-    Without `replace`, raises `FileExistsError` if another process created `path` first.
+    Without `replace`, raises `FileExistsError` if another process created `path` first. Raises
+    `UnwritableError` if the disk is full or may not be written.
     """
-    with scratch_folder(path) as partial:
+    # Written within the scratch folder: what fills a disk is removed with that folder.
+    with scratch_folder(path) as partial, writing(path):
         yield partial
         _flush([partial, *partial.rglob("*")])
         if replace and path.exists():
@@ -197,7 +194,8 @@ def scratch_folder(path: Path) -> Iterator[Path]:
     make_folder(path.parent)
     remove_stale_partials(path.parent, f"{path.name}.*")
     partial = _partial(path)
-    partial.mkdir()
+    with writing(path):
+        partial.mkdir()
     try:
         yield partial
     finally:
@@ -205,14 +203,15 @@ def scratch_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
+def replacing(path: Path, needed: int | None = None) -> Iterator[Path]:
     """Yield a file to write, which replaces `path` at the end; after an error `path` is unchanged.
 
     The file has the name of `path`, because some libraries choose the format by the suffix. It lies
     in a temporary folder, which is removed at the end with everything in it. Raises
-    `UnwritableError` if the folder of `path` cannot be written.
+    `UnwritableError` if the folder of `path` cannot be written; `needed` is as in `writing`.
     """
-    with writing(path), scratch_folder(path) as folder:
+    # Written within the scratch folder: what fills a disk is removed with that folder.
+    with writing(path), scratch_folder(path) as folder, writing(path, needed):
         partial = folder / path.name
         yield partial
         finish(partial, path)
@@ -241,26 +240,31 @@ def make_folder(path: Path) -> None:
 
 
 @contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Turn errors that a retry cannot fix into `UnwritableError`; all others pass unchanged."""
+def writing(path: Path, needed: int | None = None) -> Iterator[None]:
+    """Turn errors that a retry cannot fix into `UnwritableError`; all others pass unchanged.
+
+    `needed` is the number of bytes to write, at least about, where it is known.
+    """
     try:
         yield
-    except OSError as error:
-        if error.errno not in HOPELESS:
+    except Exception as error:
+        if (fault := unwritable(error, path, needed)) is None:
             raise
-        fault = Fault(
-            str(path),
-            f"a path that cannot be written ({error.strerror})",
-            "a writable folder with free space",
-            "Free space or choose another folder (roots.runs of a run, --into of a fetch, "
-            "STEFALAND_CACHE for copies), then run again: what is complete stays.",
-        )
         raise UnwritableError([fault]) from None
 
 
 def is_partial(name: str) -> bool:
     """Whether a file or folder of that name is one that a writer has not finished."""
     return name.startswith(".") and name.endswith(".partial")
+
+
+def require_space(path: Path, needed: int = NO_SPACE) -> None:
+    """Raise `UnwritableError` if the disk of `path` has fewer than `needed` bytes free.
+
+    After a library has written a file, fewer than `NO_SPACE` mean that it may not be whole.
+    """
+    if (fault := full_disk(path, needed)) is not None:
+        raise UnwritableError([fault])
 
 
 def _is_stale(partial: Path) -> bool:

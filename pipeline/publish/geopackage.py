@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from pipeline.core.errors import Fault, bad_input, listed
-from pipeline.core.files import replacing
+from pipeline.core.files import replacing, require_space
 from pipeline.core.written.characters import printable
 from pipeline.maps.legend import Legend, Stop
 from pipeline.publish.qml import QGIS_VERSION, xml_bytes
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from geopandas import GeoDataFrame
 
 Geometry = Literal["point", "polygon"]
+FEATURE_BYTES = 160
+"""Bytes of a feature besides its columns: geometry, spatial index and the table's own."""
 _LINE = "45,52,60,255"
 
 
@@ -65,7 +67,7 @@ def write_sites(
     # Otherwise GDAL writes the present time to the file.
     pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": "2000-01-01T00:00:00Z"})
     try:
-        with replacing(path) as partial:
+        with replacing(path, sum(map(_file_bytes, layers.values()))) as partial:
             for number, (name, frame) in enumerate(layers.items()):
                 frame.to_file(partial, layer=name, driver="GPKG", mode="a" if number else "w")
             if styles:
@@ -73,9 +75,15 @@ def write_sites(
                     _style_table(styles), partial, layer="layer_styles", driver="GPKG", append=True,
                     layer_options={"FID": "id"},
                 )  # fmt: skip
+            require_space(partial)
     finally:
         pyogrio.set_gdal_config_options({"OGR_CURRENT_DATE": before})
     return path
+
+
+def _file_bytes(frame: GeoDataFrame) -> int:
+    """Approximate bytes of a layer and of the journal while it is written."""
+    return 2 * int(frame.memory_usage(deep=True).sum() + FEATURE_BYTES * len(frame))
 
 
 def _style_table(styles: Mapping[str, ET.Element]) -> pd.DataFrame:

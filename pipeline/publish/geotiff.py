@@ -25,7 +25,7 @@ from rasterio.enums import Resampling
 from rasterio.windows import Window
 
 from pipeline.core.errors import Fault, Faults, bad_input
-from pipeline.core.files import replacing
+from pipeline.core.files import replacing, require_space
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.maps.legend import NODATA_CODE, Legend
 from pipeline.publish.bands import BandStatistics, describe, names_of_bands
@@ -78,7 +78,9 @@ def write_cog(
     nodata = nodata if nodata is not None else (math.nan if dtype == "float32" else NODATA_CODE)
     names = list(band_names) if band_names is not None else names_of_bands(da)
     workers = threads or len(os.sched_getaffinity(0))
+    size = len(names) * math.prod(grid.shape) * np.dtype(dtype).itemsize
     with replacing(path) as cog, gdal_environment(workers):
+        require_space(cog, size)
         with uncompressed(
             cog.with_name("scratch.tif"), da, grid, kind=kind, names=names, units=units,
             nodata=nodata, legend=legend, metadata=metadata, workers=workers, where=path.name,
@@ -93,6 +95,7 @@ def write_cog(
                 "BIGTIFF": "IF_SAFER",
             }
             rasterio.shutil.copy(raster, cog, driver="COG", **options)
+        require_space(cog)
         faults = [
             *cog_faults(cog, grid, names, nodata, dtype),
             *_value_faults(cog, da, nodata, block),

@@ -23,6 +23,7 @@ from rich.progress import (
 )
 
 from pipeline.core.errors import bad_input
+from pipeline.core.files import make_folder, writing
 from stefaland.distributed import is_main
 
 
@@ -78,8 +79,8 @@ class RunLog:
         if not self._is_active:
             return
         if self.path is not None:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            with self.path.open("a") as stream:
+            make_folder(self.path.parent)
+            with writing(self.path), self.path.open("a") as stream:
                 stream.write(json.dumps({"title": self.title, **record}) + "\n")
         if self._writer is not None:
             for name, value in record.items():

@@ -68,7 +68,7 @@ def save_state(
     ready = {name: value.detach().cpu().contiguous().clone() for name, value in tensors.items()}
     metadata = {"progress": asdict(progress), "fingerprint": identity}
     metadata["sha256"] = _digest(metadata, ready)
-    with replacing(path) as partial:
+    with replacing(path, sum(value.nbytes for value in ready.values())) as partial:
         # One key only: safetensors writes several in an order that differs between runs.
         save_file(ready, str(partial), {"state": json.dumps(metadata)})
 

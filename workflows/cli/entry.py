@@ -10,12 +10,13 @@ import traceback
 from collections.abc import Sequence
 from importlib import metadata
 from itertools import islice
-from typing import Any
+from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from pipeline.core.errors import InputError
+from pipeline.core.system_errors import system_fault
 from workflows.cli import data, maps, model, runs, scores
 from workflows.cli.options import LOG_FILE, LogFile, Quiet, ShowPaths, Verbose, Version, examples
 from workflows.console import (
@@ -117,13 +118,21 @@ def main(arguments: Sequence[str] | None = None) -> None:
     try:
         app(words)
     except InputError as error:
-        if "--json" in words:
-            print_json(faults_document(error))
-        for fault in error.faults:
-            REPORT.plain(f"error: {fault}")
-        sys.exit(2)
-    except Exception:
+        _fail(error, words)
+    except Exception as error:
         write_to_log(traceback.format_exc())
-        # Typer has set a hook of its own, which prints what the error quotes.
-        sys.excepthook = print_uncaught
-        raise
+        if (fault := system_fault(error)) is None:
+            # Typer has set a hook of its own, which prints what the error quotes.
+            sys.excepthook = print_uncaught
+            raise
+        _fail(InputError([fault]), words)
+
+
+def _fail(error: InputError, words: Sequence[str]) -> NoReturn:
+    """Print the faults of an error, one a line, and exit with 2."""
+    LOG.debug("traceback of the error", exc_info=True)
+    if "--json" in words:
+        print_json(faults_document(error))
+    for fault in error.faults:
+        REPORT.plain(f"error: {fault}")
+    sys.exit(2)

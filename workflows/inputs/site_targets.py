@@ -14,7 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from pipeline.core.errors import bad_input
-from pipeline.core.files import read_json, write_bytes, write_json
+from pipeline.core.files import make_folder, read_json, write_bytes, write_json
 from pipeline.cube.open import cube_tiles, open_cube
 from pipeline.cube.template import grid_of
 from pipeline.cube.write import write_tile
@@ -65,7 +65,7 @@ def write_site_targets(
         fields = {name: _with_zeros(*field, absences) for name, field in fields.items()}
     _write(cube, grid, sites, fields)
     summary = _summary(table, absences) | {"left_out": left_out}
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder)
     write_bytes(folder / MATCHED, [table.to_parquet(index=False)])
     write_json(folder / SUMMARY, summary)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import Fault, InputError, bad_input
-from pipeline.core.files import write_json
+from pipeline.core.files import make_folder, write_json
 from pipeline.core.provenance import fingerprint, provenance
 from pipeline.maps.holes import Holes
 from pipeline.maps.texture import CLASS
@@ -115,7 +115,7 @@ def main(run: Run) -> dict[str, Any]:
         write_json(run.published, {"maps": [], "places": []})
         return {"maps": 0, "places_failed": []}
     metadata, outlines, title = _metadata(run), run.outlines, run.config.title
-    run.maps.mkdir(parents=True, exist_ok=True)
+    make_folder(run.maps)
     chosen = [layer for layers in layers_by_product.values() for layer in layers]
     found = _holes(run, chosen)
     faults: list[Fault] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import xarray as xr
 
-from pipeline.core.files import read_json, write_json
+from pipeline.core.files import new_folder, read_json, write_json
 from pipeline.core.provenance import provenance
 from pipeline.core.written.references import as_written
 from stefaland.tasks import values_of
@@ -109,10 +109,10 @@ def _metadata(run: Run) -> dict[str, Any]:
 
 
 def _write_heldout(path: Path, table: xr.Dataset) -> None:
-    with warnings.catch_warnings():
+    with new_folder(path) as folder, warnings.catch_warnings():
         # Text arrays have no final Zarr v3 specification yet, but xarray can read them back.
         warnings.simplefilter("ignore")
-        table.to_zarr(path, mode="w", consolidated=False)
+        table.to_zarr(folder, mode="w", consolidated=False)
 
 
 def _show_sites(run: Run, sites: GeoDataFrame) -> None:
