@@ -192,19 +192,22 @@ def fill_cube(
     attrs: Mapping[str, Any],
     executor: Executor = HERE,
     part: tuple[int, int] = (1, 1),
+    task_seconds: float | None = None,
 ) -> StageReport:
     """Create the task's cube where there is none, and fill its unfinished tiles (of `part`).
 
-    A cube has shards of `tile` (rows, cols) and `time_shard` steps, and the root attributes
-    `attrs`. Raises `StageError` with the faults of all tiles that failed, and `InputError` where
-    the store holds a different cube.
+    Each may take `task_seconds`, as `run_stage` describes. A cube has shards of `tile` (rows, cols)
+    and `time_shard` steps, and the root attributes `attrs`. Raises `StageError` with the faults of
+    all tiles that failed, and `InputError` where the store holds a different cube.
     """
     template = template_of(task, tile, time_shard)
     create_cube(task.store, template, attrs)
     repeat_lost(task.store, ledger)
     work = partial(regrid_tile, task)
     name = f"regrid {task.store.stem}"
-    return run_stage(name, template.tiles, work, ledger, executor, part=part)
+    return run_stage(
+        name, template.tiles, work, ledger, executor, part=part, task_seconds=task_seconds
+    )
 
 
 def template_of(

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Any
 
 from pipeline.core.errors import InputError, bad_input
-from pipeline.core.system_errors import NO_SPACE, full_disk, unwritable
+from pipeline.core.system.failures import NO_SPACE, full_disk, unwritable
 from pipeline.core.untrusted.safe_json import parse_json
 
 STALE_SECONDS = 24 * 3600

@@ -17,11 +17,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from pipeline.core.errors import bad_input
 from pipeline.core.plugins import load_plugins, loaded_plugins
-from pipeline.core.settings import Frozen
+from pipeline.core.settings import Frozen, later
 from pipeline.execution.certificates import temporary_certificates
 from pipeline.execution.dask import OnCluster
 from pipeline.execution.executor import HERE, Executor
@@ -47,12 +47,22 @@ class ClusterConfig(Frozen):
     threads_per_worker: int = Field(1, gt=0, le=4)
     memory_per_worker: str = "auto"
     """Memory limit such as `4GiB`; a worker above it is restarted. `auto`: a part of all memory."""
+    task_seconds: float | None = later(7200.0)
+    """Longest time of a tile in seconds, after which it is given up and the file that it was
+    reading is named, as of a server that does not answer; null is no limit."""
     address: str | None = None
     """Address of a scheduler that runs already, such as `tls://10.0.0.1:8786`, whose certificates
     are those of Dask's own configuration; anyone who reaches one at `tcp://` runs code as you."""
     dashboard_port: int = Field(8787, ge=0, le=65535)
     """Port of the dashboard on the loopback interface of the machine that starts the cluster."""
     slurm: SlurmConfig = SlurmConfig()
+
+    @field_validator("task_seconds")
+    @classmethod
+    def _check_seconds(cls, seconds: float | None) -> float | None:
+        if seconds is not None and not 0 < seconds <= threading.TIMEOUT_MAX:
+            raise ValueError(f"{seconds:g} seconds. Set a number above 0, or null for no limit")
+        return seconds
 
     @model_validator(mode="after")
     def _check_address(self) -> ClusterConfig:
@@ -156,7 +166,10 @@ def _local(config: ClusterConfig, security: Any) -> Any:
     from dask import config as dask_config
     from distributed import LocalCluster
 
-    settings = {"distributed.worker.multiprocessing-method": "spawn"}
+    settings = {
+        "distributed.worker.multiprocessing-method": "spawn",
+        "distributed.scheduler.allowed-failures": 1,
+    }
     with dask_config.set(settings):
         return LocalCluster(
             n_workers=worker_count(config),

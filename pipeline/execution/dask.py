@@ -14,8 +14,18 @@ from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from pipeline.core.errors import InputError, bad_input
-from pipeline.execution.executor import Outcome, Outcomes, Stage, T, peak_memory
+from pipeline.core.errors import Fault, InputError, bad_input
+from pipeline.core.system.failures import is_out_of_memory
+from pipeline.core.system.time_limit import has_stuck_threads
+from pipeline.execution.executor import (
+    LESS_MEMORY,
+    Outcome,
+    Outcomes,
+    Stage,
+    T,
+    failure,
+    peak_memory,
+)
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -24,6 +34,10 @@ MAX_STAGE_BYTES = 1_000_000
 """Largest size of a pickled stage: larger ones carry arrays, which workers must read themselves."""
 WINDOW_PER_THREAD = 8
 """Number of tasks that the scheduler holds per worker thread: one runs, the others are ready."""
+REPORT_SECONDS = 1.0
+"""Time in which a worker reports its last task before it is replaced."""
+ALONE = -1
+"""Number of retries of an item that is tried once more, with no other item on any worker."""
 TASK_SECONDS, MAX_ITEMS = 0.25, 16
 """Largest duration and number of items of a task: each task costs the scheduler milliseconds."""
 
@@ -81,8 +95,22 @@ def attempt_on_worker(payload: bytes, items: Sequence[Any]) -> None:
     """Attempt each item of a pickled stage, which a worker unpickles once; raises `TaskError`."""
     stage = _unpickled(payload)
     tried = {item.name: stage.attempt(item) for item in items}
+    if has_stuck_threads():
+        _replace_worker()
     if failed := {name: outcome for name, outcome in tried.items() if outcome.error}:
         raise TaskError(failed)
+
+
+def _replace_worker() -> None:
+    """Start this worker's process anew, whose libraries may be locked by a call that never ends.
+
+    It ends after it has reported its task, which would be repeated elsewhere otherwise.
+    """
+    from distributed import get_worker
+
+    worker = get_worker()
+    end = partial(worker.close_gracefully, restart=True)
+    worker.loop.add_callback(worker.loop.call_later, REPORT_SECONDS, end)
 
 
 @contextmanager
@@ -108,12 +136,16 @@ def _outcomes_on_cluster(client: Client, stage: Stage, items: Sequence[T]) -> Ou
 
     task = partial(attempt_on_worker, _pickled(stage))
     waiting = deque((item, stage.retries) for item in items)
+    # All tasks of a worker that died are reported as killed: which one did it shows alone.
+    suspects: deque[T] = deque()
     running: dict[Any, list[tuple[T, int]]] = {}
     completed = as_completed()
     window, grouping = _Window(client), _Grouping()
     try:
-        while waiting or running:
+        while waiting or running or suspects:
             room = window.size() - len(running)
+            if not (waiting or running):
+                waiting.append((suspects.popleft(), ALONE))
             if waiting and 2 * room >= window.size():
                 size = grouping.size(len(waiting), window.threads)
                 groups = list(_groups(waiting, size, room, stage.retries))
@@ -124,11 +156,14 @@ def _outcomes_on_cluster(client: Client, stage: Stage, items: Sequence[T]) -> Ou
                 completed.update(futures)
             for future in completed.next_batch():
                 group = running.pop(future)
-                outcomes = _outcomes(future, [item.name for item, _ in group])
+                was_killed = _is_killed(future)
+                outcomes = _outcomes(stage.name, future, [item.name for item, _ in group])
                 future.release()
                 grouping.count(len(group))
                 for (item, tries), outcome in zip(group, outcomes, strict=True):
-                    if outcome.is_worth_retrying and tries > 0:
+                    if was_killed and tries != ALONE:
+                        suspects.append(item)
+                    elif outcome.is_worth_retrying and tries > 0:
                         waiting.append((item, tries - 1))
                     else:
                         yield item, outcome
@@ -137,11 +172,26 @@ def _outcomes_on_cluster(client: Client, stage: Stage, items: Sequence[T]) -> Ou
             client.cancel(list(running), force=True)
 
 
-_DEATHS = {
-    "KilledWorker": "every worker that tried it died, most likely for lack of memory "
-    "(raise cluster.memory_per_worker, or choose smaller tiles)",
-    "FutureCancelledError": "the scheduler or its last worker went away",
-}
+_DEATHS = {"FutureCancelledError": "the scheduler or its last worker went away"}
+
+
+def _is_killed(future: Any) -> bool:
+    """Whether workers died while they had the task of a future."""
+    return future.status == "error" and type(future.exception()).__name__ == "KilledWorker"
+
+
+def _killed(stage: str, item: str, error: Any) -> Outcome:
+    """The outcome of an item whose workers were killed, as the system does for lack of memory."""
+    limit = getattr(error.last_worker, "memory_limit", 0) or 0
+    had = f"{limit / 2**30:.2f} GiB" if limit else "the memory that it had"
+    count = error.allowed_failures + 1
+    fault = Fault(
+        f"stage {stage}, {item}",
+        f"{count} workers that died while they computed this tile, each with {had}",
+        f"a tile that fits into a worker: it needs more than {had}",
+        f"{LESS_MEMORY} Where memory was free, the system's log has the reason (dmesg).",
+    )
+    return Outcome(str(fault), str(error), (fault,))
 
 
 def _groups(
@@ -159,14 +209,18 @@ def _groups(
         count -= 1
 
 
-def _outcomes(future: Any, names: Sequence[str]) -> list[Outcome]:
+def _outcomes(stage: str, future: Any, names: Sequence[str]) -> list[Outcome]:
     """The outcomes of a finished future, or those that its error carries."""
     if future.status == "finished":
         return [Outcome()] * len(names)
     error = future.exception() if future.status == "error" else None
     if isinstance(error, TaskError):
         return [error.outcomes.get(name, Outcome()) for name in names]
+    if _is_killed(future):
+        return [_killed(stage, name, error) for name in names]
     kind = type(error).__name__
+    if error is not None and is_out_of_memory(error):
+        return [failure(stage, name, error) for name in names]
     text = _DEATHS.get(kind, f"{kind}: {error}") if error else f"the task was {future.status}"
     return [Outcome(error=text, trace=text)] * len(names)
 

@@ -15,9 +15,17 @@ from typing import Any, Protocol, TypeVar
 
 from pipeline.core.errors import Fault, InputError
 from pipeline.core.files import UnwritableError
+from pipeline.core.system.failures import is_out_of_memory, out_of_memory
+from pipeline.core.system.time_limit import in_time
 from pipeline.execution.ledger import Ledger
 
 MAX_SUMMARY_BYTES = 100_000
+LESS_MEMORY = (
+    "Choose smaller tiles (cubes.NAME.tile), fewer steps a shard (cubes.NAME.time_shard), smaller "
+    "batches of a prediction (predict.batch_size), fewer workers (cluster.workers) or more memory "
+    "for each (cluster.memory_per_worker)."
+)
+"""Hint for a tile that does not fit into memory."""
 
 
 class Item(Protocol):
@@ -29,6 +37,7 @@ class Item(Protocol):
 
 
 T = TypeVar("T", bound=Item)
+R = TypeVar("R")
 
 Work = Callable[[Any], Mapping[str, Any] | None]
 """Function of one item that writes its result itself and returns a summary for the ledger."""
@@ -66,11 +75,13 @@ class Outcome:
     faults: tuple[Fault, ...] = ()
     is_hopeless: bool = False
     """Whether no other item can succeed either."""
+    may_pass: bool = False
+    """Whether another attempt may succeed although there are faults."""
 
     @property
     def is_worth_retrying(self) -> bool:
         """Whether another attempt may succeed; bad input remains bad."""
-        return bool(self.error) and not self.faults
+        return bool(self.error) and (self.may_pass or not self.faults)
 
 
 @dataclass(frozen=True)
@@ -81,12 +92,20 @@ class Stage:
     work: Work
     ledger: Ledger
     retries: int
+    task_seconds: float | None = None
+    """Longest time of an item, or of one part of it where these overlap; None without a limit."""
+
+    def in_time(self, item: Item, call: Callable[[], R]) -> R:
+        """Return the result of a call for an item; `TimeLimitError` if it takes too long."""
+        where = f"stage {self.name}, {item.name}"
+        return in_time(call, self.task_seconds, where, "cluster.task_seconds")
 
     def attempt(self, item: Item) -> Outcome:
         """Attempt one item, and mark it in the ledger if it succeeds."""
         try:
             if not self.ledger.done(item.name):
-                summary = dict(self.work(item) or {})
+                found = self.in_time(item, lambda: self.work(item))
+                summary = dict(found or {})
                 if len(json.dumps(summary, default=str)) > MAX_SUMMARY_BYTES:
                     raise ValueError(f"the summary of {item.name} is too large for the ledger")
                 self.ledger.mark(item.name, summary)
@@ -97,7 +116,17 @@ class Stage:
             hopeless = isinstance(error, UnwritableError)
             return Outcome(text, traceback.format_exc(), tuple(faults), hopeless)
         except Exception as error:
-            return Outcome(f"{type(error).__name__}: {error}", traceback.format_exc())
+            return failure(self.name, item.name, error)
+
+
+def failure(stage: str, item: str, error: BaseException) -> Outcome:
+    """The outcome of an item that failed; a lack of memory is one fault with the settings."""
+    text = f"{type(error).__name__}: {error}"
+    trace = "".join(traceback.format_exception(error))
+    if not is_out_of_memory(error):
+        return Outcome(text, trace)
+    fault = out_of_memory(f"stage {stage}, {item}", error, LESS_MEMORY)
+    return Outcome(text, trace, (fault,), may_pass=True)
 
 
 Outcomes = Generator[tuple[T, Outcome], None, None]

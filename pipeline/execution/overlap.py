@@ -46,7 +46,7 @@ class Overlapped(Here):
                 ThreadPoolExecutor(self.threads) as writing,
             ):
                 writes: deque[tuple[T, Future[Outcome]]] = deque()
-                ahead = self._ahead(task, left, started, failed, reading)
+                ahead = self._ahead(stage, task, left, started, failed, reading)
                 try:
                     for item, result in task.compute(ahead):
                         del started[item.name]
@@ -66,6 +66,7 @@ class Overlapped(Here):
 
     def _ahead(
         self,
+        stage: Stage,
         task: Task,
         left: deque[T],
         started: dict[str, T],
@@ -81,7 +82,7 @@ class Overlapped(Here):
         def submit() -> None:
             while left and len(reads) <= AHEAD * self.threads:
                 item = left.popleft()
-                reads.append((item, reading.submit(task.read, item)))
+                reads.append((item, reading.submit(_read, stage, task, item)))
 
         try:
             submit()
@@ -98,6 +99,10 @@ class Overlapped(Here):
             for item, read in reversed(reads):
                 read.cancel()
                 left.appendleft(item)
+
+
+def _read(stage: Stage, task: Task, item: Any) -> Any:
+    return stage.in_time(item, lambda: task.read(item))
 
 
 def _write(stage: Stage, task: Task, item: Any, result: Any) -> Outcome:

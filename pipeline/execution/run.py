@@ -58,6 +58,7 @@ def run_stage(
     progress: bool = True,
     part: tuple[int, int] = (1, 1),
     strict: bool = True,
+    task_seconds: float | None = None,
 ) -> StageReport:
     """Call `work(item)` for every item (of this `part`) that the ledger does not list as done.
 
@@ -66,7 +67,8 @@ def run_stage(
     picklable: a function of a module, or a `functools.partial` of one. A failed item is attempted
     `retries` times more, unless its input is bad; the others continue. Raises `StageError` with all
     failures at the end, or reports them where not `strict`; `UnwritableError` at once where the
-    output cannot be written. Ctrl-C and SIGTERM lose only the items being processed.
+    output cannot be written. An item that takes longer than `task_seconds` is given up, with the
+    file that it was reading in the error. Ctrl-C and SIGTERM lose only the items being processed.
     """
     began = time.monotonic()
     ledger.open()
@@ -77,7 +79,9 @@ def run_stage(
     record = _Record(name, ledger)
     with (
         ending_on_sigterm(),
-        closing(executor.outcomes(Stage(name, work, ledger, retries), todo)) as outcomes,
+        closing(
+            executor.outcomes(Stage(name, work, ledger, retries, task_seconds), todo)
+        ) as outcomes,
         stage_bar(name, len(chosen), len(skipped), progress) as advance,
     ):
         for item, outcome in outcomes:

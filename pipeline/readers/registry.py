@@ -14,6 +14,7 @@ from pipeline.core.addresses import is_remote
 from pipeline.core.errors import Faults, InputError, bad_input
 from pipeline.core.plugins import Registry
 from pipeline.core.settings import Frozen, validated
+from pipeline.core.system.time_limit import reading
 from pipeline.entries.file_series import has_glob
 from pipeline.entries.source import Source, SourceVariable
 from pipeline.entries.source_grid import OF_FILE
@@ -114,7 +115,8 @@ def read_files(source: Source, *more: Any) -> Any:
                 f"the package {module}", f"Run `pip install '{package}'`.",
             )  # fmt: skip
     faults.raise_if_any()
-    opened = driver.open(source, *more)
+    with reading(source.address):
+        opened = driver.open(source, *more)
     if driver.returns != "grid":
         return opened
     if source.grid is None:

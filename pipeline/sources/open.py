@@ -20,6 +20,7 @@ from pipeline.catalog.catalog import read_variables
 from pipeline.catalog.variables import check_names
 from pipeline.core.addresses import ask_heads, public_uri
 from pipeline.core.errors import Faults, InputError, listed
+from pipeline.core.system.paths import unfit_path, unreadable_path
 from pipeline.entries.file_series import has_glob, named_part, padded
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.crs import is_geographic_crs, unit_vectors
@@ -115,12 +116,21 @@ def check_files(source: Source, faults: Faults) -> bool:
         for fault in error.faults:
             where = f'source "{source.name}", {fault.where}'
             faults.add(where, fault.found, fault.expected, fault.hint)
+    except OSError as error:  # of a folder that is listed, or a file that may not be opened
+        where = f'source "{source.name}", {error.filename or source.address}'
+        found, hint = unreadable_path(error)
+        faults.add(where, found, "the data of the catalog entry", hint)
     return len(faults.faults) == before
 
 
 def _check_each(source: Source, faults: Faults) -> None:
     files = files_of(source)
     ask_heads(files)
+    unfit = {path: why for path in files if isinstance(path, Path) and (why := unfit_path(path))}
+    for path, (found, hint) in unfit.items():
+        expected = "the data of the catalog entry"
+        faults.add(f'source "{source.name}", {path}', found, expected, hint)
+    files = [path for path in files if path not in unfit]
     there = {path: None for path in files if path.exists()}
     if not (source.may_lack_files and there):
         _add_missing(source, [path for path in files if path not in there], len(files), faults)

@@ -18,7 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from pipeline.core.errors import bad_input
+from pipeline.core.errors import InputError, bad_input
+from pipeline.core.system.failures import is_out_of_memory, out_of_memory
 from stefaland.config import TrainConfig
 from stefaland.data.batch import Batch, BatchSource
 from stefaland.data.sampler import Draw, Sampler
@@ -79,10 +80,26 @@ def fit(
         model=model, source=source, sampler=sampler, objective=objective, validate=validate,
         config=config, folder=Path(folder), identity=identity, log=log,
     )  # fmt: skip
-    with torch.random.fork_rng(), stop_signals() as stop:
+    with torch.random.fork_rng(), stop_signals() as stop, _naming_memory(config, Path(folder)):
         while not run.progress.finished:
             run.epoch(stop)
     return run.result()
+
+
+@contextmanager
+def _naming_memory(config: TrainConfig, folder: Path) -> Iterator[None]:
+    """Turn a lack of memory into an `InputError` that names the settings which decide it."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        hint = (
+            f"Choose a smaller batch_size (now {config.batch_size}; `accumulate` keeps the size of "
+            "a step), a shorter window, a smaller network (model.preset) or `resident: false`."
+        )
+        where = f"training of {folder.parent.name}/{folder.name}"
+        raise InputError([out_of_memory(where, error, hint)]) from None
 
 
 class _Run:

@@ -14,7 +14,7 @@ import xarray as xr
 
 from pipeline.core.errors import InputError
 from pipeline.core.files import UnwritableError, new_folder, require_space, write_json, writing
-from pipeline.core.system_errors import error_number, system_fault
+from pipeline.core.system.failures import error_number, system_fault
 from pipeline.cube.locations import write_locations
 from pipeline.execution.ledger import Ledger
 from pipeline.fetch.manifest import Manifest, Record

@@ -16,7 +16,7 @@ import typer
 from typer.core import TyperGroup
 
 from pipeline.core.errors import InputError
-from pipeline.core.system_errors import system_fault
+from pipeline.core.system.failures import system_fault
 from workflows.cli import data, maps, model, runs, scores
 from workflows.cli.options import LOG_FILE, LogFile, Quiet, ShowPaths, Verbose, Version, examples
 from workflows.console import (

@@ -15,28 +15,23 @@ from typing import Any
 
 from rich.table import Table
 
-from pipeline.build import held_bytes, middle_cell, template_of
+from pipeline.build import template_of
 from pipeline.core.errors import Fault, InputError
 from pipeline.cube.cost import Plan, check_plans, plan_cube, plan_table, probe
 from pipeline.cube.template import CubeTemplate, cube_template
-from pipeline.entries.source import Source
 from pipeline.execution.cluster import worker_count, worker_memory
-from pipeline.grid.tiles import Tile
 from pipeline.grid.window import source_window
-from pipeline.regrid_tile import RegridTask, canonical_source, filled_window
-from pipeline.regridding.operators import Separable
-from pipeline.regridding.regrid import operator_for
+from pipeline.regrid_tile import RegridTask, filled_window
 from pipeline.sources.open import read_bytes
-from pipeline.sources.parts import opened_parts
 from workflows.console import REPORT, faults_document
 from workflows.fingerprints import NEEDS, stages_after
+from workflows.inputs.memory import memory_needs, middle_tile
 from workflows.products.predicted_maps import QUALITY_FLAG
 from workflows.run import Run
 from workflows.stages import check
 from workflows.stages.order import stage_module, stage_state
 from workflows.stages.regrid import regrid_task
 
-SPARSE_METHODS = {"std", "mode", "fractions"}
 PIECE = 4
 """Divisor of a tile's rows and columns: that piece is timed and scaled up to the whole tile."""
 
@@ -121,49 +116,6 @@ def cube_plans(
     return plans
 
 
-def _middle(template: CubeTemplate) -> Tile:
-    return template.tiles[len(template.tiles) // 2]
-
-
-def memory_needs(task: RegridTask, template: CubeTemplate) -> dict[str, Any]:
-    """Memory of one tile, as keyword arguments of `plan_cube`.
-
-    Bytes of the largest source window, of the elevation window where terrain is derived, and of the
-    values held; and whether any source needs sparse matrices.
-    """
-    windows = window_bytes(task, template)
-    return {
-        "window_bytes": max(windows.values(), default=0),
-        "terrain_bytes": windows.get(task.terrain_from or "", 0),
-        "held_bytes": held_bytes(task, template),
-        "has_matrices": any(_has_matrices(task, source) for source in task.sources),
-    }
-
-
-def _has_matrices(task: RegridTask, source: Source) -> bool:
-    """Whether a source's grid and method need sparse matrices."""
-    cell = middle_cell(task.grid)
-    return any(
-        part.source.method in SPARSE_METHODS
-        or not isinstance(operator_for(part.ds, cell, part.source.method), Separable)
-        for part in canonical_source(task, source, cell)
-    )
-
-
-def window_bytes(task: RegridTask, template: CubeTemplate) -> dict[str, int]:
-    """Decoded bytes of each source's window for the middle tile, by name."""
-    tile = _middle(template)
-    grid = task.grid.window(tile.rows, tile.cols)
-    sizes = {}
-    for source in task.sources:
-        sizes[source.name] = sum(
-            4 * ds[part.opened_name(name)].size
-            for part, ds in opened_parts(source, partial(source_window, grid))
-            for name in part.variables
-        )
-    return sizes
-
-
 def files_bytes(task: RegridTask, template: CubeTemplate) -> int:
     """Estimated bytes of source files that all tiles read."""
     window = partial(source_window, task.grid)
@@ -172,7 +124,7 @@ def files_bytes(task: RegridTask, template: CubeTemplate) -> int:
 
 def tile_seconds(task: RegridTask, template: CubeTemplate) -> float:
     """Seconds to regrid a tile: opening the sources, and a piece of the middle tile scaled up."""
-    tile = _middle(template)
+    tile = middle_tile(template)
     height, width = (max(1, size // PIECE) for size in tile.shape)
 
     def seconds_for(rows: int, cols: int) -> float:

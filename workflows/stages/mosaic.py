@@ -52,6 +52,7 @@ def main(run: Run) -> dict[str, Any]:
             f"mosaic {product.suffix}", cube_tiles(task.store), partial(fill_map_tile, task),
             ledgers[task.store],
             part=run.part,
+            task_seconds=run.config.cluster.task_seconds,
         )  # fmt: skip
         mask = land_mask(open_cube(run.cube(product.cube)), run.config.inputs)
         found = holes(run.prediction(product.cube), mask, target)

@@ -153,6 +153,8 @@ def run_stage_by_name(run: Run, name: str, upgrade: bool = False) -> None:
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         _run_on_ranks(run, name, upgrade)
         return
+    if name == "regrid" and run.part == (1, 1):  # parts are of a run that was checked as a whole
+        stage_module("check").main(run)
     with run_lock(run.folder, shared=run.part != (1, 1)):
         prepare(run, name, upgrade)
         _run_stage(run, name)

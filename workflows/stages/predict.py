@@ -103,6 +103,7 @@ def predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, A
         ledger,
         Overlapped(1 if device.type == "cpu" else GPU_THREADS),
         part=run.part,
+        task_seconds=run.config.cluster.task_seconds,
     )
     return {"tiles": len(report.done) + len(report.skipped), "cells": int(mask.sum())}
 

@@ -28,6 +28,7 @@ from pipeline.sources.locations import read_locations_source
 from pipeline.sources.versions.contents import read_contents
 from pipeline.sources.versions.unchanged import unchanged
 from workflows.fingerprints import stage_fingerprint
+from workflows.inputs.memory import require_memory
 from workflows.run import Run, source_entries, used_sources
 
 
@@ -59,6 +60,7 @@ def main(run: Run) -> dict[str, Any]:
             if spec.locations and not run.cube(name).exists():
                 ds = read_locations_source(run.catalog[spec.locations], run.variables)
                 write_locations(run.cube(name), ds.assign_attrs({**ds.attrs, **attrs}))
+        _require_memory(run)
         with connect(run.config.cluster, run.folder) as executor:
             for name, spec in run.config.cubes.items():
                 if not spec.grid:
@@ -74,9 +76,20 @@ def main(run: Run) -> dict[str, Any]:
                     attrs=attrs,
                     executor=executor,
                     part=run.part,
+                    task_seconds=run.config.cluster.task_seconds,
                 )
                 tiles[name] = len(report.done) + len(report.skipped)
     return {"tiles": tiles}
+
+
+def _require_memory(run: Run) -> None:
+    """Raise `InputError` for all cubes whose tiles need more memory than a worker has."""
+    faults = Faults()
+    for name, spec in run.config.cubes.items():
+        if spec.grid and not spec.points_from:
+            with faults.collecting():
+                require_memory(name, regrid_task(run, name), spec, run.config.cluster)
+    faults.raise_if_any()
 
 
 def regrid_task(run: Run, cube: str) -> RegridTask:

@@ -13,6 +13,7 @@ import xarray as xr
 
 from pipeline.core.errors import Faults, bad_input
 from pipeline.core.files import version_of
+from pipeline.core.system.time_limit import reading
 from pipeline.entries.file_series import step_date
 from pipeline.entries.source import Source
 from pipeline.readers.common.dims import USUAL
@@ -34,7 +35,8 @@ def open_files(
     and for files that do not match.
     """
     if len(source.files) == 1:
-        return _named(read(source, source.files[0]), source.files[0])
+        with reading(source.files[0]):
+            return _named(read(source, source.files[0]), source.files[0])
     stamps = tuple(map(version_of, source.opened_files))
     return _series(source, tuple(source.opened_files), stamps, read, even, names_crs).copy()
 
@@ -47,7 +49,7 @@ def _series(
     """Return the joined files, cached until one changes, because there may be thousands."""
     datasets, faults = [], Faults()
     for path in paths:
-        with faults.collecting():
+        with faults.collecting(), reading(path):
             datasets.append(_named(read(source, path), path))
     faults.raise_if_any()
     if even is not None:

@@ -14,6 +14,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from pipeline.core.errors import Faults, InputError
+from pipeline.core.system.time_limit import reading
 from pipeline.core.units import same_units
 from pipeline.core.untrusted.safe_json import parse_json
 from pipeline.entries.source import Source
@@ -252,7 +253,8 @@ class Joined(BackendArray):
     def _values(self, part: xr.Variable, file: str | None) -> np.ndarray:
         """Return values of one file; raises `InputError` if its bytes cannot be read."""
         try:
-            return np.asarray(part.values)
+            with reading(file or self.where):
+                return np.asarray(part.values)
         except (OSError, RuntimeError, ValueError, IndexError) as error:
             raise damaged(f"{self.where}, {file}", file, error) from None
 

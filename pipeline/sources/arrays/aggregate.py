@@ -13,6 +13,7 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from pipeline.core.errors import InputError
+from pipeline.core.system.time_limit import reading
 from pipeline.readers.common.refusals import damaged
 from pipeline.sources.decode import ACCUMULATED, Decoding
 from pipeline.times.plan import TimePlan
@@ -59,7 +60,8 @@ class Decoded(BackendArray):
         first = int("time" in self.dims)
         every = (slice(None),) * len(self.extra)
         try:
-            raw = np.asarray(self.stored[(*key[:first], *every, *key[first:])].values)
+            with reading(self.stored.encoding.get("source") or self.decoding.where):
+                raw = np.asarray(self.stored[(*key[:first], *every, *key[first:])].values)
         except InputError:
             raise
         except (OSError, RuntimeError, ValueError, IndexError) as error:

@@ -21,7 +21,7 @@ from pipeline.cube.write import create_cube
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.cube.cost import plan_cube
 from pipeline.execution.executor import peak_memory
-from workflows.commands.plan import memory_needs
+from workflows.inputs.memory import memory_needs
 from pipeline.build import template_of
 from pipeline.regrid_tile import RegridTask, regrid_tile
 

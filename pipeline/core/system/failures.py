@@ -25,7 +25,7 @@ NO_SPACE = 1 << 18
 _NO_MORE_FILES = (errno.EMFILE, errno.ENFILE)
 _LIBRARIES = ("rasterio", "pyogrio", "sqlite3", "safetensors", "pyarrow")
 _TEXTS = {
-    errno.ENOSPC: r"No space left on device|os error 28\b|disk is full|disk full",
+    errno.ENOSPC: r"No space left on device|os error 28\b|database or disk is full",
     errno.EDQUOT: r"Disk quota exceeded|os error 122\b",
     errno.EROFS: r"Read-only file system|os error 30\b|readonly database",
     errno.EACCES: r"Permission denied|os error 13\b",
@@ -94,9 +94,9 @@ def _full(number: int, path: Path, needed: int | None) -> str:
 
 def system_fault(error: BaseException) -> Fault | None:
     """Return the fault of an error of the system wherever it arose, None for other errors."""
-    number = error_number(error)
-    if isinstance(error, MemoryError):
+    if is_out_of_memory(error):
         return out_of_memory("this process", error)
+    number = error_number(error)
     if number not in {*HOPELESS, *_NO_MORE_FILES, errno.EIO} - {errno.EPERM}:
         return None
     files = (one.filename for one in _chain(error) if isinstance(one, OSError) and one.filename)
@@ -107,12 +107,24 @@ def system_fault(error: BaseException) -> Fault | None:
     return Fault(where, found, "files that can be read and written", hint)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error of Python, NumPy, PyTorch or CUDA is a lack of memory.
+
+    >>> is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory"))
+    True
+    """
+    return isinstance(error, MemoryError) or (
+        isinstance(error, RuntimeError)
+        and bool(re.search(r"can't allocate memory|not enough memory|out of memory", str(error)))
+    )
+
+
 def out_of_memory(where: str, error: BaseException, hint: str = "") -> Fault:
     """Return the fault of a lack of memory; the text of `error` often states the bytes asked for.
 
     The default hint names the settings that reduce memory.
     """
-    asked = f" ({error})" if str(error) else ""
+    asked = f" ({str(error).strip().splitlines()[0]})" if str(error).strip() else ""
     hint = hint or "Choose smaller tiles (cubes.NAME.tile), fewer workers (cluster.workers) or "
     hint = hint if hint.endswith(".") else f"{hint}smaller batches (batch_size)."
     return Fault(where, f"too little memory{asked}", f"more than the {free_memory()} free", hint)

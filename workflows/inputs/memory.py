@@ -1,0 +1,77 @@
+"""Memory that a worker needs for a tile of a cube, compared with what it has before any compute."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from pipeline.build import held_bytes, middle_cell, template_of
+from pipeline.cube.cost import check_plans, plan_cube
+from pipeline.cube.template import CubeTemplate
+from pipeline.entries.source import Source
+from pipeline.execution.cluster import ClusterConfig, worker_count, worker_memory
+from pipeline.grid.tiles import Tile
+from pipeline.grid.window import source_window
+from pipeline.regrid_tile import RegridTask, canonical_source
+from pipeline.regridding.operators import Separable
+from pipeline.regridding.regrid import operator_for
+from pipeline.sources.parts import opened_parts
+from workflows.config.schema import CubeSpec
+
+SPARSE_METHODS = {"std", "mode", "fractions"}
+
+
+def require_memory(cube: str, task: RegridTask, spec: CubeSpec, cluster: ClusterConfig) -> None:
+    """Raise `InputError` where a tile of a cube needs more memory than a worker has.
+
+    A worker above its limit is killed and started again, over and over.
+    """
+    if cluster.kind == "address" and cluster.memory_per_worker == "auto":
+        return  # the memory of its workers is not known
+    template = template_of(task, spec.tile, spec.time_shard)
+    plan = plan_cube(cube, template, workers=worker_count(cluster), **memory_needs(task, template))
+    check_plans([(plan, template)], worker_memory(cluster))
+
+
+def middle_tile(template: CubeTemplate) -> Tile:
+    """The tile in the middle of a cube, which stands for any other."""
+    return template.tiles[len(template.tiles) // 2]
+
+
+def memory_needs(task: RegridTask, template: CubeTemplate) -> dict[str, Any]:
+    """Memory of one tile, as keyword arguments of `plan_cube`.
+
+    Bytes of the largest source window, of the elevation window where terrain is derived, and of the
+    values held; and whether any source needs sparse matrices.
+    """
+    windows = window_bytes(task, template)
+    return {
+        "window_bytes": max(windows.values(), default=0),
+        "terrain_bytes": windows.get(task.terrain_from or "", 0),
+        "held_bytes": held_bytes(task, template),
+        "has_matrices": any(_has_matrices(task, source) for source in task.sources),
+    }
+
+
+def _has_matrices(task: RegridTask, source: Source) -> bool:
+    """Whether a source's grid and method need sparse matrices."""
+    cell = middle_cell(task.grid)
+    return any(
+        part.source.method in SPARSE_METHODS
+        or not isinstance(operator_for(part.ds, cell, part.source.method), Separable)
+        for part in canonical_source(task, source, cell)
+    )
+
+
+def window_bytes(task: RegridTask, template: CubeTemplate) -> dict[str, int]:
+    """Decoded bytes of each source's window for the middle tile, by name."""
+    tile = middle_tile(template)
+    grid = task.grid.window(tile.rows, tile.cols)
+    sizes = {}
+    for source in task.sources:
+        sizes[source.name] = sum(
+            4 * ds[part.opened_name(name)].size
+            for part, ds in opened_parts(source, partial(source_window, grid))
+            for name in part.variables
+        )
+    return sizes
