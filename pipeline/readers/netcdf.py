@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
+from xarray.backends import NetCDF4DataStore
 
 from pipeline.core.addresses import AnyPath, RemotePath
 from pipeline.core.archives.unpacked_files import plain_copy
 from pipeline.core.files import version_of
+from pipeline.core.system.promises import check_axes
 from pipeline.entries.source import Source
 from pipeline.grid.healpix import GridOptions
 from pipeline.readers.common.attributes import with_cf_attributes
@@ -61,19 +63,22 @@ def _opened(path: AnyPath, stamp: tuple[int, ...], source: Source, where: str) -
     """Open a file, or return it from the cache of the process if `stamp` has not changed."""
     nodata, group = nodata_of(source, library=True), read_options(source, NetcdfOptions).group
     is_ranged = _is_ranged(path)
-    # Dimensions without a name are then numbered as by the NetCDF library.
-    ranged: dict[str, Any] = {"engine": "h5netcdf", "phony_dims": "sort"}
-    engine: Any = ranged if is_ranged else {"engine": "netcdf4"}
     stored = {name.rpartition("/")[2]: False for name in nodata}
 
     def file() -> Any:
         return path.open("rb") if is_ranged else plain_copy(path)
 
     def open_group(name: str) -> xr.Dataset:
-        return xr.open_dataset(
-            file(), group=name or None, decode_times=source.time.kind == "file",
-            mask_and_scale=stored, cache=False, **engine,
-        )  # fmt: skip
+        settings: dict[str, Any] = {"decode_times": source.time.kind == "file",
+                                    "mask_and_scale": stored, "cache": False}  # fmt: skip
+        if is_ranged:
+            # Dimensions without a name are then numbered as by the NetCDF library.
+            settings |= {"group": name or None, "engine": "h5netcdf", "phony_dims": "sort"}
+            return xr.open_dataset(file(), **settings)
+        store = NetCDF4DataStore.open(file(), group=name or None)
+        lengths = {name: dim.size for name, dim in store.ds.dimensions.items()}
+        check_axes(where, lengths, store.ds.variables)
+        return xr.open_dataset(store, **settings)
 
     check_hdf5(file(), where, common_options(source).trust)
     ds = open_group("")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import zipfile
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from pipeline.core.archives.unpacked_files import member_copy
 from pipeline.core.errors import bad_input, nearest_name
+from pipeline.core.system.promises import require_room, shown_bytes
 from pipeline.entries.source import Source
 from pipeline.readers.common.first_bytes import NPZ, ZIP
 from pipeline.readers.common.refusals import check_format, unreadable
@@ -56,9 +59,30 @@ def _load(path: Path, name: str, source: str) -> np.ndarray:
                 hint = nearest_name(name, archive.files)
                 found = f"arrays {', '.join(archive.files)}"
                 raise bad_input(where, found, f'an array "{name}"', hint)
+            _check_promise(archive, name, f"{where}: {name}")
             return archive[name]
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise unreadable(where, path, error, expected, NPZ, ZIP) from None
+
+
+def _check_promise(archive: Any, name: str, where: str) -> None:
+    """Raise `InputError` for an array longer than its bytes in the archive, or than memory."""
+    members = {*archive.zip.namelist()}
+    member = f"{name}.npy" if f"{name}.npy" in members else name
+    with archive.zip.open(member) as file:
+        version = np.lib.format.read_magic(file)
+        read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
+            version, np.lib.format.read_array_header_2_0
+        )
+        shape, _, dtype = read(file)
+        held = archive.zip.getinfo(member).file_size - file.tell()
+    promised = math.prod(shape) * dtype.itemsize
+    if promised > held:
+        raise bad_input(
+            where, f"{shown_bytes(held)} of an array of {shown_bytes(promised)}",
+            "as many bytes as its header promises", "Download the file again.",
+        )  # fmt: skip
+    require_room(where, shape, dtype.itemsize, "an array")
 
 
 @lru_cache(maxsize=4)

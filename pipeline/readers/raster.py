@@ -22,6 +22,7 @@ from rasterio.enums import MaskFlags
 from pipeline.core.addresses import AnyPath
 from pipeline.core.errors import bad_input, listed, nearest_name
 from pipeline.core.files import version_of
+from pipeline.core.system.promises import require_room
 from pipeline.entries.source import Source
 from pipeline.readers.common.files import open_files
 from pipeline.readers.common.first_bytes import GEOREFERENCED, RASTERS
@@ -161,7 +162,8 @@ def _of_file(
                 or 'Bands are called band_1, band_2, … or by their descriptions; "band_[1-12]" are'
                 " the steps of a series.",
             )  # fmt: skip
-        of_band = declared[numbers[0] - 1].attrs
+        of_band, block = declared[numbers[0] - 1].attrs, declared[numbers[0] - 1].block
+        require_room(f"{where}: {name}", block, da.dtype.itemsize, "a block")
         _check_alike([declared[number - 1].attrs for number in numbers], name, where)
         band = da.isel(band=slice(numbers[0] - 1, numbers[-1]) if several else numbers[0] - 1)
         band = band.drop_vars("band")
@@ -219,6 +221,8 @@ class Band:
 
     attrs: dict[str, Any]
     is_masked: bool
+    block: tuple[int, int]
+    """Rows and columns that are read at once at least."""
     description: str = ""
 
 
@@ -262,7 +266,8 @@ def _band(file: Any, number: int) -> Band:
     if units:
         attrs["units"] = units
     is_masked = MaskFlags.per_dataset in file.mask_flag_enums[index]
-    return Band(attrs, is_masked, str(file.descriptions[index] or "").strip())
+    description = str(file.descriptions[index] or "").strip()
+    return Band(attrs, is_masked, file.block_shapes[index], description)
 
 
 def outline(path: AnyPath) -> Outline | None:

@@ -9,6 +9,7 @@ import xarray as xr
 from xarray.backends import ZarrStore
 
 from pipeline.core.addresses import AnyPath
+from pipeline.core.system.promises import check_axes
 from pipeline.entries.source import Source
 from pipeline.readers.common.attributes import with_cf_attributes
 from pipeline.readers.common.chosen import chosen
@@ -35,6 +36,7 @@ def read_zarr(source: Source, path: AnyPath) -> xr.Dataset:
             zarr_store(source, path), mode="r", use_zarr_fill_value_as_mask=True
         )
         check_codecs(store.members, where)
+        check_axes(where, store.get_dimensions(), store.members)
         ds = with_missing_values(xr.open_dataset(store, decode_cf=False), store.members)
         ds = xr.decode_cf(ds, decode_times=source.time.kind == "file", mask_and_scale=stored)
     except (OSError, ValueError, KeyError, RuntimeError) as error:

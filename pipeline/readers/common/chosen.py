@@ -9,6 +9,7 @@ import xarray as xr
 
 from pipeline.core.addresses import AnyPath
 from pipeline.core.errors import Faults, nearest_name
+from pipeline.core.system.promises import check_chunk
 from pipeline.entries.source import Source
 from pipeline.grid.unstructured import mesh_variables
 from pipeline.readers.common.dims import USUAL
@@ -36,6 +37,9 @@ def chosen(ds: xr.Dataset, source: Source, path: AnyPath) -> xr.Dataset:
                 f'a variable "{name}"', hint,
             )  # fmt: skip
     faults.raise_if_any()
+    where = f'source "{source.name}", {path}'
+    for name in dict.fromkeys(names):
+        check_chunk(f"{where}: {name}", ds[name].encoding, ds[name].dtype)
     named = (source.lat, source.lon, source.dims.get("time"))
     coordinates = {str(n) for n in named if n in ds.variables}
     coordinates |= {
@@ -45,9 +49,7 @@ def chosen(ds: xr.Dataset, source: Source, path: AnyPath) -> xr.Dataset:
     }
     mappings = {str(ds[n].attrs.get("grid_mapping", "")).split(":")[0] for n in names}
     kept = coordinates | {name for name in mappings if name in ds.variables}
-    found = plain_coordinates(
-        ds.set_coords(sorted(kept))[names], source, f'source "{source.name}", {path}'
-    )
+    found = plain_coordinates(ds.set_coords(sorted(kept))[names], source, where)
     dims = dict.fromkeys(dim for name in names for dim in ds[name].dims)
     mesh = mesh_variables(ds, dims, source.lat, source.lon)
     more = {name: ds.variables[name] for name in sorted(mesh)} | _bounds(ds, found)

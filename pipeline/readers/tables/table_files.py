@@ -10,17 +10,21 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow
+from pyarrow import parquet
 from pydantic import model_validator
 
 from pipeline.core.archives.unpacked_files import member_copy
 from pipeline.core.errors import bad_input
 from pipeline.core.files import version_of
 from pipeline.core.settings import later
+from pipeline.core.system.promises import require_room
 from pipeline.entries.source import Source
 from pipeline.readers.common.first_bytes import HEAD, PARQUET, ROWS, format_of, format_of_bytes
 from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.tables.text_table import TextOptions, opened, read_text_table
 
+LONGEST_LINE = 1 << 22
+"""Bytes within which the first line of a table ends."""
 READ = (PARQUET, *ROWS, None)
 """Formats of first bytes that may be tables; texts in other encodings have no known one."""
 
@@ -118,11 +122,26 @@ def used_columns(frame: pd.DataFrame, used: Set[str], needed: Set[str]) -> pd.Da
     return frame[[name for name in frame.columns if name in used]]
 
 
+def _check_lines(path: Path, where: str) -> None:
+    """Raise `InputError` for a text without lines, or one that memory cannot hold."""
+    require_room(where, (path.stat().st_size,), 4, "a text")
+    with opened(path) as file:
+        head = file.read(LONGEST_LINE)
+    if len(head) == LONGEST_LINE and not {*b"\r\n"} & {*head}:
+        raise bad_input(
+            where, f"a first line of more than {LONGEST_LINE:,} bytes", "a table of lines",
+            "The file may be damaged, or be none: look at its beginning.",
+        )  # fmt: skip
+
+
 @lru_cache(maxsize=8)
 def _read(
     path: Path, stamp: tuple[int, ...], options: TableOptions, texts: tuple[str, ...], where: str
 ) -> pd.DataFrame:
     copy = member_copy(path)
     if format_of(copy) == PARQUET:
+        described = parquet.read_metadata(copy)
+        require_room(where, (described.num_rows, described.num_columns), 8, "a table")
         return pd.read_parquet(copy)
+    _check_lines(copy, where)
     return read_text_table(copy, options, where, texts)

@@ -247,7 +247,10 @@ def _separator(lines: Sequence[str]) -> str:
 def _fields(line: str, separator: str) -> list[str]:
     if separator == " ":
         return [text.strip('"') for text in re.findall(r'"[^"]*"|\S+', line)]
-    return next(csv.reader([line], delimiter=separator), [])
+    try:
+        return next(csv.reader([line], delimiter=separator), [])
+    except csv.Error as error:
+        raise ValueError(f"a line that is no row of a table: {error}") from None
 
 
 def decimal_mark(
