@@ -111,7 +111,9 @@ def _line(path: Path) -> None:
 def _parquet(path: Path) -> None:
     count = 2_000_000
     column = pa.array(np.zeros(count))
-    pyarrow.parquet.write_table(pa.table(dict.fromkeys(("site", "lat", "lon", "rain"), column)), path)
+    pyarrow.parquet.write_table(
+        pa.table(dict.fromkeys(("site", "lat", "lon", "rain"), column)), path
+    )
 
 
 FILES: dict[str, tuple[str, Callable[[Path], None], str]] = {
