@@ -20,12 +20,28 @@ from pipeline.core.settings import Frozen
 TIME_KEYS = ("year", "month", "day", "hour", "doy")
 TILE_KEYS = ("lat", "lon", "ns", "ew", "NS", "EW", "left", "bottom", "right", "top")
 BOUNDS_KEYS = ("west", "south", "east", "north")
+_KEY, _FORM = re.compile(r"[A-Za-z_]\w*"), re.compile(r"(0?[1-9]?d)?")
 _CHECKSUM = re.compile(r"(md5:[0-9a-f]{32}|sha1:[0-9a-f]{40}|sha256:[0-9a-f]{64})")
 
 
 def template_keys(template: str) -> set[str]:
-    """Return the names in braces of a template; raises `ValueError` for unbalanced braces."""
-    return {name for _, name, _, _ in Formatter().parse(template) if name}
+    """Return the names in braces of a template.
+
+    Raises `ValueError` for unbalanced braces and for anything else in them than a name, or a name
+    with the width of a whole number (`{month:02d}`).
+
+    >>> sorted(template_keys("{year}/{month:02d}.nc"))
+    ['month', 'year']
+    """
+    names = set()
+    for _, name, form, conversion in Formatter().parse(template):
+        if name is None:
+            continue
+        if conversion or not (_KEY.fullmatch(name) and _FORM.fullmatch(form or "")):
+            found = name + (f"!{conversion}" if conversion else "") + (f":{form}" if form else "")
+            raise ValueError(f"{{{found}}} in {template}, instead of {{year}} or {{month:02d}}")
+        names.add(name)
+    return names
 
 
 class Tiles(Frozen):
@@ -51,6 +67,12 @@ class Download(Frozen):
     """Maximum number of requests per second to one host."""
     parallel: int = Field(4, ge=1, le=32)
     """Maximum number of files that are fetched at the same time."""
+
+    @field_validator("to", "store", check_fields=False)
+    @classmethod
+    def _plain(cls, template: str | None) -> str | None:
+        template_keys(template or "")
+        return template
 
 
 class FilesDownload(Download):

@@ -181,7 +181,8 @@ class Kept:
             stat = self.file.stat()
         except (OSError, ValueError):
             return False
-        return bool(about.get("whole") == [stat.st_size, stat.st_mtime_ns])
+        whole = about.get("whole") if isinstance(about, dict) else None
+        return bool(whole == [stat.st_size, stat.st_mtime_ns])
 
     def _finish(self) -> None:
         """Compare all checksums and record that the copy is complete."""

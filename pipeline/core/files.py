@@ -66,14 +66,22 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True) + "\n")
 
 
-def read_json(path: Path) -> Any:
-    """Return the JSON value in `path`; raises `InputError` if it cannot be read as JSON."""
+def read_json(path: Path, *keys: str) -> dict[str, Any]:
+    """Return the JSON object in `path`.
+
+    Raises `InputError` if it cannot be read as JSON, is another value, or lacks one of `keys`.
+    """
+    hint = "Delete it and run the same command again."
     try:
-        return parse_json(path.read_text(encoding="utf-8"))
+        value = parse_json(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise bad_input(
-            str(path), str(error), "a JSON file", "Delete it and run the same command again."
-        ) from None
+        raise bad_input(str(path), str(error), "a JSON file", hint) from None
+    if not isinstance(value, dict):
+        found = "null" if value is None else f"a {type(value).__name__}"
+        raise bad_input(str(path), found, "a JSON file of settings by name", hint)
+    if missing := [key for key in keys if key not in value]:
+        raise bad_input(str(path), f"no {', '.join(missing)}", "the file as it was written", hint)
+    return value
 
 
 class FileSet:

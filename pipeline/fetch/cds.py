@@ -61,7 +61,7 @@ def _noted(note: Path, file: RemoteFile) -> str | None:
         return None
     if not isinstance(found, dict) or found.get("origin") != file.origin:
         return None
-    return str(found["job"])
+    return str(found["job"]) if "job" in found else None
 
 
 def _submitted(client: Client, file: RemoteFile, note: Path) -> str:

@@ -236,7 +236,7 @@ def _noted(file: RemoteFile) -> str:
         note = parse_json(_note(file).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ""
-    return str(note.get("version", ""))
+    return str(note.get("version", "")) if isinstance(note, dict) else ""
 
 
 def _strong(answer: requests.Response) -> str:

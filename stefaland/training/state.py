@@ -103,6 +103,8 @@ def load_state(
         with safe_open(str(path), framework="pt") as store:
             metadata: dict[str, Any] = parse_json((store.metadata() or {}).get("state", "{}"))
             tensors = {name: store.get_tensor(name) for name in store.keys()}  # noqa: SIM118
+        if not isinstance(metadata, dict) or not isinstance(metadata.get("progress"), dict):
+            raise ValueError("no progress of a training")
     except (OSError, ValueError, SafetensorError) as error:
         raise bad_input(str(path), str(error), "the state of a training run", hint) from None
     # States of version 0.2.0 have no digest.

@@ -103,10 +103,12 @@ def training(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
         lines = log.read_text().splitlines()
         for line in reversed(lines):
             try:
-                yield str(log.parent.relative_to(folder)), parse_json(line)
-                break
+                record = parse_json(line)
             except ValueError:
                 continue  # A line that is just being written.
+            if isinstance(record, dict):
+                yield str(log.parent.relative_to(folder)), record
+                break
 
 
 def jobs(folder: Path) -> list[dict[str, str]]:

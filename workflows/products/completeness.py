@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipeline.core.errors import Fault
+from pipeline.core.errors import Fault, InputError
 from pipeline.core.files import read_json
 from pipeline.cube.open import cube_tiles, open_cube
 from pipeline.maps.holes import Holes, holes, land_on
@@ -98,7 +98,7 @@ def caption_faults(
 ) -> list[Fault]:
     """Differences of the stored published.json from the captions and holes of the present maps."""
     try:
-        stated = read_json(path)["maps"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        stated = read_json(path, "maps")["maps"]
+    except InputError as error:
         return [Fault(str(path), f"unreadable ({error})", "the list of published maps")]
     return difference_faults(path.name, stated, captions(layers_by_product, found))

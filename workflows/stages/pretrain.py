@@ -128,5 +128,5 @@ def _pretrain(run: Run, settings: PretrainSettings) -> dict[str, Any]:
                     "fold": fold_identity(fold),
                 },
             )
-        results[name] = read_json(folder / "data.json")["training"]["best"]
+        results[name] = read_json(folder / "data.json", "training")["training"]["best"]
     return results

@@ -16,6 +16,7 @@ import yaml
 from pipeline.core.files import read_json, write_text
 from pipeline.core.provenance import versions
 from pipeline.core.written.references import as_written
+from pipeline.cube.lazy import readable
 from workflows.fingerprints import NEEDS
 from workflows.products.figures import image_uri, report_figures
 from workflows.products.map_viewer import FILES, viewer
@@ -71,12 +72,14 @@ def _sources(run: Run) -> list[dict[str, str]]:
 
 def main(run: Run) -> dict[str, Any]:
     """Write report.html; returns its path."""
-    config, card = run.config, read_json(run.scorecard)
+    config = run.config
+    card = read_json(run.scorecard, "sites", "ranking", "stefaland_minus", "rank_by")
     is_series = "parts" not in card
-    table = xr.open_zarr(run.heldout, consolidated=False).load()
+    with readable(str(run.heldout)):
+        table = xr.open_zarr(run.heldout, consolidated=False).load()
     if is_series:
         table, _ = predicted_by_all(table)
-    published = read_json(run.published)
+    published = read_json(run.published, "maps", "places")
     names, rows = score_rows(card)
     layers_by_product = product_layers(run)
     differences = list(card["stefaland_minus"].values())
