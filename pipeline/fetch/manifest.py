@@ -46,7 +46,7 @@ class Manifest:
         """Return the records by path; lines that a killed process left unfinished are skipped."""
         found = {}
         try:
-            lines = self.file.read_text(encoding="utf-8").splitlines()
+            lines = self.file.read_text(encoding="utf-8", errors="replace").splitlines()
         except OSError:
             return {}
         for line in lines:

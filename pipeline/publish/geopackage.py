@@ -127,7 +127,7 @@ def verify_sites(path: str | Path) -> list[Fault]:
             str(name): pyogrio.read_info(path, layer=name, force_feature_count=True)["features"]
             for name, _ in pyogrio.list_layers(path)
         }
-    except (sqlite3.Error, pyogrio.errors.DataSourceError) as error:
+    except (sqlite3.Error, RuntimeError, OSError, ValueError) as error:
         return [Fault(where, f"unreadable ({error})", "a GeoPackage")]
     empty = [name for name, count in counts.items() if not count]
     if empty or not counts:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 import tempfile
+import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -33,6 +35,11 @@ from pipeline.publish.qml import read_xml, style_element
 from pipeline.publish.stac import read_document, validate_collection
 from pipeline.publish.verify_zarr import zarr_faults
 
+DAMAGED = (
+    rasterio.errors.RasterioError, OSError, ValueError, KeyError, IndexError, TypeError,
+    AttributeError, RuntimeError, EOFError, zlib.error,
+)  # fmt: skip
+"""Errors of the libraries that read damaged files; Blosc's are of `RuntimeError`."""
 _STRIP_BYTES = 32 * 2**20
 _ROUNDING = 1e-6  # relative, of overviews: another GDAL version may sum in another order
 _WRITER_TAGS = ("TIFFTAG_SOFTWARE",)
@@ -59,8 +66,13 @@ def verify_product(
         if path.suffix == ".zarr":
             return zarr_faults(path, source, grid, metadata or {})
         return _tif_faults(path, grid, source, legend, metadata or {})
-    except (rasterio.errors.RasterioError, OSError, ValueError, KeyError) as error:
-        return [Fault(str(path), f"unreadable ({error})", "a readable map")]
+    except DAMAGED as error:
+        return [Fault(str(path), f"unreadable ({one_line(error)})", "a readable map")]
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an error on one line, or its kind where it has none."""
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def verify_style(path: str | Path, legend: Legend) -> list[Fault]:
@@ -85,21 +97,14 @@ def verify_collection(
     faults: list[Fault] = []
     try:
         validate_collection(path)
-    except (
-        pystac.STACError,
-        STACValidationError,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-    ) as error:
-        reason = " ".join(str(error).split())
-        faults.append(Fault(str(path), f"not valid ({reason})", "a valid STAC collection"))
+    except (pystac.STACError, STACValidationError, *DAMAGED) as error:
+        invalid = f"not valid ({one_line(error)})"
+        faults.append(Fault(str(path), invalid, "a valid STAC collection"))
     for name, document in (expected or {}).items():
         try:
             found = read_document(path.parent / name)
-        except (OSError, ValueError) as error:
-            faults.append(Fault(name, str(error), "a STAC file"))
+        except (OSError, ValueError, RecursionError) as error:
+            faults.append(Fault(name, one_line(error), "a STAC file"))
         else:
             faults += difference_faults(name, found, json.loads(json.dumps(document)))
     return faults
@@ -111,8 +116,8 @@ def verify_picture(path: str | Path) -> list[Fault]:
 
     try:
         imread(path)
-    except (OSError, SyntaxError, ValueError) as error:
-        return [Fault(str(path), f"unreadable ({error})", "a picture")]
+    except (*DAMAGED, SyntaxError, struct.error) as error:
+        return [Fault(str(path), f"unreadable ({one_line(error)})", "a picture")]
     return []
 
 

@@ -142,7 +142,9 @@ def load_checkpoint(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         require_plugins(config.get("plugins", ()), str(folder / CONFIG))
         model = _network(folder / CONFIG, config)
         weights = load(files[WEIGHTS])
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (
+        OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError
+    ) as error:  # fmt: skip
         found = f"{type(error).__name__}: {error}"
         raise bad_input(str(folder), found, "a StefaLand checkpoint") from None
     _check_weights(folder, model, weights)

@@ -100,7 +100,7 @@ def training(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The last line of each training log, by its folder."""
     for log in sorted([*folder.glob("pretrained/*/log.jsonl"),
                        *folder.glob("finetuned/*/*/log.jsonl")]):  # fmt: skip
-        lines = log.read_text().splitlines()
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
         for line in reversed(lines):
             try:
                 record = parse_json(line)
