@@ -179,7 +179,7 @@ class Kept:
         try:
             about = parse_json(self.about.read_text())
             stat = self.file.stat()
-        except (OSError, ValueError, RecursionError):
+        except (OSError, ValueError):
             return False
         whole = about.get("whole") if isinstance(about, dict) else None
         return bool(whole == [stat.st_size, stat.st_mtime_ns])

@@ -143,7 +143,7 @@ def load_checkpoint(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         model = _network(folder / CONFIG, config)
         weights = load(files[WEIGHTS])
     except (
-        OSError, ValueError, KeyError, TypeError, RecursionError, SafetensorError
+        OSError, ValueError, KeyError, TypeError, SafetensorError
     ) as error:  # fmt: skip
         found = f"{type(error).__name__}: {error}"
         raise bad_input(str(folder), found, "a StefaLand checkpoint") from None
