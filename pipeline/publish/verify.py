@@ -103,7 +103,7 @@ def verify_collection(
     for name, document in (expected or {}).items():
         try:
             found = read_document(path.parent / name)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             faults.append(Fault(name, one_line(error), "a STAC file"))
         else:
             faults += difference_faults(name, found, json.loads(json.dumps(document)))
