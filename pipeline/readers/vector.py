@@ -38,7 +38,7 @@ OTHERS = (XML, JSON, TABLE, TEXT, PARQUET, "a Feather table")
 """Formats of which GDAL reads some, such as GPX and tables with outlines as texts."""
 SHAPEFILE = (".dbf", ".shx", ".prj", ".cpg")
 """Suffixes of the files that belong to a shapefile."""
-UNREADABLE = (pyogrio.errors.DataSourceError,)
+UNREADABLE = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
 Bounds = tuple[float, float, float, float]
 Result = TypeVar("Result")
 
@@ -148,16 +148,16 @@ def _readable(path: AnyPath, read: Callable[[], Result]) -> Result:
     check_format(where, path, expected, *VECTORS, *OTHERS)
     try:
         return read()
-    except pyogrio.errors.DataLayerError as error:
-        names = [str(name) for name, _ in pyogrio.list_layers(path)]
-        raise bad_input(
-            str(path), f"{error}; its layers are {', '.join(names)}", "one of its layers",
-            "Correct `options: {layer: …}`.",
-        ) from None  # fmt: skip
     except (OSError, ValueError, *UNREADABLE) as error:
         if lacking := _lacking(_local(path)):
             hint = "A shapefile is several files of one name: copy or rename them together."
             raise bad_input(where, f"a shapefile without {lacking}", expected, hint) from None
+        if isinstance(error, pyogrio.errors.DataLayerError):
+            names = ", ".join(str(name) for name, _ in pyogrio.list_layers(path))
+            hint = "Correct `options: {layer: …}`."
+            raise bad_input(
+                where, f"{error}; its layers are {names}", "one of its layers", hint
+            ) from None
         raise unreadable(where, path, error, expected, *VECTORS) from None
 
 
