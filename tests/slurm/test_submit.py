@@ -131,7 +131,7 @@ def test_from_submit_to_the_published_maps_with_the_bytes_of_a_local_run(
 def test_the_killed_part_of_an_array_was_done_by_the_next_job(submitted: Path) -> None:
     tiles = list(submitted.glob("ledger/regrid-*/*/*.done.json"))
     assert "CANCELLED AT" in log(submitted, "regrid")
-    assert log(submitted, "regrid").count("without --part to finish it") == 2
+    assert log(submitted, "regrid").count("to finish it") == 2
     assert "regrid  ..." in log(submitted, "stats")
     assert len(tiles) == len({path.name + path.parts[-3] for path in tiles}) > 0
 
