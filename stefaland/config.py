@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.core.errors import bad_input, nearest_name
-from pipeline.core.settings import Frozen
+from pipeline.core.settings import Frozen, Limit
 from stefaland.tasks import HeadName, LossName, TaskName, disagreement, with_defaults
 
 
@@ -138,7 +138,7 @@ class OptimiserConfig(Frozen):
     weight_decay: float = Field(0.0, ge=0)
     warmup_share: float = Field(0.05, ge=0, lt=1)
     schedule: Literal["cosine", "constant"] = "cosine"
-    clip_norm: float = Field(1.0, gt=0)
+    clip_norm: Limit = Field(1.0, gt=0)
     ema_decay: float | None = Field(None, gt=0, lt=1)
 
 

@@ -6,9 +6,18 @@
 from __future__ import annotations
 
 import difflib
+import struct
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+
+LIBRARY_ERRORS = (
+    *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError),
+    *(RuntimeError, TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error),
+)
+"""Errors that libraries raise for damaged files, of which any byte may decide."""
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AllowInfNan,
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from pipeline.core.errors import Fault, Faults, InputError, bad_input, nearest_name
 from pipeline.core.plugins import NOT_REGISTERED
@@ -21,10 +29,20 @@ Settings = TypeVar("Settings", bound=BaseModel)
 _NAME = re.compile(r"\$\{(\w+)(?::-([^}]*))?\}")
 
 
-class Frozen(BaseModel):
-    """Immutable settings; extra keys are errors."""
+def _not_nan(number: float) -> float:
+    if math.isnan(number):
+        raise ValueError("nan, which is no number")
+    return number
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+
+Limit = Annotated[float, AllowInfNan(True), AfterValidator(_not_nan)]
+"""A number, or infinity where there is no limit."""
+
+
+class Frozen(BaseModel):
+    """Immutable settings; extra keys are errors, and numbers are finite unless they are limits."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 def later(default: Any) -> Any:

@@ -17,7 +17,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from pipeline.core.errors import InputError, bad_input
+from pipeline.core.errors import LIBRARY_ERRORS, InputError, bad_input
 from pipeline.cube.metadata import LOCATIONS_AGAIN
 from pipeline.cube.shards import ShardError, ShardLayout, read_chunks, shard_file
 
@@ -82,7 +82,7 @@ def readable(where: str) -> Iterator[None]:
         yield
     except InputError:
         raise
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except LIBRARY_ERRORS as error:
         raise bad_input(
             where, f"bytes that cannot be read ({error})", "the store as it was written",
             LOCATIONS_AGAIN,

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Tag, field_validator
 
-from pipeline.core.settings import Frozen
+from pipeline.core.settings import Frozen, Limit
 
 
 class At(Frozen):
@@ -26,9 +26,9 @@ class At(Frozen):
 class Layers(Frozen):
     """The mean over a part of a dimension, weighted with the thickness of its layers."""
 
-    to: tuple[float, float]
+    to: tuple[Limit, Limit]
     """Lower and upper end in the units of the coordinate, such as [0, 1] for the first metre."""
-    by: Literal["bounds"] | tuple[float, ...] = "bounds"
+    by: Literal["bounds"] | tuple[Limit, ...] = "bounds"
     """Edges of the layers: the CF bounds of the coordinate, or a list such as [0, 0.1, 0.4, 1, 2]
     with one more than there are layers."""
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, AllowInfNan
 
-_Codes = float | tuple[float | tuple[float, float], ...]
+_Code = Annotated[float, AllowInfNan(True)]
+_Codes = _Code | tuple[_Code | tuple[_Code, _Code], ...]
 
 
 def codes_of(nodata: _Codes | None) -> tuple[float, ...]:

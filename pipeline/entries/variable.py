@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field
 
-from pipeline.core.settings import Frozen, later
+from pipeline.core.settings import Frozen, Limit, later
 
 
 class Variable(Frozen):
@@ -15,8 +15,8 @@ class Variable(Frozen):
     long_name: str
     units: str
     standard_name: str | None = None
-    valid_range: tuple[float, float] | None = None
-    plausible_mean: tuple[float, float] | None = Field(None, exclude=True)
+    valid_range: tuple[Limit, Limit] | None = None
+    plausible_mean: tuple[Limit, Limit] | None = Field(None, exclude=True)
     """Least and greatest mean that a region can have over a month or more (or, without time, over
     its area); another mean is reported by the check. It decides no result."""
     transform: Literal["none", "log"] = "none"

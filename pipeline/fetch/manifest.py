@@ -10,8 +10,9 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
+from pydantic import TypeAdapter, ValidationError
+
 from pipeline.core.files import make_folder, writing
-from pipeline.core.untrusted.safe_json import parse_json
 
 NAME = "fetched.jsonl"
 
@@ -36,6 +37,9 @@ class Record:
     """Day on which it was fetched."""
 
 
+_RECORD = TypeAdapter(Record)
+
+
 class Manifest:
     """The records of a folder: one line of JSON each, of which the last one of a path counts."""
 
@@ -43,16 +47,16 @@ class Manifest:
         self.file = folder / NAME
 
     def records(self) -> dict[str, Record]:
-        """Return the records by path; lines that a killed process left unfinished are skipped."""
+        """Return the records by path; lines that are unfinished or damaged are skipped."""
         found = {}
         try:
-            lines = self.file.read_text(encoding="utf-8", errors="replace").splitlines()
+            lines = self.file.read_bytes().splitlines()
         except OSError:
             return {}
         for line in lines:
             try:
-                record = Record(**parse_json(line))
-            except (ValueError, TypeError):
+                record = _RECORD.validate_json(line, strict=True)
+            except ValidationError:
                 continue
             found[record.path] = record
         return found

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from pipeline.core.errors import Faults, bad_input, nearest_name
+from pipeline.core.errors import LIBRARY_ERRORS, Faults, bad_input, nearest_name
 from pipeline.core.packaged import catalog_path
 from pipeline.core.settings import read_entries
 from pipeline.grid.target_grid import TargetGrid
@@ -90,7 +90,7 @@ def _grid_of_entry(
         return TargetGrid(
             name=name, crs=entry["crs"], west=west, north=north, dx=dx, dy=dy, shape=(rows, cols)
         )
-    except (KeyError, TypeError, ValueError, ZeroDivisionError, IndexError) as error:
+    except LIBRARY_ERRORS as error:
         raise bad_input(
             where,
             f"an incomplete or unreadable entry ({type(error).__name__}: {error})",

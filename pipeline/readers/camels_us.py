@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pipeline.core.errors import Faults, bad_input, listed
+from pipeline.core.errors import LIBRARY_ERRORS, Faults, bad_input, listed
 from pipeline.core.settings import Frozen
 from pipeline.core.units import CUBIC_FOOT_M3, SECONDS_A_DAY
 from pipeline.entries.source import Source
@@ -154,7 +154,7 @@ def _forcing(path: Path, names: list[str], source: Source) -> tuple[pd.DataFrame
         # The first three lines are latitude, elevation and area.
         frame = pd.read_csv(path, sep=r"\s+", skiprows=3)
         days = pd.to_datetime(frame.iloc[:, :3].set_axis(["year", "month", "day"], axis=1))
-    except (OSError, ValueError) as error:
+    except LIBRARY_ERRORS as error:
         raise unreadable(where, path, error, FORCING_ROWS, *ROWS) from None
     titles = [re.fullmatch(r"(\w+)\((.+)\)", str(name)) for name in frame.columns]
     columns = {
@@ -179,7 +179,7 @@ def _depth(
         frame = pd.read_csv(path, sep=r"\s+", header=None, dtype={0: str},
                             names=["gauge", "year", "month", "day", "flow", "flag"])  # fmt: skip
         days = pd.to_datetime(frame[["year", "month", "day"]])
-    except (OSError, ValueError) as error:
+    except LIBRARY_ERRORS as error:
         raise unreadable(where, path, error, FLOW_ROWS, *ROWS) from None
     flow = by_time(frame[["flow"]], days, where)["flow"]
     others = frame["gauge"][frame["gauge"] != gauge].unique()

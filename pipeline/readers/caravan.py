@@ -12,7 +12,7 @@ from typing import Literal
 import pandas as pd
 import xarray as xr
 
-from pipeline.core.errors import Faults, listed
+from pipeline.core.errors import LIBRARY_ERRORS, Faults, listed
 from pipeline.core.settings import Frozen, later
 from pipeline.entries.source import Source
 from pipeline.readers.common.first_bytes import NETCDF, ROWS
@@ -129,7 +129,7 @@ def _read_series(
             faults.raise_if_any()
             units = {name: str(ds[name].attrs.get("units", "")) for name in names}
             table = ds[names].reset_coords(drop=True).to_dataframe().reset_index()
-    except (OSError, ValueError, RuntimeError) as error:
+    except LIBRARY_ERRORS as error:
         raise unreadable(where, path, error, SERIES, *NETCDF, *ROWS) from None
     return by_time(table[names], parsed_dates(table["date"], where), where), {
         name: text for name, text in units.items() if text

@@ -17,7 +17,7 @@ import xarray as xr
 from pydantic import Field
 
 from pipeline.core.archives.unpacked_files import plain_copy
-from pipeline.core.errors import Faults
+from pipeline.core.errors import LIBRARY_ERRORS, Faults
 from pipeline.core.files import version_of
 from pipeline.entries.source import Source
 from pipeline.grid.healpix import GridOptions
@@ -58,7 +58,7 @@ def read_grib(source: Source, path: Path) -> xr.Dataset:
         copy = plain_copy(path)
         _check_single(source, path, _repeated(copy, stamp, keys))
         ds = _opened(copy, stamp, keys)
-    except (OSError, ValueError, RuntimeError, EOFError) as error:
+    except LIBRARY_ERRORS as error:
         raise unreadable(where, path, error, "a whole grib file", "a GRIB file", *PACKED) from None
     return chosen(ds, source, path)
 

@@ -20,7 +20,7 @@ import pandas as pd
 import xarray as xr
 from pydantic import Field, model_validator
 
-from pipeline.core.errors import Faults, bad_input, listed
+from pipeline.core.errors import LIBRARY_ERRORS, Faults, bad_input, listed
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
 from pipeline.readers.common.site_table import chosen_sites, read_options, site_table
@@ -193,7 +193,7 @@ def _daily(
             values, flags = pd.to_numeric(data[name]), data[f"{name}_flag"]
             if data.index.hasnans or pd.isna(flags.iloc[-1]):
                 raise ValueError("a truncated row")
-        except (OSError, LookupError, TypeError, ValueError) as error:
+        except LIBRARY_ERRORS as error:
             unread.add(at, f"a file that cannot be read ({error})", ROWS, HINT)
             continue
         if data.index.has_duplicates:

@@ -17,7 +17,7 @@ import xarray as xr
 from pydantic import Field
 
 from pipeline.core.archives.unpacked_files import member_copy
-from pipeline.core.errors import Faults, bad_input, listed, nearest_name
+from pipeline.core.errors import LIBRARY_ERRORS, Faults, bad_input, listed, nearest_name
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
 from pipeline.readers.common.first_bytes import ROWS, VECTORS
@@ -103,7 +103,7 @@ def _read(source: Source, where: str) -> pd.DataFrame:
 
         check_vector(path, where, common_options(source).trust)
         frame = geopandas.read_file(path)
-    except (OSError, ValueError, RuntimeError) as error:
+    except LIBRARY_ERRORS as error:
         raise unreadable(where, path, error, expected, *ROWS, *VECTORS) from None
     if frame.crs is None or not (frame.geom_type == "Point").all():
         found = "no CRS" if frame.crs is None else "geometries that are not points"

@@ -14,6 +14,7 @@ from xarray.backends import NetCDF4DataStore
 
 from pipeline.core.addresses import AnyPath, RemotePath
 from pipeline.core.archives.unpacked_files import plain_copy
+from pipeline.core.errors import LIBRARY_ERRORS
 from pipeline.core.files import version_of
 from pipeline.core.system.promises import check_axes
 from pipeline.entries.source import Source
@@ -53,7 +54,7 @@ def read_netcdf(source: Source, path: AnyPath) -> xr.Dataset:
     stamp, where = version_of(path), f'source "{source.name}", {path}'
     try:
         ds = _opened(path, stamp, source, where)
-    except (OSError, ValueError, RuntimeError, EOFError) as error:
+    except LIBRARY_ERRORS as error:
         raise unreadable(where, path, error, "a whole netcdf file", *NETCDF, *PACKED) from None
     return chosen(ds, source, path)
 

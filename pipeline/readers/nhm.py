@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 from pydantic import Field, model_validator
 
-from pipeline.core.errors import Faults, bad_input, nearest_name
+from pipeline.core.errors import LIBRARY_ERRORS, Faults, bad_input, nearest_name
 from pipeline.core.settings import Frozen
 from pipeline.core.units import CUBIC_FOOT_M3, SECONDS_A_DAY, convert
 from pipeline.entries.source import Source, Variable
@@ -120,7 +120,7 @@ def _open(source: Source, name: str, *wanted: str) -> xr.Dataset:
         check_hdf5(path, where, common_options(source).trust)
         with xr.open_dataset(path, engine="netcdf4") as file:
             ds = file.load()
-    except (OSError, ValueError) as error:
+    except LIBRARY_ERRORS as error:
         raise unreadable(where, path, error, "a whole NetCDF file", *NETCDF) from None
     missing = [variable for variable in wanted if variable not in ds.variables]
     if missing:

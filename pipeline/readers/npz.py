@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import zipfile
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -12,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.core.archives.unpacked_files import member_copy
-from pipeline.core.errors import bad_input, nearest_name
+from pipeline.core.errors import LIBRARY_ERRORS, bad_input, nearest_name
 from pipeline.core.system.promises import require_room, shown_bytes
 from pipeline.entries.source import Source
 from pipeline.readers.common.first_bytes import NPZ, ZIP
@@ -61,7 +60,7 @@ def _load(path: Path, name: str, source: str) -> np.ndarray:
                 raise bad_input(where, found, f'an array "{name}"', hint)
             _check_promise(archive, name, f"{where}: {name}")
             return archive[name]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+    except LIBRARY_ERRORS as error:
         raise unreadable(where, path, error, expected, NPZ, ZIP) from None
 
 

@@ -16,7 +16,7 @@ import xarray as xr
 from pydantic import Field, model_validator
 
 from pipeline.core.archives.unpacked_files import member_copy
-from pipeline.core.errors import Faults, bad_input, listed
+from pipeline.core.errors import LIBRARY_ERRORS, Faults, bad_input, listed
 from pipeline.core.settings import Frozen, later
 from pipeline.core.units import linear_conversion
 from pipeline.entries.source import Source
@@ -173,7 +173,7 @@ def _table(
         table = pd.read_csv(
             copy, sep=separator, decimal=mark, dtype={str(source.cell): str}, low_memory=False
         )
-    except (OSError, ValueError) as error:
+    except LIBRARY_ERRORS as error:
         raise unreadable(where, path, error, "a table", *ROWS) from None
     faults = Faults()
     check_columns(needed, table.columns, where, faults)

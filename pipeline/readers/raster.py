@@ -20,7 +20,7 @@ import xarray as xr
 from rasterio.enums import MaskFlags
 
 from pipeline.core.addresses import AnyPath
-from pipeline.core.errors import bad_input, listed, nearest_name
+from pipeline.core.errors import LIBRARY_ERRORS, bad_input, listed, nearest_name
 from pipeline.core.files import version_of
 from pipeline.core.system.promises import require_room
 from pipeline.entries.source import Source
@@ -86,7 +86,7 @@ def read_raster(source: Source, path: AnyPath) -> xr.Dataset:
     where = f'source "{source.name}", {path}'
     try:
         return _bands(source, path, where)
-    except (OSError, EOFError, ValueError) as error:
+    except LIBRARY_ERRORS as error:
         refusal = unreadable(where, path, error, "a whole raster file", *RASTERS)
         raise trustable(refusal) if isinstance(error, WrittenError) else refusal from None
 

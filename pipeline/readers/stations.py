@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from pipeline.core.archives.unpacked_files import plain_copy
-from pipeline.core.errors import Faults, listed, nearest_name
+from pipeline.core.errors import LIBRARY_ERRORS, Faults, listed, nearest_name
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
 from pipeline.readers.common.first_bytes import NETCDF, PACKED
@@ -45,7 +45,7 @@ def open_stations(source: Source) -> xr.Dataset:
         check_hdf5(copy, where, common_options(source).trust)
         with xr.open_dataset(copy, mask_and_scale=stored, engine="netcdf4") as file:
             ds = unpacked(file, nodata, where).load()
-    except (OSError, ValueError, RuntimeError, EOFError) as error:
+    except LIBRARY_ERRORS as error:
         raise unreadable(where, path, error, "a whole NetCDF file", *NETCDF, *PACKED) from None
     ds = _dated(ds, source, where)
     lat, lon, time = str(source.lat), str(source.lon), source.dims.get("time", "time")

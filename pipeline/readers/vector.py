@@ -16,7 +16,7 @@ import shapely
 from pipeline.core.addresses import AnyPath
 from pipeline.core.archives.unpacked_files import member_copy
 from pipeline.core.cache import copy_beside
-from pipeline.core.errors import bad_input
+from pipeline.core.errors import LIBRARY_ERRORS, bad_input
 from pipeline.core.files import version_of
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
@@ -38,7 +38,9 @@ OTHERS = (XML, JSON, TABLE, TEXT, PARQUET, "a Feather table")
 """Formats of which GDAL reads some, such as GPX and tables with outlines as texts."""
 SHAPEFILE = (".dbf", ".shx", ".prj", ".cpg")
 """Suffixes of the files that belong to a shapefile."""
-UNREADABLE = (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError)
+UNREADABLE = (
+    pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, shapely.errors.ShapelyError,
+)  # fmt: skip
 Bounds = tuple[float, float, float, float]
 Result = TypeVar("Result")
 
@@ -148,7 +150,7 @@ def _readable(path: AnyPath, read: Callable[[], Result]) -> Result:
     check_format(where, path, expected, *VECTORS, *OTHERS)
     try:
         return read()
-    except (OSError, ValueError, *UNREADABLE) as error:
+    except (*LIBRARY_ERRORS, *UNREADABLE) as error:
         if lacking := _lacking(_local(path)):
             hint = "A shapefile is several files of one name: copy or rename them together."
             raise bad_input(where, f"a shapefile without {lacking}", expected, hint) from None

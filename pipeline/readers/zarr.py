@@ -9,6 +9,7 @@ import xarray as xr
 from xarray.backends import ZarrStore
 
 from pipeline.core.addresses import AnyPath
+from pipeline.core.errors import LIBRARY_ERRORS
 from pipeline.core.system.promises import check_axes
 from pipeline.entries.source import Source
 from pipeline.readers.common.attributes import with_cf_attributes
@@ -39,7 +40,7 @@ def read_zarr(source: Source, path: AnyPath) -> xr.Dataset:
         check_axes(where, store.get_dimensions(), store.members)
         ds = with_missing_values(xr.open_dataset(store, decode_cf=False), store.members)
         ds = xr.decode_cf(ds, decode_times=source.time.kind == "file", mask_and_scale=stored)
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except LIBRARY_ERRORS as error:
         raise unreadable(where, path, error, "a whole Zarr store", STORE) from None
     ds = with_cf_attributes(ds, nodata)
     return chosen(unpacked(ds, nodata, where), source, path)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save
 from torch import Tensor, nn
 
-from pipeline.core.errors import Faults, bad_input
+from pipeline.core.errors import LIBRARY_ERRORS, Faults, bad_input
 from pipeline.core.files import FileSet, make_folder, remove_stale_partials, writing
 from pipeline.core.plugins import Registry
 from pipeline.core.settings import unfit_settings
@@ -142,9 +142,7 @@ def load_checkpoint(folder: str | Path) -> tuple[nn.Module, dict[str, Any]]:
         require_plugins(config.get("plugins", ()), str(folder / CONFIG))
         model = _network(folder / CONFIG, config)
         weights = load(files[WEIGHTS])
-    except (
-        OSError, ValueError, KeyError, TypeError, SafetensorError
-    ) as error:  # fmt: skip
+    except (*LIBRARY_ERRORS, SafetensorError) as error:
         found = f"{type(error).__name__}: {error}"
         raise bad_input(str(folder), found, "a StefaLand checkpoint") from None
     _check_weights(folder, model, weights)

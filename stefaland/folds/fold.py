@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from pipeline.core.errors import bad_input
+from pipeline.core.errors import LIBRARY_ERRORS, bad_input
 from pipeline.core.files import write_text
 from pipeline.core.untrusted.safe_json import parse_json
 
@@ -78,7 +78,7 @@ class Fold:
         """The fold of the values that `to_dict` returns."""
         values = dict(stored)
         for name in ("train", "validation", "test", "dropped"):
-            values[name] = np.asarray(values[name], dtype=np.int64)
+            values[name] = _cells(values[name])
         for name in ("train_period", "validation_period", "test_period", "held_out"):
             values[name] = None if values[name] is None else tuple(values[name])
         return cls(**values)
@@ -94,8 +94,15 @@ class Fold:
         """Read a fold; raises `InputError` where the file holds none."""
         try:
             return cls.from_dict(parse_json(Path(path).read_text()))
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except LIBRARY_ERRORS as error:
             raise bad_input(str(path), f"{type(error).__name__}: {error}", "a fold file") from None
+
+
+def _cells(stored: Any) -> Ids:
+    cells = np.asarray(stored)
+    if cells.ndim != 1 or (cells.size and cells.dtype.kind not in "iu"):
+        raise ValueError("cells that are no list of whole numbers")
+    return cells.astype(np.int64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from pipeline.core.errors import bad_input
+from pipeline.core.errors import LIBRARY_ERRORS, bad_input
 from pipeline.core.files import replacing
 from pipeline.core.provenance import fingerprint
 from pipeline.core.untrusted.safe_json import parse_json
@@ -105,7 +105,7 @@ def load_state(
             tensors = {name: store.get_tensor(name) for name in store.keys()}  # noqa: SIM118
         if not isinstance(metadata, dict) or not isinstance(metadata.get("progress"), dict):
             raise ValueError("no progress of a training")
-    except (OSError, ValueError, SafetensorError) as error:
+    except (*LIBRARY_ERRORS, SafetensorError) as error:
         raise bad_input(str(path), str(error), "the state of a training run", hint) from None
     # States of version 0.2.0 have no digest.
     if (sealed := metadata.pop("sha256", None)) is not None and sealed != _digest(

@@ -100,12 +100,11 @@ def training(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """The last line of each training log, by its folder."""
     for log in sorted([*folder.glob("pretrained/*/log.jsonl"),
                        *folder.glob("finetuned/*/*/log.jsonl")]):  # fmt: skip
-        lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
-        for line in reversed(lines):
+        for line in reversed(log.read_bytes().splitlines()):
             try:
                 record = parse_json(line)
             except ValueError:
-                continue  # A line that is just being written.
+                continue  # A line that is just being written, or damaged.
             if isinstance(record, dict):
                 yield str(log.parent.relative_to(folder)), record
                 break
@@ -119,7 +118,8 @@ def jobs(folder: Path) -> list[dict[str, str]]:
     submitted = folder / "slurm" / "jobs.json"
     if not submitted.is_file():
         return []
-    ids = read_json(submitted)
+    found = read_json(submitted)
+    ids = {name: str(id_) for name, id_ in found.items()} if isinstance(found, dict) else {}
     states = job_states(list(ids.values()))
     return [{"name": name, "id": id_, "state": states.get(id_, "")} for name, id_ in ids.items()]
 
@@ -154,11 +154,17 @@ def _cube(counts: TileCounts) -> dict[str, Any]:
     return {**dataclasses.asdict(counts), "missing": missing}
 
 
+def _number(value: Any) -> float:
+    """A number of a log; NaN for other values, as of a damaged line."""
+    return float(value) if isinstance(value, int | float) and abs(value) < 1e300 else math.nan
+
+
 def _training(folder: Path, name: str, record: dict[str, Any]) -> dict[str, Any]:
-    loss = float(record.get("validation_loss", record.get("loss", math.nan)))
+    loss = _number(record.get("validation_loss", record.get("loss")))
+    epoch = _number(record.get("epoch", 0))
     return {
         "folder": name,
-        "epoch": int(record.get("epoch", 0)),
+        "epoch": int(epoch) if math.isfinite(epoch) else 0,
         "loss": loss if math.isfinite(loss) else None,
         "seconds_ago": time.time() - (folder / name / "log.jsonl").stat().st_mtime,
     }

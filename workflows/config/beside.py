@@ -49,9 +49,10 @@ def with_own_files(settings: dict[str, Any], config: Path) -> dict[str, Any]:
 def with_own_legends(settings: dict[str, Any], folders: list[Path]) -> dict[str, Any]:
     """Return the settings with the legends that they name from `legends/` in any of the folders."""
     publish = settings.get("publish")
-    if not isinstance(publish, Mapping):
+    if not isinstance(publish, Mapping) or not isinstance(publish.get("legends") or {}, Mapping):
         return settings
-    products = [p for p in publish.get("products") or () if isinstance(p, Mapping)]
+    listed = publish.get("products")
+    products = [p for p in listed if isinstance(p, Mapping)] if isinstance(listed, list) else []
     names = [publish.get("legend"), publish.get("spread_legend")]
     names += [product.get("legend") for product in products] + [f"{publish.get('legend')}_anomaly"]
     own = {
@@ -69,7 +70,9 @@ def inline_grids(settings: Any) -> Any:
 
     These are a mapping as `grids`, and a mapping as `grid` of a cube, which gets the cube's name.
     """
-    if not isinstance(settings, Mapping):
+    if not isinstance(settings, Mapping) or not isinstance(
+        settings.get("own_grids") or {}, Mapping
+    ):
         return settings
     found, own = dict(settings), dict(settings.get("own_grids") or {})
     if isinstance(found.get("grids"), Mapping):

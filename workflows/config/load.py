@@ -29,8 +29,10 @@ def find_config(path: str | Path) -> Path:
     return _packaged_config(str(path), f"{file.parent}")
 
 
-def _parent_config(child: Path, name: str) -> Path:
+def _parent_config(child: Path, name: Any) -> Path:
     """The file that `extends: name` in `child` refers to: beside it, else a packaged config."""
+    if not isinstance(name, str) or not name:
+        raise bad_input(f"{child}: extends", repr(name), "the name of another config")
     beside = child.parent / name
     return beside if beside.is_file() else _packaged_config(name, f"{child.parent}")
 
@@ -62,7 +64,7 @@ def _with_parents(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     parent = value.pop("extends", None)
     if parent is None:
         return value
-    base = _parent_config(path, str(parent))
+    base = _parent_config(path, parent)
     return _merge(_with_parents(base, (*seen, path.resolve())), value)
 
 

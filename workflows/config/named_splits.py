@@ -23,7 +23,7 @@ def named_splits() -> dict[str, dict[str, Any]]:
     return read_entries(path, "folds")
 
 
-def named_split(name: str | None, where: str) -> dict[str, Any]:
+def named_split(name: Any, where: str) -> dict[str, Any]:
     """The `folds` settings of a named split; empty without a name.
 
     Raises `InputError` for an unknown name.
@@ -31,7 +31,7 @@ def named_split(name: str | None, where: str) -> dict[str, Any]:
     if name is None:
         return {}
     splits = named_splits()
-    if name not in splits:
+    if not isinstance(name, str) or name not in splits:
         raise bad_input(
             f"{where}: folds.split", f'"{name}"', f"one of {', '.join(splits)}",
             nearest_name(str(name), splits),

@@ -9,7 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from pipeline.core.errors import InputError
 from pipeline.core.packaged import catalog_path
-from pipeline.core.settings import Frozen, later
+from pipeline.core.settings import Frozen, Limit, later
 from pipeline.core.written.names import PathName
 from pipeline.maps.aggregate import MIN_VALID_SHARE, check_aggregate
 from pipeline.maps.legend import Legend, read_legend
@@ -110,6 +110,6 @@ class KnownLocation(Frozen):
     product: PathName
     variable: PathName | None = None
     """Name of the mapped variable, such as sand; by default the target."""
-    minimum: float
-    maximum: float
+    minimum: Limit
+    maximum: Limit
     why: str = ""

@@ -15,7 +15,7 @@ from pydantic import (
 )
 
 from pipeline.core.errors import nearest_name
-from pipeline.core.settings import Frozen, later
+from pipeline.core.settings import Frozen, Limit, later
 from pipeline.core.written.names import PathName
 from pipeline.entries.source import Variable
 from pipeline.execution.cluster import ClusterConfig
@@ -46,7 +46,7 @@ class CubeSpec(Frozen):
     """Catalog entry of hydrologic units, basins or stations, which are the cells of the cube."""
     points_from: str | None = None
     """Name of a cube of sites that are interpolated onto `grid`."""
-    max_distance_km: float = Field(10.0, gt=0)
+    max_distance_km: Limit = Field(10.0, gt=0)
 
     @model_validator(mode="after")
     def _one_kind(self) -> CubeSpec:
@@ -64,7 +64,7 @@ class Absences(Frozen):
     """Ratio of the number of absences to that of cells with an event."""
     buffer_km: float = Field(10.0, ge=0)
     """Minimum distance of an absence from every event."""
-    reach_km: float | None = Field(None, gt=0)
+    reach_km: Limit | None = Field(None, gt=0)
     """Maximum distance of an absence from the nearest event, for inventories of limited extent."""
 
 

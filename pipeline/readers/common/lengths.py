@@ -62,15 +62,13 @@ def _tiff(file: IO[Any], size: int) -> int:
         number = _number(file, order + count, at)
         begin = at + struct.calcsize(count)
         file.seek(begin)
-        table = file.read(number * entry)
-        if len(table) < number * entry:
-            raise struct.error("a directory that is cut off")
+        table = _read(file, number * entry, size)
         values = {}
         for i in range(number):
             tag, kind = struct.unpack_from(order + "HH", table, i * entry)
             if tag in (*STARTS, *COUNTS) and kind in WIDTHS:
                 field = table[i * entry + 4 : (i + 1) * entry]
-                values[tag] = _values(file, field, order, offset, kind)
+                values[tag] = _values(file, size, field, order, offset, kind)
         for start, length in zip(STARTS, COUNTS, strict=True):
             pairs = zip(values.get(start, ()), values.get(length, ()), strict=False)
             end = max([end, *(a + b for a, b in pairs)])
@@ -78,14 +76,24 @@ def _tiff(file: IO[Any], size: int) -> int:
     return end
 
 
-def _values(file: IO[Any], field: bytes, order: str, offset: str, kind: int) -> tuple[int, ...]:
+def _read(file: IO[Any], length: int, size: int) -> bytes:
+    """Return the next bytes; `struct.error`, before memory is claimed, if the file has fewer."""
+    found = file.read(length) if length <= size else b""
+    if len(found) < length:
+        raise struct.error("fewer bytes than declared")
+    return found
+
+
+def _values(
+    file: IO[Any], size: int, field: bytes, order: str, offset: str, kind: int
+) -> tuple[int, ...]:
     """Return the numbers of an entry, which are in it if they fit."""
     count = struct.unpack_from(order + offset, field)[0]
     form = f"{order}{count}{ {1: 'B', 2: 'H', 4: 'I', 8: 'Q'}[WIDTHS[kind]] }"
     held = field[struct.calcsize(offset) :]
     if struct.calcsize(form) > len(held):
         file.seek(struct.unpack_from(order + offset, held)[0])
-        held = file.read(struct.calcsize(form))
+        held = _read(file, struct.calcsize(form), size)
     return struct.unpack_from(form, held)
 
 
@@ -100,7 +108,10 @@ def _grib(file: IO[Any], size: int) -> int:
         if len(head) < 16:
             raise struct.error("a header that is cut off")
         two = head[7] == 2
-        at += struct.unpack(">Q", head[8:])[0] if two else struct.unpack(">I", b"\0" + head[4:7])[0]
+        length = struct.unpack(">Q" if two else ">I", head[8:] if two else b"\0" + head[4:7])[0]
+        if length < len(head):
+            raise struct.error("a message shorter than its header")
+        at += length
     return at
 
 
@@ -125,7 +136,7 @@ def _boxes(file: IO[Any], size: int) -> int:
         length = _number(file, ">I", at)
         if length == 0:
             return _ends_with(b"\xff\xd9")(file, size)
-        at += _number(file, ">Q", at + 8) if length == 1 else max(length, 8)
+        at += max(_number(file, ">Q", at + 8) if length == 1 else length, 8)
     return at
 
 

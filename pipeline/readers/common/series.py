@@ -13,7 +13,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from pipeline.core.errors import Faults, InputError
+from pipeline.core.errors import LIBRARY_ERRORS, Faults, InputError
 from pipeline.core.system.time_limit import reading
 from pipeline.core.units import same_units
 from pipeline.core.untrusted.safe_json import parse_json
@@ -255,7 +255,7 @@ class Joined(BackendArray):
         try:
             with reading(file or self.where):
                 return np.asarray(part.values)
-        except (OSError, RuntimeError, ValueError, IndexError) as error:
+        except LIBRARY_ERRORS as error:
             raise damaged(f"{self.where}, {file}", file, error) from None
 
 

@@ -14,7 +14,7 @@ from pyarrow import parquet
 from pydantic import model_validator
 
 from pipeline.core.archives.unpacked_files import member_copy
-from pipeline.core.errors import bad_input
+from pipeline.core.errors import LIBRARY_ERRORS, bad_input
 from pipeline.core.files import version_of
 from pipeline.core.settings import later
 from pipeline.core.system.promises import require_room
@@ -87,7 +87,7 @@ def read_table(path: Path, source: Source, options: TableOptions) -> pd.DataFram
         if not {format_of(copy), content} <= {*READ}:
             raise ValueError("neither text nor Parquet")
         frame = _read(path, stamp, options, texts, where)
-    except (OSError, EOFError, ValueError, pyarrow.ArrowException, pd.errors.ParserError) as error:
+    except (*LIBRARY_ERRORS, pyarrow.ArrowException, pd.errors.ParserError) as error:
         formats = [name for name in READ if name]
         raise unreadable(where, path, error, expected, *formats) from None
     if options.cell_in_name:

@@ -12,7 +12,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from pipeline.core.errors import InputError
+from pipeline.core.errors import LIBRARY_ERRORS, InputError
 from pipeline.core.system.time_limit import reading
 from pipeline.readers.common.refusals import damaged
 from pipeline.sources.decode import ACCUMULATED, Decoding
@@ -64,7 +64,7 @@ class Decoded(BackendArray):
                 raw = np.asarray(self.stored[(*key[:first], *every, *key[first:])].values)
         except InputError:
             raise
-        except (OSError, RuntimeError, ValueError, IndexError) as error:
+        except LIBRARY_ERRORS as error:
             file = self.stored.encoding.get("source")
             raise damaged(self.decoding.where, file, error) from None
         values = self.decoding.values(raw, dtype)

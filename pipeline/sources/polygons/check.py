@@ -12,7 +12,7 @@ import numpy as np
 import shapely
 import xarray as xr
 
-from pipeline.core.errors import Faults
+from pipeline.core.errors import Faults, bad_input
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.crs import is_geographic_crs
 from pipeline.grid.target_grid import TargetGrid
@@ -66,6 +66,8 @@ def check_polygons(
     if not faults.faults:
         chosen = [None] if windows is None else list(dict.fromkeys(windows(crs)))
         parts = [open_polygon_cells(source, window, MOST) for window in chosen]
+        if not any(ds.coords[OUTLINES].size for ds in parts):
+            raise bad_input(where, "no polygons that can be read", "at least one in the region")
         for ds in parts:
             check_method(ds, source.method if source.method != "conservative" else "mean", where)
             _check_overlaps(ds)
@@ -117,6 +119,8 @@ def _check_values(
 def _check_overlaps(ds: xr.Dataset) -> None:
     """Raise `InputError` where the polygons cover much of their extent more than once."""
     outlines, attrs = ds.coords[OUTLINES].values, ds.coords[OUTLINES].attrs
+    if not len(outlines):
+        return
     crs = str(attrs["crs"])
     if attrs["overlaps"] != "normalise":
         check_share(_twice(outlines), str(attrs["where"]))
