@@ -119,7 +119,9 @@ def jobs(folder: Path) -> list[dict[str, str]]:
     if not submitted.is_file():
         return []
     found = read_json(submitted)
-    ids = {name: str(id_) for name, id_ in found.items()} if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        raise bad_input(str(submitted), f"a {type(found).__name__}", "the ids of jobs by name")
+    ids = {name: str(id_) for name, id_ in found.items()}
     states = job_states(list(ids.values()))
     return [{"name": name, "id": id_, "state": states.get(id_, "")} for name, id_ in ids.items()]
 

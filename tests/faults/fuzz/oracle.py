@@ -44,7 +44,7 @@ def kind_of(error: BaseException) -> str:
 
 
 def require_clear(faults: Sequence[Fault]) -> None:
-    """Raise `FindingError` for an error without faults, or a fault that lacks one of three parts."""
+    """Raise `FindingError` for an error without faults, or one that lacks a part."""
     if not faults:
         raise FindingError("an InputError without faults")
     for fault in faults:

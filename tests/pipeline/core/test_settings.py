@@ -15,6 +15,7 @@ from pydantic import Field, field_validator
 from pipeline.core.errors import Faults, InputError
 from pipeline.core.settings import (
     Frozen,
+    Limit,
     check_texts,
     expanded,
     later,
@@ -211,3 +212,14 @@ def test_a_long_value_is_not_cut_within_a_value_of_the_environment(
     with pytest.raises(InputError) as caught:
         validated(Outer, {"number": "x" * 70 + "hunter2-hunter2"}, "my.yml")
     assert "hunter" not in str(caught.value)
+
+
+def test_numbers_are_finite_and_limits_may_be_infinite() -> None:
+    class Numbers(Frozen):
+        size: float = 1.0
+        most: Limit = 1.0
+
+    assert validated(Numbers, {"most": float("inf")}, "a.yml").most == float("inf")
+    for name, value in (("size", "nan"), ("size", "inf"), ("most", "nan")):
+        with pytest.raises(InputError, match=name):
+            validated(Numbers, {name: float(value)}, "a.yml")

@@ -16,7 +16,7 @@ import pytest
 from pipeline.core.errors import InputError
 from pipeline.fetch import client as clients
 from pipeline.fetch import transfer
-from pipeline.fetch.manifest import Manifest
+from pipeline.fetch.manifest import Manifest, Record
 from pipeline.fetch.run import fetch, preview
 from tests.pipeline.fetch.products import fast, ordered
 from tests.providers import File, Provider, provider
@@ -330,3 +330,14 @@ def test_tiles_that_a_provider_does_not_have_are_left_out(tmp_path: Path) -> Non
         with pytest.raises(InputError) as caught:
             fetch(ordered(tmp_path, get, static=True, bounds=(5, 5, 6, 6)), fast())
     assert "no files for these bounds" in str(caught.value)
+
+
+def test_damaged_lines_of_a_manifest_hide_no_other_record(tmp_path: Path) -> None:
+    manifest = Manifest(tmp_path)
+    record = Record(path="a.nc", address="https://a", origin="0", size=3, sha256="1")
+    manifest.add(record)
+    line = manifest.file.read_bytes()
+    other_types = (b'"size": 3', b'"size": "x"'), (b'"path": "a.nc"', b'"path": []')
+    damaged = [b"\xff\n", b"[" * 5000 + b"\n", b"null\n", *(line.replace(*t) for t in other_types)]
+    manifest.file.write_bytes(line + b"".join(damaged))
+    assert manifest.records() == {"a.nc": record}

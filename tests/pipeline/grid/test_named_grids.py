@@ -23,3 +23,11 @@ def test_a_grid_of_a_file_of_ones_own(tmp_path: Path) -> None:
     assert named_grid("here", path).shape == (2, 4)
     with pytest.raises(InputError, match="one of here"):
         named_grid("global_1deg", path)
+
+
+@pytest.mark.parametrize("bounds", ["[0, 0, .inf, 1]", "[0, 0, 1.0e+308, 1]", "[.nan, 0, 2, 1]"])
+def test_bounds_without_an_end_are_refused(tmp_path: Path, bounds: str) -> None:
+    path = tmp_path / "grids.yml"
+    path.write_text(f"here: {{crs: EPSG:4326, bounds: {bounds}, resolution: 0.5}}\n")
+    with pytest.raises(InputError, match="here"):
+        named_grid("here", path)

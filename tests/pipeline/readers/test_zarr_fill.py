@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -94,3 +95,27 @@ def test_an_entry_names_what_the_store_does_not(tmp_path: Path, form: int) -> No
     path = by_zarr(tmp_path / "b", form, np.array([0, 5, -1], "f4"), {"_FillValue": 5.0}, 5.0)
     wrong = row(path, wrong_in_file=["nodata"], variable={"nodata": -1})
     np.testing.assert_array_equal(wrong, [0, 5, NAN])
+
+
+@pytest.mark.parametrize(
+    ("file", "key", "value"),
+    [(".zarray", "shape", "abc"), (".zarray", "filters", ["zlib"]), (".zattrs", "units", 5),
+     (".zattrs", "_ARRAY_DIMENSIONS", 2.5)],
+)  # fmt: skip
+def test_metadata_of_other_types_are_refused_or_of_no_effect(
+    tmp_path: Path, file: str, key: str, value: Any
+) -> None:
+    path = tmp_path / "a.zarr"
+    at = [0.5, 1.5]
+    xr.Dataset({"p": (("lat", "lon"), np.ones((2, 2)))}, {"lat": at, "lon": at}).to_zarr(
+        path, zarr_format=2, consolidated=False
+    )
+    metadata = json.loads((path / "p" / file).read_text())
+    (path / "p" / file).write_text(json.dumps({**metadata, key: value}))
+    source = Source.model_validate(
+        {"name": "rain", "uri": str(path), "driver": "zarr",
+         "variables": {"precipitation": {"name": "p", "units": "mm/day"}}}
+    )  # fmt: skip
+    faults = Faults()
+    check_source(source, faults)
+    assert key == "units" or str(path) in faults.faults[0].where

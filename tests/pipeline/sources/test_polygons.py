@@ -498,3 +498,16 @@ def test_parquet_without_outlines_has_a_way_out(tmp_path: Path) -> None:
         {"porosity": [1.0]}, geometry=[shapely.Point(10, 50)], crs="EPSG:4326"
     ).to_parquet(tmp_path / "points.parquet")
     assert "polygons" in refusal(entry(tmp_path / "points.parquet", PERCENT))
+
+
+@pytest.mark.parametrize("form", ["nothing", "open_ring"])
+def test_outlines_that_are_damaged_in_a_shapefile_are_refused(tmp_path: Path, form: str) -> None:
+    path = written(tmp_path, [box(10, 50, 11, 51)], name="a.shp", porosity=[20.0])
+    content = bytearray(path.read_bytes())
+    if form == "nothing":
+        content[108:112] = bytes(4)  # the type of the first outline: null
+    else:
+        content[160:168] = bytes(8)  # the first coordinate, which the last point no longer equals
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"a\.shp"):
+        checked(entry(path, PERCENT))

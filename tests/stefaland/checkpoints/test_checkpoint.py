@@ -318,3 +318,10 @@ def test_networks_from_outside_are_saved_with_their_module(
 def test_only_our_models_are_saved(tmp_path: Path) -> None:
     with pytest.raises(TypeError, match="Linear"):
         save_checkpoint(tmp_path, torch.nn.Linear(1, 1), {})
+
+
+def test_settings_nested_without_end_are_refused(tmp_path: Path) -> None:
+    folder = save_checkpoint(tmp_path / "a", StefaLand(small_config()), {})
+    (folder / "config.json").write_text("[" * 5000)
+    with pytest.raises(InputError, match="StefaLand checkpoint"):
+        load_checkpoint(folder)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -144,3 +145,14 @@ def test_blocks_and_their_buffer_come_from_the_config() -> None:
         assert not np.intersect1d(block[tested], block[trained]).size
         assert not near(AT.lonlat[trained], AT.lonlat[tested], 150).any()
         assert len(fold.dropped)
+
+
+@pytest.mark.parametrize("cells", [[1.5], [[1]], ["a"], 3])
+def test_cells_of_a_fold_are_whole_numbers(tmp_path: Path, cells: object) -> None:
+    ids = np.arange(4)
+    fold = Fold(name="f", kind="groups", train=ids, validation=ids[:0], test=ids[:0])
+    path = fold.save(tmp_path / "f.json")
+    assert Fold.load(path).to_dict() == fold.to_dict()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "train": cells}))
+    with pytest.raises(InputError, match=r"f\.json"):
+        Fold.load(path)

@@ -114,3 +114,19 @@ def test_own_legends_are_used_and_part_of_the_fingerprint(tiny: Path, where: str
         path = tiny.parent / "legends" / "acid.yml"
         path.write_text(path.read_text().replace("title: acidity", "title: other"))
         assert stage_fingerprint(loaded(tiny), "publish") != before
+
+
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        ("extends: ''", "extends"), ("extends: [a]", "extends"), ("folds: {split: [pub]}", "split"),
+        ("publish: {products: 3}", "publish.products"), ("publish: {legends: [a]}", "legends"),
+        ("own_grids: 3", "own_grids"),
+    ],
+)  # fmt: skip
+def test_settings_of_other_types_are_named(tmp_path: Path, line: str, where: str) -> None:
+    config = tmp_path / "mine.yml"
+    config.write_text(line if line.startswith("extends") else f"extends: quickstart.yml\n{line}\n")
+    with pytest.raises(InputError) as caught:
+        load_config(config)
+    assert any(where in fault.where for fault in caught.value.faults)

@@ -112,3 +112,21 @@ def test_other_forms(tmp_path: Path, form: str, message: str) -> None:
     found = faults_of(entry(path, driver, **settings))
     assert str(path) in found
     assert message in found.replace(str(path), "")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"GRIB\0\0\0\2" + bytes(60),
+        b"GRIB\0\0\0\1" + bytes(60),
+        b"II*\0\x08\0\0\0\1\0\x11\1\4\0\xff\xff\xff\x3f\x08\0\0\0" + bytes(60),
+        b"II+\0\x08\0\0\0\x10" + bytes(7) + b"\xff" * 6 + bytes(60),
+    ],
+    ids=["grib2", "grib1", "tiff", "bigtiff"],
+)
+@pytest.mark.timeout(60)
+def test_lengths_of_zero_and_of_terabytes_are_counted_at_once(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "a").write_bytes(content)
+    assert missing_bytes(tmp_path / "a", thorough=True) == (len(content), len(content) + 1)
