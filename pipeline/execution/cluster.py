@@ -15,9 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import AllowInfNan, Field, field_validator, model_validator
 
 from pipeline.core.errors import bad_input
 from pipeline.core.plugins import load_plugins, loaded_plugins
@@ -47,7 +47,7 @@ class ClusterConfig(Frozen):
     threads_per_worker: int = Field(1, gt=0, le=4)
     memory_per_worker: str = "auto"
     """Memory limit such as `4GiB`; a worker above it is restarted. `auto`: a part of all memory."""
-    task_seconds: float | None = later(7200.0)
+    task_seconds: Annotated[float, AllowInfNan(True)] | None = later(7200.0)
     """Longest time of a tile in seconds, after which it is given up and the file that it was
     reading is named, as of a server that does not answer; null is no limit."""
     address: str | None = None

@@ -118,10 +118,7 @@ def jobs(folder: Path) -> list[dict[str, str]]:
     submitted = folder / "slurm" / "jobs.json"
     if not submitted.is_file():
         return []
-    found = read_json(submitted)
-    if not isinstance(found, dict):
-        raise bad_input(str(submitted), f"a {type(found).__name__}", "the ids of jobs by name")
-    ids = {name: str(id_) for name, id_ in found.items()}
+    ids = {name: str(id_) for name, id_ in read_json(submitted).items()}
     states = job_states(list(ids.values()))
     return [{"name": name, "id": id_, "state": states.get(id_, "")} for name, id_ in ids.items()]
 
