@@ -28,6 +28,7 @@ from pipeline.core.untrusted.links import is_private
 from pipeline.core.web import redirected, web_head
 from pipeline.entries.source import Source
 from pipeline.readers.guards.hdf5 import check_hdf5
+from pipeline.readers.guards.vectors import check_vector
 from pipeline.readers.registry import read_files
 from tests.loopback import serving
 
@@ -431,3 +432,13 @@ def test_the_attribute_table_beside_a_raster_has_no_entities(folder: Path) -> No
     (folder / "a.tif.aux.xml").write_text(laughs)
     with pytest.raises(ValueError, match="entities"):
         attribute_table(folder / "a.tif.aux.xml")
+
+
+def test_a_database_with_texts_that_are_no_utf8_is_searched_all_the_same(tmp_path: Path) -> None:
+    path = tmp_path / "a.gpkg"
+    geopandas.GeoDataFrame({"v": [1.0]}, geometry=[box(0, 0, 1, 1)], crs=4326).to_file(path)
+    with sqlite3.connect(path) as database:
+        database.execute("CREATE VIEW other AS SELECT load_extension('ZZ') AS v")
+    path.write_bytes(path.read_bytes().replace(b"'ZZ'", b"'\xff\xfe'"))
+    with pytest.raises(InputError, match="a function that reads other files"):
+        check_vector(path, "rocks", False)

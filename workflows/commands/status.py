@@ -137,8 +137,8 @@ def run_status(folder: Path) -> dict[str, Any]:
             {
                 "name": name,
                 "state": state["state"],
-                "seconds": state.get("seconds"),
-                "peak_bytes": state.get("peak_bytes"),
+                "seconds": _finite(state.get("seconds")),
+                "peak_bytes": _finite(state.get("peak_bytes")),
                 "cubes": [_cube(counts) for counts in tiles(folder, name)],
             }
             for name, state in states.items()
@@ -156,6 +156,10 @@ def _cube(counts: TileCounts) -> dict[str, Any]:
 def _number(value: Any) -> float:
     """A number of a log; NaN for other values, as of a damaged line."""
     return float(value) if isinstance(value, int | float) and abs(value) < 1e300 else math.nan
+
+
+def _finite(value: Any) -> Any:
+    return value if math.isfinite(_number(value)) else None
 
 
 def _training(folder: Path, name: str, record: dict[str, Any]) -> dict[str, Any]:

@@ -29,6 +29,10 @@ from workflows.stages.owned import (
 )
 
 
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and "\0" not in value
+
+
 class StageState:
     """Markers of one stage of a run: `started` and, at the end, `finished` with its manifest.
 
@@ -52,6 +56,12 @@ class StageState:
         if not isinstance(found, dict):
             raise bad_input(
                 str(marker), f"a {type(found).__name__}", "the marker of a stage, an object",
+                "Delete it and run the same command again.",
+            )  # fmt: skip
+        outputs = found.get("outputs", [])
+        if not isinstance(outputs, list) or not all(map(_is_name, outputs)):
+            raise bad_input(
+                f"{marker}: outputs", repr(outputs)[:80], "names of files of the run",
                 "Delete it and run the same command again.",
             )  # fmt: skip
         return found

@@ -51,7 +51,7 @@ def _reference(path: Path, stamp: tuple[int, ...]) -> str | None:
     with path.open("rb") as file:
         head = file.read(HEAD)
     if head.startswith(SQLITE):
-        with suppress(sqlite3.Error):  # GDAL reports what is damaged
+        with suppress(sqlite3.Error, UnicodeDecodeError):  # GDAL reports what is damaged
             return _of_database(path)
         return None
     if b"<OGRVRTDataSource" in head:
@@ -71,6 +71,7 @@ def _reference(path: Path, stamp: tuple[int, ...]) -> str | None:
 
 def _of_database(path: Path) -> str | None:
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as database:
+        database.text_factory = lambda text: text.decode(errors="replace")
         rows = database.execute("SELECT name, sql FROM sqlite_master WHERE sql IS NOT NULL")
         for name, sql in rows.fetchall():
             made = re.search(r"\bVIRTUAL\s+TABLE\b.*?\bUSING\s+[\"'`\[]?(\w+)", sql, re.I | re.S)

@@ -62,3 +62,13 @@ def test_json_is_written_whole(tmp_path: Path) -> None:
     (tmp_path / "bad.json").write_text("{")
     with pytest.raises(InputError, match="a JSON file"):
         read_json(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("outputs", ["0", "[[]]", '"a"', '["\\u0000"]'])
+def test_outputs_of_a_marker_are_names(tmp_path: Path, outputs: str) -> None:
+    (tmp_path / ".stages").mkdir()
+    for kind in ("started", "finished"):
+        marker = tmp_path / ".stages" / f"regrid.{kind}.json"
+        marker.write_text(f'{{"fingerprint": "f", "outputs": {outputs}}}')
+    with pytest.raises(InputError, match="names of files of the run"):
+        _ = StageState(tmp_path, "regrid", "f").is_finished
