@@ -177,7 +177,7 @@ def redirected(url: str, address: str) -> str:
     try:
         if urlsplit(address).scheme not in ("http", "https"):
             raise ValueError(_shown(address))
-        check_link(address, url)
+        check_link(address, url, redirects=True)
     except ValueError as error:
         raise refused(_shown(url), f"a redirect to {error}") from None
     return address

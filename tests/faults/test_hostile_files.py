@@ -339,9 +339,18 @@ def test_redirects_lead_to_no_other_kind_of_address(target: str) -> None:
         redirected("https://provider.org/x", target)
 
 
+@pytest.mark.parametrize("target", [
+    "http://169.254.169.254/latest", "http://[fe80::1%25eth0]/x", "http://[::ffff:a9fe:a9fe]/x",
+])  # fmt: skip
+def test_redirects_within_a_network_do_not_lead_to_metadata(target: str) -> None:
+    with pytest.raises(InputError, match="a redirect to"):
+        redirected("http://127.0.0.1:8000/x", target)
+
+
 def test_redirects_to_other_servers_are_followed() -> None:
     target = "https://login.provider.org/x?sign=1"
     assert redirected("https://provider.org/x", target) == target
+    assert redirected("http://10.1.2.3/x", "http://login.intranet/x") == "http://login.intranet/x"
 
 
 def test_both_clients_check_redirects(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
@@ -349,7 +358,7 @@ def test_both_clients_check_redirects(monkeypatch: pytest.MonkeyPatch, folder: P
     from pipeline.fetch import client
 
     asked = []
-    monkeypatch.setattr("pipeline.core.web.check_link", lambda *found: asked.append(found))
+    monkeypatch.setattr("pipeline.core.web.check_link", lambda *found, **how: asked.append(found))
     import requests
 
     answer = requests.Response()

@@ -9,6 +9,7 @@ import pyproj
 import pytest
 
 from pipeline.catalog.catalog import read_catalog, read_variables
+from pipeline.core.errors import InputError
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import open_source
 from tests.loopback import serving_apart
@@ -107,5 +108,8 @@ def test_maps_are_read_from_the_server(tmp_path: Path, monkeypatch: pytest.Monke
         entry = read_catalog("soilgrids2", data=tmp_path)["soilgrids2"]
         sand = entry.variables["sand"]
         entry = entry.model_copy(update={"uri": uri, "variables": {"sand": sand}})
+        with pytest.raises(InputError, match=r"a VRT at an address.*trust: true"):
+            open_source(entry)
+        entry = entry.model_copy(update={"options": {"trust": True}})
         found = canonicalise(open_source(entry), entry, read_variables())["sand"]
         same(found.isel(y=0, x=[0, -1]), [0.6, 0.2])

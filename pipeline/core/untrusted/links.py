@@ -28,6 +28,11 @@ def is_private(host: str) -> bool:
     return not (mapped or number).is_global
 
 
+def _is_link_local(host: str) -> bool:
+    number = _number(host.strip("[]"))
+    return number is not None and (getattr(number, "ipv4_mapped", None) or number).is_link_local
+
+
 def _number(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host.partition("%")[0])
@@ -39,11 +44,12 @@ def _number(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         return None
 
 
-def check_link(address: str, document: str) -> None:
+def check_link(address: str, document: str, *, redirects: bool = False) -> None:
     """Raise `ValueError` for a web address that a `document` at another address must not name.
 
     Refused are hosts of this machine's own network, unless the document is of the same host, and
-    http:// in a document at https://.
+    http:// in a document at https://. A server of that network, which an entry names, may redirect
+    within it (`redirects`), as to its login, but not to link-local addresses.
     """
     parts, origin = urlsplit(address), urlsplit(document)
     if parts.scheme not in ("http", "https"):
@@ -52,7 +58,9 @@ def check_link(address: str, document: str) -> None:
         raise ValueError(f"{_shown(address)}, without the encryption of {origin.scheme}://")
     of_web = origin.scheme in ("http", "https")
     same = of_web and origin.hostname == parts.hostname and origin.port == parts.port
-    if not same and is_private(parts.hostname or ""):
+    host = parts.hostname or ""
+    within = redirects and is_private(origin.hostname or "") and not _is_link_local(host)
+    if not (same or within) and is_private(host):
         raise ValueError(f"{_shown(address)}, a server of this machine or its own network")
 
 

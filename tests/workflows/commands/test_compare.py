@@ -122,7 +122,8 @@ def test_the_three_files_say_the_same(tmp_path: Path) -> None:
     pd.testing.assert_frame_equal(pd.read_parquet(paths[1]), rows)
     page = paths[2].read_text()
     assert f"{rows['difference'][0]:.3f}" in page
-    assert "http" not in page
+    assert "http:" not in page
+    assert "https:" not in page
 
 
 @pytest.mark.filterwarnings("ignore:.*does not have a Zarr V3 specification")
