@@ -220,6 +220,7 @@ def test_cells_read_by_shard_are_the_resident_ones(run_folder: Path) -> None:
         assert (piece.group == wanted.group).all()
 
 
+@pytest.mark.slow
 def test_pretraining_shard_by_shard(run_folder: Path, tmp_path: Path) -> None:
     shutil.copytree(run_folder, tmp_path / "quickstart")
     streamed = (*QUICKSTART, "pretrain.resident=false")
@@ -232,6 +233,7 @@ def test_pretraining_shard_by_shard(run_folder: Path, tmp_path: Path) -> None:
         assert losses[-1] < losses[0]
 
 
+@pytest.mark.slow
 def test_embeddings_of_every_land_cell(run_folder: Path) -> None:
     done = stefaland(run_folder.parent, "quickstart", QUICKSTART, "embed")
     assert done.returncode == 0, done.stderr
@@ -309,7 +311,11 @@ def _damage(maps: Path, what: str) -> str:
     return "soil_moisture_global_spread.tif"
 
 
-@pytest.mark.parametrize("what", ["value", "style", "zarr", "stac", "sites", "hole", "missing"])
+@pytest.mark.parametrize(
+    "what",
+    ["style", *(pytest.param(what, marks=pytest.mark.slow)
+                for what in ("value", "zarr", "stac", "sites", "hole", "missing"))],
+)  # fmt: skip
 def test_verify_names_the_damaged_file(run_folder: Path, tmp_path: Path, what: str) -> None:
     for name in ("maps", "mosaics", "cubes"):
         shutil.copytree(run_folder / name, tmp_path / "quickstart" / name)

@@ -130,7 +130,13 @@ FORMS: dict[str, tuple[Callable[..., str], str, str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("form", FORMS)
+def some_slow(*forms: str, fast: tuple[str, ...]) -> list[Any]:
+    """The forms as parameters, of which all but the fast ones are for the slow suite."""
+    slow = pytest.mark.slow
+    return [form if form in fast else pytest.param(form, marks=slow) for form in forms]
+
+
+@pytest.mark.parametrize("form", some_slow(*FORMS, fast=("netcdf", "zarr 3", "raster")))
 def test_the_cube_is_the_same_from_every_address(
     form: str, folder: Path, web: Loopback, store: Loopback, tmp_path: Path
 ) -> None:
@@ -311,7 +317,9 @@ def to_parquet(refs: dict[str, Any], folder: Path, rows: int = 4) -> None:
             table.to_parquet(folder / name / f"refs.{i // rows}.parq")
 
 
-@pytest.mark.parametrize("form", ["version 0", "version 1", "parquet"])
+@pytest.mark.parametrize(
+    "form", some_slow("version 0", "version 1", "parquet", fast=("version 1",))
+)
 def test_references_are_read_as_the_files_that_they_name(
     form: str, folder: Path, web: Loopback, store: Loopback, tmp_path: Path
 ) -> None:
@@ -397,7 +405,7 @@ def test_other_json_is_refused(folder: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("faults", [["503", "503"], ["reset"], ["truncated"], ["slow"], ["429"]])
-@pytest.mark.parametrize("form", ["netcdf", "zarr 2", "raster"])
+@pytest.mark.parametrize("form", some_slow("netcdf", "zarr 2", "raster", fast=("zarr 2",)))
 def test_passing_faults_change_nothing(
     form: str, faults: list[str], folder: Path, web: Loopback, tmp_path: Path
 ) -> None:
@@ -412,7 +420,7 @@ def test_passing_faults_change_nothing(
 
 @pytest.mark.parametrize("fault, words", [("503", "503"), ("page", "web page"), ("403", "403"),
                                           ("404", "no such file")])  # fmt: skip
-@pytest.mark.parametrize("form", ["netcdf", "zarr 2", "raster"])
+@pytest.mark.parametrize("form", some_slow("netcdf", "zarr 2", "raster", fast=("netcdf",)))
 def test_lasting_faults_are_one_error_of_the_source(
     form: str, fault: str, words: str, folder: Path, web: Loopback, tmp_path: Path
 ) -> None:
@@ -497,7 +505,7 @@ def item(folder: Path, name: str, time: str, href: str) -> dict[str, Any]:
 ASSET = {"options": {"asset": "rain"}}
 
 
-@pytest.mark.parametrize("form", ["netcdf", "zarr 3", "raster"])
+@pytest.mark.parametrize("form", some_slow("netcdf", "zarr 3", "raster", fast=("netcdf",)))
 def test_the_asset_of_a_stac_item_is_read_as_the_file(
     form: str, folder: Path, web: Loopback, store: Loopback, tmp_path: Path
 ) -> None:
