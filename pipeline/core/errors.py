@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 LIBRARY_ERRORS = (
     *(ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError),
-    *(RuntimeError, TypeError, ValueError, struct.error, zipfile.BadZipFile, zlib.error),
+    *(RuntimeError, SystemError, TypeError, ValueError),
+    *(struct.error, zipfile.BadZipFile, zlib.error),
 )
 """Errors that libraries raise for damaged files, of which any byte may decide."""
 

@@ -58,9 +58,15 @@ def read_grib(source: Source, path: Path) -> xr.Dataset:
         copy = plain_copy(path)
         _check_single(source, path, _repeated(copy, stamp, keys))
         ds = _opened(copy, stamp, keys)
-    except LIBRARY_ERRORS as error:
+    except _errors() as error:
         raise unreadable(where, path, error, "a whole grib file", "a GRIB file", *PACKED) from None
     return chosen(ds, source, path)
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    import eccodes
+
+    return (*LIBRARY_ERRORS, eccodes.CodesInternalError)
 
 
 @lru_cache(maxsize=OPEN_FILES)

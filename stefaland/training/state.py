@@ -105,6 +105,9 @@ def load_state(
             tensors = {name: store.get_tensor(name) for name in store.keys()}  # noqa: SIM118
         if not isinstance(metadata, dict) or not isinstance(metadata.get("progress"), dict):
             raise ValueError("no progress of a training")
+        if {*metadata} - {"sha256"} != {"progress", "fingerprint"}:
+            raise ValueError(f"the keys {', '.join(metadata)}")
+        progress = Progress(**metadata["progress"])
     except (*LIBRARY_ERRORS, SafetensorError) as error:
         raise bad_input(str(path), str(error), "the state of a training run", hint) from None
     # States of version 0.2.0 have no digest.
@@ -120,7 +123,6 @@ def load_state(
         parts[prefix][rest] = value
     model.load_state_dict(parts["model"], strict=False)
     _restore_optimiser(optimiser, parts["optimiser"])
-    progress = Progress(**metadata["progress"])
     return progress, parts["averaged"] or None, parts["best"] or None
 
 

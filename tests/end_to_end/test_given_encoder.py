@@ -89,7 +89,7 @@ def test_an_imported_encoder_is_finetuned_and_scored_with_its_own_scaler(made: M
         taken, metadata = load_checkpoint(folder / "pretrained" / fold)
         for name, value in imported.state_dict().items():
             assert torch.equal(value, taken.state_dict()[name])
-        assert metadata["taken_from"]["folder"] == str(made.imported)
+        assert metadata["taken_from"]["folder"] == "${runs}/imported"
         member = load_member(folder / "finetuned" / "stefaland" / fold)
         for name, scaling in scaler.items():
             assert member.normaliser.scalings[name].std == scaling["std"]
@@ -100,7 +100,7 @@ def test_an_imported_encoder_is_finetuned_and_scored_with_its_own_scaler(made: M
         assert scratch.normaliser.scalings["elevation"].std != scaler["elevation"]["std"]
     card = json.loads((folder / "scorecard.json").read_text())
     assert "may have seen locations and days that are held out" in card["caveats"][0]
-    assert card["provenance"]["config"]["pretrain"]["from_checkpoint"] == str(made.imported)
+    assert card["provenance"]["config"]["pretrain"]["from_checkpoint"] == "${runs}/imported"
     assert set(card["encoder"]["sha256"]) == {"config.json", "data.json"}
     assert "may have seen locations and days" in (folder / "report.html").read_text()
     again = stefaland(made.runs, "quickstart", (*SMALL, setting), "run", "--until", "score")

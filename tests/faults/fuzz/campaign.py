@@ -29,6 +29,8 @@ class Campaign:
 
     counts: Counter[str] = field(default_factory=Counter)
     findings: list[str] = field(default_factory=list)
+    crashes: list[str] = field(default_factory=list)
+    """Seeds at which a library ended the process by a signal."""
     next_seed: int = FIRST
 
     def add(self, line: dict[str, Any]) -> None:
@@ -43,7 +45,9 @@ class Campaign:
 
     def died(self, how: str) -> None:
         """Record the death of a worker during the seed before the next one."""
-        self.findings.append(f"seed {self.next_seed - 1}: {how}")
+        of_library = how in (_ending(-code) for code in (signal.SIGABRT, signal.SIGSEGV))
+        into = self.crashes if of_library else self.findings
+        into.append(f"seed {self.next_seed - 1}: {how}")
         self.counts["died"] += 1
 
 
