@@ -70,7 +70,7 @@ def test_a_raster_without_a_usable_scale_is_one_fault(tmp_path: Path) -> None:
     {"scale": 0}, {"scale": float("nan")}, {"scale": float("inf")}, {"offset": float("inf")},
 ])  # fmt: skip
 def test_an_entry_without_a_usable_scale_is_refused(settings: dict[str, float]) -> None:
-    with pytest.raises(InputError, match="with which no value is known"):
+    with pytest.raises(InputError, match=r"with which no value is known|expected a finite number"):
         entry(Path("rain.nc"), "netcdf", **settings)
 
 

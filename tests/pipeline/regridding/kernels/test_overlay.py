@@ -32,7 +32,11 @@ def by_geos(polygon: shapely.Geometry, x: np.ndarray, y: np.ndarray) -> np.ndarr
     return np.asarray(shapely.area(shapely.intersection(boxes, polygon)))
 
 
-coordinates = st.one_of(st.floats(-4, 4, width=32), st.sampled_from([*X.tolist(), *Y.tolist()]))
+# Rounded: with coordinates of 1e-41 GEOS counts whole cells outside a polygon as covered.
+coordinates = st.one_of(
+    st.floats(-4, 4, width=32).map(lambda value: round(value, 6)),
+    st.sampled_from([*X.tolist(), *Y.tolist()]),
+)
 
 
 @settings(max_examples=60, deadline=None)
