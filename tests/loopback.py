@@ -22,6 +22,11 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+import pytest
+
+from pipeline.core import cache, transfers
+from pipeline.core.remote_path import _HEADS
+
 PAGE = b"<!DOCTYPE html><html><body>Log in</body></html>"
 
 
@@ -166,6 +171,16 @@ class _Handler(BaseHTTPRequestHandler):
 
 def _tag(content: bytes) -> str:
     return f'"{hashlib.md5(content).hexdigest()}"'
+
+
+def ask_afresh(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Forget what servers answered, keep copies in `folder`, and hardly wait between tries."""
+    monkeypatch.setattr(transfers, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(transfers, "LONGEST_PAUSE", 0.01)
+    monkeypatch.setattr(transfers, "_SILENT", {})
+    monkeypatch.setattr(cache, "_unchecked", 1 << 62)
+    monkeypatch.setenv("STEFALAND_CACHE", str(folder))
+    _HEADS.known.clear()
 
 
 @contextmanager

@@ -5,12 +5,12 @@ A stage runs again where its settings, those of a stage that it needs, or the ve
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.files import digest_of
 from pipeline.core.packaged import catalog_path
 from pipeline.core.plugins import plugin_digests
 from pipeline.core.provenance import fingerprint, path_stamp
@@ -203,10 +203,7 @@ def checkpoint_digests(folder: Path) -> dict[str, str]:
 
     found = [path for name in (CONFIG, DATA) for path in folder.glob(f"*/{name}")]
     found += [folder / name for name in (CONFIG, DATA) if (folder / name).is_file()]
-    return {
-        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
-        for path in sorted(found)
-    }
+    return {str(path.relative_to(folder)): digest_of(path) for path in sorted(found)}
 
 
 DEPENDS: dict[str, Callable[[Run], Any]] = {

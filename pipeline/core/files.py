@@ -7,6 +7,7 @@ deletes; partials of processes that still run on this host are kept.
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import os
 import shutil
@@ -130,6 +131,12 @@ class FileSet:
         finally:
             for partial in self.partials:
                 partial.unlink(missing_ok=True)
+
+
+def digest_of(path: Path, algorithm: str = "sha256") -> str:
+    """Return the checksum of a file in hexadecimal digits, read in pieces."""
+    with path.open("rb") as handle:
+        return hashlib.file_digest(handle, algorithm).hexdigest()
 
 
 def version_of(path: Any) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.core.files import make_folder, writing
+from pipeline.core.files import digest_of, make_folder, writing
 
 NAME = "fetched.jsonl"
 
@@ -83,16 +83,10 @@ def today() -> str:
     return date.today().isoformat()
 
 
-def digest(path: Path, algorithm: str = "sha256") -> str:
-    """Return the checksum of a file in hexadecimal digits."""
-    with path.open("rb") as handle:
-        return hashlib.file_digest(handle, algorithm).hexdigest()
-
-
 def digest_of_all(folder: Path, files: Iterable[Path]) -> tuple[str, int]:
     """Return one SHA-256 of the names and contents of files in a folder, and their bytes."""
     total, size = hashlib.sha256(), 0
     for file in sorted(files):
-        total.update(f"{digest(file)}  {file.relative_to(folder)}\n".encode())
+        total.update(f"{digest_of(file)}  {file.relative_to(folder)}\n".encode())
         size += file.stat().st_size
     return total.hexdigest(), size

@@ -17,7 +17,7 @@ import requests
 
 from pipeline.core.addresses import path_of
 from pipeline.core.errors import bad_input
-from pipeline.core.files import finish, make_folder, new_folder, write_text, writing
+from pipeline.core.files import digest_of, finish, make_folder, new_folder, write_text, writing
 from pipeline.core.remote_path import RemotePath
 from pipeline.core.transfers import AgainError, body, refused
 from pipeline.core.untrusted.safe_json import parse_json
@@ -25,7 +25,7 @@ from pipeline.core.web import is_encoded
 from pipeline.fetch.client import Client, StoppedError
 from pipeline.fetch.credentials import HINTS
 from pipeline.fetch.locks import holding
-from pipeline.fetch.manifest import Record, digest, today
+from pipeline.fetch.manifest import Record, today
 from pipeline.fetch.order import RemoteFile
 from pipeline.readers.common.first_bytes import format_of
 from pipeline.readers.common.truncated import missing_bytes
@@ -68,7 +68,7 @@ def record_of(file: RemoteFile, folder: Path, version: str = "") -> Record:
     """Return the record of a file that is there."""
     return Record(
         path=file.path.relative_to(folder).as_posix(), address=file.shown, origin=file.origin,
-        size=file.path.stat().st_size, sha256=digest(file.path), version=version,
+        size=file.path.stat().st_size, sha256=digest_of(file.path), version=version,
         checksum=file.checksum, fetched=today(),
     )  # fmt: skip
 
@@ -101,7 +101,7 @@ def _difference(file: RemoteFile) -> tuple[str, str] | None:
         return f"the first {cut[0]:,} bytes", f"the {cut[1]:,} or more of its header"
     if file.checksum is not None:
         algorithm, _, wanted = file.checksum.partition(":")
-        found = digest(file.partial, algorithm)
+        found = digest_of(file.partial, algorithm)
         if found != wanted:
             return f"the {algorithm} checksum {found}", f"the published {wanted}"
     return None

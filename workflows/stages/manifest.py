@@ -6,7 +6,6 @@ bytes. By it a start of a run finds what was lost or changed, and a stage refuse
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import InputError, bad_input, listed
-from pipeline.core.files import read_json, write_json
+from pipeline.core.files import digest_of, read_json, write_json
 from pipeline.cube.integrity import lost_tiles, verify_cube
 from pipeline.execution.ledger import Ledger
 from stefaland.checkpoints.checkpoint import CARD, CONFIG, DATA, WEIGHTS
@@ -157,10 +156,9 @@ def _size(path: Path) -> int | None:
 
 
 def sha256(path: Path) -> str:
-    """The SHA-256 of a file, read in pieces; empty where it cannot be read."""
+    """The SHA-256 of a file; empty where it cannot be read."""
     try:
-        with path.open("rb") as handle:
-            return hashlib.file_digest(handle, "sha256").hexdigest()
+        return digest_of(path)
     except OSError:
         return ""
 

@@ -24,18 +24,18 @@ def is_private(host: str) -> bool:
     number = _number(host)
     if number is None:
         return "." not in host or host.endswith(OWN_NAMES)
-    mapped = getattr(number, "ipv4_mapped", None)
-    return not (mapped or number).is_global
+    return not number.is_global
 
 
 def _is_link_local(host: str) -> bool:
     number = _number(host.strip("[]"))
-    return number is not None and (getattr(number, "ipv4_mapped", None) or number).is_link_local
+    return number is not None and number.is_link_local
 
 
 def _number(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
-        return ipaddress.ip_address(host.partition("%")[0])
+        number = ipaddress.ip_address(host.partition("%")[0])
+        return getattr(number, "ipv4_mapped", None) or number
     except ValueError:
         pass
     try:  # other notations, such as 127.1 and 0x7f000001

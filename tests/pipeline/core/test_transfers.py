@@ -16,12 +16,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.core import cache, transfers
+from pipeline.core import transfers
 from pipeline.core.addresses import RemotePath, path_of, public_text
 from pipeline.core.errors import InputError
-from pipeline.core.remote_path import _HEADS
 from pipeline.core.transfers import retry_after
-from tests.loopback import Loopback, serving
+from tests.loopback import Loopback, ask_afresh, serving
 from tests.providers import Asked, File, Handler, Provider, provider
 
 CONTENT = bytes(range(256)) * 4096
@@ -29,12 +28,7 @@ CONTENT = bytes(range(256)) * 4096
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(transfers, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(transfers, "LONGEST_PAUSE", 0.01)
-    monkeypatch.setattr(transfers, "_SILENT", {})
-    monkeypatch.setattr(cache, "_unchecked", 1 << 62)
-    monkeypatch.setenv("STEFALAND_CACHE", str(tmp_path / "cache"))
-    _HEADS.known.clear()
+    ask_afresh(monkeypatch, tmp_path / "cache")
 
 
 @pytest.fixture

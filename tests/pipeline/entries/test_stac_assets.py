@@ -9,20 +9,16 @@ from typing import Any
 
 import pytest
 
-from pipeline.core import cache, transfers
 from pipeline.core.addresses import Access
 from pipeline.core.errors import InputError
 from pipeline.core.remote_path import _HEADS
 from pipeline.entries.stac_assets import asset_series
-from tests.loopback import Loopback, serving
+from tests.loopback import Loopback, ask_afresh, serving
 
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(transfers, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(cache, "_unchecked", 1 << 62)
-    monkeypatch.setenv("STEFALAND_CACHE", str(tmp_path / "cache"))
-    _HEADS.known.clear()
+    ask_afresh(monkeypatch, tmp_path / "cache")
 
 
 @pytest.fixture

@@ -17,7 +17,6 @@ import rioxarray  # noqa: F401
 import xarray as xr
 
 import pipeline
-from pipeline.core import cache, transfers
 from pipeline.core.errors import Faults, InputError
 from pipeline.core.remote_path import _HEADS, _LISTS
 from pipeline.core.transfers import fetched_bytes
@@ -27,7 +26,7 @@ from pipeline.readers import netcdf, registry
 from pipeline.readers.remote import gdal_names
 from pipeline.sources.open import check_source, open_source, read_bytes
 from pipeline.sources.versions.unchanged import stamps_of, unchanged
-from tests.loopback import Loopback, serving, serving_apart
+from tests.loopback import Loopback, ask_afresh, serving, serving_apart
 
 GRID = TargetGrid.from_bounds("corner", "EPSG:4326", (-3, -2, 3, 2), 1.0)
 DAYS = pd.date_range("2001-12-26", periods=6)
@@ -47,14 +46,9 @@ def rain(first: int = 0) -> xr.Dataset:
 
 @pytest.fixture(autouse=True)
 def _fresh(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(transfers, "FIRST_PAUSE", 0.001)
-    monkeypatch.setattr(transfers, "LONGEST_PAUSE", 0.01)
-    monkeypatch.setattr(transfers, "_SILENT", {})
-    monkeypatch.setattr(cache, "_unchecked", 1 << 62)
-    monkeypatch.setenv("STEFALAND_CACHE", str(tmp_path / "cache"))
+    ask_afresh(monkeypatch, tmp_path / "cache")
     for name in ("AWS_ACCESS_KEY_ID", "AWS_PROFILE", "EARTHDATA_TOKEN"):
         monkeypatch.delenv(name, raising=False)
-    _HEADS.known.clear()
     _LISTS.clear()
 
 
