@@ -17,7 +17,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from pipeline.core.errors import LIBRARY_ERRORS, InputError, bad_input
+from pipeline.core.errors import InputError, bad_input
 from pipeline.cube.metadata import LOCATIONS_AGAIN
 from pipeline.cube.shards import ShardError, ShardLayout, read_chunks, shard_file
 
@@ -80,9 +80,10 @@ def readable(where: str) -> Iterator[None]:
     """Turn the errors of a Zarr reader about damaged bytes into an `InputError` naming `where`."""
     try:
         yield
-    except InputError:
+    except (InputError, MemoryError):
         raise
-    except LIBRARY_ERRORS as error:
+    # Every library has errors of its own for damaged values.
+    except Exception as error:
         raise bad_input(
             where, f"bytes that cannot be read ({error})", "the store as it was written",
             LOCATIONS_AGAIN,

@@ -12,7 +12,7 @@ import xarray as xr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from pipeline.core.errors import LIBRARY_ERRORS, InputError
+from pipeline.core.errors import InputError
 from pipeline.core.system.time_limit import reading
 from pipeline.readers.common.refusals import damaged
 from pipeline.sources.decode import ACCUMULATED, Decoding
@@ -62,9 +62,10 @@ class Decoded(BackendArray):
         try:
             with reading(self.stored.encoding.get("source") or self.decoding.where):
                 raw = np.asarray(self.stored[(*key[:first], *every, *key[first:])].values)
-        except InputError:
+        except (InputError, MemoryError):
             raise
-        except LIBRARY_ERRORS as error:
+        # Every library has errors of its own for damaged values, such as ecCodes' DecodingError.
+        except Exception as error:
             file = self.stored.encoding.get("source")
             raise damaged(self.decoding.where, file, error) from None
         values = self.decoding.values(raw, dtype)

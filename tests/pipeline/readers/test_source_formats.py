@@ -482,6 +482,22 @@ def test_a_damaged_grib_message_is_refused_not_skipped(
     assert "Download it again" in fault.hint
 
 
+def test_damaged_values_of_a_grib_message_are_one_error(tmp_path: Path) -> None:
+    path = tmp_path / "a.grib"
+    write_grib(path, [1, 2, 3])
+    content = bytearray(path.read_bytes())
+    section = 16
+    while content[section + 4] != 5:  # the section that says how values are packed
+        section += int.from_bytes(content[section : section + 4], "big")
+    content[section + 19] = 255  # bits a value
+    path.write_bytes(content)
+    faults = Faults()
+    check_source(entry(path, "grib", variable={"name": "t2m"}), faults, VARIABLES)
+    (fault,) = faults.faults
+    assert str(path) in fault.where
+    assert "Invalid number of bits per value" in fault.found
+
+
 def test_grib_with_other_bytes_between_messages_and_an_old_index(tmp_path: Path) -> None:
     path = tmp_path / "a.grib"
     write_grib(path, [1, 2, 3])
