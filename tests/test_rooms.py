@@ -23,7 +23,7 @@ pipeline.catalog
 pipeline.sources pipeline.maps
 pipeline.sites pipeline.publish pipeline.regrid_tile pipeline.fetch
 pipeline.build
-stefaland.tasks stefaland.metrics stefaland.distributed stefaland.data
+stefaland.tasks stefaland.metrics stefaland.distributed stefaland.data stefaland.physics
 stefaland.config
 stefaland.model stefaland.folds
 stefaland.checkpoints
