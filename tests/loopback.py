@@ -44,6 +44,8 @@ class Loopback:
     payer: bool = False
     """Whether an object store refuses requests of readers who do not pay."""
     faults: dict[str, list[str]] = field(default_factory=dict)
+    redirects: dict[str, str] = field(default_factory=dict)
+    """Address to which a path is redirected."""
     requests: list[tuple[str, str, str]] = field(default_factory=list)
     """Method, path with query, and range."""
     headers: list[dict[str, str]] = field(default_factory=list)
@@ -80,6 +82,8 @@ class _Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range", "")
         state.requests.append((self.command, self.path, wanted))
         state.headers.append(dict(self.headers.items()))
+        if name in state.redirects:
+            return self.send(302, b"", is_head, {"Location": state.redirects[name]})
         fault = (state.faults.get(name) or [""]).pop(0)
         if fault.isdigit():
             return self.send(int(fault), b"fault", is_head)
@@ -184,11 +188,11 @@ def ask_afresh(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
 
 
 @contextmanager
-def serving(folder: Path, **settings: Any) -> Iterator[Loopback]:
+def serving(folder: Path, host: str = "127.0.0.1", **settings: Any) -> Iterator[Loopback]:
     """Serve the files in a folder on this machine; `settings` are those of `Loopback`."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
+    server = ThreadingHTTPServer((host, 0), _Handler)
     server.daemon_threads = True
-    state = Loopback(folder, f"http://127.0.0.1:{server.server_address[1]}", **settings)
+    state = Loopback(folder, f"http://{host}:{server.server_address[1]}", **settings)
     server.state = state  # type: ignore[attr-defined]
     thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
     thread.start()

@@ -7,13 +7,18 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import threading
 from collections.abc import Callable, Iterator
-from typing import TypeVar
+from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
+from requests.adapters import HTTPAdapter
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 
+from pipeline.core.errors import bad_input
 from pipeline.core.transfers import (
     CONNECT_SECONDS,
     FIRST_BYTES,
@@ -30,7 +35,8 @@ from pipeline.core.transfers import (
     retry_after,
     spare,
 )
-from pipeline.core.untrusted.links import check_link
+from pipeline.core.untrusted.hosts import check_peer
+from pipeline.core.untrusted.links import check_link, check_network
 
 Result = TypeVar("Result")
 
@@ -45,6 +51,7 @@ PAGE = (
     "It is a page for browsers: take the address of the download itself, and log in where the "
     "provider asks for it (EARTHDATA_TOKEN, ~/.netrc)."
 )
+NAMED = "A server to which others lead must not be one of this network: name it in the entry."
 _LOCAL = threading.local()
 
 
@@ -158,8 +165,52 @@ def _check(answer: requests.Response, url: str) -> None:
         raise refused(_shown(url), "a web page (text/html)", PAGE)
 
 
+def _connected(connection: HTTPConnection, made: socket.socket) -> socket.socket:
+    """Return a new connection; `InputError` for an address that the host must not have."""
+    try:
+        check_peer(connection.host, str(made.getpeername()[0]))
+    except ValueError as error:
+        made.close()
+        where = f"{connection.host}:{connection.port}"
+        raise bad_input(where, str(error), "an address of the internet", NAMED) from None
+    return made
+
+
+class _Http(HTTPConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connected(self, super()._new_conn())
+
+
+class _Https(HTTPSConnection):
+    def _new_conn(self) -> socket.socket:
+        return _connected(self, super()._new_conn())
+
+
+class _HttpPool(HTTPConnectionPool):
+    ConnectionCls = _Http
+
+
+class _HttpsPool(HTTPSConnectionPool):
+    ConnectionCls = _Https
+
+
+class SafeAdapter(HTTPAdapter):
+    """An adapter whose connections are checked by `check_peer`, but those to proxies."""
+
+    def init_poolmanager(self, *arguments: Any, **options: Any) -> None:
+        """Make the connections of `requests`, checked."""
+        super().init_poolmanager(*arguments, **options)
+        self.poolmanager.pool_classes_by_scheme = {"http": _HttpPool, "https": _HttpsPool}
+
+
 class SafeSession(requests.Session):
-    """A session that follows redirects as `redirected` does."""
+    """A session that follows redirects as `redirected` does, and checks its connections."""
+
+    def __init__(self, pool_size: int = 10) -> None:
+        super().__init__()
+        for scheme in ("http://", "https://"):
+            self.mount(scheme, SafeAdapter(pool_maxsize=pool_size))
+        self.headers.update({"Accept-Encoding": "identity", "User-Agent": "stefaland"})
 
     def get_redirect_target(self, resp: requests.Response) -> str | None:
         """Return where an answer redirects to; `InputError` for what must not be asked."""
@@ -177,9 +228,18 @@ def redirected(url: str, address: str) -> str:
     try:
         if urlsplit(address).scheme not in ("http", "https"):
             raise ValueError(_shown(address))
-        check_link(address, url, redirects=True)
+        check_link(address, url)
     except ValueError as error:
         raise refused(_shown(url), f"a redirect to {error}") from None
+    return address
+
+
+def linked(url: str, address: str) -> str:
+    """Return an address that the answer of a server names; `InputError` as `check_network`."""
+    try:
+        check_network(address, url)
+    except ValueError as error:
+        raise refused(_shown(url), f"an answer that names {error}") from None
     return address
 
 
@@ -187,7 +247,6 @@ def _session() -> requests.Session:
     """Return the session of this thread, which keeps connections and the cookies of logins."""
     if not hasattr(_LOCAL, "session"):
         _LOCAL.session = SafeSession()
-        _LOCAL.session.headers.update({"Accept-Encoding": "identity", "User-Agent": "stefaland"})
     session: requests.Session = _LOCAL.session
     return session
 

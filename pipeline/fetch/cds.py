@@ -17,6 +17,7 @@ from pipeline.core.errors import Fault, bad_input
 from pipeline.core.files import write_text
 from pipeline.core.transfers import NoAccessError, refused
 from pipeline.core.untrusted.safe_json import parse_json
+from pipeline.core.web import linked
 from pipeline.fetch.client import Client, field_of, problem
 from pipeline.fetch.credentials import CDS_HINT
 from pipeline.fetch.manifest import Record
@@ -106,4 +107,4 @@ def _result(client: Client, file: RemoteFile, job: str) -> tuple[str, int | None
     document: Any = client.json("GET", f"{job}/results", file.login)
     href = field_of(document, f"{job}/results", "asset", "value", "href")
     size = document["asset"]["value"].get("file:size")
-    return urljoin(job, str(href)), None if size is None else int(size)
+    return linked(job, urljoin(job, str(href))), None if size is None else int(size)

@@ -14,7 +14,6 @@ from typing import Any, TypeVar
 from urllib.parse import urljoin, urlsplit
 
 import requests
-from requests.adapters import HTTPAdapter
 
 from pipeline.core.addresses import public_uri
 from pipeline.core.errors import Fault
@@ -30,7 +29,7 @@ from pipeline.core.transfers import (
     refused,
     retry_after,
 )
-from pipeline.core.web import redirected
+from pipeline.core.web import SafeSession, redirected
 from pipeline.fetch.credentials import HINTS, Credentials
 
 Result = TypeVar("Result")
@@ -62,10 +61,7 @@ class Client:
         self.stopped = threading.Event()
         self._lock = threading.Lock()
         self._next: dict[str, float] = {}
-        self._session = requests.Session()
-        self._session.headers.update({"Accept-Encoding": "identity", "User-Agent": "stefaland"})
-        for scheme in ("http://", "https://"):
-            self._session.mount(scheme, HTTPAdapter(pool_maxsize=32))
+        self._session = SafeSession(pool_size=32)
 
     def stop(self) -> None:
         """Let all threads end at their next block or pause."""

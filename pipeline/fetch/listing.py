@@ -15,6 +15,7 @@ from pipeline.catalog.downloads import CdsDownload, EarthdataDownload, FilesDown
 from pipeline.core.addresses import path_of, public_uri
 from pipeline.core.errors import bad_input
 from pipeline.core.remote_path import RemotePath
+from pipeline.core.web import linked
 from pipeline.core.written.names import checked_below
 from pipeline.fetch.client import Client, field_of
 from pipeline.fetch.order import Order, RemoteFile
@@ -130,7 +131,8 @@ def _files_of_granule(
         if fnmatchcase(name, download.match):
             of = known.get(name, {})
             yield RemoteFile(
-                address=address, path=order.folder / _path(order.to, values, name),
+                address=linked(download.endpoint, address),
+                path=order.folder / _path(order.to, values, name),
                 login=download.auth, size=of.get("SizeInBytes"), checksum=_checksum(of),
             )  # fmt: skip
 

@@ -24,7 +24,7 @@ from shapely import box
 
 from pipeline.core import transfers
 from pipeline.core.errors import InputError
-from pipeline.core.untrusted.links import is_private
+from pipeline.core.untrusted.hosts import is_private
 from pipeline.core.web import redirected, web_head
 from pipeline.entries.source import Source
 from pipeline.readers.guards.hdf5 import check_hdf5
