@@ -7,7 +7,6 @@ import json
 import logging
 import os
 import sys
-import traceback
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,6 +18,7 @@ from rich.text import Text
 from pipeline.core.addresses import public_text
 from pipeline.core.errors import InputError, bad_input, nearest_name
 from pipeline.core.written.characters import printable
+from pipeline.core.written.logs import warning_text
 from pipeline.core.written.references import as_printed, as_written, show_paths
 
 PACKAGES = ("pipeline", "stefaland", "workflows")
@@ -123,19 +123,6 @@ class PublicFormatter(logging.Formatter):
         return as_printed(super().format(record))
 
 
-def print_uncaught(kind: type[BaseException], error: BaseException, trace: Any) -> None:
-    """Print an error that nothing caught, and its traceback, as Python does."""
-    text = "".join(traceback.format_exception(kind, error, trace))
-    print(as_printed(text), end="", file=sys.stderr)
-
-
-def _warning_text(*arguments: Any, **options: Any) -> str:
-    return as_printed(_PYTHON_WARNING(*arguments, **options))
-
-
-_PYTHON_WARNING = warnings.formatwarning
-
-
 def set_up(
     verbose: bool = False, quiet: bool = False, log_file: Path | None = None, paths: bool = False
 ) -> None:
@@ -156,7 +143,7 @@ def set_up(
         logging.getLogger(name).setLevel(package_level if verbose or quiet else logging.NOTSET)
     CONSOLE.quiet = quiet
     show_paths(paths)
-    warnings.formatwarning = _warning_text
+    warnings.formatwarning = warning_text
     _replace_handlers(log_file, level, package_level)
 
 

@@ -21,6 +21,7 @@ from typing import Any
 
 from pipeline.core.archives.member_path import MemberPath
 from pipeline.core.remote_path import RemotePath
+from pipeline.core.system.globs import matching
 from pipeline.core.written.references import as_written
 
 PACKAGES = (
@@ -142,7 +143,7 @@ def file_stamp(source: Any) -> list[tuple[str, int, int]]:
     elif not {*"*?["} & {*str(uri)}:
         return []
     else:
-        found = sorted(anchor.glob(str(uri.relative_to(anchor))))
+        found = matching(anchor, str(uri.relative_to(anchor)), text)
     files = [f for path in found for f in (sorted(path.rglob("*")) if path.is_dir() else [path])]
     return [
         (f.name, status.st_size, status.st_mtime_ns)

@@ -251,8 +251,14 @@ class RemotePath:
         yield from paths
 
     def glob(self, pattern: str) -> Iterator[RemotePath]:
-        """Yield the paths that match the pattern, in which `*` stands for part of a name."""
+        """Yield the paths that match the pattern, in which `*` stands for part of a name.
+
+        Raises `InputError` for `**`, for which all objects of a bucket would be listed.
+        """
         first, _, rest = pattern.partition("/")
+        if first == "**" and rest:
+            raise bad_input(f"{self}/{pattern}", "** in an address", "a glob of each folder",
+                            "Write one * for each folder.")  # fmt: skip
         if not re.search(r"[*?[]", first):
             found = [self / first]
             found = found if rest or found[0].exists() else []

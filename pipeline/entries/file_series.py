@@ -15,6 +15,7 @@ from typing import Any
 
 from pipeline.core.addresses import Access, AnyPath, RemotePath, is_remote, path_of
 from pipeline.core.errors import bad_input
+from pipeline.core.system.globs import matching
 
 KEYS = ("year", "month", "day", "hour", "doy")
 MAX_STEPS = 1_000_000
@@ -250,7 +251,10 @@ def _expanded(folder: str, pattern: Pattern) -> list[AnyPath]:
     parts = folder.split("/")
     first = next(i for i, part in enumerate(parts) if has_glob(part))
     base = "/".join(parts[:first]) or ("/" if folder.startswith("/") else "")
-    found: list[Any] = _sorted(pattern.path(base).glob("/".join(parts[first:])), folder)
+    begin, rest = pattern.path(base), "/".join(parts[first:])
+    if isinstance(begin, Path):
+        return [path for path in matching(begin, rest, pattern.uri, MAX_FILES) if path.is_dir()]
+    found: list[Any] = _sorted(begin.glob(rest), folder)
     return [path for path in found if isinstance(path, RemotePath) or path.is_dir()]
 
 

@@ -22,6 +22,8 @@ from pydantic import AllowInfNan, Field, field_validator, model_validator
 from pipeline.core.errors import bad_input
 from pipeline.core.plugins import load_plugins, loaded_plugins
 from pipeline.core.settings import Frozen, later
+from pipeline.core.written.logs import public_logs
+from pipeline.core.written.references import add_environment_values, environment_values
 from pipeline.execution.certificates import temporary_certificates
 from pipeline.execution.dask import OnCluster
 from pipeline.execution.executor import HERE, Executor
@@ -133,7 +135,7 @@ def connect(config: ClusterConfig, folder: Path | None = None) -> Iterator[Execu
         try:
             if config.kind == "local":
                 client.register_plugin(_interrupt_shield())
-            _load_plugins(client)
+            _prepare(client)
             _announce(client)
             yield OnCluster(client)
         finally:
@@ -154,7 +156,7 @@ def _existing(config: ClusterConfig, make: Any) -> Iterator[Client]:
             "Name its certificates in Dask's configuration (distributed.comm.tls).",
         ) from None
     try:
-        _load_plugins(client)
+        _prepare(client)
         _announce(client)
         yield client
     finally:
@@ -194,8 +196,19 @@ def _interrupt_shield() -> Any:
     return InterruptShield()
 
 
-def _load_plugins(client: Client) -> None:
-    """Load this process's plugins in all present and future workers."""
+def _prepare(client: Client) -> None:
+    """Let all present and future workers log as this process does, and load its plugins."""
+    from distributed import WorkerPlugin
+
+    class PublicLogs(WorkerPlugin):
+        def __init__(self, values: dict[str, str]) -> None:
+            self.values = values
+
+        def setup(self, worker: Any) -> None:
+            add_environment_values(self.values)
+            public_logs()
+
+    client.register_plugin(PublicLogs(environment_values()), name="public-logs")
     if loaded_plugins():
         client.register_worker_callbacks(partial(load_plugins, loaded_plugins(), Path("/")))
 

@@ -64,11 +64,18 @@ class OnCluster:
             return 0
 
 
-def _pickled(stage: Stage) -> bytes:
+class Payload(bytes):
+    """A pickled stage, of which the logs of Dask show no bytes: these hold settings."""
+
+    def __repr__(self) -> str:
+        return f"<a stage of {len(self)} bytes>"
+
+
+def _pickled(stage: Stage) -> Payload:
     """The stage pickled, once for all tasks; `ValueError` where its work carries arrays."""
     from distributed.protocol.pickle import dumps
 
-    payload: bytes = dumps(stage)
+    payload = Payload(dumps(stage))
     if len(payload) > MAX_STAGE_BYTES:
         size = f"{len(payload)} bytes"
         raise ValueError(f"the work of stage {stage.name} is {size}; pass paths, not arrays")
@@ -89,6 +96,12 @@ class TaskError(Exception):
     def __init__(self, outcomes: dict[str, Outcome]) -> None:
         super().__init__(outcomes)
         self.outcomes = outcomes
+
+    def __str__(self) -> str:
+        return f"no result of {', '.join(self.outcomes)}"
+
+    def __repr__(self) -> str:
+        return f"TaskError({self})"
 
 
 def attempt_on_worker(payload: bytes, items: Sequence[Any]) -> None:

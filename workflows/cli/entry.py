@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from pipeline.core.errors import InputError
 from pipeline.core.system.failures import system_fault
+from pipeline.core.written.logs import print_uncaught, public_logs
 from workflows.cli import data, maps, model, runs, scores
 from workflows.cli.options import LOG_FILE, LogFile, Quiet, ShowPaths, Verbose, Version, examples
 from workflows.console import (
@@ -24,7 +25,6 @@ from workflows.console import (
     REPORT,
     faults_document,
     print_json,
-    print_uncaught,
     set_up,
     write_to_log,
 )
@@ -115,6 +115,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     # node becomes three to five times slower. Torch reads the variable when it is imported, later.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        public_logs()
     try:
         app(words)
     except InputError as error:

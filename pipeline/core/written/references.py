@@ -60,6 +60,16 @@ def reference(name: str) -> str:
     return f"${{{name}}}"
 
 
+def environment_values() -> dict[str, str]:
+    """Return the values that are written as `${name}`, by name, for another process."""
+    return dict(_values)
+
+
+def add_environment_values(values: Mapping[str, str]) -> None:
+    """Write the values of another process's environment as `${name}` from now on."""
+    _values.update(values)
+
+
 def name_folder(name: str, path: str | Path) -> None:
     """Write the paths of all files below a folder as `${name}/…` from now on."""
     _folders[name] = os.path.abspath(path)

@@ -1,5 +1,6 @@
 """Stages on real local clusters: worker processes, deaths, and scripts without a main guard."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -15,9 +16,11 @@ import psutil
 import pytest
 
 from pipeline.core.errors import InputError
+from pipeline.core.written import references
 from pipeline.execution.cluster import (
     ClusterConfig,
     SlurmConfig,
+    _prepare,
     _slurm_cluster_class,
     connect,
     slurm_settings,
@@ -61,6 +64,31 @@ def test_the_cluster_writes_the_bytes_that_one_process_writes(executor, tmp_path
     filled_cube(tmp_path / "b.zarr")
     assert contents(tmp_path / "a.zarr") == contents(tmp_path / "b.zarr")
     assert ledger.summaries()["r001_c002"]["rain"]["valid"] == 40 * 20 * 16
+
+
+def _quote(secret: str, job: Job) -> None:
+    logging.getLogger("distributed.worker").error("%s: a message with %s", job.name, secret)
+    try:
+        raise KeyError(secret)
+    except KeyError:
+        logging.getLogger("distributed.worker").exception("an exception")
+    raise RuntimeError(f"no access with {secret}")
+
+
+def test_logs_of_workers_have_no_values_of_the_environment(executor, tmp_path, monkeypatch):
+    secret = "hunter2-\"q'<&>\\€"
+    monkeypatch.setattr(references, "_values", {})
+    monkeypatch.setenv("TOKEN", secret)
+    references.environment_value("TOKEN")
+    _prepare(executor.client)
+    with pytest.raises(StageError):
+        run_stage("t", jobs(1), partial(_quote, secret), Ledger(tmp_path, "f"), executor)
+    texts = [text for logs in executor.client.get_worker_logs().values() for _, text in logs]
+    assert "hunter2" not in "".join(texts)
+    assert sum("a message with ${TOKEN}" in text for text in texts) == 3
+    assert sum("KeyError: '${TOKEN}'" in text for text in texts) == 3
+    # Dask describes the task that failed, and cuts the description anywhere: it must have no bytes.
+    assert any("Compute Failed" in text and "no result of t000" in text for text in texts)
 
 
 def test_the_scheduler_sees_one_task_a_tile_and_few_at_once(executor, client, tmp_path):
