@@ -73,14 +73,14 @@ LOSSES: Registry[Loss] = Registry("loss", "stefaland.losses")
 TASKS.register(
     "regression",
     Task(
-        ("gaussian", "point", "quantile"),
+        ("gaussian", "point", "quantile", "hbv"),
         ("gaussian", "mse", "rmse", "nse", "beta_gaussian", "pinball"),
         True,
     ),
 )
 TASKS.register("composition", Task(("composition",), ("composition",), False, "composition"))
 TASKS.register("probability", Task(("probability",), ("binary",), False, "probability"))
-for _name in ("gaussian", "point", "composition", "probability"):
+for _name in ("gaussian", "point", "composition", "probability", "hbv"):
     HEADS.register(_name, Head())
 HEADS.register("quantile", Head(loss="pinball", has_quantiles=True))
 for _name in ("gaussian", "beta_gaussian", "mse", "rmse", "nse", "composition", "binary"):

@@ -11,6 +11,7 @@ from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser
 from stefaland.distributed import process_group
 from stefaland.folds.split import Fold
+from stefaland.model.hbv_network import HBVConfig, HBVNetwork
 from stefaland.model.lstm import LSTMConfig, LSTMNetwork
 from stefaland.model.patchtst import PatchTST, PatchTSTConfig
 from stefaland.training.finetune import train_network
@@ -18,11 +19,13 @@ from stefaland.training.log import RunLog
 from stefaland.training.recipe import new_network
 from stefaland.training.state import training_identity
 
-Settings = LSTMConfig | PatchTSTConfig
+Settings = LSTMConfig | PatchTSTConfig | HBVConfig
 
 
-def make_network(settings: Settings) -> LSTMNetwork | PatchTST:
+def make_network(settings: Settings) -> LSTMNetwork | PatchTST | HBVNetwork:
     """The network with these settings, with new random weights."""
+    if isinstance(settings, HBVConfig):
+        return HBVNetwork(settings)
     return LSTMNetwork(settings) if isinstance(settings, LSTMConfig) else PatchTST(settings)
 
 

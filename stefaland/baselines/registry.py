@@ -22,6 +22,7 @@ from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser
 from stefaland.folds.leakage import check_table
 from stefaland.folds.split import Fold
+from stefaland.model.hbv_network import HBVConfig
 from stefaland.model.lstm import LSTMConfig
 from stefaland.model.patchtst import PatchTSTConfig
 from stefaland.prediction.ensemble import load
@@ -113,6 +114,15 @@ def _patchtst(inputs: BaselineInputs) -> Predictor:
     return _trained(settings, data, inputs)
 
 
+def _hbv(inputs: BaselineInputs) -> Predictor:
+    data, head = inputs.network_data(), inputs.config.head
+    settings = HBVConfig(
+        forcings=data.forcing_names, statics=data.static_names, hidden=inputs.model_config.d_model,
+        around="gaussian" if head == "hbv" else head,
+    )  # fmt: skip
+    return _trained(settings, data, inputs)
+
+
 def _trained(settings: Settings, data: CellData, inputs: BaselineInputs) -> Predictor:
     folder = train_baseline(
         settings, data, inputs.fold, inputs.config, inputs.folder,
@@ -140,6 +150,7 @@ for _name, _baseline in {
     "gradient_boosting": _gradient_boosting,
     "lstm": _lstm,
     "patchtst": _patchtst,
+    "hbv": _hbv,
     "scratch": _scratch,
 }.items():
     BASELINES.register(_name, _baseline)

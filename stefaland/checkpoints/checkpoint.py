@@ -29,6 +29,7 @@ from stefaland.checkpoints.plugins import plugins_of, require_plugins
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.data.normalise import Normaliser
 from stefaland.model.finetuned import FinetunedModel
+from stefaland.model.hbv_network import HBVConfig, HBVNetwork
 from stefaland.model.lstm import LSTMConfig, LSTMNetwork
 from stefaland.model.mae import StefaLand
 from stefaland.model.patchtst import PatchTST, PatchTSTConfig
@@ -68,6 +69,7 @@ KINDS.register(
     ),
 )
 KINDS.register("lstm", Kind("LSTM baseline", LSTMNetwork, {"model": ("config", LSTMConfig)}))
+KINDS.register("hbv", Kind("HBV baseline", HBVNetwork, {"model": ("config", HBVConfig)}))
 KINDS.register(
     "patchtst", Kind("PatchTST-like baseline", PatchTST, {"model": ("config", PatchTSTConfig)})
 )

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.data.batch import Batch
 from stefaland.model.adapters import make_adapter
-from stefaland.model.heads import DECODERS, Prediction, make_head
+from stefaland.model.heads import DECODERS, Prediction, make_head, predicted
 from stefaland.model.mae import StefaLand
 
 FEATURE_SCALE = 0.1
@@ -38,7 +38,7 @@ class FinetunedModel(nn.Module):
         self.adapter = make_adapter(config.adapter, d, f, s)
         self.decoder = DECODERS[config.decoder](d, f, s)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = make_head(config.head, d, n_targets)
+        self.head = make_head(config.head, d, n_targets, model_config.forcings)
         self._freeze()
         attach = getattr(self.adapter, "attach", None)
         if attach is not None:
@@ -79,8 +79,8 @@ class FinetunedModel(nn.Module):
         h = self.norm(self.features(batch)) * self.scale
         forcings, statics = batch.forcings.nan_to_num(0.0), self._statics(batch)
         adapted = self.adapter(h, forcings, statics)
-        prediction: Prediction = self.head(self.dropout(self.decoder(adapted, forcings, statics)))
-        return prediction
+        features = self.dropout(self.decoder(adapted, forcings, statics))
+        return predicted(self.head, features, batch)
 
     def _statics(self, batch: Batch) -> Tensor:
         """Static inputs [B, S + classes] of adapter and decoder, classes one-hot.

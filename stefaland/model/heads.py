@@ -5,13 +5,15 @@ The finetuned network and the network baselines have the same heads.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from stefaland.data.batch import Batch
+from stefaland.model.process import COMPONENTS, HBV
 from stefaland.model.quantiles import LEVELS, MIDDLE, moments
 from stefaland.tasks import HEADS
 
@@ -109,23 +111,61 @@ class ProbabilityHead(nn.Module):
         return Prediction(self.out(features).sigmoid())
 
 
+class HBVHead(nn.Module):
+    """A head from features [B, T, d] and the batch to a distribution around HBV's streamflow.
+
+    The features decide HBV's parameters and, with its streamflow, the spread: that of a normal
+    distribution, or the distances of quantiles, as the head named `around` predicts them.
+    """
+
+    def __init__(
+        self, d_model: int, n_targets: int, forcings: Sequence[str] = (), *,
+        around: str = "gaussian", components: int = COMPONENTS,
+    ) -> None:  # fmt: skip
+        super().__init__()
+        self.hbv = HBV(d_model, forcings, components)
+        self.around = make_head(around, d_model + 1, n_targets)
+
+    def forward(self, features: Tensor, batch: Batch) -> Prediction:
+        """The prediction; its mean, or its median of quantiles, is HBV's streamflow."""
+        flow = self.hbv(features, batch)
+        shape: Prediction = self.around(torch.cat([features, flow], -1))
+        if shape.quantiles is None:
+            # Nothing is added, but every weight has a gradient, which distributed training needs.
+            return Prediction(flow + 0.0 * shape.mean, shape.scale)
+        middle = shape.quantiles[..., MIDDLE : MIDDLE + 1]
+        quantiles = shape.quantiles - middle + flow[..., None]
+        return Prediction(*moments(quantiles), quantiles)
+
+
 BUILT_IN: dict[str, Callable[[int, int], nn.Module]] = {
     "point": PointHead,
     "gaussian": GaussianHead,
     "quantile": QuantileHead,
     "composition": CompositionHead,
     "probability": ProbabilityHead,
+    "hbv": HBVHead,
 }
 
 
-def make_head(name: str, d_model: int, n_targets: int) -> nn.Module:
-    """The named head with new weights; raises `InputError` for an unknown name.
+def make_head(name: str, d_model: int, n_targets: int, forcings: Sequence[str] = ()) -> nn.Module:
+    """The named head with new weights; `forcings` are the names of those of its batches.
+
+    Raises `InputError` for an unknown name, and for forcings without those that HBV needs.
 
     >>> make_head("point", 8, 1)(torch.zeros(2, 12, 8)).mean.shape
     torch.Size([2, 12, 1])
     """
     make = HEADS.get(name, "finetune.head").make or BUILT_IN[name]
+    if make is HBVHead:
+        return HBVHead(d_model, n_targets, forcings)
     return make(d_model, n_targets)
+
+
+def predicted(head: nn.Module, features: Tensor, batch: Batch) -> Prediction:
+    """The prediction of a head from features [B, T, d]; a process model reads the batch too."""
+    found: Prediction = head(features, batch) if isinstance(head, HBVHead) else head(features)
+    return found
 
 
 def with_statics(series: Tensor, statics: Tensor) -> Tensor:

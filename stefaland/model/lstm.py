@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from pipeline.core.settings import Frozen
 from stefaland.data.batch import Batch
-from stefaland.model.heads import Prediction, make_head
+from stefaland.model.heads import Prediction, make_head, predicted
 from stefaland.tasks import HeadName
 
 FORGET_BIAS = 3.0
@@ -43,7 +43,7 @@ class LSTMNetwork(nn.Module):
         n_inputs = len(config.forcings) + len(config.statics)
         self.lstm = nn.LSTM(n_inputs, config.hidden, batch_first=True)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = make_head(config.head, config.hidden, config.n_targets)
+        self.head = make_head(config.head, config.hidden, config.n_targets, config.forcings)
         bias = cast(Tensor, self.lstm.bias_hh_l0)
         with torch.no_grad():
             # PyTorch adds two biases per gate. Order of the gates: in, forget, cell, out.
@@ -57,5 +57,4 @@ class LSTMNetwork(nn.Module):
         if self.config.cyclic:
             inputs = torch.cat([inputs, inputs], 1)
         hidden: Tensor = self.lstm(inputs)[0][:, -steps:]
-        prediction: Prediction = self.head(self.dropout(hidden))
-        return prediction
+        return predicted(self.head, self.dropout(hidden), batch)

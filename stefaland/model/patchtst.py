@@ -7,15 +7,13 @@ window, because their level matters.
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from pipeline.core.settings import Frozen
 from stefaland.data.batch import Batch
-from stefaland.model.heads import Prediction, make_head
+from stefaland.model.heads import Prediction, make_head, predicted
 from stefaland.model.patches import patch_days
 
 HEADS, LAYERS = 4, 2
@@ -78,7 +76,7 @@ class PatchTST(nn.Module):
         self.mix = nn.Linear(channels * width + len(config.statics), width)
         self.days = nn.Linear(width, config.patch_length * DAY_WIDTH)
         self.dropout = nn.Dropout(config.dropout)
-        self.head = make_head(config.head, DAY_WIDTH, config.n_targets)
+        self.head = make_head(config.head, DAY_WIDTH, config.n_targets, config.forcings)
 
     def forward(self, batch: Batch) -> Prediction:
         """Prediction [B, T, O] of every time step from the whole window."""
@@ -91,7 +89,7 @@ class PatchTST(nn.Module):
         mixed = self.mix(torch.cat([tokens.transpose(1, 2).flatten(2), statics], -1))
         each = self.days(nn.functional.gelu(mixed)).unflatten(-1, (-1, DAY_WIDTH))
         features = nn.functional.gelu(_averaged(each, days, steps))
-        return cast(Prediction, self.head(self.dropout(features)))
+        return predicted(self.head, self.dropout(features), batch)
 
 
 def _averaged(each: Tensor, days: Tensor, steps: int) -> Tensor:

@@ -26,6 +26,7 @@ from stefaland.folds.visible import input_ranges, visible_part
 from stefaland.model.finetuned import FinetunedModel
 from stefaland.model.mae import StefaLand
 from stefaland.model.mc_dropout import dropouts
+from stefaland.model.process import learn_scalings
 from stefaland.prediction.calibration import (
     Calibration,
     calibrate,
@@ -55,9 +56,11 @@ def train_network(
     """Train and calibrate a target network on the fold, in place; returns the checkpoint folder.
 
     Raises `InputError` before training for a fold with a leak, where no training or no validation
-    cell has a target, and for MC dropout of a network without dropout.
+    cell has a target, for MC dropout of a network without dropout, and for data that the process
+    model of a head cannot use.
     """
     check_table(fold, data)
+    learn_scalings(model, normaliser, data)
     if config.mc_samples and not dropouts(model):
         raise bad_input(
             "finetune.mc_samples",

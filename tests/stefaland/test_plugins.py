@@ -142,7 +142,8 @@ def test_a_head_or_loss_fits_the_tasks_that_name_it_or_that_it_names() -> None:
 
 
 def test_every_built_in_head_and_loss_is_made() -> None:
-    for name in HEADS.names():
+    assert "hbv" in HEADS.names()  # It reads batches, tests/stefaland/model/test_process.py.
+    for name in set(HEADS.names()) - {"hbv"}:
         assert make_head(name, 8, 2)(torch.zeros(1, 3, 8)).mean.shape == (1, 3, 2)
     assert set(heads.BUILT_IN) == set(HEADS.names())
     assert set(losses.BUILT_IN) == set(LOSSES.names())

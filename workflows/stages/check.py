@@ -27,6 +27,7 @@ from pipeline.sources.overlap import check_overlap
 from stefaland.baselines.registry import BASELINES
 from stefaland.config import model_preset
 from stefaland.model.adapters import ADAPTERS
+from stefaland.physics.inputs import input_columns
 from workflows.config.publish import Basins, Product, PublishSettings
 from workflows.config.schema import FinetuneSettings, Inputs
 from workflows.console import CONSOLE
@@ -60,6 +61,7 @@ def main(run: Run) -> dict[str, Any]:
         lambda: shares.update(_sources(run, faults, notes)),
         lambda: _names(config.inputs, run.catalog.sources, has_sites, run.variables, faults),
         lambda: _models(config.finetune, config.pretrain.window, config.model.preset, faults),
+        lambda: _process_model(config.finetune, config.inputs),
         lambda: _encoder(run, faults),
         lambda: _legends(publish, faults),
         lambda: _basins(publish.basins, run.catalog),
@@ -188,6 +190,14 @@ def _models(settings: FinetuneSettings, window: int, preset: str, faults: Faults
     if window != settings.window:
         faults.add("finetune.window", str(settings.window), f"{window}, the window of pretraining")
     model_preset(preset, forcings=("forcing",), statics=("static",))
+
+
+def _process_model(settings: FinetuneSettings, inputs: Inputs) -> None:
+    """Check that a process model, as head or baseline, has its forcings and predicts the target."""
+    if settings.head == "hbv":
+        input_columns(inputs.forcings, inputs.targets, "finetune.head: hbv")
+    elif "hbv" in settings.baselines:
+        input_columns(inputs.forcings, inputs.targets, "finetune.baselines: hbv")
 
 
 def _encoder(run: Run, faults: Faults) -> None:

@@ -27,6 +27,7 @@ from stefaland.config import FinetuneConfig
 from stefaland.folds.split import Fold
 from stefaland.model.adapters import ADAPTERS
 from stefaland.model.finetuned import FinetunedModel
+from stefaland.model.hbv_network import HBVConfig, HBVNetwork
 from stefaland.model.lstm import LSTMConfig, LSTMNetwork
 from stefaland.model.mae import StefaLand
 from stefaland.model.patchtst import PatchTST, PatchTSTConfig
@@ -82,6 +83,9 @@ NETWORKS = {
     "finetuned": FinetunedModel(small_config(), FinetuneConfig()),
     "lstm": LSTMNetwork(LSTMConfig(**NAMES, hidden=4)),
     "patchtst": PatchTST(PatchTSTConfig(**NAMES, window=20)),
+    "hbv": HBVNetwork(
+        HBVConfig(forcings=("rain", "precipitation", "air_temperature"), statics=STATICS, hidden=4)
+    ),
 }
 
 

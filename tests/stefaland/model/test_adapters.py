@@ -35,7 +35,7 @@ def test_all_adapters_are_registered() -> None:
     assert set(ADAPTERS.names()) == NAMES
     with pytest.raises(InputError, match='Did you mean "gated"'):
         make_adapter("gatd", 8, 2, 2)
-    with pytest.raises(InputError, match="gaussian, point"):
+    with pytest.raises(InputError, match="gaussian, hbv, point"):
         make_head("tweedie", 8, 1)
 
 

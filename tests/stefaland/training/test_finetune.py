@@ -109,7 +109,7 @@ def test_heads_losses_and_adapters(
     assert np.isnan(out["spread"]).all() == ("head" in changes)
 
 
-@pytest.mark.parametrize("name", sorted(set(BASELINES.names()) - {"persistence"}))
+@pytest.mark.parametrize("name", sorted(set(BASELINES.names()) - {"persistence", "hbv"}))
 def test_no_baseline_sees_the_test_cells(name: str, tmp_path: Path) -> None:
     forcings, target = DATA.forcings.clone(), DATA.target.clone()
     rows = DATA.rows(FOLD.test)

@@ -1,0 +1,29 @@
+"""Faults of settings that the check stage finds before any data are read."""
+
+from __future__ import annotations
+
+import pytest
+
+from pipeline.core.errors import InputError
+from workflows.config.schema import FinetuneSettings, Inputs
+from workflows.stages.check import _process_model
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [({"head": "hbv"}, "finetune.head: hbv"), ({"baselines": ["hbv"]}, "finetune.baselines: hbv")],
+)
+def test_a_process_model_needs_its_forcings_and_streamflow(
+    settings: dict[str, object], where: str
+) -> None:
+    inputs = Inputs(forcings=("precipitation",), statics=(), target="soil_moisture")
+    finetune = FinetuneSettings(cube="basins", **settings)
+    with pytest.raises(InputError) as error:
+        _process_model(finetune, inputs)
+    assert {fault.where for fault in error.value.faults} == {where}
+    assert ["air_temperature" in f.expected for f in error.value.faults] == [True, False]
+    right = Inputs(
+        forcings=("precipitation", "air_temperature"), statics=(), target="streamflow"
+    )  # fmt: skip
+    _process_model(finetune, right)
+    _process_model(FinetuneSettings(cube="basins"), inputs)
