@@ -42,9 +42,17 @@ def require_room(where: str, shape: Sequence[int], itemsize: int, what: str) -> 
 
 
 def check_axes(where: str, sizes: Mapping[Any, int], labelled: Any) -> None:
-    """Raise `InputError` for dimensions too long for the labels that a file has for them."""
+    """Raise `InputError` for dimensions too long for the labels that a file has for them.
+
+    Zarr stores may also hold names of dimensions that are no text, which are refused.
+    """
     faults = Faults()
     for name, size in sizes.items():
+        if not isinstance(name, str):
+            faults.add(
+                f"{where}: dimensions", f"the name {name!r}", "names that are texts",
+                "The metadata may be damaged: download the store again.",
+            )  # fmt: skip
         if size > LONGEST_AXIS and name in labelled:
             faults.add(
                 f"{where}: {name}", f"an axis of {size:,} labels",

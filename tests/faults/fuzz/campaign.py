@@ -31,6 +31,8 @@ class Campaign:
     findings: list[str] = field(default_factory=list)
     crashes: list[str] = field(default_factory=list)
     """Seeds at which a library ended the process by a signal."""
+    hangs: list[str] = field(default_factory=list)
+    """Seeds at which a library did not return to Python."""
     next_seed: int = FIRST
 
     def add(self, line: dict[str, Any]) -> None:
@@ -47,6 +49,7 @@ class Campaign:
         """Record the death of a worker during the seed before the next one."""
         of_library = how in (_ending(-code) for code in (signal.SIGABRT, signal.SIGSEGV))
         into = self.crashes if of_library else self.findings
+        into = self.hangs if how == _ending(-signal.SIGPROF) else into
         into.append(f"seed {self.next_seed - 1}: {how}")
         self.counts["died"] += 1
 
@@ -95,7 +98,7 @@ def _follow(process: subprocess.Popen[bytes], campaign: Campaign) -> bool:
 
 def _ending(code: int) -> str:
     if code == -signal.SIGPROF:
-        return "more than the CPU seconds of one example"
+        return "more than the CPU seconds of one example in a library"
     return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit with {code}"
 
 

@@ -1,7 +1,8 @@
 """A process that tries damaged files one after another: `python -m tests.faults.fuzz.worker …`.
 
 It prints a line of JSON before and after each example, so that its parent knows which one killed
-it. More than `CPU_SECONDS` of one example or `MEMORY` bytes of all end it or are a `MemoryError`.
+it. More than `CPU_SECONDS` of one example end it: by SIGPROF, or where Python could have ended it
+before, and so no C library is at work, as a finding. More than `MEMORY` bytes are a `MemoryError`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 import warnings
 from pathlib import Path
 
-CPU_SECONDS = 30
+CPU_SECONDS = 20
 MEMORY = 6 << 30
 """Bytes of address space, of which libraries reserve a large part without use."""
 
@@ -36,13 +37,18 @@ def main(name: str, first: int, until: float, count: int, folder: Path) -> None:
     def report(**values: object) -> None:
         print(json.dumps(values), file=output, flush=True)
 
+    def too_long(number: int, frame: object) -> None:
+        raise FindingError(f"more than {CPU_SECONDS} CPU seconds in Python")
+
+    signal.signal(signal.SIGVTALRM, too_long)
     pristine(name, folder)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     for seed in range(first, first + count):
         if time.time() > until and seed > first:
             return
         report(began=seed)
-        signal.setitimer(signal.ITIMER_PROF, CPU_SECONDS)
+        signal.setitimer(signal.ITIMER_PROF, 1.5 * CPU_SECONDS)
+        signal.setitimer(signal.ITIMER_VIRTUAL, CPU_SECONDS)
         try:
             result = example(name, seed, folder)
         except FindingError as finding:
@@ -51,6 +57,7 @@ def main(name: str, first: int, until: float, count: int, folder: Path) -> None:
             result = f"finding: in the test itself, {kind_of(error)}: {error}"
         report(seed=seed, result=result[:600])
         signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
 
 
 if __name__ == "__main__":
