@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from pipeline.core.errors import bad_input, nearest_name
-from pipeline.core.settings import Frozen, Limit
+from pipeline.core.settings import Frozen, Limit, later
 from stefaland.tasks import HeadName, LossName, TaskName, disagreement, with_defaults
 
 
@@ -152,6 +152,8 @@ class TrainConfig(Frozen):
     warmup_steps: int = Field(0, ge=0)
     """Number of leading time steps of a window that are in no finetuning loss and no score."""
     epochs: int = Field(30, gt=0)
+    steps: Annotated[int, Field(gt=0)] | None = later(None)
+    """Number of optimiser steps, rounded up to whole epochs; it replaces `epochs`."""
     steps_per_epoch: int | None = Field(None, gt=0)
     """Number of batches per epoch; by default as many as the locations fill."""
     windows_per_cell: int = Field(1, gt=0)
@@ -205,6 +207,18 @@ class FinetuneConfig(TrainConfig):
     """Number of networks per fold, with consecutive seeds, that predict as an ensemble."""
     unfreeze: Literal["none", "all"] | Annotated[int, Field(ge=0)] = "none"
     """Trained part of the encoder: `none`, `all`, or the number of its last layers."""
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = later(1.0)
+    """Factor of the learning rate from each trained layer of a pretrained encoder to the layer
+    below it; the last layer has this factor of the head's rate (Howard and Ruder 2018)."""
+    head_first: Annotated[float, Field(ge=0, lt=1)] = later(0.0)
+    """Fraction of the steps after which a pretrained encoder is trained as well; before, adapter,
+    decoder and head are trained alone."""
+    static_noise: Annotated[float, Field(ge=0)] = later(0.0)
+    """Standard deviation of the noise added to normalised static attributes in training, so that
+    single sites cannot be recognised by them."""
+    draw: Literal["uniform", "targets"] = later("uniform")
+    """How windows of a site are drawn: all alike, or in proportion to the number of their targets
+    after the warm-up, so that none without targets is drawn."""
 
     @model_validator(mode="before")
     @classmethod

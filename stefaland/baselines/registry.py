@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -131,11 +132,11 @@ def _trained(settings: Settings, data: CellData, inputs: BaselineInputs) -> Pred
     return load(folder, inputs.device)
 
 
-def _scratch(inputs: BaselineInputs) -> Predictor:
+def _scratch(inputs: BaselineInputs, random_encoder: bool = False) -> Predictor:
     folder = finetune(
         None, inputs.data, inputs.fold, inputs.config, inputs.folder,
-        model_config=inputs.model_config, normaliser=inputs.full_normaliser(),
-        device=inputs.device, log=inputs.log,
+        model_config=inputs.model_config, random_encoder=random_encoder,
+        normaliser=inputs.full_normaliser(), device=inputs.device, log=inputs.log,
     )  # fmt: skip
     return load(folder, inputs.device)
 
@@ -143,7 +144,7 @@ def _scratch(inputs: BaselineInputs) -> Predictor:
 Baseline = Callable[[BaselineInputs], Predictor]
 """Function that fits a model on the training cells of a fold."""
 BASELINES: Registry[Baseline] = Registry("baseline", "stefaland.baselines")
-for _name, _baseline in {
+_BUILT_IN: dict[str, Baseline] = {
     "climatology": _climatology,
     "persistence": _persistence,
     "ridge": _ridge,
@@ -152,7 +153,9 @@ for _name, _baseline in {
     "patchtst": _patchtst,
     "hbv": _hbv,
     "scratch": _scratch,
-}.items():
+    "random_encoder": partial(_scratch, random_encoder=True),
+}
+for _name, _baseline in _BUILT_IN.items():
     BASELINES.register(_name, _baseline)
 
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.core.errors import bad_input
+from stefaland.data.target_windows import TargetWindows
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,8 @@ class Sampler:
     """Shard number [n] of `rows`: an epoch draws from `buffer` whole shards at a time, in shuffled
     order, and shuffles the rows within them."""
     buffer: int = 8
+    by_targets: TargetWindows | None = None
+    """Draws the start of each row's window by its targets; by default all starts are alike."""
     rank: int = 0
     world_size: int = 1
 
@@ -73,9 +76,9 @@ class Sampler:
             while sum(map(len, pieces)) < wanted:
                 pieces.append(self._order(generator))
             order = np.concatenate(pieces)[:wanted]
-        first, count = self.starts
-        starts = first + generator.integers(0, count, len(order))
-        order = self.rows[self._by_shard(order)]
+        order = self._by_shard(order)
+        starts = self._starts(order, generator)
+        order = self.rows[order]
         draws = []
         for begin in range(0, len(order), self.batch_size):
             rows, when = order[begin : begin + self.batch_size], starts[begin:][: self.batch_size]
@@ -91,6 +94,14 @@ class Sampler:
                 f"at least one per rank ({self.world_size})",
             )
         return draws
+
+    def _starts(
+        self, order: NDArray[np.int64], generator: np.random.Generator
+    ) -> NDArray[np.int64]:
+        if self.by_targets is not None:
+            return self.by_targets.draw(order, generator)
+        first, count = self.starts
+        return first + generator.integers(0, count, len(order))
 
     def _order(self, generator: np.random.Generator) -> NDArray[np.int64]:
         order = np.concatenate([self._each_once(generator) for _ in range(self.windows_per_cell)])

@@ -6,7 +6,7 @@ Each fold is checked for leaks as soon as it is made.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,6 +28,13 @@ def _validation(
     wanted = max(1, int(np.searchsorted(filled, share * train.sum()) + 1))
     wanted = min(wanted, max(len(labels) - 1, 0))
     return train & np.isin(groups, labels[order[:wanted]])
+
+
+def _blocks(lonlat: NDArray[np.float64], side: float) -> NDArray[np.int64]:
+    """Label [N] of the square of `side` degrees in which each location [N, 2] lies."""
+    block = np.floor(lonlat / side).astype(np.int64)
+    labels: NDArray[np.int64] = block[:, 0] * 1_000_000 + block[:, 1]
+    return labels
 
 
 def _balanced(labels: NDArray[Any], sizes: NDArray[np.int64], k: int) -> dict[Any, int]:
@@ -59,11 +66,7 @@ def _parts(
                 for i in range(min(k, len(labels)))
             }
         return {n: (np.isin(at.region.astype(str), m), m) for n, m in chosen.items()}
-    if kind == "blocks":
-        block = np.floor(at.lonlat / block_deg).astype(np.int64)
-        keys = block[:, 0] * 1_000_000 + block[:, 1]
-    else:
-        keys = at.groups
+    keys = _blocks(at.lonlat, block_deg) if kind == "blocks" else at.groups
     labels, inverse = np.unique(keys, return_inverse=True)
     if len(labels) < k:
         raise bad_input("folds", f"{len(labels)} groups", f"at least k = {k}")
@@ -96,6 +99,7 @@ def make_folds(
     buffer_km: float = 0.0,
     block_deg: float = 5.0,
     min_cells: int = 1,
+    validation_by: Literal["groups", "blocks"] = "groups",
     regions: Mapping[str, Sequence[str]] | None = None,
     train_period: Period | None = None,
     validation_period: Period | None = None,
@@ -107,6 +111,7 @@ def make_folds(
     `time` is one fold of all cells with separate periods; `groups` holds out random groups (PUB),
     `regions` whole regions by label (PUR), `blocks` squares of `block_deg` degrees. Periods may be
     combined with any kind. Cells within `buffer_km` of a test cell, or in its group, are left out.
+    Validation cells are random groups, or with `validation_by` blocks of the same size.
     The test reads `warmup_days` before its period. Raises `InputError` for fewer than `min_cells`
     cells in a part, for unknown regions, and for periods that share a day.
 
@@ -135,12 +140,17 @@ def make_folds(
         return [fold]
     folds = []
     faults = Faults()
+    clusters = at.groups
+    if validation_by == "blocks":
+        # A group that lies in two blocks stays whole: it belongs to the block of its first cell.
+        _, firsts, group = np.unique(at.groups, return_index=True, return_inverse=True)
+        clusters = _blocks(at.lonlat, block_deg)[firsts][group]
     for name, (test, held_out) in _parts(kind, at, k, rng, block_deg, regions).items():
         shared = np.isin(at.groups, np.unique(at.groups[test])) & ~test
         close = near(at.lonlat, at.lonlat[test], buffer_km) & ~test
         dropped = shared | close
         train = ~test & ~dropped
-        validation = _validation(train, at.groups, validation_share, rng)
+        validation = _validation(train, clusters, validation_share, rng)
         parts = {
             "train": train & ~validation, "validation": validation, "test": test,
             "dropped": dropped,

@@ -10,6 +10,7 @@ from stefaland.data.batch import Batch
 from stefaland.model.adapters import make_adapter
 from stefaland.model.heads import DECODERS, Prediction, make_head, predicted
 from stefaland.model.mae import StefaLand
+from stefaland.model.pace import USUAL, Pace
 
 FEATURE_SCALE = 0.1
 """Initial value of the learned scale of the encoder's features."""
@@ -56,6 +57,20 @@ class FinetunedModel(nn.Module):
                 layer.requires_grad_(True)
             self.encoder.encoder.stack.norm.requires_grad_(True)
             self.encoder.encoder.out.requires_grad_(True)
+
+    def pace(self, name: str) -> Pace:
+        """How fast the named parameter is trained: layers of the encoder later and slower."""
+        part, _, within = name.partition(".")
+        # Low-rank matrices of an adapter are new, like the head.
+        is_new = "parametrizations" in within and not within.endswith("original")
+        if part != "encoder" or is_new:
+            return USUAL
+        layers = self.model_config.n_encoder_layers
+        below = 1 if within.startswith("encoder.") else layers + 1
+        if within.startswith("encoder.stack.layers."):
+            below = layers - int(within.split(".")[3])
+        settings = self.finetune_config
+        return Pace(settings.layer_decay**below, settings.head_first)
 
     @property
     def is_frozen(self) -> bool:

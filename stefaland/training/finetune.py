@@ -144,6 +144,7 @@ def finetune(
     folder: str | Path,
     *,
     model_config: ModelConfig | None = None,
+    random_encoder: bool = False,
     normaliser: Normaliser | None = None,
     transforms: Mapping[str, str] | None = None,
     device: torch.device | str = "cpu",
@@ -152,7 +153,8 @@ def finetune(
 ) -> Path:
     """Finetune on the fold's training cells; returns the checkpoint folder.
 
-    Without `pretrained` the same network is trained from scratch, with all of its weights; then
+    Without `pretrained` the same network is trained from scratch, with all of its weights, or with
+    `random_encoder` on an encoder that keeps its random weights, the control of pretraining; then
     `model_config` and `normaliser` are required. The target's scaling is that of `normaliser`, or
     that of the training cells under `transforms`; the scaling of the inputs is always that of the
     pretrained encoder. `metadata` is added to `data.json`. An interrupted training is resumed.
@@ -176,7 +178,10 @@ def finetune(
     True
     """
     encoder, model_config, inputs = _start(pretrained, model_config, normaliser)
-    config = config if pretrained else config.model_copy(update={"unfreeze": "all"})
+    if pretrained is None:
+        unfreeze = "none" if random_encoder else "all"
+        new = {"unfreeze": unfreeze, "layer_decay": 1.0, "head_first": 0.0}
+        config = config.model_copy(update=new)
     used = data.selected(
         model_config.forcings, model_config.statics, tuple(model_config.categorical)
     )

@@ -128,6 +128,7 @@ class _Run:
         self.runner = self._wrap(model)
         self.micro_steps = len(sampler.epoch(0))
         self.steps = math.ceil(self.micro_steps / config.accumulate)
+        self.epochs = config.epochs if config.steps is None else -(-config.steps // self.steps)
         self.watch = LossWatch(self.folder, self.device)
 
     def _on_device(self, weights: Weights | None) -> Weights | None:
@@ -193,9 +194,10 @@ class _Run:
         return sum_over_ranks({"value": value}, self.device)["value"] / world_size()
 
     def _update(self, step: int) -> None:
-        rate = learning_rate(step, self.steps * self.config.epochs, self.config.optimiser)
         for group in self.optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = learning_rate(
+                step, self.steps * self.epochs, self.config.optimiser, group["pace"]
+            )
         trained = [p for group in self.optimiser.param_groups for p in group["params"]]
         torch.nn.utils.clip_grad_norm_(trained, self.config.optimiser.clip_norm)
         self.optimiser.step()
@@ -213,7 +215,7 @@ class _Run:
         record = {
             "epoch": float(progress.epoch),
             "loss": self._mean_over_ranks(loss),
-            "lr": self.optimiser.param_groups[0]["lr"],
+            "lr": max(group["lr"] for group in self.optimiser.param_groups),
         }
         with self._averaged_weights():
             if self.validate is not None:
@@ -230,11 +232,11 @@ class _Run:
         late = config.patience is not None and (
             progress.epoch - progress.best_epoch >= config.patience
         )
-        progress.finished = late or progress.epoch + 1 >= config.epochs
+        progress.finished = late or progress.epoch + 1 >= self.epochs
         progress.epoch, progress.step = progress.epoch + 1, 0
         progress.loss_sum = progress.samples = 0.0
         self._save()
-        self.log.epoch(progress.epoch - 1, config.epochs, samples, record)
+        self.log.epoch(progress.epoch - 1, self.epochs, samples, record)
 
     @contextmanager
     def _averaged_weights(self) -> Iterator[None]:

@@ -17,13 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from stefaland.checkpoints.checkpoint import save_checkpoint
-from stefaland.config import TrainConfig
+from stefaland.config import FinetuneConfig, TrainConfig
 from stefaland.data.batch import BatchSource
 from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser
 from stefaland.data.sampler import Draw, Sampler
 from stefaland.data.sharded import ShardedCells
 from stefaland.data.stream import SHARDS_MIXED, training_windows
+from stefaland.data.target_windows import TargetWindows
 from stefaland.distributed import barrier, is_main, rank, world_size
 from stefaland.folds.split import Fold
 from stefaland.training.log import RunLog
@@ -131,8 +132,21 @@ def training_sampler(
         group=group,
         shard=shard,
         buffer=SHARDS_MIXED,
+        by_targets=_by_targets(data, rows, starts, config),
         rank=rank(),
         world_size=world_size(),
+    )
+
+
+def _by_targets(
+    data: CellData | ShardedCells, rows: Tensor, starts: tuple[int, int], config: TrainConfig
+) -> TargetWindows | None:
+    is_by_targets = isinstance(config, FinetuneConfig) and config.draw == "targets"
+    if not is_by_targets or not isinstance(data, CellData) or data.target is None:
+        return None
+    known = (~data.target[rows].isnan()).any(-1).numpy()
+    return TargetWindows.of(
+        known, starts=starts, window=config.window, warmup=config.warmup_steps, cyclic=config.cyclic
     )
 
 

@@ -6,6 +6,7 @@ The calibration after training uses the same validation windows.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -36,14 +37,19 @@ class TargetLoss:
     ) -> None:
         self.loss, self.warmup = finetune_loss(config.loss), config.warmup_steps
         self.window, self.cyclic = config.window, config.cyclic
-        self.batch_size = config.batch_size
+        self.batch_size, self.static_noise = config.batch_size, config.static_noise
         order = cells.argsort()
         self.cells, self.site_std = cells[order].to(device), site_std[order].to(device)
 
     def __call__(
         self, model: nn.Module, batch: Batch, draw: Draw, generator: torch.Generator
     ) -> Tensor:
-        """Mean loss over the valid targets of the draw (`masked_mean`)."""
+        """Mean loss over the valid targets of the draw (`masked_mean`), with noise on statics."""
+        if self.static_noise:
+            # Drawn for the whole batch, so that it does not depend on the number of ranks.
+            shape = (len(draw.rows), batch.statics.shape[1])
+            noise = torch.randn(shape, generator=generator, device=batch.statics.device)[draw.part]
+            batch = replace(batch, statics=batch.statics + self.static_noise * noise)
         return self.prediction_loss(model(batch), batch)
 
     def prediction_loss(self, prediction: Prediction, batch: Batch) -> Tensor:

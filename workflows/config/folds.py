@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from pipeline.core.settings import Frozen
+from pipeline.core.settings import Frozen, later
 from pipeline.core.written.names import PathName
 
 PARTS = ("train", "validation", "test")
@@ -47,7 +47,10 @@ class FoldSettings(Frozen):
     validation_share: float = Field(0.1, gt=0, lt=1)
     buffer_km: float = Field(0.0, ge=0)
     block_deg: float = Field(5.0, gt=0, le=180)
-    """Side of a block in degrees, for kind `blocks`."""
+    """Side of a block in degrees, for kind `blocks` and validation by blocks."""
+    validation_by: Literal["groups", "blocks"] = later("groups")
+    """Validation cells are random groups, as in PUB, or whole blocks, so that a training which is
+    tested in other regions ends when it is best away from its training cells."""
     min_cells: int = Field(20, gt=0)
     regions: Regions = Regions()
     train_period: Period | None = None

@@ -107,6 +107,7 @@ def run_folds(table: xr.Dataset, settings: FoldSettings, windows: WindowSteps) -
         buffer_km=settings.buffer_km,
         block_deg=settings.block_deg,
         min_cells=settings.min_cells,
+        validation_by=settings.validation_by,
         regions=settings.regions.folds or None,
         warmup_days=warmup_days(table, settings, windows.warmup),
         **periods,

@@ -51,6 +51,20 @@ def test_groups_fold_holds_whole_groups_in_equal_parts() -> None:
     assert (make_folds("groups", AT, k=4, seed=1)[0].test != folds[0].test).any()
 
 
+def test_validation_by_blocks_holds_whole_blocks_and_whole_groups() -> None:
+    for fold in make_folds("regions", AT, k=3, validation_by="blocks", block_deg=20.0):
+        parts_of = {group: set() for group in GROUP}
+        blocks: dict[tuple[int, int], set[str]] = {}
+        for part in ("train", "validation"):
+            for row in np.isin(AT.cell, getattr(fold, part)).nonzero()[0]:
+                parts_of[GROUP[row]].add(part)
+                first = LONLAT[np.argmax(GROUP[row] == GROUP)] // 20
+                blocks.setdefault(tuple(first.astype(int)), set()).add(part)
+        assert {len(found) for found in parts_of.values()} <= {0, 1}
+        assert {len(found) for found in blocks.values()} == {1}
+        assert len(fold.validation) > 0
+
+
 def test_named_regions_and_unknown_ones() -> None:
     (fold,) = make_folds("regions", AT, regions={"hold": ("west", "east")})
     assert fold.held_out == ("west", "east")

@@ -85,6 +85,52 @@ def test_frozen_encoder_stays_and_unfrozen_moves(pretrained: Path, tmp_path: Pat
     assert any(moved)
 
 
+def test_a_random_encoder_keeps_its_weights_and_a_new_network_trains_them(tmp_path: Path) -> None:
+    normaliser = fit_normaliser(DATA, DATA.rows(FOLD.train))
+
+    def moved(**settings: bool) -> bool:
+        models = []
+        for epochs in (1, 2):
+            config = QUICK.model_copy(update={"epochs": epochs, "patience": None})
+            folder = tmp_path / f"{settings} {epochs}"
+            finetune(
+                None, DATA, FOLD, config, folder, model_config=model_config(),
+                normaliser=normaliser, **settings,
+            )  # fmt: skip
+            models.append(load_member(folder).model.encoder.state_dict())
+        return any(not np.array_equal(models[0][k], models[1][k]) for k in models[0])
+
+    assert not moved(random_encoder=True)
+    assert moved()
+
+
+def test_layers_of_the_encoder_are_trained_later_and_slower(
+    pretrained: Path, tmp_path: Path
+) -> None:
+    before = load_member_encoder(pretrained)
+    recipe = {"unfreeze": "all", "layer_decay": 0.5, "head_first": 0.5, "draw": "targets"}
+    recipe |= {"static_noise": 0.1, "steps": 4, "steps_per_epoch": 2}
+
+    def trained(**changes: object) -> dict[str, np.ndarray]:
+        config = QUICK.model_copy(update={**recipe, **changes})
+        folder = finetune(pretrained, DATA, FOLD, config, tmp_path / str(changes))
+        return {k: v.numpy() for k, v in load_member(folder).model.encoder.state_dict().items()}
+
+    # The best epoch may be the first, in which the encoder is not trained: it is compared where
+    # the whole training is within that part, and where no part is.
+    assert all(np.array_equal(trained(head_first=0.99)[k], v) for k, v in before.items())
+    late, early = trained(), trained(head_first=0.0)
+    assert any(not np.array_equal(late[k], early[k]) for k in before)
+    paces = [
+        load_member(tmp_path / "{}").model.pace(name)
+        for name in ("head.0.weight", "encoder.encoder.out.weight",
+                     "encoder.encoder.stack.layers.0.up.weight", "encoder.tokens.x")
+    ]  # fmt: skip
+    layers = model_config().n_encoder_layers
+    assert [pace.factor for pace in paces] == [1, 0.5, 0.5**layers, 0.5 ** (layers + 1)]
+    assert [pace.begin for pace in paces] == [0, 0.5, 0.5, 0.5]
+
+
 def load_member_encoder(folder: Path) -> dict[str, np.ndarray]:
     from stefaland.checkpoints.checkpoint import load_checkpoint
 

@@ -298,6 +298,18 @@ def test_learning_rate_warms_up_and_decays() -> None:
     assert learning_rate(99, 100, constant) == 1.0
 
 
+def test_a_budget_of_steps_is_rounded_up_to_whole_epochs(tmp_path: Path) -> None:
+    budget = SETTINGS.model_copy(update={"steps": 7})
+    model, result = train(tmp_path / "steps", budget)
+    epochs = SETTINGS.model_copy(update={"epochs": 3})
+    other, same = train(tmp_path / "epochs", epochs)
+    assert len(result.history) == 3
+    assert result.history == same.history
+    assert all(
+        torch.equal(a, b) for a, b in zip(model.parameters(), other.parameters(), strict=True)
+    )
+
+
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_adadelta_and_autocast_train(tmp_path: Path, precision: str) -> None:
     optimiser = OptimiserConfig(name="adadelta", lr=1.0)
