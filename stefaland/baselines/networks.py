@@ -11,9 +11,9 @@ from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser
 from stefaland.distributed import process_group
 from stefaland.folds.split import Fold
-from stefaland.model.hbv_network import HBVConfig, HBVNetwork
-from stefaland.model.lstm import LSTMConfig, LSTMNetwork
-from stefaland.model.patchtst import PatchTST, PatchTSTConfig
+from stefaland.model.networks.hbv import HBVConfig, HBVNetwork
+from stefaland.model.networks.lstm import LSTMConfig, LSTMNetwork
+from stefaland.model.networks.patchtst import PatchTST, PatchTSTConfig
 from stefaland.training.finetune import train_network
 from stefaland.training.log import RunLog
 from stefaland.training.recipe import new_network

@@ -23,9 +23,9 @@ from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser
 from stefaland.folds.leakage import check_table
 from stefaland.folds.split import Fold
-from stefaland.model.hbv_network import HBVConfig
-from stefaland.model.lstm import LSTMConfig
-from stefaland.model.patchtst import PatchTSTConfig
+from stefaland.model.networks.hbv import HBVConfig
+from stefaland.model.networks.lstm import LSTMConfig
+from stefaland.model.networks.patchtst import PatchTSTConfig
 from stefaland.prediction.ensemble import load
 from stefaland.training.finetune import finetune, target_scaling
 from stefaland.training.log import RunLog

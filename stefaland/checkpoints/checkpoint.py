@@ -29,10 +29,10 @@ from stefaland.checkpoints.plugins import plugins_of, require_plugins
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.data.normalise import Normaliser
 from stefaland.model.finetuned import FinetunedModel
-from stefaland.model.hbv_network import HBVConfig, HBVNetwork
-from stefaland.model.lstm import LSTMConfig, LSTMNetwork
 from stefaland.model.mae import StefaLand
-from stefaland.model.patchtst import PatchTST, PatchTSTConfig
+from stefaland.model.networks.hbv import HBVConfig, HBVNetwork
+from stefaland.model.networks.lstm import LSTMConfig, LSTMNetwork
+from stefaland.model.networks.patchtst import PatchTST, PatchTSTConfig
 
 FORMAT = 2
 WEIGHTS, CONFIG, DATA, CARD = "model.safetensors", "config.json", "data.json", "card.md"

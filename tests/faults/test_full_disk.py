@@ -24,7 +24,7 @@ from pipeline.publish.geotiff import write_cog
 from pipeline.publish.png import write_preview
 from pipeline.publish.zarr import write_map_zarr
 from stefaland.checkpoints.checkpoint import save_checkpoint
-from stefaland.model.lstm import LSTMConfig, LSTMNetwork
+from stefaland.model.networks.lstm import LSTMConfig, LSTMNetwork
 from stefaland.training.log import RunLog
 from stefaland.training.state import Progress, save_state
 from tests.cubes import contents

@@ -21,7 +21,7 @@ from pipeline.fetch.manifest import Manifest
 from pipeline.fetch.transfer import _noted as noted_version
 from stefaland.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from stefaland.folds.fold import Fold
-from stefaland.model.lstm import LSTMConfig, LSTMNetwork
+from stefaland.model.networks.lstm import LSTMConfig, LSTMNetwork
 from stefaland.training.state import load_state
 from workflows.commands.status import training
 from workflows.inputs.folds import FoldFiles

@@ -27,10 +27,10 @@ from stefaland.config import FinetuneConfig
 from stefaland.folds.split import Fold
 from stefaland.model.adapters import ADAPTERS
 from stefaland.model.finetuned import FinetunedModel
-from stefaland.model.hbv_network import HBVConfig, HBVNetwork
-from stefaland.model.lstm import LSTMConfig, LSTMNetwork
 from stefaland.model.mae import StefaLand
-from stefaland.model.patchtst import PatchTST, PatchTSTConfig
+from stefaland.model.networks.hbv import HBVConfig, HBVNetwork
+from stefaland.model.networks.lstm import LSTMConfig, LSTMNetwork
+from stefaland.model.networks.patchtst import PatchTST, PatchTSTConfig
 from stefaland.prediction.member import load_member
 from stefaland.training.finetune import finetune
 from tests.networks import (
@@ -306,7 +306,7 @@ def test_networks_from_outside_are_saved_with_their_module(
 ) -> None:
     (tmp_path / "my_network.py").write_text(
         "from stefaland.checkpoints.checkpoint import KINDS, Kind\n"
-        "from stefaland.model.lstm import LSTMConfig, LSTMNetwork\n"
+        "from stefaland.model.networks.lstm import LSTMConfig, LSTMNetwork\n"
         "class Mine(LSTMNetwork):\n    pass\n"
         'KINDS.register("mine", Kind("Mine", Mine, {"model": ("config", LSTMConfig)}))\n'
     )

@@ -11,8 +11,8 @@ from pydantic import ValidationError
 
 from stefaland.baselines.registry import fit_baseline
 from stefaland.data.batch import Batch
-from stefaland.model.lstm import LSTMConfig, LSTMNetwork
-from stefaland.model.patchtst import PatchTST, PatchTSTConfig, _averaged
+from stefaland.model.networks.lstm import LSTMConfig, LSTMNetwork
+from stefaland.model.networks.patchtst import PatchTST, PatchTSTConfig, _averaged
 from stefaland.prediction.ensemble import load
 from tests.stefaland.training.test_finetune import DAILY, daily_inputs, skill
 

@@ -1,0 +1,1 @@
+"""Networks of the baselines, trained by the same recipe as StefaLand."""
