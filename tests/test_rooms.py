@@ -18,7 +18,7 @@ FLOORS = """
 pipeline.core
 pipeline.times pipeline.grid pipeline.execution
 pipeline.entries pipeline.regridding
-pipeline.readers pipeline.cube
+pipeline.readers pipeline.cube pipeline.climate
 pipeline.catalog
 pipeline.sources pipeline.maps
 pipeline.sites pipeline.publish pipeline.regrid_tile pipeline.fetch

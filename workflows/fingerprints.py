@@ -10,6 +10,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from pipeline.climate.signatures import ClimateSettings
 from pipeline.core.files import digest_of
 from pipeline.core.packaged import catalog_path
 from pipeline.core.plugins import plugin_digests
@@ -95,6 +96,17 @@ def _regrid(run: Run) -> Any:
             if any(name in source.variables for source in sources)
         },
         **({"contents": changed} if changed else {}),
+        **({"climate": _climate_settings(run.climate)} if run.climate else {}),
+    }
+
+
+def _climate_settings(climate: ClimateSettings) -> dict[str, Any]:
+    """Settings of the climate statics: their names, forcings, days and definitions."""
+    return {
+        "names": climate.names,
+        "forcings": climate.forcings,
+        "period": climate.period,
+        "variables": {name: one.model_dump(mode="json") for name, one in climate.variables.items()},
     }
 
 
@@ -115,6 +127,7 @@ def _stats(run: Run) -> Any:
     """Inputs, folds, cubes, and variables with their transforms, later ones only if used."""
     inputs, folds = run.config.inputs, run.config.folds
     used = {name for source in used_sources(run) for name in source.variables}
+    used |= {*run.climate.variables} if run.climate else set()
     settings = folds.model_dump(mode="json")
     settings = {name: value for name, value in settings.items() if value is not None}
     if folds.periods:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.catalog.catalog import Catalog, read_catalog, read_variables
+from pipeline.climate.signatures import METEOROLOGY, ClimateSettings, climate_variables
 from pipeline.core.errors import Faults, InputError, nearest_name
 from pipeline.core.packaged import catalog_path, packaged_catalogs
 from pipeline.entries.source import Source, Variable
@@ -35,7 +36,28 @@ class Run:
         """Canonical variables by name, also those that the catalogs define themselves."""
         own = (source.own_variables for source in self.catalog.sources.values())
         in_catalogs = {name: v for found in own for name, v in found.items()}
-        return {**read_variables(), **self.config.variables, **in_catalogs}
+        known = {**read_variables(), **self.config.variables, **in_catalogs}
+        if self.config.inputs.climate_statics:
+            known |= climate_variables(self._climate_forcings, known)
+        return known
+
+    @property
+    def _climate_forcings(self) -> tuple[str, ...]:
+        """The variables that climate statics may be derived from, which no target is."""
+        inputs = self.config.inputs
+        names = dict.fromkeys((*inputs.forcings, *METEOROLOGY))
+        return tuple(name for name in names if name not in inputs.targets)
+
+    @cached_property
+    def climate(self) -> ClimateSettings | None:
+        """The climate statics of all cubes; None where the config asks for none."""
+        wanted = self.config.inputs.climate_statics
+        if not wanted:
+            return None
+        definitions = climate_variables(self._climate_forcings, self.variables)
+        period = self.config.folds.train_period
+        names = wanted if isinstance(wanted, tuple) else None
+        return ClimateSettings(self._climate_forcings, definitions, period, names)
 
     @cached_property
     def catalog(self) -> Catalog:

@@ -87,6 +87,10 @@ class Inputs(Frozen):
     exclude_impossible: bool = False
     """Leave out sites with an impossible target (fractions that do not sum to 1) and list them in
     the scorecard; by default they are an error."""
+    climate_statics: bool | tuple[str, ...] = later(False)
+    """Static attributes that are derived from each cell's own forcings of the training period: all
+    signatures of their climate (true), or some by name, such as `[climate_aridity,
+    climate_snow_fraction]`. They need not be repeated in `statics`."""
     terrain_from: str | None = None
     """Elevation source from which slope, aspect and curvature are derived before regridding."""
     land_fraction: str | None = None
@@ -99,6 +103,12 @@ class Inputs(Frozen):
     def targets(self) -> tuple[str, ...]:
         """The variables that are predicted."""
         return self.target_parts or (self.target,)
+
+    @property
+    def static_patterns(self) -> tuple[str, ...]:
+        """Names or patterns of all static attributes: `statics`, then the climate statics."""
+        derived = ("climate_*",) if self.climate_statics is True else self.climate_statics or ()
+        return tuple(dict.fromkeys((*self.statics, *derived)))
 
     @property
     def of_sites(self) -> dict[str, str]:

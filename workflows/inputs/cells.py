@@ -55,7 +55,7 @@ def static_names(ds: xr.Dataset, inputs: Inputs) -> tuple[str, ...]:
     )  # fmt: skip
     faults = Faults()
     chosen: list[str] = []
-    for pattern in inputs.statics:
+    for pattern in inputs.static_patterns:
         found = [name for name in known if fnmatchcase(name, pattern)]
         if not found:
             expected = f"one of {', '.join(known)}"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.catalog.catalog import Catalog
+from pipeline.climate.signatures import PREFIX, signature_names
 from pipeline.core.errors import Faults, InputError, nearest_name
 from pipeline.core.plugins import Registry
 from pipeline.entries.source import Source, Variable
@@ -60,6 +61,7 @@ def main(run: Run) -> dict[str, Any]:
         lambda: run.grids,
         lambda: shares.update(_sources(run, faults, notes)),
         lambda: _names(config.inputs, run.catalog.sources, has_sites, run.variables, faults),
+        lambda: _climate(run, has_sites),
         lambda: _models(config.finetune, config.pretrain.window, config.model.preset, faults),
         lambda: _process_model(config.finetune, config.inputs),
         lambda: _encoder(run, faults),
@@ -164,7 +166,9 @@ def _names(
         if name is None:
             continue
         base = name.split("_fraction_")[0] if "_fraction_" in name else name
-        derived = inputs.terrain_from is not None and name in TERRAIN
+        derived = (inputs.terrain_from is not None and name in TERRAIN) or (
+            bool(inputs.climate_statics) and name.startswith(PREFIX)
+        )
         if base not in variables and name not in variables:
             faults.add(key, f'"{name}"', "a variable of variables.yml",
                        nearest_name(name, variables))  # fmt: skip
@@ -176,6 +180,16 @@ def _names(
     if inputs.terrain_from and inputs.terrain_from not in inputs.sources:
         faults.add("inputs.terrain_from", f'"{inputs.terrain_from}"', "one of inputs.sources",
                    nearest_name(inputs.terrain_from, inputs.sources))  # fmt: skip
+
+
+def _climate(run: Run, has_sites: bool) -> None:
+    """Check the names of climate statics, and that the sources have the forcings that they need."""
+    if run.climate is not None:
+        sources = [run.catalog[name] for name in run.config.inputs.sources]
+        provided = {name for source in sources for name in source.variables}
+        # Tables of sites may have forcings that only their values list.
+        at_hand = {*run.climate.forcings} if has_sites else provided
+        signature_names(run.climate, at_hand, "days", "sources")
 
 
 def _models(settings: FinetuneSettings, window: int, preset: str, faults: Faults) -> None:
@@ -204,7 +218,7 @@ def _encoder(run: Run, faults: Faults) -> None:
     checkpoint, inputs = run.config.pretrain.from_checkpoint, run.config.inputs
     if checkpoint is not None:
         check_given_encoder(
-            checkpoint, run.encoders, encoder_requirements(run, inputs.statics), faults
+            checkpoint, run.encoders, encoder_requirements(run, inputs.static_patterns), faults
         )
 
 

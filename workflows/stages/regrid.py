@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.build import fill_cube
+from pipeline.climate.statics import climate_statics, note_of
 from pipeline.core.errors import Faults, bad_input
 from pipeline.core.provenance import provenance
 from pipeline.cube.locations import write_locations
@@ -27,6 +28,7 @@ from pipeline.sources.distinct import check_distinct
 from pipeline.sources.locations import read_locations_source
 from pipeline.sources.versions.contents import read_contents
 from pipeline.sources.versions.unchanged import unchanged
+from workflows.console import CONSOLE
 from workflows.fingerprints import stage_fingerprint
 from workflows.inputs.memory import require_memory
 from workflows.run import Run, source_entries, used_sources
@@ -52,6 +54,9 @@ def main(run: Run) -> dict[str, Any]:
     """Fill every cube of the run; returns the number of tiles of each gridded cube."""
     written = run.config.written()
     settings = {"cubes": written["cubes"], "terrain_from": written["inputs"]["terrain_from"]}
+    if run.climate is not None:
+        settings |= {"climate_statics": written["inputs"]["climate_statics"],
+                     "train_period": run.climate.period}  # fmt: skip
     attrs = provenance(settings, source_entries(run))
     tiles, ledgers = {}, stores(run)
     known = read_contents(run.source_contents)
@@ -59,6 +64,8 @@ def main(run: Run) -> dict[str, Any]:
         for name, spec in run.config.cubes.items():
             if spec.locations and not run.cube(name).exists():
                 ds = read_locations_source(run.catalog[spec.locations], run.variables)
+                if run.climate is not None:
+                    ds = ds.assign(climate_statics(ds, run.climate, name).data_vars)
                 write_locations(run.cube(name), ds.assign_attrs({**ds.attrs, **attrs}))
         _require_memory(run)
         with connect(run.config.cluster, run.folder) as executor:
@@ -79,6 +86,10 @@ def main(run: Run) -> dict[str, Any]:
                     task_seconds=run.config.cluster.task_seconds,
                 )
                 tiles[name] = len(report.done) + len(report.skipped)
+    if run.climate is not None:
+        for name in run.config.cubes:
+            note = note_of(open_cube(run.cube(name)), run.climate)
+            CONSOLE.print(f"   regrid  {name}: {note}", soft_wrap=True)
     return {"tiles": tiles}
 
 
@@ -123,6 +134,7 @@ def regrid_task(run: Run, cube: str) -> RegridTask:
         points=points,
         filling=filling,
         site_variables=from_sites,
+        climate=run.climate,
     )
 
 

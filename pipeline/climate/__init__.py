@@ -1,0 +1,1 @@
+"""Climate statics: signatures of each location's forcings over the training period."""
