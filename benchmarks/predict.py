@@ -76,8 +76,9 @@ def model_alone(ensemble: Sequence[Member], tables: Sequence[Windows], size: int
         with torch.inference_mode():
             for member, windows in zip(ensemble, tables, strict=True):
                 for stretch in plan_windows(
-                    windows.n_steps, member.window, member.warmup_steps, member.cyclic
-                ):
+                    windows.n_steps, member.window, member.warmup_steps, member.cyclic,
+                    member.overlap_steps,
+                ):  # fmt: skip
                     batch = windows.gather(part, torch.full_like(part, stretch.start))
                     member.model(batch).mean.sum().item()
 

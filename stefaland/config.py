@@ -8,7 +8,14 @@ from pydantic import Field, model_validator
 
 from pipeline.core.errors import bad_input, nearest_name
 from pipeline.core.settings import Frozen, Limit, later
-from stefaland.tasks import HeadName, LossName, TaskName, disagreement, with_defaults
+from stefaland.tasks import (
+    HeadName,
+    LossName,
+    TaskName,
+    disagreement,
+    values_of,
+    with_defaults,
+)
 
 
 class ModelConfig(Frozen):
@@ -232,3 +239,13 @@ class FinetuneConfig(TrainConfig):
         if self.mc_samples == 1:
             raise ValueError("mc_samples 1: one draw has no spread; use 0, or at least 2")
         return self
+
+    @property
+    def overlap_steps(self) -> int:
+        """Number of time steps over which windows of a prediction fade into each other.
+
+        A quarter of the steps after the warm-up: a predicted step has at least that many before it
+        in addition to the warm-up, about as trained steps have. Static targets have no time.
+        """
+        scored = max(0, self.window - self.warmup_steps)
+        return scored // 4 if values_of(self.task) == "quantity" else 0

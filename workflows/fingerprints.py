@@ -62,16 +62,28 @@ def version() -> str:
     return metadata.version("stefaland")
 
 
-def stage_fingerprint(run: Run, name: str) -> str:
-    """Hash of a stage's settings, those of all it needs, this package's version and plugins."""
+LATER: dict[str, tuple[str, ...]] = {"finetune": ("overlap_steps",)}
+"""What decides results since version 0.2.0 was released, by stage; it has no setting of its own."""
+
+
+def stage_fingerprint(run: Run, name: str, *, as_released: bool = False) -> str:
+    """Hash of a stage's settings, those of all it needs, this package's version and plugins.
+
+    With `as_released` it is that of the release 0.2.0, without what `LATER` lists.
+    """
     plugins = {"plugins": plugin_digests()} if run.config.plugins else {}
+    settings = DEPENDS[name](run)
+    if as_released and name in LATER:
+        settings = {key: value for key, value in settings.items() if key not in LATER[name]}
     return fingerprint(
         {
             **plugins,
             "stage": name,
             "version": version(),
-            "settings": DEPENDS[name](run),
-            "needs": [stage_fingerprint(run, need) for need in NEEDS[name]],
+            "settings": settings,
+            "needs": [
+                stage_fingerprint(run, need, as_released=as_released) for need in NEEDS[name]
+            ],
         }
     )
 
@@ -160,8 +172,10 @@ def _pretrain(run: Run) -> Any:
 
 
 def _finetune(run: Run) -> Any:
-    """Finetuning settings and baselines."""
-    return {"finetune": run.config.finetune.model_dump(mode="json"), "seed": run.config.seed}
+    """Finetuning settings and baselines, and how far windows of a prediction overlap."""
+    settings = run.config.finetune
+    overlap = {"overlap_steps": settings.overlap_steps} if settings.overlap_steps else {}
+    return {"finetune": settings.model_dump(mode="json"), "seed": run.config.seed, **overlap}
 
 
 def _predict(run: Run) -> Any:

@@ -38,33 +38,74 @@ class Distribution:
 
 @dataclass(frozen=True)
 class Stretch:
-    """A window to predict, and which of its steps are kept."""
+    """A window to predict, which of its steps are kept, and their weights in the prediction."""
 
     start: int
     keep: slice
     """Steps of the window whose predictions are kept."""
+    weights: tuple[float, ...]
+    """Weight of each kept step; those of one step of the series add up to 1."""
 
 
-def plan_windows(n_steps: int, window: int, warmup: int, cyclic: bool) -> list[Stretch]:
-    """Windows whose kept steps cover a series once, each after `warmup` steps.
+def plan_windows(
+    n_steps: int, window: int, warmup: int, cyclic: bool, overlap: int = 0
+) -> list[Stretch]:
+    """Windows whose kept steps cover a series, each after at least `warmup + overlap` steps.
 
-    The first `warmup` steps of a series that is not cyclic have no prediction. Raises `InputError`
-    for a window longer than the series or not longer than its warm-up.
+    Predictions of neighbouring windows fade into each other over `overlap` steps: there are no
+    seams between windows, and the last steps of a window, which have the shortest future, count
+    least. The first window of a series that is not cyclic is kept from `warmup` on, before which
+    there is no prediction, and its last window up to the end. Raises `InputError` for a window
+    longer than the series or too short for warm-up and overlap.
     """
     if not 0 <= warmup < window:
         raise bad_input("warmup_steps", f"{warmup}", f"fewer than the window's {window} steps")
     if window > n_steps:
         raise bad_input("window", f"{window} time steps", f"at most the {n_steps} of the data")
-    stretches, done = [], 0 if cyclic else warmup
-    while done < n_steps:
-        start = done - warmup
-        if not cyclic:
-            start = min(start, n_steps - window)
-        taken = min(start + window, n_steps) - done
-        begin = done - start
-        stretches.append(Stretch(start % n_steps, slice(begin, begin + taken)))
-        done += taken
+    lead = warmup + overlap
+    stride = window - lead - overlap
+    if overlap < 0 or stride < 1:
+        expected = f"0 to {(window - warmup - 1) // 2} for windows of {window} steps"
+        raise bad_input("overlap_steps", f"{overlap}", expected)
+    if cyclic:
+        begins = list(range(0, n_steps, stride))
+        starts = [begin - lead for begin in begins]
+    else:
+        starts = [*range(0, n_steps - window, stride), n_steps - window]
+        begins = [warmup, *(k * stride + lead for k in range(1, len(starts)))]
+    stretches = []
+    for k, (start, begin) in enumerate(zip(starts, begins, strict=True)):
+        is_first, is_last = not (cyclic or k), not cyclic and k == len(starts) - 1
+        after = n_steps if k == len(starts) - 1 else begins[k + 1]
+        steps = np.arange(begin, after if is_last else after + overlap)
+        rising = np.ones(len(steps)) if is_first else _risen(steps - begin, overlap)
+        falling = np.zeros(len(steps)) if is_last else _risen(steps - after, overlap)
+        keep = slice(begin - start, begin - start + len(steps))
+        weights = tuple((rising - falling).tolist())
+        stretches.append(Stretch(start % n_steps, keep, weights))
     return stretches
+
+
+def window_boundaries(members: Sequence[Member], n_steps: int) -> list[int]:
+    """Steps of a series at which a window of any member begins or ends to count, in order.
+
+    A periodic series has none: it has few steps, and most are boundaries.
+    """
+    found: set[int] = set()
+    for member in members:
+        if not member.cyclic:
+            plan = plan_windows(
+                n_steps, member.window, member.warmup_steps, False, member.overlap_steps
+            )
+            for stretch in plan[1:]:
+                begin = stretch.start + stretch.keep.start
+                found |= {begin, begin + member.overlap_steps}
+    return sorted(found)
+
+
+def _risen(steps: NDArray[np.int64], overlap: int) -> NDArray[np.float64]:
+    """Weight, 0 to 1, of the later of two windows at steps counted from where it begins."""
+    return ((steps + 1) / (overlap + 1)).clip(0.0, 1.0)
 
 
 def member_distribution(
@@ -83,19 +124,25 @@ def member_distribution(
     autocast = torch.autocast(device.type, dtype, enabled=reduced, cache_enabled=False)
     with torch.inference_mode(), autocast:
         for stretch in plan_windows(
-            len(data.time), member.window, member.warmup_steps, member.cyclic
-        ):
+            len(data.time), member.window, member.warmup_steps, member.cyclic,
+            member.overlap_steps,
+        ):  # fmt: skip
             batch = windows.gather(rows, torch.full_like(rows, stretch.start))
             out = sampled(member.model, batch, member.mc_samples).cut(stretch.keep)
             first = stretch.start + stretch.keep.start
             last = first + stretch.keep.stop - stretch.keep.start
             steps = torch.arange(first, last, device=device) % len(data.time)
+            weights = torch.tensor(stretch.weights, device=device)[:, None]
             for name, values in vars(out).items():
                 if values is None:
                     continue
                 whole = (*shape, *values.shape[3:])
-                series = parts.setdefault(name, torch.full(whole, torch.nan, device=device))
-                series[:, steps] = values.float()
+                series = parts.setdefault(name, torch.zeros(whole, device=device))
+                one = weights if values.ndim == 3 else weights[..., None]
+                series[:, steps] += values.float() * one
+        if not member.cyclic:
+            for series in parts.values():
+                series[:, : member.warmup_steps] = torch.nan
     with torch.inference_mode():
         return _physical(member, Prediction(**parts))
 

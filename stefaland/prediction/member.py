@@ -31,6 +31,8 @@ class Member:
     target_names: tuple[str, ...]
     window: int
     warmup_steps: int = 0
+    overlap_steps: int = 0
+    """Number of time steps over which windows of a prediction fade into each other."""
     cyclic: bool = False
     categorical_names: tuple[str, ...] = ()
     calibration: Calibration = field(default_factory=Calibration)
@@ -70,6 +72,7 @@ def load_member(folder: str | Path, device: torch.device | str = "cpu") -> Membe
         target_names=known.targets,
         window=known.window,
         warmup_steps=known.warmup_steps,
+        overlap_steps=known.overlap_steps,
         cyclic=known.cyclic,
         calibration=Calibration.from_dict(stored),
         ranges=known.ranges,
@@ -92,5 +95,6 @@ class _Stored(BaseModel):
     spread_factor: tuple[float, ...] | None = None
     quantile_shift: tuple[tuple[float, ...], ...] | None = None
     temperature: float | None = None
+    overlap_steps: int = 0
     mc_samples: int = 0
     task: TaskName = "regression"

@@ -89,6 +89,7 @@ def train_network(
         "targets": list(data.target_names),
         "window": config.window,
         "warmup_steps": config.warmup_steps,
+        "overlap_steps": config.overlap_steps,
         "cyclic": config.cyclic,
         **_calibration(model, trained, config, normaliser, data.target_names).to_dict(),
         "mc_samples": config.mc_samples,

@@ -103,10 +103,11 @@ def check_names(models: Sequence[str], adapters: Sequence[str], seeds: Sequence[
 def sweep_fingerprint(pretraining: str, config: FinetuneConfig) -> str:
     """Hash of everything that decides the results of the items, except their adapter and seed.
 
-    It covers the fingerprint of the pretraining and the finetuning settings.
+    It covers the fingerprint of the pretraining, the finetuning settings, and how far windows of a
+    prediction overlap.
     """
     settings = config.model_dump(mode="json", exclude={"seed", "adapter"})
-    return fingerprint([pretraining, settings])
+    return fingerprint([pretraining, settings, config.overlap_steps])
 
 
 def train_item(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -40,12 +40,18 @@ class StageState:
     whose started fingerprint differs from the present one starts from scratch: its outputs are
     removed, so that results of two settings never mix. Only files are removed that its manifest
     lists, or, where the stage has not finished, that have names which it writes.
+
+    Markers of version 0.2.0, which recorded no version, are compared with the fingerprint that
+    `released` returns: what that version finished stays finished.
     """
 
-    def __init__(self, folder: Path, stage: str, fingerprint: str) -> None:
+    def __init__(
+        self, folder: Path, stage: str, fingerprint: str, released: Callable[[], str] | None = None
+    ) -> None:
         self.folder = folder / ".stages"
         self.stage = stage
         self.fingerprint = fingerprint
+        self._released = released
 
     def _marker(self, kind: str) -> Path:
         return self.folder / f"{self.stage}.{kind}.json"
@@ -67,7 +73,11 @@ class StageState:
         return found
 
     def _matches(self, kind: str) -> bool:
-        return self._read(kind).get("fingerprint") == self.fingerprint
+        found, released = self._read(kind), self._released
+        is_old = bool(found) and "version" not in found
+        return found.get("fingerprint") == (
+            released() if is_old and released is not None else self.fingerprint
+        )
 
     @property
     def was_finished(self) -> bool:

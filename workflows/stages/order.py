@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
@@ -60,7 +61,8 @@ def stage_module(name: str) -> StageModule:
 
 def stage_state(run: Run, name: str) -> StageState:
     """The markers of a stage under the run's present settings."""
-    return StageState(run.folder, name, stage_fingerprint(run, name))
+    released = partial(stage_fingerprint, run, name, as_released=True)
+    return StageState(run.folder, name, stage_fingerprint(run, name), released)
 
 
 def _stores(module: StageModule, run: Run) -> Mapping[Path, Ledger]:

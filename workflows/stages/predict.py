@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from pipeline.core.errors import bad_input
@@ -24,7 +25,9 @@ from pipeline.cube.write import create_cube
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.overlap import Overlapped
 from pipeline.execution.run import run_stage
+from pipeline.maps.seams import BOUNDARIES
 from stefaland.distributed import best_device
+from stefaland.prediction.distribution import window_boundaries
 from stefaland.prediction.member import Member
 from stefaland.prediction.predict import predict_tables
 from stefaland.tasks import values_of
@@ -81,7 +84,8 @@ def predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, A
         sources = [run.catalog[name] for name in inputs.sources]
         time = series_time(source["time"], sources, inputs.targets)
     template = cube_template(grid, time, layers.variables, run.config.cubes[cube].tile)
-    create_cube(store, template, _attributes(run))
+    boundaries = _boundaries(ensemble, source["time"].values) if layers.has_time else {}
+    create_cube(store, template, _attributes(run) | boundaries)
     mask = land_mask(source, inputs)
     if not mask.any():
         raise bad_input(f"cube {cube}", "no land cell", "at least one cell to predict")
@@ -106,6 +110,12 @@ def predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, A
         task_seconds=run.config.cluster.task_seconds,
     )
     return {"tiles": len(report.done) + len(report.skipped), "cells": int(mask.sum())}
+
+
+def _boundaries(ensemble: Sequence[Member], time: np.ndarray) -> dict[str, list[str]]:
+    """The times at which a window of the ensemble begins or ends to count; empty without any."""
+    steps = window_boundaries(ensemble, len(time))
+    return {BOUNDARIES: [str(time[step]) for step in steps]} if steps else {}
 
 
 def _attributes(run: Run) -> dict[str, Any]:

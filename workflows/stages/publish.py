@@ -32,6 +32,7 @@ from workflows.products.completeness import (
 from workflows.products.map_files import check_location, verify_layer, verify_texture, write_layer
 from workflows.products.map_layers import Layer
 from workflows.products.project import project_faults, write_run_project
+from workflows.products.seams import seam_faults
 from workflows.run import Run
 from workflows.stages.unpack import product_layers, score_groups
 
@@ -81,7 +82,8 @@ def verify_published(run: Run) -> int:
 
     Prints a warning for each map with land cells without a value. Raises `InputError` with all
     faults: CRS and transform, nodata, values, tags, overviews, class codes, styles, pictures, STAC,
-    sites, the QGIS project, and cells without a value that the caption does not count.
+    sites, the QGIS project, cells without a value that the caption does not count, and series that
+    jump at the boundaries of prediction windows.
     """
     if not (run.maps / COLLECTION).is_file():
         hint = "Run `stefaland run CONFIG --until publish`."
@@ -98,6 +100,7 @@ def verify_published(run: Run) -> int:
     found = _holes(run, chosen)
     faults += flag_faults(chosen, found)
     faults += caption_faults(run.published, layers_by_product, found)
+    faults += seam_faults(chosen)
     for line in warnings(chosen, found):
         REPORT.print(line)
     if faults:
@@ -131,6 +134,8 @@ def main(run: Run) -> dict[str, Any]:
     faults += flag_faults(chosen, found)
     for line in warnings(chosen, found):
         REPORT.print(line)
+    for fault in seam_faults(chosen):
+        REPORT.print(f"WARNING: {fault.where}: {fault.found}")
     if faults:
         raise InputError(faults)
     target = run.config.inputs.target

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,14 +15,19 @@ from pipeline.core.errors import InputError
 from stefaland.baselines.registry import BaselineInputs, fit_baseline
 from stefaland.config import FinetuneConfig, model_preset
 from stefaland.data.batch import Batch
-from stefaland.data.cell_data import fit_normaliser
+from stefaland.data.cell_data import CellData, fit_normaliser
 from stefaland.data.normalise import Normaliser, Scaling
 from stefaland.folds.split import Fold
 from stefaland.model.heads import Prediction
 from stefaland.prediction.calibration import Calibration
-from stefaland.prediction.distribution import Distribution, combine, plan_windows
+from stefaland.prediction.distribution import (
+    Distribution,
+    combine,
+    plan_windows,
+    window_boundaries,
+)
 from stefaland.prediction.ensemble import calibrated
-from stefaland.prediction.member import Member
+from stefaland.prediction.member import Member, load_member
 from stefaland.prediction.predict import pass_size, predict_cells, predict_tables
 from tests.synthetic import daily_cells, monthly_cells
 
@@ -73,6 +79,67 @@ def test_plan_covers_every_step_once_after_warmup(
         steps = np.arange(stretch.keep.start, stretch.keep.stop) + stretch.start
         seen.extend((steps % n).tolist() if cyclic else steps.tolist())
     assert sorted(seen) == list(range(0 if cyclic else warmup, n))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n=st.integers(1, 60), window=st.integers(1, 60), warmup=st.integers(0, 9),
+    overlap=st.integers(0, 9), cyclic=st.booleans(),
+)  # fmt: skip
+def test_windows_fade_into_each_other_after_a_history(
+    n: int, window: int, warmup: int, overlap: int, cyclic: bool
+) -> None:
+    if window > n or warmup + 2 * overlap >= window:
+        with pytest.raises(InputError):
+            plan_windows(n, window, warmup, cyclic, overlap)
+        return
+    total = np.zeros(n)
+    for k, stretch in enumerate(plan_windows(n, window, warmup, cyclic, overlap)):
+        history = warmup if k == 0 and not cyclic else warmup + overlap
+        assert history <= stretch.keep.start < stretch.keep.stop <= window
+        assert cyclic or 0 <= stretch.start <= n - window
+        steps = np.arange(stretch.keep.start, stretch.keep.stop) + stretch.start
+        weights = np.array(stretch.weights)
+        largest = abs(np.diff(weights)).max(initial=0)
+        assert (weights >= 0).all()
+        assert largest <= 1 / (overlap + 1) + 1e-9
+        assert cyclic or steps.max() < n
+        np.add.at(total, steps % n, weights)
+    np.testing.assert_allclose(total[0 if cyclic else warmup :], 1.0)
+    assert (total[: 0 if cyclic else warmup] == 0).all()
+
+
+def test_a_long_series_has_no_seams_between_windows(tmp_path: Path) -> None:
+    data = daily_cells(24, 160, seed=5)
+    fold = Fold(name="f", kind="groups", train=data.cell[:16].numpy(),
+                validation=data.cell[16:20].numpy(), test=data.cell[20:].numpy())  # fmt: skip
+    normaliser = fit_normaliser(data, data.rows(fold.train))
+    network = model_preset("stefaland-tiny", forcings=data.forcing_names,
+                           statics=data.static_names, d_model=8)  # fmt: skip
+    config = FinetuneConfig(
+        window=40, epochs=5, steps_per_epoch=4, batch_size=16, optimiser={"lr": 0.02}
+    )
+    inputs = BaselineInputs(data=data, fold=fold, config=config, model_config=network,
+                            normaliser=normaliser, folder=tmp_path)  # fmt: skip
+    fit_baseline("lstm", inputs)
+    trained = load_member(tmp_path)
+    assert trained.overlap_steps == 10
+    apart = replace(trained, overlap_steps=0)
+    assert change_at_boundaries(apart, data) > 4
+    assert change_at_boundaries(trained, data) < 1.5
+    # A window that covers the whole series has nothing to fade into.
+    first = data.during(slice(0, 40))
+    both = [predict_cells([one], first)["mean"] for one in (trained, apart)]
+    np.testing.assert_array_equal(*both)
+
+
+def change_at_boundaries(trained: Member, data: CellData) -> float:
+    """Median absolute change of predictions at window boundaries, divided by that elsewhere."""
+    series = predict_cells([trained], data)["mean"][..., 0]
+    changes = np.median(abs(np.diff(series, axis=1)), 0)
+    at = np.zeros(len(changes), bool)
+    at[np.array(window_boundaries([trained], len(data.time))) - 1] = True
+    return float(np.median(changes[at]) / np.median(changes[~at]))
 
 
 def test_long_series_in_physical_units_and_cold_start_missing() -> None:

@@ -22,6 +22,26 @@ def test_a_finished_stage_is_finished_only_under_its_fingerprint(tmp_path: Path)
     assert not StageState(tmp_path, "regrid", "b").is_finished
 
 
+def test_what_version_0_2_0_finished_stays_finished_under_its_own_fingerprint(
+    tmp_path: Path,
+) -> None:
+    before = StageState(tmp_path, "finetune", "old")
+    before.start([], resume=True)
+    before.finish(1.0, 5, {})
+
+    def now() -> StageState:
+        return StageState(tmp_path, "finetune", "new", lambda: "old")
+
+    assert not now().was_finished, "results of a later version differ"
+    for kind in ("started", "finished"):
+        marker = tmp_path / ".stages" / f"finetune.{kind}.json"
+        record = read_json(marker)
+        del record["version"]
+        write_json(marker, record)
+    assert now().was_finished
+    assert now().is_started
+
+
 def test_outputs_of_other_settings_are_removed_and_of_the_same_kept(tmp_path: Path) -> None:
     output = tmp_path / "cubes"
     output.mkdir()
