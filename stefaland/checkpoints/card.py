@@ -66,7 +66,25 @@ def _training(training: Mapping[str, Any]) -> str:
     rows = [[key, str(training[key])] for key in ("fold", "cells", "epochs", "best_epoch")
             if key in training]  # fmt: skip
     rows += [[key, _number(value)] for key, value in training.get("best", {}).items()]
-    return table(["", ""], rows)
+    parts = [table(["", ""], rows)]
+    if skills := training.get("skills"):
+        parts += [
+            "Skill on the hidden values of validation cells, 1 - SSE / SSE of the training mean, "
+            "of the network and of simple references:", skill_table(skills),
+        ]  # fmt: skip
+    if verdict := training.get("verdict"):
+        parts.append(f"This encoder is {verdict}.")
+    return "\n\n".join(parts)
+
+
+def skill_table(skills: Mapping[str, Mapping[str, float]]) -> str:
+    """A Markdown table of skills by variable (rows) and by network or reference (columns)."""
+    who = list(dict.fromkeys(name for found in skills.values() for name in found))
+    rows = [
+        [variable, *(f"{found[name]:.2f}" if name in found else "" for name in who)]
+        for variable, found in skills.items()
+    ]
+    return table(["variable", *(name.replace("_", " ") for name in who)], rows)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

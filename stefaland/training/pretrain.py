@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from stefaland.config import ModelConfig, PretrainConfig
 from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser
 from stefaland.data.sharded import ShardedCells
-from stefaland.distributed import process_group
+from stefaland.distributed import is_main, process_group
 from stefaland.folds.leakage import check_statistics, check_table
 from stefaland.folds.split import Fold
 from stefaland.model.mae import StefaLand
 from stefaland.training.log import RunLog
-from stefaland.training.recipe import new_network, save_trained, train_on_fold
+from stefaland.training.pretraining_skill import FITTED_WINDOWS, pretraining_skills
+from stefaland.training.recipe import Trained, new_network, save_trained, train_on_fold
 from stefaland.training.reconstruction import MaskedReconstruction
+from stefaland.training.references import verdict
+
+logger = logging.getLogger(__name__)
 
 
 def pretrain(
@@ -71,12 +77,13 @@ def pretrain(
         check_statistics(used, fold, normaliser, names)
     with process_group(device) as rank_device:
         model = new_network(lambda: StefaLand(model_config), config.seed)
+        objective = MaskedReconstruction(model_config, config)
         trained = train_on_fold(
             model,
             used,
             fold,
             config,
-            MaskedReconstruction(model_config, config),
+            objective,
             rows=(used.rows(fold.train), used.rows(fold.validation)),
             normaliser=normaliser,
             folder=Path(folder),
@@ -89,6 +96,24 @@ def pretrain(
             "forcings": list(used.forcing_names),
             "statics": [*used.static_names, *used.categorical_names],
             "normaliser": normaliser.to_dict(),
-            "training": trained.record,
+            "training": {**trained.record, **_judged(model, objective, trained, log)},
         }
         return save_trained(Path(folder), model, stored)
+
+
+def _judged(
+    model: nn.Module, objective: MaskedReconstruction, trained: Trained, log: RunLog | None
+) -> dict[str, Any]:
+    """The skills of the network and of references, and what they say of the training."""
+    if not trained.validation or not is_main():
+        return {}
+    skills = pretraining_skills(
+        model, objective, trained.windows, train=trained.training_windows(FITTED_WINDOWS),
+        validation=trained.validation,
+    )  # fmt: skip
+    words = verdict(skills)
+    if log is not None:
+        log.write({"skills": skills, "verdict": words})
+    if words:
+        logger.warning("%s: %s", log.title if log else "pretraining", words)
+    return {"skills": skills, "verdict": words}

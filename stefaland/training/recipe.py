@@ -44,6 +44,14 @@ class Trained:
     windows: BatchSource
     validation: list[Draw]
     """Windows of the validation cells; empty where the fold has none."""
+    sampler: Sampler
+    """The sampler of the training windows."""
+
+    def training_windows(self, count: int) -> list[Draw]:
+        """Windows of the training cells, about `count` at most: those of the first batches."""
+        draws = self.sampler.epoch(0)
+        whole = [Draw(draw.rows, draw.starts, slice(0, len(draw.rows))) for draw in draws]
+        return whole[: max(1, count // len(draws[0].rows))]
 
 
 def new_network(make: Callable[[], N], seed: int) -> N:
@@ -100,7 +108,7 @@ def train_on_fold(
         "cells": len(train),
         **_summary(result),
     }
-    return Trained(record, windows, draws)
+    return Trained(record, windows, draws, sampler)
 
 
 def save_trained(folder: Path, model: nn.Module, data: Mapping[str, Any]) -> Path:

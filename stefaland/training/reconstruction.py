@@ -63,9 +63,8 @@ class MaskedReconstruction:
         sums = dict.fromkeys(("loss", "n", "forcing", "forcing0", "static", "static0"), 0.0)
         with torch.inference_mode():
             for i, batch in enumerate(windows.batches(mine)):
-                seed = VALIDATION_SEED + rank() + i * world_size()
-                generator = torch.Generator(windows.device).manual_seed(seed)
-                for name, value in self._errors(model, batch, generator).items():
+                masks = self.validation_masks(batch, rank() + i * world_size())
+                for name, value in self._errors(model, batch, *masks).items():
                     sums[name] += value
         total = sum_over_ranks(sums, windows.device)
         return {
@@ -74,10 +73,15 @@ class MaskedReconstruction:
             "static_skill": 1 - total["static"] / max(total["static0"], 1e-12),
         }
 
+    def validation_masks(self, batch: Batch, number: int) -> tuple[Tensor, Tensor]:
+        """The masks of validation batch `number`, which are the same in every epoch."""
+        seed = VALIDATION_SEED + number
+        generator = torch.Generator(batch.forcings.device).manual_seed(seed)
+        return self.masks(batch, generator)
+
     def _errors(
-        self, model: nn.Module, batch: Batch, generator: torch.Generator
+        self, model: nn.Module, batch: Batch, forcing_mask: Tensor, static_mask: Tensor
     ) -> dict[str, float]:
-        forcing_mask, static_mask = self.masks(batch, generator)
         reconstruction = model(batch, forcing_mask, static_mask)
         loss, _ = masked_loss(reconstruction, batch, forcing_mask, static_mask, self.static_weight)
         numeric = static_mask[:, : batch.statics.shape[1]]

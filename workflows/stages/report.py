@@ -21,6 +21,7 @@ from workflows.fingerprints import NEEDS
 from workflows.products.figures import image_uri, report_figures
 from workflows.products.map_viewer import FILES, viewer
 from workflows.products.page import render_page
+from workflows.products.pretraining import pretraining_table
 from workflows.products.report_text import (
     SERIES_TEXT,
     STATIC_TEXT,
@@ -82,6 +83,7 @@ def main(run: Run) -> dict[str, Any]:
     published = read_json(run.published, "maps", "places")
     names, rows = score_rows(card)
     layers_by_product = product_layers(run)
+    pretraining = pretraining_table(run.encoders)
     differences = list(card["stefaland_minus"].values())
     page = render_page(
         "report.html.j2",
@@ -104,7 +106,12 @@ def main(run: Run) -> dict[str, Any]:
         folds=fold_names(card),
         fold_rows=fold_rows(card),
         figures=report_figures(table, card, config.score),
-        caveats=[*caveats(card, config.folds, bool(layers_by_product)), *config.caveats],
+        pretraining=pretraining,
+        caveats=[
+            *caveats(card, config.folds, bool(layers_by_product)),
+            *pretraining.caveats,
+            *config.caveats,
+        ],
         costs=_costs(run.folder),
         sources=_sources(run),
         config=yaml.safe_dump(as_written(config.written()), sort_keys=False),
