@@ -230,7 +230,7 @@ def template_of(
         probe = filled_window(task, cell)
         time = probe["time"] if "time" in probe.coords else None
     else:
-        opened = [canonical_source(task, source, cell) for source in task.sources]
+        opened = [canonical_source(task, source, cell, 0) for source in task.sources]
         axes = map(times_of, task.sources, opened)
         time = common_times(
             task.sources, [xr.Dataset({} if t is None else {"time": t}) for t in axes]
@@ -287,7 +287,7 @@ def held_bytes(task: RegridTask, template: CubeTemplate) -> int | None:
     if task.is_whole:
         return None
     cell = middle_cell(task.grid)
-    opened = [canonical_source(task, source, cell) for source in task.sources]
+    opened = [canonical_source(task, source, cell, 0) for source in task.sources]
     return max(
         sum(shard_bytes(template, str(name)) for name in ds.data_vars)
         * (MERGED_COPIES if source.merge or len(parts) > 1 else 1)

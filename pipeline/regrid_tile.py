@@ -29,6 +29,7 @@ from pipeline.regridding.merge import Part, domain_of, extent_of, merged
 from pipeline.regridding.points import regrid_points
 from pipeline.regridding.regrid import regrid
 from pipeline.regridding.terrain import terrain
+from pipeline.sources.canonical import LOAD_BYTES
 from pipeline.sources.parts import (
     SourcePart,
     at_steps,
@@ -77,11 +78,14 @@ class RegridTask:
         return self.filling is not None or self.points is not None
 
 
-def canonical_source(task: RegridTask, source: Source, grid: TargetGrid) -> list[SourcePart]:
-    """The parts of a source that `grid` needs, each in canonical form."""
+def canonical_source(
+    task: RegridTask, source: Source, grid: TargetGrid, load_bytes: int = LOAD_BYTES
+) -> list[SourcePart]:
+    """The parts of a source that `grid` needs, each in canonical form; lazy above `load_bytes`."""
     # Slopes at the edge of a tile need the elevation beyond it.
     margin = TERRAIN_MARGIN if source.name == task.terrain_from else None
-    return canonical_parts(source, task.variables, partial(source_window, grid), margin)
+    window = partial(source_window, grid)
+    return canonical_parts(source, task.variables, window, margin, load_bytes)
 
 
 def regrid_canonical(
@@ -129,9 +133,17 @@ def extents_of(parts: Sequence[SourcePart], grid: TargetGrid) -> Callable[[int],
     return cache(lambda index: extent_of(parts[index].ds, grid, parts[index].source.method))
 
 
-def regrid_source(task: RegridTask, source: Source, grid: TargetGrid) -> xr.Dataset:
-    """One source on `grid`, dims (time, y, x) or (y, x), with its coverage."""
-    return regrid_parts(task, source, canonical_source(task, source, grid), grid)
+def regrid_source(
+    task: RegridTask, source: Source, grid: TargetGrid, steps: int | None = None
+) -> xr.Dataset:
+    """One source on `grid`, dims (time, y, x) or (y, x), with its coverage.
+
+    Only the first `steps` times are read if they are given.
+    """
+    if steps is None:
+        return regrid_parts(task, source, canonical_source(task, source, grid), grid)
+    parts = canonical_source(task, source, grid, load_bytes=0)
+    return regrid_parts(task, source, parts, grid, slice(0, steps))
 
 
 def source_blocks(
@@ -144,21 +156,24 @@ def source_blocks(
         yield regrid_parts(task, source, parts, grid, slice(start, start + steps), extents)
 
 
-def regrid_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
-    """Every source on `grid`."""
+def regrid_window(task: RegridTask, grid: TargetGrid, steps: int | None = None) -> xr.Dataset:
+    """Every source on `grid`, of which only the first `steps` times are read if they are given."""
     if task.points is not None:
         points, reach = open_cube(task.points.store).load(), task.points.max_distance_km
         if task.climate is not None:
             # Those of the sites: the cells have the climate of their own forcings.
             points = points.drop_vars(task.climate.variables, errors="ignore")
         return regrid_points(points, grid, max_distance_km=reach, require_overlap=False)
-    results = [regrid_source(task, source, grid) for source in task.sources]
+    results = [regrid_source(task, source, grid, steps) for source in task.sources]
     return xr.merge(results, compat="override", join="exact", combine_attrs="override")
 
 
-def filled_window(task: RegridTask, grid: TargetGrid) -> xr.Dataset:
-    """Every source on `grid` with small gaps on land filled, and the mask `input_is_filled`."""
-    ds = regrid_window(task, grid)
+def filled_window(task: RegridTask, grid: TargetGrid, steps: int | None = None) -> xr.Dataset:
+    """Every source on `grid` with small gaps on land filled, and the mask `input_is_filled`.
+
+    Only the first `steps` times are read if they are given.
+    """
+    ds = regrid_window(task, grid, steps)
     if task.filling is None or task.points is not None:
         return ds
     return with_gaps_filled(ds, task.filling)

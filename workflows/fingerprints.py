@@ -17,6 +17,7 @@ from pipeline.core.plugins import plugin_digests
 from pipeline.core.provenance import fingerprint, path_stamp
 from pipeline.readers.registry import files_of
 from pipeline.sources.versions.contents import record_contents, replaced_since
+from stefaland.checkpoints.names import CONFIG, DATA
 from workflows.run import Run, used_sources
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -225,9 +226,6 @@ def _report(run: Run) -> Any:
 
 def checkpoint_digests(folder: Path) -> dict[str, str]:
     """SHA-256 of the files that identify the checkpoint, or that of each fold, in a folder."""
-    # Imported here, because it imports torch, without which `status` starts in half the time.
-    from stefaland.checkpoints.checkpoint import CONFIG, DATA
-
     found = [path for name in (CONFIG, DATA) for path in folder.glob(f"*/{name}")]
     found += [folder / name for name in (CONFIG, DATA) if (folder / name).is_file()]
     return {str(path.relative_to(folder)): digest_of(path) for path in sorted(found)}

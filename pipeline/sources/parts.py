@@ -58,12 +58,16 @@ def canonical_parts(
     variables: Mapping[str, Variable],
     window: Callable[[str], Window],
     margin: float | None = None,
+    load_bytes: int = LOAD_BYTES,
 ) -> list[SourcePart]:
-    """The parts of a source in a window, as `opened_parts`, in canonical form (`canonicalise`)."""
+    """The parts of a source in a window, as `opened_parts`, in canonical form (`canonicalise`).
+
+    Variables above `load_bytes`, of all tiles of a mosaic together, stay lazy.
+    """
     parts = []
     for entry in source.parts:
         opened = opened_parts(entry, window, margin)
-        load = LOAD_BYTES // len(opened)
+        load = load_bytes // len(opened)
         tiles = [canonicalise(ds, one, variables, load_bytes=load) for one, ds in opened]
         mosaic = mosaic_of(entry)
         for ds in tiles if mosaic is None else joined_tiles(tiles):

@@ -25,6 +25,7 @@ from pipeline.core.plugins import Registry
 from pipeline.core.settings import unfit_settings
 from pipeline.core.untrusted.safe_json import parse_json
 from stefaland.checkpoints.card import model_card
+from stefaland.checkpoints.names import CARD, CONFIG, DATA, WEIGHTS
 from stefaland.checkpoints.plugins import plugins_of, require_plugins
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.data.normalise import Normaliser
@@ -35,7 +36,6 @@ from stefaland.model.networks.lstm import LSTMConfig, LSTMNetwork
 from stefaland.model.networks.patchtst import PatchTST, PatchTSTConfig
 
 FORMAT = 2
-WEIGHTS, CONFIG, DATA, CARD = "model.safetensors", "config.json", "data.json", "card.md"
 
 
 @dataclass(frozen=True)

@@ -35,6 +35,9 @@ from workflows.stages.regrid import regrid_task
 PIECE = 4
 """Divisor of a tile's rows and columns: that piece is timed and scaled up to the whole tile."""
 
+TIMED_SECONDS = 0.5
+"""Time in which, about, the steps of a series could be read one by one that are timed at once."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunPlan:
@@ -123,21 +126,28 @@ def files_bytes(task: RegridTask, template: CubeTemplate) -> int:
 
 
 def tile_seconds(task: RegridTask, template: CubeTemplate) -> float:
-    """Seconds to regrid a tile: opening the sources, and a piece of the middle tile scaled up."""
+    """Seconds to regrid a tile: opening the sources, and a piece of the middle tile scaled up.
+
+    Of long series the first steps are timed, by their number as the time of one step allows.
+    """
     tile = middle_tile(template)
     height, width = (max(1, size // PIECE) for size in tile.shape)
 
-    def seconds_for(rows: int, cols: int) -> float:
+    def seconds_for(rows: int, cols: int, steps: int) -> float:
         top, left = tile.rows.start, tile.cols.start
         grid = task.grid.window(slice(top, top + rows), slice(left, left + cols))
         began = time.perf_counter()
-        filled_window(task, grid)
+        filled_window(task, grid, steps)
         return time.perf_counter() - began
 
-    seconds_for(height, width)  # The first call compiles and is not timed.
-    opening, piece = seconds_for(1, 1), seconds_for(height, width)
+    every = 1 if template.time is None else template.time.size
+    seconds_for(height, width, 1)  # The first call compiles and is not timed.
+    opening = seconds_for(1, 1, 1)
+    steps = min(every, max(2, int(TIMED_SECONDS / max(opening, 1e-3))))
+    reading, piece = seconds_for(1, 1, steps), seconds_for(height, width, steps)
     share = tile.shape[0] * tile.shape[1] / (height * width)
-    return opening + max(0.0, piece - opening) * share
+    seconds = opening + max(0.0, reading - opening) * (every - 1) / max(1, steps - 1)
+    return seconds + max(0.0, piece - reading) * share * every / steps
 
 
 def _existing(folder: Path) -> Path:

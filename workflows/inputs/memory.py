@@ -59,7 +59,7 @@ def _has_matrices(task: RegridTask, source: Source) -> bool:
     return any(
         part.source.method in SPARSE_METHODS
         or not isinstance(operator_for(part.ds, cell, part.source.method), Separable)
-        for part in canonical_source(task, source, cell)
+        for part in canonical_source(task, source, cell, load_bytes=0)
     )
 
 

@@ -17,7 +17,7 @@ from pipeline.core.errors import InputError, bad_input, listed
 from pipeline.core.files import digest_of, read_json, write_json
 from pipeline.cube.integrity import lost_tiles, verify_cube
 from pipeline.execution.ledger import Ledger
-from stefaland.checkpoints.checkpoint import CARD, CONFIG, DATA, WEIGHTS
+from stefaland.checkpoints.names import CARD, CONFIG, DATA, WEIGHTS
 from workflows.stages.owned import Found, below, is_within, remove_files
 
 LOG, EVENTS = "log.jsonl", "events.out.tfevents."

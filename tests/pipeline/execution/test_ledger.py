@@ -37,6 +37,16 @@ def test_forgotten_items_are_done_again(tmp_path):
     assert not ledger.done("a")
 
 
+def test_long_markers_are_searched_for_zeros_to_their_end(tmp_path):
+    ledger = Ledger(tmp_path, "aaaa").open()
+    for name in ("whole", "cut", "zeros"):
+        ledger.mark(name, {"text": "x" * 9000})
+    for name, end in (("cut", b""), ("zeros", b"\0}\n")):
+        marker = ledger.path / f"{name}.done.json"
+        marker.write_bytes(marker.read_bytes()[:-3] + end)
+    assert ledger.names_done() == {"whole"}
+
+
 def test_what_a_dead_writer_left_is_no_marker_and_is_removed(tmp_path):
     ledger = Ledger(tmp_path, "aaaa").open()
     host = os.uname().nodename.replace(".", "_")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -29,3 +31,8 @@ def test_the_ids_of_jobs_are_texts_by_name(tmp_path: Path) -> None:
     (tmp_path / "slurm" / "jobs.json").write_text("[]")
     with pytest.raises(InputError, match=r"jobs\.json"):
         jobs(tmp_path)
+
+
+def test_a_status_does_not_wait_for_torch() -> None:
+    code = "import sys, workflows.commands.status; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
