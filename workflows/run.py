@@ -25,6 +25,8 @@ class Run:
     config: RunConfig
     resume: bool = True
     part: tuple[int, int] = (1, 1)
+    all_files: bool = False
+    """Whether the check looks at each file of a long series, not only at a sample."""
 
     @property
     def folder(self) -> Path:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -140,7 +141,15 @@ def read_catalog(
 
 def read_variables(path: Path | None = None) -> dict[str, Variable]:
     """Return canonical variables by name, by default those of the packaged `variables.yml`."""
-    path = path or packaged_file()
+    return dict(_variables_in(packaged_file()) if path is None else _read(path))
+
+
+@lru_cache(maxsize=4)
+def _variables_in(packaged: Path) -> dict[str, Variable]:
+    return _read(packaged)
+
+
+def _read(path: Path) -> dict[str, Variable]:
     faults = Faults()
     variables = variables_of(read_entries(path, "variables"), path.name, faults)
     faults.raise_if_any()

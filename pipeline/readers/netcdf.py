@@ -29,6 +29,7 @@ from pipeline.readers.common.site_table import read_options
 from pipeline.readers.driver import Driver, common_options
 from pipeline.readers.guards.hdf5 import check_hdf5
 from pipeline.readers.hdf.groups import grouped, is_complete
+from pipeline.readers.long.alike import Opened
 
 OPEN_FILES = 512
 """Number of files whose metadata a process caches; their values stay on disk."""
@@ -53,18 +54,34 @@ def read_netcdf(source: Source, path: AnyPath) -> xr.Dataset:
     """
     stamp, where = version_of(path), f'source "{source.name}", {path}'
     try:
-        ds = _opened(path, stamp, source, where)
+        ds, _ = _opened(path, stamp, source, where)
     except LIBRARY_ERRORS as error:
         raise unreadable(where, path, error, "a whole netcdf file", *NETCDF, *PACKED) from None
     return chosen(ds, source, path)
 
 
+def open_alike(source: Source, path: Path, time: str) -> Opened | None:
+    """Return a file on disk to which others can be compared; None if it is not simple enough."""
+    where = f'source "{source.name}", {path}'
+    ds, store = _opened(path, version_of(path), source, where)
+    if store is None:
+        return None
+    found = Opened(chosen(ds, source, path), store, time, common_options(source).trust)
+    return found if found.is_simple else None
+
+
 @lru_cache(maxsize=OPEN_FILES)
-def _opened(path: AnyPath, stamp: tuple[int, ...], source: Source, where: str) -> xr.Dataset:
-    """Open a file, or return it from the cache of the process if `stamp` has not changed."""
+def _opened(
+    path: AnyPath, stamp: tuple[int, ...], source: Source, where: str
+) -> tuple[xr.Dataset, NetCDF4DataStore | None]:
+    """Open a file, or return it from the cache of the process if `stamp` has not changed.
+
+    The store is that of variables in the root of a file on disk, else None.
+    """
     nodata, group = nodata_of(source, library=True), read_options(source, NetcdfOptions).group
     is_ranged = _is_ranged(path)
     stored = {name.rpartition("/")[2]: False for name in nodata}
+    stores: dict[str, NetCDF4DataStore | None] = {"": None}
 
     def file() -> Any:
         return path.open("rb") if is_ranged else plain_copy(path)
@@ -76,7 +93,7 @@ def _opened(path: AnyPath, stamp: tuple[int, ...], source: Source, where: str) -
             # Dimensions without a name are then numbered as by the NetCDF library.
             settings |= {"group": name or None, "engine": "h5netcdf", "phony_dims": "sort"}
             return xr.open_dataset(file(), **settings)
-        store = NetCDF4DataStore.open(file(), group=name or None)
+        store = stores[name] = NetCDF4DataStore.open(file(), group=name or None)
         lengths = {name: dim.size for name, dim in store.ds.dimensions.items()}
         check_axes(where, lengths, store.ds.variables)
         return xr.open_dataset(store, **settings)
@@ -85,8 +102,8 @@ def _opened(path: AnyPath, stamp: tuple[int, ...], source: Source, where: str) -
     ds = open_group("")
     names = list(nodata)
     if group or (not is_complete(ds, names) and _is_hdf5(file())):
-        ds = grouped(file(), open_group, names, group, source, where)
-    return unpacked(with_cf_attributes(ds, names), nodata, where)
+        ds, stores[""] = grouped(file(), open_group, names, group, source, where), None
+    return unpacked(with_cf_attributes(ds, names), nodata, where), stores[""]
 
 
 def _is_hdf5(file: Any) -> bool:
@@ -109,6 +126,6 @@ def _is_ranged(path: AnyPath) -> bool:
 
 
 DRIVER = Driver(
-    name="netcdf", open=partial(open_files, read=read_netcdf), is_series=True,
+    name="netcdf", open=partial(open_files, read=read_netcdf, alike=open_alike), is_series=True,
     options=NetcdfOptions,
 )  # fmt: skip

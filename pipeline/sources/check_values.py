@@ -61,12 +61,14 @@ def check_values(
     variables: Mapping[str, Variable],
     faults: Faults,
     tallies: Mapping[str, Tally],
+    sampled: bool = False,
 ) -> float:
     """Return the fraction of the values in `parts` that was read; adds a fault for each variable.
 
     `ds` is the whole source: its last values must be readable, and each variable must have valid
     values. `parts` are the parts of it that the grids need, whose values must be in range; what is
-    changed in them is counted in the `tallies` of their variables.
+    changed in them is counted in the `tallies` of their variables. Large sources are `sampled`, and
+    others if that is wanted.
     """
     names = [name for name in source.variables if name in variables]
     size = read = 0
@@ -75,7 +77,7 @@ def check_values(
             check_resets(ds, source, name, variables[name])
             series = [_series(part, source, name, variables[name], tallies[name]) for part in parts]
             total = len(names) * sum(one.bytes for one in series)
-            blocks = _slabs if total <= WHOLE_BYTES else _sample
+            blocks = _sample if sampled or total > WHOLE_BYTES else _slabs
             _last_values(_series(ds, source, name, variables[name]))
             has_values = False
             tallies[name].days = _days(ds, source, name)

@@ -18,23 +18,20 @@ from scipy.spatial import cKDTree
 
 from pipeline.catalog.catalog import read_variables
 from pipeline.catalog.variables import check_names
-from pipeline.core.addresses import ask_heads, public_uri
-from pipeline.core.errors import Faults, InputError, listed
-from pipeline.core.system.paths import unfit_path, unreadable_path
-from pipeline.entries.file_series import has_glob, named_part, padded
+from pipeline.core.errors import Faults, InputError
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.crs import is_geographic_crs, unit_vectors
 from pipeline.grid.curvilinear import Locator
 from pipeline.grid.same_crs import same_crs
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window
-from pipeline.readers.common.refusals import missing_hint
-from pipeline.readers.common.truncated import missing_bytes
-from pipeline.readers.registry import driver_of, files_of
+from pipeline.readers.long.sample import Looked, noting
+from pipeline.readers.registry import driver_of
 from pipeline.readers.remote.references import is_references
 from pipeline.sources.arrays.resets import prepared
 from pipeline.sources.axes import axes_of
 from pipeline.sources.canonical import canonicalise
+from pipeline.sources.check_files import check_files
 from pipeline.sources.check_metadata import SourceInfo, check_opened
 from pipeline.sources.check_values import NO_VALUE, check_values
 from pipeline.sources.computed.tally import Tally
@@ -52,8 +49,6 @@ __all__ = [
 
 SAMPLED_TILES = 16
 """Number of tiles of a mosaic whose metadata and values are compared with the entry."""
-MAX_LISTED = 12
-"""Number of missing files, a year of months, up to which each is a fault of its own."""
 
 
 def open_source(
@@ -98,83 +93,6 @@ def open_source(
     return ds if window is None else cropped(ds, source, window, margin)
 
 
-def check_files(source: Source, faults: Faults) -> bool:
-    """Whether all files exist and are complete; adds a fault for each that is not."""
-    before = len(faults.faults)
-    for uri, part in [(uri, part) for uri in source.uris if (part := named_part(uri))]:
-        faults.add(
-            f'source "{source.name}", {uri}', "GDAL's name of a part of a file",
-            "the address of the file",
-            f"Write `uri: {part[0]}`, `name: {part[1]}` in `variables` and the driver of the file "
-            "(netcdf for HDF5).",
-        )  # fmt: skip
-    if len(faults.faults) > before:
-        return False
-    try:
-        _check_each(source, faults)
-    except InputError as error:  # of a remote address, which names no source
-        for fault in error.faults:
-            where = f'source "{source.name}", {fault.where}'
-            faults.add(where, fault.found, fault.expected, fault.hint)
-    except OSError as error:  # of a folder that is listed, or a file that may not be opened
-        where = f'source "{source.name}", {error.filename or source.address}'
-        found, hint = unreadable_path(error)
-        faults.add(where, found, "the data of the catalog entry", hint)
-    return len(faults.faults) == before
-
-
-def _check_each(source: Source, faults: Faults) -> None:
-    files = files_of(source)
-    ask_heads(files)
-    unfit = {path: why for path in files if isinstance(path, Path) and (why := unfit_path(path))}
-    for path, (found, hint) in unfit.items():
-        expected = "the data of the catalog entry"
-        faults.add(f'source "{source.name}", {path}', found, expected, hint)
-    files = [path for path in files if path not in unfit]
-    there = {path: None for path in files if path.exists()}
-    if not (source.may_lack_files and there):
-        _add_missing(source, [path for path in files if path not in there], len(files), faults)
-    for path in there:
-        where = f'source "{source.name}", {path}'
-        if path.is_file() and path.stat().st_size == 0:
-            faults.add(where, "an empty file", "the data of the catalog entry", missing_hint(path))
-        elif path.is_file() and (cut := missing_bytes(path)) is not None:
-            faults.add(
-                where, "the first {:,} bytes of a truncated file".format(*cut),
-                "the {1:,} bytes or more that its header declares".format(*cut),
-                "Download it again.",
-            )  # fmt: skip
-
-
-def _add_missing(source: Source, missing: Sequence[Path], count: int, faults: Faults) -> None:
-    """Add a fault for each missing file of `count` files, or one for many of a series."""
-    if len(missing) > MAX_LISTED:
-        hint = "Download them, limit `time: {years, period}` to these, or set `gaps: missing`."
-        faults.add(
-            f'source "{source.name}", {source.address}',
-            f"no such files: {listed(path.name for path in missing)}",
-            f"{count} files, one per step",
-            _padding_hint(source) or (hint if source.time.years else missing_hint(missing[0])),
-        )  # fmt: skip
-        return
-    for path in missing:
-        found = "no file whose name matches" if has_glob(path.name) else "no such file"
-        where = f'source "{source.name}", {path}'
-        hint = _padding_hint(source) or missing_hint(path)
-        faults.add(where, found, "the data of the catalog entry", hint)
-
-
-def _padding_hint(source: Source) -> str:
-    """Return the hint where files have names with zeros that the keys of the uri lack."""
-    uris = tuple(map(padded, source.uris))
-    if uris == source.uris:
-        return ""
-    there = any(path.exists() for path in source.model_copy(update={"uri": uris}).files)
-    return (
-        f"Write the zeros of its name: `uri: {', '.join(map(public_uri, uris))}`." if there else ""
-    )
-
-
 def check_source(
     source: Source,
     faults: Faults,
@@ -208,7 +126,8 @@ def check_source(
             info = _check_parts(source, sample, faults, check_part)
             return info and mosaic.described(info, len(sample))
         tallies = {name: Tally() for name in source.variables}
-        ds, before = prepared(source, tallies), len(faults.faults)
+        with noting() as long:
+            ds, before = prepared(source, tallies), len(faults.faults)
         info = check_opened(ds, source, known, faults)
         if len(faults.faults) > before or not values:
             return info
@@ -218,7 +137,7 @@ def check_source(
             else _outermost(windows(info.crs))
         )
         parts = [cropped(ds, source, window, None) for window in chosen] or [ds]
-        checked = check_values(ds, parts, source, known, faults, tallies)
+        checked = check_values(ds, parts, source, known, faults, tallies, sampled=bool(long))
         notes = [
             f"{name}: {note}"
             for name, tally in tallies.items()
@@ -226,10 +145,20 @@ def check_source(
             for note in (*tally.notes(known[name].units), plausibility_note(known[name], tally))
             if note
         ]
-        return replace(info, checked=checked, notes=(*info.notes, *notes))
+        return replace(info, checked=checked, notes=(*info.notes, *notes, *_looked_at(long)))
     except InputError as error:
         faults.faults += error.faults
         return None
+
+
+def _looked_at(series: Mapping[int, Looked]) -> list[str]:
+    """Return a note for each series of which some files are not looked at yet."""
+    return [
+        f"{looked:,} of {count:,} files looked at whole; each of the others is compared with the"
+        " first when it is read, or by `stefaland check --all-files`"
+        for looked, count in dict.fromkeys(one.counts for one in series.values())
+        if looked < count
+    ]
 
 
 def _check_parts(

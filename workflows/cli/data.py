@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -190,13 +191,17 @@ def check(
     resume: Resume = True,
     part: Part = "1/1",
     cluster: Cluster = None,
+    all_files: Annotated[
+        bool,
+        typer.Option("--all-files", help="Look at each file of long series, not only a sample."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Check config, catalog, data files and folders, and report all faults together."""
     from workflows.run import used_sources
     from workflows.stages.order import checked
 
-    run = open_run(config, settings, cluster, resume, part)
+    run = replace(open_run(config, settings, cluster, resume, part), all_files=all_files)
     if dry_run:
         run_one_stage(run, "check", dry_run)
     notes = [] if dry_run else checked(run)["notes"]

@@ -19,6 +19,7 @@ from pipeline.core.plugins import Registry
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.window import source_window
+from pipeline.readers.long.sample import every_file
 from pipeline.readers.registry import driver_of
 from pipeline.sites.regions import polygons_with
 from pipeline.sources.distinct import check_distinct
@@ -72,7 +73,8 @@ def main(run: Run) -> dict[str, Any]:
     )
     for check in checks:
         try:
-            check()
+            with every_file(run.all_files):
+                check()
         except InputError as error:
             faults.faults += [fault for fault in error.faults if fault not in faults.faults]
     for note in notes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -213,15 +213,20 @@ class Joined(BackendArray):
     def __init__(
         self, pieces: Sequence[xr.Variable], steps: Sequence[int], dtype: Any, where: str
     ) -> None:  # fmt: skip
-        self.pieces = list(pieces)
+        self.files = pieces
         self.where = where
         self.begin = np.concatenate([[0], np.cumsum(steps)]).astype(int)
-        ndim = max(piece.ndim for piece in pieces)
-        has_time = pieces[0].dims[0] == "time"
-        self.shape = (int(self.begin[-1]), *pieces[0].shape[int(has_time) :])
+        first = pieces[0]
+        has_time = first.dims[0] == "time"
+        self.shape = (int(self.begin[-1]), *first.shape[int(has_time) :])
         self.stacked = not has_time
-        assert len(self.shape) == ndim + int(self.stacked)
         self.dtype = np.dtype(dtype)
+
+    @property
+    def pieces(self) -> Sequence[xr.Variable]:
+        """The variable in each file; of a long series only in those that were looked at."""
+        looked_at: Sequence[xr.Variable] = getattr(self.files, "looked_at", self.files)
+        return looked_at
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> Any:
         return indexing.explicit_indexing_adapter(
@@ -241,22 +246,24 @@ class Joined(BackendArray):
         ):
             begin, end = self.begin[index], self.begin[index + 1]
             steps = slice(int(max(low, begin) - begin), int(min(high, end) - begin))
-            piece = self.pieces[index]
+            piece = self.files[index]
             part = piece[rest] if self.stacked else piece[(steps, *rest)]
-            values = self._values(part, piece.encoding.get("source"))
+            values = values_of(part, self.where)
             parts.append(np.asarray(values[None] if self.stacked else values, self.dtype))
         box = np.concatenate(parts)
         if not isinstance(time, slice):
             return box[0]
         return box[:: time.step] if (time.step or 1) > 0 else box[::-1][:: -time.step]
 
-    def _values(self, part: xr.Variable, file: str | None) -> np.ndarray:
-        """Return values of one file; raises `InputError` if its bytes cannot be read."""
-        try:
-            with reading(file or self.where):
-                return np.asarray(part.values)
-        except LIBRARY_ERRORS as error:
-            raise damaged(f"{self.where}, {file}", file, error) from None
+
+def values_of(part: xr.Variable, where: str) -> np.ndarray:
+    """Return values of one file, as its encoding names it; `InputError` if they cannot be read."""
+    file = part.encoding.get("source")
+    try:
+        with reading(file or where):
+            return np.asarray(part.values)
+    except LIBRARY_ERRORS as error:
+        raise damaged(f"{where}, {file}", file, error) from None
 
 
 def joined(
@@ -270,24 +277,32 @@ def joined(
     """
     cells = check_alike(datasets, time, source, names_crs)
     first = datasets[0]
-    arrays = {}
+    pieces = {}
     for name, da in first.data_vars.items():
-        dims = (time, *(dim for dim in da.dims if dim != time))
-        variables = [ds[name].variable for ds in datasets]
-        pieces = [v.transpose(*[d for d in dims if d in v.dims]) for v in variables]
-        if time != "time":
-            pieces = [_renamed(piece, time) for piece in pieces]
-        steps = [ds.sizes.get(time, 1) for ds in datasets]
-        dtype = np.result_type(*(piece.dtype for piece in pieces))
-        data = indexing.LazilyIndexedArray(Joined(pieces, steps, dtype, f'source "{source.name}"'))
-        encoding = {UNPACKED: True} if UNPACKED in da.encoding else {}
-        arrays[name] = xr.Variable(dims, data, da.attrs, encoding)
-    coords = {name: c for name, c in first.coords.items() if time not in c.dims}
-    coords.update(cells)
+        order = (time, *(dim for dim in da.dims if dim != time))
+        variables = [along_time(ds.variables[name], order, time) for ds in datasets]
+        pieces[str(name)] = variables, np.result_type(*(piece.dtype for piece in variables))
+    coords = {name: c.variable for name, c in first.coords.items() if time not in c.dims} | cells
     if time in first.coords:
         values = np.concatenate([np.atleast_1d(ds[time].values) for ds in datasets])
         coords[time] = xr.Variable(time, values, first[time].attrs)
         coords |= _joined_bounds(datasets, time)
+    steps = [ds.sizes.get(time, 1) for ds in datasets]
+    return as_series(first, pieces, steps, coords, time, source)
+
+
+def as_series(
+    first: xr.Dataset, pieces: Mapping[str, tuple[Sequence[xr.Variable], Any]],
+    steps: Sequence[int], coords: Mapping[Any, xr.Variable], time: str, source: Source,
+) -> xr.Dataset:  # fmt: skip
+    """Return variables, each with its pieces of so many `steps` and their type, as one dataset."""
+    arrays = {}
+    for name, (variables, dtype) in pieces.items():
+        da = first[name]
+        dims = (time, *(dim for dim in da.dims if dim != time))
+        array = Joined(variables, steps, dtype, f'source "{source.name}"')
+        encoding = {UNPACKED: True} if UNPACKED in da.encoding else {}
+        arrays[name] = xr.Variable(dims, indexing.LazilyIndexedArray(array), da.attrs, encoding)
     return xr.Dataset(arrays, coords=coords, attrs=first.attrs)
 
 
@@ -301,7 +316,10 @@ def _joined_bounds(datasets: Sequence[xr.Dataset], time: str) -> dict[Hashable, 
     return {name: xr.Variable(parts[0].dims, values)}
 
 
-def _renamed(piece: xr.Variable, time: str) -> xr.Variable:
-    """Return the variable with its time axis renamed to `time`; lazy."""
+def along_time(variable: xr.Variable, order: Sequence[Hashable], time: str) -> xr.Variable:
+    """Return a file's variable with its dims in an order, and its time axis named `time`; lazy."""
+    piece = variable.transpose(*[dim for dim in order if dim in variable.dims])
+    if time == "time":
+        return piece
     dims = ["time" if dim == time else dim for dim in piece.dims]
     return xr.Variable(dims, piece._data, piece.attrs, piece.encoding, fastpath=True)
