@@ -93,11 +93,10 @@ class LongSeries:
         """Raise `InputError` for a file that does not match the first, or has other times."""
         check_alike([self.first, ds], self.time, self.source, self.names_crs)
         where = f'source "{self.source.name}", {self.paths[at]}'
-        labels = self.labels[at]
-        found = None if labels is None else np.atleast_1d(ds[self.time].values)
-        if ds.sizes.get(self.time, 1) != self.steps[at] or (
-            labels is not None and not np.array_equal(labels, found)
-        ):
+        labels, has_changed = self.labels[at], ds.sizes.get(self.time, 1) != self.steps[at]
+        if labels is not None:
+            has_changed |= not np.array_equal(labels, np.atleast_1d(ds[self.time].values))
+        if has_changed:
             raise bad_input(f"{where}: {self.time}", "times that have changed",
                             "those when the run began", "Run the same command again.")  # fmt: skip
         for name, dtype in self.dtypes.items():
@@ -261,11 +260,12 @@ def _all_times(
         return [(np.zeros(0), None)] * len(looks)
     if bounds is not None and first[bounds].dims[0] != axis:
         return None
-    by_reader = {}
+    by_reader: dict[int, Times] = {}
     for at, ds in datasets.items():
         if axis not in ds.coords or (bounds is not None and bounds not in ds.coords):
             return None
-        by_reader[at] = (np.atleast_1d(ds[axis].values), bounds and ds[bounds].values)
+        edges = None if bounds is None else ds[bounds].values
+        by_reader[at] = (np.atleast_1d(ds[axis].values), edges)
     try:
         found = _decoded(looks, first[axis].dtype.kind in "MO")
     except (ValueError, OverflowError, TypeError):
@@ -284,21 +284,21 @@ def _equal(one: np.ndarray, other: np.ndarray) -> bool:
 
 def _decoded(looks: Sequence[Look | None], are_dates: bool) -> dict[int, Times]:
     """Return times and bounds of looks by their positions; all of one reference date at once."""
-    groups: dict[Any, list[int]] = {}
+    groups: dict[Any, dict[int, Look]] = {}
     for at, one in enumerate(looks):
         if one is not None and one.times is not None:
-            groups.setdefault((one.units, one.calendar, one.times.dtype), []).append(at)
+            key = one.units, one.calendar, one.times.dtype, one.bounds is None
+            groups.setdefault(key, {})[at] = one
     found: dict[int, Times] = {}
-    for (units, calendar, _), members in groups.items():
+    for (units, calendar, _, has_none), members in groups.items():
         attrs = {"units": units} | ({} if calendar is None else {"calendar": calendar})
-        raw = [np.atleast_1d(looks[at].times) for at in members]  # type: ignore[union-attr]
-        edges = [looks[at].bounds for at in members]  # type: ignore[union-attr]
+        raw: list[Any] = [np.atleast_1d(np.asarray(one.times)) for one in members.values()]
         ends = np.cumsum([part.size for part in raw])[:-1]
         labels = np.split(_dates(np.concatenate(raw), attrs, are_dates), ends)
-        between: Sequence[Any] = edges
-        if all(part is not None for part in edges):
-            between = np.split(_dates(np.concatenate(edges), attrs, are_dates), ends)  # type: ignore[arg-type]
-        found |= dict(zip(members, zip(labels, between, strict=True), strict=True))
+        edges: list[Any] = [one.bounds for one in members.values()]
+        if not has_none:
+            edges = np.split(_dates(np.concatenate(edges), attrs, are_dates), ends)
+        found |= dict(zip(members, zip(labels, edges, strict=True), strict=True))
     return found
 
 
