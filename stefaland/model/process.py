@@ -88,11 +88,14 @@ class HBV(nn.Module):
         of_components, of_routing = numbers[:, : -len(ROUTING)], numbers[:, -len(ROUTING) :]
         parameters = in_range(of_components.unflatten(1, (self.components, -1)))
         forcings = self._forcings(batch)
+        # A compiler would unroll the loop over days, which takes it minutes.
+        compiling = torch.compiler.is_compiling()
+        run = torch.compiler.disable(simulate) if compiling else simulate
         state = None
         if forcings.shape[1] >= SPIN_UP:
             with torch.no_grad():
-                state = simulate(forcings[:, :SPIN_UP], parameters).state
-        found = simulate(forcings, parameters, in_range(of_routing, ROUTING), state)
+                state = run(forcings[:, :SPIN_UP], parameters).state
+        found = run(forcings, parameters, in_range(of_routing, ROUTING), state)
         return self.target.normalised(found.discharge.clamp(min=SMALLEST)[..., None])
 
     def _forcings(self, batch: Batch) -> Tensor:

@@ -96,9 +96,10 @@ def simulate(
     ):  # fmt: skip
         ice = ice + snow_now
         melt = torch.minimum(melt_now, ice)
-        freeze = torch.minimum(freeze_now, liquid + melt)
+        wet = liquid + melt
+        freeze = torch.minimum(freeze_now, wet)
         ice = ice - melt + freeze
-        liquid = liquid + melt - freeze
+        liquid = wet - freeze
         drained = (liquid - cwh * ice).clamp(min=0.0)
         liquid = liquid - drained
 

@@ -120,3 +120,14 @@ def test_the_mean_of_extremes_may_be_the_temperature_and_other_inputs_are_refuse
     hours = DATA.time[0] + np.arange(400) * np.timedelta64(6, "h")
     with pytest.raises(InputError, match="time steps of 6 hours"):
         hbv.learn(normaliser, replace(DATA, time=hours))
+
+
+@pytest.mark.slow
+def test_a_compiled_network_runs_hbv_as_it_is() -> None:
+    torch.manual_seed(3)
+    batch, normaliser = batch_of(DATA)
+    hbv = HBV(4, DATA.forcing_names, components=2)
+    learn_scalings(hbv, normaliser, DATA)
+    features = torch.randn(8, WINDOW, 4)
+    compiled = torch.compile(hbv, backend="eager")
+    torch.testing.assert_close(compiled(features, batch), hbv(features, batch))
