@@ -20,6 +20,8 @@ COMPONENTS = 16
 """Number of components (Feng et al. 2022)."""
 SPIN_UP = 365
 """Number of first days of a window that are simulated beforehand, from empty stores."""
+WARMEST = 60.0
+"""Highest mean air temperature in degC that is possible; others are in kelvins."""
 SMALLEST = 1e-6
 """Smallest discharge in mm/day, so that the derivative of a square root stays finite."""
 
@@ -79,6 +81,12 @@ class HBV(nn.Module):
         """Take the scalings of forcings and target; `InputError` for data that HBV cannot use."""
         input_columns(self.forcing_names, data.target_names)
         check_daily(data.time)
+        for name in (self.forcing_names[column] for column in self.columns.temperature):
+            if (mean := normaliser.scalings[name].mean) > WARMEST:
+                raise bad_input(
+                    "HBV", f"{name} with a training mean of {mean:.4g}",
+                    f"degC, at most {WARMEST:g}", "Subtract 273.15 from kelvins.",
+                )  # fmt: skip
         self.inputs.learn(normaliser, self.forcing_names)
         self.target.learn(normaliser, data.target_names)
 

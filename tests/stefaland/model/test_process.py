@@ -120,6 +120,9 @@ def test_the_mean_of_extremes_may_be_the_temperature_and_other_inputs_are_refuse
     hours = DATA.time[0] + np.arange(400) * np.timedelta64(6, "h")
     with pytest.raises(InputError, match="time steps of 6 hours"):
         hbv.learn(normaliser, replace(DATA, time=hours))
+    kelvins = replace(DATA, forcings=DATA.forcings + torch.tensor([0.0, 273.15]))
+    with pytest.raises(InputError, match=r"air_temperature with a training mean of 28.*Subtract"):
+        hbv.learn(batch_of(kelvins)[1], kelvins)
 
 
 @pytest.mark.slow
