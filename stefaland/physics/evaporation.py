@@ -1,4 +1,7 @@
-"""Potential evapotranspiration after Oudin et al. (2005), from temperature, latitude and season."""
+"""Potential evapotranspiration after Oudin et al. (2005), from temperature, latitude and season.
+
+It is `pet_oudin` of `pipeline.core.formulas.meteorology` for tensors on any device.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,7 @@ import math
 import torch
 from torch import Tensor
 
-SOLAR_CONSTANT = 0.0820
-"""Solar constant in MJ m-2 min-1 (FAO-56)."""
-WATER_PER_ENERGY = 1.0 / 2.45
-"""Water in mm that 1 MJ m-2 evaporates (FAO-56)."""
+from pipeline.core.formulas.meteorology import LATENT_HEAT, SOLAR_CONSTANT
 
 
 def extraterrestrial_radiation(latitude: Tensor, year_fraction: Tensor) -> Tensor:
@@ -20,14 +20,14 @@ def extraterrestrial_radiation(latitude: Tensor, year_fraction: Tensor) -> Tenso
     """
     # The tangent of a pole's latitude has either sign in float32.
     phi = torch.deg2rad(latitude.clamp(-89.9, 89.9))[:, None]
-    angle = 2 * math.pi * year_fraction
+    angle = 2 * math.pi * (year_fraction + 1 / 365)
     declination = 0.409 * torch.sin(angle - 1.39)
     distance = 1.0 + 0.033 * torch.cos(angle)
     # Within the polar circles the sun stays up or down all day.
     sunset = torch.acos((-phi.tan() * declination.tan()).clamp(-1.0, 1.0))
     high = sunset * phi.sin() * declination.sin()
     low = phi.cos() * declination.cos() * sunset.sin()
-    return 24 * 60 / math.pi * SOLAR_CONSTANT * distance * (high + low)
+    return (24 * 60 / math.pi * SOLAR_CONSTANT * distance * (high + low)).clamp(min=0.0)
 
 
 def oudin(temperature: Tensor, latitude: Tensor, year_fraction: Tensor) -> Tensor:
@@ -41,4 +41,4 @@ def oudin(temperature: Tensor, latitude: Tensor, year_fraction: Tensor) -> Tenso
     4.2
     """
     radiation = extraterrestrial_radiation(latitude, year_fraction)
-    return radiation * WATER_PER_ENERGY * (temperature + 5.0).clamp(min=0.0) / 100.0
+    return radiation / LATENT_HEAT * (temperature + 5.0).clamp(min=0.0) / 100.0

@@ -1,32 +1,27 @@
-"""Potential evapotranspiration against published values, and the examples of the room."""
+"""Potential evapotranspiration of tensors against arrays, and the examples of the room."""
 
 from __future__ import annotations
 
 import doctest
-import math
 from importlib import import_module
 
+import numpy as np
 import pytest
 import torch
 
-from stefaland.physics.evaporation import extraterrestrial_radiation, oudin
+from pipeline.core.formulas.meteorology import pet_oudin
+from stefaland.physics.evaporation import oudin
 
 
-def test_radiation_is_that_of_fao_56_and_of_polar_night_and_day() -> None:
-    """Example 8 of FAO-56, 3 September at 20 degrees south: 32.2 MJ m-2 day-1."""
-    latitude = torch.tensor([-20.0, 70.0, 90.0])
-    fraction = torch.tensor([246.0, 350.0, 172.0])[:, None] / 365
-    found = extraterrestrial_radiation(latitude, fraction)[:, 0]
-    # The sun of a pole's midsummer stays at 23.4 degrees for 1440 minutes.
-    summer = 1440 * 0.0820 * 0.967 * math.sin(0.409)
-    torch.testing.assert_close(found, torch.tensor([32.2, 0.0, summer]), atol=0.05, rtol=0)
-
-
-def test_nothing_evaporates_in_frost_and_more_in_warmth() -> None:
-    found = oudin(torch.tensor([[-30.0, -5.0, 0.0, 15.0, 30.0]]), torch.tensor([40.0]),
-                  torch.full((1, 5), 0.5))[0]  # fmt: skip
-    assert found[:2].tolist() == [0.0, 0.0]
-    assert bool((found[1:].diff() > 0).all())
+def test_it_is_the_formula_of_the_pipeline_at_all_latitudes_and_days() -> None:
+    latitude = torch.linspace(-90, 90, 13)
+    days = torch.arange(1.0, 366.0, 7.0).expand(13, -1)
+    temperature = torch.linspace(-30, 40, days.shape[1]).expand(13, -1)
+    found = oudin(temperature, latitude, (days - 1) / 365)
+    expected = pet_oudin(*(v.double().numpy() for v in (temperature, latitude[:, None], days)))
+    np.testing.assert_allclose(found, expected, atol=5e-3)
+    assert float(found[:, temperature[0] < -5].max()) == 0.0
+    assert float(found.max()) > 5.0
 
 
 @pytest.mark.parametrize("name", ["evaporation", "hbv", "parameters", "routing"])
