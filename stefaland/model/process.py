@@ -15,6 +15,7 @@ from stefaland.physics.evaporation import oudin
 from stefaland.physics.hbv import simulate
 from stefaland.physics.inputs import check_daily, input_columns
 from stefaland.physics.parameters import PARAMETERS, ROUTING, in_range
+from stefaland.physics.routing import route, unit_hydrograph
 
 COMPONENTS = 16
 """Number of components (Feng et al. 2022)."""
@@ -65,7 +66,8 @@ class HBV(nn.Module):
     """HBV with parameters from features; a missing forcing counts as the training mean.
 
     The parameters are constant within a window. The state before it is that after a spin-up: the
-    window's first year from empty stores, without gradient; a shorter window starts from them.
+    window's first year from empty stores, without gradient; a shorter window starts from them. In
+    training the warm-up of the window has no gradient either, which saves half of the time.
     """
 
     def __init__(self, d_model: int, forcings: Sequence[str], components: int = COMPONENTS) -> None:
@@ -76,9 +78,14 @@ class HBV(nn.Module):
         # Components that differ from each other before training.
         nn.init.normal_(self.numbers.bias)
         self.inputs, self.target = Scalings(len(self.forcing_names)), Scalings(1)
+        self.warmup = 0
 
-    def learn(self, normaliser: Normaliser, data: CellData) -> None:
-        """Take the scalings of forcings and target; `InputError` for data that HBV cannot use."""
+    def learn(self, normaliser: Normaliser, data: CellData, warmup: int = 0) -> None:
+        """Take the scalings of forcings and target, and the number of first days without gradient.
+
+        Raises `InputError` for data that HBV cannot use.
+        """
+        self.warmup = warmup
         input_columns(self.forcing_names, data.target_names)
         check_daily(data.time)
         for name in (self.forcing_names[column] for column in self.columns.temperature):
@@ -99,12 +106,18 @@ class HBV(nn.Module):
         # A compiler would unroll the loop over days, which takes it minutes.
         compiling = torch.compiler.is_compiling()
         run = torch.compiler.disable(simulate) if compiling else simulate
-        state = None
-        if forcings.shape[1] >= SPIN_UP:
-            with torch.no_grad():
+        days, state, runoff = forcings.shape[1], None, []
+        warmup = min(self.warmup, days - 1)
+        with torch.no_grad():
+            if days >= SPIN_UP:
                 state = run(forcings[:, :SPIN_UP], parameters).state
-        found = run(forcings, parameters, in_range(of_routing, ROUTING), state)
-        return self.target.normalised(found.discharge.clamp(min=SMALLEST)[..., None])
+            if warmup:
+                early = run(forcings[:, :warmup], parameters, None, state)
+                state, runoff = early.state, [early.runoff]
+        runoff.append(run(forcings[:, warmup:], parameters, None, state).runoff)
+        fractions = unit_hydrograph(in_range(of_routing, ROUTING))
+        discharge = route(torch.cat(runoff, 1), fractions).clamp(min=SMALLEST)
+        return self.target.normalised(discharge[..., None])
 
     def _forcings(self, batch: Batch) -> Tensor:
         """Precipitation, air temperature and PET [B, T, 3] of the batch in physical units."""
@@ -121,8 +134,10 @@ class HBV(nn.Module):
         return torch.stack([rain.clamp(min=0.0), temperature, pet.clamp(min=0.0)], -1)
 
 
-def learn_scalings(model: nn.Module, normaliser: Normaliser, data: CellData) -> None:
+def learn_scalings(
+    model: nn.Module, normaliser: Normaliser, data: CellData, warmup: int = 0
+) -> None:
     """Give the process models of a network the scalings of its data, before it is trained."""
     for part in model.modules():
         if isinstance(part, HBV):
-            part.learn(normaliser, data)
+            part.learn(normaliser, data, warmup)

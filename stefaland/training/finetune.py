@@ -60,7 +60,7 @@ def train_network(
     model of a head cannot use.
     """
     check_table(fold, data)
-    learn_scalings(model, normaliser, data)
+    learn_scalings(model, normaliser, data, config.warmup_steps)
     if config.mc_samples and not dropouts(model):
         raise bad_input(
             "finetune.mc_samples",

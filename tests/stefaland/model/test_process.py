@@ -92,6 +92,22 @@ def test_quantiles_lie_around_the_streamflow_and_all_weights_have_gradients() ->
         assert float(head.hbv.numbers.weight.grad.abs().max()) > 0
 
 
+def test_the_warm_up_has_the_same_streamflow_without_gradient() -> None:
+    torch.manual_seed(4)
+    batch, normaliser = batch_of(DATA)
+    hbv, features = HBV(4, DATA.forcing_names, components=2), torch.randn(8, WINDOW, 4)
+    flows, gradients = [], []
+    for warmup in (0, 40):
+        learn_scalings(hbv, normaliser, DATA, warmup)
+        flows.append(hbv(features, batch))
+        early = flows[-1][:, 20:25].sum()
+        # The last two rows are those of routing, which has a gradient in both.
+        gradients.append(torch.autograd.grad(early, hbv.numbers.weight)[0][:-2].abs().max())
+    torch.testing.assert_close(*flows)
+    assert gradients[0] > 0
+    assert gradients[1] == 0
+
+
 def test_a_missing_forcing_is_the_training_mean() -> None:
     torch.manual_seed(2)
     batch, normaliser = batch_of(DATA)
