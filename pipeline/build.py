@@ -16,8 +16,7 @@ import numpy as np
 import xarray as xr
 
 from pipeline.catalog.catalog import read_variables
-from pipeline.climate.signatures import ClimateSettings
-from pipeline.climate.statics import attributes, chosen
+from pipeline.climate.derived import NOTHING, Derived
 from pipeline.core.errors import Faults, bad_input
 from pipeline.core.plugins import plugin_digests
 from pipeline.core.provenance import fingerprint, provenance
@@ -71,7 +70,7 @@ def build_cube(
     time_shard: int | None = None,
     terrain_from: str | None = None,
     filling: GapFilling | None = None,
-    climate: ClimateSettings | None = None,
+    derived: Derived = NOTHING,
     attrs: Mapping[str, Any] | None = None,
     executor: Executor = HERE,
 ) -> xr.Dataset:
@@ -80,9 +79,9 @@ def build_cube(
     Every source is regridded by the method of its entry. `time` is the first and the last day of
     each series to use; it does not apply to climatologies. Slopes are derived from the source
     `terrain_from`. `variables` are the canonical variables, by default those of the packaged
-    `variables.yml`; `climate` is which climate statics are derived; `attrs` replace the root
-    attributes, by default the provenance. Shards are tiles of `tile`
-    (rows, cols) and `time_shard` steps.
+    `variables.yml`; `derived` is what is derived of the forcings; `attrs` replace the root
+    attributes, by default the provenance. Shards are tiles of `tile` (rows, cols) and `time_shard`
+    steps.
 
     Finished tiles are recorded in the folder `NAME.ledger` beside the cube: the same call again
     does the remaining tiles, and produces the same bytes. `InputError` for bad sources, whose files
@@ -117,10 +116,10 @@ def build_cube(
     _check_totals(used, grid, known, faults)
     faults.raise_if_any()
     task = RegridTask(
-        path, grid, used, known, terrain_from=terrain_from, filling=filling, climate=climate
+        path, grid, used, known, terrain_from=terrain_from, filling=filling, derived=derived
     )
     settings = {"tile": tile, "time_shard": time_shard, "terrain_from": terrain_from,
-                "filling": filling, **({"climate": climate} if climate else {})}  # fmt: skip
+                "filling": filling, **({"derived": derived} if derived else {})}  # fmt: skip
     if attrs is None:
         attrs = provenance(settings, {source.name: source for source in task.sources})
     folder = path.with_suffix(".ledger")
@@ -245,23 +244,13 @@ def template_of(
         )
         for name, da in probe.data_vars.items()
     } | dict(task.site_variables)
-    if task.climate is not None:
-        variables |= climate_arrays(task.climate, variables, time, task.store.stem)
+    dims = {name: variable.dims for name, variable in variables.items()}
+    forcings, statics = task.derived.arrays(dims, time, task.store.stem)
+    variables |= {n: CubeVariable(("time", "y", "x"), attrs=attrs) for n, attrs in forcings.items()}
+    variables |= {n: CubeVariable(("y", "x"), attrs=attrs) for n, attrs in statics.items()}
     if time_shard is None and not task.is_whole:
         time_shard = max(1, SHARD_BYTES // (4 * tile[0] * tile[1] * TIME_CHUNK)) * TIME_CHUNK
     return cube_template(task.grid, time, variables, tile, time_shard=time_shard)
-
-
-def climate_arrays(
-    climate: ClimateSettings, variables: Mapping[str, CubeVariable],
-    time: xr.DataArray | None, where: str,
-) -> dict[str, CubeVariable]:  # fmt: skip
-    """The arrays of the climate statics of a cube with these variables and times."""
-    known = [
-        name for name in climate.forcings if name in variables and "time" in variables[name].dims
-    ]
-    names, _ = chosen(climate, known, time, where)
-    return {name: CubeVariable(("y", "x"), "float32", attributes(climate, name)) for name in names}
 
 
 def middle_cell(grid: TargetGrid) -> TargetGrid:

@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.climate.signatures import ClimateSettings
-from pipeline.climate.statics import climate_statics
+from pipeline.climate.derived import NOTHING, Derived
 from pipeline.cube.open import open_cube, read_store
 from pipeline.cube.template import CubeVariable
 from pipeline.cube.write import merged_summary, write_tile
@@ -69,8 +68,8 @@ class RegridTask:
     filling: GapFilling | None = None
     site_variables: Mapping[str, CubeVariable] = field(default_factory=dict)
     """Further variables of the cube, filled from sites after all tiles are done."""
-    climate: ClimateSettings | None = None
-    """Climate statics that are derived from the forcings of each tile."""
+    derived: Derived = NOTHING
+    """Variables that are derived from the forcings of each tile."""
 
     @property
     def is_whole(self) -> bool:
@@ -160,9 +159,8 @@ def regrid_window(task: RegridTask, grid: TargetGrid, steps: int | None = None) 
     """Every source on `grid`, of which only the first `steps` times are read if they are given."""
     if task.points is not None:
         points, reach = open_cube(task.points.store).load(), task.points.max_distance_km
-        if task.climate is not None:
-            # Those of the sites: the cells have the climate of their own forcings.
-            points = points.drop_vars(task.climate.variables, errors="ignore")
+        # The cells have the climate of their own forcings, not a mean of that of sites.
+        points = points.drop_vars(task.derived.names, errors="ignore")
         return regrid_points(points, grid, max_distance_km=reach, require_overlap=False)
     results = [regrid_source(task, source, grid, steps) for source in task.sources]
     return xr.merge(results, compat="override", join="exact", combine_attrs="override")
@@ -183,16 +181,15 @@ def regrid_tile(task: RegridTask, tile: Tile) -> dict[str, Any]:
     """Fill one tile of the cube; returns the summary of each variable (see `write_tile`).
 
     Sources and shards of times are processed one by one, so that memory does not grow with their
-    number; only filling of gaps, which needs all of them, holds everything at once. Climate statics
-    are derived last, from the forcings as the tile has them.
+    number; only filling of gaps, which needs all of them, holds everything at once. What is
+    derived comes last, from the forcings as the tile has them.
     """
     window = task.grid.window(tile.rows, tile.cols)
     if task.is_whole:
         halo = task.filling.distance if task.filling else 0
         grid, core = padded_window(task.grid, tile, halo)
         ds = filled_window(task, grid).isel(y=core.rows, x=core.cols)
-        if task.climate is not None:
-            ds = ds.assign(climate_statics(ds, task.climate, task.store.stem).data_vars)
+        ds = task.derived.added(ds, window.lonlat()[1], task.store.stem)
         # The coordinates of the tile: those of a halo across the seam differ by 360 degrees.
         return write_tile(task.store, tile, ds.assign_coords(y=window.y, x=window.x))
     steps = read_store(task.store).time_shard
@@ -201,8 +198,10 @@ def regrid_tile(task: RegridTask, tile: Tile) -> dict[str, Any]:
         for block in source_blocks(task, source, window, steps):
             for name, part in write_tile(task.store, tile, block).items():
                 summary[name] = merged_summary(summary[name], part) if name in summary else part
-    if task.climate is not None:
+    if task.derived:
         own = open_cube(task.store).isel(y=tile.rows, x=tile.cols)
-        climate = climate_statics(own, task.climate, task.store.stem)
-        summary |= write_tile(task.store, tile, climate.assign_coords(y=window.y, x=window.x))
+        for block in task.derived.blocks(own, window.lonlat()[1], task.store.stem, steps):
+            at = block.assign_coords(y=window.y, x=window.x)
+            for name, part in write_tile(task.store, tile, at).items():
+                summary[name] = merged_summary(summary[name], part) if name in summary else part
     return summary

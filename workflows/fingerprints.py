@@ -110,6 +110,7 @@ def _regrid(run: Run) -> Any:
         },
         **({"contents": changed} if changed else {}),
         **({"climate": _climate_settings(run.climate)} if run.climate else {}),
+        **({"evapotranspiration": method} if (method := run.derived.evapotranspiration) else {}),
     }
 
 
@@ -140,7 +141,7 @@ def _stats(run: Run) -> Any:
     """Inputs, folds, cubes, and variables with their transforms, later ones only if used."""
     inputs, folds = run.config.inputs, run.config.folds
     used = {name for source in used_sources(run) for name in source.variables}
-    used |= {*run.climate.variables} if run.climate else set()
+    used |= {*run.derived.names}
     settings = folds.model_dump(mode="json")
     settings = {name: value for name, value in settings.items() if value is not None}
     if folds.periods:

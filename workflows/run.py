@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.catalog.catalog import Catalog, read_catalog, read_variables
+from pipeline.climate.derived import Derived
 from pipeline.climate.signatures import METEOROLOGY, ClimateSettings, climate_variables
 from pipeline.core.errors import Faults, InputError, nearest_name
 from pipeline.core.packaged import catalog_path, packaged_catalogs
@@ -60,6 +61,12 @@ class Run:
         period = self.config.folds.train_period
         names = wanted if isinstance(wanted, tuple) else None
         return ClimateSettings(self._climate_forcings, definitions, period, names)
+
+    @property
+    def derived(self) -> Derived:
+        """The variables that all cubes derive from their own forcings."""
+        inputs = self.config.inputs
+        return Derived(inputs.potential_evapotranspiration, self.climate, inputs.targets)
 
     @cached_property
     def catalog(self) -> Catalog:

@@ -1,1 +1,1 @@
-"""Climate statics: signatures of each location's forcings over the training period."""
+"""What each cell's own forcings give: evapotranspiration, and the statics of its climate."""

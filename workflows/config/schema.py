@@ -14,6 +14,7 @@ from pydantic import (
     model_validator,
 )
 
+from pipeline.climate.evapotranspiration import MethodName
 from pipeline.core.errors import nearest_name
 from pipeline.core.settings import Frozen, Limit, later
 from pipeline.core.written.names import PathName
@@ -87,6 +88,11 @@ class Inputs(Frozen):
     exclude_impossible: bool = False
     """Leave out sites with an impossible target (fractions that do not sum to 1) and list them in
     the scorecard; by default they are an error."""
+    potential_evapotranspiration: MethodName | None = later(None)
+    """Method by which the forcing of this name is derived from others, where no source has it:
+    oudin (air temperature), hargreaves (its daily extremes), priestley_taylor (with shortwave
+    radiation, humidity and elevation or pressure) or fao56 (with extremes and wind too). List it in
+    `forcings` for the model to have it; climate statics use it in any case."""
     climate_statics: bool | tuple[str, ...] = later(False)
     """Static attributes that are derived from each cell's own forcings of the training period: all
     signatures of their climate (true), or some by name, such as `[climate_aridity,

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.catalog.catalog import Catalog
+from pipeline.climate.evapotranspiration import NAME as PET
+from pipeline.climate.evapotranspiration import choices
 from pipeline.climate.signatures import PREFIX, signature_names
 from pipeline.core.errors import Faults, InputError, nearest_name
 from pipeline.core.plugins import Registry
@@ -62,7 +64,7 @@ def main(run: Run) -> dict[str, Any]:
         lambda: run.grids,
         lambda: shares.update(_sources(run, faults, notes)),
         lambda: _names(config.inputs, run.catalog.sources, has_sites, run.variables, faults),
-        lambda: _climate(run, has_sites),
+        lambda: _derived(run, has_sites, faults),
         lambda: _models(config.finetune, config.pretrain.window, config.model.preset, faults),
         lambda: _process_model(config.finetune, config.inputs),
         lambda: _encoder(run, faults),
@@ -168,8 +170,10 @@ def _names(
         if name is None:
             continue
         base = name.split("_fraction_")[0] if "_fraction_" in name else name
-        derived = (inputs.terrain_from is not None and name in TERRAIN) or (
-            bool(inputs.climate_statics) and name.startswith(PREFIX)
+        derived = (
+            (inputs.terrain_from is not None and name in TERRAIN)
+            or (bool(inputs.climate_statics) and name.startswith(PREFIX))
+            or (bool(inputs.potential_evapotranspiration) and name == PET)
         )
         if base not in variables and name not in variables:
             faults.add(key, f'"{name}"', "a variable of variables.yml",
@@ -184,14 +188,23 @@ def _names(
                    nearest_name(inputs.terrain_from, inputs.sources))  # fmt: skip
 
 
-def _climate(run: Run, has_sites: bool) -> None:
-    """Check the names of climate statics, and that the sources have the forcings that they need."""
-    if run.climate is not None:
-        sources = [run.catalog[name] for name in run.config.inputs.sources]
-        provided = {name for source in sources for name in source.variables}
-        # Tables of sites may have forcings that only their values list.
-        at_hand = {*run.climate.forcings} if has_sites else provided
-        signature_names(run.climate, at_hand, "days", "sources")
+def _derived(run: Run, has_sites: bool, faults: Faults) -> None:
+    """Check that the sources have the forcings from which others and statics are derived."""
+    method, climate = run.derived.evapotranspiration, run.climate
+    sources = [run.catalog[name] for name in run.config.inputs.sources]
+    provided = {name for source in sources for name in source.variables}
+    if method and PET in (*provided, *run.derived.never):
+        faults.add(
+            f"inputs.{PET}", f"{method}, but a source of the run has it, or it is a target",
+            "one of the two", "Remove this setting, or the variable from the source's entry.",
+        )  # fmt: skip
+    # Tables of sites may have forcings that only their values list.
+    if method and not has_sites:
+        with faults.collecting():
+            choices(method, provided - {*run.derived.never}, "sources")
+    if climate is not None:
+        at_hand = {*climate.forcings} if has_sites else provided | ({PET} if method else set())
+        signature_names(climate, at_hand, "days", "sources")
 
 
 def _models(settings: FinetuneSettings, window: int, preset: str, faults: Faults) -> None:

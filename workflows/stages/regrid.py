@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.build import fill_cube
-from pipeline.climate.statics import climate_statics, note_of
+from pipeline.climate.evapotranspiration import NAME as PET
+from pipeline.climate.statics import note_of
 from pipeline.core.errors import Faults, bad_input
 from pipeline.core.provenance import provenance
 from pipeline.cube.locations import write_locations
@@ -54,6 +55,8 @@ def main(run: Run) -> dict[str, Any]:
     """Fill every cube of the run; returns the number of tiles of each gridded cube."""
     written = run.config.written()
     settings = {"cubes": written["cubes"], "terrain_from": written["inputs"]["terrain_from"]}
+    if run.derived.evapotranspiration:
+        settings[PET] = run.derived.evapotranspiration
     if run.climate is not None:
         settings |= {"climate_statics": written["inputs"]["climate_statics"],
                      "train_period": run.climate.period}  # fmt: skip
@@ -64,8 +67,7 @@ def main(run: Run) -> dict[str, Any]:
         for name, spec in run.config.cubes.items():
             if spec.locations and not run.cube(name).exists():
                 ds = read_locations_source(run.catalog[spec.locations], run.variables)
-                if run.climate is not None:
-                    ds = ds.assign(climate_statics(ds, run.climate, name).data_vars)
+                ds = run.derived.added(ds, ds["lat"].values, name)
                 write_locations(run.cube(name), ds.assign_attrs({**ds.attrs, **attrs}))
         _require_memory(run)
         with connect(run.config.cluster, run.folder) as executor:
@@ -134,7 +136,7 @@ def regrid_task(run: Run, cube: str) -> RegridTask:
         points=points,
         filling=filling,
         site_variables=from_sites,
-        climate=run.climate,
+        derived=run.derived,
     )
 
 

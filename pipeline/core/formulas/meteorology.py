@@ -23,6 +23,11 @@ VAPOUR_RATIO = 0.622
 """Ratio of the molecular weights of water vapour and dry air, as in FAO-56."""
 LATENT_HEAT = 2.45
 """MJ kg-1, of vaporisation, as in FAO-56."""
+DAILY_BOLTZMANN = 4.903e-9
+"""Stefan and Boltzmann's constant, MJ K-4 m-2 day-1, as in FAO-56."""
+GRASS_ALBEDO = 0.23
+"""Albedo of the reference crop of FAO-56."""
+PRIESTLEY_TAYLOR = 1.26
 
 
 @dataclass(frozen=True)
@@ -125,6 +130,15 @@ def pressure_from_elevation(elevation: Any) -> Any:
     return 101.3 * ((293.0 - 0.0065 * elevation) / 293.0) ** 5.26
 
 
+def elevation_from_pressure(pressure: Any) -> Any:
+    """Return the elevation, m, at which the mean air pressure is one in kPa (FAO-56 eq. 7).
+
+    >>> round(float(elevation_from_pressure(81.756)))
+    1800
+    """
+    return (293.0 - 293.0 * (pressure / 101.3) ** (1.0 / 5.26)) / 0.0065
+
+
 def height_from_geopotential(geopotential: Any) -> Any:
     """Return the geopotential height, m, of a geopotential in m2 s-2."""
     return geopotential / GRAVITY
@@ -181,6 +195,26 @@ def shortwave_from_net(net: Any, albedo: Any) -> Any:
     return net / (1.0 - albedo)
 
 
+def net_radiation(
+    shortwave: Any, highest: Any, lowest: Any, vapour_pressure: Any, latitude: Any,
+    day_of_year: Any, elevation: Any,
+) -> Any:  # fmt: skip
+    """Return the daily net radiation of short grass, MJ m-2 day-1 (FAO-56 eq. 37 to 40).
+
+    `shortwave` is in MJ m-2 day-1, `vapour_pressure` in kPa; its ratio to that of a clear sky is
+    held between 0.3 and 1.
+
+    >>> round(float(net_radiation(14.5, 25.1, 19.1, 2.1, -22.9, 135, 0.0)), 1)
+    7.6
+    """
+    clear = (0.75 + 2e-5 * elevation) * extraterrestrial_radiation(latitude, day_of_year)
+    ratio = np.where(clear > 0.0, shortwave / np.where(clear > 0.0, clear, 1.0), 1.0)
+    ratio = np.where(np.isnan(shortwave + clear), np.nan, np.clip(ratio, 0.3, 1.0))
+    emitted = DAILY_BOLTZMANN * ((highest + 273.16) ** 4 + (lowest + 273.16) ** 4) / 2.0
+    longwave = emitted * (0.34 - 0.14 * np.sqrt(vapour_pressure)) * (1.35 * ratio - 0.35)
+    return (1.0 - GRASS_ALBEDO) * shortwave - longwave
+
+
 def longwave_from_net(net: Any, temperature: Any, emissivity: Any = 1.0) -> Any:
     """Return the downward longwave radiation, W m-2, of its net value, positive downwards.
 
@@ -210,6 +244,27 @@ def pet_hargreaves(highest: Any, lowest: Any, latitude: Any, day_of_year: Any) -
     return 0.0023 * np.maximum(mean + 17.8, 0.0) * width * energy
 
 
+def _slope(temperature: Any) -> Any:
+    """Return the slope of the saturation vapour pressure, kPa K-1 (FAO-56 eq. 13)."""
+    return 4098.0 * saturation_vapour_pressure(temperature) / (temperature + 237.3) ** 2
+
+
+def _psychrometric(pressure: Any) -> Any:
+    """Return the psychrometric constant, kPa K-1 (FAO-56 eq. 8)."""
+    return 0.665e-3 * pressure
+
+
+def pet_priestley_taylor(temperature: Any, net_radiation: Any, pressure: Any) -> Any:
+    """Return the potential evapotranspiration, mm/day: 1.26 Δ / (Δ + γ) · Rn / λ, at least 0.
+
+    Source: Priestley and Taylor 1972, Monthly Weather Review 100, 81-92. Net radiation in
+    MJ m-2 day-1, no ground heat.
+    """
+    slope = _slope(temperature)
+    part = slope / (slope + _psychrometric(pressure))
+    return PRIESTLEY_TAYLOR * part * np.maximum(net_radiation, 0.0) / LATENT_HEAT
+
+
 def pet_penman_monteith(
     highest: Any, lowest: Any, vapour_pressure: Any, net_radiation: Any, wind: Any, pressure: Any
 ) -> Any:
@@ -219,8 +274,7 @@ def pet_penman_monteith(
     """
     mean = (highest + lowest) / 2.0
     saturation = (saturation_vapour_pressure(highest) + saturation_vapour_pressure(lowest)) / 2.0
-    slope = 4098.0 * saturation_vapour_pressure(mean) / (mean + 237.3) ** 2
-    psychrometric = 0.665e-3 * pressure
+    slope, psychrometric = _slope(mean), _psychrometric(pressure)
     dryness = psychrometric * 900.0 / (mean + 273.0) * wind * (saturation - vapour_pressure)
     below = slope + psychrometric * (1.0 + 0.34 * wind)
     return (0.408 * slope * net_radiation + dryness) / below
@@ -249,6 +303,7 @@ FORMULAS: dict[str, Formula] = {
     "wind_speed": Formula(wind_speed, ("m s-1", "m s-1"), "m s-1"),
     "wind_speed_at_2m": Formula(wind_speed_at_2m, ("m s-1", "m"), "m s-1"),
     "pressure_from_elevation": Formula(pressure_from_elevation, ("m",), "kPa"),
+    "elevation_from_pressure": Formula(elevation_from_pressure, ("kPa",), "m"),
     "height_from_geopotential": Formula(height_from_geopotential, ("m2 s-2",), "m"),
     "extraterrestrial_radiation": Formula(extraterrestrial_radiation, _SUN, "MJ m-2 day-1"),
     "daylight_hours": Formula(daylight_hours, _SUN, "hour"),
@@ -256,11 +311,17 @@ FORMULAS: dict[str, Formula] = {
         radiation_from_sunshine, ("hour", *_SUN, "1", "1"), "MJ m-2 day-1", optional=2
     ),
     "shortwave_from_net": Formula(shortwave_from_net, ("W m-2", "1"), "W m-2"),
+    "net_radiation": Formula(
+        net_radiation, ("MJ m-2 day-1", "degC", "degC", "kPa", *_SUN, "m"), "MJ m-2 day-1"
+    ),
     "longwave_from_net": Formula(
         longwave_from_net, ("W m-2", "degC", "1"), "W m-2", optional=1
     ),
     "pet_oudin": Formula(pet_oudin, ("degC", *_SUN), "mm/day"),
     "pet_hargreaves": Formula(pet_hargreaves, ("degC", "degC", *_SUN), "mm/day"),
+    "pet_priestley_taylor": Formula(
+        pet_priestley_taylor, ("degC", "MJ m-2 day-1", "kPa"), "mm/day"
+    ),
     "pet_penman_monteith": Formula(
         pet_penman_monteith, ("degC", "degC", "kPa", "MJ m-2 day-1", "m s-1", "kPa"), "mm/day"
     ),

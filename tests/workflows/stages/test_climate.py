@@ -11,6 +11,8 @@ import pandas as pd
 import pytest
 import xarray as xr
 
+from pipeline.build import build_cube
+from pipeline.climate.evapotranspiration import potential_evapotranspiration
 from pipeline.climate.statics import climate_statics
 from pipeline.core.errors import InputError
 from pipeline.cube.cells import read_cells
@@ -103,6 +105,31 @@ def test_they_are_statics_of_the_training_period_alone(
         assert da.values.tobytes() == cube[name].values.tobytes()
 
 
+def test_evapotranspiration_is_a_forcing_where_no_source_has_it(home: Path) -> None:
+    """By tiles and blocks of times, after gaps are filled and without a run: the same values."""
+    pet = "inputs.potential_evapotranspiration=oudin"
+    forcings = "inputs.forcings=[precipitation, air_temperature, potential_evapotranspiration]"
+    run = run_of(pet, forcings, "cubes.land.time_shard=400")
+    check.main(run)
+    regrid.main(run)
+    cube = open_cube(run.cube("land"))
+    latitude = read_cells(cube, []).lat.values.reshape(cube.sizes["y"], -1)
+    wanted = potential_evapotranspiration(cube, "oudin", latitude)
+    found = cube["potential_evapotranspiration"]
+    assert np.array_equal(found.values, wanted.values)
+    assert found.attrs["long_name"] == "potential evapotranspiration (Oudin et al. 2005)"
+    training = cube[["precipitation", found.name]].sel(time=slice("2000-10-01", LAST)).load()
+    means = training.astype(float).mean("time")
+    aridity = means[found.name] / means["precipitation"]
+    assert np.allclose(climate_of(run.cube("land"))["climate_aridity"], aridity, rtol=1e-6)
+    filled = run_of(pet, forcings, "name=filled", "inputs.fill_distance=1")
+    regrid.main(filled)
+    assert np.array_equal(open_cube(filled.cube("land"))[found.name].values, found.values)
+    build_cube("own.zarr", run.grid("land"), run.catalog.select(*run.config.inputs.sources),
+               tile=(6, 4), derived=run.derived)  # fmt: skip
+    xr.testing.assert_equal(climate_of(Path("own.zarr")), climate_of(run.cube("land")))
+
+
 def test_a_tile_made_again_has_the_same_bytes(home: Path) -> None:
     run = run_of("inputs.climate_statics=[climate_snow_fraction]", "cubes.land.time_shard=400")
     assert regrid.main(run) == {"tiles": {"land": 2}}
@@ -153,6 +180,8 @@ def test_sites_have_them_too_and_cells_between_sites_their_own(
          "sources: climate_aridity: found forcings air_temperature, precipitation; expected "
          "precipitation and potential_evapotranspiration or reference_evapotranspiration"),
         (("inputs.climate_statics=[climate_snow]",), "no such signature"),
+        (("inputs.potential_evapotranspiration=fao56",),
+         "(?s)fao56, sources: found no highest air temp.*no wind speed.*no vapour pressure"),
         (("inputs.climate_statics=false", "inputs.statics=[climate_snow_fraction]"),
          "which no source of the run has"),
     ],

@@ -29,6 +29,9 @@ from pipeline.core.formulas.meteorology import FORMULAS
         (met.radiation_from_sunshine(7.1, -22.9, 135.0), 14.5, 1),
         # Example 14: 3.2 m s-1 at 10 m; example 18: Uccle on 6 July.
         (met.wind_speed_at_2m(3.2, 10.0), 2.4, 1),
+        # Examples 11 and 12: Rio de Janeiro in May; example 18 again, from measurements.
+        (met.net_radiation(14.5, 25.1, 19.1, 2.1, -22.9, 135.0, 0.0), 7.6, 1),
+        (met.net_radiation(22.07, 21.5, 12.3, 1.409, 50.8, 187.0, 100.0), 13.28, 2),
         (met.pet_penman_monteith(21.5, 12.3, 1.409, 13.28, 2.078, 100.1), 3.9, 1),
     ],
 )  # fmt: skip
@@ -55,6 +58,22 @@ def test_radiation_and_evapotranspiration_are_those_of_pyet() -> None:
     hargreaves = [0.2537038126919466, 2.4249408871396723, 5.767717917824823, 0.8835017775135693]
     found = met.pet_hargreaves(MEAN + HALF_RANGE, MEAN - HALF_RANGE, 47.3, DAYS)
     np.testing.assert_allclose(found, np.array(hargreaves) * LATENT / 2.45, rtol=1e-9)
+    warmest, coldest, vapour = (
+        MEAN + HALF_RANGE,
+        MEAN - HALF_RANGE,
+        np.array([0.25, 0.7, 1.5, 0.65]),
+    )
+    shortwave, pressure = np.array([4.0, 15.0, 26.0, 6.0]), met.pressure_from_elevation(650.0)
+    net = met.net_radiation(shortwave, warmest, coldest, vapour, 47.3, DAYS, 650.0)
+    expected = [0.9419178517567368, 8.182204839893616, 15.277665898572618, 2.2026093481976923]
+    np.testing.assert_allclose(net, expected, rtol=1e-8)
+    priestley = [0.14430540363590993, 2.143313502525632, 5.602426246905157, 0.5328679483736495]
+    found = met.pet_priestley_taylor(MEAN, net, pressure)
+    np.testing.assert_allclose(found, np.array(priestley) * LATENT / 2.45, rtol=1e-8)
+    fao56 = [0.4468093648686867, 2.2231667142886327, 5.3133174864710035, 0.8784713018488239]
+    wind = np.array([2.0, 3.0, 1.5, 2.5])
+    found = met.pet_penman_monteith(warmest, coldest, vapour, net, wind, pressure)
+    np.testing.assert_allclose(found, fao56, rtol=1e-8)
     found = met.pet_penman_monteith(21.5, 12.3, 1.409, 13.28, 2.078, 100.1)
     assert found == pytest.approx(3.8791395096530192, rel=1e-9)
 
