@@ -6,6 +6,7 @@ Each rank trains on its part of every batch (`data/sampler.py`), and gradients a
 from __future__ import annotations
 
 import os
+import socket
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -19,7 +20,10 @@ import torch.distributed as dist
 import torch.distributed.nn
 from torch import Tensor
 
+LOOPBACK = "127.0.0.1"
 _parts = ContextVar("_parts", default=False)
+_next: dict[int, tuple[int, socket.socket | None]] = {}
+"""Port of the next group of ranks, and its listener in the main process, by MASTER_PORT."""
 
 
 def rank() -> int:
@@ -47,11 +51,46 @@ def process_group(device: torch.device | str) -> Iterator[torch.device]:
     if chosen.type == "cuda":
         chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    backend = "nccl" if chosen.type == "cuda" else "gloo"
+    if _is_one_node():
+        _join_on_loopback(backend)
+    else:
+        dist.init_process_group(backend)
     try:
         yield chosen
     finally:
         dist.destroy_process_group()
+
+
+def _is_one_node() -> bool:
+    """Whether all ranks are processes of this machine."""
+    local = os.environ.get("LOCAL_WORLD_SIZE") == os.environ.get("WORLD_SIZE")
+    return local or os.environ.get("MASTER_ADDR") in ("localhost", LOOPBACK)
+
+
+def _join_on_loopback(backend: str) -> None:
+    """Join the group by sockets that no other machine reaches: ranks trust all who connect.
+
+    The store of the ranks is that of torchrun where it keeps one.
+    """
+    interface = next((name for _, name in socket.if_nameindex() if name.startswith("lo")), "lo")
+    for name in ("GLOO_SOCKET_IFNAME", "NCCL_SOCKET_IFNAME"):
+        os.environ.setdefault(name, interface)
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        dist.init_process_group(backend)
+        return
+    number, size, first = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "MASTER_PORT"))
+    port, listener = _next.pop(first, (first, None))
+    if number == 0 and listener is None:
+        listener = socket.create_server((LOOPBACK, port))
+    descriptor = listener.detach() if listener else None
+    store = dist.TCPStore(LOOPBACK, port, size, number == 0, master_listen_fd=descriptor)
+    # The next group has a port of its own: ranks may join it while others leave this one.
+    following = socket.create_server((LOOPBACK, 0)) if number == 0 else None
+    if following:
+        store.set("next", str(following.getsockname()[1]))
+    _next[first] = int(store.get("next")), following
+    dist.init_process_group(backend, store=store, rank=number, world_size=size)
 
 
 def sum_over_ranks(values: Mapping[str, float], device: torch.device) -> dict[str, float]:

@@ -17,7 +17,7 @@ from stefaland.data.batch import Batch
 from stefaland.data.cell_data import fit_normaliser
 from stefaland.data.sampler import Draw, Sampler
 from stefaland.data.windows import Windows
-from stefaland.distributed import is_main, process_group, rank, sum_over_ranks, world_size
+from stefaland.distributed import barrier, is_main, process_group, rank, sum_over_ranks, world_size
 from stefaland.model.losses import masked_mean
 from stefaland.training.loop import fit
 from tests.synthetic import daily_cells
@@ -127,3 +127,27 @@ def test_no_thread_outlives_the_group(tmp_path: Path) -> None:
     for number in range(2):
         threads = json.loads((tmp_path / f"threads_{number}.json").read_text())
         assert not [t for t in threads if "gloo" in t or "store" in t], threads
+
+
+def note_listeners(folder: Path) -> None:
+    import psutil
+
+    found: list[str] = []
+    for _ in range(2):
+        with process_group("cpu"):
+            sum_over_ranks({"a": 1.0}, torch.device("cpu"))
+            sockets = psutil.Process().net_connections("inet")
+            found += [one.laddr.ip for one in sockets if one.status == psutil.CONN_LISTEN]
+            barrier()
+    (folder / f"{os.environ['RANK']}.json").write_text(json.dumps(found))
+
+
+@pytest.mark.slow
+def test_the_ranks_of_one_node_listen_on_loopback_alone_also_when_they_join_again(
+    tmp_path: Path,
+) -> None:
+    run_ranks(note_listeners, tmp_path)
+    for number in range(2):
+        found = json.loads((tmp_path / f"{number}.json").read_text())
+        assert len(found) >= 2
+        assert set(found) == {"127.0.0.1"}
