@@ -8,6 +8,7 @@ same job and does not queue again.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -62,13 +63,20 @@ def _noted(note: Path, file: RemoteFile) -> str | None:
         return None
     if not isinstance(found, dict) or found.get("origin") != file.origin:
         return None
-    return str(found["job"]) if "job" in found else None
+    job = found.get("job")
+    # The address of a job of this store: others are not asked with its key.
+    fits = isinstance(job, str) and re.fullmatch(re.escape(_jobs(file)) + r"[\w.-]+", job)
+    return str(job) if fits else None
+
+
+def _jobs(file: RemoteFile) -> str:
+    """Return the beginning of the addresses of jobs."""
+    return f"{file.address.partition('/processes/')[0]}/jobs/"
 
 
 def _submitted(client: Client, file: RemoteFile, note: Path) -> str:
     answer = client.json("POST", file.address, file.login, {"inputs": dict(file.inputs or {})})
-    base = file.address.partition("/processes/")[0]
-    job = f"{base}/jobs/{field_of(answer, file.shown, 'jobID')}"
+    job = f"{_jobs(file)}{field_of(answer, file.shown, 'jobID')}"
     write_text(note, json.dumps({"job": job, "origin": file.origin}))
     return job
 

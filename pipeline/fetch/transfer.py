@@ -34,6 +34,8 @@ BLOCK = 1 << 18
 """Bytes that are written at once, the most that a kill loses of a file from a web server."""
 PART = 1 << 23
 """Bytes of the parts in which objects of buckets are fetched."""
+_HEADER = re.compile(r"[\x21-\x7e\xa0-\xff]([\x20-\x7e\xa0-\xff]*[\x21-\x7e\xa0-\xff])?")
+"""A value that a request can send in a header."""
 PAGES = ("an HTML page", "an XML file")
 DATA = (
     ".nc", ".nc4", ".h5", ".hdf5", ".he5", ".hdf", ".tif", ".tiff", ".zip", ".gz", ".tgz", ".tar",
@@ -236,7 +238,8 @@ def _noted(file: RemoteFile) -> str:
         note = parse_json(_note(file).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return ""
-    return str(note.get("version", "")) if isinstance(note, dict) else ""
+    version = note.get("version") if isinstance(note, dict) else None
+    return version if isinstance(version, str) and _HEADER.fullmatch(version) else ""
 
 
 def _strong(answer: requests.Response) -> str:

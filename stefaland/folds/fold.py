@@ -18,6 +18,7 @@ from scipy.spatial import cKDTree
 
 from pipeline.core.errors import LIBRARY_ERRORS, bad_input
 from pipeline.core.files import write_text
+from pipeline.core.settings import Frozen, validated
 from pipeline.core.untrusted.safe_json import parse_json
 
 EARTH_RADIUS_KM = 6371.0088
@@ -93,9 +94,26 @@ class Fold:
     def load(cls, path: str | Path) -> Fold:
         """Read a fold; raises `InputError` where the file holds none."""
         try:
-            return cls.from_dict(parse_json(Path(path).read_text()))
+            stored = parse_json(Path(path).read_text())
+            fold = cls.from_dict(stored)
         except LIBRARY_ERRORS as error:
             raise bad_input(str(path), f"{type(error).__name__}: {error}", "a fold file") from None
+        about = {name: value for name, value in stored.items() if name in _About.model_fields}
+        validated(_About, about, str(path))
+        return fold
+
+
+class _About(Frozen):
+    """Types of a stored fold's values, except its cells."""
+
+    name: str
+    kind: Kind
+    train_period: Period | None = None
+    validation_period: Period | None = None
+    test_period: Period | None = None
+    buffer_km: float = 0.0
+    held_out: tuple[str, ...] = ()
+    warmup_days: int = 0
 
 
 def _cells(stored: Any) -> Ids:

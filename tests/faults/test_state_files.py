@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from pydantic import ValidationError
@@ -16,6 +18,7 @@ from pipeline.core.cache import Kept
 from pipeline.core.errors import InputError
 from pipeline.core.files import read_json
 from pipeline.entries.file_series import pattern_keys
+from pipeline.execution.ledger import Ledger
 from pipeline.fetch.cds import _noted as noted_job
 from pipeline.fetch.manifest import Manifest
 from pipeline.fetch.transfer import _noted as noted_version
@@ -24,8 +27,10 @@ from stefaland.folds.fold import Fold
 from stefaland.model.networks.lstm import LSTMConfig, LSTMNetwork
 from stefaland.training.state import load_state
 from workflows.commands.status import training
+from workflows.commands.sweep import SEAL, forget_damaged, items, predictions_digest
 from workflows.inputs.folds import FoldFiles
 from workflows.products.completeness import caption_faults
+from workflows.products.published import read_published
 
 JUNK = [b"[]", b"null", b"7", b'"x"', b'{"a": ', b"", b"\x00\xff\xfe", b"{}", b"[" * 100_000]
 
@@ -113,3 +118,57 @@ def test_plain_templates_are_accepted() -> None:
     assert template_keys("{year}/{month:02d}/{doy:03d}_{variable}{{}}.nc") == {
         "year", "month", "doy", "variable"
     }  # fmt: skip
+
+
+def test_notes_of_a_fetch_are_sent_only_where_they_can_be_its_own(tmp_path: Path) -> None:
+    note = SimpleNamespace(partial=tmp_path / "a.fetching", origin="o",
+                           address="https://store.org/api/processes/land/execution")  # fmt: skip
+    for version, sent in (('"abc"', '"abc"'), ("\u202eabc", ""), ("a\nb", ""), (7, ""), ("a ", "")):
+        (tmp_path / "a.note").write_text(json.dumps({"version": version}))
+        assert noted_version(cast(Any, note)) == sent
+    own = "https://store.org/api/jobs/j-1"
+    for job, asked in ((own, own), ("https://evil.org/api/jobs/j-1", None), (f"{own}/../x", None),
+                       ("j-1", None), ([own], None)):  # fmt: skip
+        (tmp_path / "a.job").write_text(json.dumps({"job": job, "origin": "o"}))
+        assert noted_job(tmp_path / "a.job", cast(Any, note)) == asked
+
+
+def test_published_maps_are_files_beside_their_list(tmp_path: Path) -> None:
+    (tmp_path / "a.png").touch()
+    listed = {"file": "a.tif", "image": "a.png", "caption": "a"}
+    changes: dict[str, dict[str, Any]] = {
+        "": {}, "no plain name": {"image": "../a.png"}, "no picture": {"image": "b.png"},
+        "valid string": {"caption": 7},
+    }  # fmt: skip
+    for found, changed in changes.items():
+        document = {"maps": [{**listed, **changed}], "places": []}
+        (tmp_path / "p.json").write_text(json.dumps(document))
+        if not found:
+            assert read_published(tmp_path / "p.json").maps[0].image == "a.png"
+        else:
+            with pytest.raises(InputError, match=found):
+                read_published(tmp_path / "p.json")
+
+
+def test_a_fold_has_the_types_that_it_declares(tmp_path: Path) -> None:
+    fold = Fold(name="f", kind="groups", train=np.arange(3), validation=np.arange(3, 4),
+                test=np.arange(4, 6), test_period=("2001-01-01", "2002-01-01"))  # fmt: skip
+    stored = json.loads(fold.save(tmp_path / "f.json").read_text())
+    assert Fold.load(tmp_path / "f.json").to_dict() == fold.to_dict()
+    for name, value in (("kind", None), ("test_period", "2001"), ("held_out", [1]), ("name", 3)):
+        (tmp_path / "f.json").write_text(json.dumps({**stored, name: value}))
+        with pytest.raises(InputError, match=name):
+            Fold.load(tmp_path / "f.json")
+
+
+def test_a_training_of_a_sweep_is_repeated_if_its_predictions_are_lost(tmp_path: Path) -> None:
+    ledger, (item, other) = Ledger(tmp_path / "l", "f").open(), items(["a"], ["lstm"], [""], [0, 1])
+    (tmp_path / item.name / "heldout.zarr" / "c").mkdir(parents=True)
+    chunk = tmp_path / item.name / "heldout.zarr" / "c" / "0"
+    chunk.write_bytes(b"values")
+    ledger.mark(item.name, {SEAL: predictions_digest(tmp_path, item)})
+    ledger.mark(other.name, {})  # as of version 0.2.0
+    assert forget_damaged(ledger, [item, other], tmp_path) == []
+    chunk.unlink()
+    assert forget_damaged(ledger, [item, other], tmp_path) == [item.name]
+    assert ledger.names_done() == {other.name}

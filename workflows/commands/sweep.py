@@ -20,7 +20,8 @@ from pipeline.core.errors import Faults, bad_input, nearest_name
 from pipeline.core.files import write_json
 from pipeline.core.provenance import fingerprint
 from pipeline.execution.ledger import Ledger
-from pipeline.execution.run import run_stage
+from pipeline.execution.run import part_of, run_stage
+from pipeline.fetch.manifest import digest_of_all
 from stefaland.baselines.registry import BASELINES
 from stefaland.config import FinetuneConfig
 from stefaland.metrics import is_error, paired_difference, score_series
@@ -45,6 +46,8 @@ from workflows.stages.order import require_sound, stage_state
 from workflows.stages.unpack import labelled_cells
 
 WITH_ADAPTER = ("stefaland", "scratch")
+SEAL = "predictions"
+"""Key of the digest of an item's held-out predictions in its marker."""
 WITHOUT_SEED = ("climatology", "ridge", "persistence")
 """Baselines without random numbers: they are fitted once for each fold."""
 
@@ -119,7 +122,27 @@ def train_item(
     train_and_predict(
         inputs, item.model, item.fold, config=config, folder=folder / item.name, title=item.name
     )
-    return {}
+    return {SEAL: predictions_digest(folder, item)}
+
+
+def predictions_digest(folder: Path, item: Item) -> str:
+    """SHA-256 of the held-out predictions of an item; empty where there are none."""
+    store = folder / item.name / "heldout.zarr"
+    files = [path for path in store.rglob("*") if path.is_file()]
+    return digest_of_all(store, files)[0] if files else ""
+
+
+def forget_damaged(ledger: Ledger, todo: Sequence[Item], folder: Path) -> list[str]:
+    """Remove the markers of items whose predictions are not those that were written.
+
+    Returns their names; markers of version 0.2.0 have no digest, and are kept.
+    """
+    sealed = {name: found[SEAL] for name, found in ledger.summaries().items() if SEAL in found}
+    items = [item for item in todo if item.name in sealed]
+    found = [item.name for item in items if predictions_digest(folder, item) != sealed[item.name]]
+    for name in found:
+        ledger.forget(name)
+    return found
 
 
 def sweep(
@@ -143,7 +166,12 @@ def sweep(
     folder = run.folder / "sweep" / key[:12]
     with run_lock(run.folder, shared=run.part != (1, 1)):
         step = partial(train_item, training_inputs(run), config, folder)
-        run_stage("sweep", todo, step, Ledger(run.folder / "ledger" / "sweep", key), part=run.part)
+        ledger = Ledger(run.folder / "ledger" / "sweep", key)
+        for name in forget_damaged(ledger, part_of(todo, run.part), folder):
+            REPORT.print(
+                f"WARNING: {name}: its predictions were lost or changed, and are made again"
+            )
+        run_stage("sweep", todo, step, ledger, part=run.part)
     if run.part != (1, 1):
         return None
     check_heldout(files, [(item.fold, folder / item.name / "heldout.zarr") for item in todo])

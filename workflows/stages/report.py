@@ -22,6 +22,7 @@ from workflows.products.figures import image_uri, report_figures
 from workflows.products.map_viewer import FILES, viewer
 from workflows.products.page import render_page
 from workflows.products.pretraining import pretraining_table
+from workflows.products.published import read_published
 from workflows.products.report_text import (
     SERIES_TEXT,
     STATIC_TEXT,
@@ -80,7 +81,7 @@ def main(run: Run) -> dict[str, Any]:
         table = xr.open_zarr(run.heldout, consolidated=False).load()
     if is_series:
         table, _ = predicted_by_all(table)
-    published = read_json(run.published, "maps", "places")
+    published = read_published(run.published).model_dump(mode="json")
     names, rows = score_rows(card)
     layers_by_product = product_layers(run)
     pretraining = pretraining_table(run.encoders)

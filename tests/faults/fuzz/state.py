@@ -7,6 +7,8 @@ Which results are right after a damage:
   as an undisturbed one, whatever happened to the markers.
 - Shards of cubes have checksums: the same values, or a clear error.
 - Records and statuses have the types that they declare.
+
+`state_of_products` has the state of fetches, sweeps and publications.
 """
 
 from __future__ import annotations
@@ -14,11 +16,9 @@ from __future__ import annotations
 import json
 import random
 import shutil
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import torch
@@ -29,26 +29,18 @@ from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import run_stage
 from pipeline.fetch.manifest import Manifest, Record
 from stefaland.checkpoints.checkpoint import load_checkpoint, save_checkpoint
-from stefaland.folds.fold import Fold
+from stefaland.folds.fold import Fold, Kind
 from stefaland.model.mae import StefaLand
 from stefaland.training.state import Progress, load_state, save_state
 from tests.cubes import contents, fill_tile, make_cube
 from tests.faults.fuzz.mutate import damaged_bytes, damaged_value
 from tests.faults.fuzz.oracle import FindingError, outcome
+from tests.faults.fuzz.state_of_products import STATES_OF_PRODUCTS, State
 from tests.networks import small_config
 from workflows.commands.status import run_status
 from workflows.stages.markers import StageState
 
 WHOLE_TEXTS = (b"", b"[]", b"null", b"{}", b"0", b'""', b"\x00" * 64, b"[" * 5000, b'{"a": 1}\n')
-
-
-@dataclass(frozen=True)
-class State:
-    """A kind of state: how its files are written, which are damaged, and the check of a damage."""
-
-    write: Callable[[Path], None]
-    check: Callable[[Path], Any]
-    files: str = "*"
 
 
 def network() -> StefaLand:
@@ -190,12 +182,14 @@ def _fold() -> Fold:
     return Fold.from_dict(
         {"name": "all", "train": numbers[:6], "validation": numbers[6:9], "test": numbers[9:],
          "dropped": [], "train_period": None, "validation_period": None, "test_period": None,
-         "held_out": ["a"], "kind": "random"}
+         "held_out": ["a"], "kind": "regions"}
     )  # fmt: skip
 
 
 def _check_fold(folder: Path) -> Any:
     fold = Fold.load(folder / "fold.json")
+    if fold.kind not in get_args(Kind) or not isinstance(fold.name, str):
+        raise FindingError(f"a fold {fold.name!r} of kind {fold.kind!r}")
     for name in ("train", "validation", "test"):
         if getattr(fold, name).ndim != 1:
             raise FindingError(
@@ -213,6 +207,7 @@ STATES = {
     "status": State(_write_run, _check_status, "**/*"),
     "stages": State(_write_run, _check_stages, ".stages/*"),
     "fold": State(_write_fold, _check_fold),
+    **STATES_OF_PRODUCTS,
 }
 _WHOLE: dict[str, Path] = {}
 

@@ -20,7 +20,7 @@ def _explore(name: str, folder: Path, seconds: float, examples: int) -> None:
     explore(check, seconds, examples)
 
 
-@pytest.mark.parametrize("name", ["manifest", "fold"])
+@pytest.mark.parametrize("name", ["manifest", "fold", "published", "contents"])
 def test_a_few_damaged_states_are_read_right_or_refused(name: str, tmp_path: Path) -> None:
     _explore(name, tmp_path, 0, 8)
 

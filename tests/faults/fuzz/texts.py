@@ -20,10 +20,12 @@ from pydantic import BaseModel
 
 from pipeline.catalog.catalog import read_catalog, read_variables
 from pipeline.core.errors import InputError
+from pipeline.core.settings import read_entries, validated
 from pipeline.grid.named_grids import read_grids
 from pipeline.maps.legend import read_legend
 from tests.faults.fuzz.mutate import damaged_bytes, damaged_value
 from tests.faults.fuzz.oracle import FindingError, outcome
+from workflows.config.folds import FoldSettings
 from workflows.config.load import load_config
 
 ROOTS = dict.fromkeys(("data", "runs", "here", "cache"), "/nowhere")
@@ -65,6 +67,12 @@ LIMITS = {"valid_range", "plausible_mean", "to", "by", "clip_norm", "max_distanc
 """Settings that may be infinite."""
 
 
+def read_splits(path: Path) -> dict[str, FoldSettings]:
+    """The settings of the named folds in a file."""
+    entries = read_entries(path, "folds")
+    return {name: validated(FoldSettings, entry, name) for name, entry in entries.items()}
+
+
 @dataclass(frozen=True)
 class Kind:
     """A kind of text: its packaged files and further texts, and its reader."""
@@ -83,6 +91,7 @@ KINDS = {
     "legend": Kind(("catalogs/legends/*.yml",), read_legend),
     "grids": Kind(("catalogs/grids.yml",), read_grids),
     "variables": Kind(("catalogs/variables.yml",), read_variables),
+    "splits": Kind(("catalogs/splits.yml",), read_splits),
 }  # fmt: skip
 
 
