@@ -149,7 +149,7 @@ def _stats(run: Run) -> Any:
     return {
         "inputs": inputs.model_dump(mode="json"),
         "folds": settings,
-        "cubes": [run.config.pretrain.cube, run.config.finetune.cube],
+        "cubes": [run.config.pretrain.cube, run.config.finetune.cube, *run.config.pretrain.also],
         "variables": {
             name: variable.model_dump(mode="json")
             for name, variable in run.variables.items()

@@ -35,7 +35,13 @@ from stefaland.prediction.calibration import (
 )
 from stefaland.tasks import HEADS, TASKS
 from stefaland.training.log import RunLog
-from stefaland.training.recipe import Trained, new_network, save_trained, train_on_fold
+from stefaland.training.recipe import (
+    Trained,
+    new_network,
+    save_trained,
+    train_on_fold,
+    training_set,
+)
 from stefaland.training.state import training_identity
 from stefaland.training.target_loss import TargetLoss, site_std
 
@@ -68,18 +74,13 @@ def train_network(
             "finetune.dropout above 0, or mc_samples 0",
         )
     used, train, validation = visible_part(data, fold)
-    trained = train_on_fold(
-        model,
-        used,
-        fold,
-        config,
-        TargetLoss(config, used.cell, site_std(used, normaliser, fold), device),
-        rows=(train, validation),
-        normaliser=normaliser,
-        folder=folder,
-        identity=identity,
+    objective = TargetLoss(config, used.cell, site_std(used, normaliser, fold), device)
+    drawn = training_set(
+        used, fold, config, objective, rows=(train, validation), normaliser=normaliser,
         device=device,
-        log=log,
+    )  # fmt: skip
+    trained = train_on_fold(
+        model, drawn, fold, config, objective, folder=folder, identity=identity, log=log
     )
     stored = {
         **(metadata or {}),

@@ -22,6 +22,7 @@ from pipeline.core.errors import InputError, bad_input
 from pipeline.core.system.failures import is_out_of_memory, out_of_memory
 from stefaland.config import TrainConfig
 from stefaland.data.batch import Batch, BatchSource
+from stefaland.data.mixture import MixedSampler
 from stefaland.data.sampler import Draw, Sampler
 from stefaland.distributed import (
     barrier,
@@ -59,7 +60,7 @@ class FitResult:
 def fit(
     model: nn.Module,
     source: BatchSource,
-    sampler: Sampler,
+    sampler: Sampler | MixedSampler,
     objective: Objective,
     *,
     validate: Callable[[nn.Module], dict[str, float]] | None,
@@ -106,9 +107,9 @@ class _Run:
     """The state and the steps of one call of `fit`."""
 
     def __init__(
-        self, *, model: nn.Module, source: BatchSource, sampler: Sampler, objective: Objective,
-        validate: Callable[[nn.Module], dict[str, float]] | None, config: TrainConfig,
-        folder: Path, identity: str, log: RunLog | None,
+        self, *, model: nn.Module, source: BatchSource, sampler: Sampler | MixedSampler,
+        objective: Objective, validate: Callable[[nn.Module], dict[str, float]] | None,
+        config: TrainConfig, folder: Path, identity: str, log: RunLog | None,
     ) -> None:  # fmt: skip
         self.model, self.source, self.sampler = model, source, sampler
         self.objective, self.validate, self.config = objective, validate, config

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +22,36 @@ from stefaland.folds.split import Fold
 from stefaland.model.mae import StefaLand
 from stefaland.training.log import RunLog
 from stefaland.training.pretraining_skill import FITTED_WINDOWS, pretraining_skills
-from stefaland.training.recipe import Trained, new_network, save_trained, train_on_fold
+from stefaland.training.recipe import (
+    Trained,
+    TrainingSet,
+    mixed_set,
+    new_network,
+    save_trained,
+    train_on_fold,
+    training_set,
+)
 from stefaland.training.reconstruction import MaskedReconstruction
 from stefaland.training.references import verdict
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FurtherCells:
+    """Cells of another table that pretrain as well, with the fold over them.
+
+    A variable that the table lacks is missing (NaN) in it.
+    """
+
+    data: CellData | ShardedCells
+    fold: Fold
+    weight: float = 1.0
+    """Number of batches in proportion to that of the first table, which has the weight 1."""
+    window: int | None = None
+    """Number of time steps of a sample; by default that of the settings."""
+    cyclic: bool | None = None
+    """Whether its time axis is periodic; by default as in the settings."""
 
 
 def pretrain(
@@ -36,13 +62,15 @@ def pretrain(
     normaliser: Normaliser,
     folder: str | Path,
     *,
+    also: Sequence[FurtherCells] = (),
     device: torch.device | str = "cpu",
     log: RunLog | None = None,
     metadata: Mapping[str, Any] | None = None,
 ) -> Path:
     """Pretrain on the fold's training cells, resident or in shards; returns the checkpoint folder.
 
-    The fold's validation cells decide the best epoch; its test cells are not read. An interrupted
+    The fold's validation cells decide the best epoch; its test cells are not read. Cells of other
+    tables (`also`) train and validate too, normalised by the same statistics. An interrupted
     training in `folder` is resumed. `metadata` (grid, units, catalog entries) is added to the
     checkpoint's `data.json`. Raises `InputError` before training for missing variables or
     statistics, an empty fold and a window longer than the data; for resident cells also for a fold
@@ -78,19 +106,15 @@ def pretrain(
     with process_group(device) as rank_device:
         model = new_network(lambda: StefaLand(model_config), config.seed)
         objective = MaskedReconstruction(model_config, config)
+        sets = [
+            _drawn(one, model_config, config, objective, normaliser, rank_device)
+            for one in (FurtherCells(data=used, fold=fold), *also)
+        ]
+        weights = [1.0, *(one.weight for one in also)]
         trained = train_on_fold(
-            model,
-            used,
-            fold,
-            config,
-            objective,
-            rows=(used.rows(fold.train), used.rows(fold.validation)),
-            normaliser=normaliser,
-            folder=Path(folder),
-            identity=model_config.model_dump(mode="json"),
-            device=rank_device,
-            log=log,
-        )
+            model, mixed_set(sets, weights, config, rank_device), fold, config, objective,
+            folder=Path(folder), identity=model_config.model_dump(mode="json"), log=log,
+        )  # fmt: skip
         stored = {
             **(metadata or {}),
             "forcings": list(used.forcing_names),
@@ -99,6 +123,22 @@ def pretrain(
             "training": {**trained.record, **_judged(model, objective, trained, log)},
         }
         return save_trained(Path(folder), model, stored)
+
+
+def _drawn(
+    cells: FurtherCells, model_config: ModelConfig, config: PretrainConfig,
+    objective: MaskedReconstruction, normaliser: Normaliser, device: torch.device,
+) -> TrainingSet:  # fmt: skip
+    fold, own = cells.fold, {"window": cells.window, "cyclic": cells.cyclic}
+    data = cells.data.subset(np.union1d(fold.train, fold.validation))
+    data = data.selected(
+        model_config.forcings, model_config.statics, tuple(model_config.categorical)
+    )
+    changed = config.model_copy(update={k: v for k, v in own.items() if v is not None})
+    return training_set(
+        data, fold, changed, objective, rows=(data.rows(fold.train), data.rows(fold.validation)),
+        normaliser=normaliser, device=device,
+    )  # fmt: skip
 
 
 def _judged(

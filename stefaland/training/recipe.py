@@ -6,8 +6,8 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from stefaland.checkpoints.checkpoint import save_checkpoint
 from stefaland.config import FinetuneConfig, TrainConfig
 from stefaland.data.batch import BatchSource
 from stefaland.data.cell_data import CellData
+from stefaland.data.mixture import MixedSampler, Mixture, stacked
 from stefaland.data.normalise import Normaliser
 from stefaland.data.sampler import Draw, Sampler
 from stefaland.data.sharded import ShardedCells
@@ -44,7 +45,7 @@ class Trained:
     windows: BatchSource
     validation: list[Draw]
     """Windows of the validation cells; empty where the fold has none."""
-    sampler: Sampler
+    sampler: Sampler | MixedSampler
     """The sampler of the training windows."""
 
     def training_windows(self, count: int) -> list[Draw]:
@@ -61,8 +62,22 @@ def new_network(make: Callable[[], N], seed: int) -> N:
         return make()
 
 
-def train_on_fold(
-    model: nn.Module,
+@dataclass(frozen=True)
+class TrainingSet:
+    """What a training draws: windows, the batches of an epoch, and the windows of validation."""
+
+    windows: BatchSource
+    sampler: Sampler | MixedSampler
+    validation: list[Draw]
+    cells: int
+    """Number of training cells."""
+    size: int
+    """Number of rows of the windows."""
+    identity: Any
+    """What decides the windows, for the identity of the training."""
+
+
+def training_set(
     data: CellData | ShardedCells,
     fold: Fold,
     config: TrainConfig,
@@ -70,45 +85,78 @@ def train_on_fold(
     *,
     rows: tuple[Tensor, Tensor],
     normaliser: Normaliser,
-    folder: Path,
-    identity: Any,
     device: torch.device,
-    log: RunLog | None = None,
-) -> Trained:
-    """Train `model` in place on the fold's periods; it ends with its best weights.
-
-    `rows` are the training and validation rows of `data`; without the latter the weights of the
-    last epoch are the best. An interrupted training in `folder/training` is resumed; `InputError`
-    refuses one with another network (`identity`), data, fold or settings.
-    """
+) -> TrainingSet:
+    """The windows of the training and validation `rows` of `data` in the fold's periods."""
     train, validation = rows
-    model.to(device)
     windows = training_windows(data, normaliser, config.window, cyclic=config.cyclic, device=device)
     sampler = training_sampler(data, train, windows.starts(fold.train_period), config)
     draws: list[Draw] = []
     if len(validation):
         starts = windows.starts(fold.validation_period or fold.train_period)
         draws = objective.validation_draws(validation_rows(data, validation, config), starts)
+    identity = [fold.to_dict(), normaliser.to_dict(), data_identity(data)]
+    return TrainingSet(windows, sampler, draws, len(train), len(data), identity)
+
+
+def mixed_set(
+    sets: Sequence[TrainingSet], weights: Sequence[float], config: TrainConfig,
+    device: torch.device,
+) -> TrainingSet:  # fmt: skip
+    """Several sets as one, with batches in proportion to the weights; one set is itself."""
+    if len(sets) == 1:
+        return sets[0]
+    offsets = tuple(int(n) for n in np.cumsum([0, *(one.size for one in sets[:-1])]))
+    # The number of batches is that of the mixture, not of each set in it.
+    samplers = [one.sampler for one in sets]
+    parts = tuple(replace(s, steps_per_epoch=None) for s in samplers if isinstance(s, Sampler))
+    return TrainingSet(
+        Mixture(tuple(one.windows for one in sets), offsets, device),
+        MixedSampler(parts, tuple(weights), offsets, config.seed, config.steps_per_epoch),
+        stacked([one.validation for one in sets], offsets),
+        sum(one.cells for one in sets),
+        sum(one.size for one in sets),
+        [[one.identity for one in sets], list(weights)],
+    )
+
+
+def train_on_fold(
+    model: nn.Module,
+    drawn: TrainingSet,
+    fold: Fold,
+    config: TrainConfig,
+    objective: FoldObjective,
+    *,
+    folder: Path,
+    identity: Any,
+    log: RunLog | None = None,
+) -> Trained:
+    """Train `model` in place on the fold's periods; it ends with its best weights.
+
+    Without windows to validate, the weights of the last epoch are the best. An interrupted training
+    in `folder/training` is resumed; `InputError` refuses one with another network (`identity`),
+    data, fold or settings.
+    """
+    windows, draws = drawn.windows, drawn.validation
+    model.to(windows.device)
     result = fit(
         model,
         windows,
-        sampler,
+        drawn.sampler,
         objective,
         validate=partial(objective.validate, windows=windows, draws=draws) if draws else None,
         config=config,
         folder=folder / "training",
-        identity=training_identity(
-            [identity, fold.to_dict(), normaliser.to_dict(), data_identity(data)]
-        ),
+        identity=training_identity([identity, *drawn.identity]),
         log=log,
     )
     record = {
         "config": config.model_dump(mode="json"),
         "fold": fold.name,
-        "cells": len(train),
+        "cells": drawn.cells,
         **_summary(result),
     }
-    return Trained(record, windows, draws, sampler)
+    return Trained(record, windows, draws, drawn.sampler)
 
 
 def save_trained(folder: Path, model: nn.Module, data: Mapping[str, Any]) -> Path:

@@ -129,10 +129,25 @@ class ModelSettings(Frozen):
     settings: dict[str, Any] = Field(default_factory=dict)
 
 
+class FurtherCube(Frozen):
+    """A cube whose cells pretrain as well; it needs no target and at least one of the forcings."""
+
+    weight: float = Field(1.0, gt=0)
+    """Number of batches in proportion to that of `pretrain.cube`, which has the weight 1."""
+    window: int | None = Field(None, gt=0)
+    """Number of time steps of one sample; by default `pretrain.window`."""
+    cyclic: bool | None = None
+    """Whether its time axis is periodic (a climatology); by default `pretrain.cyclic`."""
+
+
 class PretrainSettings(PretrainConfig):
     """Settings of pretraining, and the cube that it reads."""
 
     cube: str
+    also: dict[str, FurtherCube] = later({})
+    """Further cubes of the run by name, whose cells away from held-out ones pretrain the same
+    encoder, such as basins and stations beside the cells of a grid. Variables that a cube lacks are
+    treated as hidden; statistics are those of `cube`."""
     from_checkpoint: Path | None = None
     """Folder of a pretrained checkpoint, imported or of another run, or with one for each fold,
     such as runs/NAME/pretrained. Its weights and scaler replace pretraining on every fold; its
@@ -280,6 +295,7 @@ class RunConfig(Frozen):
     def _names_exist(self) -> RunConfig:
         used = {
             "pretrain.cube": self.pretrain.cube,
+            **{f"pretrain.also.{name}": name for name in self.pretrain.also},
             "finetune.cube": self.finetune.cube,
             **{f"predict.cubes.{i}": name for i, name in enumerate(self.predict.cubes)},
             **{f"publish.products.{i}.cube": p.cube for i, p in enumerate(self.publish.products)},

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
+from scipy.spatial import cKDTree
 
 from pipeline.core.errors import bad_input
 from pipeline.cube.template import grid_of
@@ -46,6 +47,53 @@ def carried_fold(fold: Fold, table: xr.Dataset, other: xr.Dataset) -> Fold:
     return replace(
         fold, train=cell[train], validation=cell[validation], test=cell[test], dropped=cell[dropped]
     )
+
+
+def further_fold(fold: Fold, table: xr.Dataset, other: xr.Dataset) -> Fold:
+    """`carried_fold`, for a table of other locations than `table`.
+
+    A cell whose nearest cell of `table` is a test cell is dropped too: it lies in a held-out region
+    even if no test cell has its ground.
+    """
+    carried = carried_fold(fold, table, other)
+    if fold.kind == "time":
+        return carried
+    dropped = other["cell"].values.astype(np.int64)[_nearest_is_held(fold, table, other)]
+    dropped = np.setdiff1d(dropped, carried.test)
+    return replace(
+        carried, train=np.setdiff1d(carried.train, dropped),
+        validation=np.setdiff1d(carried.validation, dropped),
+        dropped=np.union1d(carried.dropped, dropped),
+    )  # fmt: skip
+
+
+def check_further(fold: Fold, further: Fold, table: xr.Dataset, other: xr.Dataset) -> None:
+    """Raise `InputError` where cells of a further table train that `further_fold` leaves out."""
+    check_carried(fold, further, table, other)
+    if fold.kind == "time":
+        return
+    cell = other["cell"].values.astype(np.int64)
+    seen = np.union1d(further.train, further.validation)
+    leaks = np.intersect1d(cell[_nearest_is_held(fold, table, other)], seen)
+    if leaks.size:
+        raise bad_input(
+            f"fold {fold.name}: pretraining", f"{leaks.size} cells ({shown(leaks)}) that pretrain "
+            "are nearer to a test cell than to any other", "none",
+        )  # fmt: skip
+
+
+def _nearest_is_held(fold: Fold, table: xr.Dataset, other: xr.Dataset) -> np.ndarray:
+    """Mask [m] of the cells of `other` whose nearest cell of `table` is a test cell."""
+    tree = cKDTree(_on_sphere(Match.lonlat(table)))
+    _, nearest = tree.query(_on_sphere(Match.lonlat(other)))
+    held: np.ndarray = np.isin(table["cell"].values, fold.test)[nearest]
+    return held
+
+
+def _on_sphere(lonlat: np.ndarray) -> np.ndarray:
+    """Unit vectors [n, 3] of coordinates in degrees."""
+    lon, lat = np.deg2rad(lonlat.astype(np.float64)).T
+    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
 
 
 def touching(fold: Fold, table: xr.Dataset, other: xr.Dataset) -> np.ndarray:

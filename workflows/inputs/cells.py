@@ -91,7 +91,9 @@ def land_mask(ds: xr.Dataset, inputs: Inputs) -> np.ndarray:
         unseen &= ds[inputs.land_fraction].values >= inputs.min_land_fraction
     land = np.zeros_like(unseen)
     for name in inputs.forcings:
-        land |= any_valid(ds[name], unseen & ~land)
+        # A further cube of pretraining may lack some of them.
+        if name in ds:
+            land |= any_valid(ds[name], unseen & ~land)
     return land
 
 
@@ -114,6 +116,20 @@ def read_inputs(ds: xr.Dataset, inputs: Inputs, cells: np.ndarray) -> xr.Dataset
     names = [*inputs.forcings, *static_names(ds, inputs)]
     names += [name for name in (*inputs.targets, FILLED) if name in ds]
     return with_closed_targets(read_cells(ds, names, cells), inputs.target_parts)
+
+
+def read_known(
+    ds: xr.Dataset, forcings: Sequence[str], statics: Sequence[str], cells: np.ndarray
+) -> xr.Dataset:
+    """Forcings and static attributes of these cells, all missing (NaN) where the cube lacks one."""
+    table = read_cells(ds, [name for name in (*forcings, *statics) if name in ds], cells)
+    dims = {**dict.fromkeys(forcings, ("cell", "time")), **dict.fromkeys(statics, ("cell",))}
+    absent = {
+        name: (of, np.full([table.sizes[dim] for dim in of], np.nan, np.float32))
+        for name, of in dims.items()
+        if name not in table
+    }
+    return table.assign(absent)
 
 
 def open_cells(cube: Path, inputs: Inputs) -> xr.Dataset:
@@ -208,11 +224,10 @@ def sharded_cells(
     order = pd.Index(position).get_indexer(np.concatenate(shards))
     in_order = index.isel(cell=order)
     edges = np.cumsum([len(shard) for shard in shards])[:-1]
-    names = [*inputs.forcings, *statics]
 
     def read(cells: np.ndarray) -> CellData:
         chosen = in_order.isel(cell=pd.Index(in_order["cell"].values).get_indexer(cells))
-        table = read_cells(ds, names, position_of(ds, chosen))
+        table = read_known(ds, inputs.forcings, statics, position_of(ds, chosen))
         return cell_data(table.assign_coords(chosen.coords), inputs, statics)
 
     return ShardedCells(

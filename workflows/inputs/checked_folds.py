@@ -6,7 +6,7 @@ finetune and score, and the command sweep, begin with these checks.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from stefaland.data.normalise import Normaliser
 from stefaland.folds.leakage import check_fold, check_parts
 from stefaland.folds.split import Fold
 from workflows.config.folds import PARTS, FoldSettings
-from workflows.inputs.carried_folds import check_carried
+from workflows.inputs.carried_folds import check_carried, check_further
 from workflows.inputs.folds import FoldFiles, locations, warmup_days
 
 AGAIN = "Run `stefaland stats CONFIG --restart`, then the stages after it."
@@ -54,11 +54,12 @@ def write_statistics(
 
 def check_folds(
     files: FoldFiles, settings: FoldSettings, warmup_steps: int, table: xr.Dataset,
-    other: xr.Dataset,
+    other: xr.Dataset, further: Mapping[str, xr.Dataset],
 ) -> None:  # fmt: skip
     """Raise `InputError` with every leak of the run's folds and of their statistics, by file.
 
-    `table` has the labelled cells with a target, `other` those that pretrain.
+    `table` has the labelled cells with a target, `other` those that pretrain, `further` those of
+    further cubes by name.
     """
     required: dict[str, Any] = {
         "kind": settings.kind,
@@ -70,13 +71,21 @@ def check_folds(
     for name in files.names():
         made, carried = files.cells(name), files.pretraining_cells(name)
         fold, pretraining_fold = Fold.load(made), Fold.load(carried)
-        for path, check in (
+        checks: list[tuple[Path, Callable[[], None]]] = [
             (made, partial(_check_settings, fold, required)),
             (carried, partial(_check_settings, pretraining_fold, required)),
             (made, partial(check_fold, fold, locations(table))),
             (carried, partial(check_parts, pretraining_fold, locations(other))),
             (carried, partial(check_carried, fold, pretraining_fold, table, other)),
-        ):
+        ]
+        for cube, cells in further.items():
+            path, of_cube = files.pretraining_cells(name, cube), files.pretraining_fold(name, cube)
+            checks += [
+                (path, partial(_check_settings, of_cube, required)),
+                (path, partial(check_parts, of_cube, locations(cells))),
+                (path, partial(check_further, fold, of_cube, table, cells)),
+            ]
+        for path, check in checks:
             try:
                 check()
             except InputError as error:
@@ -126,15 +135,18 @@ def check_encoders(files: FoldFiles, encoders: Path) -> None:
     faults = Faults()
     for name in files.names():
         folder = encoders / name
-        path, metadata = files.pretraining_cells(name), folder / "data.json"
+        metadata = folder / "data.json"
         # A missing checkpoint is reported when it is loaded.
-        identity = read_json(metadata).get("fold") if metadata.exists() else None
-        if identity is not None and identity != fold_identity(Fold.load(path)):
-            faults.add(
-                str(folder), f"an encoder pretrained on other cells or days than {path} has",
-                "one of that fold",
-                "Run `stefaland pretrain CONFIG --restart`, then the stages after it.",
-            )  # fmt: skip
+        stored = read_json(metadata) if metadata.exists() else {}
+        seen = {"": stored.get("fold"), **stored.get("further_folds", {})}
+        for cube, identity in seen.items():
+            path = files.pretraining_cells(name, cube)
+            if identity is not None and identity != fold_identity(Fold.load(path)):
+                faults.add(
+                    str(folder), f"an encoder pretrained on other cells or days than {path} has",
+                    "one of that fold",
+                    "Run `stefaland pretrain CONFIG --restart`, then the stages after it.",
+                )  # fmt: skip
     faults.raise_if_any()
 
 

@@ -29,7 +29,8 @@ class FoldFiles:
     def patterns(self) -> list[Path]:
         """Patterns of all files of all folds."""
         return [
-            self.cells("*"), self.pretraining_cells("*"), self.statistics("*"), self.seal("*"),
+            self.cells("*"), self.pretraining_cells("*"), self.pretraining_cells("*", "*"),
+            self.statistics("*"), self.seal("*"),
         ]  # fmt: skip
 
     def names(self) -> list[str]:
@@ -45,9 +46,9 @@ class FoldFiles:
         """File of a fold's cells with a target: those that train, validate and test."""
         return self.folder / "folds" / f"{name}.json"
 
-    def pretraining_cells(self, name: str) -> Path:
-        """File of the same fold over the cells that pretrain."""
-        return self.folder / "folds" / "pretrain" / f"{name}.json"
+    def pretraining_cells(self, name: str, cube: str = "") -> Path:
+        """File of the same fold over the cells that pretrain, or over those of a further cube."""
+        return self.folder / "folds" / "pretrain" / cube / f"{name}.json"
 
     def statistics(self, name: str) -> Path:
         """File of the statistics of a fold's training cells."""
@@ -61,9 +62,9 @@ class FoldFiles:
         """The fold of that name, over the cells with a target."""
         return Fold.load(self.cells(name))
 
-    def pretraining_fold(self, name: str) -> Fold:
-        """The fold of that name, over the cells that pretrain."""
-        return Fold.load(self.pretraining_cells(name))
+    def pretraining_fold(self, name: str, cube: str = "") -> Fold:
+        """The fold of that name, over the cells that pretrain, or over those of a further cube."""
+        return Fold.load(self.pretraining_cells(name, cube))
 
     def normaliser(self, name: str) -> Normaliser:
         """The normaliser with a fold's statistics."""

@@ -7,6 +7,7 @@ With `pretrain.from_checkpoint` a given encoder is copied instead.
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,17 @@ from stefaland.data.cell_data import CellData
 from stefaland.data.sharded import ShardedCells
 from stefaland.distributed import best_device
 from stefaland.training.log import RunLog
-from stefaland.training.pretrain import pretrain
+from stefaland.training.pretrain import FurtherCells, pretrain
 from workflows.config.schema import Inputs, PretrainSettings
 from workflows.fingerprints import stage_fingerprint
-from workflows.inputs.cells import cell_data, position_of, read_inputs, sharded_cells, static_names
+from workflows.inputs.cells import (
+    cell_data,
+    position_of,
+    read_inputs,
+    read_known,
+    sharded_cells,
+    static_names,
+)
 from workflows.inputs.checked_folds import fold_identity
 from workflows.inputs.folds import FoldFiles
 from workflows.inputs.given_encoder import fold_checkpoint, take_over
@@ -47,20 +55,21 @@ def outputs(run: Run) -> list[Path]:
 
 def training_settings(settings: PretrainSettings, seed: int) -> PretrainConfig:
     """The settings of the training recipe, from the config's pretraining section and the seed."""
-    chosen = settings.model_dump(exclude={"cube", "from_checkpoint", "resident", "tensorboard"})
+    own = {"cube", "also", "from_checkpoint", "resident", "tensorboard"}
+    chosen = settings.model_dump(exclude=own)
     return PretrainConfig(**{**chosen, "seed": seed})
 
 
 def training_cells(
-    cube: Path, index: xr.Dataset, inputs: Inputs, resident: bool | None, made_by: str
-) -> CellData | ShardedCells:
+    cube: Path, index: xr.Dataset, inputs: Inputs, resident: bool | None, made_by: str,
+    statics: Sequence[str],
+) -> CellData | ShardedCells:  # fmt: skip
     """The cells of an index that pretrain: in memory where they fit, else read shard by shard.
 
     `resident`, unless None, chooses between the two. `made_by` is the fingerprint of the stage that
-    wrote the cube.
+    wrote the cube. Forcings and `statics` that the cube lacks are missing in all cells.
     """
     ds = open_cube(cube)
-    statics = static_names(ds, inputs)
     if resident is None:
         values = index.sizes["time"] * len(inputs.forcings) + len(statics)
         # The values are held twice: as read and normalised.
@@ -69,8 +78,14 @@ def training_cells(
     if not resident:
         return sharded_cells(cube, index, inputs, statics, made_by)
     # The index has the land cells already; finding them again would read every forcing twice.
-    table = read_inputs(ds, inputs, position_of(ds, index)).assign_coords(index.coords)
-    return cell_data(table, inputs, statics)
+    cells = position_of(ds, index)
+    complete = all(name in ds for name in (*inputs.forcings, *statics))
+    table = (
+        read_inputs(ds, inputs, cells)
+        if complete
+        else read_known(ds, inputs.forcings, statics, cells)
+    )
+    return cell_data(table.assign_coords(index.coords), inputs, statics)
 
 
 def main(run: Run) -> dict[str, Any]:
@@ -101,10 +116,14 @@ def _take_over(run: Run, checkpoint: Path) -> dict[str, Any]:
 
 def _pretrain(run: Run, settings: PretrainSettings) -> dict[str, Any]:
     """Pretrain an encoder on the cells of every fold; returns the best epoch's losses by fold."""
-    cube, files = settings.cube, FoldFiles(run.folder)
-    data = training_cells(
-        run.cube(cube), cell_index(run, cube), run.config.inputs, settings.resident,
-        stage_fingerprint(run, "regrid"),
+    files = FoldFiles(run.folder)
+    statics = static_names(open_cube(run.cube(settings.cube)), run.config.inputs)
+    data, *further = (
+        training_cells(
+            run.cube(cube), cell_index(run, cube), run.config.inputs, settings.resident,
+            stage_fingerprint(run, "regrid"), statics,
+        )
+        for cube in (settings.cube, *settings.also)
     )  # fmt: skip
     network, recipe = (
         network_settings(run, data.static_names),
@@ -113,6 +132,10 @@ def _pretrain(run: Run, settings: PretrainSettings) -> dict[str, Any]:
     results = {}
     for name in files.names():
         folder, fold = run.pretrained(name), files.pretraining_fold(name)
+        also = [
+            FurtherCells(data=cells, fold=files.pretraining_fold(name, cube), **dict(chosen))
+            for cells, (cube, chosen) in zip(further, settings.also.items(), strict=True)
+        ]
         with RunLog(folder, title=f"pretrain {name}", tensorboard=settings.tensorboard) as log:
             pretrain(
                 data,
@@ -121,12 +144,20 @@ def _pretrain(run: Run, settings: PretrainSettings) -> dict[str, Any]:
                 recipe,
                 files.normaliser(name),
                 folder,
+                also=also,
                 device=best_device(),
                 log=log,
                 metadata={
                     **checkpoint_metadata(run, data.static_names),
                     "fold": fold_identity(fold),
+                    **further_identities(dict(zip(settings.also, also, strict=True))),
                 },
             )
         results[name] = read_json(folder / "data.json", "training")["training"]["best"]
     return results
+
+
+def further_identities(also: Mapping[str, FurtherCells]) -> dict[str, Any]:
+    """The folds of further cubes for a checkpoint's metadata; empty without such cubes."""
+    found = {cube: fold_identity(cells.fold) for cube, cells in also.items()}
+    return {"further_folds": found} if found else {}

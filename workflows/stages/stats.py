@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from pipeline.core.errors import Faults, bad_input
+from pipeline.core.errors import Faults, InputError, bad_input
 from pipeline.core.files import write_json
 from pipeline.cube.cells import any_valid, by_shard, read_cells
 from pipeline.cube.moments import Moments, accumulate, merge_all
@@ -25,7 +25,7 @@ from stefaland.folds.split import Fold
 from stefaland.tasks import TASKS, check_target, impossible_targets, values_of
 from workflows.config.schema import Inputs
 from workflows.inputs import site_targets
-from workflows.inputs.carried_folds import carried_fold
+from workflows.inputs.carried_folds import carried_fold, further_fold
 from workflows.inputs.cells import position_of, static_names, transforms
 from workflows.inputs.checked_folds import write_statistics
 from workflows.inputs.folds import FoldFiles, WindowSteps, locations, run_folds, with_target
@@ -105,6 +105,7 @@ def main(run: Run) -> dict[str, Any]:
     windows = WindowSteps(
         config.pretrain.window, config.finetune.window, config.finetune.warmup_steps
     )
+    further = {name: cell_index(run, name) for name in config.pretrain.also}
     result = {}
     for fold in run_folds(finetune_cells, config.folds, windows):
         pretraining_fold = fold if same else carried_fold(fold, finetune_cells, pretrain_cells)
@@ -123,6 +124,11 @@ def main(run: Run) -> dict[str, Any]:
             )
             scaling = scaling.merged(of_target)
         pretraining_fold.save(files.pretraining_cells(fold.name))
+        for name, cells in further.items():
+            of_cube = further_fold(fold, finetune_cells, cells)
+            _check_pretraining(of_cube, cells)
+            _check_period(name, cells, fold.train_period)
+            of_cube.save(files.pretraining_cells(fold.name, name))
         target_fold.save(files.cells(fold.name))
         write_statistics(files, target_fold, pretraining_fold, scaling)
         result[fold.name] = {
@@ -184,6 +190,19 @@ def _check_pretraining(fold: Fold, index: xr.Dataset) -> None:
             "folds or a smaller buffer.",
         )  # fmt: skip
     check_parts(fold, locations(index))
+
+
+def _check_period(cube: str, cells: xr.Dataset, period: tuple[str, str] | None) -> None:
+    """Raise `InputError` where a further cube has no step in the training period."""
+    try:
+        period_steps(cells["time"].values, period)
+    except InputError as error:
+        first = error.faults[0]
+        raise bad_input(
+            f"pretrain.also.{cube}", f"a cube of {first.expected.removeprefix('dates within ')}",
+            f"days of folds.train_period, {first.found}", "Leave the cube out, or set `time.period`"
+            " of its sources.",
+        ) from None  # fmt: skip
 
 
 def _check_sizes(fold: Fold, minimum: int) -> None:

@@ -54,7 +54,8 @@ def check_run_folds(run: Run) -> None:
     same = config.pretrain.cube == config.finetune.cube
     other = table if same else cell_index(run, config.pretrain.cube)
     files = FoldFiles(run.folder)
-    check_folds(files, config.folds, config.finetune.warmup_steps, table, other)
+    further = {cube: cell_index(run, cube) for cube in config.pretrain.also}
+    check_folds(files, config.folds, config.finetune.warmup_steps, table, other, further)
 
 
 def network_settings(run: Run, statics: Sequence[str]) -> ModelConfig:

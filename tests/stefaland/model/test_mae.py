@@ -279,3 +279,18 @@ def test_a_model_without_statics_or_with_one_variable_works() -> None:
 def test_settings_that_do_not_fit_are_refused(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         small_config(**settings)
+
+
+def test_the_length_of_a_step_is_an_input_where_asked_for() -> None:
+    settings = {"forcings": ("rain",), "statics": ("clay",), "d_model": 16, "n_heads": 2}
+    model = StefaLand(ModelConfig(**settings, cadence=True)).eval()
+    forcings, statics = torch.randn(2, 12, 1), torch.randn(2, 1)
+    days, months = (torch.arange(12.0).expand(2, -1) / n for n in (365.25, 12))
+    with torch.inference_mode():
+        encoded = [
+            model.encode(Batch(forcings, statics, day_of_year=when)) for when in (days, months)
+        ]
+    assert not torch.allclose(*encoded)
+    assert "cadence" not in ModelConfig(**settings).model_dump()
+    with pytest.raises(InputError, match="day_of_year"):
+        model.encode(Batch(forcings, statics))
