@@ -53,6 +53,8 @@ class ModelConfig(Frozen):
     activation: Literal["relu", "gelu"] = "relu"
     positions: Literal["learned", "rotary"] = "learned"
     time_of_year: bool = False
+    cadence: bool = later(False)
+    """Whether the length of a time step is an input, for pretraining on days and months alike."""
     location_encoding: bool = False
     noise_head: bool = False
     """Whether heads predict mean and log variance instead of the mean alone."""

@@ -135,6 +135,18 @@ def year_features(fraction: Tensor) -> Tensor:
     return torch.stack([angle.sin(), angle.cos(), (2 * angle).sin(), (2 * angle).cos()], -1)
 
 
+def step_features(fraction: Tensor) -> Tensor:
+    """Decimal logarithm [B, 1] of the days in a step, from the elapsed fraction of the year.
+
+    >>> step_features(torch.arange(12)[None] / 12).round(decimals=2)
+    tensor([[1.4800]])
+    """
+    if fraction.shape[1] < 2:
+        return torch.zeros_like(fraction[:, :1])
+    days = 365.25 * fraction.diff(dim=1).remainder(1.0).median(dim=1, keepdim=True).values
+    return days.clamp(min=1e-3).log10()
+
+
 def sphere_features(lonlat: Tensor) -> Tensor:
     """Unit vectors [B, 3] on the sphere of coordinates [B, 2] in degrees, continuous everywhere."""
     lon, lat = torch.deg2rad(lonlat).unbind(-1)

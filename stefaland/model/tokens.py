@@ -13,10 +13,13 @@ from stefaland.model.embedding import (
     StaticEmbedding,
     VariableEmbedding,
     sphere_features,
+    step_features,
     uniform_parameter,
     year_features,
 )
 from stefaland.model.patches import PatchEmbedding, day_cover, patch_starts
+
+DAY_OF_YEAR = "the elapsed fraction of the year, [B, T]"
 
 
 class Tokens(nn.Module):
@@ -40,6 +43,7 @@ class Tokens(nn.Module):
         )
         self.year = nn.Linear(4, config.d_model) if config.time_of_year else None
         self.place = nn.Linear(3, config.d_model) if config.location_encoding else None
+        self.cadence = nn.Linear(1, config.d_model) if config.cadence else None
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(
@@ -54,6 +58,10 @@ class Tokens(nn.Module):
             if batch.lonlat is None:
                 raise bad_input("Batch.lonlat", "nothing", "degrees east and north, [B, 2]")
             static = static + self.place(sphere_features(batch.lonlat))[:, None]
+        if self.cadence is not None:
+            if batch.day_of_year is None:
+                raise bad_input("Batch.day_of_year", "nothing", DAY_OF_YEAR)
+            static = static + self.cadence(step_features(batch.day_of_year))[:, None]
         tokens = torch.cat([series, static], 1)
         return self.dropout(tokens + self._positions(batch.forcings.shape[1]))
 
@@ -81,9 +89,7 @@ class Tokens(nn.Module):
     def _season(self, batch: Batch) -> Tensor:
         assert self.year is not None
         if batch.day_of_year is None:
-            raise bad_input(
-                "Batch.day_of_year", "nothing", "the elapsed fraction of the year, [B, T]"
-            )
+            raise bad_input("Batch.day_of_year", "nothing", DAY_OF_YEAR)
         features = self.year(year_features(batch.day_of_year))
         if self.config.tokens == "patch":
             starts = patch_starts(batch.forcings.shape[1], self.config, features.device)

@@ -281,8 +281,12 @@ class RunConfig(Frozen):
     @model_validator(mode="after")
     def _settings_agree(self) -> RunConfig:
         wrong = []
-        if self.folds.periods and (self.pretrain.cyclic or self.finetune.cyclic):
-            wrong.append("folds with periods, but pretrain.cyclic or finetune.cyclic: the windows "
+        periodic = [f"{part}.cyclic" for part in ("pretrain", "finetune")
+                    if getattr(self, part).cyclic]  # fmt: skip
+        periodic += [f"pretrain.also.{name}.cyclic" for name, cube in self.pretrain.also.items()
+                     if cube.cyclic]  # fmt: skip
+        if self.folds.periods and periodic:
+            wrong.append(f"folds with periods, but {' and '.join(periodic)}: the windows "
                          "of a periodic time axis lie in every period")  # fmt: skip
         if "persistence" in self.finetune.baselines and self.folds.kind != "time":
             wrong.append(f'finetune.baselines: "persistence" with folds of kind {self.folds.kind}: '

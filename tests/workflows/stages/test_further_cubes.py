@@ -94,7 +94,7 @@ def test_a_cube_without_days_of_training_and_an_unknown_one_are_refused(
     periods = ("folds.train_period=[1979-01-01, 1979-01-20]",
                "folds.test_period=[1979-02-10, 1979-03-01]")  # fmt: skip
     if wrong == "name":
-        with pytest.raises(InputError, match='no cube "station". Did you mean "stations"'):
+        with pytest.raises(InputError, match=r'no cube "station"\. Did you mean "stations"'):
             streamflow(tmp_path, ALSO[0], "pretrain.also={station: {}}")
         return
     run = streamflow(tmp_path, ALSO[0], "pretrain.also={stations: {window: 5}}", *periods)
