@@ -30,7 +30,6 @@ from pipeline.execution.executor import HERE, Executor
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import StageReport, run_stage
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.grid.window import source_window
 from pipeline.readers.registry import driver_of
 from pipeline.regrid_tile import (
     RegridTask,
@@ -40,14 +39,10 @@ from pipeline.regrid_tile import (
     regrid_tile,
 )
 from pipeline.regridding.fill import GapFilling
-from pipeline.sources.arrays.resets import check_resets
 from pipeline.sources.common_times import common_times, within
-from pipeline.sources.crop import Window
 from pipeline.sources.distinct import check_distinct
-from pipeline.sources.open import check_source
-from pipeline.sources.overlap import check_overlap
-from pipeline.sources.parts import SourcePart, opened_parts, times_of
-from pipeline.sources.tiles import mosaic_of
+from pipeline.sources.overlap import check_on_grids
+from pipeline.sources.parts import SourcePart, times_of
 from pipeline.sources.versions.contents import read_contents, record_contents, replaced
 from pipeline.sources.versions.unchanged import stamps_of, unchanged
 
@@ -108,12 +103,7 @@ def build_cube(
     known = read_variables() if variables is None else variables
     used = tuple(within(source, time) for source in sources)
     for source in used:
-        before = len(faults.faults)
-        info = check_source(source, faults, known, partial(_windows, grid), values=False)
-        if info is not None and len(faults.faults) == before:
-            check_overlap(grid, info, faults, f'source "{source.name}", {source.address}')
-    faults.raise_if_any()
-    _check_totals(used, grid, known, faults)
+        check_on_grids(source, {"": grid}, known, faults, values=False)
     faults.raise_if_any()
     task = RegridTask(
         path, grid, used, known, terrain_from=terrain_from, filling=filling, derived=derived
@@ -142,30 +132,6 @@ def _check_gridded(sources: Sequence[Source], faults: Faults) -> None:
                         "a source of a grid or of polygons",
                         "A run has them as `locations` of a cube or as `inputs.target_sites`.",
                     )  # fmt: skip
-
-
-def _windows(grid: TargetGrid, crs: str) -> list[Window]:
-    """The one window of a source in `crs` that the grid needs."""
-    return [source_window(grid, crs)]
-
-
-def _check_totals(
-    sources: Sequence[Source], grid: TargetGrid, variables: Mapping[str, Variable], faults: Faults
-) -> None:
-    """Add a fault for each variable whose running totals would be taken for amounts.
-
-    Tiles of a mosaic are read only where they are aggregated to days.
-    """
-    may_be_running = [
-        part for source in sources for part in source.parts
-        if part.time.daily or not (part.static or part.classes or mosaic_of(part))
-    ]  # fmt: skip
-    for running in may_be_running:
-        for part, ds in opened_parts(running, partial(source_window, grid)):
-            known = {**variables, **part.own_variables}
-            for name in [name for name in part.variables if name in known]:
-                with faults.collecting():
-                    check_resets(ds, part, name, known[name])
 
 
 def _fingerprint(task: RegridTask, settings: Mapping[str, Any], contents: Mapping[str, str]) -> str:

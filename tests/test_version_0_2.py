@@ -35,6 +35,7 @@ from stefaland.prediction.member import load_member
 from stefaland.prediction.predict import predict_cells
 from stefaland.training.optimiser import make_optimiser
 from stefaland.training.state import load_state
+from tests.old_run import ENVIRONMENT, FIXTURES, date_sources, unpack_old_run
 from workflows.commands.status import stages
 from workflows.commands.verify import verify_run
 from workflows.config.load import load_config
@@ -42,30 +43,19 @@ from workflows.inputs.folds import FoldFiles
 from workflows.run import Run
 from workflows.stages.markers import StageState
 
-FIXTURES = Path(__file__).parent / "golden" / "v0_2"
-
 EXPECTED: dict[str, Any] = json.loads((FIXTURES / "expected.json").read_text())
 DAY = 10
 """Time step of stores whose values are kept; as in make.py."""
-MODIFIED = 1_000_000_000
-"""Modification time of the sources when the run was made, seconds."""
 WINDOW = 12
 """Window of the checkpoints' networks; as in make.py."""
 KINDS = sorted(EXPECTED["checkpoints"])
 PRETRAINED = [kind for kind in KINDS if kind.startswith("pretrained")]
-ENVIRONMENT = {"STEFALAND_DATA": "sources", "STEFALAND_RUNS": ".", "OMP_NUM_THREADS": "1"}
 
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the fixtures to work in, with the run folder `run` unpacked."""
-    folder = tmp_path / "v0_2"
-    shutil.copytree(FIXTURES, folder)
-    shutil.unpack_archive(folder / "run.tar.gz", folder, filter="data")
-    monkeypatch.chdir(folder)
-    for name, value in ENVIRONMENT.items():
-        monkeypatch.setenv(name, value)
-    return folder
+    return unpack_old_run(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -221,9 +211,7 @@ def test_folds_and_statistics_are_read(run: Run) -> None:
 
 def test_a_finished_run_is_finished_and_its_last_stages_can_be_run_again(run: Run) -> None:
     home, config = run.folder.parent, "config.yml"
-    for source in (home / "sources").iterdir():
-        # Fingerprints hold the sources' modification times, which no archive keeps.
-        os.utime(source, (MODIFIED, MODIFIED))
+    date_sources(home)  # Fingerprints hold these times, which no archive keeps.
     before = {
         path.relative_to(run.folder): path.read_bytes()
         for path in run.folder.rglob("*")

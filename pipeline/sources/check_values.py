@@ -18,7 +18,6 @@ from pipeline.core.errors import Faults, bad_input
 from pipeline.entries.source import Source, Variable
 from pipeline.readers.common.packing import UNPACKED
 from pipeline.sources.arrays.aggregate import Decoded, decoded
-from pipeline.sources.arrays.resets import check_resets
 from pipeline.sources.axes import axes_of
 from pipeline.sources.canonical import decoding_of, in_order, plan_of
 from pipeline.sources.computed.tally import Tally
@@ -74,7 +73,6 @@ def check_values(
     size = read = 0
     for name in names:
         with faults.collecting():
-            check_resets(ds, source, name, variables[name])
             series = [_series(part, source, name, variables[name], tallies[name]) for part in parts]
             total = len(names) * sum(one.bytes for one in series)
             blocks = _sample if sampled or total > WHOLE_BYTES else _slabs

@@ -28,7 +28,7 @@ from pipeline.grid.window import source_window
 from pipeline.readers.long.sample import Looked, noting
 from pipeline.readers.registry import driver_of
 from pipeline.readers.remote.references import is_references
-from pipeline.sources.arrays.resets import prepared
+from pipeline.sources.arrays.resets import check_resets, prepared
 from pipeline.sources.axes import axes_of
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.check_files import check_files
@@ -105,8 +105,8 @@ def check_source(
 
     `variables` are the canonical ones, by default those of the packaged `variables.yml`. Values
     are checked within the `windows` for the source's CRS, by default everywhere: all values of
-    small sources, a sample of large ones; none without `values`. Returns None if the files cannot
-    be opened or the driver has no variables.
+    small sources, a sample of large ones; without `values` only those that show whether totals
+    run on. Returns None if the files cannot be opened or the driver has no variables.
     """
     check_part = partial(check_source, variables=variables, windows=windows, values=values)
     if source.merge:
@@ -129,6 +129,9 @@ def check_source(
         with noting() as long:
             ds, before = prepared(source, tallies), len(faults.faults)
         info = check_opened(ds, source, known, faults)
+        for name in [name for name in source.variables if name in known]:
+            with faults.collecting():
+                check_resets(ds, source, name, known[name])
         if len(faults.faults) > before or not values:
             return info
         chosen = (

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,12 +24,12 @@ from pipeline.sources.versions.contents import (
     replaced_since,
 )
 from pipeline.sources.versions.unchanged import stamps_of, unchanged
+from tests.old_run import date_sources, unpack_old_run
 from workflows.config.load import load_config
 from workflows.fingerprints import record_sources, stage_fingerprint
 from workflows.run import Run
 from workflows.stages.order import run_stages, stage_state
 
-FIXTURES = Path(__file__).parents[1] / "golden" / "v0_2"
 GRID = TargetGrid.from_bounds("four", "EPSG:4326", (0, 0, 4, 4), 2.0)
 AT = np.arange(0.5, 4)
 
@@ -195,15 +194,9 @@ def test_a_damaged_record_is_one_clear_error(tmp_path: Path, text: str) -> None:
 @pytest.fixture
 def old_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     """A finished run of version 0.2.0 with its sources."""
-    folder = tmp_path / "v0_2"
-    shutil.copytree(FIXTURES, folder)
-    shutil.unpack_archive(folder / "run.tar.gz", folder, filter="data")
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("STEFALAND_DATA", "sources")
-    monkeypatch.setenv("STEFALAND_RUNS", ".")
-    for source in (folder / "sources").iterdir():
-        os.utime(source, (1_000_000_000, 1_000_000_000))
-    return Run(load_config(folder / "config.yml"))
+    home = unpack_old_run(tmp_path, monkeypatch)
+    date_sources(home)
+    return Run(load_config(home / "config.yml"))
 
 
 def test_an_old_run_stays_finished_until_a_source_changes(

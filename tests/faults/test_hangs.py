@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -10,7 +12,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import xarray as xr
 
+from pipeline.core.errors import InputError
 from pipeline.core.system.time_limit import TimeLimitError, in_time, reading
 from pipeline.execution.cluster import ClusterConfig, connect
 from pipeline.execution.executor import Task
@@ -18,6 +22,10 @@ from pipeline.execution.ledger import Ledger
 from pipeline.execution.overlap import Overlapped
 from pipeline.execution.run import StageError, run_stage
 from tests.faults.hangs import ask_for_too_much, jobs, read_a_pipe, take_memory
+from tests.workflows.tiny import write_tiny
+from workflows.commands.plan import plan_run
+from workflows.config.load import load_config
+from workflows.run import Run
 
 
 @pytest.fixture
@@ -144,3 +152,43 @@ def test_a_worker_that_the_system_kills_names_the_tile_and_its_memory(tmp_path: 
 def test_limits_that_are_none_are_refused(seconds: float) -> None:
     with pytest.raises(ValueError, match="null for no limit"):
         ClusterConfig(task_seconds=seconds)
+
+
+def _with_a_pipe(folder: Path) -> tuple[Path, Path]:
+    """A tiny run, of whose rain a chunk is a pipe that nobody fills."""
+    config = write_tiny(folder)
+    with xr.open_dataset(folder / "rain.nc") as ds:
+        ds.to_zarr(folder / "rain.zarr", consolidated=False)
+    catalog = (folder / "catalog.yml").read_text()
+    catalog = catalog.replace("rain.nc\n  driver: netcdf", "rain.zarr\n  driver: zarr")
+    (folder / "catalog.yml").write_text(catalog)
+    chunk = folder / "rain.zarr" / "rain" / "c" / "0" / "0" / "0"
+    chunk.unlink()
+    os.mkfifo(chunk)
+    return config, chunk
+
+
+def test_check_and_plan_end_although_a_source_hangs(tmp_path: Path) -> None:
+    config, chunk = _with_a_pipe(tmp_path)
+    run = Run(load_config(config, ["cluster.task_seconds=1"]))
+    try:
+        with pytest.raises(InputError) as caught:
+            plan_run(run, "check", "report")
+    finally:
+        os.close(os.open(chunk, os.O_RDWR | os.O_NONBLOCK))
+    (fault,) = caught.value.faults
+    assert fault.where == str(tmp_path / "rain.zarr")
+    assert fault.found == 'no end of reading, in check of source "rain"'
+    assert "cluster.task_seconds" in fault.hint
+
+
+@pytest.mark.slow
+def test_the_command_line_ends_although_a_thread_of_a_library_does_not(tmp_path: Path) -> None:
+    config, _ = _with_a_pipe(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "workflows.cli", "check", str(config), "--set",
+         "cluster.task_seconds=1"],
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 2
+    assert "rain.zarr: found no end of reading" in done.stderr

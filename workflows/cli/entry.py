@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 from pipeline.core.errors import InputError
 from pipeline.core.system.failures import system_fault
 from pipeline.core.written.logs import print_uncaught, public_logs
+from pipeline.core.system.time_limit import has_stuck_threads
 from workflows.cli import data, maps, model, runs, scores
 from workflows.cli.options import LOG_FILE, LogFile, Quiet, ShowPaths, Verbose, Version, examples
 from workflows.console import (
@@ -117,6 +118,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
     words = list(sys.argv[1:] if arguments is None else arguments)
     if arguments is None:
         public_logs()
+    try:
+        _run(words)
+    except SystemExit as end:
+        if arguments is None and has_stuck_threads():
+            _end_at_once(end)
+        raise
+
+
+def _end_at_once(end: SystemExit) -> NoReturn:
+    """End this process although a library's thread, which Python waits for, never will."""
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(end.code if isinstance(end.code, int) else int(end.code is not None))
+
+
+def _run(words: Sequence[str]) -> None:
+    """Run a command line; bad input is printed, one line a fault, and exits with 2."""
     try:
         app(words)
     except InputError as error:

@@ -60,9 +60,11 @@ def plan_run(run: Run, first: str, last: str) -> RunPlan:
         stage_module(name)
     check.main(run)
     names = list(NEEDS)
-    states = planned_states(run, names[names.index(first) : names.index(last) + 1])
     folder, cluster = _existing(run.folder), run.config.cluster
-    plans = cube_plans(gridded_cubes(run), worker_count(cluster), folder)
+    chosen = names[names.index(first) : names.index(last) + 1]
+    states, plans = check.within_limit(run, "plan", lambda: (
+        planned_states(run, chosen), cube_plans(gridded_cubes(run), worker_count(cluster), folder)
+    ))  # fmt: skip
     memory, disk = worker_memory(cluster), shutil.disk_usage(folder).free
     faults: tuple[Fault, ...] = ()
     try:

@@ -10,24 +10,24 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from pipeline.catalog.catalog import Catalog
 from pipeline.climate.evapotranspiration import NAME as PET
 from pipeline.climate.evapotranspiration import choices
 from pipeline.climate.signatures import PREFIX, signature_names
-from pipeline.core.errors import Faults, InputError, nearest_name
+from pipeline.core.errors import Fault, Faults, InputError, nearest_name
 from pipeline.core.plugins import Registry
+from pipeline.core.system.time_limit import TimeLimitError, in_time, reading
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.grid.window import source_window
 from pipeline.readers.long.sample import every_file
 from pipeline.readers.registry import driver_of
 from pipeline.sites.regions import polygons_with
+from pipeline.sources.check_metadata import SourceInfo
 from pipeline.sources.distinct import check_distinct
 from pipeline.sources.locations import check_locations_source
-from pipeline.sources.open import Window, check_source
-from pipeline.sources.overlap import check_overlap
+from pipeline.sources.overlap import check_on_grids
 from stefaland.baselines.registry import BASELINES
 from stefaland.config import model_preset
 from stefaland.model.adapters import ADAPTERS
@@ -40,6 +40,7 @@ from workflows.run import Run, used_sources
 from workflows.stages.owned import require_run_folder
 from workflows.stages.unpack import encoder_requirements
 
+T = TypeVar("T")
 MIN_DISK = 2 * 2**30
 TERRAIN = ("slope", "aspect_sine", "aspect_cosine", "curvature")
 """Variables that are derived from elevation."""
@@ -67,9 +68,11 @@ def main(run: Run) -> dict[str, Any]:
         lambda: _derived(run, has_sites, faults),
         lambda: _models(config.finetune, config.pretrain.window, config.model.preset, faults),
         lambda: _process_model(config.finetune, config.inputs),
-        lambda: _encoder(run, faults),
+        lambda: within_limit(
+            run, "check of pretrain.from_checkpoint", lambda: _encoder(run, faults)
+        ),
         lambda: _legends(publish, faults),
-        lambda: _basins(publish.basins, run.catalog),
+        lambda: within_limit(run, "check of basins", lambda: _basins(publish.basins, run.catalog)),
         lambda: _aggregates(publish.products, config.inputs.sources, run.catalog, faults),
         lambda: _folder(run.folder, faults),
     )
@@ -79,11 +82,19 @@ def main(run: Run) -> dict[str, Any]:
                 check()
         except InputError as error:
             faults.faults += [fault for fault in error.faults if fault not in faults.faults]
+            if isinstance(error, TimeLimitError):
+                break  # Others of the same disk or server would have to be waited for as well.
     for note in notes:
         CONSOLE.print(f"    note   {note}")
     faults.raise_if_any()
     CONSOLE.print(f"    check  {describe_checked(shares)}")
     return {"sources": len(used_sources(run)), "notes": notes}
+
+
+def within_limit(run: Run, what: str, call: Callable[[], T]) -> T:
+    """What `call` returns, which may take as long as a tile of the run; else `TimeLimitError`."""
+    seconds = run.config.cluster.task_seconds
+    return in_time(call, seconds, what, "cluster.task_seconds")
 
 
 def describe_checked(shares: Mapping[str, float]) -> str:
@@ -100,7 +111,7 @@ def _sources(run: Run, faults: Faults, notes: list[str]) -> dict[str, float]:
     """
     config = run.config
     grids = {
-        cube: run.grid(cube)
+        f'cube "{cube}", ': run.grid(cube)
         for cube, spec in config.cubes.items()
         if spec.grid and not spec.points_from
     }
@@ -111,40 +122,33 @@ def _sources(run: Run, faults: Faults, notes: list[str]) -> dict[str, float]:
     known = run.catalog.sources
     gridded = [known[name] for name in config.inputs.sources if name in known]
     check_distinct(gridded, faults, config.inputs.terrain_from, config.inputs.of_sites)
-    return _checked_sources(tuple(used), run.catalog, grids, run.variables, faults, notes)
-
-
-def _checked_sources(
-    names: Sequence[str],
-    catalog: Catalog,
-    grids: Mapping[str, TargetGrid],
-    variables: Mapping[str, Variable],
-    faults: Faults,
-    notes: list[str],
-) -> dict[str, float]:
     shares: dict[str, float] = {}
-    for name in names:
+    for name in used:
         try:
-            source = catalog[name]
+            source = run.catalog[name]
         except InputError as error:
             faults.faults += error.faults
             continue
-        if driver_of(source).returns == "network":
-            check_locations_source(source, variables, faults)
-            continue
-        info = check_source(source, faults, windows=partial(_windows, grids))
+        check = partial(_checked, source, grids, run.variables)
+        info, found = within_limit(run, f'check of source "{name}"', check)
+        faults.faults += found
         if info is not None:
             shares[source.name] = info.checked
             notes += [f"{name}: {note}" for note in info.notes]
-        for cube, grid in grids.items():
-            if info is not None:
-                check_overlap(grid, info, faults, f'cube "{cube}", source "{name}"')
     return shares
 
 
-def _windows(grids: Mapping[str, TargetGrid], crs: str) -> list[Window]:
-    """The windows of a source in `crs` that the grids need."""
-    return [source_window(grid, crs) for grid in grids.values()]
+def _checked(
+    source: Source, grids: Mapping[str, TargetGrid], variables: Mapping[str, Variable]
+) -> tuple[SourceInfo | None, list[Fault]]:
+    """What was found in the files of a source, None for networks of sites, and all its faults."""
+    info, faults = None, Faults()
+    with reading(source.address):
+        if driver_of(source).returns == "network":
+            check_locations_source(source, variables, faults)
+        else:
+            info = check_on_grids(source, grids, variables, faults)
+    return info, faults.faults
 
 
 def _names(

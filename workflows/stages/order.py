@@ -9,7 +9,7 @@ from functools import partial
 from importlib import import_module
 from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 from rich.table import Table
 
@@ -38,16 +38,21 @@ AGAIN = "Run `stefaland run CONFIG --verify`: it makes again what was lost or ch
 
 
 class StageModule(Protocol):
-    """Interface of a stage's module.
-
-    A stage that fills cubes tile by tile has `stores` too: their paths with their ledgers.
-    """
+    """Interface of a stage's module."""
 
     def outputs(self, run: Run) -> list[Path]:
         """Files, folders and patterns in the run folder that the stage writes."""
 
     def main(self, run: Run) -> dict[str, Any]:
         """Run the stage; returns results for its marker and the report."""
+
+
+@runtime_checkable
+class FillsCubes(Protocol):
+    """Interface of the module of a stage that fills cubes tile by tile."""
+
+    def stores(self, run: Run) -> Mapping[Path, Ledger]:
+        """The paths of the cubes, with the ledgers of their tiles."""
 
 
 def stage_module(name: str) -> StageModule:
@@ -66,8 +71,7 @@ def stage_state(run: Run, name: str) -> StageState:
 
 
 def _stores(module: StageModule, run: Run) -> Mapping[Path, Ledger]:
-    stores: Callable[[Run], Mapping[Path, Ledger]] | None = getattr(module, "stores", None)
-    return stores(run) if stores is not None else {}
+    return module.stores(run) if isinstance(module, FillsCubes) else {}
 
 
 def _withdraw_after(run: Run, name: str, resumes: bool) -> None:
