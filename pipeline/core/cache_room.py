@@ -18,7 +18,13 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.core.errors import bad_input
-from pipeline.core.files import UnwritableError, make_folder, writing
+from pipeline.core.files import (
+    UnwritableError,
+    is_partial,
+    make_folder,
+    remove_stale_partial,
+    writing,
+)
 
 DEFAULT_LIMIT = "20 GB"
 RECENT_SECONDS = 60.0
@@ -111,11 +117,17 @@ def _others() -> list[Path]:
 
 
 def _sizes() -> dict[str, tuple[float, int]]:
-    """Return (time of the last use, bytes on disk) of each entry."""
+    """Return (time of the last use, bytes on disk) of each entry.
+
+    What killed writers left in them is removed.
+    """
     found = {}
     for entry in os.scandir(cache_folder()):
         try:
             if not entry.name.startswith(".") and entry.is_dir():
+                for file in os.scandir(entry):
+                    if is_partial(file.name):
+                        remove_stale_partial(Path(file.path))
                 stats = [file.stat() for file in os.scandir(entry)]
                 used = os.stat(f"{entry.path}/.about.json").st_mtime
                 found[entry.name] = used, sum(512 * stat.st_blocks for stat in stats)

@@ -1,7 +1,7 @@
 """Files and folders that appear complete or not at all, even if the writing process is killed.
 
-A killed writer leaves a hidden `.partial` file beside its target, which `remove_stale_partials`
-deletes; partials of processes that still run on this host are kept.
+A killed writer leaves a hidden `.partial` file beside its target, which the next writer
+there removes (`remove_stale_partials`); partials of processes that still run on this host are kept.
 """
 
 from __future__ import annotations
@@ -32,14 +32,19 @@ NOT_FLUSHED = {errno.EINVAL, errno.ENOTSUP, errno.EBADF}
 """Errors of file systems that flush no folders."""
 
 _SERIAL = count()
+_TIDIED: set[Path] = set()
+"""Folders in which this process has removed what killed writers left."""
 
 
 class UnwritableError(InputError):
     """An output folder that cannot be written, so that no other tile can be written either."""
 
 
-def _partial(path: Path) -> Path:
-    """Hidden path beside `path` that contains the host and the process and is never used twice."""
+def partial_path(path: Path) -> Path:
+    """Hidden path beside `path` that contains the host and the process and is never used twice.
+
+    All files and folders that a writer has not finished have such names.
+    """
     host = socket.gethostname().replace(".", "_")
     return path.with_name(f".{path.name}.{host}.{os.getpid()}.{next(_SERIAL)}.partial")
 
@@ -106,7 +111,8 @@ class FileSet:
         The file is renamed to `path` later.
         """
         self.folders |= {path.parent, *_make_missing(path.parent)}
-        partial = _partial(path)
+        tidy_once(path.parent)
+        partial = partial_path(path)
         self.partials[partial] = path
         with writing(path, sum(map(len, parts))), partial.open("wb") as handle:
             handle.writelines(parts)
@@ -191,7 +197,7 @@ def new_folder(path: Path, replace: bool = True) -> Iterator[Path]:
         yield partial
         _flush([partial, *partial.rglob("*")])
         if replace and path.exists():
-            old = _partial(path)
+            old = partial_path(path)
             os.replace(path, old)
             os.replace(partial, path)
             shutil.rmtree(old)
@@ -208,7 +214,7 @@ def scratch_folder(path: Path) -> Iterator[Path]:
     """
     make_folder(path.parent)
     remove_stale_partials(path.parent, f"{path.name}.*")
-    partial = _partial(path)
+    partial = partial_path(path)
     with writing(path):
         partial.mkdir()
     try:
@@ -309,6 +315,16 @@ def remove_stale_partials(folder: Path, pattern: str = "*") -> None:
     """
     for partial in folder.glob(f".{pattern}.partial"):
         remove_stale_partial(partial)
+
+
+def tidy_once(folder: Path) -> None:
+    """Remove all that killed writers left in `folder`, once a process: large folders list slowly.
+
+    Subfolders are not searched.
+    """
+    if folder not in _TIDIED:
+        _TIDIED.add(folder)
+        remove_stale_partials(folder)
 
 
 def remove_stale_partial(partial: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 from rich.table import Table
 
 from pipeline.core.errors import Faults
-from pipeline.core.files import write_bytes
+from pipeline.core.files import scratch_folder, write_bytes
 from pipeline.cube.open import read_store
 from pipeline.cube.shards import encode_shard
 from pipeline.cube.template import CubeTemplate, cube_template, write_template
@@ -211,13 +211,13 @@ def probe(template: CubeTemplate, folder: Path | None = None) -> Rates:
     small = cube_template(grid, axis, {"probe": {"dims": ("time", "y", "x")}}, tile,
                           (steps, chunk[1], chunk[2]))  # fmt: skip
     values = _synthetic((steps, *tile))
-    with tempfile.TemporaryDirectory(dir=folder) as name:
-        path = Path(name) / "probe.zarr"
+    with scratch_folder((folder or Path(tempfile.gettempdir())) / "probe") as scratch:
+        path = scratch / "probe.zarr"
         write_template(path, small, {})
         layout = read_store(path).layouts["probe"]
         began = time.perf_counter()
         shard = encode_shard(values, layout)
-        write_bytes(Path(name) / "shard", shard.pieces)
+        write_bytes(scratch / "shard", shard.pieces)
         write = values.nbytes / (time.perf_counter() - began)
         began = time.perf_counter()
         np.nan_to_num(values).astype(np.float64).mean(axis=0)

@@ -9,6 +9,7 @@ from typing import Literal
 from pipeline.catalog.downloads import FilesDownload
 from pipeline.core.addresses import path_of
 from pipeline.core.errors import Fault, InputError, bad_input
+from pipeline.core.files import tidy_once
 from pipeline.core.remote_path import RemotePath
 from pipeline.fetch.cds import transfer_result
 from pipeline.fetch.client import Client
@@ -141,6 +142,8 @@ def fetch_files(
         manifest.add(record)
         return record
 
+    for folder in {item.file.path.parent for item in planned}:
+        tidy_once(folder)
     wanted = [item.file for item in planned if item.state != "there"]
     for record in together(wanted, one, client, order.download.parallel):
         if record is not None:

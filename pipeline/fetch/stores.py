@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from pipeline.catalog.downloads import ZarrDownload
 from pipeline.core.addresses import path_of, public_uri
+from pipeline.core.files import tidy_once
 from pipeline.core.remote_path import RemotePath
 from pipeline.fetch.client import Client
 from pipeline.fetch.locks import holding
@@ -42,6 +43,7 @@ def fetch_stores(
     """
     records = []
     for store in stores_of(order, download):
+        tidy_once(store.path.parent)
         if store.has(order):
             continue
         lock = store.path.with_name(f".{store.path.name}.lock")

@@ -129,9 +129,10 @@ def check_source(
         with noting() as long:
             ds, before = prepared(source, tallies), len(faults.faults)
         info = check_opened(ds, source, known, faults)
-        for name in [name for name in source.variables if name in known]:
-            with faults.collecting():
-                check_resets(ds, source, name, known[name])
+        if len(faults.faults) == before:
+            for name in [name for name in source.variables if name in known]:
+                with faults.collecting():
+                    check_resets(ds, source, name, known[name])
         if len(faults.faults) > before or not values:
             return info
         chosen = (

@@ -188,7 +188,7 @@ def test_an_interrupted_write_removes_its_partial(tmp_path, monkeypatch):
 
 
 def test_partials_of_living_writers_are_left_alone(tmp_path):
-    living = pipeline.core.files._partial(tmp_path / "0")
+    living = pipeline.core.files.partial_path(tmp_path / "0")
     living.write_bytes(b"1")
     remove_stale_partials(tmp_path)
     assert living.exists()
@@ -199,7 +199,7 @@ def test_locations_killed_between_the_two_renames_are_written_again(tmp_path):
 
     write_locations(tmp_path / "u.zarr", _sites(20))
     expected = contents(tmp_path)
-    dead = pipeline.core.files._partial(tmp_path / "u.zarr")
+    dead = pipeline.core.files.partial_path(tmp_path / "u.zarr")
     dead = dead.with_name(dead.name.replace(f".{os.getpid()}.", ".999999999."))
     os.replace(tmp_path / "u.zarr", dead)
     write_locations(tmp_path / "u.zarr", _sites(20))

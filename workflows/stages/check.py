@@ -5,7 +5,6 @@ All faults of config, catalog, data and folders, reported before any compute.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -17,6 +16,7 @@ from pipeline.climate.evapotranspiration import NAME as PET
 from pipeline.climate.evapotranspiration import choices
 from pipeline.climate.signatures import PREFIX, signature_names
 from pipeline.core.errors import Fault, Faults, InputError, nearest_name
+from pipeline.core.files import partial_path
 from pipeline.core.plugins import Registry
 from pipeline.core.system.time_limit import TimeLimitError, in_time, reading
 from pipeline.entries.source import Source, Variable
@@ -283,7 +283,7 @@ def _aggregates(
 def _folder(folder: Path, faults: Faults) -> None:
     # Raised before the probe below: nothing is written into a folder that is no run.
     require_run_folder(folder, CONSOLE.log_file)
-    probe = folder / f".write-test-{os.getpid()}"
+    probe = partial_path(folder / "write-test")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.touch()
