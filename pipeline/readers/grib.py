@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 import xarray as xr
 from pydantic import Field
 
 from pipeline.core.archives.unpacked_files import plain_copy
 from pipeline.core.errors import LIBRARY_ERRORS, Faults
 from pipeline.core.files import version_of
+from pipeline.core.system.promises import shown_bytes
 from pipeline.entries.source import Source
 from pipeline.grid.healpix import GridOptions
 from pipeline.readers.common.chosen import chosen
@@ -29,6 +31,15 @@ from pipeline.readers.driver import Driver
 
 OPEN_FILES = 512
 """Number of files whose metadata a process caches; their values stay on disk."""
+COUNTS = (
+    "edition", "offset", "totalLength", "Ni", "Nj", "numberOfDataPoints", "numberOfValues",
+    "numberOfCodedValues", "bitsPerValue", "bitmapPresent",
+)  # fmt: skip
+NONE = (1 << 31) - 1
+"""Number by which ecCodes marks a count that a message does not have."""
+VALUE_BYTES = 8
+PADDING = 32
+"""Bits at the end of the values of edition 1 that may be of none."""
 PLACE = ("paramId", "typeOfLevel", "level:float", "number", "valid_time")
 """Keys by which cfgrib places a message in a variable."""
 TELLING = (
@@ -82,7 +93,7 @@ def _opened(path: Path, stamp: tuple[int, ...], keys: tuple[Any, ...]) -> xr.Dat
 
 
 def _check_messages(path: Path) -> None:
-    """Raise `ValueError` for a message that lacks bytes or whose beginning is damaged."""
+    """Raise `ValueError` for a message that lacks bytes or whose header is damaged."""
     import eccodes
 
     with path.open("rb") as file:
@@ -100,16 +111,49 @@ def _check_messages(path: Path) -> None:
                 raise ValueError(f"{damaged}: {error}") from None
             if message is None:
                 return
-            begin, length = (
-                eccodes.codes_get(message, key, int) for key in ("offset", "totalLength")
-            )
+            keys = {key: _integer(message, key) for key in COUNTS}
+            is_plain = eccodes.codes_get(message, "packingType", str) == "grid_simple"
             eccodes.codes_release(message)
+            if wrong := _wrong_counts(keys, is_plain):
+                raise ValueError(f"message {number} has {wrong}")
+            begin, length = keys["offset"], keys["totalLength"]
             # Other bytes (bulletin headers) may lie between messages, but "7777", the end of a
             # message, there means that its beginning was not recognised.
             beside.seek(end)
             if b"7777" in beside.read(begin - end):
                 raise damaged
             end = begin + length
+
+
+def _integer(message: Any, key: str) -> int:
+    """Return a count of a message; `NONE` where it has none, as of columns of a reduced grid."""
+    import eccodes
+
+    try:
+        return int(eccodes.codes_get(message, key, int))
+    except eccodes.KeyValueNotFoundError:
+        return NONE
+
+
+def _wrong_counts(keys: Mapping[str, int], is_plain: bool) -> str | None:
+    """Return what is impossible in the counts of a message, for which ecCodes would take memory."""
+    points, columns, rows = keys["numberOfDataPoints"], keys["Ni"], keys["Nj"]
+    if points == NONE:
+        return None
+    if NONE not in (columns, rows) and columns * rows != points:
+        return f"{columns:,} x {rows:,} points, but the number of points {points:,}"
+    free = psutil.virtual_memory().available
+    if points * VALUE_BYTES > free:
+        size = shown_bytes(points * VALUE_BYTES)
+        return f"{points:,} points, which take {size}, and {shown_bytes(free)} of memory are free"
+    # Edition 1 has no number of values; that of coded ones follows from its bytes and padding.
+    stored, spare = keys["numberOfValues"], 0
+    if keys["edition"] == 1:
+        stored, spare = keys["numberOfCodedValues"], PADDING // max(1, keys["bitsPerValue"])
+    counted = is_plain and keys["bitsPerValue"] and not keys["bitmapPresent"]
+    if counted and not points <= stored <= points + spare:
+        return f"{stored:,} values of {points:,} points, without a bitmap of those that are missing"
+    return None
 
 
 @dataclass(frozen=True)

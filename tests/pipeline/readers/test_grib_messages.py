@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import psutil
 import pytest
 
 from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import Faults, InputError
 from pipeline.entries.source import Source
+from pipeline.readers.grib import _check_messages
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import check_source, open_source
 
@@ -123,3 +126,54 @@ def test_the_valid_time_is_the_end_of_a_time_range(tmp_path: Path) -> None:
     assert list(dated(stamp="start")) == ["2001-01-02", "2001-01-03", "2001-01-04"]
     with pytest.raises(InputError, match="`stamp: end` reads the file after the period too"):
         dated(period=["2001-01-01", "2001-01-04"])
+
+
+SAMPLES = ("regular_ll_sfc_grib1", "regular_ll_sfc_grib2", "reduced_gg_sfc_grib1",
+           "reduced_gg_sfc_grib2", "polar_stereographic_sfc_grib2", "sh_sfc_grib2")  # fmt: skip
+
+
+def _sample(path: Path, name: str, bits: int = 12, **keys: int) -> None:
+    """A message of one of ecCodes' samples, with `keys` set afterwards as damage would."""
+    message = eccodes.codes_grib_new_from_samples(name)
+    if bits:
+        count = eccodes.codes_get(message, "numberOfDataPoints")
+        eccodes.codes_set(message, "bitsPerValue", bits)
+        eccodes.codes_set_values(message, np.linspace(280, 290, count))
+    for key, value in keys.items():
+        eccodes.codes_set(message, key, value)
+    path.write_bytes(eccodes.codes_get_message(message))
+    eccodes.codes_release(message)
+
+
+@pytest.mark.parametrize("bits", [0, 1, 7, 12])
+@pytest.mark.parametrize("name", SAMPLES)
+def test_messages_of_all_grids_have_possible_counts(tmp_path: Path, name: str, bits: int) -> None:
+    _sample(tmp_path / "a.grib", name, 0 if name.startswith("sh") else bits)
+    _check_messages(tmp_path / "a.grib")
+
+
+@pytest.mark.parametrize(
+    ("edition", "bits", "keys", "found"),
+    [
+        (2, 12, {"Ni": 4_000_000}, "4,000,000 x 31 points, but the number of points 496"),
+        (2, 12, {"numberOfDataPoints": 400}, "16 x 31 points, but the number of points 400"),
+        (2, 12, {"numberOfValues": 400}, "400 values of 496 points"),
+        (
+            2,
+            0,
+            {"Ni": 60_000, "Nj": 60_000, "numberOfDataPoints": 3_600_000_000},
+            "3,600,000,000 points, which take 26.8 GiB",
+        ),
+        # ecCodes ends the process here.
+        (1, 12, {"Ni": 60_000, "Nj": 60_000}, "3,600,000,000 points, which take 26.8 GiB"),
+        (1, 12, {"Ni": 17}, "496 values of 527 points"),
+        (1, 12, {"Nj": 10}, "496 values of 160 points"),
+    ],
+)
+def test_impossible_counts_are_refused_before_memory_is_taken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, edition: int, bits: int,
+    keys: dict[str, int], found: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=1 << 30))
+    _sample(tmp_path / "a.grib", f"regular_ll_sfc_grib{edition}", bits, **keys)
+    assert f"message 1 has {found}" in faults_of(source(tmp_path / "a.grib"))
