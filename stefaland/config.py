@@ -27,21 +27,21 @@ class ModelConfig(Frozen):
 
     forcings: tuple[str, ...]
     statics: tuple[str, ...]
-    categorical: dict[str, int] = Field(default_factory=dict)
+    categorical: dict[str, Annotated[int, Field(gt=0, le=100_000)]] = Field(default_factory=dict)
     """Categorical static attributes and their number of classes; not repeated in `statics`."""
     static_groups: dict[str, tuple[str, ...]] = Field(default_factory=dict)
     """Static attributes that are hidden together; an attribute in no group is hidden alone."""
     never_masked: tuple[str, ...] = ()
     """Static attributes that are never hidden, and so are in no pretraining loss."""
-    d_model: int = Field(256, gt=0)
-    d_embed: int = Field(64, gt=0)
-    d_feedforward: int = Field(512, gt=0)
-    n_heads: int = Field(4, gt=0)
-    n_encoder_layers: int = Field(4, gt=0)
-    n_decoder_layers: int = Field(2, gt=0)
+    d_model: int = Field(256, gt=0, le=65_536)
+    d_embed: int = Field(64, gt=0, le=65_536)
+    d_feedforward: int = Field(512, gt=0, le=262_144)
+    n_heads: int = Field(4, gt=0, le=65_536)
+    n_encoder_layers: int = Field(4, gt=0, le=1000)
+    n_decoder_layers: int = Field(2, gt=0, le=1000)
     """Number of layers of the transformer decoder; the LSTM decoder always has one."""
     dropout: float = Field(0.1, ge=0, lt=1)
-    max_tokens: int = Field(1000, gt=1)
+    max_tokens: int = Field(1000, gt=1, le=1_000_000)
     tokens: Literal["daily", "patch"] = "daily"
     """One token per time step, or one per `patch_length` steps of each forcing."""
     patch_length: int = Field(16, gt=0)
@@ -154,25 +154,25 @@ class OptimiserConfig(Frozen):
 class TrainConfig(Frozen):
     """Settings of a training run: windows, batches, epochs and early stopping."""
 
-    window: int = Field(365, gt=0)
+    window: int = Field(365, gt=0, le=1_000_000)
     """Number of time steps of one sample."""
     cyclic: bool = False
     """Whether the time axis is periodic (a climatology): windows then wrap around."""
     warmup_steps: int = Field(0, ge=0)
     """Number of leading time steps of a window that are in no finetuning loss and no score."""
-    epochs: int = Field(30, gt=0)
-    steps: Annotated[int, Field(gt=0)] | None = later(None)
+    epochs: int = Field(30, gt=0, le=1_000_000)
+    steps: Annotated[int, Field(gt=0, le=1_000_000_000)] | None = later(None)
     """Number of optimiser steps, rounded up to whole epochs; it replaces `epochs`."""
-    steps_per_epoch: int | None = Field(None, gt=0)
+    steps_per_epoch: int | None = Field(None, gt=0, le=1_000_000)
     """Number of batches per epoch; by default as many as the locations fill."""
-    windows_per_cell: int = Field(1, gt=0)
+    windows_per_cell: int = Field(1, gt=0, le=100_000)
     """Number of windows per epoch of each location, or of each group with `one_per_group`. A set
     larger than memory is read once per epoch: with more windows, fewer epochs read it."""
     one_per_group: bool = False
     """Whether an epoch has one random location of each group, whose members are not independent
     samples (cells that share a source cell), instead of every location."""
     batch_size: int = Field(256, gt=0)
-    accumulate: int = Field(1, gt=0)
+    accumulate: int = Field(1, gt=0, le=100_000)
     """Number of batches whose gradients are averaged for one step, with equal weights: the same as
     one large batch if equally many of their values are missing."""
     patience: int | None = Field(None, gt=0)
@@ -210,9 +210,9 @@ class FinetuneConfig(TrainConfig):
     """Loss; head and loss are by default those of the task."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout rate before the head, in addition to the dropout of the adapter."""
-    mc_samples: int = Field(0, ge=0)
+    mc_samples: int = Field(0, ge=0, le=10_000)
     """Number of draws of MC dropout in a prediction; 0 predicts once, without dropout."""
-    ensemble: int = Field(1, gt=0)
+    ensemble: int = Field(1, gt=0, le=1000)
     """Number of networks per fold, with consecutive seeds, that predict as an ensemble."""
     unfreeze: Literal["none", "all"] | Annotated[int, Field(ge=0)] = "none"
     """Trained part of the encoder: `none`, `all`, or the number of its last layers."""

@@ -51,6 +51,9 @@ class Term(Operand):
         return {"name": term} if isinstance(term, str) else term
 
 
+MOST_BITS = 64
+
+
 class Bits(Frozen):
     """Some neighbouring bits of a flag and the numbers that they may be."""
 
@@ -93,6 +96,9 @@ class Mask(Operand):
                 " several masks are a list, of which all must hold"
             )
         for bits in self.groups:
+            if bits.first + bits.count > MOST_BITS:
+                raise ValueError(f"bits up to {bits.first + bits.count - 1} of flags that have "
+                                 f"{MOST_BITS} at most")  # fmt: skip
             if bits.count < 1 or any(not 0 <= value < 1 << bits.count for value in bits.values):
                 raise ValueError(
                     f"bits {bits.first} to {bits.first + bits.count - 1} that must be"

@@ -44,7 +44,7 @@ class ClusterConfig(Frozen):
     """The `cluster:` section: `local` processes, `slurm`, a scheduler's `address`, or `none`."""
 
     kind: Literal["local", "slurm", "address", "none"] = "local"
-    workers: int | None = Field(None, gt=0)
+    workers: int | None = Field(None, gt=0, le=1024)
     """Number of local processes; by default one per core."""
     threads_per_worker: int = Field(1, gt=0, le=4)
     memory_per_worker: str = "auto"

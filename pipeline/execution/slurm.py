@@ -50,12 +50,12 @@ class JobConfig(Frozen):
     queue: Name | None = None
     account: Name | None = None
     walltime: str | None = Field(None, pattern=WALLTIME)
-    cores: int | None = Field(None, gt=0)
+    cores: int | None = Field(None, gt=0, le=4096)
     memory: Line | None = None
-    parts: int | None = Field(None, gt=0)
-    nodes: int = Field(1, gt=0)
-    gpus_per_node: int = Field(0, ge=0)
-    ranks_per_node: int | None = Field(None, gt=0)
+    parts: int | None = Field(None, gt=0, le=10_000)
+    nodes: int = Field(1, gt=0, le=10_000)
+    gpus_per_node: int = Field(0, ge=0, le=64)
+    ranks_per_node: int | None = Field(None, gt=0, le=1024)
     """Training processes per node; by default one per GPU, or one."""
     directives: tuple[Directive, ...] = ()
 
@@ -66,14 +66,14 @@ class SlurmConfig(Frozen):
     queue: Name | None = None
     account: Name | None = None
     walltime: str = Field("04:00:00", pattern=WALLTIME)
-    cores: int = Field(8, gt=0)
-    processes: int = Field(8, gt=0)
+    cores: int = Field(8, gt=0, le=4096)
+    processes: int = Field(8, gt=0, le=1024)
     """Number of workers of one job."""
     memory: Line = "32GiB"
     """Memory of one job, shared by its workers."""
-    jobs: int = Field(1, gt=0)
+    jobs: int = Field(1, gt=0, le=10_000)
     """Largest number of jobs; jobs are started and ended as the work requires."""
-    minimum_jobs: int = Field(1, ge=0)
+    minimum_jobs: int = Field(1, ge=0, le=10_000)
     directives: tuple[Directive, ...] = ()
     """Further #SBATCH lines, such as `--constraint=haswell` [job_extra_directives]."""
     prologue: tuple[str, ...] = ()
@@ -84,7 +84,7 @@ class SlurmConfig(Frozen):
     python: Line | None = None
     """Command that runs Python in a job, such as `apptainer exec --nv stefaland.sif python`; by
     default the Python that submits [`stefaland submit`]."""
-    parts: int = Field(8, gt=0)
+    parts: int = Field(8, gt=0, le=10_000)
     """Number of jobs of the array into which a tiled stage is split [`stefaland submit`]."""
     stages: dict[JobName, JobConfig] = Field(default_factory=dict)
     """Settings of the jobs of single stages [`stefaland submit`]."""

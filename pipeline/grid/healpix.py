@@ -32,7 +32,7 @@ _FINE = 8  # depth from which the sides of a pixel are straight but for a millio
 class Healpix(Frozen):
     """Settings of a HEALPix grid that its file does not declare."""
 
-    nside: int = Field(ge=1)
+    nside: int = Field(ge=1, le=1 << 29)
     """Pixels along each side of the twelve base pixels: a power of 2."""
     order: Literal["nested", "ring"]
     """Order in which the pixels are numbered."""

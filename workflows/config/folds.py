@@ -42,7 +42,7 @@ class FoldSettings(Frozen):
     """
 
     kind: Literal["regions", "groups", "blocks", "time"]
-    k: int = Field(3, ge=2)
+    k: int = Field(3, ge=2, le=1000)
     seed: int = 0
     validation_share: float = Field(0.1, gt=0, lt=1)
     buffer_km: float = Field(0.0, ge=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -20,6 +20,7 @@ from pipeline.core.settings import Frozen, Limit, later
 from pipeline.core.written.names import PathName
 from pipeline.entries.source import Variable
 from pipeline.execution.cluster import ClusterConfig
+from pipeline.grid.target_grid import MAX_SIDE
 from stefaland.config import FinetuneConfig, PretrainConfig
 from stefaland.metrics import SCORES, ScoreName
 from stefaland.tasks import values_of
@@ -36,11 +37,14 @@ class Roots(Frozen):
     runs: Path
 
 
+Side = Annotated[int, Field(gt=0, le=MAX_SIDE)]
+
+
 class CubeSpec(Frozen):
     """One cube of model locations: a grid filled from rasters or points, or a table of sites."""
 
     grid: str | None = None
-    tile: tuple[int, int] = (64, 64)
+    tile: tuple[Side, Side] = (64, 64)
     time_shard: int | None = Field(None, gt=0)
     """Number of time steps in a file; by default as many as make 256 MiB."""
     locations: str | None = None
@@ -102,7 +106,7 @@ class Inputs(Frozen):
     land_fraction: str | None = None
     """Variable that decides which cells are land; by default all cells with forcings."""
     min_land_fraction: float = Field(0.5, gt=0, le=1)
-    fill_distance: int = Field(0, ge=0)
+    fill_distance: int = Field(0, ge=0, le=1000)
     """Maximum width in cells of gaps on land that are filled and flagged."""
 
     @property
@@ -188,7 +192,7 @@ class ScoreSettings(Frozen):
     over: Literal["sites", "pooled"] = "sites"
     extra: tuple[ScoreName, ...] = Field((), exclude_if=lambda names: not names)
     """Further scores, of plugins and installed packages, in the scorecard."""
-    examples: int = Field(4, ge=1)
+    examples: int = Field(4, ge=1, le=1000)
     """Number of sites whose series the report draws."""
 
     @field_validator("metric")

@@ -25,8 +25,8 @@ class LSTMConfig(Frozen):
 
     forcings: tuple[str, ...]
     statics: tuple[str, ...]
-    n_targets: int = Field(1, gt=0)
-    hidden: int = Field(64, gt=0)
+    n_targets: int = Field(1, gt=0, le=10_000)
+    hidden: int = Field(64, gt=0, le=65_536)
     dropout: float = Field(0.4, ge=0, lt=1)
     head: HeadName = "gaussian"
     cyclic: bool = False

@@ -28,9 +28,9 @@ class PatchTSTConfig(Frozen):
 
     forcings: tuple[str, ...]
     statics: tuple[str, ...]
-    n_targets: int = Field(1, gt=0)
-    window: int = Field(gt=0)
-    width: int = Field(32, gt=0, multiple_of=HEADS)
+    n_targets: int = Field(1, gt=0, le=10_000)
+    window: int = Field(gt=0, le=1_000_000)
+    width: int = Field(32, gt=0, le=65_536, multiple_of=HEADS)
     patch_length: int = Field(LONGEST_PATCH, gt=0)
     patch_stride: int = Field(LONGEST_PATCH // 2, gt=0)
     dropout: float = Field(0.2, ge=0, lt=1)
