@@ -17,8 +17,8 @@ from typer.core import TyperGroup
 
 from pipeline.core.errors import InputError
 from pipeline.core.system.failures import system_fault
-from pipeline.core.written.logs import print_uncaught, public_logs
 from pipeline.core.system.time_limit import has_stuck_threads
+from pipeline.core.written.logs import print_uncaught, public_logs
 from workflows.cli import data, maps, model, runs, scores
 from workflows.cli.options import LOG_FILE, LogFile, Quiet, ShowPaths, Verbose, Version, examples
 from workflows.console import (
