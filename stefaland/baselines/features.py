@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,6 +17,13 @@ MEAN_STEPS = (3, 7, 30, 90, 365)
 """Lengths of the running means in time steps (days in daily data)."""
 
 
+class DayFeatures(Protocol):
+    """Features of each cell and time step that another model computes, such as an embedding."""
+
+    def compute(self, data: CellData) -> Array:
+        """Features [N, T, K]; NaN where there are none."""
+
+
 @dataclass(frozen=True)
 class Features:
     """Features of each cell and time step; the same ones for series of any length."""
@@ -26,14 +34,21 @@ class Features:
     cyclic: bool
     """The time axis is periodic: running means wrap around, and the mean of the whole series is a
     feature too."""
+    embedding: DayFeatures | None = None
+    """Features that are added to the others."""
 
     @classmethod
-    def for_table(cls, data: CellData, normaliser: Normaliser, cyclic: bool) -> Features:
+    def for_table(
+        cls, data: CellData, normaliser: Normaliser, cyclic: bool,
+        embedding: DayFeatures | None = None,
+    ) -> Features:  # fmt: skip
         """The features whose running means are shorter than the series of the training table."""
-        return cls(normaliser, tuple(m for m in MEAN_STEPS if m < len(data.time)), cyclic)
+        steps = tuple(m for m in MEAN_STEPS if m < len(data.time))
+        return cls(normaliser, steps, cyclic, embedding)
 
     def compute(self, data: CellData) -> Array:
-        """Features [N, T, P]: forcings, their running means, statics, two harmonics of the year.
+        """Features [N, T, P]: forcings, their running means, statics, two harmonics of the year,
+        and the embedding if there is one.
 
         Normalised; NaN where a value is missing, or all values of a running mean are.
         """
@@ -50,6 +65,8 @@ class Features:
             np.broadcast_to(statics[:, None], (n, t, statics.shape[1])),
             np.broadcast_to(season, (n, t, 4)),
         ]  # fmt: skip
+        if self.embedding is not None:
+            pieces.append(self.embedding.compute(data))
         return np.concatenate(pieces, -1)
 
     def filled(self, data: CellData) -> Array:

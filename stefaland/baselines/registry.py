@@ -13,22 +13,28 @@ from pathlib import Path
 
 import torch
 
+from pipeline.core.errors import bad_input
 from pipeline.core.plugins import Registry
 from stefaland.baselines.climatology import Climatology, Predictor
+from stefaland.baselines.embedding import Embedding
 from stefaland.baselines.networks import Settings, train_baseline
 from stefaland.baselines.persistence import Persistence
 from stefaland.baselines.regression import GradientBoosting, Ridge
+from stefaland.checkpoints.checkpoint import load_encoder, stored_normaliser
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser
 from stefaland.folds.leakage import check_table
 from stefaland.folds.split import Fold
+from stefaland.folds.visible import training_days
+from stefaland.model.mae import StefaLand
 from stefaland.model.networks.hbv import HBVConfig
 from stefaland.model.networks.lstm import LSTMConfig
 from stefaland.model.networks.patchtst import PatchTSTConfig
 from stefaland.prediction.ensemble import load
 from stefaland.training.finetune import finetune, target_scaling
 from stefaland.training.log import RunLog
+from stefaland.training.recipe import new_network
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +69,8 @@ class BaselineInputs:
     device: torch.device | str = "cpu"
     log: RunLog | None = None
     transforms: Mapping[str, str] | None = None
+    encoder: Path | None = None
+    """Folder of the fold's pretrained encoder, for baselines that read its embedding."""
 
     def full_normaliser(self) -> Normaliser:
         """Normaliser of the inputs and the target."""
@@ -94,6 +102,29 @@ def _gradient_boosting(inputs: BaselineInputs) -> Predictor:
     return GradientBoosting.fit(
         inputs.network_data(), inputs.fold, inputs.full_normaliser(), cyclic=inputs.config.cyclic,
         seed=inputs.config.seed,
+    )  # fmt: skip
+
+
+def _gradient_boosting_embedding(inputs: BaselineInputs, random_encoder: bool = False) -> Predictor:
+    if random_encoder:
+        settings, normaliser = inputs.model_config, inputs.normaliser
+        encoder = new_network(lambda: StefaLand(settings), inputs.config.seed)
+    elif inputs.encoder is None:
+        raise bad_input(
+            "baseline gradient_boosting_embedding", "no pretrained encoder",
+            "the folder of the fold's pretrained encoder",
+            "Pass BaselineInputs.encoder, or use gradient_boosting_random_embedding.",
+        )  # fmt: skip
+    else:
+        encoder, stored = load_encoder(inputs.encoder)
+        normaliser = stored_normaliser(inputs.encoder, stored)
+    known = encoder.config
+    data = inputs.data.selected(known.forcings, known.statics, tuple(known.categorical))
+    train, _ = training_days(data, inputs.fold)
+    embedding = Embedding.fit(encoder, normaliser, inputs.config, train, inputs.device)
+    return GradientBoosting.fit(
+        data, inputs.fold, inputs.full_normaliser(), cyclic=inputs.config.cyclic,
+        seed=inputs.config.seed, embedding=embedding,
     )  # fmt: skip
 
 
@@ -149,6 +180,10 @@ _BUILT_IN: dict[str, Baseline] = {
     "persistence": _persistence,
     "ridge": _ridge,
     "gradient_boosting": _gradient_boosting,
+    "gradient_boosting_embedding": _gradient_boosting_embedding,
+    "gradient_boosting_random_embedding": partial(
+        _gradient_boosting_embedding, random_encoder=True
+    ),
     "lstm": _lstm,
     "patchtst": _patchtst,
     "hbv": _hbv,

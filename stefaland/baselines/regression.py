@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from sklearn.ensemble import HistGradientBoostingRegressor
 
 from pipeline.core.errors import bad_input
-from stefaland.baselines.features import Array, Features, mean_and_std
+from stefaland.baselines.features import Array, DayFeatures, Features, mean_and_std
 from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser, fit_scaling
 from stefaland.folds.split import Fold
-from stefaland.folds.visible import training_part
+from stefaland.folds.visible import training_days, training_part
 
 PENALTIES = tuple(10.0**p for p in range(-6, 3))
 CHUNK = 256
@@ -132,18 +132,19 @@ class GradientBoosting(Regression):
     @classmethod
     def fit(
         cls, data: CellData, fold: Fold, normaliser: Normaliser, *, cyclic: bool = False,
-        seed: int = 0,
+        seed: int = 0, embedding: DayFeatures | None = None,
     ) -> GradientBoosting:  # fmt: skip
-        """Fit the trees to the fold's training cells.
+        """Fit the trees to the fold's training cells, with the features of an `embedding` if given.
 
         `normaliser` has statistics of inputs and target. Where it transforms the target, the
         untransformed target is tried too, and the better of both by validation error is returned.
         Raises `InputError` where no target is valid.
         """
-        train, validation = _parts(data, fold)
+        # The windows of an encoder read days after the one that they embed.
+        train, validation = _parts(data, fold, of_periods=embedding is not None)
         candidates = []
         for scaling in _target_scalings(train, normaliser):
-            features = Features.for_table(train, scaling, cyclic)
+            features = Features.for_table(train, scaling, cyclic, embedding)
             x, y = _samples(train, features, seed)
             held = None
             if validation is not train:
@@ -207,9 +208,12 @@ def normal_target(data: CellData, normaliser: Normaliser) -> Array:
     return normaliser.forward(data.target, data.target_names).double().numpy()
 
 
-def _parts(data: CellData, fold: Fold) -> tuple[CellData, CellData]:
-    """Training and validation cells; the training cells twice where none validate."""
-    train, validation = training_part(data, fold)
+def _parts(data: CellData, fold: Fold, of_periods: bool = False) -> tuple[CellData, CellData]:
+    """Training and validation cells, without the days outside their periods if `of_periods`.
+
+    They are the training cells twice where none validate.
+    """
+    train, validation = (training_days if of_periods else training_part)(data, fold)
     return train, validation if len(validation) else train
 
 

@@ -30,6 +30,16 @@ def training_part(data: CellData, fold: Fold) -> tuple[CellData, CellData]:
     )
 
 
+def training_days(data: CellData, fold: Fold) -> tuple[CellData, CellData]:
+    """Training and validation cells in their periods alone, so that no other day is read at all."""
+    train, validation = training_part(data, fold)
+    late = fold.validation_period or fold.train_period
+    return (
+        train.during(train.steps(fold.train_period)),
+        validation.during(validation.steps(late)),
+    )
+
+
 def _hide_outside(data: CellData, period: tuple[str, str] | None) -> CellData:
     if period is None or data.target is None:
         return data

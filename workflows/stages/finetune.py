@@ -133,6 +133,7 @@ def train_and_predict(
             folder=folder,
             device=best_device(),
             log=log,
+            encoder=inputs.encoders / fold_name,
         )
         predictor = train(name, inputs, fit_inputs)
     if is_main():

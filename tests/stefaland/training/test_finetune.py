@@ -156,7 +156,7 @@ def test_heads_losses_and_adapters(
 
 
 @pytest.mark.parametrize("name", sorted(set(BASELINES.names()) - {"persistence", "hbv"}))
-def test_no_baseline_sees_the_test_cells(name: str, tmp_path: Path) -> None:
+def test_no_baseline_sees_the_test_cells(name: str, tmp_path: Path, pretrained: Path) -> None:
     forcings, target = DATA.forcings.clone(), DATA.target.clone()
     rows = DATA.rows(FOLD.test)
     forcings[rows], target[rows] = 77.0, 9.0
@@ -176,6 +176,7 @@ def test_no_baseline_sees_the_test_cells(name: str, tmp_path: Path) -> None:
                 model_config=model_config(),
                 normaliser=normaliser,
                 folder=tmp_path / str(i),
+                encoder=pretrained,
             ),
         ).predict(DATA)["mean"]
         for i, (data, fold) in enumerate(((DATA, FOLD), (spoiled, FOLD), (spoiled, leaky)))
