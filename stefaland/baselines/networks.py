@@ -11,6 +11,7 @@ from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser
 from stefaland.distributed import process_group
 from stefaland.folds.split import Fold
+from stefaland.model.networks.dlinear import DLinear, DLinearConfig
 from stefaland.model.networks.hbv import HBVConfig, HBVNetwork
 from stefaland.model.networks.lstm import LSTMConfig, LSTMNetwork
 from stefaland.model.networks.patchtst import PatchTST, PatchTSTConfig
@@ -19,14 +20,19 @@ from stefaland.training.log import RunLog
 from stefaland.training.recipe import new_network
 from stefaland.training.state import training_identity
 
-Settings = LSTMConfig | PatchTSTConfig | HBVConfig
+Settings = LSTMConfig | PatchTSTConfig | HBVConfig | DLinearConfig
 
 
-def make_network(settings: Settings) -> LSTMNetwork | PatchTST | HBVNetwork:
+def make_network(settings: Settings) -> LSTMNetwork | PatchTST | HBVNetwork | DLinear:
     """The network with these settings, with new random weights."""
-    if isinstance(settings, HBVConfig):
-        return HBVNetwork(settings)
-    return LSTMNetwork(settings) if isinstance(settings, LSTMConfig) else PatchTST(settings)
+    match settings:
+        case HBVConfig():
+            return HBVNetwork(settings)
+        case LSTMConfig():
+            return LSTMNetwork(settings)
+        case DLinearConfig():
+            return DLinear(settings)
+    return PatchTST(settings)
 
 
 def train_baseline(

@@ -28,6 +28,7 @@ from stefaland.folds.leakage import check_table
 from stefaland.folds.split import Fold
 from stefaland.folds.visible import training_days
 from stefaland.model.mae import StefaLand
+from stefaland.model.networks.dlinear import DLinearConfig
 from stefaland.model.networks.hbv import HBVConfig
 from stefaland.model.networks.lstm import LSTMConfig
 from stefaland.model.networks.patchtst import PatchTSTConfig
@@ -146,6 +147,15 @@ def _patchtst(inputs: BaselineInputs) -> Predictor:
     return _trained(settings, data, inputs)
 
 
+def _dlinear(inputs: BaselineInputs) -> Predictor:
+    data = inputs.network_data()
+    settings = DLinearConfig(
+        forcings=data.forcing_names, statics=data.static_names, n_targets=len(data.target_names),
+        window=inputs.config.window, head=inputs.config.head, cyclic=inputs.config.cyclic,
+    )  # fmt: skip
+    return _trained(settings, data, inputs)
+
+
 def _hbv(inputs: BaselineInputs) -> Predictor:
     data, head = inputs.network_data(), inputs.config.head
     settings = HBVConfig(
@@ -186,6 +196,7 @@ _BUILT_IN: dict[str, Baseline] = {
     ),
     "lstm": _lstm,
     "patchtst": _patchtst,
+    "dlinear": _dlinear,
     "hbv": _hbv,
     "scratch": _scratch,
     "random_encoder": partial(_scratch, random_encoder=True),

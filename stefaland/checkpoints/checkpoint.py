@@ -31,6 +31,7 @@ from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.data.normalise import Normaliser
 from stefaland.model.finetuned import FinetunedModel
 from stefaland.model.mae import StefaLand
+from stefaland.model.networks.dlinear import DLinear, DLinearConfig
 from stefaland.model.networks.hbv import HBVConfig, HBVNetwork
 from stefaland.model.networks.lstm import LSTMConfig, LSTMNetwork
 from stefaland.model.networks.patchtst import PatchTST, PatchTSTConfig
@@ -73,6 +74,7 @@ KINDS.register("hbv", Kind("HBV baseline", HBVNetwork, {"model": ("config", HBVC
 KINDS.register(
     "patchtst", Kind("PatchTST-like baseline", PatchTST, {"model": ("config", PatchTSTConfig)})
 )
+KINDS.register("dlinear", Kind("DLinear baseline", DLinear, {"model": ("config", DLinearConfig)}))
 
 
 def kind_of(model: nn.Module) -> str:

@@ -87,7 +87,7 @@ def train_one(name: str, inputs: TrainingInputs, fit_inputs: BaselineInputs) -> 
     return load(folder, fit_inputs.device)
 
 
-NETWORKS = ("stefaland", "scratch", "random_encoder", "lstm", "patchtst", "hbv")
+NETWORKS = ("stefaland", "scratch", "random_encoder", "lstm", "patchtst", "dlinear", "hbv")
 """Models that depend on the seed enough for ensembles of several seeds."""
 
 
