@@ -28,6 +28,7 @@ from pipeline.readers.common.files import open_files
 from pipeline.readers.common.first_bytes import PACKED
 from pipeline.readers.common.refusals import unreadable
 from pipeline.readers.driver import Driver
+from pipeline.readers.guards.grib_sections import check_sections
 
 OPEN_FILES = 512
 """Number of files whose metadata a process caches; their values stay on disk."""
@@ -100,6 +101,7 @@ def _check_messages(path: Path) -> None:
         file.seek(-min(4, path.stat().st_size), 2)
         if file.read() != b"7777":
             raise ValueError("its last message has no end")
+    check_sections(path)
     end = number = 0
     with path.open("rb") as file, path.open("rb") as beside:
         while True:
