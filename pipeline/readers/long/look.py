@@ -52,21 +52,20 @@ def look(path: Path, names: Sequence[str], time: str | None, bounds: str | None)
 
 
 def _array(file: h5py.h5f.FileID, name: str) -> h5py.h5d.DatasetID:
-    """Return an array of the root of a file; `ValueError` if it, or a part of it, is elsewhere."""
+    """Return an array of the root of a file; `ValueError` for one that a link leads to."""
     key = os.fsencode(name)
     if file.links.get_info(key).type != h5py.h5l.TYPE_HARD:
         raise ValueError(name)
-    array = h5py.h5d.open(file, key)
-    stored = array.get_create_plist()
-    if stored.get_layout() == h5py.h5d.VIRTUAL or stored.get_external_count():
-        raise ValueError(name)
-    return array
+    return h5py.h5d.open(file, key)
 
 
 def _numbers(array: h5py.h5d.DatasetID) -> np.ndarray:
-    if array.dtype.kind not in "iuf" or math.prod(array.shape) > MOST_TIMES:
+    """Return the values of an array; `ValueError` if it has others, too many or in other files."""
+    stored, dtype, shape = array.get_create_plist(), array.dtype, array.shape
+    is_elsewhere = stored.get_layout() == h5py.h5d.VIRTUAL or stored.get_external_count() > 0
+    if is_elsewhere or dtype.kind not in "iuf" or math.prod(shape) > MOST_TIMES:
         raise ValueError("no times")
-    values = np.empty(array.shape, array.dtype)
+    values = np.empty(shape, dtype)
     array.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
     return values
 
