@@ -10,12 +10,16 @@ import netCDF4
 import numpy as np
 import pytest
 
+from pipeline.build import template_of
+from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import Faults, InputError
 from pipeline.entries.source import Source
+from pipeline.grid.target_grid import TargetGrid
 from pipeline.readers import netcdf
 from pipeline.readers.long import sample, series
-from pipeline.readers.long.sample import every_file
+from pipeline.readers.long.sample import every_file, noting
 from pipeline.readers.registry import read_files
+from pipeline.regrid_tile import RegridTask
 from pipeline.sources.open import check_source
 
 FILES = 24
@@ -171,3 +175,15 @@ def test_files_of_the_series_are_not_kept_open(tmp_path: Path, opened: Counter[s
     np.testing.assert_allclose(ds["rain"].values[:, 0, 0], 1.0 + np.arange(FILES) / 5)
     assert (len(joined.files.series.odd), len(joined.files.series.kinds)) == (0, 1)
     assert joined.files.series.counts == (FILES, FILES)
+
+
+def test_the_template_of_a_cube_is_made_from_one_step(tmp_path: Path, opened: Counter[str]) -> None:
+    for day in range(FILES):
+        write_day(tmp_path, day)
+    grid = TargetGrid.from_bounds("corner", "EPSG:4326", (0, 9, 3, 11), 1.0)
+    task = RegridTask(tmp_path / "cube.zarr", grid, (source_of(tmp_path),), read_variables())
+    with noting() as seen:
+        template = template_of(task, (2, 3))
+    assert template.time is not None
+    assert template.time.size == FILES
+    assert [one.counts for one in seen.values()] == [(4, FILES)]
