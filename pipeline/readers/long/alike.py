@@ -45,7 +45,7 @@ class Opened:
         return (
             all(text is not None for text in self._without_store.values())
             and sum(c.size for c in axes) <= MOST_CELLS
-            and self._metadata is not None
+            and self.metadata is not None
         )
 
     @cached_property
@@ -54,10 +54,11 @@ class Opened:
         return {str(n): _without(self.store, da.variable) for n, da in self.ds.data_vars.items()}
 
     @cached_property
-    def _metadata(self) -> Any:
-        return self._metadata_in(self.store)
+    def metadata(self) -> Any:
+        """What `metadata_in` returns of the file itself."""
+        return self.metadata_in(self.store)
 
-    def _metadata_in(self, store: NetCDF4DataStore) -> Any:
+    def metadata_in(self, store: NetCDF4DataStore) -> Any:
         """Return all that decides how the variables are read, with the values of other axes than
         time, and without the units and the calendar of times; None if a variable is missing.
         """
@@ -87,18 +88,18 @@ class Opened:
             variable.encoding["source"] = str(path)
         return found
 
-    def is_like(self, path: Path, store: NetCDF4DataStore) -> bool:
-        """Whether another file has the same metadata, and no part outside of its folder."""
-        if not self.trust and hdf5_reference(path):
-            return False
-        return _same(self._metadata, self._metadata_in(store))
-
 
 def like_any(kinds: Sequence[Opened], path: Path) -> tuple[int, Variables] | None:
-    """Return which of some files a file is like, and its variables, lazy; None if it is unlike."""
+    """Return which of some files a file is like, and its variables, lazy.
+
+    None if its metadata are others, or if a part of it lies outside of its folder.
+    """
+    if not kinds[0].trust and hdf5_reference(path):
+        return None
     store = NetCDF4DataStore.open(path)
+    found = kinds[0].metadata_in(store)
     for number, kind in enumerate(kinds):
-        if kind.is_like(path, store):
+        if _same(kind.metadata, found):
             return number, kind.moved_to(path, store)
     return None
 

@@ -29,7 +29,7 @@ Read = Callable[[Source, Path], xr.Dataset]
 Open = Callable[[Source, Path, str], Opened | None]
 MOST_KINDS = 8
 """Number of kinds of files, such as months of different lengths, of which one is kept open."""
-SMALL_BYTES = 1 << 26
+SMALL_BYTES = 1 << 24
 """Size of a variable of all files up to which its values are kept once they were read."""
 
 
@@ -162,7 +162,10 @@ def long_series(
     names = [str(name) for name in first.data_vars]
     axis = time if time in first.coords else None
     bounds = _bounds_of(first, axis)
-    looks = [look(path, names, axis, bounds) for path in paths]
+    looks = []
+    for path in paths:
+        with reading(path):
+            looks.append(look(path, names, axis, bounds))
     shapes = [_fits(one, looks[0], first, time) for one in looks]
     odd = [at for at, fits in enumerate(shapes) if not fits and at not in datasets]
     if not shapes[0] or len(odd) > LONG or (by_times and axis is None):
