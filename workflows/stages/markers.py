@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from pipeline.core.errors import InputError, bad_input, listed
-from pipeline.core.files import read_json, write_json
+from pipeline.core.files import UnwritableError, partial_path, read_json, write_json, writing
 from pipeline.execution.ledger import Ledger
 from workflows.console import CONSOLE
 from workflows.fingerprints import version
@@ -152,15 +152,23 @@ class StageState:
             return not needed
         mend(home, manifest, damage)
         if not needed:
-            self._seal(manifest.without(one.file for one in damage))
+            self._seal(manifest, {one.file for one in damage})
         return True
 
-    def _seal(self, manifest: Manifest) -> None:
-        record = self.record()
+    def _seal(self, manifest: Manifest, gone: Set[str]) -> None:
+        """Seal the finished stage again, with its manifest but for the files that are `gone`."""
+        record, finished = self.record(), self._marker("finished")
+        record["outputs"] = [name for name in record["outputs"] if name not in gone]
         # Withdrawn first: a finished stage always has the manifest that its marker names.
-        self._marker("finished").unlink(missing_ok=True)
-        record["manifest"] = manifest.save(self._marker("manifest"))
-        write_json(self._marker("finished"), record)
+        aside = partial_path(finished)
+        os.replace(finished, aside)
+        try:
+            record["manifest"] = manifest.without(gone).save(self._marker("manifest"))
+        except UnwritableError:
+            os.replace(aside, finished)
+            raise
+        write_json(finished, record)
+        aside.unlink()
 
     def record(self) -> dict[str, Any]:
         """Outputs, seconds, peak memory and result of the finished stage; empty if unfinished."""
@@ -290,11 +298,11 @@ class StageState:
         for stage, manifest in self._manifests.items():
             if stage == self.stage or not (taken := names & manifest.files.keys()):
                 continue
-            other, rest = StageState(self.folder.parent, stage, ""), manifest.without(taken)
+            other = StageState(self.folder.parent, stage, "")
             if other.record():
-                other._seal(rest)
+                other._seal(manifest, taken)
             else:
-                rest.save(other._marker("manifest"))
+                manifest.without(taken).save(other._marker("manifest"))
 
 
 @contextmanager
@@ -328,9 +336,9 @@ def run_lock(folder: Path, shared: bool = False) -> Iterator[None]:
                 "one run in a folder at a time",
                 "Wait for it, or name this run otherwise with --set name=...",
             ) from None
-        handle.truncate(0)
-        handle.write(f"process {os.getpid()}")
-        handle.flush()
+        with writing(lock):
+            os.ftruncate(handle.fileno(), 0)
+            os.write(handle.fileno(), f"process {os.getpid()}".encode())
         yield
 
 
