@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from pipeline.core.errors import bad_input, nearest_name
 from pipeline.core.settings import Frozen, Limit, later
+from pipeline.core.written.names import PathName
 from stefaland.tasks import (
     HeadName,
     LossName,
@@ -225,6 +226,11 @@ class FinetuneConfig(TrainConfig):
     static_noise: Annotated[float, Field(ge=0)] = later(0.0)
     """Standard deviation of the noise added to normalised static attributes in training, so that
     single sites cannot be recognised by them."""
+    missing_groups: dict[PathName, tuple[str, ...]] = later({})
+    """Inputs by group that may be missing in use, such as those of a sensor that can fail: held-out
+    sites are also predicted and scored without each group."""
+    missing_share: Annotated[float, Field(ge=0, lt=1)] = later(0.0)
+    """Fraction of the training windows from which each of `missing_groups` is removed."""
     draw: Literal["uniform", "targets"] = later("uniform")
     """How windows of a site are drawn: all alike, or in proportion to the number of their targets
     after the warm-up, so that none without targets is drawn."""

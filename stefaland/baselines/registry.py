@@ -23,6 +23,7 @@ from stefaland.baselines.regression import GradientBoosting, Ridge
 from stefaland.checkpoints.checkpoint import load_encoder, stored_normaliser
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.data.cell_data import CellData
+from stefaland.data.missing import partly_without
 from stefaland.data.normalise import Normaliser
 from stefaland.folds.leakage import check_table
 from stefaland.folds.split import Fold
@@ -100,8 +101,12 @@ def _ridge(inputs: BaselineInputs) -> Predictor:
 
 
 def _gradient_boosting(inputs: BaselineInputs) -> Predictor:
+    config = inputs.config
+    data = partly_without(
+        inputs.network_data(), config.missing_groups, config.missing_share, config.seed
+    )
     return GradientBoosting.fit(
-        inputs.network_data(), inputs.fold, inputs.full_normaliser(), cyclic=inputs.config.cyclic,
+        data, inputs.fold, inputs.full_normaliser(), cyclic=inputs.config.cyclic,
         seed=inputs.config.seed,
     )  # fmt: skip
 

@@ -18,6 +18,7 @@ from pipeline.core.errors import bad_input
 from stefaland.checkpoints.checkpoint import load_encoder, stored_normaliser
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.data.cell_data import CellData, fit_normaliser
+from stefaland.data.missing import Dropping
 from stefaland.data.normalise import Normaliser, Scaling
 from stefaland.distributed import process_group
 from stefaland.folds.leakage import check_scaler, check_statistics, check_table
@@ -74,7 +75,10 @@ def train_network(
             "finetune.dropout above 0, or mc_samples 0",
         )
     used, train, validation = visible_part(data, fold)
-    objective = TargetLoss(config, used.cell, site_std(used, normaliser, fold), device)
+    dropping = Dropping.of(
+        config.missing_groups, config.missing_share, used.forcing_names, used.static_names
+    )
+    objective = TargetLoss(config, used.cell, site_std(used, normaliser, fold), device, dropping)
     drawn = training_set(
         used, fold, config, objective, rows=(train, validation), normaliser=normaliser,
         device=device,

@@ -15,6 +15,7 @@ from pipeline.core.errors import bad_input
 from stefaland.config import FinetuneConfig
 from stefaland.data.batch import Batch, BatchSource
 from stefaland.data.cell_data import CellData
+from stefaland.data.missing import Dropping
 from stefaland.data.normalise import Normaliser
 from stefaland.data.sampler import Draw
 from stefaland.distributed import rank, sum_over_ranks, world_size
@@ -29,13 +30,16 @@ class TargetLoss:
     """The loss of predicted targets in training and on held-out windows.
 
     The first `warmup_steps` of a window count in neither. `site_std` [n, O] is the standard
-    deviation of the normalised target of each of `cells` [n], for losses that weight sites.
+    deviation of the normalised target of each of `cells` [n], for losses that weight sites;
+    `dropping` removes inputs from training windows.
     """
 
     def __init__(
-        self, config: FinetuneConfig, cells: Tensor, site_std: Tensor, device: torch.device
-    ) -> None:
+        self, config: FinetuneConfig, cells: Tensor, site_std: Tensor, device: torch.device,
+        dropping: Dropping | None = None,
+    ) -> None:  # fmt: skip
         self.loss, self.warmup = finetune_loss(config.loss), config.warmup_steps
+        self.dropping = dropping
         self.window, self.cyclic = config.window, config.cyclic
         self.batch_size, self.static_noise = config.batch_size, config.static_noise
         order = cells.argsort()
@@ -50,6 +54,8 @@ class TargetLoss:
             shape = (len(draw.rows), batch.statics.shape[1])
             noise = torch.randn(shape, generator=generator, device=batch.statics.device)[draw.part]
             batch = replace(batch, statics=batch.statics + self.static_noise * noise)
+        if self.dropping is not None:
+            batch = self.dropping(batch, len(draw.rows), draw.part, generator)
         return self.prediction_loss(model(batch), batch)
 
     def prediction_loss(self, prediction: Prediction, batch: Batch) -> Tensor:

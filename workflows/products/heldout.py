@@ -29,6 +29,19 @@ Stores = Mapping[str, Mapping[str, Path]]
 """Stores of predictions by fold and model: fold → model → path."""
 
 
+def heldout_without(folder: Path, group: str) -> Path:
+    """Store of a model's predictions of held-out cells without a group of inputs."""
+    return folder / f"heldout_without_{group}.zarr"
+
+
+def stores_without(stores: Stores, group: str) -> Stores:
+    """The stores of the same models and folds without a group of inputs."""
+    return {
+        fold: {model: heldout_without(path.parent, group) for model, path in of_models.items()}
+        for fold, of_models in stores.items()
+    }
+
+
 def write_predictions(
     path: Path, data: CellData, fold: Fold, predictor: Predictor, config: FinetuneConfig
 ) -> None:

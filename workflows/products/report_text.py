@@ -51,6 +51,19 @@ def score_rows(card: Mapping[str, Any]) -> tuple[list[str], list[dict[str, Any]]
     return names, rows
 
 
+def missing_rows(card: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The pooled ranking score of each model with all inputs and without each group."""
+    metric = card["rank_by"]["metric"]
+    return [
+        {"model": model, "values": [
+            _number(scores[model].get(metric))
+            for scores in ({m: card["models"][m]["pooled"] for m in card["ranking"]},
+                           *card["without"].values())
+        ]}
+        for model in card["ranking"] if card.get("without")
+    ]  # fmt: skip
+
+
 def verdict(card: Mapping[str, Any]) -> str:
     """Sentences that name the best models on held-out data, and the rank of StefaLand."""
     metric, over = card["rank_by"]["metric"], card["rank_by"]["over"]

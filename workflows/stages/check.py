@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -67,6 +68,7 @@ def main(run: Run) -> dict[str, Any]:
         lambda: _names(config.inputs, run.catalog.sources, has_sites, run.variables, faults),
         lambda: _derived(run, has_sites, faults),
         lambda: _models(config.finetune, config.pretrain.window, config.model.preset, faults),
+        lambda: _missing_groups(config.finetune, config.inputs, faults),
         lambda: _process_model(config.finetune, config.inputs),
         lambda: within_limit(
             run, "check of pretrain.from_checkpoint", lambda: _encoder(run, faults)
@@ -223,6 +225,18 @@ def _models(settings: FinetuneSettings, window: int, preset: str, faults: Faults
     if window != settings.window:
         faults.add("finetune.window", str(settings.window), f"{window}, the window of pretraining")
     model_preset(preset, forcings=("forcing",), statics=("static",))
+
+
+def _missing_groups(settings: FinetuneSettings, inputs: Inputs, faults: Faults) -> None:
+    """Check that the inputs which may be missing are inputs."""
+    known = [*inputs.forcings, *inputs.static_patterns]
+    for group, names in settings.missing_groups.items():
+        for name in names:
+            if not any(fnmatchcase(name, pattern) for pattern in known):
+                faults.add(
+                    f"finetune.missing_groups.{group}", f'"{name}"', f"one of {', '.join(known)}",
+                    nearest_name(name, known),
+                )  # fmt: skip
 
 
 def _process_model(settings: FinetuneSettings, inputs: Inputs) -> None:

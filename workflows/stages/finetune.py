@@ -15,6 +15,7 @@ from stefaland.baselines.climatology import Predictor
 from stefaland.baselines.registry import BaselineInputs, fit_baseline
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.data.cell_data import CellData
+from stefaland.data.missing import without
 from stefaland.distributed import agreed, best_device, is_main
 from stefaland.prediction.ensemble import Ensemble, calibrated, load, member_folders
 from stefaland.prediction.member import Member
@@ -25,7 +26,7 @@ from workflows.inputs.cells import cell_data
 from workflows.inputs.checked_folds import check_encoders
 from workflows.inputs.folds import FoldFiles
 from workflows.inputs.given_encoder import encoder_settings
-from workflows.products.heldout import write_predictions
+from workflows.products.heldout import heldout_without, write_predictions
 from workflows.run import Run
 from workflows.stages.unpack import (
     check_run_folds,
@@ -137,6 +138,9 @@ def train_and_predict(
         )
         predictor = train(name, inputs, fit_inputs)
     if is_main():
+        for group, names in config.missing_groups.items():
+            path = heldout_without(folder, group)
+            write_predictions(path, without(data, names), fold, predictor, config)
         write_predictions(folder / "heldout.zarr", data, fold, predictor, config)
 
 

@@ -30,6 +30,7 @@ from workflows.products.report_text import (
     comparisons,
     fold_names,
     fold_rows,
+    missing_rows,
     score_rows,
     verdict,
 )
@@ -106,6 +107,8 @@ def main(run: Run) -> dict[str, Any]:
         fold_metric=f"pooled {card['rank_by']['metric']}",
         folds=fold_names(card),
         fold_rows=fold_rows(card),
+        missing=["all inputs", *(f"without {name}" for name in card.get("without", {}))],
+        missing_rows=missing_rows(card),
         figures=report_figures(table, card, config.score),
         pretraining=pretraining,
         caveats=[

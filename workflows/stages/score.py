@@ -20,7 +20,7 @@ from workflows.inputs.checked_folds import check_heldout
 from workflows.inputs.folds import FoldFiles
 from workflows.inputs.given_encoder import caveats
 from workflows.inputs.site_targets import match_summary
-from workflows.products.heldout import Stores, heldout_series, heldout_static
+from workflows.products.heldout import Stores, heldout_series, heldout_static, stores_without
 from workflows.products.project import write_run_project
 from workflows.products.scored_sites import (
     Colouring,
@@ -61,6 +61,7 @@ def main(run: Run) -> dict[str, Any]:
     check_heldout(FoldFiles(run.folder), by_fold)
     is_series = values_of(run.config.finetune.task) == "quantity"
     table, sites, card = (_score_series if is_series else _score_static)(run, stores)
+    card |= _scores_without(run, stores)
     _write_heldout(run.heldout, table)
     write_json(run.scorecard, finite(card | _metadata(run)))
     _show_sites(run, sites)
@@ -88,6 +89,19 @@ def _score_static(run: Run, stores: Stores) -> tuple[xr.Dataset, GeoDataFrame, d
         "parts": list(parts), "not_predicted": left_out, "excluded": read_json(run.excluded)
     }  # fmt: skip
     return table, scored_static(table, cell_index(run, config.finetune.cube)), card | details
+
+
+def _scores_without(run: Run, stores: Stores) -> dict[str, Any]:
+    """Pooled scores of all models without each group of inputs; empty without groups."""
+    groups = run.config.finetune.missing_groups
+    is_series = values_of(run.config.finetune.task) == "quantity"
+    score = _score_series if is_series else _score_static
+    found = {group: score(run, stores_without(stores, group))[2]["models"] for group in groups}
+    pooled = {
+        group: {model: scores["pooled"] for model, scores in of_models.items()}
+        for group, of_models in found.items()
+    }
+    return {"without": pooled} if groups else {}
 
 
 def _metadata(run: Run) -> dict[str, Any]:
