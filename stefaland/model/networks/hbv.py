@@ -22,8 +22,8 @@ class HBVConfig(Frozen):
 
     forcings: tuple[str, ...]
     statics: tuple[str, ...]
-    hidden: int = Field(64, gt=0)
-    components: int = Field(COMPONENTS, gt=0)
+    hidden: int = Field(64, gt=0, le=65_536)
+    components: int = Field(COMPONENTS, gt=0, le=10_000)
     dropout: float = Field(0.2, ge=0, lt=1)
     around: HeadName = "gaussian"
     """Head that predicts the distribution around HBV's streamflow."""

@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 
 from stefaland.baselines.registry import BaselineInputs, fit_baseline
 from stefaland.config import FinetuneConfig, OptimiserConfig, model_preset
 from stefaland.data.cell_data import CellData, fit_normaliser
 from stefaland.folds.fold import Fold
+from stefaland.model.networks.hbv import HBVConfig
 from stefaland.prediction.ensemble import load
 from tests.synthetic import daily_cells
 
@@ -74,3 +76,9 @@ def test_one_set_of_parameters_is_calibrated_without_statics(tmp_path: Path) -> 
         )
         errors.append(float(np.nanmean((fitted.predict(bare)["mean"] - bare.target.numpy()) ** 2)))
     assert errors[1] < 0.9 * errors[0]
+
+
+@pytest.mark.parametrize("size", ["hidden", "components"])
+def test_sizes_have_limits(size: str) -> None:
+    with pytest.raises(ValidationError, match=rf"{size}\n.*less than or equal to"):
+        HBVConfig.model_validate({"forcings": ("a",), "statics": (), size: 10**15})
