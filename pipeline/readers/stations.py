@@ -11,7 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from pipeline.core.archives.unpacked_files import plain_copy
-from pipeline.core.errors import LIBRARY_ERRORS, Faults, listed, nearest_name
+from pipeline.core.errors import LIBRARY_ERRORS, Faults, bad_input, listed, nearest_name
 from pipeline.core.settings import Frozen
 from pipeline.entries.source import Source
 from pipeline.readers.common.first_bytes import NETCDF, PACKED
@@ -28,6 +28,9 @@ class StationOptions(Frozen):
 
     date_format: str | None = None
     """Format of times that are texts and not ISO 8601, such as "%d.%m.%Y"."""
+    exclude: tuple[str, ...] = ()
+    """Stations that are left out, by the name in the variable of the entry's `cell`, such as
+    ["05057200"]; in quotes, because YAML reads some numbers that begin with 0 as octal ones."""
 
 
 def open_stations(source: Source) -> xr.Dataset:
@@ -73,7 +76,25 @@ def open_stations(source: Source) -> xr.Dataset:
         lat=("cell", positions["lat"].to_numpy()),
         lon=("cell", positions["lon"].to_numpy()),
     )
-    return result.assign_coords(time=ds[time].values) if "time" in result.dims else result
+    if "time" in result.dims:
+        result = result.assign_coords(time=ds[time].values)
+    exclude = read_options(source, StationOptions).exclude
+    return _without(result, exclude, where) if exclude else result
+
+
+def _without(ds: xr.Dataset, stations: tuple[str, ...], where: str) -> xr.Dataset:
+    """Return the other stations, and the number of those left out as an attribute.
+
+    The file may lack some of `stations`, as an excerpt does; `InputError` where it has none.
+    """
+    names = ds["site"].values.astype(str)
+    kept = np.flatnonzero(~np.isin(names, stations))
+    if kept.size == names.size:
+        raise bad_input(
+            f"{where}: options.exclude", f"no station of these names, {listed(stations)}",
+            "names in the variable of the entry's `cell`", nearest_name(stations[0], names),
+        )  # fmt: skip
+    return ds.isel(cell=kept).assign_attrs(left_out_stations=names.size - kept.size)
 
 
 def _dated(ds: xr.Dataset, source: Source, where: str) -> xr.Dataset:

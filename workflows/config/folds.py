@@ -23,11 +23,20 @@ def _iso_day(value: Any) -> str:
 
 
 class Regions(Frozen):
-    """Contiguous regions by name: polygons of a vector source, or a label of the sites."""
+    """Contiguous regions by name: polygons of a vector source, or numbers that the cells have."""
 
     source: str | None = None
     column: str = "region"
+    variable: PathName | None = later(None)
+    """Static variable of the finetuning cube with the number of each cell's region, such as
+    `hydrologic_region`; labels in `folds` are these numbers, as in `{west: ["17", "18"]}`."""
     folds: dict[PathName, tuple[str, ...]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Regions:
+        if self.source and self.variable:
+            raise ValueError("regions have either a source of polygons or a variable of the cells")
+        return self
 
 
 Day = Annotated[str, BeforeValidator(_iso_day)]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from pipeline.core.errors import Faults, bad_input, nearest_name
+from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 from pipeline.core.provenance import fingerprint
 from pipeline.cube.cells import any_valid, by_shard, read_cells
 from pipeline.cube.open import open_cube
@@ -40,6 +40,8 @@ class Labels:
     """Source with polygons of the regions; None where each group is a region."""
     column: str
     """Column of the polygons that holds the names of the regions."""
+    variable: str = ""
+    """Static variable with the number of each cell's region, where a cube has it."""
 
 
 def static_names(ds: xr.Dataset, inputs: Inputs) -> tuple[str, ...]:
@@ -155,7 +157,19 @@ def with_closed_targets(table: xr.Dataset, parts: Sequence[str]) -> xr.Dataset:
 def cell_index(cube: Path, inputs: Inputs, labels: Labels) -> xr.Dataset:
     """The labelled coordinates of a cube's land cells, without values."""
     ds = open_cube(cube)
-    return labelled(read_cells(ds, [], land_cells(ds, inputs, cube.stem)), labels)
+    numbers = [labels.variable] if labels.variable in ds else []
+    table = labelled(read_cells(ds, numbers, land_cells(ds, inputs, cube.stem)), labels)
+    return table.drop_vars(numbers)
+
+
+def labelled_cells(cube: Path, inputs: Inputs, labels: Labels) -> xr.Dataset:
+    """All land cells of a cube with inputs and target, labelled."""
+    table, ds = open_cells(cube, inputs), open_cube(cube)
+    if labels.variable in ds and labels.variable not in table:
+        numbers = read_cells(ds, [labels.variable], land_cells(ds, inputs, cube.stem))
+        table = table.assign({labels.variable: numbers[labels.variable]})
+        return labelled(table, labels).drop_vars(labels.variable)
+    return labelled(table, labels)
 
 
 def labelled(table: xr.Dataset, labels: Labels) -> xr.Dataset:
@@ -179,6 +193,8 @@ def labelled(table: xr.Dataset, labels: Labels) -> xr.Dataset:
     if labels.regions is not None:
         region = region_labels(lon, lat, labels.regions, labels.column)
         region = _one_region_a_group(np.asarray(group), np.asarray(region))
+    elif labels.variable in table:
+        region = _numbered_regions(table, labels.variable)
     elif "region" in table.coords:
         region = table["region"].values
     else:
@@ -188,6 +204,19 @@ def labelled(table: xr.Dataset, labels: Labels) -> xr.Dataset:
         region=("cell", region.astype(str)),
         site=("cell", site),
     )
+
+
+def _numbered_regions(table: xr.Dataset, variable: str) -> np.ndarray:
+    """The numbers of the cells' regions as text; `InputError` with cells that have no number."""
+    numbers = table[variable].values
+    wrong = ~(numbers == np.round(numbers))
+    if wrong.any():
+        raise bad_input(
+            f"folds.regions.variable: {variable}",
+            f"no whole number at cells, {listed(table['cell'].values[wrong])}",
+            "the number of a region at every cell",
+        )  # fmt: skip
+    return numbers.astype(np.int64).astype(str)
 
 
 def _one_region_a_group(group: np.ndarray, region: np.ndarray) -> np.ndarray:

@@ -66,6 +66,7 @@ def main(run: Run) -> dict[str, Any]:
         lambda: run.grids,
         lambda: shares.update(_sources(run, faults, notes)),
         lambda: _names(config.inputs, run.catalog.sources, has_sites, run.variables, faults),
+        lambda: _regions(run, faults),
         lambda: _derived(run, has_sites, faults),
         lambda: _models(config.finetune, config.pretrain.window, config.model.preset, faults),
         lambda: _missing_groups(config.finetune, config.inputs, faults),
@@ -192,6 +193,21 @@ def _names(
     if inputs.terrain_from and inputs.terrain_from not in inputs.sources:
         faults.add("inputs.terrain_from", f'"{inputs.terrain_from}"', "one of inputs.sources",
                    nearest_name(inputs.terrain_from, inputs.sources))  # fmt: skip
+
+
+def _regions(run: Run, faults: Faults) -> None:
+    """Check that a source of the finetuning cube has the variable with the numbers of regions."""
+    config = run.config
+    variable = config.folds.regions.variable
+    tables = config.cubes[config.finetune.cube].locations
+    sources = run.catalog.select(*([tables] if tables else config.inputs.sources))
+    provided = {name for source in sources for name in source.variables}
+    if variable is not None and variable not in provided:
+        faults.add(
+            "folds.regions.variable", f'"{variable}", which no source of cube '
+            f"{config.finetune.cube} has", f"one of {', '.join(sorted(provided))}",
+            nearest_name(variable, provided),
+        )  # fmt: skip
 
 
 def _derived(run: Run, has_sites: bool, faults: Faults) -> None:

@@ -32,6 +32,7 @@ def labels(run: Run, cube: str) -> Labels:
         SITES if config.cubes[cube].locations else f"cells of {cube}",
         run.catalog[regions.source] if regions.source else None,
         regions.column,
+        regions.variable or "",
     )
 
 
@@ -43,8 +44,7 @@ def cell_index(run: Run, cube: str) -> xr.Dataset:
 def labelled_cells(run: Run) -> xr.Dataset:
     """All land cells of the finetuning cube with inputs and target, labelled and in memory."""
     cube = run.config.finetune.cube
-    table = cells.open_cells(run.cube(cube), run.config.inputs)
-    return cells.labelled(table, labels(run, cube)).load()
+    return cells.labelled_cells(run.cube(cube), run.config.inputs, labels(run, cube)).load()
 
 
 def check_run_folds(run: Run) -> None:

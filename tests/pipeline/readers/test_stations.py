@@ -45,6 +45,16 @@ def test_stations_come_out_by_time_in_canonical_units(tmp_path: Path) -> None:
     assert ds["lat"].values.tolist() == [40.0, -3.5, 12.0]
 
 
+def test_stations_are_left_out_by_name(tmp_path: Path) -> None:
+    stations().to_netcdf(tmp_path / "s.nc")
+    some = source(tmp_path / "s.nc", options={"exclude": ["5", "99"]})
+    ds = read_locations_source(some, read_variables())
+    assert (ds["cell"].values.tolist(), ds.attrs["left_out_stations"]) == ([70, 12], 1)
+    none = source(tmp_path / "s.nc", options={"exclude": ["99"]})
+    with pytest.raises(InputError, match=r"no station of these names, 1 \(99\)"):
+        read_locations_source(none, read_variables())
+
+
 def test_axis_order_of_the_file_does_not_matter(tmp_path: Path) -> None:
     stations().to_netcdf(tmp_path / "a.nc")
     stations().transpose().to_netcdf(tmp_path / "b.nc")

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import xarray as xr
 
 from pipeline.core.errors import InputError
+from pipeline.cube.locations import write_locations
 from workflows.config.schema import Inputs
-from workflows.inputs.cells import SITES, Labels, labelled, land_cells, land_mask, static_names
+from workflows.inputs.cells import (
+    SITES,
+    Labels,
+    cell_index,
+    labelled,
+    labelled_cells,
+    land_cells,
+    land_mask,
+    static_names,
+)
 
 INPUTS = Inputs(
     forcings=("rain", "heat"), statics=("soil_*", "elevation"), target="flow",
@@ -66,3 +78,27 @@ def test_labels_of_the_source_come_first_and_every_site_is_its_own_group() -> No
     assert named["group"].attrs["of"] == "labels of the source"
     assert named["site"].values.tolist() == [7, 9]
     assert named["region"].values.tolist() == ["r", "s"]
+
+
+def test_regions_are_numbers_that_the_cells_have() -> None:
+    labels = Labels(None, SITES, None, "region", "huc")
+    numbered = labelled(table().assign(huc=("cell", np.float32([1, 17]))), labels)
+    assert numbered["region"].values.tolist() == ["1", "17"]
+    assert labelled(table(), labels)["region"].values.tolist() == ["7", "9"]
+    with pytest.raises(InputError, match=r"no whole number at cells, 1 \(9\)"):
+        labelled(table().assign(huc=("cell", [1, np.nan])), labels)
+
+
+def test_all_cells_of_a_cube_have_the_regions_of_its_index(tmp_path: Path) -> None:
+    one = np.ones((1, 2), np.float32)
+    series = dict.fromkeys(("rain", "heat", "flow"), (("time", "cell"), one))
+    ds = table().assign_coords(time=np.array(["2001-01-01"], "datetime64[ns]"))
+    ds = ds.assign(series).assign(elevation=("cell", one[0]), huc=("cell", np.float32([3, 6])))
+    write_locations(tmp_path / "basins.zarr", ds)
+    inputs = INPUTS.model_copy(update={"statics": ("elevation",)})
+    labels = Labels(None, SITES, None, "region", "huc")
+    cells = labelled_cells(tmp_path / "basins.zarr", inputs, labels)
+    index = cell_index(tmp_path / "basins.zarr", inputs, labels)
+    assert cells["region"].values.tolist() == index["region"].values.tolist() == ["3", "6"]
+    assert "huc" not in cells
+    assert not index.data_vars

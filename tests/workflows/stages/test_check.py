@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from pipeline.core.errors import InputError
+from pipeline.core.errors import Faults, InputError
+from tests.workflows.tiny import write_tiny
+from workflows.config.load import load_config
 from workflows.config.schema import FinetuneSettings, Inputs
-from workflows.stages.check import _process_model
+from workflows.run import Run
+from workflows.stages.check import _process_model, _regions
 
 
 @pytest.mark.parametrize(
@@ -27,3 +32,12 @@ def test_a_process_model_needs_its_forcings_and_streamflow(
     )  # fmt: skip
     _process_model(finetune, right)
     _process_model(FinetuneSettings(cube="basins"), inputs)
+
+
+def test_the_numbers_of_regions_are_a_variable_of_a_source(tmp_path: Path) -> None:
+    config, faults = write_tiny(tmp_path), Faults()
+    for name in ("elevation", "elevatoin"):
+        _regions(Run(load_config(config, [f"folds.regions.variable={name}"])), faults)
+    (fault,) = faults.faults
+    assert fault.where == "folds.regions.variable"
+    assert '"elevation"' in fault.hint
