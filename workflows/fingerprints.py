@@ -18,6 +18,7 @@ from pipeline.core.provenance import fingerprint, path_stamp
 from pipeline.readers.registry import files_of
 from pipeline.sources.versions.contents import record_contents, replaced_since
 from stefaland.checkpoints.names import CONFIG, DATA
+from workflows.config.schema import BEST
 from workflows.run import Run, used_sources
 
 NEEDS: dict[str, tuple[str, ...]] = {
@@ -63,7 +64,10 @@ def version() -> str:
     return metadata.version("stefaland")
 
 
-LATER: dict[str, tuple[str, ...]] = {"finetune": ("overlap_steps",)}
+LATER: dict[str, tuple[str, ...]] = {
+    "finetune": ("overlap_steps",),
+    "predict": ("model", "best_by"),
+}
 """What decides results since version 0.2.0 was released, by stage; it has no setting of its own."""
 
 
@@ -181,9 +185,12 @@ def _finetune(run: Run) -> Any:
 
 
 def _predict(run: Run) -> Any:
-    """Cubes and precision; the batch size does not affect the result."""
-    settings = run.config.predict
-    return {"cubes": settings.cubes, "precision": settings.precision}
+    """Cubes, precision and the model, or how it is chosen; the batch size affects no result."""
+    settings, score = run.config.predict, run.config.score
+    chosen = {"best_by": [score.metric, score.over]} if settings.model == BEST else {}
+    return {
+        "cubes": settings.cubes, "precision": settings.precision, "model": settings.model, **chosen
+    }  # fmt: skip
 
 
 def _mosaic(run: Run) -> Any:

@@ -32,6 +32,9 @@ def _season(time: NDArray[np.datetime64]) -> NDArray[np.int64]:
     return (months - months.astype("datetime64[Y]")).astype(np.int64)
 
 
+_ARRAYS = ("step_mean", "step_spread", "month_mean", "month_spread")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Climatology:
     """Mean of the training values of each time step, over all training cells.
@@ -95,3 +98,17 @@ class Climatology:
                 means[i] = np.where(np.isfinite(past), past, means[i])
         spreads = np.repeat(spread[None], len(data), 0)
         return {"mean": means.astype(np.float32), "spread": spreads.astype(np.float32)}
+
+    def state(self) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
+        """What `from_state` makes the climatology of, which has no means of single cells."""
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        return {**arrays, "time": self.time.astype("datetime64[s]").astype(np.int64)}, {}
+
+    @classmethod
+    def from_state(
+        cls, state: tuple[dict[str, NDArray[Any]], dict[str, Any]], where: str
+    ) -> Climatology:
+        """The climatology of a `state`."""
+        arrays = {name: state[0][name] for name in _ARRAYS}
+        time = state[0]["time"].astype("datetime64[s]").astype("datetime64[ns]")
+        return cls(time=time, cell_means={}, **arrays)

@@ -7,7 +7,7 @@ the validation cells; the spread is that of the residuals there.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -18,11 +18,14 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 
 from pipeline.core.errors import bad_input
 from stefaland.baselines.features import Array, DayFeatures, Features, mean_and_std
+from stefaland.baselines.trees import BoostedTrees
 from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser, fit_scaling
 from stefaland.folds.split import Fold
 from stefaland.folds.visible import training_days, training_part
 
+State = tuple[dict[str, NDArray[Any]], dict[str, Any]]
+"""Arrays by name, and plain values by name."""
 PENALTIES = tuple(10.0**p for p in range(-6, 3))
 CHUNK = 256
 TREES, PATIENCE, LEARNING_RATE = 400, 20, 0.05
@@ -56,6 +59,37 @@ class Regression(ABC):
                 means.append(mean.numpy().astype(np.float32))
                 spreads.append(spread.numpy().astype(np.float32))
         return {"mean": np.concatenate(means), "spread": np.concatenate(spreads)}
+
+    def state(self) -> State:
+        """What `from_state` makes the model of: arrays by name, and plain values."""
+        kept = {
+            "normaliser": self.features.normaliser.to_dict(), "targets": list(self.target_names),
+            "mean_steps": list(self.features.mean_steps), "cyclic": self.features.cyclic,
+        }  # fmt: skip
+        return {"residual": self.residual, **self._fitted()}, kept
+
+    @abstractmethod
+    def _fitted(self) -> dict[str, NDArray[Any]]:
+        """The fitted arrays by name."""
+
+    @classmethod
+    def from_state(cls, state: State, where: str) -> Self:
+        """The model of a `state`; `InputError` where it is none."""
+        arrays, kept = state
+        features = Features(
+            Normaliser.from_dict(kept["normaliser"], where),
+            tuple(map(int, kept["mean_steps"])), bool(kept["cyclic"]),
+        )  # fmt: skip
+        fitted = {name: values for name, values in arrays.items() if name != "residual"}
+        return cls._from_fitted(features, tuple(kept["targets"]), arrays["residual"], fitted, where)
+
+    @classmethod
+    @abstractmethod
+    def _from_fitted(
+        cls, features: Features, targets: tuple[str, ...], residual: Array,
+        fitted: Mapping[str, NDArray[Any]], where: str,
+    ) -> Self:  # fmt: skip
+        """The model of its parts."""
 
     def validated(self, data: CellData) -> tuple[float, Self]:
         """Error on these cells (`physical_error`), and the model with their residual spread."""
@@ -118,6 +152,16 @@ class Ridge(Regression):
         predicted: Array = self.features.filled(data) @ self.weights
         return predicted
 
+    def _fitted(self) -> dict[str, NDArray[Any]]:
+        return {"weights": self.weights}
+
+    @classmethod
+    def _from_fitted(
+        cls, features: Features, targets: tuple[str, ...], residual: Array,
+        fitted: Mapping[str, NDArray[Any]], where: str,
+    ) -> Ridge:  # fmt: skip
+        return cls(features, targets, residual, fitted["weights"])
+
 
 @dataclass(frozen=True)
 class GradientBoosting(Regression):
@@ -127,7 +171,7 @@ class GradientBoosting(Regression):
     stops falling.
     """
 
-    trees: tuple[HistGradientBoostingRegressor, ...]
+    trees: tuple[BoostedTrees, ...]
 
     @classmethod
     def fit(
@@ -149,7 +193,9 @@ class GradientBoosting(Regression):
             held = None
             if validation is not train:
                 held = _samples(validation, features, seed)
-            trees = tuple(_boosted(x, y, held, column, seed) for column in range(y.shape[1]))
+            trees = tuple(
+                BoostedTrees.of(_boosted(x, y, held, column, seed)) for column in range(y.shape[1])
+            )
             model = cls(features, data.target_names, np.zeros(y.shape[1]), trees)
             candidates.append(model.validated(validation))
         return min(candidates, key=lambda pair: pair[0])[1]
@@ -160,6 +206,25 @@ class GradientBoosting(Regression):
         flat = x.reshape(-1, x.shape[-1])
         predicted = [tree.predict(flat).reshape(x.shape[:2]) for tree in self.trees]
         return np.stack(predicted, -1)
+
+    def _fitted(self) -> dict[str, NDArray[Any]]:
+        return {
+            f"{i}.{name}": values
+            for i, trees in enumerate(self.trees)
+            for name, values in trees.arrays().items()
+        }
+
+    @classmethod
+    def _from_fitted(
+        cls, features: Features, targets: tuple[str, ...], residual: Array,
+        fitted: Mapping[str, NDArray[Any]], where: str,
+    ) -> GradientBoosting:  # fmt: skip
+        parts: list[dict[str, NDArray[Any]]] = [{} for _ in targets]
+        for name, values in fitted.items():
+            number, _, key = name.partition(".")
+            parts[int(number)][key] = values
+        trees = tuple(BoostedTrees.from_arrays(part, where) for part in parts)
+        return cls(features, targets, residual, trees)
 
 
 def _boosted(

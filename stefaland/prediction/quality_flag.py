@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -11,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from stefaland.data.cell_data import CellData
-from stefaland.prediction.member import Member
 from stefaland.prediction.predictions import (
     FILLED_INPUT,
     MASKED,
@@ -20,8 +20,20 @@ from stefaland.prediction.predictions import (
 )
 
 
+class Ranged(Protocol):
+    """A model of an ensemble with the ranges of its inputs."""
+
+    @property
+    def forcing_names(self) -> tuple[str, ...]:
+        """Names of the forcings that it reads."""
+
+    @property
+    def ranges(self) -> Mapping[str, tuple[float, float]] | None:
+        """Physical range of each input over its training cells."""
+
+
 def quality_flag(
-    members: Sequence[Member], data: CellData, masked: Tensor | None = None
+    members: Sequence[Ranged], data: CellData, masked: Tensor | None = None
 ) -> NDArray[np.uint8]:
     """Quality flag [N], uint8: 0 predicted, 1 an input outside every member's training range, 2 an
     input filled from neighbours, 3 masked.
@@ -58,7 +70,7 @@ def _extremes(data: CellData) -> dict[str, tuple[Tensor, Tensor]]:
     return found
 
 
-def _outside(member: Member, extremes: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
+def _outside(member: Ranged, extremes: Mapping[str, tuple[Tensor, Tensor]]) -> Tensor:
     """Mask [N] of the cells with an input outside the range of the member's training cells."""
     outside = torch.zeros(len(next(iter(extremes.values()))[0]), dtype=torch.bool)
     for name, (low, high) in (member.ranges or {}).items():

@@ -29,6 +29,9 @@ from workflows.config.folds import FoldSettings
 from workflows.config.publish import KnownLocation, PublishSettings
 from workflows.config.references import Keys, with_references
 
+BEST = "best"
+"""The model that `predict.model` names by default."""
+
 
 class Roots(Frozen):
     """Root folders of data and runs; `${NAME:-default}` refers to environment variables."""
@@ -176,9 +179,12 @@ class FinetuneSettings(FinetuneConfig):
 
 
 class PredictSettings(Frozen):
-    """Settings of prediction: the cubes that are predicted, batch size and precision."""
+    """Settings of prediction: the cubes that are predicted, the model, batch size and precision."""
 
     cubes: tuple[str, ...]
+    model: str = later(BEST)
+    """Model that is mapped: `stefaland` or one of `finetune.baselines`, or `best`, the one that is
+    best on the validation cells by the score of `score` among those that can be mapped."""
     batch_size: int = Field(1024, gt=0)
     """Number of cells in a forward pass on a GPU; on the CPU it follows from the window."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -295,6 +301,13 @@ class RunConfig(Frozen):
         if "persistence" in self.finetune.baselines and self.folds.kind != "time":
             wrong.append(f'finetune.baselines: "persistence" with folds of kind {self.folds.kind}: '
                          "a held-out site has no past")  # fmt: skip
+        model, models = self.predict.model, self.finetune.models
+        if model not in (BEST, *models):
+            hint = nearest_name(model, [BEST, *models])
+            wrong.append(f'predict.model: no model "{model}" among {BEST}, {", ".join(models)}. '
+                         f"{hint}".strip())  # fmt: skip
+        if model == "persistence":
+            wrong.append('predict.model: "persistence", which reads observations of each site')
         if wrong:
             raise ValueError("; ".join(wrong))
         return self

@@ -74,10 +74,12 @@ class MapCollection:
         return {"id": self.name, "title": self.title, "description": self.title}
 
     def _description(self, layer: Layer) -> str:
-        """The title, and for a climatology the meaning of its dates."""
+        """The title, for a climatology the meaning of its dates, and the model of the maps."""
         da = layer.da
         note = climatology_note(da["time"]) if "time" in da.dims else ""
-        return f"{self.title} ({note})" if note else self.title
+        title = f"{self.title} ({note})" if note else self.title
+        made_by = layer.product_store.made_by
+        return f"{title.rstrip('.')}. {made_by}" if made_by else title
 
 
 def covered_time(stores: Iterable[Path]) -> np.ndarray:

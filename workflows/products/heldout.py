@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ from stefaland.prediction.ensemble import Ensemble
 from stefaland.tasks import possible_values, values_of
 from workflows.inputs.checked_folds import fold_identity
 
+HELDOUT, VALIDATION = "heldout.zarr", "validation.zarr"
+"""Names of the stores of a model's predictions of the test and of the validation cells."""
 UNCALIBRATED = "_uncalibrated"
 Stores = Mapping[str, Mapping[str, Path]]
 """Stores of predictions by fold and model: fold → model → path."""
@@ -50,6 +53,19 @@ def write_predictions(
         write_heldout(path, data, fold, predictor, config.warmup_steps)
     else:
         write_heldout_static(path, data, fold, predictor, config.task, config.warmup_steps)
+
+
+def write_validation(
+    path: Path, data: CellData, fold: Fold, predictor: Predictor, config: FinetuneConfig
+) -> None:
+    """Write a model's predictions of the validation cells in the validation period, if any.
+
+    By them the model that is mapped is chosen, without a look at the test.
+    """
+    if len(fold.validation):
+        period = fold.validation_period or fold.train_period
+        as_test = replace(fold, test=fold.validation, test_period=period)
+        write_predictions(path, data, as_test, predictor, config)
 
 
 def write_heldout(

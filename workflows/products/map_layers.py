@@ -18,6 +18,7 @@ from stefaland.model.quantiles import LEVELS, NAMES
 from stefaland.tasks import HEADS
 from workflows.config.publish import Product, PublishSettings
 from workflows.config.schema import Inputs
+from workflows.inputs.choice import Choice
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,17 @@ class ProductStore:
     folder: Path
     target: str
     """Variable whose values decide which time steps are published."""
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """Names of the variables of the store."""
+        return frozenset(map(str, open_cube(self.store).data_vars))
+
+    @cached_property
+    def made_by(self) -> str:
+        """The model of the maps and why it was chosen, a sentence; empty of earlier versions."""
+        choice = Choice.of(self.store)
+        return f"{choice.sentence}." if choice else ""
 
     @cached_property
     def steps(self) -> slice:
@@ -98,7 +110,8 @@ def layers(
     """The maps of a product, in the order in which they are shown.
 
     They are the texture class if there is one, each target, the spread of each, the ends of the
-    90 % interval if the head predicts quantiles, and the quality flag.
+    90 % interval if the head predicts quantiles and the mapped model has them, and the quality
+    flag.
     """
     targets, suffix = inputs.targets, product_store.product.suffix
     legend = settings.legend_of(product_store.product)
@@ -110,6 +123,7 @@ def layers(
         (f"{name}_{NAMES[level]}", f"{name}_{suffix}_{NAMES[level]}", legend)
         for name in targets
         for level in interval(head)
+        if f"{name}_{NAMES[level]}" in product_store.variables
     ]
     if set(FRACTIONS) <= set(targets):
         found.insert(0, (CLASS, f"{CLASS}_{suffix}", "usda_texture"))

@@ -126,10 +126,15 @@ def caveats(card: Mapping[str, Any], folds: FoldSettings, has_maps: bool) -> lis
         f"the {card['sites']} sites counts once.",
         *excluded_sentence(card),
         *unpredicted_sentence(card),
-        *([MAPS_CAVEAT] if has_maps else []),
+        *([*mapped_sentence(card), MAPS_CAVEAT] if has_maps else []),
         *([PERSISTENCE_CAVEAT] if "persistence" in card["models"] else []),
         *card.get("caveats", []),
     ]
+
+
+def mapped_sentence(card: Mapping[str, Any]) -> list[str]:
+    """A sentence on the model of the maps; empty for scorecards of earlier versions."""
+    return [card["mapped"]["sentence"]] if "mapped" in card else []
 
 
 def excluded_sentence(card: Mapping[str, Any]) -> list[str]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stefaland.baselines.climatology import Predictor
+from stefaland.baselines.fitted import FittedBaseline
 from stefaland.baselines.registry import BaselineInputs, fit_baseline
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.data.cell_data import CellData
@@ -26,7 +27,13 @@ from workflows.inputs.cells import cell_data
 from workflows.inputs.checked_folds import check_encoders
 from workflows.inputs.folds import FoldFiles
 from workflows.inputs.given_encoder import encoder_settings
-from workflows.products.heldout import heldout_without, write_predictions
+from workflows.products.heldout import (
+    HELDOUT,
+    VALIDATION,
+    heldout_without,
+    write_predictions,
+    write_validation,
+)
 from workflows.run import Run
 from workflows.stages.unpack import (
     check_run_folds,
@@ -66,9 +73,14 @@ def train(name: str, inputs: TrainingInputs, fit_inputs: BaselineInputs) -> Pred
 
 
 def train_one(name: str, inputs: TrainingInputs, fit_inputs: BaselineInputs) -> Predictor:
-    """Train one network or baseline: StefaLand on its pretrained encoder, or a baseline."""
+    """Train one network or baseline: StefaLand on its pretrained encoder, or a baseline.
+
+    Baselines without a network are calibrated here; networks are when they are trained.
+    """
     if name != "stefaland":
-        return fit_baseline(name, fit_inputs)
+        predictor = fit_baseline(name, fit_inputs)
+        is_network = isinstance(predictor, Ensemble)
+        return predictor if is_network else FittedBaseline.of(predictor, fit_inputs)
     normaliser = fit_inputs.normaliser
     if inputs.network is None:
         # The scaler of the inputs comes with the encoder; only the target's is of this run.
@@ -120,7 +132,10 @@ def train_and_predict(
     inputs: TrainingInputs, name: str, fold_name: str, *, config: FinetuneConfig, folder: Path,
     title: str,
 ) -> None:  # fmt: skip
-    """Train the named model on a fold, in `folder`, and write its predictions of the test cells."""
+    """Train the named model on a fold, in `folder`, and write its predictions.
+
+    They are those of the validation cells and, last, of the test cells.
+    """
     data, fold = inputs.data, inputs.files.fold(fold_name)
     normaliser = inputs.files.normaliser(fold_name)
     network = inputs.network or encoder_settings(inputs.encoders / fold_name)
@@ -138,10 +153,13 @@ def train_and_predict(
         )
         predictor = train(name, inputs, fit_inputs)
     if is_main():
+        if isinstance(predictor, FittedBaseline):
+            predictor.save(folder)
+        write_validation(folder / VALIDATION, data, fold, predictor, config)
         for group, names in config.missing_groups.items():
             path = heldout_without(folder, group)
             write_predictions(path, without(data, names), fold, predictor, config)
-        write_predictions(folder / "heldout.zarr", data, fold, predictor, config)
+        write_predictions(folder / HELDOUT, data, fold, predictor, config)
 
 
 def main(run: Run) -> dict[str, Any]:
@@ -152,7 +170,7 @@ def main(run: Run) -> dict[str, Any]:
     for fold_name in inputs.files.names():
         for name in names:
             folder = run.finetuned(name, fold_name)
-            if agreed((folder / "heldout.zarr").exists()):
+            if agreed((folder / HELDOUT).exists()):
                 continue
             train_and_predict(
                 inputs, name, fold_name, config=config, folder=folder, title=f"{name} {fold_name}"

@@ -8,7 +8,6 @@ forward passes.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,14 +26,13 @@ from pipeline.execution.overlap import Overlapped
 from pipeline.execution.run import run_stage
 from pipeline.maps.seams import BOUNDARIES
 from stefaland.distributed import best_device
-from stefaland.prediction.distribution import window_boundaries
-from stefaland.prediction.member import Member
-from stefaland.prediction.predict import predict_tables
 from stefaland.tasks import values_of
+from workflows.console import CONSOLE
 from workflows.fingerprints import stage_fingerprint
 from workflows.inputs.cells import land_mask
+from workflows.inputs.choice import Choice
 from workflows.inputs.folds import FoldFiles
-from workflows.inputs.members import members
+from workflows.inputs.map_model import MapModel, load_map_model
 from workflows.products.map_layers import interval
 from workflows.products.predicted_maps import (
     PredictionLayers,
@@ -43,6 +41,7 @@ from workflows.products.predicted_maps import (
     series_time,
 )
 from workflows.run import Run
+from workflows.stages.mapped import mapped_model
 
 GPU_THREADS = 4
 """Number of threads that read tiles for a GPU, and of those that write."""
@@ -65,39 +64,40 @@ def stores(run: Run) -> dict[Path, Ledger]:
 
 def main(run: Run) -> dict[str, Any]:
     """Predict every configured cube; returns the counts of tiles and cells of each."""
-    folders = [run.finetuned("stefaland", name) for name in FoldFiles(run.folder).names()]
-    ensemble = members(folders, run.config.finetune.ensemble)
-    return {cube: predict_cube(run, cube, ensemble) for cube in run.config.predict.cubes}
+    if not run.config.predict.cubes:
+        return {}
+    choice = mapped_model(run)
+    CONSOLE.print(f"  predict  {choice.sentence}", soft_wrap=True)
+    folders = [run.finetuned(choice.model, name) for name in FoldFiles(run.folder).names()]
+    model = load_map_model(folders)
+    return {cube: predict_cube(run, cube, model, choice) for cube in run.config.predict.cubes}
 
 
-def predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, Any]:
+def predict_cube(run: Run, cube: str, model: MapModel, choice: Choice) -> dict[str, Any]:
     """Predict every land cell of a cube; returns its numbers of tiles and cells."""
     inputs, settings, device = run.config.inputs, run.config.predict, best_device()
     task, grid, store = run.config.finetune.task, run.grid(cube), run.prediction(cube)
     variables = {name: run.variables[name] for name in inputs.targets}
-    layers = PredictionLayers(
-        variables, values_of(task) == "quantity", interval(run.config.finetune.head)
-    )
+    quantiles = interval(run.config.finetune.head) if model.has_quantiles else ()
+    layers = PredictionLayers(variables, values_of(task) == "quantity", quantiles)
     source = open_cube(run.cube(cube))
     time = None
     if layers.has_time:
         sources = [run.catalog[name] for name in inputs.sources]
         time = series_time(source["time"], sources, inputs.targets)
     template = cube_template(grid, time, layers.variables, run.config.cubes[cube].tile)
-    boundaries = _boundaries(ensemble, source["time"].values) if layers.has_time else {}
-    create_cube(store, template, _attributes(run) | boundaries)
+    boundaries = _boundaries(model, source["time"].values) if layers.has_time else {}
+    create_cube(store, template, _attributes(run) | choice.attributes | boundaries)
     mask = land_mask(source, inputs)
     if not mask.any():
         raise bad_input(f"cube {cube}", "no land cell", "at least one cell to predict")
     # The open cube is passed on, so that its metadata are not read again with every tile.
-    read = partial(read_tile, source, inputs, mask, ensemble[0].static_names)
+    read = partial(read_tile, source, inputs, mask, model.static_names)
     reduced = settings.precision == "bfloat16" or (
         settings.precision == "auto" and device.type == "cuda"
     )
-    predict = partial(
-        predict_tables, ensemble, task=task, batch_size=settings.batch_size, device=device,
-        dtype=torch.bfloat16 if reduced else torch.float32,
-    )  # fmt: skip
+    dtype = torch.bfloat16 if reduced else torch.float32
+    predict = model.predictor(task, settings.batch_size, device, dtype)
     ledger = stores(run)[store]
     repeat_lost(store, ledger)
     report = run_stage(
@@ -112,9 +112,9 @@ def predict_cube(run: Run, cube: str, ensemble: Sequence[Member]) -> dict[str, A
     return {"tiles": len(report.done) + len(report.skipped), "cells": int(mask.sum())}
 
 
-def _boundaries(ensemble: Sequence[Member], time: np.ndarray) -> dict[str, list[str]]:
-    """The times at which a window of the ensemble begins or ends to count; empty without any."""
-    steps = window_boundaries(ensemble, len(time))
+def _boundaries(model: MapModel, time: np.ndarray) -> dict[str, list[str]]:
+    """The times at which a window of the model begins or ends to count; empty without any."""
+    steps = model.boundaries(len(time))
     return {BOUNDARIES: [str(time[step]) for step in steps]} if steps else {}
 
 

@@ -55,7 +55,10 @@ def _metadata(run: Run) -> dict[str, str]:
         {name: value for name, value in written.items() if name not in ("roots", "cluster")},
         {name: run.catalog[name].model_dump(mode="json") for name in run.config.inputs.sources},
     )
+    made_by = {layer.product_store.made_by for layers in product_layers(run).values()
+               for layer in layers} - {""}  # fmt: skip
     return {
+        **({"stefaland_model": " ".join(sorted(made_by))} if made_by else {}),
         "title": run.config.title.strip(),  # GDAL drops spaces at the start of a tag
         "stefaland_run": run.config.name,
         "stefaland_settings": fingerprint(record["config"]),

@@ -17,6 +17,7 @@ from pipeline.core.written.references import as_written
 from stefaland.tasks import values_of
 from workflows.fingerprints import checkpoint_digests
 from workflows.inputs.checked_folds import check_heldout
+from workflows.inputs.choice import Choice
 from workflows.inputs.folds import FoldFiles
 from workflows.inputs.given_encoder import caveats
 from workflows.inputs.site_targets import match_summary
@@ -105,7 +106,7 @@ def _scores_without(run: Run, stores: Stores) -> dict[str, Any]:
 
 
 def _metadata(run: Run) -> dict[str, Any]:
-    """Target, folds, sites and provenance of the run, and the encoder if it was given."""
+    """Target, folds, sites, mapped model and provenance of the run, and a given encoder."""
     config = run.config
     metadata: dict[str, Any] = {
         "target": config.inputs.target,
@@ -113,6 +114,10 @@ def _metadata(run: Run) -> dict[str, Any]:
         "matched_sites": match_summary(run.sites) if config.inputs.target_sites else {},
         "provenance": provenance(config.written(), source_entries(run)),
     }
+    stores = [run.prediction(cube) for cube in config.predict.cubes]
+    choices = [Choice.of(path) for path in stores if path.exists()]
+    if choices and choices[0] is not None:
+        metadata["mapped"] = {**vars(choices[0]), "sentence": f"{choices[0].sentence}."}
     checkpoint = config.pretrain.from_checkpoint
     if checkpoint is not None:
         metadata["caveats"] = caveats(checkpoint, run.encoders)

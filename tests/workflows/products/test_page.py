@@ -23,6 +23,7 @@ from tests.hostile import HOSTILE, MARK
 from workflows.products.figures import boxes, scatter, series
 from workflows.products.map_viewer import FILES, viewer_html
 from workflows.products.page import render_page
+from workflows.products.pretraining import PretrainingTable
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))),
                 None)  # fmt: skip
@@ -67,6 +68,9 @@ def report(folder: Path) -> str:
         name=ALL,
         version=ALL,
         summary=ALL,
+        missing=texts,
+        missing_rows=rows,
+        pretraining=PretrainingTable(texts, [{"variable": t, "values": texts} for t in texts], []),
         maps=[{"caption": text, "file": text, "image": image} for text in texts],
         viewer=viewer_html(products(folder)),
         places=[{**place, "name": text, "why": text} for text in texts],

@@ -1,0 +1,84 @@
+"""The choice of the model that a run maps, from its settings and its validation scores."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import xarray as xr
+
+from pipeline.cube.open import open_cube
+from stefaland.tasks import values_of
+from workflows.config.schema import BEST, ScoreSettings
+from workflows.inputs import cells
+from workflows.inputs.choice import Choice, choose
+from workflows.inputs.folds import FoldFiles
+from workflows.inputs.map_model import unmappable
+from workflows.products.heldout import VALIDATION, Stores, heldout_series, heldout_static
+from workflows.products.series_scores import predicted_by_all, series_scorecard
+from workflows.products.static_scores import static_predicted_by_all, static_scorecard
+from workflows.run import Run
+from workflows.stages.unpack import labels
+
+
+def mapped_model(run: Run) -> Choice:
+    """The model that the run maps; `InputError` where the wanted one cannot be mapped."""
+    config, folds = run.config, FoldFiles(run.folder).names()
+    opened = [open_cube(run.cube(cube)) for cube in config.predict.cubes]
+    times = [ds["time"].values for ds in opened if "time" in ds.coords]
+
+    def why_not(model: str) -> str:
+        return unmappable([run.finetuned(model, fold) for fold in folds], times)
+
+    ranking, score = _ranking(run, folds) if config.predict.model == BEST else ([], "")
+    return choose(config.predict.model, ranking, score, why_not)
+
+
+def _ranking(run: Run, folds: list[str]) -> tuple[list[str], str]:
+    """The models that predicted validation cells in every fold that has any, the best first."""
+    config, files = run.config, FoldFiles(run.folder)
+    validated = [fold for fold in folds if len(files.fold(fold).validation)]
+    models = [
+        model
+        for model in config.finetune.models
+        if validated
+        and all((run.finetuned(model, fold) / VALIDATION).exists() for fold in validated)
+    ]
+    if not models:
+        return [], ""
+    if len(models) == 1:
+        return models, ""
+    stores = {
+        fold: {model: run.finetuned(model, fold) / VALIDATION for model in models}
+        for fold in validated
+    }
+    used = np.unique(np.concatenate([files.fold(fold).validation for fold in validated]))
+    table = cells.labelled(
+        cells.open_cells(run.cube(config.finetune.cube), config.inputs),
+        labels(run, config.finetune.cube),
+    )
+    targets = config.inputs.targets
+    known = table[list(targets)].sel(cell=used).load()
+    return validation_ranking(
+        known, targets, stores, config.finetune.task, config.score, config.seed
+    )
+
+
+def validation_ranking(
+    observed: xr.Dataset, targets: Sequence[str], stores: Stores, task: str,
+    settings: ScoreSettings, seed: int,
+) -> tuple[list[str], str]:  # fmt: skip
+    """Models by their score on validation cells, the best first, and the name of that score.
+
+    `observed` holds the targets of these cells, with their labels. Static targets are ranked as in
+    their scorecard.
+    """
+    if values_of(task) == "quantity":
+        table, _ = predicted_by_all(heldout_series(observed[targets[0]], stores))
+        card = series_scorecard(table, settings, seed)
+    else:
+        static, _ = static_predicted_by_all(heldout_static(observed, targets, stores))
+        card = static_scorecard(static, task, seed)
+    rank_by = card["rank_by"]
+    over = "median" if rank_by["over"] == "sites" else "pooled"
+    return card["ranking"], f"{over} {rank_by['metric']}"
