@@ -16,8 +16,10 @@ from stefaland.data.windows import Windows
 from stefaland.model.mae import StefaLand
 from stefaland.prediction.distribution import plan_windows
 
-COMPONENTS = 32
+COMPONENTS = 64
 """Number of principal components that are features; each costs the trees as much as a forcing."""
+SMALLEST = 1e-6
+"""Variance along an axis, as a fraction of the largest, up to which it is left out."""
 CELLS = 64
 """Number of cells that are encoded at once."""
 
@@ -74,9 +76,10 @@ class Embedding:
             total, product = total + tokens.sum(0), product + tokens.T @ tokens
         mean = total / max(count, 1)
         variances, axes = np.linalg.eigh(product / max(count, 1) - np.outer(mean, mean))
+        # Below, there is nothing but the rounding of single precision.
         kept = np.argsort(variances)[::-1][:COMPONENTS]
-        scale = np.sqrt(np.maximum(variances[kept], np.finfo(np.float32).eps))
-        return replace(whole, mean=mean, axes=axes[:, kept] / scale)
+        kept = kept[variances[kept] > SMALLEST * variances[kept[0]]]
+        return replace(whole, mean=mean, axes=axes[:, kept] / np.sqrt(variances[kept]))
 
     def compute(self, data: CellData) -> Array:
         """Features [N, T, K] of each cell and time step."""

@@ -100,11 +100,12 @@ def _ridge(inputs: BaselineInputs) -> Predictor:
     )
 
 
+def _partly_without(data: CellData, config: FinetuneConfig) -> CellData:
+    return partly_without(data, config.missing_groups, config.missing_share, config.seed)
+
+
 def _gradient_boosting(inputs: BaselineInputs) -> Predictor:
-    config = inputs.config
-    data = partly_without(
-        inputs.network_data(), config.missing_groups, config.missing_share, config.seed
-    )
+    data = _partly_without(inputs.network_data(), inputs.config)
     return GradientBoosting.fit(
         data, inputs.fold, inputs.full_normaliser(), cyclic=inputs.config.cyclic,
         seed=inputs.config.seed,
@@ -126,6 +127,7 @@ def _gradient_boosting_embedding(inputs: BaselineInputs, random_encoder: bool = 
         normaliser = stored_normaliser(inputs.encoder, stored)
     known = encoder.config
     data = inputs.data.selected(known.forcings, known.statics, tuple(known.categorical))
+    data = _partly_without(data, inputs.config)
     train, _ = training_days(data, inputs.fold)
     embedding = Embedding.fit(encoder, normaliser, inputs.config, train, inputs.device)
     return GradientBoosting.fit(

@@ -21,10 +21,11 @@ from pipeline.core.written.names import PathName
 from pipeline.entries.source import Variable
 from pipeline.execution.cluster import ClusterConfig
 from pipeline.grid.target_grid import MAX_SIDE
-from stefaland.config import FinetuneConfig, PretrainConfig
+from stefaland.config import PretrainConfig
 from stefaland.metrics import SCORES, ScoreName
 from stefaland.tasks import values_of
 from workflows.config.beside import inline_grids
+from workflows.config.finetuning import FinetuneSettings
 from workflows.config.folds import FoldSettings
 from workflows.config.publish import KnownLocation, PublishSettings
 from workflows.config.references import Keys, with_references
@@ -166,18 +167,6 @@ class PretrainSettings(PretrainConfig):
     """Write losses as TensorBoard events as well; needs the package tensorboard."""
 
 
-class FinetuneSettings(FinetuneConfig):
-    """Settings of finetuning, the cube with the target, and the baselines on the same folds."""
-
-    cube: str
-    baselines: tuple[str, ...] = ("climatology", "ridge", "lstm", "scratch")
-
-    @property
-    def models(self) -> list[str]:
-        """Names of StefaLand and the baselines."""
-        return ["stefaland", *self.baselines]
-
-
 class PredictSettings(Frozen):
     """Settings of prediction: the cubes that are predicted, the model, batch size and precision."""
 
@@ -306,6 +295,8 @@ class RunConfig(Frozen):
             hint = nearest_name(model, [BEST, *models])
             wrong.append(f'predict.model: no model "{model}" among {BEST}, {", ".join(models)}. '
                          f"{hint}".strip())  # fmt: skip
+        if BEST in self.finetune.stack:
+            wrong.append(f'finetune.stack: "{BEST}", which names the best of all models')
         if model == "persistence":
             wrong.append('predict.model: "persistence", which reads observations of each site')
         if wrong:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,9 +18,8 @@ from stefaland.prediction.distribution import window_boundaries
 from stefaland.prediction.ensemble import load
 from stefaland.prediction.member import Member
 from stefaland.prediction.predict import predict_tables
-
-Tables = Callable[[Iterable[tuple[Any, Any, None]]], Iterator[tuple[Any, Any]]]
-"""Function that predicts keyed cells."""
+from stefaland.prediction.stack import STACK, load_stack
+from workflows.inputs.stacked_map import Mapped, StackedMapModel, Tables
 
 
 @dataclass(frozen=True)
@@ -59,15 +57,25 @@ class MapModel:
         )  # fmt: skip
 
 
-def load_map_model(folders: Sequence[Path]) -> MapModel:
+def load_map_model(folders: Sequence[Path]) -> Mapped:
     """The model of each fold's folder, with all members of ensembles, on the best device.
 
     Raises `InputError` where one cannot be read.
     """
+    if all((folder / STACK).exists() for folder in folders):
+        stacks = [load_stack(folder).used for folder in folders]
+        models = [[load_map_model([beside(folder, name)]) for name in stack.models]
+                  for folder, stack in zip(folders, stacks, strict=True)]  # fmt: skip
+        return StackedMapModel(stacks, models)
     if all((folder / FITTED).exists() for folder in folders):
         return MapModel(fitted=[load_fitted(folder, best_device()) for folder in folders])
     ensembles = [load(folder, best_device()) for folder in folders]
     return MapModel(networks=[member for each in ensembles for member in each.members])
+
+
+def beside(folder: Path, model: str) -> Path:
+    """The folder of another model of the same fold."""
+    return folder.parents[1] / model / folder.name
 
 
 def unmappable(folders: Sequence[Path], times: Iterable[np.ndarray]) -> str:
@@ -76,6 +84,14 @@ def unmappable(folders: Sequence[Path], times: Iterable[np.ndarray]) -> str:
     A climatology holds the means of each day of the training table, and of each month where it has
     no such day: a map across both would have a seam.
     """
+    if all((folder / STACK).exists() for folder in folders):
+        used = [load_stack(folder).used.models for folder in folders]
+        for model in dict.fromkeys(name for names in used for name in names):
+            of_model = [beside(folder, model) for folder, names in zip(folders, used, strict=True)
+                        if model in names]  # fmt: skip
+            if reason := unmappable(of_model, times):
+                return f"of its model {model} {reason}"
+        return ""
     if not all((folder / FITTED).exists() or _has_network(folder) for folder in folders):
         return "it is not kept in the run, or reads observations of each site"
     if all((folder / FITTED).exists() for folder in folders):

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 COLOURS = {
     "stefaland": "#0b6e99",
+    "stack": "#1f2937",
     "scratch": "#8a63d2",
     "lstm": "#d97706",
     "patchtst": "#be4b7b",

@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -19,9 +20,10 @@ from stefaland.baselines.climatology import Predictor
 from stefaland.config import FinetuneConfig
 from stefaland.data.cell_data import CellData
 from stefaland.folds.split import Fold
-from stefaland.folds.visible import held_out_part
+from stefaland.folds.visible import held_out_part, training_part
 from stefaland.model.quantiles import NAMES
 from stefaland.prediction.ensemble import Ensemble
+from stefaland.prediction.stack import Array, Moments, Stack, fit_stack
 from stefaland.tasks import possible_values, values_of
 from workflows.inputs.checked_folds import fold_identity
 
@@ -125,6 +127,78 @@ def _static_values(
         warnings.filterwarnings("ignore", message="Mean of empty slice")
         values = possible_values(task, np.nanmean(mean, 1)).astype(np.float32)
     return {name: ("cell", values[:, i]) for i, name in enumerate(data.target_names)}
+
+
+def write_stack(
+    folder: Path, models: Mapping[str, Path], data: CellData, fold: Fold, config: FinetuneConfig
+) -> None:
+    """Write a stack's weights, and its predictions of the validation and the test cells.
+
+    `models` are the folders of the models of this fold, whose stored predictions are read: none is
+    trained or run again. The weights are equal where the fold has no validation cells. Raises
+    `InputError` where predictions of a model are missing.
+    """
+    task, count = config.task, len(models)
+    names = data.target_names if values_of(task) != "quantity" else ()
+    stack = Stack(tuple(models), (1.0 / count,) * count, task)
+    if len(fold.validation):
+        stores = [open_cube(path / VALIDATION).load() for path in models.values()]
+        stack, own = fit_stack(
+            list(models), *_moments(stores, names), _observed(stores[0], data, fold, names), task
+        )
+        _write(folder / VALIDATION, stores[0], own, names)
+    stack.save(folder)
+    for path in (*(heldout_without(folder, group) for group in config.missing_groups),
+                 folder / HELDOUT):  # fmt: skip
+        stores = [open_cube(of_model / path.name).load() for of_model in models.values()]
+        found = _moments(stores, names)
+        _write(path, stores[0], stack.predict(*found), names, stack.mixture(*found))
+
+
+def _moments(stores: Sequence[xr.Dataset], names: Sequence[str]) -> Moments:
+    """Means and spreads [M, N, K]: of the time steps, or of the parts `names` of static targets."""
+    if names:
+        mean = np.stack([_parts(store, names) for store in stores])
+        return mean, np.full_like(mean, np.nan)
+    mean, spread = (
+        np.stack([store[name].transpose("cell", "time").values for store in stores])
+        for name in ("mean", "spread")
+    )
+    return mean.astype(np.float64), spread.astype(np.float64)
+
+
+def _parts(store: xr.Dataset, names: Sequence[str]) -> Array:
+    return np.stack([store[name].values for name in names], -1).astype(np.float64)
+
+
+def _observed(store: xr.Dataset, data: CellData, fold: Fold, names: Sequence[str]) -> Array:
+    """Observations [N, K] of the validation cells of a store."""
+    _, validation = training_part(data, fold)
+    target = validation.subset(store["cell"].values).target
+    assert target is not None
+    observed = target.double().numpy()
+    if not names:
+        return observed[:, np.isin(validation.time, store["time"].values), 0]
+    # A static target has the same value at every time at which it is known.
+    first = np.argmax(np.isfinite(observed), 1)[:, None]
+    static: Array = np.take_along_axis(observed, first, 1)[:, 0]
+    return static
+
+
+def _write(
+    path: Path, like: xr.Dataset, found: Moments, names: Sequence[str],
+    uncalibrated: Moments | None = None,
+) -> None:  # fmt: skip
+    """Write predictions with the coordinates and the fold of another store."""
+    values: dict[str, tuple[Any, Array]] = {}
+    for i, name in enumerate(names):
+        values[name] = ("cell", found[0][:, i])
+        if uncalibrated is not None:
+            values[f"{name}{UNCALIBRATED}"] = ("cell", uncalibrated[0][:, i])
+    if not names:
+        values = {"mean": (("time", "cell"), found[0].T), "spread": (("time", "cell"), found[1].T)}
+    single = {name: (dims, part.astype(np.float32)) for name, (dims, part) in values.items()}
+    write_locations(path, xr.Dataset(single, like.coords, like.attrs))
 
 
 def heldout_series(target: xr.DataArray, stores: Stores) -> xr.Dataset:

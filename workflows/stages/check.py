@@ -33,8 +33,9 @@ from stefaland.baselines.registry import BASELINES
 from stefaland.config import model_preset
 from stefaland.model.adapters import ADAPTERS
 from stefaland.physics.inputs import input_columns
+from workflows.config.finetuning import FinetuneSettings
 from workflows.config.publish import Basins, Product, PublishSettings
-from workflows.config.schema import FinetuneSettings, Inputs
+from workflows.config.schema import Inputs
 from workflows.console import CONSOLE
 from workflows.inputs.given_encoder import check_given_encoder
 from workflows.run import Run, used_sources

@@ -2,7 +2,7 @@
 
 Adapter and head on the pretrained encoder, and all baselines, on each fold.
 
-Each model also predicts the fold's held-out cells, for the score stage.
+Each model also predicts the fold's held-out cells, for the score stage. Stacks come last.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from stefaland.prediction.ensemble import Ensemble, calibrated, load, member_fol
 from stefaland.prediction.member import Member
 from stefaland.training.finetune import finetune
 from stefaland.training.log import RunLog
-from workflows.config.schema import FinetuneSettings
+from workflows.config.finetuning import FinetuneSettings
 from workflows.inputs.cells import cell_data
 from workflows.inputs.checked_folds import check_encoders
 from workflows.inputs.folds import FoldFiles
@@ -32,6 +32,7 @@ from workflows.products.heldout import (
     VALIDATION,
     heldout_without,
     write_predictions,
+    write_stack,
     write_validation,
 )
 from workflows.run import Run
@@ -111,7 +112,9 @@ def outputs(run: Run) -> list[Path]:
 
 def training_settings(settings: FinetuneSettings, seed: int) -> FinetuneConfig:
     """The settings of the training recipe, from the config's finetuning section and the seed."""
-    return FinetuneConfig(**{**settings.model_dump(exclude={"cube", "baselines"}), "seed": seed})
+    return FinetuneConfig(
+        **{**settings.model_dump(exclude={"cube", "baselines", "stack"}), "seed": seed}
+    )
 
 
 def training_inputs(run: Run) -> TrainingInputs:
@@ -162,15 +165,28 @@ def train_and_predict(
         write_predictions(folder / HELDOUT, data, fold, predictor, config)
 
 
+def _write_stack(
+    run: Run, inputs: TrainingInputs, name: str, fold_name: str, config: FinetuneConfig
+) -> None:
+    """Write a stack of models that were trained on the fold."""
+    models = {model: run.finetuned(model, fold_name) for model in run.config.finetune.stack[name]}
+    if is_main():
+        fold = inputs.files.fold(fold_name)
+        write_stack(run.finetuned(name, fold_name), models, inputs.data, fold, config)
+
+
 def main(run: Run) -> dict[str, Any]:
     """Train every model on every fold and predict the held-out cells; returns models and folds."""
-    names = run.config.finetune.models
+    names, stacks = run.config.finetune.models, run.config.finetune.stack
     inputs = training_inputs(run)
     config = training_settings(run.config.finetune, run.config.seed)
     for fold_name in inputs.files.names():
         for name in names:
             folder = run.finetuned(name, fold_name)
             if agreed((folder / HELDOUT).exists()):
+                continue
+            if name in stacks:
+                _write_stack(run, inputs, name, fold_name, config)
                 continue
             train_and_predict(
                 inputs, name, fold_name, config=config, folder=folder, title=f"{name} {fold_name}"

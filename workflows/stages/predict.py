@@ -32,7 +32,8 @@ from workflows.fingerprints import stage_fingerprint
 from workflows.inputs.cells import land_mask
 from workflows.inputs.choice import Choice
 from workflows.inputs.folds import FoldFiles
-from workflows.inputs.map_model import MapModel, load_map_model
+from workflows.inputs.map_model import load_map_model
+from workflows.inputs.stacked_map import Mapped
 from workflows.products.map_layers import interval
 from workflows.products.predicted_maps import (
     PredictionLayers,
@@ -73,7 +74,7 @@ def main(run: Run) -> dict[str, Any]:
     return {cube: predict_cube(run, cube, model, choice) for cube in run.config.predict.cubes}
 
 
-def predict_cube(run: Run, cube: str, model: MapModel, choice: Choice) -> dict[str, Any]:
+def predict_cube(run: Run, cube: str, model: Mapped, choice: Choice) -> dict[str, Any]:
     """Predict every land cell of a cube; returns its numbers of tiles and cells."""
     inputs, settings, device = run.config.inputs, run.config.predict, best_device()
     task, grid, store = run.config.finetune.task, run.grid(cube), run.prediction(cube)
@@ -112,7 +113,7 @@ def predict_cube(run: Run, cube: str, model: MapModel, choice: Choice) -> dict[s
     return {"tiles": len(report.done) + len(report.skipped), "cells": int(mask.sum())}
 
 
-def _boundaries(model: MapModel, time: np.ndarray) -> dict[str, list[str]]:
+def _boundaries(model: Mapped, time: np.ndarray) -> dict[str, list[str]]:
     """The times at which a window of the model begins or ends to count; empty without any."""
     steps = model.boundaries(len(time))
     return {BOUNDARIES: [str(time[step]) for step in steps]} if steps else {}

@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from pipeline.core.errors import InputError
 from pipeline.core.settings import read_mapping
 from tests.workflows.tiny import write_tiny
 from workflows.config import named_splits as splits_file
+from workflows.config.finetuning import FinetuneSettings
 from workflows.config.load import find_config, load_config
 from workflows.config.named_splits import named_split, named_splits
 from workflows.config.schema import FoldSettings
@@ -249,3 +251,18 @@ def test_settings_are_written_with_their_references(
         load_config(config)
     plain = load_config(write_tiny(tmp_path))
     assert plain.written() == plain.model_dump(mode="json")
+
+
+def test_stacks_are_of_several_models_of_the_run() -> None:
+    lists = FinetuneSettings(cube="c", baselines=("ridge", "lstm"), stack=["stefaland", "ridge"])
+    assert lists.models == ["stefaland", "ridge", "lstm", "stack"]
+    assert lists.stack == {"stack": ("stefaland", "ridge")}
+    assert "stack" not in FinetuneSettings(cube="c").model_dump()
+    for stack, message in (
+        (["stefaland", "rigde"], 'Did you mean "?ridge'), (["ridge"], "several models"),
+        ({"ridge": ["stefaland", "lstm"]}, "name of a model"), (["lstm", "lstm"], "several"),
+        ({"a": ["ridge", "lstm"], "b": ["a", "lstm"]}, 'stack "b": "a", not among'),
+        ({"../a": ["ridge", "lstm"]}, "stack"),
+    ):  # fmt: skip
+        with pytest.raises(ValidationError, match=message):
+            FinetuneSettings(cube="c", baselines=("ridge", "lstm"), stack=stack)

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 import xarray as xr
 
 from pipeline.cube.locations import write_locations
-from workflows.products.heldout import UNCALIBRATED, heldout_series, heldout_static
+from pipeline.cube.open import open_cube
+from stefaland.config import FinetuneConfig
+from stefaland.data.cell_data import CellData
+from stefaland.folds.fold import Fold
+from stefaland.prediction.stack import load_stack
+from tests.synthetic import daily_cells
+from workflows.products.heldout import (
+    HELDOUT,
+    UNCALIBRATED,
+    VALIDATION,
+    heldout_series,
+    heldout_static,
+    write_stack,
+)
 
 DAYS = np.arange("2001-01-01", "2001-01-04", dtype="datetime64[D]").astype("datetime64[ns]")
 PLACE = {"lon": ("cell", [0.0] * 4), "lat": ("cell", [0.0] * 4)}
@@ -71,3 +86,81 @@ def test_sites_without_an_observation_are_left_out(tmp_path: Path) -> None:
     )
     assert np.isfinite(table["uncalibrated"].sel(model="stefaland")).all()
     assert np.isnan(table["uncalibrated"].sel(model="ridge")).all()
+
+
+def test_a_stack_is_made_of_stores_and_of_validation_cells_alone(tmp_path: Path) -> None:
+    data = replace(daily_cells(12, 40), cell=torch.arange(12))
+    fold = Fold(
+        name="one", kind="blocks", train=np.arange(3), validation=np.arange(3, 9),
+        test=np.arange(9, 12), validation_period=("2001-01-11", "2001-01-30"),
+    )  # fmt: skip
+    truth = data.target.numpy()[..., 0]
+    rng, noise = np.random.default_rng(0), {"good": 0.1, "bad": 1.0, "spare": 0.3}
+    models = {}
+    for model, size in noise.items():
+        models[model] = tmp_path / model / "one"
+        predicted = truth + size * rng.normal(size=truth.shape)
+        for name, cells, when in ((VALIDATION, fold.validation, slice(10, 30)),
+                                  ("heldout_without_wet.zarr", fold.test, slice(5)),
+                                  (HELDOUT, fold.test, slice(None))):  # fmt: skip
+            series = predicted[cells, when].astype(np.float32).T
+            place = {axis: ("cell", np.zeros(len(cells))) for axis in ("lon", "lat")}
+            ds = xr.Dataset(
+                {"mean": (("time", "cell"), series),
+                 "spread": (("time", "cell"), np.full_like(series, 0.05))},
+                {"time": data.time[when], "cell": cells, **place}, {"fold": "identity"},
+            )  # fmt: skip
+            write_locations(models[model] / name, ds)
+
+    def made(name: str, cells: CellData, fold: Fold = fold) -> Path:
+        folder = tmp_path / name / "one"
+        write_stack(folder, models, cells, fold, FinetuneConfig(missing_groups={"wet": ["rain"]}))
+        return folder
+
+    folder = made("stack", data)
+    stack = load_stack(folder)
+    assert stack.models == ("good", "bad", "spare")
+    assert stack.weights[0] > 0.8
+    assert stack.calibration.spread_factor is not None
+    store = open_cube(folder / HELDOUT).load()
+    stores = [open_cube(path / HELDOUT).load() for path in models.values()]
+    want = sum(w * ds["mean"] for w, ds in zip(stack.weights, stores, strict=True))
+    xr.testing.assert_allclose(store["mean"], want)
+    assert store.attrs == stores[0].attrs
+    assert open_cube(folder / VALIDATION)["mean"].shape == (20, 6)
+    assert open_cube(folder / "heldout_without_wet.zarr")["mean"].shape == (5, 3)
+    # Neither training and test cells nor days outside the validation period decide anything.
+    target = data.target.clone()
+    target[:3], target[9:], target[:, :10], target[:, 30:] = 99.0, 99.0, 99.0, 99.0
+    assert load_stack(made("same", replace(data, target=target))) == stack
+    target[3:9, 10:30] = target[3:9, 10:30].flip(1)
+    assert load_stack(made("other", replace(data, target=target))) != stack
+    none = replace(fold, validation=np.arange(0))
+    assert load_stack(made("equal", data, none)).weights == (1 / 3,) * 3
+
+
+def test_stacks_of_static_targets_stay_compositions(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    cells = replace(daily_cells(50, 10), cell=torch.arange(50))
+    truth = rng.dirichlet(np.ones(2), 50)
+    target = torch.from_numpy(truth).float()[:, None].repeat(1, 10, 1)
+    target[:, :4] = torch.nan
+    data = replace(cells, target=target, target_names=("sand", "clay"))
+    fold = Fold(name="one", kind="blocks", train=np.arange(5), validation=np.arange(5, 45),
+                test=np.arange(45, 50))  # fmt: skip
+    models = {}
+    for model, weight in (("good", 0.9), ("bad", 0.1)):
+        models[model] = tmp_path / model / "one"
+        parts = weight * truth + (1 - weight) * rng.dirichlet(np.ones(2), 50)
+        for name, held in ((VALIDATION, fold.validation), (HELDOUT, fold.test)):
+            place = {axis: ("cell", np.zeros(len(held))) for axis in ("lon", "lat")}
+            variables = {part: ("cell", parts[held, i].astype(np.float32))
+                         for i, part in enumerate(("sand", "clay"))}  # fmt: skip
+            write_locations(models[model] / name, xr.Dataset(variables, {"cell": held, **place}))
+    write_stack(tmp_path / "stack", models, data, fold, FinetuneConfig(task="composition"))
+    stack = load_stack(tmp_path / "stack")
+    assert stack.weights[0] > 0.9
+    store = open_cube(tmp_path / "stack" / HELDOUT)
+    np.testing.assert_allclose(store["sand"] + store["clay"], 1.0, rtol=1e-5)
+    plain = store[f"sand{UNCALIBRATED}"].values
+    assert np.abs(plain - store["sand"].values).max() > 1e-4

@@ -8,8 +8,9 @@ import pytest
 
 from pipeline.core.errors import Faults, InputError
 from tests.workflows.tiny import write_tiny
+from workflows.config.finetuning import FinetuneSettings
 from workflows.config.load import load_config
-from workflows.config.schema import FinetuneSettings, Inputs
+from workflows.config.schema import Inputs
 from workflows.run import Run
 from workflows.stages.check import _process_model, _regions
 

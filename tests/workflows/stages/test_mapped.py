@@ -12,11 +12,13 @@ import pytest
 from pipeline.core.errors import InputError
 from pipeline.cube.locations import write_locations
 from pipeline.cube.open import open_cube
+from stefaland.baselines.fitted import FITTED, load_fitted
+from stefaland.data.cell_data import CellData
 from stefaland.prediction.ensemble import load
+from stefaland.prediction.stack import STACK, load_stack
 from tests.workflows.tiny import write_tiny
 from workflows.config.load import load_config
 from workflows.inputs.cells import cell_data, open_cells
-from workflows.inputs.map_model import load_map_model
 from workflows.products.heldout import VALIDATION
 from workflows.run import Run
 from workflows.stages.mapped import mapped_model
@@ -24,7 +26,8 @@ from workflows.stages.order import run_stages
 
 MAPS = ("publish.products=[{cube: globe, suffix: globe}]", "publish.legend=soil_moisture",
         "publish.spread_legend=soil_moisture_spread", "finetune.head=quantile",
-        "finetune.baselines=[ridge, lstm, climatology]", "model.settings={d_model: 8}")  # fmt: skip
+        "finetune.baselines=[ridge, lstm, climatology]",
+        "finetune.stack={both: [stefaland, ridge]}", "model.settings={d_model: 8}")  # fmt: skip
 
 
 def test_unknown_models_and_persistence_are_refused(tmp_path: Path) -> None:
@@ -33,6 +36,16 @@ def test_unknown_models_and_persistence_are_refused(tmp_path: Path) -> None:
                           ("persistence", "no model|reads observations")):  # fmt: skip
         with pytest.raises(InputError, match=message):
             load_config(config, [f"predict.model={name}"])
+
+
+def _mean(folder: Path, data: CellData) -> np.ndarray:
+    """The mean of the model of a fold, without its maps."""
+    if (folder / STACK).exists():
+        stack = load_stack(folder)
+        parts = [_mean(folder.parents[1] / model / folder.name, data) for model in stack.models]
+        return np.tensordot(stack.weights, np.stack(parts), 1)
+    kept = load_fitted(folder) if (folder / FITTED).exists() else load(folder)
+    return kept.predict(data)["mean"]
 
 
 @pytest.mark.slow
@@ -58,7 +71,8 @@ def test_every_model_can_be_mapped_and_the_best_is(tmp_path: Path) -> None:
     for folder, copy in kept.items():
         shutil.copytree(copy, folder / VALIDATION)
 
-    for model in ("ridge", "lstm", "climatology"):
+    assert json.loads(run.scorecard.read_text())["ranking"].count("both") == 1
+    for model in ("ridge", "lstm", "climatology", "both"):
         chosen = Run(load_config(config, [*MAPS, f"predict.model={model}"]))
         run_stages(chosen, "predict", "report")
         maps = open_cube(chosen.prediction("globe"))
@@ -67,10 +81,7 @@ def test_every_model_can_be_mapped_and_the_best_is(tmp_path: Path) -> None:
         cells = open_cells(chosen.cube("globe"), chosen.config.inputs).load()
         data = cell_data(cells, chosen.config.inputs)
         folders = [chosen.finetuned(model, f"block{i}") for i in range(2)]
-        of_folds = [
-            each.predict(data)["mean"]
-            for each in load_map_model(folders).fitted or [load(folder) for folder in folders]
-        ]
+        of_folds = [_mean(folder, data) for folder in folders]
         flat = maps["soil_moisture"].values.reshape(12, -1)[:, data.cell.numpy()]
         np.testing.assert_allclose(flat.T, np.mean(of_folds, 0)[..., 0], rtol=1e-5)
         sentence = f"The maps are of {model}: predict.model names it."
