@@ -57,6 +57,8 @@ class ModelConfig(Frozen):
     cadence: bool = later(False)
     """Whether the length of a time step is an input, for pretraining on days and months alike."""
     location_encoding: bool = False
+    pretext: tuple[str, ...] = later(())
+    """Series that pretraining predicts as well but that are no inputs (`pretrain.also_predict`)."""
     noise_head: bool = False
     """Whether heads predict mean and log variance instead of the mean alone."""
     reference_static_mask: bool = False
@@ -77,6 +79,8 @@ class ModelConfig(Frozen):
         if self.tokens == "patch" and self.decoder == "lstm":
             raise ValueError('patches of several forcings are not in order of time: decoder "lstm" '
                              'cannot read them, use "transformer" or "none"')  # fmt: skip
+        if self.tokens == "patch" and self.pretext:
+            raise ValueError('pretext targets are of days: use tokens "daily"')
         if self.patch_stride > self.patch_length:
             raise ValueError(f"patch_stride {self.patch_stride} leaves gaps between patches of "
                              f"{self.patch_length}")  # fmt: skip
@@ -132,6 +136,9 @@ class MaskConfig(Frozen):
     static_ratio: float = Field(0.5, ge=0, le=1)
     window_min: int = Field(30, gt=0)
     window_max: int = Field(90, gt=0)
+    future_share: Annotated[float, Field(ge=0, le=1)] = later(0.0)
+    """Fraction of samples in which all forcings are hidden from a random day of the second half on,
+    so that the days which follow are predicted."""
 
     @model_validator(mode="after")
     def _ordered(self) -> MaskConfig:
@@ -193,6 +200,11 @@ class PretrainConfig(TrainConfig):
 
     mask: MaskConfig = MaskConfig()
     static_weight: float = Field(0.5, ge=0)
+    pretext_weight: Annotated[float, Field(ge=0)] = later(0.5)
+    """Weight of the loss of pretext targets, beside that of forcings."""
+    contrastive_weight: Annotated[float, Field(ge=0)] = later(0.0)
+    """Weight of a loss that pulls two windows of one site together; a batch then has two windows of
+    each of its sites."""
 
 
 class FinetuneConfig(TrainConfig):

@@ -52,6 +52,8 @@ class Sampler:
     """Shard number [n] of `rows`: an epoch draws from `buffer` whole shards at a time, in shuffled
     order, and shuffles the rows within them."""
     buffer: int = 8
+    pairs: bool = False
+    """Whether a batch has two windows of each of its rows; an epoch then has every other row."""
     by_targets: TargetWindows | None = None
     """Draws the start of each row's window by its targets; by default all starts are alike."""
     rank: int = 0
@@ -76,6 +78,8 @@ class Sampler:
             while sum(map(len, pieces)) < wanted:
                 pieces.append(self._order(generator))
             order = np.concatenate(pieces)[:wanted]
+        if self.pairs:
+            order = np.repeat(order[: -(-len(order) // 2)], 2)[: len(order)]
         order = self._by_shard(order)
         starts = self._starts(order, generator)
         order = self.rows[order]

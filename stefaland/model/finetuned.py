@@ -49,8 +49,11 @@ class FinetunedModel(nn.Module):
         unfreeze = self.finetune_config.unfreeze
         self.encoder.requires_grad_(unfreeze == "all")
         # The parts for reconstruction are not used by a target network.
-        for part in ("decoder", "forcing_heads", "static_heads", "category_heads"):
-            getattr(self.encoder, part).requires_grad_(False)
+        parts = ("decoder", "forcing_heads", "static_heads", "category_heads", "pretext_heads")
+        for part in parts:
+            module = getattr(self.encoder, part)
+            if module is not None:
+                module.requires_grad_(False)
         if isinstance(unfreeze, int):
             layers = self.encoder.encoder.stack.layers
             for layer in list(layers)[max(0, len(layers) - unfreeze) :]:

@@ -32,6 +32,10 @@ class Reconstruction:
     """Class scores [B, n] of each categorical attribute."""
     forcing_log_variance: Tensor | None = None
     static_log_variance: Tensor | None = None
+    pretext: Tensor | None = None
+    """Pretext targets [B, T, P]; None for networks without."""
+    days: Tensor | None = None
+    """Encoded day or patch tokens [B, N, d]."""
 
 
 class StefaLand(nn.Module):
@@ -56,6 +60,9 @@ class StefaLand(nn.Module):
             else VariableHeads(len(config.forcings), config, outputs)
         )
         self.static_heads = VariableHeads(len(config.statics), config, outputs)
+        self.pretext_heads = (
+            VariableHeads(len(config.pretext), config, 1) if config.pretext else None
+        )
         self.category_heads = nn.ModuleList(
             nn.Sequential(
                 nn.Linear(config.d_model, config.d_embed), nn.GELU(), nn.Dropout(config.dropout),
@@ -83,7 +90,8 @@ class StefaLand(nn.Module):
         self, batch: Batch, forcing_mask: Tensor | None = None, static_mask: Tensor | None = None
     ) -> Reconstruction:
         """Reconstruction of all variables; masks [B, T, F] and [B, S + K], True where hidden."""
-        decoded = self.decoder(*self._encode(batch, forcing_mask, static_mask))
+        encoded, positions = self._encode(batch, forcing_mask, static_mask)
+        decoded = self.decoder(encoded, positions)
         n_static = self.tokens.statics.n_tokens
         series, static = decoded[:, :-n_static], decoded[:, -n_static:]
         if isinstance(self.forcing_heads, PatchHead):
@@ -104,6 +112,8 @@ class StefaLand(nn.Module):
             ),
             forcings[..., 1] if noisy else None,
             statics[..., 1] if noisy else None,
+            None if self.pretext_heads is None else self.pretext_heads(series)[..., 0],
+            encoded[:, :-n_static],
         )
 
     def _encode(

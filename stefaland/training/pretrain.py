@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import nn
 
+from pipeline.core.errors import bad_input
 from stefaland.config import ModelConfig, PretrainConfig
-from stefaland.data.cell_data import CellData
+from stefaland.data.cell_data import CellData, fit_normaliser
 from stefaland.data.normalise import Normaliser
 from stefaland.data.sharded import ShardedCells
 from stefaland.distributed import is_main, process_group
@@ -21,6 +22,7 @@ from stefaland.folds.leakage import check_statistics, check_table
 from stefaland.folds.split import Fold
 from stefaland.model.mae import StefaLand
 from stefaland.training.log import RunLog
+from stefaland.training.pretext import require_values
 from stefaland.training.pretraining_skill import FITTED_WINDOWS, pretraining_skills
 from stefaland.training.recipe import (
     Trained,
@@ -98,11 +100,13 @@ def pretrain(
     used = used.selected(
         model_config.forcings, model_config.statics, tuple(model_config.categorical)
     )
+    scaling = _pretext_scaling(used, fold, model_config)
     names = (*used.forcing_names, *used.static_names)
     normaliser.require(names, "pretraining")
     normaliser = normaliser.selected(names)
     if isinstance(used, CellData) and len(fold.train):
         check_statistics(used, fold, normaliser, names)
+    inputs, normaliser = normaliser, scaling.merged(normaliser)
     with process_group(device) as rank_device:
         model = new_network(lambda: StefaLand(model_config), config.seed)
         objective = MaskedReconstruction(model_config, config)
@@ -119,10 +123,29 @@ def pretrain(
             **(metadata or {}),
             "forcings": list(used.forcing_names),
             "statics": [*used.static_names, *used.categorical_names],
-            "normaliser": normaliser.to_dict(),
+            "normaliser": inputs.to_dict(),
             "training": {**trained.record, **_judged(model, objective, trained, log)},
         }
         return save_trained(Path(folder), model, stored)
+
+
+def _pretext_scaling(
+    data: CellData | ShardedCells, fold: Fold, model_config: ModelConfig
+) -> Normaliser:
+    """Scalings of the pretext targets, of the training cells; empty without such targets.
+
+    Raises `InputError` for cells in shards, which have no targets, and for targets without values.
+    """
+    names = model_config.pretext
+    if not names:
+        return Normaliser({})
+    if not isinstance(data, CellData) or data.target_names != names:
+        raise bad_input(
+            "pretrain.also_predict", "cells that are read shard by shard", "cells in memory",
+            "Set pretrain.resident: true.",
+        )  # fmt: skip
+    require_values(data, data.rows(fold.train))
+    return fit_normaliser(data, data.rows(fold.train), fold.train_period, names=names)
 
 
 def _drawn(

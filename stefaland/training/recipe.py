@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from stefaland.checkpoints.checkpoint import save_checkpoint
-from stefaland.config import FinetuneConfig, TrainConfig
+from stefaland.config import FinetuneConfig, PretrainConfig, TrainConfig
 from stefaland.data.batch import BatchSource
 from stefaland.data.cell_data import CellData
 from stefaland.data.mixture import MixedSampler, Mixture, stacked
@@ -188,6 +188,7 @@ def training_sampler(
         group=group,
         shard=shard,
         buffer=SHARDS_MIXED,
+        pairs=isinstance(config, PretrainConfig) and config.contrastive_weight > 0,
         by_targets=_by_targets(data, rows, starts, config),
         rank=rank(),
         world_size=world_size(),

@@ -156,6 +156,11 @@ class PretrainSettings(PretrainConfig):
     """Further cubes of the run by name, whose cells away from held-out ones pretrain the same
     encoder, such as basins and stations beside the cells of a grid. Variables that a cube lacks are
     treated as hidden; statistics are those of `cube`."""
+    also_predict: tuple[str, ...] = later(())
+    """Series that pretraining predicts as well but that are no inputs: variables of its cubes, such
+    as soil water of a land surface model, or of our own HBV run on the forcings
+    (`simulated_soil_water`, `simulated_runoff`, `simulated_evaporation`, `simulated_snow_water`).
+    """
     from_checkpoint: Path | None = None
     """Folder of a pretrained checkpoint, imported or of another run, or with one for each fold,
     such as runs/NAME/pretrained. Its weights and scaler replace pretraining on every fold; its
@@ -287,6 +292,10 @@ class RunConfig(Frozen):
         if self.folds.periods and periodic:
             wrong.append(f"folds with periods, but {' and '.join(periodic)}: the windows "
                          "of a periodic time axis lie in every period")  # fmt: skip
+        visible = {*self.inputs.forcings, *self.inputs.statics, *self.inputs.targets}
+        if shown := visible & set(self.pretrain.also_predict):
+            wrong.append(f"pretrain.also_predict: {', '.join(sorted(shown))} are inputs or targets "
+                         "of the run")  # fmt: skip
         if "persistence" in self.finetune.baselines and self.folds.kind != "time":
             wrong.append(f'finetune.baselines: "persistence" with folds of kind {self.folds.kind}: '
                          "a held-out site has no past")  # fmt: skip

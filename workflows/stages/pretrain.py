@@ -8,19 +8,24 @@ With `pretrain.from_checkpoint` a given encoder is copied instead.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
+import torch
 import xarray as xr
 
 from pipeline.core.files import read_json
+from pipeline.cube.cells import read_cells
 from pipeline.cube.open import open_cube
 from stefaland.config import PretrainConfig
 from stefaland.data.cell_data import CellData
 from stefaland.data.sharded import ShardedCells
 from stefaland.distributed import best_device
 from stefaland.training.log import RunLog
+from stefaland.training.pretext import with_pretext
 from stefaland.training.pretrain import FurtherCells, pretrain
 from workflows.config.schema import Inputs, PretrainSettings
 from workflows.fingerprints import stage_fingerprint
@@ -55,14 +60,14 @@ def outputs(run: Run) -> list[Path]:
 
 def training_settings(settings: PretrainSettings, seed: int) -> PretrainConfig:
     """The settings of the training recipe, from the config's pretraining section and the seed."""
-    own = {"cube", "also", "from_checkpoint", "resident", "tensorboard"}
+    own = {"cube", "also", "also_predict", "from_checkpoint", "resident", "tensorboard"}
     chosen = settings.model_dump(exclude=own)
     return PretrainConfig(**{**chosen, "seed": seed})
 
 
 def training_cells(
     cube: Path, index: xr.Dataset, inputs: Inputs, resident: bool | None, made_by: str,
-    statics: Sequence[str],
+    statics: Sequence[str], pretext: Sequence[str] = (),
 ) -> CellData | ShardedCells:  # fmt: skip
     """The cells of an index that pretrain: in memory where they fit, else read shard by shard.
 
@@ -85,7 +90,22 @@ def training_cells(
         if complete
         else read_known(ds, inputs.forcings, statics, cells)
     )
-    return cell_data(table.assign_coords(index.coords), inputs, statics)
+    data = cell_data(table.assign_coords(index.coords), inputs, statics)
+    return _with_pretext(data, ds, cells, pretext) if pretext else data
+
+
+def _with_pretext(
+    data: CellData, ds: xr.Dataset, cells: np.ndarray, names: Sequence[str]
+) -> CellData:
+    """The table with pretext targets: variables of the cube, and what is simulated of forcings."""
+    found = [name for name in names if name in ds and "time" in ds[name].dims]
+    values = read_cells(ds, found, cells)
+    columns = [values[name].transpose("cell", "time").values for name in found]
+    known = None
+    if found:
+        target = torch.from_numpy(np.stack(columns, -1).astype(np.float32))
+        known = replace(data, target=target, target_names=tuple(found))
+    return with_pretext(data, known, names)
 
 
 def main(run: Run) -> dict[str, Any]:
@@ -121,7 +141,7 @@ def _pretrain(run: Run, settings: PretrainSettings) -> dict[str, Any]:
     data, *further = (
         training_cells(
             run.cube(cube), cell_index(run, cube), run.config.inputs, settings.resident,
-            stage_fingerprint(run, "regrid"), statics,
+            stage_fingerprint(run, "regrid"), statics, settings.also_predict,
         )
         for cube in (settings.cube, *settings.also)
     )  # fmt: skip

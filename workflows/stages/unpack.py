@@ -65,6 +65,7 @@ def network_settings(run: Run, statics: Sequence[str]) -> ModelConfig:
         forcings=run.config.inputs.forcings,
         statics=tuple(statics),
         static_groups=cells.static_groups(statics, run.variables),
+        pretext=run.config.pretrain.also_predict,
         **run.config.model.settings,
     )
 

@@ -13,8 +13,16 @@ import xarray as xr
 from pipeline.core.errors import InputError
 from pipeline.cube.locations import write_locations
 from stefaland.folds.fold import Fold
-from tests.stored import DAYS
-from tests.workflows.stages.test_stage_leaks import BASIN_LONLAT, fold_of, refused, streamflow
+from tests.stored import DAYS, write_sites_store
+from tests.workflows.stages.test_stage_leaks import (
+    BASIN_LONLAT,
+    UNIT_LONLAT,
+    UNIT_OUTLETS,
+    UNITS,
+    fold_of,
+    refused,
+    streamflow,
+)
 from workflows.inputs.folds import FoldFiles
 from workflows.run import Run
 from workflows.stages import finetune, pretrain, stats
@@ -101,3 +109,19 @@ def test_a_cube_without_days_of_training_and_an_unknown_one_are_refused(
     write_stations(run, DAYS[20:])
     message = refused(stats, run)
     assert "pretrain.also.stations: found a cube of 1979-01-21 to 1979-03-01" in message
+
+
+def test_series_that_are_no_inputs_are_predicted_in_pretraining_alone(tmp_path: Path) -> None:
+    settings = "pretrain.also_predict=[soil_water, simulated_runoff]"
+    forcings = "inputs.forcings=[precipitation, air_temperature]"
+    run = streamflow(tmp_path, forcings, settings)
+    write_sites_store(run, "units", UNIT_LONLAT, {"soil_water": RNG.random((DAYS.size, UNITS))},
+                      UNIT_OUTLETS, first=1000)  # fmt: skip
+    stats.main(run)
+    pretrain.main(run)
+    data = json.loads((run.pretrained("group0") / "data.json").read_text())
+    assert np.isfinite(data["training"]["best"]["validation_pretext_skill"])
+    assert data["forcings"] == ["precipitation", "air_temperature"]
+    finetune.main(run)
+    with pytest.raises(InputError, match="streamflow are inputs or targets"):
+        streamflow(tmp_path / "other", "pretrain.also_predict=[streamflow]")
