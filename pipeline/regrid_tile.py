@@ -189,7 +189,7 @@ def regrid_tile(task: RegridTask, tile: Tile) -> dict[str, Any]:
         halo = task.filling.distance if task.filling else 0
         grid, core = padded_window(task.grid, tile, halo)
         ds = filled_window(task, grid).isel(y=core.rows, x=core.cols)
-        ds = task.derived.added(ds, window.lonlat()[1], task.store.stem)
+        ds = task.derived.added(ds, window.lonlat(), task.store.stem)
         # The coordinates of the tile: those of a halo across the seam differ by 360 degrees.
         return write_tile(task.store, tile, ds.assign_coords(y=window.y, x=window.x))
     steps = read_store(task.store).time_shard
@@ -200,7 +200,7 @@ def regrid_tile(task: RegridTask, tile: Tile) -> dict[str, Any]:
                 summary[name] = merged_summary(summary[name], part) if name in summary else part
     if task.derived:
         own = open_cube(task.store).isel(y=tile.rows, x=tile.cols)
-        for block in task.derived.blocks(own, window.lonlat()[1], task.store.stem, steps):
+        for block in task.derived.blocks(own, window.lonlat(), task.store.stem, steps):
             at = block.assign_coords(y=window.y, x=window.x)
             for name, part in write_tile(task.store, tile, at).items():
                 summary[name] = merged_summary(summary[name], part) if name in summary else part

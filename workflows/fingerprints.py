@@ -114,6 +114,7 @@ def _regrid(run: Run) -> Any:
         },
         **({"contents": changed} if changed else {}),
         **({"climate": _climate_settings(run.climate)} if run.climate else {}),
+        **({"location": True} if run.derived.location else {}),
         **({"evapotranspiration": method} if (method := run.derived.evapotranspiration) else {}),
     }
 

@@ -66,7 +66,8 @@ class Run:
     def derived(self) -> Derived:
         """The variables that all cubes derive from their own forcings."""
         inputs = self.config.inputs
-        return Derived(inputs.potential_evapotranspiration, self.climate, inputs.targets)
+        method = inputs.potential_evapotranspiration
+        return Derived(method, self.climate, inputs.targets, inputs.location)
 
     @cached_property
     def catalog(self) -> Catalog:

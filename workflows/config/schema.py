@@ -105,6 +105,9 @@ class Inputs(Frozen):
     """Static attributes that are derived from each cell's own forcings of the training period: all
     signatures of their climate (true), or some by name, such as `[climate_aridity,
     climate_snow_fraction]`. They need not be repeated in `statics`."""
+    location: bool = later(False)
+    """Longitude and latitude of each cell as static attributes of all models, in degrees. They help
+    between sites; far from all sites, as in held-out regions, they may mislead."""
     terrain_from: str | None = None
     """Elevation source from which slope, aspect and curvature are derived before regridding."""
     land_fraction: str | None = None
@@ -120,9 +123,10 @@ class Inputs(Frozen):
 
     @property
     def static_patterns(self) -> tuple[str, ...]:
-        """Names or patterns of all static attributes: `statics`, then the climate statics."""
+        """Names or patterns of all static attributes: `statics`, location, climate statics."""
         derived = ("climate_*",) if self.climate_statics is True else self.climate_statics or ()
-        return tuple(dict.fromkeys((*self.statics, *derived)))
+        location = ("longitude", "latitude") if self.location else ()
+        return tuple(dict.fromkeys((*self.statics, *location, *derived)))
 
     @property
     def of_sites(self) -> dict[str, str]:

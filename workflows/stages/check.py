@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from pipeline.catalog.catalog import Catalog
+from pipeline.climate.derived import LOCATION
 from pipeline.climate.evapotranspiration import NAME as PET
 from pipeline.climate.evapotranspiration import choices
 from pipeline.climate.signatures import PREFIX, signature_names
@@ -182,6 +183,7 @@ def _names(
             (inputs.terrain_from is not None and name in TERRAIN)
             or (bool(inputs.climate_statics) and name.startswith(PREFIX))
             or (bool(inputs.potential_evapotranspiration) and name == PET)
+            or (inputs.location and name in LOCATION)
         )
         if base not in variables and name not in variables:
             faults.add(key, f'"{name}"', "a variable of variables.yml",
@@ -220,6 +222,11 @@ def _derived(run: Run, has_sites: bool, faults: Faults) -> None:
         faults.add(
             f"inputs.{PET}", f"{method}, but a source of the run has it, or it is a target",
             "one of the two", "Remove this setting, or the variable from the source's entry.",
+        )  # fmt: skip
+    if run.derived.location and (there := sorted({*LOCATION} & {*provided, *run.derived.never})):
+        faults.add(
+            "inputs.location", f"true, but a source of the run has {' and '.join(there)}",
+            "one of the two", "Remove this setting, and name them in inputs.statics.",
         )  # fmt: skip
     # Tables of sites may have forcings that only their values list.
     if method and not has_sites:

@@ -57,6 +57,8 @@ def main(run: Run) -> dict[str, Any]:
     settings = {"cubes": written["cubes"], "terrain_from": written["inputs"]["terrain_from"]}
     if run.derived.evapotranspiration:
         settings[PET] = run.derived.evapotranspiration
+    if run.derived.location:
+        settings["location"] = True
     if run.climate is not None:
         settings |= {"climate_statics": written["inputs"]["climate_statics"],
                      "train_period": run.climate.period}  # fmt: skip
@@ -67,7 +69,7 @@ def main(run: Run) -> dict[str, Any]:
         for name, spec in run.config.cubes.items():
             if spec.locations and not run.cube(name).exists():
                 ds = read_locations_source(run.catalog[spec.locations], run.variables)
-                ds = run.derived.added(ds, ds["lat"].values, name)
+                ds = run.derived.added(ds, (ds["lon"].values, ds["lat"].values), name)
                 write_locations(run.cube(name), ds.assign_attrs({**ds.attrs, **attrs}))
         _require_memory(run)
         with connect(run.config.cluster, run.folder) as executor:

@@ -97,4 +97,4 @@ def test_all_missing_quantities_are_one_error_and_targets_are_none() -> None:
         choices("fao56", ["air_temperature_max", "air_temperature_min", "elevation"], "cube")
     derived = Derived("oudin", never=("air_temperature",))
     with pytest.raises(InputError, match="found no mean air temperature"):
-        derived.added(day({"air_temperature": 3.0}), np.zeros(3), "cube")
+        derived.added(day({"air_temperature": 3.0}), (np.zeros(3), np.zeros(3)), "cube")
