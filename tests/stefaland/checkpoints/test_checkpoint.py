@@ -28,6 +28,7 @@ from stefaland.folds.split import Fold
 from stefaland.model.adapters import ADAPTERS
 from stefaland.model.finetuned import FinetunedModel
 from stefaland.model.mae import StefaLand
+from stefaland.model.networks.dlinear import DLinear, DLinearConfig
 from stefaland.model.networks.hbv import HBVConfig, HBVNetwork
 from stefaland.model.networks.lstm import LSTMConfig, LSTMNetwork
 from stefaland.model.networks.patchtst import PatchTST, PatchTSTConfig
@@ -83,6 +84,7 @@ NETWORKS = {
     "finetuned": FinetunedModel(small_config(), FinetuneConfig()),
     "lstm": LSTMNetwork(LSTMConfig(**NAMES, hidden=4)),
     "patchtst": PatchTST(PatchTSTConfig(**NAMES, window=20)),
+    "dlinear": DLinear(DLinearConfig(**NAMES, window=20)),
     "hbv": HBVNetwork(
         HBVConfig(forcings=("rain", "precipitation", "air_temperature"), statics=STATICS, hidden=4)
     ),
