@@ -31,6 +31,8 @@ from pipeline.fetch.manifest import Manifest, Record
 from stefaland.checkpoints.checkpoint import load_checkpoint, save_checkpoint
 from stefaland.folds.fold import Fold, Kind
 from stefaland.model.mae import StefaLand
+from stefaland.prediction.calibration import Calibration
+from stefaland.prediction.stack import Stack, load_stack
 from stefaland.training.state import Progress, load_state, save_state
 from tests.cubes import contents, fill_tile, make_cube
 from tests.faults.fuzz.mutate import damaged_bytes, damaged_value
@@ -198,6 +200,17 @@ def _check_fold(folder: Path) -> Any:
     return fold
 
 
+def _write_stack(folder: Path) -> None:
+    Stack(("ridge", "lstm"), (0.25, 0.75), calibration=Calibration((1.5,))).save(folder)
+
+
+def _check_stack(folder: Path) -> Any:
+    stack = load_stack(folder)
+    if abs(sum(stack.weights) - 1.0) > 1e-4 or any("/" in name for name in stack.models):
+        raise FindingError(f"a stack of {stack.models} with weights {stack.weights}")
+    return stack
+
+
 STATES = {
     "checkpoint": State(_write_checkpoint, _check_checkpoint),
     "training": State(_write_training, _check_training),
@@ -207,6 +220,7 @@ STATES = {
     "status": State(_write_run, _check_status, "**/*"),
     "stages": State(_write_run, _check_stages, ".stages/*"),
     "fold": State(_write_fold, _check_fold),
+    "stack": State(_write_stack, _check_stack),
     **STATES_OF_PRODUCTS,
 }
 _WHOLE: dict[str, Path] = {}
