@@ -36,6 +36,13 @@ def complete_config(incomplete: str) -> list[str]:
     return [*names, *_yaml_files(incomplete)]
 
 
+def complete_table(incomplete: str) -> list[str]:
+    """Names of tables of the paper that begin with `incomplete`."""
+    from workflows.config.paper_tables import paper_tables
+
+    return [name for name in paper_tables().tables if name.startswith(incomplete)]
+
+
 def complete_catalog(incomplete: str) -> list[str]:
     """Names of packaged catalogs, and catalog files, that begin with `incomplete`."""
     folder = Path(str(resources.files("catalogs")))

@@ -9,7 +9,7 @@ import typer
 
 from pipeline.core.errors import bad_input
 from pipeline.core.files import read_json
-from workflows.cli.completion import complete_config
+from workflows.cli.completion import complete_config, complete_table
 from workflows.cli.options import (
     Cluster,
     DryRun,
@@ -90,6 +90,47 @@ def score(
         if as_json:
             file = run.folder / "scorecard.json"
             print_json({"file": str(file), "scorecard": read_json(file)})
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples(
+        "stefaland reproduce --list", "stefaland reproduce camels_pub --data data/registry"
+    ),
+)
+def reproduce(
+    table: Annotated[
+        str | None,
+        typer.Argument(
+            help="Table of arXiv 2509.17942, such as camels_pub.", autocompletion=complete_table
+        ),
+    ] = None,
+    data: Annotated[
+        Path, typer.Option(help="Folder with the table's data.", envvar="STEFALAND_DATA")
+    ] = Path("data"),
+    list_tables: Annotated[bool, typer.Option("--list", help="List the tables.")] = False,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Repeat a table of the paper, and print our scores beside the paper's.
+
+    What is missing in the data folder is one error, with where each file can be had.
+    """
+    from workflows.commands.reproduce import (
+        listed_tables,
+        print_reproduced,
+        print_tables,
+        reproduce,
+    )
+
+    if (table is None) != list_tables:
+        raise bad_input("reproduce", "both or neither", "either a TABLE or --list")
+    if table is None:
+        tables = listed_tables()
+        print_json({"tables": tables}) if as_json else print_tables(tables)
+        return
+    found = reproduce(table, data, settings or ())
+    print_json(found) if as_json else print_reproduced(found)
 
 
 add_stage(
