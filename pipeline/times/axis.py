@@ -82,7 +82,7 @@ class TimeAxis(Frozen):
             raise ValueError(
                 f"years from {self.years[0]} to {self.years[1]}, not ascending or not in 1 to 9999"
             )
-        if any(not 0 <= second < 86400 for second in self.reset_seconds or ()):
+        if any(not 0 <= hour < 24 for hour in self._reset_hours):
             raise ValueError(f"resets {self.resets}, not hours from 0 to 23")
         if self.restamp and self.daily:
             raise ValueError("`restamp` of months with `daily`, which makes days")
@@ -118,5 +118,9 @@ class TimeAxis(Frozen):
         """Seconds of the day at which running totals start again; None if the entry is silent."""
         if self.resets is None:
             return None
+        return tuple(round(hour * 3600) for hour in self._reset_hours)
+
+    @property
+    def _reset_hours(self) -> tuple[float, ...]:
         hours = self.resets if isinstance(self.resets, tuple) else (self.resets,)
-        return tuple(round(hour * 3600) for hour in hours if not isinstance(hour, str))
+        return tuple(hour for hour in hours if isinstance(hour, int | float))

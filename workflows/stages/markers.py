@@ -161,11 +161,11 @@ class StageState:
         record["outputs"] = [name for name in record["outputs"] if name not in gone]
         # Withdrawn first: a finished stage always has the manifest that its marker names.
         aside = partial_path(finished)
-        os.replace(finished, aside)
+        finished.rename(aside)
         try:
             record["manifest"] = manifest.without(gone).save(self._marker("manifest"))
         except UnwritableError:
-            os.replace(aside, finished)
+            aside.rename(finished)
             raise
         write_json(finished, record)
         aside.unlink()

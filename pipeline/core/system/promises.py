@@ -62,7 +62,12 @@ def check_axes(where: str, sizes: Mapping[Any, int], labelled: Any) -> None:
 
 
 def check_chunk(where: str, encoding: Mapping[Any, Any], dtype: np.dtype[Any]) -> None:
-    """Raise `InputError` where a single chunk of a variable, by its encoding, exceeds memory."""
+    """Raise `InputError` for a variable whose chunks, by its encoding, are empty or exceed memory."""
     chunk = encoding.get("chunksizes") or encoding.get("chunks")
     if isinstance(chunk, tuple) and all(isinstance(size, int | np.integer) for size in chunk):
+        if any(size < 1 for size in chunk):
+            raise bad_input(
+                where, f"chunks of {' x '.join(map(str, chunk))} values", "chunks that hold values",
+                "The header may be damaged: download the data again.",
+            )  # fmt: skip
         require_room(where, chunk, np.dtype(encoding.get("dtype", dtype)).itemsize, "a chunk")

@@ -99,7 +99,8 @@ def test_an_entry_names_what_the_store_does_not(tmp_path: Path, form: int) -> No
 
 @pytest.mark.parametrize(
     ("file", "key", "value"),
-    [(".zarray", "shape", "abc"), (".zarray", "filters", ["zlib"]), (".zattrs", "units", 5),
+    [(".zarray", "shape", "abc"), (".zarray", "chunks", [0, 2]),
+     (".zarray", "filters", ["zlib"]), (".zattrs", "units", 5),
      (".zattrs", "_ARRAY_DIMENSIONS", 2.5), (".zattrs", "_ARRAY_DIMENSIONS", [-0.0, "lon"])],
 )  # fmt: skip
 def test_metadata_of_other_types_are_refused_or_of_no_effect(

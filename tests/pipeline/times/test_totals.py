@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
+from pipeline.times.axis import TimeAxis
 from pipeline.times.calendars import DAY
 from pipeline.times.totals import Totals, daily_rates, found_resets, restarts
 
@@ -162,3 +164,9 @@ def test_temperature_that_rises_till_noon_is_no_total() -> None:
     assert found_resets([(times, warm)]) is None
     # One that falls once a day looks like a total.
     assert found_resets([(times, 273.0 + clock[:, None])]) == (23 * HOUR,)
+
+
+@pytest.mark.parametrize("hours", [1e308, 24, -1, (0, 30)])
+def test_hours_of_no_day_are_refused(hours: object) -> None:
+    with pytest.raises(ValidationError, match="not hours from 0 to 23"):
+        TimeAxis(resets=hours)
