@@ -62,7 +62,7 @@ def check_axes(where: str, sizes: Mapping[Any, int], labelled: Any) -> None:
 
 
 def check_chunk(where: str, encoding: Mapping[Any, Any], dtype: np.dtype[Any]) -> None:
-    """Raise `InputError` for a variable whose chunks, by its encoding, are empty or exceed memory."""
+    """Raise `InputError` for a variable whose encoding has chunks that are empty or too large."""
     chunk = encoding.get("chunksizes") or encoding.get("chunks")
     if isinstance(chunk, tuple) and all(isinstance(size, int | np.integer) for size in chunk):
         if any(size < 1 for size in chunk):
