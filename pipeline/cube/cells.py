@@ -92,6 +92,22 @@ def any_valid(da: xr.DataArray, wanted: np.ndarray | None = None) -> np.ndarray:
     return found
 
 
+def valid_fraction(da: xr.DataArray) -> np.ndarray:
+    """Fraction of the time steps with a value at each location, dims (y, x) or (cell,).
+
+    Shards are read one at a time; without time it is 1 or 0.
+    """
+    dims = [dim for dim in da.dims if dim != "time"]
+    found = np.zeros([da.sizes[dim] for dim in dims])
+    cuts = [_cut(da, str(dim)) for dim in dims]
+    for corner in product(*(range(0, n, cut) for n, cut in zip(found.shape, cuts, strict=True))):
+        window = tuple(slice(at, at + cut) for at, cut in zip(corner, cuts, strict=True))
+        valid = da.isel(dict(zip(dims, window, strict=True))).load().notnull()
+        valid = valid.mean("time") if "time" in da.dims else valid
+        found[window] = valid.transpose(*dims).values
+    return found
+
+
 def _cut(da: xr.DataArray, dim: str, unit: str = "shards") -> int:
     """Length of a shard (or of a chunk) along a dim; the whole dim where there is none."""
     cut = da.encoding.get(unit) or da.encoding.get("chunks") or da.shape

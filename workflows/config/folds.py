@@ -61,6 +61,9 @@ class FoldSettings(Frozen):
     """Validation cells are random groups, as in PUB, or whole blocks, so that a training which is
     tested in other regions ends when it is best away from its training cells."""
     min_cells: int = Field(20, gt=0)
+    min_observed: Annotated[float, Field(ge=0, le=1)] = later(0.0)
+    """Minimum fraction of the time steps of a part's period that have a target; a cell with fewer
+    is in no such part, as with 0.25 for series of which at most 75 % are missing."""
     regions: Regions = Regions()
     train_period: Period | None = None
     validation_period: Period | None = None

@@ -14,7 +14,7 @@ import xarray as xr
 
 from pipeline.core.errors import Faults, InputError, bad_input
 from pipeline.core.files import write_json
-from pipeline.cube.cells import any_valid, by_shard, read_cells
+from pipeline.cube.cells import any_valid, by_shard, read_cells, valid_fraction
 from pipeline.cube.moments import Moments, accumulate, merge_all
 from pipeline.cube.open import open_cube
 from pipeline.sources.locations import read_locations_source
@@ -105,13 +105,14 @@ def main(run: Run) -> dict[str, Any]:
     windows = WindowSteps(
         config.pretrain.window, config.finetune.window, config.finetune.warmup_steps
     )
+    least = config.folds.min_observed
     further = {name: cell_index(run, name) for name in config.pretrain.also}
     result = {}
     for fold in run_folds(finetune_cells, config.folds, windows):
         pretraining_fold = fold if same else carried_fold(fold, finetune_cells, pretrain_cells)
         _check_pretraining(pretraining_fold, pretrain_cells)
         target_fold = with_target(
-            fold, _observed(finetune_cube, finetune_cells, targets, fold, wrong)
+            fold, _observed(finetune_cube, finetune_cells, targets, fold, wrong, least)
         )
         _check_sizes(target_fold, config.folds.min_cells)
         early, late = (_during(cube, fold.train_period) for cube in (pretrain_cube, finetune_cube))
@@ -167,14 +168,22 @@ def _during(cube: xr.Dataset, period: tuple[str, str] | None) -> xr.Dataset:
 
 
 def _observed(
-    cube: xr.Dataset, index: xr.Dataset, targets: Sequence[str], fold: Fold, wrong: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Ids of the cells with every target at some time in the period of each part, by part."""
+    cube: xr.Dataset, index: xr.Dataset, targets: Sequence[str], fold: Fold, wrong: np.ndarray,
+    least: float = 0.0,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Ids of the cells with every target at some time in the period of each part, by part.
+
+    With `least`, at that fraction of the period's time steps or more.
+    """
     position = position_of(cube, index)
     seen: dict[Any, np.ndarray] = {}
     for period in set(fold.periods.values()):
         during = _during(cube, period)
-        known = np.logical_and.reduce([any_valid(during[name]).ravel() for name in targets])
+        masks = [
+            valid_fraction(during[name]) >= least if least else any_valid(during[name])
+            for name in targets
+        ]
+        known = np.logical_and.reduce([mask.ravel() for mask in masks])
         known &= ~wrong
         seen[period] = index["cell"].values[known[position]]
     periods = {**fold.periods, "validation": fold.validation_period or fold.train_period}
