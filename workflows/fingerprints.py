@@ -187,8 +187,8 @@ def _finetune(run: Run) -> Any:
 
 def _predict(run: Run) -> Any:
     """Cubes, precision and the model, or how it is chosen; the batch size affects no result."""
-    settings, score = run.config.predict, run.config.score
-    chosen = {"best_by": [score.metric, score.over]} if settings.model == BEST else {}
+    settings = run.config.predict
+    chosen = {"best_by": settings.best_by} if settings.model == BEST else {}
     return {
         "cubes": settings.cubes, "precision": settings.precision, "model": settings.model, **chosen
     }  # fmt: skip

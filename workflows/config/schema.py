@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     Field,
     PrivateAttr,
     SerializerFunctionWrapHandler,
-    field_validator,
     model_serializer,
     model_validator,
 )
@@ -176,13 +176,22 @@ class PretrainSettings(PretrainConfig):
     """Write losses as TensorBoard events as well; needs the package tensorboard."""
 
 
+def _ranks(metric: str) -> str:
+    if SCORES.get(metric).better == "near_zero":
+        raise ValueError(f'"{metric}", a signed error, which cannot rank models')
+    return metric
+
+
 class PredictSettings(Frozen):
     """Settings of prediction: the cubes that are predicted, the model, batch size and precision."""
 
     cubes: tuple[str, ...]
     model: str = later(BEST)
     """Model that is mapped: `stefaland` or one of `finetune.baselines`, or `best`, the one that is
-    best on the validation cells by the score of `score` among those that can be mapped."""
+    best on the validation cells by `best_by` among those that can be mapped."""
+    best_by: Annotated[ScoreName, AfterValidator(_ranks)] = later("NSE")
+    """Score over all values of the validation cells pooled; other settings of the scorecard change
+    no map. Compositions and probabilities are ranked as in their scorecard."""
     batch_size: int = Field(1024, gt=0)
     """Number of cells in a forward pass on a GPU; on the CPU it follows from the window."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
@@ -192,19 +201,12 @@ class PredictSettings(Frozen):
 class ScoreSettings(Frozen):
     """The score that ranks models, over sites (their median) or over all held-out values pooled."""
 
-    metric: ScoreName = "NSE"
+    metric: Annotated[ScoreName, AfterValidator(_ranks)] = "NSE"
     over: Literal["sites", "pooled"] = "sites"
     extra: tuple[ScoreName, ...] = Field((), exclude_if=lambda names: not names)
     """Further scores, of plugins and installed packages, in the scorecard."""
     examples: int = Field(4, ge=1, le=1000)
     """Number of sites whose series the report draws."""
-
-    @field_validator("metric")
-    @classmethod
-    def _ranks(cls, metric: str) -> str:
-        if SCORES.get(metric).better == "near_zero":
-            raise ValueError(f'"{metric}", a signed error, which cannot rank models')
-        return metric
 
 
 class RunConfig(Frozen):

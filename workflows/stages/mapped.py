@@ -60,7 +60,12 @@ def _ranking(run: Run, folds: list[str]) -> tuple[list[str], str]:
     targets = config.inputs.targets
     known = table[list(targets)].sel(cell=used).load()
     return validation_ranking(
-        known, targets, stores, config.finetune.task, config.score, config.seed
+        known,
+        targets,
+        stores,
+        config.finetune.task,
+        ScoreSettings(metric=config.predict.best_by, over="pooled"),
+        config.seed,
     )
 
 

@@ -6,10 +6,13 @@ import pytest
 
 from pipeline.core.errors import Faults, InputError
 from pipeline.core.packaged import catalog_path
+from pipeline.cube.template import CubeVariable
+from pipeline.cube.write import create_cube, cube_template
+from stefaland.model.quantiles import NAMES
 from tests.maps import GRID
 from workflows.config.publish import Product, PublishSettings
 from workflows.config.schema import Inputs
-from workflows.products.map_layers import ProductStore, layers
+from workflows.products.map_layers import ProductStore, interval, layers
 from workflows.stages.check import _legends
 
 
@@ -22,12 +25,15 @@ NAMED = Product(cube="c", suffix="n", aggregate="anomaly", legend="soil_moisture
 MEAN = Product(cube="c", suffix="m", aggregate="mean")
 
 
-def test_an_anomaly_has_a_legend_of_departures() -> None:
+def test_an_anomaly_has_a_legend_of_departures(tmp_path: Path) -> None:
     publish = settings("soil_moisture", ANOMALY, NAMED, MEAN)
     inputs = Inputs(forcings=(), statics=(), target="soil_moisture")
+    ends = [f"soil_moisture_{NAMES[level]}" for level in interval("quantile")]
+    variables = {name: CubeVariable(("y", "x"), "float32", {}) for name in ends}
+    create_cube(tmp_path / "store", cube_template(GRID, None, variables, 4), {})
     names = []
     for product in publish.products:
-        stored = ProductStore(product, Path("store"), GRID, Path("maps"), "soil_moisture")
+        stored = ProductStore(product, tmp_path / "store", GRID, tmp_path, "soil_moisture")
         names.append([layer.legend.name for layer in layers(stored, inputs, publish, "quantile")])
     spread = "soil_moisture_spread"
     assert names[0] == ["soil_moisture_anomaly", spread, *["soil_moisture_anomaly"] * 2,
