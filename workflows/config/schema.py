@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +11,7 @@ from pydantic import (
     Field,
     PrivateAttr,
     SerializerFunctionWrapHandler,
+    field_validator,
     model_serializer,
     model_validator,
 )
@@ -139,6 +141,15 @@ class ModelSettings(Frozen):
 
     preset: str = "stefaland-tiny"
     settings: dict[str, Any] = Field(default_factory=dict)
+
+    @field_validator("settings")
+    @classmethod
+    def _finite(cls, settings: dict[str, Any]) -> dict[str, Any]:
+        wrong = [name for name, value in settings.items()
+                 if isinstance(value, float) and not math.isfinite(value)]  # fmt: skip
+        if wrong:
+            raise ValueError(f"{', '.join(wrong)}: no finite number")
+        return settings
 
 
 class FurtherCube(Frozen):

@@ -24,10 +24,13 @@ class PretrainingTable:
 
 
 def pretraining_table(encoders: Path) -> PretrainingTable:
-    """The table of the checkpoints in `encoders`, one a fold; empty where they have no skills."""
+    """The table of the checkpoints in `encoders`, one a fold; empty where they have no skills.
+
+    Imported encoders and those of earlier versions have none.
+    """
     skills, caveats = [], []
     for path in sorted(encoders.glob("*/data.json")):
-        training = read_json(path, "training")["training"]
+        training = read_json(path).get("training", {})
         if found := training.get("skills"):
             skills.append(found)
         if verdict := training.get("verdict"):

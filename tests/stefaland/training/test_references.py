@@ -70,3 +70,9 @@ def test_an_encoder_worse_than_a_reference_is_called_under_trained(
     table = pretraining_table(tmp_path)
     assert table.columns[0] == "network"
     assert table.caveats == [f"The encoder of fold fold is {training['verdict']}."]
+
+
+def test_an_encoder_without_skills_has_no_table(tmp_path: Path) -> None:
+    (tmp_path / "fold").mkdir()
+    (tmp_path / "fold" / "data.json").write_text('{"taken_from": {}}')
+    assert pretraining_table(tmp_path).rows == []

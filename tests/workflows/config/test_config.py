@@ -266,3 +266,8 @@ def test_stacks_are_of_several_models_of_the_run() -> None:
     ):  # fmt: skip
         with pytest.raises(ValidationError, match=message):
             FinetuneSettings(cube="c", baselines=("ridge", "lstm"), stack=stack)
+
+
+def test_settings_of_the_network_are_finite() -> None:
+    with pytest.raises(InputError, match="dropout: no finite number"):
+        load_config("quickstart", ["model.settings={dropout: .nan}"])
