@@ -175,8 +175,10 @@ def _judged(
         validation=trained.validation,
     )  # fmt: skip
     words = verdict(skills)
-    if log is not None:
-        log.write({"skills": skills, "verdict": words})
+    title = log.title if log else "pretraining"
+    for variable, of_variable in skills.items():
+        shown = ", ".join(f"{who} {skill:.2f}" for who, skill in of_variable.items())
+        logger.info("%s: skill of %s: %s", title, variable, shown)
     if words:
-        logger.warning("%s: %s", log.title if log else "pretraining", words)
+        logger.warning("%s: %s", title, words)
     return {"skills": skills, "verdict": words}

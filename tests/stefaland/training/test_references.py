@@ -55,7 +55,7 @@ def test_an_encoder_worse_than_a_reference_is_called_under_trained(
 ) -> None:
     normaliser = fit_normaliser(DATA, DATA.rows(FOLD.train))
     config = CONFIG.model_copy(update={"epochs": 1})
-    with caplog.at_level(logging.WARNING):
+    with caplog.at_level(logging.INFO):
         folder = pretrain(DATA, FOLD, model_config(), config, normaliser, tmp_path / "fold")
     training = json.loads((folder / "data.json").read_text())["training"]
     skills = training["skills"]
@@ -66,6 +66,7 @@ def test_an_encoder_worse_than_a_reference_is_called_under_trained(
     assert skills["all forcings"]["same_day_regression"] > best
     assert "under-trained: skill on hidden forcings" in training["verdict"]
     assert training["verdict"] in caplog.text
+    assert f"skill of all forcings: network {best:.2f}, seasonal_cycle" in caplog.text
     assert training["verdict"] in (folder / "card.md").read_text()
     table = pretraining_table(tmp_path)
     assert table.columns[0] == "network"
