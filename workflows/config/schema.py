@@ -289,7 +289,9 @@ class RunConfig(Frozen):
             raise ValueError("inputs.target_parts and finetune.task: composition need each other")
         if self.inputs.absences and (kind != "probability" or not self.inputs.target_sites):
             raise ValueError("inputs.absences is for task probability with inputs.target_sites")
-        if self.inputs.target_sites and not self.cubes[self.finetune.cube].grid:
+        # A cube that does not exist is reported below.
+        cube = self.cubes.get(self.finetune.cube)
+        if self.inputs.target_sites and cube and not cube.grid:
             raise ValueError("inputs.target_sites needs finetune.cube to be a cube with a grid")
         series = [p.suffix for p in self.publish.products if p.aggregate != "none"]
         if kind != "quantity" and series:

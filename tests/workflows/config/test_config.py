@@ -271,3 +271,8 @@ def test_stacks_are_of_several_models_of_the_run() -> None:
 def test_settings_of_the_network_are_finite() -> None:
     with pytest.raises(InputError, match="dropout: no finite number"):
         load_config("quickstart", ["model.settings={dropout: .nan}"])
+
+
+def test_an_unknown_cube_for_a_target_of_sites_is_named() -> None:
+    with pytest.raises(InputError, match='no cube "conas"'):
+        load_config("landslide", ["finetune.cube=conas"])
