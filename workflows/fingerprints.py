@@ -18,7 +18,7 @@ from pipeline.core.provenance import fingerprint, path_stamp
 from pipeline.readers.registry import files_of
 from pipeline.sources.versions.contents import record_contents, replaced_since
 from stefaland.checkpoints.names import CONFIG, DATA
-from workflows.config.schema import BEST
+from workflows.config.ranking import BEST
 from workflows.run import Run, used_sources
 
 NEEDS: dict[str, tuple[str, ...]] = {

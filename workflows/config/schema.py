@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
-    AfterValidator,
     Field,
     PrivateAttr,
     SerializerFunctionWrapHandler,
@@ -24,16 +23,13 @@ from pipeline.entries.source import Variable
 from pipeline.execution.cluster import ClusterConfig
 from pipeline.grid.target_grid import MAX_SIDE
 from stefaland.config import PretrainConfig
-from stefaland.metrics import SCORES, ScoreName
 from stefaland.tasks import values_of
 from workflows.config.beside import inline_grids
 from workflows.config.finetuning import FinetuneSettings
 from workflows.config.folds import FoldSettings
 from workflows.config.publish import KnownLocation, PublishSettings
+from workflows.config.ranking import BEST, PredictSettings, ScoreSettings
 from workflows.config.references import Keys, with_references
-
-BEST = "best"
-"""The model that `predict.model` names by default."""
 
 
 class Roots(Frozen):
@@ -185,39 +181,6 @@ class PretrainSettings(PretrainConfig):
     memory where they fit."""
     tensorboard: bool = False
     """Write losses as TensorBoard events as well; needs the package tensorboard."""
-
-
-def _ranks(metric: str) -> str:
-    if SCORES.get(metric).better == "near_zero":
-        raise ValueError(f'"{metric}", a signed error, which cannot rank models')
-    return metric
-
-
-class PredictSettings(Frozen):
-    """Settings of prediction: the cubes that are predicted, the model, batch size and precision."""
-
-    cubes: tuple[str, ...]
-    model: str = later(BEST)
-    """Model that is mapped: `stefaland` or one of `finetune.baselines`, or `best`, the one that is
-    best on the validation cells by `best_by` among those that can be mapped."""
-    best_by: Annotated[ScoreName, AfterValidator(_ranks)] = later("NSE")
-    """Score over all values of the validation cells pooled; other settings of the scorecard change
-    no map. Compositions and probabilities are ranked as in their scorecard."""
-    batch_size: int = Field(1024, gt=0)
-    """Number of cells in a forward pass on a GPU; on the CPU it follows from the window."""
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Floating-point type of the networks; auto is bfloat16 on a GPU and float32 on the CPU."""
-
-
-class ScoreSettings(Frozen):
-    """The score that ranks models, over sites (their median) or over all held-out values pooled."""
-
-    metric: Annotated[ScoreName, AfterValidator(_ranks)] = "NSE"
-    over: Literal["sites", "pooled"] = "sites"
-    extra: tuple[ScoreName, ...] = Field((), exclude_if=lambda names: not names)
-    """Further scores, of plugins and installed packages, in the scorecard."""
-    examples: int = Field(4, ge=1, le=1000)
-    """Number of sites whose series the report draws."""
 
 
 class RunConfig(Frozen):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline.core.errors import bad_input
 from pipeline.cube.open import open_cube
-from workflows.config.schema import BEST
+from workflows.config.ranking import BEST
 
 MODEL, REASON = "model", "model_choice"
 """Attributes of cubes of predictions: the name of the model, and why it was chosen."""

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from stefaland.metrics import SCORES, Array, score_series, summarise
-from workflows.config.schema import ScoreSettings
+from workflows.config.ranking import ScoreSettings
 
 
 def site_scores(table: xr.Dataset, model: str, name: str) -> Array:

@@ -13,7 +13,7 @@ import xarray as xr
 
 from pipeline.publish.png import plain_texts, short_text
 from stefaland.metrics import accumulate, finish
-from workflows.config.schema import ScoreSettings
+from workflows.config.ranking import ScoreSettings
 from workflows.products.extra_scores import site_scores
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from stefaland.metrics import (
     summarise,
 )
 from stefaland.model.quantiles import NAMES, quantile_crps
-from workflows.config.schema import ScoreSettings
+from workflows.config.ranking import ScoreSettings
 from workflows.products.extra_scores import add_extra_scores, site_scores
 
 

@@ -9,7 +9,7 @@ import xarray as xr
 
 from pipeline.cube.open import open_cube
 from stefaland.tasks import values_of
-from workflows.config.schema import BEST, ScoreSettings
+from workflows.config.ranking import BEST, ScoreSettings
 from workflows.inputs import cells
 from workflows.inputs.choice import Choice, choose
 from workflows.inputs.folds import FoldFiles
