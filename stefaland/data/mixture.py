@@ -81,13 +81,13 @@ def _divided(total: int, weights: Sequence[float]) -> list[int]:
     >>> _divided(10, [1.0, 2.0])
     [3, 7]
     """
-    shares = np.asarray(weights) / np.sum(weights) * max(total, len(weights))
+    total = max(total, len(weights))
+    shares = np.asarray(weights) / np.sum(weights) * total
     counts = np.maximum(np.floor(shares), 1).astype(int)
-    while counts.sum() != max(total, len(weights)):
-        gap = shares - counts
-        counts[np.argmax(gap) if counts.sum() < total else np.argmin(gap)] += (
-            1 if counts.sum() < total else -1
-        )
+    while counts.sum() < total:
+        counts[np.argmax(shares - counts)] += 1
+    while counts.sum() > total:
+        counts[np.argmin(np.where(counts > 1, shares - counts, np.inf))] -= 1
     return [int(count) for count in counts]
 
 

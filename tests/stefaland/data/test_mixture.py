@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stefaland.data.cell_data import fit_normaliser
-from stefaland.data.mixture import MixedSampler, Mixture
+from stefaland.data.mixture import MixedSampler, Mixture, _divided
 from stefaland.data.sampler import Sampler
 from stefaland.data.windows import Windows
 from tests.synthetic import daily_cells
@@ -37,6 +37,12 @@ def test_each_table_has_its_proportion_of_the_batches(
         wanted = np.asarray(weights) / sum(weights) * len(draws)
         assert (np.abs(counts - wanted) <= len(sizes)).all()
         assert counts.min() >= 1
+
+
+def test_each_table_has_a_batch_however_small_its_weight() -> None:
+    assert _divided(3, [0.1, 0.1, 10.0]) == [1, 1, 1]
+    assert _divided(2, [1.0, 1.0, 1.0]) == [1, 1, 1]
+    assert _divided(12, [0.01, 1.0, 2.0]) == [1, 4, 7]
 
 
 def test_a_batch_is_that_of_its_table() -> None:
