@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +96,7 @@ def pretrain(
     """
     if isinstance(data, CellData):
         check_table(fold, data)
-    used = data.subset(np.union1d(fold.train, fold.validation))
-    used = used.selected(
-        model_config.forcings, model_config.statics, tuple(model_config.categorical)
-    )
+    used = _visible(data, fold, model_config)
     scaling = _pretext_scaling(used, fold, model_config)
     names = (*used.forcing_names, *used.static_names)
     normaliser.require(names, "pretraining")
@@ -111,8 +108,11 @@ def pretrain(
         model = new_network(lambda: StefaLand(model_config), config.seed)
         objective = MaskedReconstruction(model_config, config)
         sets = [
-            _drawn(one, model_config, config, objective, normaliser, rank_device)
-            for one in (FurtherCells(data=used, fold=fold), *also)
+            _drawn(one, config, objective, normaliser, rank_device)
+            for one in (
+                FurtherCells(data=used, fold=fold),
+                *(replace(one, data=_visible(one.data, one.fold, model_config)) for one in also),
+            )
         ]
         weights = [1.0, *(one.weight for one in also)]
         trained = train_on_fold(
@@ -148,15 +148,20 @@ def _pretext_scaling(
     return fit_normaliser(data, data.rows(fold.train), fold.train_period, names=names)
 
 
-def _drawn(
-    cells: FurtherCells, model_config: ModelConfig, config: PretrainConfig,
-    objective: MaskedReconstruction, normaliser: Normaliser, device: torch.device,
-) -> TrainingSet:  # fmt: skip
-    fold, own = cells.fold, {"window": cells.window, "cyclic": cells.cyclic}
-    data = cells.data.subset(np.union1d(fold.train, fold.validation))
-    data = data.selected(
+def _visible(
+    data: CellData | ShardedCells, fold: Fold, model_config: ModelConfig
+) -> CellData | ShardedCells:
+    """The cells that train and validate, with the network's variables in its order."""
+    return data.subset(np.union1d(fold.train, fold.validation)).selected(
         model_config.forcings, model_config.statics, tuple(model_config.categorical)
     )
+
+
+def _drawn(
+    cells: FurtherCells, config: PretrainConfig, objective: MaskedReconstruction,
+    normaliser: Normaliser, device: torch.device,
+) -> TrainingSet:  # fmt: skip
+    data, fold, own = cells.data, cells.fold, {"window": cells.window, "cyclic": cells.cyclic}
     changed = config.model_copy(update={k: v for k, v in own.items() if v is not None})
     return training_set(
         data, fold, changed, objective, rows=(data.rows(fold.train), data.rows(fold.validation)),

@@ -25,8 +25,6 @@ SHRINKAGE = 1e-3
 """Fraction of a variance that is added to it, so that covariances can be inverted."""
 OWN_PENALTY = 5.0
 """Penalty of a window's own harmonics, as so many days on which they are zero."""
-FORCINGS = ("seasonal_cycle", "own_harmonics", "same_day_regression")
-STATICS = ("regression",)
 
 
 @dataclass(frozen=True)
@@ -94,11 +92,7 @@ class References:
             statics.append(_array(batch.statics))
             means.append(_array(batch.forcings.nanmean(1)))
         values, season = np.concatenate(forcings), np.concatenate(seasons)
-        cycle = [
-            np.linalg.lstsq(season[known], column[known], rcond=None)[0]
-            for column in values.T
-            if (known := np.isfinite(column)) is not None
-        ]
+        cycle = [_regressed(column, season) for column in values.T]
         per_site = np.concatenate([np.concatenate(statics), np.concatenate(means)], 1)
         return cls(
             np.stack(cycle, 1), Gaussian.fit(np.concatenate([values, season[:, 1:]], 1)),
@@ -142,6 +136,12 @@ def verdict(skills: Mapping[str, Mapping[str, float]]) -> str:
             words = best.replace("same_day", "same-day").replace("_", " ")
             parts.append(f"skill on hidden {group} {network:.2f}, {words} {of_group[best]:.2f}")
     return f"under-trained: {'; '.join(parts)}" if parts else ""
+
+
+def _regressed(column: Array, season: Array) -> Array:
+    """Coefficients [P] of the seasons [n, P] for the values [n] that are there."""
+    known = np.isfinite(column)
+    return np.asarray(np.linalg.lstsq(season[known], column[known], rcond=None)[0], np.float64)
 
 
 def _own_harmonics(visible: Tensor, season: Tensor) -> Array:

@@ -14,6 +14,7 @@ from scipy.spatial import cKDTree
 
 from pipeline.core.errors import bad_input
 from pipeline.cube.template import grid_of
+from pipeline.grid.crs import unit_vectors
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.sites.shared_ground import cells_over_cells, cells_with_sites, sites_in_cells
 from stefaland.folds.leakage import shown
@@ -70,30 +71,17 @@ def further_fold(fold: Fold, table: xr.Dataset, other: xr.Dataset) -> Fold:
 def check_further(fold: Fold, further: Fold, table: xr.Dataset, other: xr.Dataset) -> None:
     """Raise `InputError` where cells of a further table train that `further_fold` leaves out."""
     check_carried(fold, further, table, other)
-    if fold.kind == "time":
-        return
-    cell = other["cell"].values.astype(np.int64)
-    seen = np.union1d(further.train, further.validation)
-    leaks = np.intersect1d(cell[_nearest_is_held(fold, table, other)], seen)
-    if leaks.size:
-        raise bad_input(
-            f"fold {fold.name}: pretraining", f"{leaks.size} cells ({shown(leaks)}) that pretrain "
-            "are nearer to a test cell than to any other", "none",
-        )  # fmt: skip
+    if fold.kind != "time":
+        found = "that pretrain are nearer to a test cell than to any other"
+        _check_unseen(fold, further, other, _nearest_is_held(fold, table, other), found)
 
 
 def _nearest_is_held(fold: Fold, table: xr.Dataset, other: xr.Dataset) -> np.ndarray:
     """Mask [m] of the cells of `other` whose nearest cell of `table` is a test cell."""
-    tree = cKDTree(_on_sphere(Match.lonlat(table)))
-    _, nearest = tree.query(_on_sphere(Match.lonlat(other)))
+    tree = cKDTree(unit_vectors(*Match.lonlat(table).astype(np.float64).T))
+    _, nearest = tree.query(unit_vectors(*Match.lonlat(other).astype(np.float64).T))
     held: np.ndarray = np.isin(table["cell"].values, fold.test)[nearest]
     return held
-
-
-def _on_sphere(lonlat: np.ndarray) -> np.ndarray:
-    """Unit vectors [n, 3] of coordinates in degrees."""
-    lon, lat = np.deg2rad(lonlat.astype(np.float64)).T
-    return np.stack([np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)], 1)
 
 
 def touching(fold: Fold, table: xr.Dataset, other: xr.Dataset) -> np.ndarray:
@@ -110,17 +98,23 @@ def touching(fold: Fold, table: xr.Dataset, other: xr.Dataset) -> np.ndarray:
 
 def check_carried(fold: Fold, carried: Fold, table: xr.Dataset, other: xr.Dataset) -> None:
     """Raise `InputError` where `carried` trains or validates on a cell that leaks a test cell."""
-    if fold.kind == "time":
-        return
+    if fold.kind != "time":
+        found = (
+            "that pretrain share a group or ground with a "
+            f"test cell, or lie within {fold.buffer_km:g} km of one"
+        )
+        _check_unseen(fold, carried, other, touching(fold, table, other), found)
+
+
+def _check_unseen(
+    fold: Fold, carried: Fold, other: xr.Dataset, held: np.ndarray, found: str
+) -> None:
+    """Raise `InputError` with what was `found` where cells of the mask train or validate."""
     cell = other["cell"].values.astype(np.int64)
-    seen = np.union1d(carried.train, carried.validation)
-    leaks = np.intersect1d(cell[touching(fold, table, other)], seen)
+    leaks = np.intersect1d(cell[held], np.union1d(carried.train, carried.validation))
     if leaks.size:
         raise bad_input(
-            f"fold {fold.name}: pretraining",
-            f"{leaks.size} cells ({shown(leaks)}) that pretrain share a group or ground with a "
-            f"test cell, or lie within {fold.buffer_km:g} km of one",
-            "none",
+            f"fold {fold.name}: pretraining", f"{leaks.size} cells ({shown(leaks)}) {found}", "none"
         )
 
 
