@@ -55,7 +55,7 @@ def test_every_model_can_be_mapped_and_the_best_is(tmp_path: Path) -> None:
     run_stages(run, "check", "report")
     best = open_cube(run.prediction("globe")).attrs
     assert best["model"] == mapped_model(run).model
-    assert best["model_choice"].endswith("models on validation cells by median NSE")
+    assert best["model_choice"].endswith("models on validation cells by pooled NSE")
     # The best by its own validation scores is the one that a spoiled store of it loses to.
     folders = [run.finetuned(best["model"], f"block{i}") for i in range(2)]
     kept = {}
