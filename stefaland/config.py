@@ -207,6 +207,21 @@ class PretrainConfig(TrainConfig):
     each of its sites."""
 
 
+class TreeSettings(Frozen):
+    """Settings of gradient-boosted trees."""
+
+    count: int = Field(400, gt=0, le=100_000)
+    """Largest number of trees; fewer where the validation loss stops falling before."""
+    lr: float = Field(0.05, gt=0, le=1)
+    """Learning rate: the factor of each tree."""
+    leaves: int = Field(31, ge=2, le=65_536)
+    """Largest number of leaves of a tree."""
+    min_samples: int = Field(20, gt=0)
+    """Smallest number of samples of a leaf."""
+    l2: float = Field(0.0, ge=0)
+    """Strength of the penalty on the squares of the leaves' values."""
+
+
 class FinetuneConfig(TrainConfig):
     """Settings of finetuning: task, adapter, decoder, head and loss on the pretrained encoder.
 
@@ -223,6 +238,9 @@ class FinetuneConfig(TrainConfig):
     """Loss; head and loss are by default those of the task."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Dropout rate before the head, in addition to the dropout of the adapter."""
+    baseline_dropout: Annotated[float, Field(ge=0, lt=1)] | None = later(None)
+    """Dropout rate of baselines that are other networks; by default that of each (LSTM 0.4)."""
+    trees: TreeSettings = later(TreeSettings())
     mc_samples: int = Field(0, ge=0, le=10_000)
     """Number of draws of MC dropout in a prediction; 0 predicts once, without dropout."""
     ensemble: int = Field(1, gt=0, le=1000)

@@ -108,7 +108,7 @@ def _gradient_boosting(inputs: BaselineInputs) -> Predictor:
     data = _partly_without(inputs.network_data(), inputs.config)
     return GradientBoosting.fit(
         data, inputs.fold, inputs.full_normaliser(), cyclic=inputs.config.cyclic,
-        seed=inputs.config.seed,
+        seed=inputs.config.seed, settings=inputs.config.trees,
     )  # fmt: skip
 
 
@@ -132,7 +132,7 @@ def _gradient_boosting_embedding(inputs: BaselineInputs, random_encoder: bool = 
     embedding = Embedding.fit(encoder, normaliser, inputs.config, train, inputs.device)
     return GradientBoosting.fit(
         data, inputs.fold, inputs.full_normaliser(), cyclic=inputs.config.cyclic,
-        seed=inputs.config.seed, embedding=embedding,
+        seed=inputs.config.seed, embedding=embedding, settings=inputs.config.trees,
     )  # fmt: skip
 
 
@@ -173,6 +173,9 @@ def _hbv(inputs: BaselineInputs) -> Predictor:
 
 
 def _trained(settings: Settings, data: CellData, inputs: BaselineInputs) -> Predictor:
+    dropout = inputs.config.baseline_dropout
+    if dropout is not None:
+        settings = settings.model_copy(update={"dropout": dropout})
     folder = train_baseline(
         settings, data, inputs.fold, inputs.config, inputs.folder,
         normaliser=inputs.full_normaliser(), device=inputs.device, log=inputs.log,

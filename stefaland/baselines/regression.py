@@ -19,6 +19,7 @@ from sklearn.ensemble import HistGradientBoostingRegressor
 from pipeline.core.errors import bad_input
 from stefaland.baselines.features import Array, DayFeatures, Features, mean_and_std
 from stefaland.baselines.trees import BoostedTrees
+from stefaland.config import TreeSettings
 from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser, fit_scaling
 from stefaland.folds.split import Fold
@@ -28,7 +29,8 @@ State = tuple[dict[str, NDArray[Any]], dict[str, Any]]
 """Arrays by name, and plain values by name."""
 PENALTIES = tuple(10.0**p for p in range(-6, 3))
 CHUNK = 256
-TREES, PATIENCE, LEARNING_RATE = 400, 20, 0.05
+PATIENCE = 20
+AS_USUAL = TreeSettings()
 MAX_ROWS = 200_000
 """Largest number of cell-days to which trees are fitted; of more, a random sample is drawn to limit
 memory."""
@@ -177,6 +179,7 @@ class GradientBoosting(Regression):
     def fit(
         cls, data: CellData, fold: Fold, normaliser: Normaliser, *, cyclic: bool = False,
         seed: int = 0, embedding: DayFeatures | None = None,
+        settings: TreeSettings = AS_USUAL,
     ) -> GradientBoosting:  # fmt: skip
         """Fit the trees to the fold's training cells, with the features of an `embedding` if given.
 
@@ -194,7 +197,8 @@ class GradientBoosting(Regression):
             if validation is not train:
                 held = _samples(validation, features, seed)
             trees = tuple(
-                BoostedTrees.of(_boosted(x, y, held, column, seed)) for column in range(y.shape[1])
+                BoostedTrees.of(_boosted(x, y, held, column, seed, settings))
+                for column in range(y.shape[1])
             )
             model = cls(features, data.target_names, np.zeros(y.shape[1]), trees)
             candidates.append(model.validated(validation))
@@ -228,15 +232,21 @@ class GradientBoosting(Regression):
 
 
 def _boosted(
-    x: Array, y: Array, held: tuple[Array, Array] | None, column: int, seed: int
+    x: Array,
+    y: Array,
+    held: tuple[Array, Array] | None,
+    column: int,
+    seed: int,
+    settings: TreeSettings,
 ) -> HistGradientBoostingRegressor:
     """Trees for one column of the target, with early stopping where there are `held` samples."""
     known = np.isfinite(y[:, column])
     if not known.any():
         raise bad_input("training fold", "no valid target", "at least one")
     model = HistGradientBoostingRegressor(
-        max_iter=TREES, learning_rate=LEARNING_RATE, early_stopping=held is not None,
-        n_iter_no_change=PATIENCE, random_state=seed,
+        max_iter=settings.count, learning_rate=settings.lr, max_leaf_nodes=settings.leaves,
+        min_samples_leaf=settings.min_samples, l2_regularization=settings.l2,
+        early_stopping=held is not None, n_iter_no_change=PATIENCE, random_state=seed,
     )  # fmt: skip
     if held is None:
         return model.fit(x[known], y[known, column])

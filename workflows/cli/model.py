@@ -130,6 +130,6 @@ def sweep(
     sweep(
         run,
         whole_numbers("--seeds", separated(seeds or ["0,1,2"])),
-        separated(adapters or [finetune.adapter]),
+        separated(adapters),
         separated(models or ["stefaland", *finetune.baselines]),
     )

@@ -23,10 +23,10 @@ from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import part_of, run_stage
 from pipeline.fetch.manifest import digest_of_all
 from stefaland.baselines.registry import BASELINES
-from stefaland.config import FinetuneConfig
 from stefaland.metrics import is_error, paired_difference, score_series
 from stefaland.model.adapters import ADAPTERS
 from stefaland.tasks import values_of
+from workflows.config.finetuning import FinetuneSettings
 from workflows.console import REPORT
 from workflows.fingerprints import READS, stage_fingerprint
 from workflows.inputs.checked_folds import check_heldout
@@ -39,7 +39,6 @@ from workflows.stages.finetune import (
     TrainingInputs,
     train_and_predict,
     training_inputs,
-    training_settings,
 )
 from workflows.stages.markers import run_lock
 from workflows.stages.order import require_sound, stage_state
@@ -103,22 +102,32 @@ def check_names(models: Sequence[str], adapters: Sequence[str], seeds: Sequence[
     faults.raise_if_any()
 
 
-def sweep_fingerprint(pretraining: str, config: FinetuneConfig) -> str:
+def sweep_fingerprint(pretraining: str, settings: FinetuneSettings) -> str:
     """Hash of everything that decides the results of the items, except their adapter and seed.
 
-    It covers the fingerprint of the pretraining, the finetuning settings, and how far windows of a
-    prediction overlap.
+    It covers the fingerprint of the pretraining, the finetuning settings, those of single models,
+    and how far windows of a prediction overlap.
     """
-    settings = config.model_dump(mode="json", exclude={"seed", "adapter"})
-    return fingerprint([pretraining, settings, config.overlap_steps])
+    config = settings.recipe(0)
+    of_all = config.model_dump(mode="json", exclude={"seed", "adapter"})
+    of_single = settings.model_dump(mode="json", include={"of", "of_folds"})
+    return fingerprint([pretraining, of_all, config.overlap_steps, *filter(None, [of_single])])
+
+
+def own_adapters(settings: FinetuneSettings, models: Sequence[str]) -> list[str]:
+    """The adapter of the config; none is named where models or folds have adapters of their own."""
+    changes = [settings.of, *settings.of_folds.values()]
+    is_own = any("adapter" in of.get(model, {}) for of in changes for model in models)
+    return [""] if is_own else [settings.adapter]
 
 
 def train_item(
-    inputs: TrainingInputs, config: FinetuneConfig, folder: Path, item: Item
+    inputs: TrainingInputs, settings: FinetuneSettings, folder: Path, item: Item
 ) -> dict[str, Any]:
     """Train one item below `folder` and predict its fold's held-out cells."""
-    settings = {"seed": item.seed} | ({"adapter": item.adapter} if item.adapter else {})
-    config = config.model_copy(update=settings)
+    config = settings.recipe(item.seed, item.model, item.fold)
+    if item.adapter:
+        config = config.model_copy(update={"adapter": item.adapter})
     train_and_predict(
         inputs, item.model, item.fold, config=config, folder=folder / item.name, title=item.name
     )
@@ -160,12 +169,12 @@ def sweep(
         )  # fmt: skip
     require_sound(run.folder, READS["finetune"])
     files = FoldFiles(run.folder)
-    todo = items(files.names(), models, adapters, seeds)
-    config = training_settings(run.config.finetune, run.config.seed)
-    key = sweep_fingerprint(stage_fingerprint(run, "pretrain"), config)
+    settings = run.config.finetune
+    todo = items(files.names(), models, adapters or own_adapters(settings, models), seeds)
+    key = sweep_fingerprint(stage_fingerprint(run, "pretrain"), settings)
     folder = run.folder / "sweep" / key[:12]
     with run_lock(run.folder, shared=run.part != (1, 1)):
-        step = partial(train_item, training_inputs(run), config, folder)
+        step = partial(train_item, training_inputs(run), settings, folder)
         ledger = Ledger(run.folder / "ledger" / "sweep", key)
         for name in forget_damaged(ledger, part_of(todo, run.part), folder):
             REPORT.print(

@@ -1,15 +1,23 @@
-"""The `finetune` section of a run's settings: recipe, baselines and stacks."""
+"""The `finetune` section of a run's settings: recipe, baselines, stacks, settings of one model."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from pydantic import field_validator, model_validator
+from pydantic import ValidationError, field_validator, model_validator
 
 from pipeline.core.errors import nearest_name
-from pipeline.core.settings import later
+from pipeline.core.settings import later, unfit_settings
 from pipeline.core.written.names import PathName
 from stefaland.config import FinetuneConfig
+from workflows.config.merged import merged
+
+OF_THE_RUN = {"cube", "baselines", "stack", "of", "of_folds"}
+"""Settings that are none of a training."""
+OF_ALL_MODELS = {"task", "head", "window", "warmup_steps", "cyclic", "missing_groups", "seed"}
+"""Settings that all models of a run share: they decide what is predicted and scored."""
+Changes = dict[str, Any]
 
 
 class FinetuneSettings(FinetuneConfig):
@@ -20,11 +28,30 @@ class FinetuneSettings(FinetuneConfig):
     stack: dict[PathName, tuple[str, ...]] = later({})
     """Models as one, with weights from the validation cells of each fold: `[stefaland, lstm]`, or
     several such stacks by name, `{stack: [stefaland, lstm], no_pretraining: [ridge, lstm]}`."""
+    of: dict[PathName, Changes] = later({})
+    """Settings of single models that differ from this section, such as `{lstm: {optimiser: {lr:
+    0.005}}, stefaland: {adapter: gated}}`; `stefaland sweep --search` finds and writes them."""
+    of_folds: dict[PathName, dict[PathName, Changes]] = later({})
+    """Settings of single models in single folds, on top of those in `of`: `{block0: {lstm: {steps:
+    600}}}`."""
 
     @property
     def models(self) -> list[str]:
         """Names of StefaLand, the baselines and the stacks."""
         return ["stefaland", *self.baselines, *self.stack]
+
+    def recipe(self, seed: int, model: str = "", fold: str = "") -> FinetuneConfig:
+        """The settings with which a model is trained on a fold; by default those of all models."""
+        changes = merged(self.of.get(model, {}), self.of_folds.get(fold, {}).get(model, {}))
+        return self.changed(changes, seed)
+
+    def changed(self, changes: Mapping[str, Any], seed: int) -> FinetuneConfig:
+        """The settings of a training with others on top; `ValidationError` where they do not fit.
+
+        A head and a loss that the changes do not name are those of this section.
+        """
+        own = self.model_dump(exclude=OF_THE_RUN)
+        return FinetuneConfig(**merged(own, {**changes, "seed": seed}))
 
     @field_validator("stack", mode="before")
     @classmethod
@@ -45,3 +72,38 @@ class FinetuneSettings(FinetuneConfig):
         if wrong:
             raise ValueError("; ".join(wrong))
         return self
+
+    @model_validator(mode="after")
+    def _changes_fit(self) -> FinetuneSettings:
+        faults = [fault for where, changes in self._all_changes()
+                  for fault in self.misfits(changes, where)]  # fmt: skip
+        if faults:
+            raise ValueError("; ".join(faults))
+        return self
+
+    def _all_changes(self) -> Iterator[tuple[str, Changes]]:
+        for model, changes in self.of.items():
+            yield f"of.{model}", changes
+        for fold, of_models in self.of_folds.items():
+            for model, changes in of_models.items():
+                yield f"of_folds.{fold}.{model}", merged(self.of.get(model, {}), changes)
+
+    def misfits(self, changes: Mapping[str, Any], where: str) -> list[str]:
+        """Why the settings of one model do not fit, each with its key; empty where they do."""
+        if shared := sorted((OF_ALL_MODELS | OF_THE_RUN) & {*changes}):
+            return [f"{where}.{name}: a setting of all models" for name in shared]
+        try:
+            self.changed(changes, 0)
+        except ValidationError as error:
+            found = unfit_settings(where, error, FinetuneConfig).faults
+            return [f"{fault.where.replace(': ', '.', 1)}: {fault.found}, not {fault.expected}"
+                    + f". {fault.hint}" * bool(fault.hint) for fault in found]  # fmt: skip
+        return []
+
+    def unknown_names(self, models: Iterable[str], folds: Iterable[str] | None) -> Iterator[str]:
+        """Keys of `of` and `of_folds` that name no model, or no fold where these are known."""
+        yield from (f"of.{name}" for name in self.of if name not in models)
+        for fold, of_models in self.of_folds.items():
+            if folds is not None and fold not in folds:
+                yield f"of_folds.{fold}"
+            yield from (f"of_folds.{fold}.{name}" for name in of_models if name not in models)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,7 @@ from pipeline.core.safe_yaml import UnsafeYamlError, parse_yaml
 from pipeline.core.settings import check_texts, expanded, read_mapping, validated
 from pipeline.core.written.references import environment_value, name_folder, reference
 from workflows.config.beside import with_own_files, with_own_legends
+from workflows.config.merged import merged
 from workflows.config.named_splits import named_split
 from workflows.config.references import differing, with_descriptions
 from workflows.config.schema import RunConfig
@@ -31,41 +32,38 @@ def find_config(path: str | Path) -> Path:
 
 def _parent_config(child: Path, name: Any) -> Path:
     """The file that `extends: name` in `child` refers to: beside it, else a packaged config."""
+    where = f"{child}: extends"
     if not isinstance(name, str) or not name:
-        raise bad_input(f"{child}: extends", repr(name), "the name of another config")
+        raise bad_input(where, repr(name), "the name of another config")
     beside = child.parent / name
-    return beside if beside.is_file() else _packaged_config(name, f"{child.parent}")
+    return beside if beside.is_file() else _packaged_config(name, f"{child.parent}", where)
 
 
-def _packaged_config(name: str, searched: str) -> Path:
+def _packaged_config(name: str, searched: str, where: str = "") -> Path:
     packaged = Path(str(resources.files("workflows") / "configs"))
     names = sorted(item.stem for item in packaged.glob("*.yml"))
     stem = name.removesuffix(".yml")
     if stem in names:
         return packaged / f"{stem}.yml"
     raise bad_input(
-        name, f"no such file in {searched} and no packaged config of that name in {packaged}",
+        f"{where} {name}".strip(),
+        f"no such file in {searched} and no packaged config of that name in {packaged}",
         f"a config file or one of {', '.join(names)}", nearest_name(Path(name).stem, names),
     )  # fmt: skip
-
-
-def _merge(base: dict[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in changes.items():
-        both = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
-        merged[key] = _merge(merged[key], value) if both else value
-    return merged
 
 
 def _with_parents(path: Path, seen: tuple[Path, ...] = ()) -> dict[str, Any]:
     if path.resolve() in seen:
         raise bad_input(str(path), "a config that extends itself", "a chain that ends")
     value = with_own_files(read_mapping(path), path)
-    parent = value.pop("extends", None)
-    if parent is None:
+    parents = value.pop("extends", None)
+    if parents is None:
         return value
-    base = _parent_config(path, parent)
-    return _merge(_with_parents(base, (*seen, path.resolve())), value)
+    settings: dict[str, Any] = {}
+    for parent in parents if isinstance(parents, list) else [parents]:
+        base = _parent_config(path, parent)
+        settings = merged(settings, _with_parents(base, (*seen, path.resolve())))
+    return merged(settings, value)
 
 
 def _apply(settings: dict[str, Any], override: str) -> None:
@@ -105,7 +103,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         _apply(settings, override)
     if isinstance(settings.get("folds"), dict):
         folds = dict(settings["folds"])
-        settings["folds"] = _merge(named_split(folds.pop("split", None), str(found)), folds)
+        settings["folds"] = merged(named_split(folds.pop("split", None), str(found)), folds)
     for override in overrides:
         if override not in naming:
             _apply(settings, override)

@@ -40,6 +40,7 @@ from workflows.config.schema import Inputs
 from workflows.console import CONSOLE
 from workflows.inputs.given_encoder import check_given_encoder
 from workflows.run import Run, used_sources
+from workflows.stages.finetune import check_names
 from workflows.stages.owned import require_run_folder
 from workflows.stages.unpack import encoder_requirements
 
@@ -246,6 +247,8 @@ def _models(settings: FinetuneSettings, window: int, preset: str, faults: Faults
     for registry, name, where in named:
         with faults.collecting():
             registry.get(name, where)
+    with faults.collecting():
+        check_names(settings)
     if window != settings.window:
         faults.add("finetune.window", str(settings.window), f"{window}, the window of pretraining")
     model_preset(preset, forcings=("forcing",), statics=("static",))

@@ -7,13 +7,15 @@ Each model also predicts the fold's held-out cells, for the score stage. Stacks 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from pipeline.core.errors import Faults, nearest_name
 from stefaland.baselines.climatology import Predictor
 from stefaland.baselines.fitted import FittedBaseline
-from stefaland.baselines.registry import BaselineInputs, fit_baseline
+from stefaland.baselines.registry import BASELINES, BaselineInputs, fit_baseline
 from stefaland.config import FinetuneConfig, ModelConfig
 from stefaland.data.cell_data import CellData
 from stefaland.data.missing import without
@@ -110,16 +112,21 @@ def outputs(run: Run) -> list[Path]:
     return [run.folder / "finetuned" / name for name in run.config.finetune.models]
 
 
-def training_settings(settings: FinetuneSettings, seed: int) -> FinetuneConfig:
-    """The settings of the training recipe, from the config's finetuning section and the seed."""
-    return FinetuneConfig(
-        **{**settings.model_dump(exclude={"cube", "baselines", "stack"}), "seed": seed}
-    )
+def check_names(settings: FinetuneSettings, folds: Sequence[str] | None = None) -> None:
+    """Raise `InputError` for settings of single models or folds that the run does not have."""
+    models, faults = ["stefaland", *BASELINES.names()], Faults()
+    for key in settings.unknown_names(models, folds):
+        name, is_fold = key.rpartition(".")[2], key.count(".") == 1 and key.startswith("of_folds")
+        known = (folds or ()) if is_fold else models
+        hint = nearest_name(name, known)
+        faults.add(f"finetune.{key}", f'"{name}"', f"one of {', '.join(known)}", hint)
+    faults.raise_if_any()
 
 
 def training_inputs(run: Run) -> TrainingInputs:
     """Data, folds and encoders of the run; `InputError` where folds or encoders are unsound."""
     files = FoldFiles(run.folder)
+    check_names(run.config.finetune, files.names())
     check_run_folds(run)
     check_encoders(files, run.encoders)
     data = cell_data(labelled_cells(run), run.config.inputs)
@@ -179,12 +186,12 @@ def main(run: Run) -> dict[str, Any]:
     """Train every model on every fold and predict the held-out cells; returns models and folds."""
     names, stacks = run.config.finetune.models, run.config.finetune.stack
     inputs = training_inputs(run)
-    config = training_settings(run.config.finetune, run.config.seed)
     for fold_name in inputs.files.names():
         for name in names:
             folder = run.finetuned(name, fold_name)
             if agreed((folder / HELDOUT).exists()):
                 continue
+            config = run.config.finetune.recipe(run.config.seed, name, fold_name)
             if name in stacks:
                 _write_stack(run, inputs, name, fold_name, config)
                 continue

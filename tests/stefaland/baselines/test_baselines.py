@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from pipeline.core.errors import InputError
+from stefaland.baselines import registry
 from stefaland.baselines.climatology import Climatology
 from stefaland.baselines.features import Features, running_mean
 from stefaland.baselines.registry import BaselineInputs, fit_baseline
 from stefaland.baselines.regression import GradientBoosting, Ridge
-from stefaland.config import FinetuneConfig, ModelConfig
+from stefaland.config import FinetuneConfig, ModelConfig, TreeSettings
 from stefaland.data.cell_data import CellData, fit_normaliser
 from stefaland.data.normalise import Normaliser
 from stefaland.folds.split import Fold, Locations, make_folds
@@ -173,3 +174,30 @@ def test_trees_take_gaps_repeat_and_need_a_target(tmp_path: Path) -> None:
     for kind in (GradientBoosting, Ridge):
         with pytest.raises(InputError, match="no valid target"):
             kind.fit(empty, fold, inputs.normaliser, cyclic=True)
+
+
+@pytest.mark.parametrize(("chosen", "found"), [(None, 0.4), (0.1, 0.1)])
+def test_the_dropout_of_baselines_is_their_own_or_that_of_the_settings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chosen: float | None, found: float
+) -> None:
+    used: list[float] = []
+    monkeypatch.setattr(registry, "train_baseline", lambda of, *_, **__: used.append(of.dropout))
+    monkeypatch.setattr(registry, "load", lambda *_: None)
+    fold = fold_of(MONTHLY)
+    config = FinetuneConfig(window=12, cyclic=True, baseline_dropout=chosen)
+    sizes = ModelConfig(forcings=MONTHLY.forcing_names, statics=MONTHLY.static_names)
+    inputs = BaselineInputs(data=MONTHLY, fold=fold, config=config, model_config=sizes,
+                            normaliser=normaliser_of(MONTHLY, fold), folder=tmp_path)  # fmt: skip
+    fit_baseline("lstm", inputs)
+    assert used == [found]
+
+
+def test_trees_have_the_settings_of_the_run() -> None:
+    fold = fold_of(MONTHLY)
+    small = TreeSettings(count=3, lr=0.2, leaves=4, min_samples=9, l2=1.0)
+    fitted = GradientBoosting.fit(
+        MONTHLY, fold, normaliser_of(MONTHLY, fold), cyclic=True, settings=small
+    )
+    # A tree of four leaves has seven nodes.
+    assert [len(tree.roots) for tree in fitted.trees] == [3]
+    assert all(len(tree.value) == 3 * 7 for tree in fitted.trees)

@@ -13,7 +13,7 @@ from pipeline.core.errors import InputError
 from stefaland.baselines.embedding import COMPONENTS, Embedding
 from stefaland.baselines.registry import BaselineInputs, fit_baseline
 from stefaland.checkpoints.checkpoint import save_checkpoint
-from stefaland.config import FinetuneConfig, model_preset
+from stefaland.config import FinetuneConfig, TreeSettings, model_preset
 from stefaland.data.cell_data import fit_normaliser
 from stefaland.folds.fold import Fold
 from stefaland.model.mae import StefaLand
@@ -64,14 +64,16 @@ def test_each_step_has_the_same_components_in_any_table() -> None:
 
 
 def test_trees_read_the_embedding_and_no_day_outside_the_periods(
-    encoder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    encoder: Path, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("stefaland.baselines.regression.TREES", 8)
+    few = CONFIG.model_copy(update={"trees": TreeSettings(count=8)})
     target, forcings = DATA.target.clone(), DATA.forcings.clone()
     target[:, 50:], forcings[:, 50:] = 500.0, 500.0
     spoiled = replace(DATA, target=target, forcings=forcings)
     of_training, same, random, none = (
-        fit_baseline(name, inputs(tmp_path, data=data, encoder=encoder)).predict(DATA)["mean"]
+        fit_baseline(name, inputs(tmp_path, data=data, encoder=encoder, config=few)).predict(DATA)[
+            "mean"
+        ]
         for name, data in (
             ("gradient_boosting_embedding", DATA),
             ("gradient_boosting_embedding", spoiled),

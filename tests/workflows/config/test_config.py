@@ -15,6 +15,7 @@ from workflows.config.finetuning import FinetuneSettings
 from workflows.config.load import find_config, load_config
 from workflows.config.named_splits import named_split, named_splits
 from workflows.config.schema import FoldSettings
+from workflows.stages.finetune import check_names
 
 CONFIGS = sorted((Path(__file__).parents[3] / "workflows" / "configs").glob("*.yml"))
 
@@ -276,3 +277,43 @@ def test_settings_of_the_network_are_finite() -> None:
 def test_an_unknown_cube_for_a_target_of_sites_is_named() -> None:
     with pytest.raises(InputError, match='no cube "conas"'):
         load_config("landslide", ["finetune.cube=conas"])
+
+
+OF = "finetune.of={lstm: {optimiser: {lr: 0.01}, baseline_dropout: 0.2}}"
+OF_FOLDS = "finetune.of_folds={b: {lstm: {steps: 7}}}"
+
+
+def test_settings_of_one_model_change_it_alone_and_those_of_a_fold_lie_on_top() -> None:
+    plain = load_config("quickstart").finetune
+    settings = load_config("quickstart", [OF, OF_FOLDS]).finetune
+    assert settings.recipe(3) == settings.recipe(3, "scratch", "b") == plain.recipe(3)
+    lstm = settings.recipe(3, "lstm", "a")
+    changed = {"lr": 0.01, "schedule": plain.optimiser.schedule}
+    assert {name: getattr(lstm.optimiser, name) for name in changed} == changed
+    assert (lstm.seed, lstm.baseline_dropout, lstm.steps) == (3, 0.2, plain.steps)
+    assert settings.recipe(3, "lstm", "b") == lstm.model_copy(update={"steps": 7})
+    assert not {"of", "of_folds", "trees", "baseline_dropout"} & {*plain.model_dump()}
+
+
+def test_settings_of_one_model_that_do_not_fit_are_refused_together() -> None:
+    wrong = "finetune.of={lstm: {optimiser: {lrr: 1}}, scratch: {window: 9}, stefaland: {steps: 0}}"
+    with pytest.raises(InputError) as caught:
+        load_config("quickstart", [wrong])
+    for text in ("of.lstm.optimiser.lrr: an unknown key", "of.scratch.window: a setting of all",
+                 "of.stefaland.steps: 0"):  # fmt: skip
+        assert text in str(caught.value)
+    settings = load_config("quickstart", ["finetune.of={lstn: {}}", OF_FOLDS]).finetune
+    with pytest.raises(InputError) as caught:
+        check_names(settings, ["a"])
+    assert [fault.where for fault in caught.value.faults] == ["finetune.of.lstn",
+                                                              "finetune.of_folds.b"]  # fmt: skip
+    assert 'Did you mean "lstm"' in str(caught.value)
+
+
+def test_a_config_extends_several_and_the_last_one_wins(tmp_path: Path) -> None:
+    (tmp_path / "chosen.yml").write_text("finetune: {of: {lstm: {steps: 9}}, dropout: 0.3}\n")
+    child = tmp_path / "child.yml"
+    child.write_text("extends: [quickstart, chosen.yml]\nfinetune: {dropout: 0.1}\n")
+    settings = load_config(child).finetune
+    assert (settings.of["lstm"], settings.dropout) == ({"steps": 9}, 0.1)
+    assert settings.baselines == load_config("quickstart").finetune.baselines
