@@ -35,6 +35,8 @@ class Batch:
     """Coordinates [B, 2] in degrees east and north, float."""
     target: Tensor | None = None
     """Target [B, T, O], float."""
+    features: Tensor | None = None
+    """Features [B, T, d] of a frozen encoder, computed before (`training/frozen_features.py`)."""
     cell: Tensor | None = None
     """Cell ids [B], int64, which identify the locations in messages and outputs."""
 
@@ -46,7 +48,13 @@ class Batch:
             faults.add(
                 "Batch.statics", f"shape {tuple(self.statics.shape)}", f"[{len(self.forcings)}, S]"
             )
-        for name, rank in (("categorical", 2), ("day_of_year", 2), ("lonlat", 2), ("target", 3)):
+        for name, rank in (
+            ("categorical", 2),
+            ("day_of_year", 2),
+            ("lonlat", 2),
+            ("target", 3),
+            ("features", 3),
+        ):
             value = getattr(self, name)
             if value is not None and (value.ndim != rank or len(value) != len(self.forcings)):
                 expected = f"{rank} dims, the first of length {len(self.forcings)}"

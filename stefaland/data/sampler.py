@@ -56,8 +56,15 @@ class Sampler:
     """Whether a batch has two windows of each of its rows; an epoch then has every other row."""
     by_targets: TargetWindows | None = None
     """Draws the start of each row's window by its targets; by default all starts are alike."""
+    start_every: int = 1
+    """Windows begin at every n-th of the starts."""
     rank: int = 0
     world_size: int = 1
+
+    @property
+    def windows(self) -> int:
+        """Number of different windows."""
+        return len(self.rows) * -(-self.starts[1] // self.start_every)
 
     def __post_init__(self) -> None:
         if not len(self.rows):
@@ -105,7 +112,8 @@ class Sampler:
         if self.by_targets is not None:
             return self.by_targets.draw(order, generator)
         first, count = self.starts
-        return first + generator.integers(0, count, len(order))
+        every = self.start_every
+        return first + every * generator.integers(0, -(-count // every), len(order))
 
     def _order(self, generator: np.random.Generator) -> NDArray[np.int64]:
         order = np.concatenate([self._each_once(generator) for _ in range(self.windows_per_cell)])

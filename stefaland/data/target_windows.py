@@ -25,12 +25,14 @@ class TargetWindows:
     window: int
     warmup: int
     """Number of leading steps of a window without targets that count."""
+    every: int = 1
+    """Windows begin at every n-th start, or for steps that none of these holds at any start."""
     cyclic: bool = False
 
     @classmethod
     def of(
         cls, known: NDArray[np.bool_], *, starts: tuple[int, int], window: int, warmup: int,
-        cyclic: bool = False,
+        every: int = 1, cyclic: bool = False,
     ) -> TargetWindows:  # fmt: skip
         """The windows of rows with a target at `known` [n, T].
 
@@ -46,8 +48,9 @@ class TargetWindows:
         rows, steps = np.nonzero(within)
         offsets = np.searchsorted(rows, np.arange(len(known) + 1))
         return cls(
-            steps=steps, offsets=offsets, starts=starts, window=window, warmup=warmup, cyclic=cyclic
-        )
+            steps=steps, offsets=offsets, starts=starts, window=window, warmup=warmup,
+            every=every, cyclic=cyclic,
+        )  # fmt: skip
 
     def draw(self, rows: NDArray[np.int64], generator: np.random.Generator) -> NDArray[np.int64]:
         """Random starts of a window for each of `rows`, which may be repeated."""
@@ -61,5 +64,11 @@ class TargetWindows:
             low, high = np.maximum(low, first), np.minimum(high, first + count - 1)
         low, high = (np.where(numbers > 0, at, other)
                      for at, other in ((low, first), (high, first + count - 1)))  # fmt: skip
-        drawn: NDArray[np.int64] = low + (position * (high - low + 1)).astype(np.int64)
+        whole = first - (first - low) // self.every * self.every
+        windows = (high - whole) // self.every + 1
+        begin, number, step = (
+            np.where(windows > 0, one, other)
+            for one, other in ((whole, low), (windows, high - low + 1), (self.every, 1))
+        )
+        drawn: NDArray[np.int64] = begin + (position * number).astype(np.int64) * step
         return drawn % count if self.cyclic else drawn

@@ -35,6 +35,8 @@ class Layer(nn.Module):
         self.down = nn.Linear(config.d_feedforward, d)
         self.norm1, self.norm2 = nn.LayerNorm(d), nn.LayerNorm(d)
         self.dropout = nn.Dropout(config.dropout)
+        rate = config.attention_dropout
+        self.attention_dropout = config.dropout if rate is None else rate
         nn.init.xavier_uniform_(self.qkv.weight)
         nn.init.zeros_(self.qkv.bias)
         nn.init.zeros_(self.out.bias)
@@ -52,9 +54,8 @@ class Layer(nn.Module):
         q, k, v = packed.permute(2, 0, 3, 1, 4).unbind(0)
         if angles is not None:
             q, k = rotate(q, angles), rotate(k, angles)
-        mixed = F.scaled_dot_product_attention(
-            q, k, v, dropout_p=self.dropout.p if self.training else 0.0
-        )
+        dropout = self.attention_dropout if self.training else 0.0
+        mixed = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout)
         return self.dropout(self.out(mixed.transpose(1, 2).flatten(2)))
 
     def _feed_forward(self, x: Tensor) -> Tensor:

@@ -89,6 +89,8 @@ class FinetunedModel(nn.Module):
 
     def features(self, batch: Batch) -> Tensor:
         """Day tokens [B, T, d] of the encoder, without gradients where it is frozen."""
+        if batch.features is not None:
+            return batch.features
         with torch.set_grad_enabled(torch.is_grad_enabled() and not self.is_frozen):
             return self.encoder.encode(batch)[:, : batch.forcings.shape[1]]
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ from stefaland.prediction.calibration import (
     predict_held_out,
 )
 from stefaland.tasks import HEADS, TASKS
+from stefaland.training.frozen_features import with_frozen_features
 from stefaland.training.log import RunLog
 from stefaland.training.recipe import (
     Trained,
@@ -83,6 +85,10 @@ def train_network(
         used, fold, config, objective, rows=(train, validation), normaliser=normaliser,
         device=device,
     )  # fmt: skip
+    windows = with_frozen_features(
+        drawn.windows, model, drawn.sampler, drawn.validation, config
+    )  # fmt: skip
+    drawn = replace(drawn, windows=windows)
     trained = train_on_fold(
         model, drawn, fold, config, objective, folder=folder, identity=identity, log=log
     )

@@ -190,6 +190,7 @@ def training_sampler(
         buffer=SHARDS_MIXED,
         pairs=isinstance(config, PretrainConfig) and config.contrastive_weight > 0,
         by_targets=_by_targets(data, rows, starts, config),
+        start_every=config.start_every,
         rank=rank(),
         world_size=world_size(),
     )
@@ -203,8 +204,9 @@ def _by_targets(
         return None
     known = (~data.target[rows].isnan()).any(-1).numpy()
     return TargetWindows.of(
-        known, starts=starts, window=config.window, warmup=config.warmup_steps, cyclic=config.cyclic
-    )
+        known, starts=starts, window=config.window, warmup=config.warmup_steps,
+        every=config.start_every, cyclic=config.cyclic,
+    )  # fmt: skip
 
 
 def validation_rows(data: CellData | ShardedCells, rows: Tensor, config: TrainConfig) -> Tensor:

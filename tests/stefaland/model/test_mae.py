@@ -57,6 +57,20 @@ def test_shapes_and_gradients(model: StefaLand) -> None:
 
 
 @torch.no_grad()
+def test_attention_weights_have_their_own_dropout() -> None:
+    batch = small_batch()
+
+    def differ(**rates: float) -> bool:
+        torch.manual_seed(0)
+        model = StefaLand(small_config(**rates)).train()
+        return not torch.equal(model.encode(batch), model.encode(batch))
+
+    assert not differ(dropout=0.0)
+    assert differ(dropout=0.0, attention_dropout=0.5)
+    assert differ(dropout=0.1, attention_dropout=0.0)
+
+
+@torch.no_grad()
 def test_hidden_values_are_not_read(model: StefaLand) -> None:
     batch = small_batch()
     forcing_mask, static_mask = random_masks(batch)

@@ -1,0 +1,99 @@
+"""Features of a frozen encoder, computed once for each window instead of in every epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+
+import psutil
+import torch
+from torch import Tensor
+
+from stefaland.config import FinetuneConfig
+from stefaland.data.batch import Batch, BatchSource
+from stefaland.data.mixture import MixedSampler
+from stefaland.data.sampler import Draw, Sampler
+from stefaland.distributed import world_size
+from stefaland.model.finetuned import FinetunedModel
+
+MEMORY_SHARE = 0.25
+"""Fraction of the free memory that features may take."""
+WINDOWS_AT_ONCE = {"cpu": 8, "cuda": 256}
+"""Number of windows that the encoder reads together. It is always the same, the last window being
+repeated: the bits of a window then do not depend on which features were known before."""
+
+Window = tuple[int, int]
+"""Row and first step of a window."""
+
+
+class FrozenFeatures:
+    """Batches of `source`, with the features of the model's frozen encoder, which are kept.
+
+    With `windows`, only draws of these windows have features.
+    """
+
+    def __init__(
+        self, source: BatchSource, model: FinetunedModel, windows: frozenset[Window] | None = None
+    ) -> None:
+        self.source, self.model, self.windows = source, model, windows
+        self.device = source.device
+        self._kept: dict[Window, Tensor] = {}
+
+    def batches(self, draws: list[Draw]) -> Iterator[Batch]:
+        """This rank's part of each draw as a batch, where they are kept with features [B, T, d]."""
+        for draw, batch in zip(draws, self.source.batches(draws), strict=True):
+            wanted = _windows(draw)
+            if self.windows is not None and not self.windows.issuperset(wanted):
+                yield batch
+                continue
+            # Not in inference mode, in which tensors would be useless in training later.
+            with torch.inference_mode(False), torch.no_grad():
+                self._compute(batch, wanted)
+            yield replace(batch, features=torch.stack([self._kept[window] for window in wanted]))
+
+    def _compute(self, batch: Batch, wanted: list[Window]) -> None:
+        new = [i for i, window in enumerate(wanted) if window not in self._kept]
+        size = WINDOWS_AT_ONCE["cuda" if self.device.type == "cuda" else "cpu"]
+        for begin in range(0, len(new), size):
+            part = new[begin : begin + size]
+            padded = torch.tensor(part + part[-1:] * (size - len(part)), device=self.device)
+            found = self.model.features(_rows(batch, padded))
+            for i, value in zip(part, found, strict=False):
+                self._kept[wanted[i]] = value.clone()
+
+
+def with_frozen_features(
+    source: BatchSource, model: torch.nn.Module, sampler: Sampler | MixedSampler,
+    validation: list[Draw], config: FinetuneConfig,
+) -> BatchSource:  # fmt: skip
+    """The source, with features of the model's encoder where it is frozen and they fit in memory.
+
+    Training windows have them where these are few (`start_every`, periodic years) and their inputs
+    are not changed at random; validation windows, which are the same in each epoch, otherwise.
+    """
+    if not isinstance(model, FinetunedModel) or not model.is_frozen:
+        return source
+    size = 4 * config.window * model.model_config.d_model
+    limit = MEMORY_SHARE * _free_memory(source.device) / world_size() / size
+    held = frozenset(window for draw in validation for window in _windows(draw))
+    is_changed = config.static_noise > 0 or config.missing_share > 0
+    if isinstance(sampler, Sampler) and not is_changed and sampler.windows + len(held) <= limit:
+        return FrozenFeatures(source, model)
+    return FrozenFeatures(source, model, held) if held and len(held) <= limit else source
+
+
+def _windows(draw: Draw) -> list[Window]:
+    rows, starts = draw.rows[draw.part].tolist(), draw.starts[draw.part].tolist()
+    return list(zip(rows, starts, strict=True))
+
+
+def _free_memory(device: torch.device) -> int:
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    return int(psutil.virtual_memory().available)
+
+
+def _rows(batch: Batch, index: Tensor) -> Batch:
+    """These rows of a batch."""
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return Batch(**{name: value[index] for name, value in values.items() if value is not None})
