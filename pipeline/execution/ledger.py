@@ -102,6 +102,10 @@ class Ledger:
         read = ((name, self._read(name, "done")) for name in sorted(self._names("done")))
         return {name: summary for name, summary in read if summary is not None}
 
+    def summary(self, name: str) -> dict[str, Any] | None:
+        """Summary of an item; None where it is not finished."""
+        return self._read(name, "done")
+
     def failures(self) -> dict[str, dict[str, Any]]:
         """Error and traceback of each item whose last attempt failed, by name in order."""
         return {name: self._read(name, "failed") or {} for name in sorted(self.names_failed())}

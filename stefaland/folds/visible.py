@@ -49,6 +49,19 @@ def _hide_outside(data: CellData, period: tuple[str, str] | None) -> CellData:
     return replace(data, target=target)
 
 
+def without_test(data: CellData, fold: Fold) -> CellData:
+    """The table with the targets that train or validate alone; all others are missing (NaN).
+
+    What is chosen from it cannot depend on the test.
+    """
+    used, _, _ = visible_part(data, fold)
+    assert data.target is not None
+    assert used.target is not None
+    target = torch.full_like(data.target, torch.nan)
+    target[data.rows(used.cell)] = used.target
+    return replace(data, target=target)
+
+
 def visible_part(data: CellData, fold: Fold) -> tuple[CellData, Tensor, Tensor]:
     """The table of training and validation cells with a target, and the rows of each of both.
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from pipeline.core.errors import bad_input
+from pipeline.core.errors import InputError, bad_input
 from pipeline.core.files import write_text
 
 LAG = 16
@@ -30,6 +30,10 @@ class _Step:
     cells: Tensor | None
     epoch: int
     number: int
+
+
+class NotFiniteError(InputError):
+    """A training whose loss is not finite, as of a learning rate that is too high."""
 
 
 class LossWatch:
@@ -71,8 +75,9 @@ class LossWatch:
         ids = [] if step.cells is None else step.cells.tolist()
         where = {"epoch": step.epoch, "step": step.number, "loss": str(loss), "cells": ids}
         write_text(self.path, json.dumps(where))
-        raise bad_input(
+        error = bad_input(
             f"training, epoch {step.epoch}, step {step.number}", f"a loss of {loss}",
             "a finite loss",
             f"The batch's cells are in {self.path}; check their inputs, or lower optimiser.lr.",
         )  # fmt: skip
+        raise NotFiniteError(error.faults)

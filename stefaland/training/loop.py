@@ -32,7 +32,7 @@ from stefaland.distributed import (
     sum_over_ranks,
     world_size,
 )
-from stefaland.training.finite_loss import LossWatch
+from stefaland.training.finite_loss import LossWatch, NotFiniteError
 from stefaland.training.log import RunLog
 from stefaland.training.objective import Objective
 from stefaland.training.optimiser import learning_rate, make_optimiser
@@ -225,7 +225,8 @@ class _Run:
                 record.update({f"validation_{name}": value for name, value in figures.items()})
             decisive = record.get("validation_loss", -float(progress.epoch))
             if math.isnan(decisive):
-                raise bad_input("validation", "a loss of NaN", "a number: valid held-out values")
+                error = bad_input("validation", "a loss of NaN", "a number: valid held-out values")
+                raise NotFiniteError(error.faults)
             if decisive < progress.best_loss:
                 progress.best_loss, progress.best_epoch = decisive, progress.epoch
                 self.best = _copy(trained_weights(self.model))

@@ -7,8 +7,10 @@ from typing import Annotated
 
 import typer
 
+from pipeline.core.errors import bad_input
 from workflows.cli.options import (
     Config,
+    Json,
     Part,
     Settings,
     add_stage,
@@ -17,7 +19,7 @@ from workflows.cli.options import (
     separated,
     whole_numbers,
 )
-from workflows.console import OUTPUT
+from workflows.console import OUTPUT, print_json
 
 PANEL = "Model"
 app = typer.Typer()
@@ -96,7 +98,10 @@ def embed(
 
 @app.command(
     rich_help_panel=PANEL,
-    epilog=examples("stefaland sweep delaware --seeds 0,1,2 --adapters dual_residual,gated"),
+    epilog=examples(
+        "stefaland sweep delaware --seeds 0,1,2 --adapters dual_residual,gated",
+        "stefaland sweep delaware --search --models stefaland,scratch,lstm --trials 12",
+    ),
 )
 def sweep(
     config: Config,
@@ -116,20 +121,49 @@ def sweep(
             show_default="stefaland and the config's baselines",
         ),
     ] = None,
+    search: Annotated[
+        bool,
+        typer.Option(
+            "--search",
+            help="Search settings of each model on the validation cells, by the config's section "
+            "search.",
+        ),
+    ] = False,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Number of settings that a search tries.", show_default="the config's"
+        ),
+    ] = None,
     settings: Settings = None,
     part: Part = "1/1",
+    as_json: Json = False,
 ) -> None:
     """Train folds x seeds x adapters, and baselines, and compare their scores.
 
     Processes with different parts share the work; a last call without --part compares.
     """
-    from workflows.commands.sweep import sweep
+    if search and (seeds or adapters):
+        raise bad_input(
+            "--search", "with --seeds or --adapters", "neither",
+            "Set the run's seed, and list adapters in search.values.adapter.",
+        )  # fmt: skip
+    if trials is not None and not search:
+        raise bad_input("--trials", f"{trials} without --search", "both or neither")
+    if as_json and part != "1/1":
+        raise bad_input("--json", f"with --part {part}", "a last call without --part",
+                        "A part of the work has no result of its own.")  # fmt: skip
+    own = [] if trials is None else [f"search.trials={trials}"]
+    run = open_run(config, [*(settings or ()), *own], part=part)
+    names = separated(models or ["stefaland", *run.config.finetune.baselines])
+    if search:
+        from workflows.commands.search import search as search_settings
 
-    run = open_run(config, settings, part=part)
-    finetune = run.config.finetune
-    sweep(
-        run,
-        whole_numbers("--seeds", separated(seeds or ["0,1,2"])),
-        separated(adapters),
-        separated(models or ["stefaland", *finetune.baselines]),
-    )
+        result = search_settings(run, names)
+    else:
+        from workflows.commands.sweep import sweep
+
+        numbers = whole_numbers("--seeds", separated(seeds or ["0,1,2"]))
+        result = sweep(run, numbers, separated(adapters), names)
+    if as_json and result is not None:
+        print_json(result)

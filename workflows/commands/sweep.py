@@ -154,6 +154,16 @@ def forget_damaged(ledger: Ledger, todo: Sequence[Item], folder: Path) -> list[s
     return found
 
 
+def require_pretrained(run: Run) -> None:
+    """Raise `InputError` unless the stages before finetuning are finished and their files whole."""
+    if not stage_state(run, "pretrain").is_finished:
+        raise bad_input(
+            f"sweep of {run.config.name}", "stage pretrain not finished under these settings",
+            "a pretrained encoder for every fold", "Run `stefaland run CONFIG --until pretrain`.",
+        )  # fmt: skip
+    require_sound(run.folder, READS["finetune"])
+
+
 def sweep(
     run: Run, seeds: Sequence[int], adapters: Sequence[str], models: Sequence[str]
 ) -> dict[str, Any] | None:
@@ -162,12 +172,7 @@ def sweep(
     Returns the scores of all variants, or None for a part.
     """
     check_names(models, adapters, seeds)
-    if not stage_state(run, "pretrain").is_finished:
-        raise bad_input(
-            f"sweep of {run.config.name}", "stage pretrain not finished under these settings",
-            "a pretrained encoder for every fold", "Run `stefaland run CONFIG --until pretrain`.",
-        )  # fmt: skip
-    require_sound(run.folder, READS["finetune"])
+    require_pretrained(run)
     files = FoldFiles(run.folder)
     settings = run.config.finetune
     todo = items(files.names(), models, adapters or own_adapters(settings, models), seeds)
@@ -188,8 +193,9 @@ def sweep(
     metric = run.config.score.metric if _is_series(task) else RANK[values_of(task)]
     tables = variant_tables(labelled_cells(run), inputs.targets, _is_series(task), todo, folder)
     scores = variant_scores(tables, task, metric, run.config.seed)
-    write_json(run.folder / "sweep.json", finite(scores))
     _print(run.config.name, task, scores)
+    scores = finite(scores)
+    write_json(run.folder / "sweep.json", scores)
     return scores
 
 

@@ -42,8 +42,11 @@ class FinetuneSettings(FinetuneConfig):
 
     def recipe(self, seed: int, model: str = "", fold: str = "") -> FinetuneConfig:
         """The settings with which a model is trained on a fold; by default those of all models."""
-        changes = merged(self.of.get(model, {}), self.of_folds.get(fold, {}).get(model, {}))
-        return self.changed(changes, seed)
+        return self.changed(self.changes(model, fold), seed)
+
+    def changes(self, model: str, fold: str) -> dict[str, Any]:
+        """The settings of a model in a fold that differ from those of all models."""
+        return merged(self.of.get(model, {}), self.of_folds.get(fold, {}).get(model, {}))
 
     def changed(self, changes: Mapping[str, Any], seed: int) -> FinetuneConfig:
         """The settings of a training with others on top; `ValidationError` where they do not fit.

@@ -13,7 +13,8 @@ BEST = "best"
 """The model that `predict.model` names by default."""
 
 
-def _ranks(metric: str) -> str:
+def ranks(metric: str) -> str:
+    """The name of a score by which models can be ranked; `ValueError` for a signed error."""
     if SCORES.get(metric).better == "near_zero":
         raise ValueError(f'"{metric}", a signed error, which cannot rank models')
     return metric
@@ -26,7 +27,7 @@ class PredictSettings(Frozen):
     model: str = later(BEST)
     """Model that is mapped: `stefaland` or one of `finetune.baselines`, or `best`, the one that is
     best on the validation cells by `best_by` among those that can be mapped."""
-    best_by: Annotated[ScoreName, AfterValidator(_ranks)] = later("NSE")
+    best_by: Annotated[ScoreName, AfterValidator(ranks)] = later("NSE")
     """Score over all values of the validation cells pooled; other settings of the scorecard change
     no map. Compositions and probabilities are ranked as in their scorecard."""
     batch_size: int = Field(1024, gt=0)
@@ -38,7 +39,7 @@ class PredictSettings(Frozen):
 class ScoreSettings(Frozen):
     """The score that ranks models, over sites (their median) or over all held-out values pooled."""
 
-    metric: Annotated[ScoreName, AfterValidator(_ranks)] = "NSE"
+    metric: Annotated[ScoreName, AfterValidator(ranks)] = "NSE"
     over: Literal["sites", "pooled"] = "sites"
     extra: tuple[ScoreName, ...] = Field((), exclude_if=lambda names: not names)
     """Further scores, of plugins and installed packages, in the scorecard."""

@@ -30,6 +30,7 @@ from workflows.config.folds import FoldSettings
 from workflows.config.publish import KnownLocation, PublishSettings
 from workflows.config.ranking import BEST, PredictSettings, ScoreSettings
 from workflows.config.references import Keys, with_references
+from workflows.config.searching import SearchSettings
 
 
 class Roots(Frozen):
@@ -210,6 +211,7 @@ class RunConfig(Frozen):
     predict: PredictSettings
     publish: PublishSettings
     score: ScoreSettings = ScoreSettings()
+    search: SearchSettings = later(SearchSettings())
     places: tuple[KnownLocation, ...] = ()
     """Locations at which published maps are checked."""
     caveats: tuple[str, ...] = ()
@@ -290,6 +292,8 @@ class RunConfig(Frozen):
             wrong.append(f'finetune.stack: "{BEST}", which names the best of all models')
         if model == "persistence":
             wrong.append('predict.model: "persistence", which reads observations of each site')
+        if self.search != SearchSettings():
+            wrong += self.search.misfits(self.finetune)
         if wrong:
             raise ValueError("; ".join(wrong))
         return self

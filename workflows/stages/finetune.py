@@ -147,21 +147,7 @@ def train_and_predict(
     They are those of the validation cells and, last, of the test cells.
     """
     data, fold = inputs.data, inputs.files.fold(fold_name)
-    normaliser = inputs.files.normaliser(fold_name)
-    network = inputs.network or encoder_settings(inputs.encoders / fold_name)
-    with RunLog(folder, title=title) as log:
-        fit_inputs = BaselineInputs(
-            data=data,
-            fold=fold,
-            config=config,
-            model_config=network,
-            normaliser=normaliser,
-            folder=folder,
-            device=best_device(),
-            log=log,
-            encoder=inputs.encoders / fold_name,
-        )
-        predictor = train(name, inputs, fit_inputs)
+    predictor = train_in(inputs, name, fold_name, config=config, folder=folder, title=title)
     if is_main():
         if isinstance(predictor, FittedBaseline):
             predictor.save(folder)
@@ -170,6 +156,27 @@ def train_and_predict(
             path = heldout_without(folder, group)
             write_predictions(path, without(data, names), fold, predictor, config)
         write_predictions(folder / HELDOUT, data, fold, predictor, config)
+
+
+def train_in(
+    inputs: TrainingInputs, name: str, fold_name: str, *, config: FinetuneConfig, folder: Path,
+    title: str,
+) -> Predictor:  # fmt: skip
+    """Train the named model on a fold, in `folder`, with its log there."""
+    network = inputs.network or encoder_settings(inputs.encoders / fold_name)
+    with RunLog(folder, title=title) as log:
+        fit_inputs = BaselineInputs(
+            data=inputs.data,
+            fold=inputs.files.fold(fold_name),
+            config=config,
+            model_config=network,
+            normaliser=inputs.files.normaliser(fold_name),
+            folder=folder,
+            device=best_device(),
+            log=log,
+            encoder=inputs.encoders / fold_name,
+        )
+        return train(name, inputs, fit_inputs)
 
 
 def _write_stack(

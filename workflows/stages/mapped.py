@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -78,12 +79,19 @@ def validation_ranking(
     `observed` holds the targets of these cells, with their labels. Static targets are ranked as in
     their scorecard.
     """
-    if values_of(task) == "quantity":
-        table, _ = predicted_by_all(heldout_series(observed[targets[0]], stores))
-        card = series_scorecard(table, settings, seed)
-    else:
-        static, _ = static_predicted_by_all(heldout_static(observed, targets, stores))
-        card = static_scorecard(static, task, seed)
+    card = validation_card(observed, targets, stores, task, settings, seed)
     rank_by = card["rank_by"]
     over = "median" if rank_by["over"] == "sites" else "pooled"
     return card["ranking"], f"{over} {rank_by['metric']}"
+
+
+def validation_card(
+    observed: xr.Dataset, targets: Sequence[str], stores: Stores, task: str,
+    settings: ScoreSettings, seed: int,
+) -> dict[str, Any]:  # fmt: skip
+    """The scorecard of models on validation cells, whose targets and labels `observed` holds."""
+    if values_of(task) == "quantity":
+        table, _ = predicted_by_all(heldout_series(observed[targets[0]], stores))
+        return series_scorecard(table, settings, seed)
+    static, _ = static_predicted_by_all(heldout_static(observed, targets, stores))
+    return static_scorecard(static, task, seed)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from tests.workflows.cli.test_json import agree
 from workflows.commands.sweep import variant_scores
+from workflows.products.series_scores import finite
 
 SITES, DAYS = 12, 200
 
@@ -29,6 +31,7 @@ def test_the_better_variant_has_the_better_scores_and_the_first_no_difference() 
     tables = {"good": table(0.5, 3), "bad": table(1.0, 3)}
     scores = variant_scores(tables, "regression", "RMSE", seed=0)
     good, bad = scores["variants"]["good"], scores["variants"]["bad"]
+    agree(finite(scores), "stefaland sweep CONFIG --json")
     assert scores["order"] == ["good", "bad"]
     assert list(good["seeds"]) == ["0", "1", "2"]
     assert good["mean"] == pytest.approx(0.5, abs=0.03)
