@@ -1,4 +1,8 @@
-"""Features of a frozen encoder, computed once for each window instead of in every epoch."""
+"""Features of a frozen encoder, computed once for each window instead of in every epoch.
+
+They are those of the inputs as they are: noise on static attributes (`static_noise`) is for the
+trained parts alone.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +31,9 @@ Window = tuple[int, int]
 
 
 class FrozenFeatures:
-    """Batches of `source`, with the features of the model's frozen encoder, which are kept.
+    """Batches of `source` with features [B, T, d] of the model's frozen encoder.
 
-    With `windows`, only draws of these windows have features.
+    Those of `windows`, or without it those of all, are kept; others are computed each time.
     """
 
     def __init__(
@@ -40,46 +44,46 @@ class FrozenFeatures:
         self._kept: dict[Window, Tensor] = {}
 
     def batches(self, draws: list[Draw]) -> Iterator[Batch]:
-        """This rank's part of each draw as a batch, where they are kept with features [B, T, d]."""
+        """This rank's part of each draw as a batch."""
         for draw, batch in zip(draws, self.source.batches(draws), strict=True):
-            wanted = _windows(draw)
-            if self.windows is not None and not self.windows.issuperset(wanted):
-                yield batch
-                continue
-            # Not in inference mode, in which tensors would be useless in training later.
+            # Not in inference mode, whose tensors are useless in training later.
             with torch.inference_mode(False), torch.no_grad():
-                self._compute(batch, wanted)
-            yield replace(batch, features=torch.stack([self._kept[window] for window in wanted]))
+                found = self._features(batch, _windows(draw))
+            yield replace(batch, features=found)
 
-    def _compute(self, batch: Batch, wanted: list[Window]) -> None:
-        new = [i for i, window in enumerate(wanted) if window not in self._kept]
+    def _features(self, batch: Batch, wanted: list[Window]) -> Tensor:
+        known = {window: self._kept[window] for window in wanted if window in self._kept}
+        new = [i for i, window in enumerate(wanted) if window not in known]
         size = WINDOWS_AT_ONCE["cuda" if self.device.type == "cuda" else "cpu"]
         for begin in range(0, len(new), size):
             part = new[begin : begin + size]
             padded = torch.tensor(part + part[-1:] * (size - len(part)), device=self.device)
             found = self.model.features(_rows(batch, padded))
-            for i, value in zip(part, found, strict=False):
-                self._kept[wanted[i]] = value.clone()
+            known |= {wanted[i]: value for i, value in zip(part, found, strict=False)}
+        for window, value in known.items():
+            if window not in self._kept and (self.windows is None or window in self.windows):
+                self._kept[window] = value.clone()
+        return torch.stack([known[window] for window in wanted])
 
 
 def with_frozen_features(
     source: BatchSource, model: torch.nn.Module, sampler: Sampler | MixedSampler,
     validation: list[Draw], config: FinetuneConfig,
 ) -> BatchSource:  # fmt: skip
-    """The source, with features of the model's encoder where it is frozen and they fit in memory.
+    """The source with features of the model's encoder where that is frozen.
 
-    Training windows have them where these are few (`start_every`, periodic years) and their inputs
-    are not changed at random; validation windows, which are the same in each epoch, otherwise.
+    Features of validation windows, which are the same in each epoch, are kept where they fit in
+    memory, and those of training windows where these are few (`start_every`, periodic years).
+    Inputs that are removed at random change features, which are then computed with them.
     """
-    if not isinstance(model, FinetunedModel) or not model.is_frozen:
+    if not isinstance(model, FinetunedModel) or not model.is_frozen or config.missing_share > 0:
         return source
     size = 4 * config.window * model.model_config.d_model
     limit = MEMORY_SHARE * _free_memory(source.device) / world_size() / size
     held = frozenset(window for draw in validation for window in _windows(draw))
-    is_changed = config.static_noise > 0 or config.missing_share > 0
-    if isinstance(sampler, Sampler) and not is_changed and sampler.windows + len(held) <= limit:
+    if isinstance(sampler, Sampler) and sampler.windows + len(held) <= limit:
         return FrozenFeatures(source, model)
-    return FrozenFeatures(source, model, held) if held and len(held) <= limit else source
+    return FrozenFeatures(source, model, held if len(held) <= limit else frozenset())
 
 
 def _windows(draw: Draw) -> list[Window]:
