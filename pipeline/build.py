@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import date
 from functools import partial
 from importlib import metadata
@@ -28,9 +29,10 @@ from pipeline.cube.write import create_cube
 from pipeline.entries.source import Source, Variable
 from pipeline.execution.executor import HERE, Executor
 from pipeline.execution.ledger import Ledger
-from pipeline.execution.run import StageReport, run_stage
+from pipeline.execution.run import StageReport, part_of, run_stage
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.readers.registry import driver_of
+from pipeline.regrid_blocks import BLOCK_BYTES, blocks_of, regrid_block
 from pipeline.regrid_tile import (
     RegridTask,
     canonical_source,
@@ -50,6 +52,8 @@ MERGED_COPIES = 5
 """Copies of a shard's values while parts are merged: one part, the result, and sums in float64."""
 CONTENTS = "sources.json"
 """File beside the markers of a cube with the digests of its source files."""
+DONE = "done"
+"""Name of the folder of the markers of blocks."""
 SHARD_BYTES = 1 << 28
 """Largest size of the values of one shard, unless the config sets `time_shard`."""
 
@@ -164,6 +168,7 @@ def fill_cube(
     executor: Executor = HERE,
     part: tuple[int, int] = (1, 1),
     task_seconds: float | None = None,
+    block_bytes: int = BLOCK_BYTES,
 ) -> StageReport:
     """Create the task's cube where there is none, and fill its unfinished tiles (of `part`).
 
@@ -174,11 +179,24 @@ def fill_cube(
     template = template_of(task, tile, time_shard)
     create_cube(task.store, template, attrs)
     repeat_lost(task.store, ledger)
-    work = partial(regrid_tile, task)
-    name = f"regrid {task.store.stem}"
-    return run_stage(
-        name, template.tiles, work, ledger, executor, part=part, task_seconds=task_seconds
-    )
+    name, done = f"regrid {task.store.stem}", ledger.open().names_done()
+    left = [one for one in part_of(template.tiles, part) if one.name not in done]
+    folder = f"{ledger.fingerprint}-{part[0]}of{part[1]}"
+    with blocks_of(task, template, left, folder, block_bytes) as scratch:
+        read = StageReport(0.0, 0)
+        if scratch.blocks:
+            # A tile whose block failed reads the source itself, and reports what is wrong with it.
+            work = partial(regrid_block, task, scratch)
+            read = run_stage(
+                f"{name}, sources", scratch.blocks, work, Ledger(scratch.folder, DONE), executor,
+                strict=False, task_seconds=task_seconds,
+            )  # fmt: skip
+        report = run_stage(
+            name, template.tiles, partial(regrid_tile, task, scratch=scratch), ledger, executor,
+            part=part, task_seconds=task_seconds,
+        )  # fmt: skip
+    peak = max(read.peak_memory, report.peak_memory)
+    return replace(report, seconds=read.seconds + report.seconds, peak_memory=peak)
 
 
 def template_of(

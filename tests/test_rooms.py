@@ -22,6 +22,7 @@ pipeline.readers pipeline.cube pipeline.climate
 pipeline.catalog
 pipeline.sources pipeline.maps
 pipeline.sites pipeline.publish pipeline.regrid_tile pipeline.fetch
+pipeline.regrid_blocks
 pipeline.build
 stefaland.tasks stefaland.metrics stefaland.distributed stefaland.data stefaland.physics
 stefaland.config

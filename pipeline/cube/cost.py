@@ -41,6 +41,16 @@ PROBE_BYTES = 8 * 2**20
 """Size of the values that `probe` encodes and writes."""
 
 
+SMALLEST_BLOCK = 2**24
+"""Smallest limit of a block: with less memory, tiles do not fit either."""
+
+
+def block_bytes(memory: int) -> int:
+    """Largest size of what a block of a source reads and holds, for a worker's memory in bytes."""
+    room = (memory - PROCESS_BYTES - MATRIX_BYTES) // (SOURCE_COPIES + 1)
+    return min(LARGEST_BLOCK, max(SMALLEST_BLOCK, room))
+
+
 @dataclass(frozen=True)
 class Rates:
     """Bytes per second of one worker: reading and decoding, computing, encoding and writing."""

@@ -43,6 +43,8 @@ PADDING = 32
 """Bits at the end of the values of edition 1 that may be of none."""
 PLACE = ("paramId", "typeOfLevel", "level:float", "number", "valid_time")
 """Keys by which cfgrib places a message in a variable."""
+PLANE = {"latitude", "longitude", "y", "x", "values"}
+"""Dimensions of the values of one message."""
 TELLING = (
     "dataType", "experimentVersionNumber", "stream", "class", "dataDate", "dataTime", "stepRange",
     "stepType",
@@ -90,6 +92,9 @@ def _opened(path: Path, stamp: tuple[int, ...], keys: tuple[Any, ...]) -> xr.Dat
     ds = xr.open_dataset(path, engine="cfgrib", backend_kwargs=options, cache=False)
     if "valid_time" in ds.coords and "valid_time" not in ds.dims:
         ds = ds.expand_dims("valid_time")
+    for da in ds.data_vars.values():
+        # The library decodes a message whole, of which one cell is read.
+        da.encoding["preferred_chunks"] = {dim: ds.sizes[dim] for dim in da.dims if dim in PLANE}
     return _true_longitudes(ds)
 
 

@@ -206,7 +206,10 @@ def in_order(da: xr.DataArray, axes: Layout | None, source: Source) -> xr.Variab
     wanted = [dim for dim in order if dim in variable.dims]
     variable = variable.transpose(*wanted)
     dims = [names.get(str(dim), str(dim)) for dim in variable.dims]
-    return xr.Variable(dims, variable._data, variable.attrs, variable.encoding, fastpath=True)
+    encoding = dict(variable.encoding)
+    if chunks := encoding.get("preferred_chunks"):
+        encoding["preferred_chunks"] = {names.get(str(d), str(d)): n for d, n in chunks.items()}
+    return xr.Variable(dims, variable._data, variable.attrs, encoding, fastpath=True)
 
 
 def decoding_of(

@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any
 
 from pipeline.build import held_bytes, middle_cell, template_of
-from pipeline.cube.cost import check_plans, plan_cube
+from pipeline.cube.cost import block_bytes, check_plans, plan_cube
 from pipeline.cube.template import CubeTemplate
 from pipeline.entries.source import Source
 from pipeline.execution.cluster import ClusterConfig, worker_count, worker_memory
 from pipeline.grid.tiles import Tile
 from pipeline.grid.window import source_window
+from pipeline.regrid_blocks import BLOCK_BYTES, sources_in_blocks
 from pipeline.regrid_tile import RegridTask, canonical_source
 from pipeline.regridding.operators import Separable
 from pipeline.regridding.regrid import operator_for
@@ -29,8 +30,16 @@ def require_memory(cube: str, task: RegridTask, spec: CubeSpec, cluster: Cluster
     if cluster.kind == "address" and cluster.memory_per_worker == "auto":
         return  # the memory of its workers is not known
     template = template_of(task, spec.tile, spec.time_shard)
-    plan = plan_cube(cube, template, workers=worker_count(cluster), **memory_needs(task, template))
+    needs = memory_needs(task, template, block_limit(cluster))
+    plan = plan_cube(cube, template, workers=worker_count(cluster), **needs)
     check_plans([(plan, template)], worker_memory(cluster))
+
+
+def block_limit(cluster: ClusterConfig) -> int:
+    """Largest size in bytes of a block of a source, for the memory of the cluster's workers."""
+    if cluster.kind == "address" and cluster.memory_per_worker == "auto":
+        return BLOCK_BYTES
+    return block_bytes(worker_memory(cluster))
 
 
 def middle_tile(template: CubeTemplate) -> Tile:
@@ -38,17 +47,24 @@ def middle_tile(template: CubeTemplate) -> Tile:
     return template.tiles[len(template.tiles) // 2]
 
 
-def memory_needs(task: RegridTask, template: CubeTemplate) -> dict[str, Any]:
-    """Memory of one tile, as keyword arguments of `plan_cube`.
+def memory_needs(
+    task: RegridTask, template: CubeTemplate, most: int = BLOCK_BYTES
+) -> dict[str, Any]:
+    """Memory of one tile, or block of a source, as keyword arguments of `plan_cube`.
 
     Bytes of the largest source window, of the elevation window where terrain is derived, and of the
-    values held; and whether any source needs sparse matrices.
+    values held; and whether any source needs sparse matrices. Blocks have at most `most` bytes.
     """
-    windows = window_bytes(task, template)
+    windows, held = window_bytes(task, template), held_bytes(task, template)
+    blocks = sources_in_blocks(task, template, template.tiles, most)
+    of_blocks = [task.sources[one.source].name for one in blocks]
+    read = [size for name, size in windows.items() if name not in of_blocks]
+    if held is not None:
+        held = max([held, *(one.held_bytes for one in blocks)])
     return {
-        "window_bytes": max(windows.values(), default=0),
+        "window_bytes": max([0, *read, *(one.window_bytes for one in blocks)]),
         "terrain_bytes": windows.get(task.terrain_from or "", 0),
-        "held_bytes": held_bytes(task, template),
+        "held_bytes": held,
         "has_matrices": any(_has_matrices(task, source) for source in task.sources),
     }
 

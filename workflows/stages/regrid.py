@@ -31,7 +31,7 @@ from pipeline.sources.versions.contents import read_contents
 from pipeline.sources.versions.unchanged import unchanged
 from workflows.console import CONSOLE
 from workflows.fingerprints import stage_fingerprint
-from workflows.inputs.memory import require_memory
+from workflows.inputs.memory import block_limit, require_memory
 from workflows.run import Run, source_entries, used_sources
 
 
@@ -88,6 +88,7 @@ def main(run: Run) -> dict[str, Any]:
                     executor=executor,
                     part=run.part,
                     task_seconds=run.config.cluster.task_seconds,
+                    block_bytes=block_limit(run.config.cluster),
                 )
                 tiles[name] = len(report.done) + len(report.skipped)
     if run.climate is not None:

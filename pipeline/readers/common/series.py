@@ -31,6 +31,8 @@ COMPARED = 4096
 """Number of the cells of an unstructured grid whose locations are compared between files."""
 SAME_CELL = 0.001
 """Fraction of a cell by which rounded coordinates of two files may differ."""
+CHUNK_STARTS = "chunk_starts"
+"""Key in the encoding of a variable of many files: the steps at which its stored chunks begin."""
 SEPARATE = "Move the files that differ to a separate entry"
 
 
@@ -301,7 +303,17 @@ def as_series(
         da = first[name]
         dims = (time, *(dim for dim in da.dims if dim != time))
         array = Joined(variables, steps, dtype, f'source "{source.name}"')
-        encoding = {UNPACKED: True} if UNPACKED in da.encoding else {}
+        chunks = da.encoding.get("preferred_chunks", {})
+        each = chunks.get(time, 1)
+        begin = np.cumsum([0, *steps[:-1]])
+        encoding: dict[str, Any] = {
+            "preferred_chunks": {**chunks, time: each},
+            CHUNK_STARTS: np.concatenate(
+                [first + np.arange(0, n, each) for first, n in zip(begin, steps, strict=True)]
+            ),
+        }
+        if UNPACKED in da.encoding:
+            encoding[UNPACKED] = True
         arrays[name] = xr.Variable(dims, indexing.LazilyIndexedArray(array), da.attrs, encoding)
     return xr.Dataset(arrays, coords=coords, attrs=first.attrs)
 

@@ -5,6 +5,7 @@ Nothing is kept in memory, so a class map or hourly series may be far larger tha
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from xarray.core import indexing
 from pipeline.core.errors import InputError
 from pipeline.core.system.time_limit import reading
 from pipeline.readers.common.refusals import damaged
+from pipeline.readers.common.series import CHUNK_STARTS
 from pipeline.sources.decode import ACCUMULATED, Decoding
 from pipeline.times.plan import TimePlan
 from pipeline.times.totals import daily_rates
@@ -176,9 +178,44 @@ def decoded(stored: xr.Variable, decoding: Decoding, plan: TimePlan | None) -> D
     return (Totalled if is_total else Decoded)(stored, decoding, plan)
 
 
+STORED = "stored"
+"""Key in the encoding of canonical values with their `StoredChunks`."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class StoredChunks:
+    """The chunks in which the values of a canonical variable are stored, each decoded whole."""
+
+    cells: dict[str, int]
+    """Number of cells along each dimension of space."""
+    starts: np.ndarray
+    """Positions of the canonical times before which a stored chunk ends."""
+    steps: int
+    """Number of stored steps for each canonical time."""
+
+
+def stored_chunks(stored: xr.Variable, plan: TimePlan | None) -> StoredChunks:
+    """Return the chunks of a stored variable, as its encoding has them; of one cell by default."""
+    chunks = stored.encoding.get("preferred_chunks", {})
+    cells = {str(dim): chunks.get(dim, 1) for dim in stored.dims if dim in ("y", "x", "cell")}
+    if plan is None:
+        return StoredChunks(cells=cells, starts=np.zeros(1, int), steps=1)
+    every = np.arange(0, max(1, stored.sizes["time"]), chunks.get("time", 1))
+    begins = stored.encoding.get(CHUNK_STARTS, every)
+    first, count = plan.first, plan.count
+    if plan.totals is not None:
+        # The time at which an interval begins, the end of the one before, is read twice.
+        first, count = plan.totals.first + 1, plan.totals.count - 1
+    low, high = (np.searchsorted(begins, at, "right") for at in (first, first + count - 1))
+    starts = 1 + np.flatnonzero(low[1:] > high[:-1])
+    return StoredChunks(cells=cells, starts=np.append(0, starts), steps=plan.expected)
+
+
 def lazy(stored: xr.Variable, decoding: Decoding, plan: TimePlan | None) -> xr.Variable:
     """Return `stored` as canonical values that are decoded when they are read."""
     array = decoded(stored, decoding, plan)
     data = indexing.LazilyIndexedArray(array)
-    chunks = stored.encoding.get("preferred_chunks")
-    return xr.Variable(array.dims, data, {}, {"preferred_chunks": chunks} if chunks else {})
+    encoding: dict[str, Any] = {STORED: stored_chunks(stored, plan)}
+    if chunks := stored.encoding.get("preferred_chunks"):
+        encoding["preferred_chunks"] = chunks
+    return xr.Variable(array.dims, data, {}, encoding)
