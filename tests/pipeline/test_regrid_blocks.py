@@ -134,18 +134,18 @@ def test_blocks_write_the_bytes_of_tiles(
 def inflated(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     """Bytes of the chunks that were decoded, by variable; each reading decodes them anew."""
     found: dict[str, int] = {}
-    real = NetCDF4ArrayWrapper._getitem
+    real = NetCDF4ArrayWrapper.__getitem__
 
-    def counted(self: NetCDF4ArrayWrapper, key: tuple[Any, ...]) -> Any:
+    def counted(self: NetCDF4ArrayWrapper, key: Any) -> Any:
         chunks, count = self.get_array(needs_lock=False).chunking(), self.dtype.itemsize
         if isinstance(chunks, str):
-            chunks = [1] * len(key)
-        for one, chunk, size in zip(key, chunks, self.shape, strict=True):
+            chunks = [1] * len(self.shape)
+        for one, chunk, size in zip(key.tuple, chunks, self.shape, strict=True):
             count *= len({i // chunk for i in np.atleast_1d(np.arange(size)[one])}) * chunk
         found[self.variable_name] = found.get(self.variable_name, 0) + count
         return real(self, key)
 
-    monkeypatch.setattr(NetCDF4ArrayWrapper, "_getitem", counted)
+    monkeypatch.setattr(NetCDF4ArrayWrapper, "__getitem__", counted)
     return found
 
 
