@@ -139,7 +139,8 @@ def _fill_settings(run: Run) -> list[Any]:
     inputs = run.config.inputs
     if not inputs.fill_distance:
         return []
-    return [inputs.fill_distance, inputs.land_fraction, inputs.min_land_fraction, inputs.target]
+    filling = [inputs.fill_distance, inputs.land_fraction, inputs.min_land_fraction]
+    return [*filling, inputs.target, *inputs.further_targets]
 
 
 def _stats(run: Run) -> Any:
@@ -211,6 +212,7 @@ def _publish(run: Run) -> Any:
     ]
     legends = (settings.legend, settings.spread_legend, "quality_flag", "usda_texture",
                *product_legends)  # fmt: skip
+    legends += tuple(name for name in settings.legend_names if name not in legends)
     return {
         "publish": settings.model_dump(mode="json"),
         "places": [location.model_dump(mode="json") for location in run.config.places],

@@ -139,11 +139,9 @@ class Ridge(Regression):
         candidates = []
         for scaling in _target_scalings(train, normaliser):
             features = Features.for_table(train, scaling, cyclic)
-            gram, moment = _normal_equations(train, features)
+            systems = _normal_equations(train, features)
             for penalty in PENALTIES:
-                shrink = penalty * np.trace(gram) / len(gram) * np.eye(len(gram))
-                shrink[-1, -1] = 0.0
-                weights = np.linalg.lstsq(gram + shrink, moment, rcond=None)[0]
+                weights = np.concatenate([_solution(*system, penalty) for system in systems], 1)
                 residual = np.zeros(weights.shape[1])
                 model = cls(features, data.target_names, residual, weights)
                 candidates.append(model.validated(validation))
@@ -304,15 +302,31 @@ def _target_scalings(train: CellData, normaliser: Normaliser) -> list[Normaliser
     return [normaliser, Normaliser(plain).merged(normaliser)]
 
 
-def _normal_equations(data: CellData, features: Features) -> tuple[Array, Array]:
-    """Matrices X'X [P, P] and X'y [P, O], summed over chunks of cells and over valid targets."""
-    gram: Any = 0.0
-    moment: Any = 0.0
+def _normal_equations(data: CellData, features: Features) -> list[tuple[Array, Array]]:
+    """Matrices X'X [P, P] and X'y [P, O], summed over chunks of cells and over valid targets.
+
+    One pair has all targets where they are missing together, else each target has its own.
+    """
+    assert data.target is not None
+    known, size = ~data.target.isnan(), len(data.target_names)
+    together = bool((known.all(-1) == known.any(-1)).all())
+    columns = [slice(0, size)] if together else [slice(i, i + 1) for i in range(size)]
+    grams: list[Any] = [0.0] * len(columns)
+    moments: list[Any] = [0.0] * len(columns)
     for part in chunks(data):
-        target = normal_target(part, features.normaliser)
-        valid = np.isfinite(target).all(-1)
-        x, y = features.filled(part)[valid], target[valid]
-        gram, moment = gram + x.T @ x, moment + x.T @ y
-    if not np.any(gram):
+        target, features_of_part = normal_target(part, features.normaliser), features.filled(part)
+        for i, column in enumerate(columns):
+            valid = np.isfinite(target[..., column]).all(-1)
+            x, y = features_of_part[valid], target[..., column][valid]
+            grams[i], moments[i] = grams[i] + x.T @ x, moments[i] + x.T @ y
+    if not all(np.any(gram) for gram in grams):
         raise bad_input("training fold", "no valid target", "at least one")
-    return gram, moment
+    return list(zip(grams, moments, strict=True))
+
+
+def _solution(gram: Array, moment: Array, penalty: float) -> Array:
+    """Weights [P, O] of a ridge regression; the intercept, the last row, is not shrunk."""
+    shrink = penalty * np.trace(gram) / len(gram) * np.eye(len(gram))
+    shrink[-1, -1] = 0.0
+    weights: Array = np.linalg.lstsq(gram + shrink, moment, rcond=None)[0]
+    return weights

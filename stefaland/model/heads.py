@@ -33,6 +33,12 @@ class Prediction:
     scale: Tensor | None = None
     quantiles: Tensor | None = None
 
+    def of_target(self, number: int) -> Prediction:
+        """The prediction of one target."""
+        one = slice(number, number + 1)
+        parts = (self.mean, self.scale, self.quantiles)
+        return Prediction(*(None if part is None else part[:, :, one] for part in parts))  # type: ignore[arg-type]
+
     def cut(self, steps: slice) -> Prediction:
         """The prediction of these time steps."""
         parts = (self.mean, self.scale, self.quantiles)

@@ -120,18 +120,21 @@ def spread_factors(
     mean: NDArray[Any], scale: NDArray[Any], target: NDArray[Any]
 ) -> tuple[float, ...] | None:
     """Factors [O] of the spreads `scale` [N, O] with which 90 % of the errors lie within their 90 %
-    interval; None with too few valid values.
+    interval; 1 for a target with too few valid values, and None where all have too few.
     """
-    factors = []
+    factors: list[float | None] = []
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = np.abs(mean - target) / scale
     for column in ratios.T:
         valid = column[np.isfinite(column)]
         if len(valid) < MIN_CALIBRATION:
-            return None
+            factors.append(None)
+            continue
         # A quantile, not the root mean square, so that a few large errors do not widen all spreads.
         factors.append(float(np.clip(np.quantile(valid, 0.9) / Z_90, *FACTORS)))
-    return tuple(factors)
+    if not any(factors):
+        return None
+    return tuple(factor or 1.0 for factor in factors)
 
 
 def _shifts(

@@ -96,7 +96,8 @@ class Stack:
         if learnt.temperature is not None:
             mean = tempered(self.task, mean, learnt.temperature)
         if learnt.spread_factor is not None:
-            spread = spread * learnt.spread_factor[0]
+            factors = learnt.spread_factor
+            spread = spread * (factors[0] if len(factors) == 1 else np.array(factors))
         return mean, spread
 
 
@@ -108,7 +109,7 @@ class _Stored(BaseModel):
     models: Annotated[tuple[PathName, ...], Field(min_length=1)]
     weights: tuple[Annotated[float, Field(ge=0, le=1)], ...]
     task: TaskName
-    spread_factor: tuple[Annotated[float, Field(gt=0)]] | None
+    spread_factor: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1)] | None
     temperature: Annotated[float, Field(gt=0)] | None
 
 
@@ -134,9 +135,10 @@ def fit_stack(
     """The stack of M models, and its own predictions [N, K] of the N validation cells.
 
     `mean` and `spread` [M, N, K] are the models' predictions of these cells, K time steps or parts
-    of a static target, and `observed` [N, K] their observations. The weights minimise the squared
-    error; that of a quantity is in units of the standard deviation of each cell's observations, so
-    that cells with large values do not decide alone. Without observations the weights are equal.
+    of a static target, and `observed` [N, K] their observations; several quantities add a last
+    axis. The weights minimise the squared error; that of a quantity is in units of the standard
+    deviation of each cell's observations, so that cells with large values do not decide alone, and
+    several quantities count alike. Without observations the weights are equal.
     The stack's predictions of each part of the cells have weights from the others, as calibration
     and a comparison with other models need them.
 
@@ -159,7 +161,8 @@ def fit_stack(
         here = number % PARTS == part
         others = of_cells(~here if not here.all() else here)
         own[:, here] = others.mixture(mean[:, here], spread[:, here])
-    columns = [values.reshape(-1, 1) if is_quantity else values for values in (*own, observed)]
+    size = observed.shape[2] if observed.ndim == 3 else 1
+    columns = [values.reshape(-1, size) if is_quantity else values for values in (*own, observed)]
     scale = columns[1] if is_quantity and not np.isnan(columns[1]).all() else None
     learnt = calibrate(HeldOutPredictions(columns[0], columns[2], scale, None), task)
     stack = replace(of_cells(number), calibration=learnt)
@@ -187,7 +190,15 @@ def simplex_weights(errors: Array) -> tuple[float, ...]:
 
 
 def _units(observed: Array) -> Array:
-    """Standard deviation [N, 1] of each cell's observations, not below `FLOOR` of that of all."""
+    """Standard deviation [N, 1] of each cell's observations, not below `FLOOR` of that of all.
+
+    Those of several quantities [N, K, O] are [N, 1, O], times the root of their number of values.
+    """
+    if observed.ndim == 3:
+        series = list(np.moveaxis(observed, -1, 0))
+        return np.stack(
+            [_units(one) * np.sqrt(max(np.isfinite(one).sum(), 1)) for one in series], -1
+        )
     known = np.isfinite(observed)
     whole = observed[known].std() if known.any() else 0.0
     each = np.array([row[ok].std() if ok.any() else 0.0

@@ -22,6 +22,7 @@ from stefaland.distributed import rank, sum_over_ranks, world_size
 from stefaland.folds.split import Fold
 from stefaland.model.heads import Prediction
 from stefaland.model.losses import finetune_loss
+from stefaland.tasks import values_of
 
 VALIDATION_WINDOWS = 2048
 
@@ -39,6 +40,7 @@ class TargetLoss:
         dropping: Dropping | None = None,
     ) -> None:  # fmt: skip
         self.loss, self.warmup = finetune_loss(config.loss), config.warmup_steps
+        self.is_quantity = values_of(config.task) == "quantity"
         self.dropping = dropping
         self.window, self.cyclic = config.window, config.cyclic
         self.batch_size, self.static_noise = config.batch_size, config.static_noise
@@ -59,7 +61,10 @@ class TargetLoss:
         return self.prediction_loss(model(batch), batch)
 
     def prediction_loss(self, prediction: Prediction, batch: Batch) -> Tensor:
-        """Mean loss of a prediction; raises `InputError` without target or cell ids."""
+        """Mean loss of a prediction; raises `InputError` without target or cell ids.
+
+        Several quantities count alike, however many values of each the batch has.
+        """
         if batch.target is None or batch.cell is None:
             raise bad_input(
                 "finetuning",
@@ -68,9 +73,15 @@ class TargetLoss:
             )
         late = slice(self.warmup, None)
         index = torch.searchsorted(self.cells, batch.cell).clamp(max=len(self.cells) - 1)
-        return self.loss(
-            prediction.cut(late), batch.target[:, late], self.site_std[index][:, None]
-        )  # fmt: skip
+        found, target, std = prediction.cut(late), batch.target[:, late], self.site_std[index]
+        count = target.shape[-1]
+        if count == 1 or not self.is_quantity:
+            return self.loss(found, target, std[:, None])
+        losses = [
+            self.loss(found.of_target(i), target[..., i : i + 1], std[:, None, i : i + 1])
+            for i in range(count)
+        ]
+        return torch.stack(losses).mean()
 
     def validation_draws(self, rows: Tensor, starts: tuple[int, int]) -> list[Draw]:
         """Windows that cover each validation row, or with many rows a regular selection of them."""

@@ -67,6 +67,10 @@ def score(
             help="Folder for the comparison; by default a new one in the folder of the first run."
         ),
     ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Target that is compared; by default the first of the runs."),
+    ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the bootstrap draws.")] = 0,
     part: Part = "1/1",
     cluster: Cluster = None,
@@ -80,7 +84,7 @@ def score(
         from workflows.commands.compare import compare_runs
 
         names = separated(scores or ["NSE,KGE,RMSE"])
-        compare_runs(compare, names, out, seed, as_json)
+        compare_runs(compare, names, out, seed, as_json, target)
     elif config is not None:
         run = open_run(config, settings, cluster, resume, part)
         if dry_run:

@@ -31,6 +31,7 @@ from stefaland.model.quantiles import quantile_crps
 from workflows.console import REPORT, print_json
 from workflows.products.page import render_page
 from workflows.products.series_scores import finite, quantiles_of
+from workflows.products.target_scores import TARGET
 from workflows.stages.order import require_sound
 
 CRPS = "CRPS"
@@ -53,8 +54,11 @@ class Side:
     """`observed`, `predicted`, `spread` (site, time), sites sorted; `fold`, `region` (site)."""
 
 
-def open_side(text: str) -> Side:
-    """The held-out series of FOLDER or FOLDER:MODEL; `InputError` where there are none."""
+def open_side(text: str, target: str | None = None) -> Side:
+    """The held-out series of FOLDER or FOLDER:MODEL; `InputError` where there are none.
+
+    Of a run with several targets they are those of `target`, by default the first.
+    """
     folder, model = text, "stefaland"
     if not Path(text).is_dir() and ":" in text:
         folder, _, model = text.rpartition(":")
@@ -66,6 +70,14 @@ def open_side(text: str) -> Side:
         )  # fmt: skip
     require_sound(Path(folder), ["score"], below=path.name)
     table = xr.open_zarr(path, consolidated=False).load()
+    targets = table[TARGET].values.astype(str).tolist() if TARGET in table.dims else []
+    if target is not None and target not in (targets or [target]):
+        raise bad_input(
+            f"--target {target}", f"no such target of {folder}", f"one of {', '.join(targets)}",
+            nearest_name(target, targets),
+        )  # fmt: skip
+    if targets:
+        table = table.sel({TARGET: target or targets[0]}, drop=True)
     known = table["model"].values.astype(str).tolist()
     if model not in known:
         raise bad_input(
@@ -236,13 +248,14 @@ def page(a: Side, b: Side, rows: pd.DataFrame) -> str:
 
 
 def compare_runs(
-    texts: tuple[str, str], names: Sequence[str], out: Path | None, seed: int, as_json: bool = False
-) -> None:
+    texts: tuple[str, str], names: Sequence[str], out: Path | None, seed: int,
+    as_json: bool = False, target: str | None = None,
+) -> None:  # fmt: skip
     """Compare two runs, write the comparison to `out` and print it, as a table or as JSON.
 
-    `out` is by default a new folder in that of the first run.
+    `out` is by default a new folder in that of the first run; `target` is one of several.
     """
-    a, b = (open_side(text) for text in texts)
+    a, b = (open_side(text, target) for text in texts)
     rows = compare(a, b, names, seed)
     default = f"compare_{a.name}_{b.name}".replace(":", "_")
     paths = write_comparison(out or a.folder / default, a, b, rows)

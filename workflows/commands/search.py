@@ -146,10 +146,17 @@ class Search:
             {fold: {model: folder / VALIDATION}}, config.task,
             ScoreSettings(metric=self.settings.metric, over=self.settings.over), self.seed,
         )  # fmt: skip
-        rank_by = card["rank_by"]
-        score = card["models"][model][rank_by["over"]][rank_by["metric"]]
-        value = float(score["median"] if rank_by["over"] == "sites" else score)
+        # Several targets count alike.
+        value = float(np.mean([_score(one, model)
+                               for one in card.get("targets", {"": card}).values()]))  # fmt: skip
         return value if np.isfinite(value) else None
+
+
+def _score(card: Mapping[str, Any], model: str) -> float:
+    """The ranking score of a model in a scorecard."""
+    rank_by = card["rank_by"]
+    score = card["models"][model][rank_by["over"]][rank_by["metric"]]
+    return float(score["median"] if rank_by["over"] == "sites" else score)
 
 
 def best_of(tried: Sequence[Trial], lower_is_better: bool) -> int | None:

@@ -31,7 +31,7 @@ from workflows.console import REPORT
 from workflows.fingerprints import READS, stage_fingerprint
 from workflows.inputs.checked_folds import check_heldout
 from workflows.inputs.folds import FoldFiles
-from workflows.products.heldout import heldout_series, heldout_static
+from workflows.products.heldout import heldout_series, heldout_static, series_names
 from workflows.products.series_scores import finite
 from workflows.products.static_scores import RANK, scores_of
 from workflows.run import Run
@@ -209,7 +209,8 @@ def variant_tables(
 ) -> dict[str, xr.Dataset]:
     """Held-out predictions of each variant, by its name; the dim `model` holds the seeds.
 
-    `cells` are the labelled cells of the finetuning cube, with the `targets`.
+    `cells` are the labelled cells of the finetuning cube, with the `targets`; of several series the
+    first is compared.
     """
     tables = {}
     for variant in dict.fromkeys(item.variant for item in todo):
@@ -219,7 +220,7 @@ def variant_tables(
             path = folder / item.name / "heldout.zarr"
             stores.setdefault(item.fold, {})[str(item.seed)] = path
         tables[variant] = (
-            heldout_series(cells[targets[0]], stores)
+            heldout_series(cells[targets[0]], stores, series_names(targets)[targets[0]])
             if is_series
             else heldout_static(cells, targets, stores)
         )

@@ -54,7 +54,12 @@ def with_own_legends(settings: dict[str, Any], folders: list[Path]) -> dict[str,
     listed = publish.get("products")
     products = [p for p in listed if isinstance(p, Mapping)] if isinstance(listed, list) else []
     names = [publish.get("legend"), publish.get("spread_legend")]
-    names += [product.get("legend") for product in products] + [f"{publish.get('legend')}_anomaly"]
+    of_target = publish.get("of_target")
+    for own in of_target.values() if isinstance(of_target, Mapping) else ():
+        if isinstance(own, Mapping):
+            names += [own.get("legend"), own.get("spread_legend")]
+    names += [f"{name}_anomaly" for name in names]
+    names += [product.get("legend") for product in products]
     own = {
         str(name): read_mapping(path)
         for folder in folders

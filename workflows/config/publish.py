@@ -53,6 +53,13 @@ class Basins(Frozen):
     column: str
 
 
+class TargetLegends(Frozen):
+    """Names of the legends of one target's maps and of those of its spread."""
+
+    legend: PathName
+    spread_legend: PathName
+
+
 class PublishSettings(Frozen):
     """Settings of maps, their legends, outlines on previews, and basins shown with scores."""
 
@@ -61,6 +68,9 @@ class PublishSettings(Frozen):
     spread_legend: PathName | None = None
     legends: dict[PathName, Legend] = later({})
     """Legends of this run by name, with the keys of catalogs/legends/*.yml."""
+    of_target: dict[PathName, TargetLegends] = later({})
+    """Legends by target, for those of several targets that need others than `legend`, such as
+    `{streamflow: {legend: streamflow, spread_legend: streamflow_spread}}`."""
     outlines: str | None = None
     basins: Basins | None = None
 
@@ -92,13 +102,31 @@ class PublishSettings(Frozen):
         """The legend of that name, of this run or packaged; `InputError` where there is none."""
         return self.legends.get(name) or read_legend(catalog_path(f"legends/{name}.yml"))
 
-    def legend_of(self, product: Product) -> str | None:
-        """Name of the legend of a product's maps.
+    def legend_of(self, product: Product, target: str = "") -> str | None:
+        """Name of the legend of a product's maps of a target.
 
-        It is the product's, else the common one, or for anomalies the common one's `_anomaly`.
+        It is the target's, the product's or the common one; anomalies have the `_anomaly` of that
+        of the target, or of the common one.
         """
-        departures = f"{self.legend}_anomaly" if product.aggregate == "anomaly" else self.legend
-        return product.legend or departures
+        own = self.of_target.get(target)
+        if own is None and product.legend:
+            return product.legend
+        legend = own.legend if own else self.legend
+        return f"{legend}_anomaly" if product.aggregate == "anomaly" else legend
+
+    def spread_legend_of(self, target: str) -> str | None:
+        """Name of the legend of the spread of a target."""
+        own = self.of_target.get(target)
+        return own.spread_legend if own else self.spread_legend
+
+    @property
+    def legend_names(self) -> tuple[str, ...]:
+        """Names of all legends of targets, spreads and products, each once."""
+        names = [self.legend, self.spread_legend, *map(self.legend_of, self.products)]
+        for target, own in self.of_target.items():
+            names += [own.legend, own.spread_legend]
+            names += [self.legend_of(product, target) for product in self.products]
+        return tuple(dict.fromkeys(name for name in names if name))
 
 
 class KnownLocation(Frozen):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import (
     Field,
@@ -21,10 +22,10 @@ from pipeline.core.settings import Frozen, Limit, later
 from pipeline.core.written.names import PathName
 from pipeline.entries.source import Variable
 from pipeline.execution.cluster import ClusterConfig
-from pipeline.grid.target_grid import MAX_SIDE
 from stefaland.config import PretrainConfig
 from stefaland.tasks import values_of
 from workflows.config.beside import inline_grids
+from workflows.config.cubes import CubeSpec
 from workflows.config.finetuning import FinetuneSettings
 from workflows.config.folds import FoldSettings
 from workflows.config.publish import KnownLocation, PublishSettings
@@ -38,31 +39,6 @@ class Roots(Frozen):
 
     data: Path
     runs: Path
-
-
-Side = Annotated[int, Field(gt=0, le=MAX_SIDE)]
-
-
-class CubeSpec(Frozen):
-    """One cube of model locations: a grid filled from rasters or points, or a table of sites."""
-
-    grid: str | None = None
-    tile: tuple[Side, Side] = (64, 64)
-    time_shard: int | None = Field(None, gt=0)
-    """Number of time steps in a file; by default as many as make 256 MiB."""
-    locations: str | None = None
-    """Catalog entry of hydrologic units, basins or stations, which are the cells of the cube."""
-    points_from: str | None = None
-    """Name of a cube of sites that are interpolated onto `grid`."""
-    max_distance_km: Limit = Field(10.0, gt=0)
-
-    @model_validator(mode="after")
-    def _one_kind(self) -> CubeSpec:
-        if (self.grid is None) == (self.locations is None):
-            raise ValueError("a cube has either a grid or locations")
-        if self.points_from and not self.grid:
-            raise ValueError("points_from needs a grid to interpolate onto")
-        return self
 
 
 class Absences(Frozen):
@@ -83,6 +59,11 @@ class Inputs(Frozen):
     forcings: tuple[str, ...]
     statics: tuple[str, ...]
     target: PathName
+    """The variable that is predicted. A list, such as `[soil_moisture_5cm, soil_moisture_50cm]`, is
+    the target and `further_targets`."""
+    further_targets: tuple[PathName, ...] = later(())
+    """Variables that the same models predict as well, each with its own scaling, missing values,
+    scores and maps. A site may have some of the targets only."""
     target_parts: tuple[PathName, ...] = ()
     """Parts of a composition as target, such as sand, silt and clay of soil texture."""
     target_sites: str | None = None
@@ -115,10 +96,28 @@ class Inputs(Frozen):
     fill_distance: int = Field(0, ge=0, le=1000)
     """Maximum width in cells of gaps on land that are filled and flagged."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _several_targets(cls, settings: Any) -> Any:
+        target = settings.get("target") if isinstance(settings, Mapping) else None
+        if not isinstance(target, list | tuple) or not target:
+            return settings
+        further = (*target[1:], *(settings.get("further_targets") or ()))
+        return {**settings, "target": target[0], "further_targets": further}
+
+    @model_validator(mode="after")
+    def _each_target_once(self) -> Inputs:
+        names = (self.target, *self.further_targets)
+        if len({*names}) < len(names):
+            raise ValueError(f"target: {', '.join(names)}; each target once")
+        if self.further_targets and self.target_parts:
+            raise ValueError("target_parts: a composition has no further targets")
+        return self
+
     @property
     def targets(self) -> tuple[str, ...]:
         """The variables that are predicted."""
-        return self.target_parts or (self.target,)
+        return self.target_parts or (self.target, *self.further_targets)
 
     @property
     def static_patterns(self) -> tuple[str, ...]:
@@ -252,6 +251,8 @@ class RunConfig(Frozen):
         kind = values_of(task)
         if (kind == "composition") != bool(parts):
             raise ValueError("inputs.target_parts and finetune.task: composition need each other")
+        if kind != "quantity" and self.inputs.further_targets:
+            raise ValueError(f"inputs.target: several targets, but finetune.task: {task} has one")
         if self.inputs.absences and (kind != "probability" or not self.inputs.target_sites):
             raise ValueError("inputs.absences is for task probability with inputs.target_sites")
         # A cube that does not exist is reported below.
@@ -288,6 +289,9 @@ class RunConfig(Frozen):
             hint = nearest_name(model, [BEST, *models])
             wrong.append(f'predict.model: no model "{model}" among {BEST}, {", ".join(models)}. '
                          f"{hint}".strip())  # fmt: skip
+        for name in {*self.publish.of_target} - {*self.inputs.targets}:
+            hint = nearest_name(name, self.inputs.targets)
+            wrong.append(f'publish.of_target: "{name}" is no target of the run. {hint}'.strip())
         if BEST in self.finetune.stack:
             wrong.append(f'finetune.stack: "{BEST}", which names the best of all models')
         if model == "persistence":

@@ -32,8 +32,9 @@ SITES = "sites"
 class Labels:
     """Origin of the labels of a cube's cells, for a cube without labels."""
 
-    target: Source | None
-    """Source of the target, whose cells are the groups; None where every cell is its own group."""
+    targets: tuple[Source, ...]
+    """Sources of the targets, of which the cells of the coarsest are the groups; empty where every
+    cell is its own group."""
     numbered: str
     """Attribute `of` of the groups in that case: sites, or cells of this cube."""
     regions: Source | None
@@ -183,12 +184,13 @@ def labelled(table: xr.Dataset, labels: Labels) -> xr.Dataset:
     if "group" in table.coords:
         group, numbered = table["group"].values, "labels of the source"
         site = table["cell"].values
-    elif labels.target is None:
+    elif not labels.targets:
         group = site = table["cell"].values
         numbered = labels.numbered
     else:
         # Neighbours that lie in one source cell of the target are not independent.
-        group = site = nearest_cells(labels.target, lon, lat)
+        found = [nearest_cells(source, lon, lat) for source in labels.targets]
+        group = site = min(found, key=lambda ids: np.unique(ids).size)
         numbered = "source cells of the target"
     if labels.regions is not None:
         region = region_labels(lon, lat, labels.regions, labels.column)

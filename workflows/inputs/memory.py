@@ -17,7 +17,7 @@ from pipeline.regrid_tile import RegridTask, canonical_source
 from pipeline.regridding.operators import Separable
 from pipeline.regridding.regrid import operator_for
 from pipeline.sources.parts import opened_parts
-from workflows.config.schema import CubeSpec
+from workflows.config.cubes import CubeSpec
 
 SPARSE_METHODS = {"std", "mode", "fractions"}
 

@@ -14,7 +14,7 @@ import xarray as xr
 from pipeline.publish.png import plain_texts, short_text
 from stefaland.metrics import accumulate, finish
 from workflows.config.ranking import ScoreSettings
-from workflows.products.extra_scores import site_scores
+from workflows.products.series_scores import site_scores
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

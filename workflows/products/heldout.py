@@ -34,6 +34,17 @@ Stores = Mapping[str, Mapping[str, Path]]
 """Stores of predictions by fold and model: fold → model → path."""
 
 
+def series_names(targets: Sequence[str]) -> dict[str, str]:
+    """Beginning of the names of each target's variables in a store of predicted series.
+
+    It is empty for a single target, whose variables are mean, spread and the names of quantiles.
+
+    >>> series_names(["streamflow"]), series_names(["streamflow", "soil_moisture"])
+    ({'streamflow': ''}, {'streamflow': 'streamflow_', 'soil_moisture': 'soil_moisture_'})
+    """
+    return {name: f"{name}_" if len(targets) > 1 else "" for name in targets}
+
+
 def heldout_without(folder: Path, group: str) -> Path:
     """Store of a model's predictions of held-out cells without a group of inputs."""
     return folder / f"heldout_without_{group}.zarr"
@@ -75,20 +86,21 @@ def write_heldout(
 ) -> None:
     """Write predicted series of the test cells in the test period, dims (time, cell).
 
-    Each quantile is a variable where the predictor has them. The first `warmup` steps that the
-    predictor reads have no prediction.
+    Each quantile is a variable where the predictor has them; names are those of `series_names`. The
+    first `warmup` steps that the predictor reads have no prediction.
     """
     data, lead = held_out_part(data, fold, warmup)
     predicted = predictor.predict(data)
-    of_target = {name: predicted[name][..., 0] for name in ("mean", "spread")}
-    if "quantiles" in predicted:
-        levels = np.moveaxis(predicted["quantiles"][..., 0, :], -1, 0)
-        of_target |= dict(zip(NAMES, levels, strict=True))
     series = {}
-    for name, found in of_target.items():
-        values = found.astype(np.float32)
-        values[:, :warmup] = np.nan
-        series[name] = (("time", "cell"), values[:, lead:].T)
+    for i, prefix in enumerate(series_names(data.target_names).values()):
+        of_target = {name: predicted[name][..., i] for name in ("mean", "spread")}
+        if "quantiles" in predicted:
+            levels = np.moveaxis(predicted["quantiles"][..., i, :], -1, 0)
+            of_target |= dict(zip(NAMES, levels, strict=True))
+        for name, found in of_target.items():
+            values = found.astype(np.float32)
+            values[:, :warmup] = np.nan
+            series[f"{prefix}{name}"] = (("time", "cell"), values[:, lead:].T)
     coords = {
         "time": data.time[lead:],
         "cell": data.cell.numpy(),
@@ -140,31 +152,42 @@ def write_stack(
     """
     task, count = config.task, len(models)
     names = data.target_names if values_of(task) != "quantity" else ()
+    prefixes = list(series_names(data.target_names).values())
     stack = Stack(tuple(models), (1.0 / count,) * count, task)
     if len(fold.validation):
         stores = [open_cube(path / VALIDATION).load() for path in models.values()]
         stack, own = fit_stack(
-            list(models), *_moments(stores, names), _observed(stores[0], data, fold, names), task
-        )
-        _write(folder / VALIDATION, stores[0], own, names)
+            list(models), *_moments(stores, names, prefixes),
+            _observed(stores[0], data, fold, names), task,
+        )  # fmt: skip
+        _write(folder / VALIDATION, stores[0], own, names, prefixes)
     stack.save(folder)
     for path in (*(heldout_without(folder, group) for group in config.missing_groups),
                  folder / HELDOUT):  # fmt: skip
         stores = [open_cube(of_model / path.name).load() for of_model in models.values()]
-        found = _moments(stores, names)
-        _write(path, stores[0], stack.predict(*found), names, stack.mixture(*found))
+        found = _moments(stores, names, prefixes)
+        _write(path, stores[0], stack.predict(*found), names, prefixes, stack.mixture(*found))
 
 
-def _moments(stores: Sequence[xr.Dataset], names: Sequence[str]) -> Moments:
-    """Means and spreads [M, N, K]: of the time steps, or of the parts `names` of static targets."""
+def _moments(
+    stores: Sequence[xr.Dataset], names: Sequence[str], prefixes: Sequence[str]
+) -> Moments:
+    """Means and spreads [M, N, K]: of the time steps, or of the parts `names` of static targets.
+
+    Series of several targets, by the beginning of their names, add a last axis.
+    """
     if names:
         mean = np.stack([_parts(store, names) for store in stores])
         return mean, np.full_like(mean, np.nan)
     mean, spread = (
-        np.stack([store[name].transpose("cell", "time").values for store in stores])
+        np.stack([
+            np.stack([store[f"{prefix}{name}"].transpose("cell", "time").values
+                      for prefix in prefixes], -1)
+            for store in stores
+        ]).astype(np.float64)
         for name in ("mean", "spread")
-    )
-    return mean.astype(np.float64), spread.astype(np.float64)
+    )  # fmt: skip
+    return (mean, spread) if len(prefixes) > 1 else (mean[..., 0], spread[..., 0])
 
 
 def _parts(store: xr.Dataset, names: Sequence[str]) -> Array:
@@ -172,13 +195,14 @@ def _parts(store: xr.Dataset, names: Sequence[str]) -> Array:
 
 
 def _observed(store: xr.Dataset, data: CellData, fold: Fold, names: Sequence[str]) -> Array:
-    """Observations [N, K] of the validation cells of a store."""
+    """Observations [N, K] of the validation cells of a store; of several series [N, K, O]."""
     _, validation = training_part(data, fold)
     target = validation.subset(store["cell"].values).target
     assert target is not None
     observed = target.double().numpy()
     if not names:
-        return observed[:, np.isin(validation.time, store["time"].values), 0]
+        observed = observed[:, np.isin(validation.time, store["time"].values)]
+        return observed if observed.shape[-1] > 1 else observed[..., 0]
     # A static target has the same value at every time at which it is known.
     first = np.argmax(np.isfinite(observed), 1)[:, None]
     static: Array = np.take_along_axis(observed, first, 1)[:, 0]
@@ -186,7 +210,7 @@ def _observed(store: xr.Dataset, data: CellData, fold: Fold, names: Sequence[str
 
 
 def _write(
-    path: Path, like: xr.Dataset, found: Moments, names: Sequence[str],
+    path: Path, like: xr.Dataset, found: Moments, names: Sequence[str], prefixes: Sequence[str],
     uncalibrated: Moments | None = None,
 ) -> None:  # fmt: skip
     """Write predictions with the coordinates and the fold of another store."""
@@ -196,22 +220,26 @@ def _write(
         if uncalibrated is not None:
             values[f"{name}{UNCALIBRATED}"] = ("cell", uncalibrated[0][:, i])
     if not names:
-        values = {"mean": (("time", "cell"), found[0].T), "spread": (("time", "cell"), found[1].T)}
+        for i, prefix in enumerate(prefixes):
+            for name, series in zip(("mean", "spread"), found, strict=True):
+                of_target = series[..., i] if series.ndim == 3 else series
+                values[f"{prefix}{name}"] = (("time", "cell"), of_target.T)
     single = {name: (dims, part.astype(np.float32)) for name, (dims, part) in values.items()}
     write_locations(path, xr.Dataset(single, like.coords, like.attrs))
 
 
-def heldout_series(target: xr.DataArray, stores: Stores) -> xr.Dataset:
+def heldout_series(target: xr.DataArray, stores: Stores, prefix: str = "") -> xr.Dataset:
     """Observed and predicted series of every held-out site.
 
     Dims (model, site, time): `predicted`, `spread` and, for models that have them, quantiles by
     name; (site, time): `observed`; coordinates `region` and `fold` of each site. The cells of one
     site (those that share a source cell of the target) are averaged, so that each independent value
-    counts once. `target` has dims (cell, time) and the labels of every cell of the finetuning cube.
+    counts once. `target` has dims (cell, time) and the labels of every cell of the finetuning cube;
+    `prefix` is the beginning of its names in the stores (`series_names`).
     """
     parts = []
     for fold, of_models in stores.items():
-        opened = [open_cube(path).load() for path in of_models.values()]
+        opened = [_of_target(open_cube(path), prefix).load() for path in of_models.values()]
         predicted = xr.concat(opened, xr.Variable("model", list(of_models)))
         observed = target.sel(cell=predicted["cell"].values, time=predicted["time"].values)
         of_model = {str(name): da.transpose("model", "cell", "time")
@@ -227,6 +255,13 @@ def heldout_series(target: xr.DataArray, stores: Stores) -> xr.Dataset:
             )
         )
     return xr.concat(parts, "site", data_vars="all").transpose("model", "site", "time")
+
+
+def _of_target(store: xr.Dataset, prefix: str) -> xr.Dataset:
+    """The mean, spread and quantiles of one target of a store, by these names."""
+    known = {f"{prefix}{name}": name for name in ("mean", "spread", *NAMES)}
+    found = [name for name in known if name in store]
+    return store[found].rename({name: known[name] for name in found}) if prefix else store
 
 
 def heldout_static(target: xr.Dataset, names: Sequence[str], stores: Stores) -> xr.Dataset:

@@ -114,13 +114,14 @@ def layers(
     flag.
     """
     targets, suffix = inputs.targets, product_store.product.suffix
-    legend = settings.legend_of(product_store.product)
-    found = [(name, f"{name}_{suffix}", legend) for name in targets]
+    legends = {name: settings.legend_of(product_store.product, name) for name in targets}
+    found = [(name, f"{name}_{suffix}", legends[name]) for name in targets]
     found += [
-        (f"{name}{SPREAD}", f"{name}_{suffix}{SPREAD}", settings.spread_legend) for name in targets
+        (f"{name}{SPREAD}", f"{name}_{suffix}{SPREAD}", settings.spread_legend_of(name))
+        for name in targets
     ]
     found += [
-        (f"{name}_{NAMES[level]}", f"{name}_{suffix}_{NAMES[level]}", legend)
+        (f"{name}_{NAMES[level]}", f"{name}_{suffix}_{NAMES[level]}", legends[name])
         for name in targets
         for level in interval(head)
         if f"{name}_{NAMES[level]}" in product_store.variables

@@ -64,6 +64,29 @@ def missing_rows(card: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
+def summary(card: Mapping[str, Any]) -> str:
+    """The numbers of held-out sites and models, and of targets where there are several."""
+    text = f"{card['sites']} held-out sites, {len(card['ranking'])} models"
+    return f"{text}, {len(card['targets'])} targets" if "targets" in card else text
+
+
+def ranking_of_targets(card: Mapping[str, Any]) -> str:
+    """A sentence on the ranking over several targets; empty for a single one."""
+    if "targets" not in card:
+        return ""
+    models = ", ".join(card["ranking_of_targets"])
+    return f"By their mean rank over the {len(card['targets'])} targets, the best first: {models}."
+
+
+def observed_sentences(card: Mapping[str, Any]) -> list[str]:
+    """A sentence on the sites of each of several targets, and on its values that are left out."""
+    sentences = []
+    for name, of_target in card.get("targets", {}).items():
+        sentences.append(f"{name} is observed at {of_target['sites']} of the held-out sites.")
+        sentences += [f"{name}: {text}" for text in unpredicted_sentence(of_target)]
+    return sentences
+
+
 def verdict(card: Mapping[str, Any]) -> str:
     """Sentences that name the best models on held-out data, and the rank of StefaLand."""
     metric, over = card["rank_by"]["metric"], card["rank_by"]["over"]
@@ -125,7 +148,7 @@ def caveats(card: Mapping[str, Any], folds: FoldSettings, has_maps: bool) -> lis
         "Cells that share one source cell of the target are averaged before scoring, so each of "
         f"the {card['sites']} sites counts once.",
         *excluded_sentence(card),
-        *unpredicted_sentence(card),
+        *(observed_sentences(card) if "targets" in card else unpredicted_sentence(card)),
         *([*mapped_sentence(card), MAPS_CAVEAT] if has_maps else []),
         *([PERSISTENCE_CAVEAT] if "persistence" in card["models"] else []),
         *card.get("caveats", []),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -87,6 +88,22 @@ def scored_series(heldout: xr.Dataset, table: xr.Dataset) -> GeoDataFrame:
             columns[f"{model}_NSE"] = scores["NSE"]
     lonlat = site_lonlat(table, heldout["site"].values)
     return sites_frame(*lonlat, columns)
+
+
+def scored_targets(tables: Mapping[str, xr.Dataset], cells: xr.Dataset) -> GeoDataFrame:
+    """The sites with the scores of all targets: those of the first as in `scored_series`.
+
+    Columns of the others begin with the name of their target.
+    """
+    first, *others = tables
+    sites = scored_series(tables[first], cells)
+    labels = {"geometry", *_labels(tables[first])}
+    for name in others:
+        of_target = scored_series(tables[name], cells)
+        for column in of_target.columns:
+            if column not in labels:
+                sites[f"{name}_{column}"] = of_target[column].to_numpy()
+    return sites
 
 
 def scored_static(heldout: xr.Dataset, table: xr.Dataset) -> GeoDataFrame:

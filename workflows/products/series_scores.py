@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from stefaland.metrics import (
+    SCORES,
+    Array,
     PairMoments,
     accumulate,
     coverage,
@@ -18,11 +20,11 @@ from stefaland.metrics import (
     is_error,
     paired_difference,
     pool,
+    score_series,
     summarise,
 )
 from stefaland.model.quantiles import NAMES, quantile_crps
 from workflows.config.ranking import ScoreSettings
-from workflows.products.extra_scores import add_extra_scores, site_scores
 
 
 def finite(value: Any) -> Any:
@@ -135,3 +137,41 @@ def series_scorecard(table: xr.Dataset, settings: ScoreSettings, seed: int) -> d
             for model in others
         },
     }  # fmt: skip
+
+
+def site_scores(table: xr.Dataset, model: str, name: str) -> Array:
+    """The named score of a model's series at each site, [site]."""
+    predicted = table["predicted"].sel(model=model)
+    return score_series(name, table["observed"].values, predicted.values)
+
+
+def add_extra_scores(
+    scores: dict[str, dict[str, Any]], table: xr.Dataset, settings: ScoreSettings
+) -> None:
+    """Add the scores of `score.extra`, and the metric if it comes from a plugin, to all models.
+
+    `scores` has the parts pooled, sites, folds, regions and seasons of each model.
+    """
+    names = list(dict.fromkeys(name for name in (settings.metric, *settings.extra)
+                               if SCORES.origin(name)))  # fmt: skip
+    if not names:
+        return
+    parts = {"folds": "fold", "regions": "region", "seasons": "time.season"}
+    for model, parts_of_model in scores.items():
+        parts_of_model["sites"] |= summarise(
+            {name: site_scores(table, model, name) for name in names}
+        )["all"]
+        parts_of_model["pooled"] |= _pooled_extra(table, model, names)
+        for kind, label in parts.items():
+            for value, part in table.groupby(label):
+                parts_of_model[kind][str(value)] |= _pooled_extra(part, model, names)
+
+
+def _pooled_extra(table: xr.Dataset, model: str, names: Sequence[str]) -> dict[str, float]:
+    """Each score of the series of all sites joined to a single one."""
+    observed = table["observed"].transpose("site", "time").values.reshape(1, -1)
+    predicted = table["predicted"].sel(model=model).transpose("site", "time").values
+    return {
+        name: float(np.squeeze(score_series(name, observed, predicted.reshape(1, -1))))
+        for name in names
+    }

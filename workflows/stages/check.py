@@ -170,6 +170,7 @@ def _names(
         used |= {f"inputs.target_parts.{i}": name for i, name in enumerate(inputs.target_parts)}
     else:
         used["inputs.target"] = inputs.target
+        used |= {f"inputs.target.{i}": name for i, name in enumerate(inputs.further_targets, 1)}
     used |= {f"inputs.forcings.{i}": name for i, name in enumerate(inputs.forcings)}
     used |= {
         f"inputs.statics.{i}": name for i, name in enumerate(inputs.statics) if "*" not in name
@@ -283,15 +284,12 @@ def _encoder(run: Run, faults: Faults) -> None:
 
 
 def _legends(settings: PublishSettings, faults: Faults) -> None:
-    product_legends = map(settings.legend_of, settings.products)
-    for name in dict.fromkeys((settings.legend, settings.spread_legend, *product_legends)):
-        if name is None:
-            continue
+    for name in settings.legend_names:
         try:
             settings.legend_named(name)
         except InputError as error:
             faults.faults += error.faults
-            if name == f"{settings.legend}_anomaly":
+            if name.endswith("_anomaly"):
                 faults.add(
                     "publish.products", f"an anomaly without a legend {name}", "a diverging legend",
                     "Set `legend` of the product, such as soil_moisture_anomaly.",

@@ -15,9 +15,9 @@ from workflows.inputs import cells
 from workflows.inputs.choice import Choice, choose
 from workflows.inputs.folds import FoldFiles
 from workflows.inputs.map_model import unmappable
-from workflows.products.heldout import VALIDATION, Stores, heldout_series, heldout_static
-from workflows.products.series_scores import predicted_by_all, series_scorecard
+from workflows.products.heldout import VALIDATION, Stores, heldout_static
 from workflows.products.static_scores import static_predicted_by_all, static_scorecard
+from workflows.products.target_scores import target_scorecards, target_tables
 from workflows.run import Run
 from workflows.stages.unpack import labels
 
@@ -82,7 +82,10 @@ def validation_ranking(
     card = validation_card(observed, targets, stores, task, settings, seed)
     rank_by = card["rank_by"]
     over = "median" if rank_by["over"] == "sites" else "pooled"
-    return card["ranking"], f"{over} {rank_by['metric']}"
+    score = f"{over} {rank_by['metric']}"
+    if "ranking_of_targets" in card:
+        return card["ranking_of_targets"], f"the mean rank of {len(targets)} targets in {score}"
+    return card["ranking"], score
 
 
 def validation_card(
@@ -91,7 +94,7 @@ def validation_card(
 ) -> dict[str, Any]:  # fmt: skip
     """The scorecard of models on validation cells, whose targets and labels `observed` holds."""
     if values_of(task) == "quantity":
-        table, _ = predicted_by_all(heldout_series(observed[targets[0]], stores))
-        return series_scorecard(table, settings, seed)
+        tables = target_tables(observed, targets, stores)
+        return target_scorecards(tables, dict.fromkeys(targets, ""), settings, seed)
     static, _ = static_predicted_by_all(heldout_static(observed, targets, stores))
     return static_scorecard(static, task, seed)

@@ -125,7 +125,7 @@ def regrid_task(run: Run, cube: str) -> RegridTask:
             distance=inputs.fill_distance,
             land_fraction=inputs.land_fraction,
             min_land_fraction=inputs.min_land_fraction,
-            never=(inputs.target,),
+            never=(inputs.target, *inputs.further_targets),
         )
     if inputs.target_sites and cube == run.config.finetune.cube:
         sites = run.catalog[inputs.target_sites]

@@ -6,6 +6,7 @@ The scores of all models' held-out predictions, as scorecard.json.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,17 +22,18 @@ from workflows.inputs.choice import Choice
 from workflows.inputs.folds import FoldFiles
 from workflows.inputs.given_encoder import caveats
 from workflows.inputs.site_targets import match_summary
-from workflows.products.heldout import Stores, heldout_series, heldout_static, stores_without
+from workflows.products.heldout import Stores, heldout_static, stores_without
 from workflows.products.project import write_run_project
 from workflows.products.scored_sites import (
     Colouring,
     basins_of,
-    scored_series,
     scored_static,
+    scored_targets,
     write_scored_sites,
 )
-from workflows.products.series_scores import finite, predicted_by_all, series_scorecard
+from workflows.products.series_scores import finite, predicted_by_all
 from workflows.products.static_scores import static_predicted_by_all, static_scorecard
+from workflows.products.target_scores import joined, target_scorecards, target_tables
 from workflows.run import Run, source_entries
 from workflows.stages.unpack import (
     cell_index,
@@ -62,22 +64,25 @@ def main(run: Run) -> dict[str, Any]:
     check_heldout(FoldFiles(run.folder), by_fold)
     is_series = values_of(run.config.finetune.task) == "quantity"
     table, sites, card = (_score_series if is_series else _score_static)(run, stores)
-    card |= _scores_without(run, stores)
+    card = _with_scores_without(run, stores, card)
     _write_heldout(run.heldout, table)
     write_json(run.scorecard, finite(card | _metadata(run)))
     _show_sites(run, sites)
-    return {"best": card["ranking"][0], "sites": card["sites"]}
+    best = card.get("ranking_of_targets", card["ranking"])[0]
+    return {"best": best, "sites": card["sites"]}
 
 
 def _score_series(run: Run, stores: Stores) -> tuple[xr.Dataset, GeoDataFrame, dict[str, Any]]:
     """The held-out series, the sites with their scores, and the scorecard."""
     config = run.config
-    target = labelled_cells(run)
-    table = heldout_series(target[config.inputs.target], stores)
-    common, left_out = predicted_by_all(table)
-    card = series_scorecard(common, config.score, config.seed)
-    units = run.variables[config.inputs.target].units
-    return table, scored_series(common, target), card | {"not_predicted": left_out, "units": units}
+    cells, targets = labelled_cells(run), config.inputs.targets
+    tables = target_tables(cells, targets, stores)
+    units = {name: run.variables[name].units for name in targets}
+    card = target_scorecards(tables, units, config.score, config.seed)
+    sites = scored_targets(
+        {name: predicted_by_all(table)[0] for name, table in tables.items()}, cells
+    )
+    return joined(tables), sites, card
 
 
 def _score_static(run: Run, stores: Stores) -> tuple[xr.Dataset, GeoDataFrame, dict[str, Any]]:
@@ -92,17 +97,25 @@ def _score_static(run: Run, stores: Stores) -> tuple[xr.Dataset, GeoDataFrame, d
     return table, scored_static(table, cell_index(run, config.finetune.cube)), card | details
 
 
-def _scores_without(run: Run, stores: Stores) -> dict[str, Any]:
-    """Pooled scores of all models without each group of inputs; empty without groups."""
+def _with_scores_without(run: Run, stores: Stores, card: dict[str, Any]) -> dict[str, Any]:
+    """The scorecard with pooled scores of all models without each group of inputs, if any."""
     groups = run.config.finetune.missing_groups
+    if not groups:
+        return card
     is_series = values_of(run.config.finetune.task) == "quantity"
     score = _score_series if is_series else _score_static
-    found = {group: score(run, stores_without(stores, group))[2]["models"] for group in groups}
-    pooled = {
-        group: {model: scores["pooled"] for model, scores in of_models.items()}
-        for group, of_models in found.items()
-    }
-    return {"without": pooled} if groups else {}
+    found = {group: score(run, stores_without(stores, group))[2] for group in groups}
+
+    def pooled(of_groups: Mapping[str, Any]) -> dict[str, Any]:
+        return {
+            group: {model: scores["pooled"] for model, scores in of_group["models"].items()}
+            for group, of_group in of_groups.items()
+        }
+
+    card |= {"without": pooled(found)}
+    for name, of_target in card.get("targets", {}).items():
+        of_target["without"] = pooled({group: one["targets"][name] for group, one in found.items()})
+    return card
 
 
 def _metadata(run: Run) -> dict[str, Any]:

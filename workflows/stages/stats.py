@@ -5,7 +5,7 @@ The folds, and statistics of each fold's training cells for normalising.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,15 +106,19 @@ def main(run: Run) -> dict[str, Any]:
         config.pretrain.window, config.finetune.window, config.finetune.warmup_steps
     )
     least = config.folds.min_observed
+    # A site may have some of several quantities only; a composition needs all of its parts.
+    apart = values_of(config.finetune.task) == "quantity" and len(targets) > 1
     further = {name: cell_index(run, name) for name in config.pretrain.also}
     result = {}
     for fold in run_folds(finetune_cells, config.folds, windows):
         pretraining_fold = fold if same else carried_fold(fold, finetune_cells, pretrain_cells)
         _check_pretraining(pretraining_fold, pretrain_cells)
-        target_fold = with_target(
-            fold, _observed(finetune_cube, finetune_cells, targets, fold, wrong, least)
-        )
+        known = [_observed(finetune_cube, finetune_cells, names, fold, wrong, least)
+                 for names in ([(name,) for name in targets] if apart else [targets])]  # fmt: skip
+        target_fold = with_target(fold, _of_any(known))
         _check_sizes(target_fold, config.folds.min_cells)
+        if apart:
+            _check_each(fold, dict(zip(targets, known, strict=True)))
         early, late = (_during(cube, fold.train_period) for cube in (pretrain_cube, finetune_cube))
         scaling = fold_statistics(
             early, pretrain_cells, inputs, pretraining_fold.train, transforms_by_name
@@ -190,6 +194,11 @@ def _observed(
     return {part: seen[period] for part, period in periods.items()}
 
 
+def _of_any(known: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Ids of the cells with any of several targets, by part."""
+    return {part: np.unique(np.concatenate([ids[part] for ids in known])) for part in known[0]}
+
+
 def _check_pretraining(fold: Fold, index: xr.Dataset) -> None:
     """Raise `InputError` for leaks among the cells that pretrain, and where none is left."""
     if not len(fold.train):
@@ -212,6 +221,19 @@ def _check_period(cube: str, cells: xr.Dataset, period: tuple[str, str] | None) 
             f"days of folds.train_period, {first.found}", "Leave the cube out, or set `time.period`"
             " of its sources.",
         ) from None  # fmt: skip
+
+
+def _check_each(fold: Fold, known: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Raise `InputError` with every target that no cell of a part has."""
+    faults = Faults()
+    for target, ids in known.items():
+        for part in ("train", "validation", "test"):
+            if not np.isin(getattr(fold, part), ids[part]).any():
+                faults.add(
+                    f"fold {fold.name}: {part}", f"no cell with {target}", "at least 1",
+                    "Use other regions, fewer folds, or leave this target out.",
+                )  # fmt: skip
+    faults.raise_if_any()
 
 
 def _check_sizes(fold: Fold, minimum: int) -> None:

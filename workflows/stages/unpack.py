@@ -26,9 +26,11 @@ def labels(run: Run, cube: str) -> Labels:
     config = run.config
     inputs, regions = config.inputs, config.folds.regions
     has_sites = bool(config.cubes[config.finetune.cube].locations or inputs.target_sites)
-    sources = (run.catalog[name] for name in inputs.sources)
+    sources = [run.catalog[name] for name in inputs.sources]
+    wanted = () if has_sites else (inputs.target, *inputs.further_targets)
+    of_targets = [next(s for s in sources if name in s.variables) for name in wanted]
     return Labels(
-        None if has_sites else next(s for s in sources if inputs.target in s.variables),
+        tuple({source.name: source for source in of_targets}.values()),
         SITES if config.cubes[cube].locations else f"cells of {cube}",
         run.catalog[regions.source] if regions.source else None,
         regions.column,
@@ -84,7 +86,7 @@ def checkpoint_metadata(run: Run, statics: Sequence[str]) -> dict[str, Any]:
     settings = {
         name: written[name] for name in ("inputs", "folds", "model", "pretrain", "finetune")
     }
-    names = [*inputs.forcings, *statics, inputs.target]
+    names = [*inputs.forcings, *statics, inputs.target, *inputs.further_targets]
     return {
         "run": run.config.name,
         "units": {name: run.variables[name].units for name in names if name in run.variables},

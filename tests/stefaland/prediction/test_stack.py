@@ -73,3 +73,24 @@ def test_compositions_and_probabilities_stay_what_they_are() -> None:
     assert found.weights == pytest.approx((1.0, 0.0))
     probability = found.predict(sure, np.full_like(sure, np.nan))[0]
     assert ((probability > 0) & (probability < 1)).all()
+
+
+def test_several_quantities_count_alike_and_have_their_own_spread() -> None:
+    """The units of a quantity decide nothing, and a quantity with few values does not vanish."""
+    other = np.stack([ERRORS[1], ERRORS[0], ERRORS[2]]) + OBSERVED
+    few = np.where(np.arange(40) % 4 == 0, OBSERVED, np.nan)
+    spread = np.full_like(MEAN, 0.3)
+
+    def joint(unit: float) -> Stack:
+        mean = np.stack([OBSERVED + ERRORS, unit * other], -1)
+        spreads = np.stack([spread, unit * 3 * spread], -1)
+        return fit_stack("abc", mean, spreads, np.stack([OBSERVED, unit * few], -1))[0]
+
+    one, same = joint(1.0), joint(1e-3)
+    np.testing.assert_allclose(one.weights, same.weights, atol=1e-6)
+    assert one.weights[0] == pytest.approx(one.weights[1], abs=0.15)
+    factors = one.calibration.spread_factor
+    assert factors is not None
+    assert factors[0] > 2 * factors[1]
+    _, wide = one.predict(np.zeros((3, 2, 5, 2)), np.ones((3, 2, 5, 2)))
+    np.testing.assert_allclose(wide[0, 0], factors)

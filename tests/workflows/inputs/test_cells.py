@@ -69,11 +69,11 @@ def table(**labels: list[str]) -> xr.Dataset:
 
 
 def test_labels_of_the_source_come_first_and_every_site_is_its_own_group() -> None:
-    plain = labelled(table(), Labels(None, SITES, None, "region"))
+    plain = labelled(table(), Labels((), SITES, None, "region"))
     assert plain["group"].values.tolist() == plain["site"].values.tolist() == [7, 9]
     assert plain["group"].attrs["of"] == SITES
     assert plain["region"].values.tolist() == ["7", "9"]
-    named = labelled(table(group=["a", "a"], region=["r", "s"]), Labels(None, SITES, None, ""))
+    named = labelled(table(group=["a", "a"], region=["r", "s"]), Labels((), SITES, None, ""))
     assert named["group"].values.tolist() == ["a", "a"]
     assert named["group"].attrs["of"] == "labels of the source"
     assert named["site"].values.tolist() == [7, 9]
@@ -81,7 +81,7 @@ def test_labels_of_the_source_come_first_and_every_site_is_its_own_group() -> No
 
 
 def test_regions_are_numbers_that_the_cells_have() -> None:
-    labels = Labels(None, SITES, None, "region", "huc")
+    labels = Labels((), SITES, None, "region", "huc")
     numbered = labelled(table().assign(huc=("cell", np.float32([1, 17]))), labels)
     assert numbered["region"].values.tolist() == ["1", "17"]
     assert labelled(table(), labels)["region"].values.tolist() == ["7", "9"]
@@ -96,7 +96,7 @@ def test_all_cells_of_a_cube_have_the_regions_of_its_index(tmp_path: Path) -> No
     ds = ds.assign(series).assign(elevation=("cell", one[0]), huc=("cell", np.float32([3, 6])))
     write_locations(tmp_path / "basins.zarr", ds)
     inputs = INPUTS.model_copy(update={"statics": ("elevation",)})
-    labels = Labels(None, SITES, None, "region", "huc")
+    labels = Labels((), SITES, None, "region", "huc")
     cells = labelled_cells(tmp_path / "basins.zarr", inputs, labels)
     index = cell_index(tmp_path / "basins.zarr", inputs, labels)
     assert cells["region"].values.tolist() == index["region"].values.tolist() == ["3", "6"]

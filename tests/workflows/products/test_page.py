@@ -68,24 +68,30 @@ def report(folder: Path) -> str:
         name=ALL,
         version=ALL,
         summary=ALL,
-        missing=texts,
-        missing_rows=rows,
+        scored=[
+            {
+                "target": ALL,
+                "score_names": texts,
+                "scores": rows,
+                "verdict": ALL,
+                "comparisons": [
+                    {"model": t, "difference": t, "interval": t, "share": t} for t in texts
+                ],
+                "comparison_metric": ALL,
+                "fold_metric": ALL,
+                "folds": texts,
+                "fold_rows": rows,
+                "missing": texts,
+                "missing_rows": rows,
+                "figures": [{"caption": text, "image": image} for text in texts],
+            }
+        ],
+        ranking=ALL,
         pretraining=PretrainingTable(texts, [{"variable": t, "values": texts} for t in texts], []),
         maps=[{"caption": text, "file": text, "image": image} for text in texts],
         viewer=viewer_html(products(folder)),
         places=[{**place, "name": text, "why": text} for text in texts],
         score_text=ALL,
-        score_names=texts,
-        scores=rows,
-        verdict=ALL,
-        comparisons=[
-            {"model": text, "difference": text, "interval": text, "share": text} for text in texts
-        ],
-        comparison_metric=ALL,
-        fold_metric=ALL,
-        folds=texts,
-        fold_rows=rows,
-        figures=[{"caption": text, "image": image} for text in texts],
         caveats=texts,
         costs=[{"stage": text, "seconds": text, "memory": text} for text in texts],
         sources=[
