@@ -191,6 +191,9 @@ class TrainConfig(Frozen):
     one large batch if equally many of their values are missing."""
     patience: int | None = Field(None, gt=0)
     """Number of epochs without a better validation loss after which training stops."""
+    keep: Literal["best", "last"] = later("best")
+    """Weights that a training ends with: those of the best validation loss, or the last ones, which
+    patience then does not stop. With few validation sites, the best loss is often an early one."""
     precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     seed: int = 0
@@ -226,6 +229,15 @@ class TreeSettings(Frozen):
     """Smallest number of samples of a leaf."""
     l2: float = Field(0.0, ge=0)
     """Strength of the penalty on the squares of the leaves' values."""
+
+
+class LSTMSettings(Frozen):
+    """Settings of the LSTM baseline."""
+
+    hidden: int | None = Field(None, gt=0, le=65_536)
+    """Size of the hidden state; by default `d_model` of the network."""
+    forget_bias: float = 3.0
+    """Initial bias of the forget gate, so that memories last from the first step on."""
 
 
 class FinetuneConfig(TrainConfig):
@@ -267,6 +279,8 @@ class FinetuneConfig(TrainConfig):
     sites are also predicted and scored without each group."""
     missing_share: Annotated[float, Field(ge=0, lt=1)] = later(0.0)
     """Fraction of the training windows from which each of `missing_groups` is removed."""
+    lstm: LSTMSettings = later(LSTMSettings())
+    """Settings of the LSTM baseline alone, such as `{hidden: 256}`."""
     draw: Literal["uniform", "targets"] = later("uniform")
     """How windows of a site are drawn: all alike, or in proportion to the number of their targets
     after the warm-up, so that none without targets is drawn."""

@@ -8,6 +8,8 @@ from pydantic import Field
 
 from pipeline.core.settings import Frozen, Limit, later
 
+TransformName = Literal["none", "log"]
+
 
 class Variable(Frozen):
     """A canonical variable: its CF names and units, its possible values and how it is used."""
@@ -19,7 +21,7 @@ class Variable(Frozen):
     plausible_mean: tuple[Limit, Limit] | None = Field(None, exclude=True)
     """Least and greatest mean that a region can have over a month or more (or, without time, over
     its area); another mean is reported by the check. It decides no result."""
-    transform: Literal["none", "log"] = "none"
+    transform: TransformName = "none"
     """Transform before the z-score; `log` is log10(sqrt(x) + 0.1), as is usual for precipitation
     and streamflow."""
     group: str | None = None

@@ -137,10 +137,11 @@ def _gradient_boosting_embedding(inputs: BaselineInputs, random_encoder: bool = 
 
 
 def _lstm(inputs: BaselineInputs) -> Predictor:
-    data = inputs.network_data()
+    data, own = inputs.network_data(), inputs.config.lstm
     settings = LSTMConfig(
         forcings=data.forcing_names, statics=data.static_names, n_targets=len(data.target_names),
-        hidden=inputs.model_config.d_model, head=inputs.config.head, cyclic=inputs.config.cyclic,
+        hidden=own.hidden or inputs.model_config.d_model,
+        forget_bias=own.forget_bias, head=inputs.config.head, cyclic=inputs.config.cyclic,
     )  # fmt: skip
     return _trained(settings, data, inputs)
 

@@ -8,6 +8,8 @@ FINETUNED = ("adapter", "decoder", "dropout", *PRETRAINED)
 """Settings of networks with an encoder."""
 BASELINE = ("baseline_dropout",)
 """Settings of baselines that are other networks."""
+OF_ONE = ("lstm", "trees")
+"""Sections that one kind of model reads."""
 TREES = ("trees", "missing_share")
 """Settings of gradient-boosted trees, which read no others."""
 WITH_ENCODER, OTHER_NETWORKS = ("scratch", "random_encoder"), ("lstm", "patchtst", "dlinear", "hbv")
@@ -32,7 +34,7 @@ def reads(model: str, setting: str) -> bool:
     if model in OF_TREES:
         return name in TREES
     if model in OTHER_NETWORKS:
-        return name not in (*FINETUNED, "trees")
+        return name == model or name not in (*FINETUNED, *OF_ONE)
     if model in WITH_ENCODER:
-        return name not in (*PRETRAINED, *BASELINE, "trees")
-    return model != "stefaland" or name not in (*BASELINE, "trees")
+        return name not in (*PRETRAINED, *BASELINE, *OF_ONE)
+    return model != "stefaland" or name not in (*BASELINE, *OF_ONE)

@@ -223,7 +223,9 @@ class _Run:
                 self.model.eval()
                 figures = self.validate(self.model)
                 record.update({f"validation_{name}": value for name, value in figures.items()})
-            decisive = record.get("validation_loss", -float(progress.epoch))
+            decisive = -float(progress.epoch)
+            if config.keep == "best":
+                decisive = record.get("validation_loss", decisive)
             if math.isnan(decisive):
                 error = bad_input("validation", "a loss of NaN", "a number: valid held-out values")
                 raise NotFiniteError(error.faults)

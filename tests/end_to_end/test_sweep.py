@@ -13,7 +13,7 @@ import pytest
 from pipeline.core.errors import InputError
 from tests.conftest import ROOT
 from tests.end_to_end.small import DELAWARE, command, environment, stefaland
-from workflows.commands.sweep import Item, check_names, items
+from workflows.commands.sweep import Item, check_names, chosen_folds, items
 
 SETTINGS = (*DELAWARE, "finetune.baselines=[climatology]")
 OPTIONS = ("--seeds", "0,1", "--adapters", "dual_residual,bottleneck", "--models",
@@ -32,6 +32,13 @@ def test_unknown_names_are_reported_together() -> None:
         check_names(["stefland"], ["bottelneck"], [1, 1])
     assert [fault.where for fault in caught.value.faults] == ["--models", "--adapters", "--seeds"]
     assert 'Did you mean "bottleneck"' in str(caught.value)
+
+
+def test_a_sweep_may_have_some_of_the_folds() -> None:
+    assert chosen_folds([], ["a", "b"]) == ["a", "b"]
+    assert chosen_folds(["b"], ["a", "b"]) == ["b"]
+    with pytest.raises(InputError, match=r'--folds: found "group9"; .* Did you mean "group0"'):
+        chosen_folds(["group9"], ["group0", "west"])
 
 
 @pytest.mark.registry

@@ -121,6 +121,10 @@ def sweep(
             show_default="stefaland and the config's baselines",
         ),
     ] = None,
+    folds: Annotated[
+        list[str] | None,
+        typer.Option(metavar="A,B,C", help="Names of folds.", show_default="all"),
+    ] = None,
     search: Annotated[
         bool,
         typer.Option(
@@ -143,9 +147,9 @@ def sweep(
 
     Processes with different parts share the work; a last call without --part compares.
     """
-    if search and (seeds or adapters):
+    if search and (seeds or adapters or folds):
         raise bad_input(
-            "--search", "with --seeds or --adapters", "neither",
+            "--search", "with --seeds, --adapters or --folds", "none of them",
             "Set the run's seed, and list adapters in search.values.adapter.",
         )  # fmt: skip
     if trials is not None and not search:
@@ -164,6 +168,6 @@ def sweep(
         from workflows.commands.sweep import sweep
 
         numbers = whole_numbers("--seeds", separated(seeds or ["0,1,2"]))
-        result = sweep(run, numbers, separated(adapters), names)
+        result = sweep(run, numbers, separated(adapters), names, separated(folds))
     if as_json and result is not None:
         print_json(result)

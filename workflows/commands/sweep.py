@@ -102,6 +102,17 @@ def check_names(models: Sequence[str], adapters: Sequence[str], seeds: Sequence[
     faults.raise_if_any()
 
 
+def chosen_folds(wanted: Sequence[str], known: Sequence[str]) -> Sequence[str]:
+    """The wanted folds, or all; raises `InputError` that lists every unknown one."""
+    faults = Faults()
+    for name in wanted:
+        if name not in known:
+            expected = f"one of {', '.join(known)}"
+            faults.add("--folds", f'"{name}"', expected, nearest_name(name, known))
+    faults.raise_if_any()
+    return wanted or known
+
+
 def sweep_fingerprint(pretraining: str, settings: FinetuneSettings) -> str:
     """Hash of everything that decides the results of the items, except their adapter and seed.
 
@@ -119,6 +130,16 @@ def own_adapters(settings: FinetuneSettings, models: Sequence[str]) -> list[str]
     changes = [settings.of, *settings.of_folds.values()]
     is_own = any("adapter" in of.get(model, {}) for of in changes for model in models)
     return [""] if is_own else [settings.adapter]
+
+
+def sweep_key(run: Run) -> str:
+    """Fingerprint of the sweeps of a run."""
+    return sweep_fingerprint(stage_fingerprint(run, "pretrain"), run.config.finetune)
+
+
+def sweep_folder(run: Run) -> Path:
+    """Folder of the items of a run's sweeps under these settings, one folder each."""
+    return run.folder / "sweep" / sweep_key(run)[:12]
 
 
 def train_item(
@@ -165,19 +186,20 @@ def require_pretrained(run: Run) -> None:
 
 
 def sweep(
-    run: Run, seeds: Sequence[int], adapters: Sequence[str], models: Sequence[str]
-) -> dict[str, Any] | None:
+    run: Run, seeds: Sequence[int], adapters: Sequence[str], models: Sequence[str],
+    folds: Sequence[str] = (),
+) -> dict[str, Any] | None:  # fmt: skip
     """Do the items of this part; without parts, print the scores and write sweep.json.
 
-    Returns the scores of all variants, or None for a part.
+    `folds` are the names of some folds, by default all. Returns the scores of all variants, or None
+    for a part.
     """
     check_names(models, adapters, seeds)
     require_pretrained(run)
     files = FoldFiles(run.folder)
-    settings = run.config.finetune
-    todo = items(files.names(), models, adapters or own_adapters(settings, models), seeds)
-    key = sweep_fingerprint(stage_fingerprint(run, "pretrain"), settings)
-    folder = run.folder / "sweep" / key[:12]
+    settings, of_folds = run.config.finetune, chosen_folds(folds, files.names())
+    todo = items(of_folds, models, adapters or own_adapters(settings, models), seeds)
+    key, folder = sweep_key(run), sweep_folder(run)
     with run_lock(run.folder, shared=run.part != (1, 1)):
         step = partial(train_item, training_inputs(run), settings, folder)
         ledger = Ledger(run.folder / "ledger" / "sweep", key)

@@ -21,6 +21,7 @@ from pipeline.core.errors import nearest_name
 from pipeline.core.settings import Frozen, Limit, later
 from pipeline.core.written.names import PathName
 from pipeline.entries.source import Variable
+from pipeline.entries.variable import TransformName
 from pipeline.execution.cluster import ClusterConfig
 from stefaland.config import PretrainConfig
 from stefaland.tasks import values_of
@@ -88,6 +89,9 @@ class Inputs(Frozen):
     location: bool = later(False)
     """Longitude and latitude of each cell as static attributes of all models, in degrees. They help
     between sites; far from all sites, as in held-out regions, they may mislead."""
+    transforms: dict[PathName, TransformName] = later({})
+    """Transforms of variables before their z-scores that replace those of `variables.yml`: log or
+    none, as in `{streamflow: none}`, with which the loss `nse` is that of the flow itself."""
     terrain_from: str | None = None
     """Elevation source from which slope, aspect and curvature are derived before regridding."""
     land_fraction: str | None = None

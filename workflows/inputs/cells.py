@@ -81,9 +81,22 @@ def static_groups(
     return {group: tuple(members) for group, members in groups.items()}
 
 
-def transforms(names: Sequence[str], variables: Mapping[str, Variable]) -> dict[str, str]:
-    """The transform of each variable before its z-score, after `variables.yml`."""
-    return {name: variables[name].transform if name in variables else "none" for name in names}
+def transforms(
+    names: Sequence[str], variables: Mapping[str, Variable], own: Mapping[str, str]
+) -> dict[str, str]:
+    """The transform of each variable before its z-score: the run's own, or that of `variables`.
+
+    Raises `InputError` for an own transform of a variable that is not among `names`.
+    """
+    faults = Faults()
+    for name in own:
+        if name not in names:
+            expected = "an input or target of the run"
+            faults.add(f"inputs.transforms: {name}", "no such variable", expected,
+                       nearest_name(name, names))  # fmt: skip
+    faults.raise_if_any()
+    usual = {name: variables[name].transform if name in variables else "none" for name in names}
+    return usual | dict(own)
 
 
 def land_mask(ds: xr.Dataset, inputs: Inputs) -> np.ndarray:

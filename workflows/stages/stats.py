@@ -98,7 +98,7 @@ def main(run: Run) -> dict[str, Any]:
     pretrain_cells = finetune_cells if same else cell_index(run, config.pretrain.cube)
     inputs = [*config.inputs.forcings, *static_names(pretrain_cube, config.inputs)]
     targets = config.inputs.targets
-    transforms_by_name = transforms([*inputs, *targets], run.variables)
+    transforms_by_name = transforms([*inputs, *targets], run.variables, config.inputs.transforms)
     wrong = np.zeros(1, bool)
     if values_of(config.finetune.task) != "quantity":
         wrong = _impossible(finetune_cube, config.inputs, config.finetune.task, run.excluded)

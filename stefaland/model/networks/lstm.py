@@ -11,13 +11,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from pipeline.core.settings import Frozen
+from pipeline.core.settings import Frozen, later
 from stefaland.data.batch import Batch
 from stefaland.model.heads import Prediction, make_head, predicted
 from stefaland.tasks import HeadName
-
-FORGET_BIAS = 3.0
-"""Initial bias of the forget gate, so that memories last from the first step on."""
 
 
 class LSTMConfig(Frozen):
@@ -28,6 +25,8 @@ class LSTMConfig(Frozen):
     n_targets: int = Field(1, gt=0, le=10_000)
     hidden: int = Field(64, gt=0, le=65_536)
     dropout: float = Field(0.4, ge=0, lt=1)
+    forget_bias: float = later(3.0)
+    """Initial bias of the forget gate, so that memories last from the first step on."""
     head: HeadName = "gaussian"
     cyclic: bool = False
     """The time axis is periodic: the LSTM reads the window twice, so that its first step is
@@ -47,7 +46,7 @@ class LSTMNetwork(nn.Module):
         bias = cast(Tensor, self.lstm.bias_hh_l0)
         with torch.no_grad():
             # PyTorch adds two biases per gate. Order of the gates: in, forget, cell, out.
-            bias[config.hidden : 2 * config.hidden] = FORGET_BIAS
+            bias[config.hidden : 2 * config.hidden] = config.forget_bias
 
     def forward(self, batch: Batch) -> Prediction:
         """Prediction [B, T, O] of every time step from this step and those before it."""

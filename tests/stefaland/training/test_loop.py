@@ -238,9 +238,12 @@ def test_accumulated_batches_equal_one_large_batch(tmp_path: Path) -> None:
     torch.testing.assert_close(*weights, rtol=1e-5, atol=1e-6)
 
 
-def test_patience_stops_early_and_keeps_the_best(tmp_path: Path) -> None:
+@pytest.mark.parametrize("keep, best, epochs", [("best", 1, 4), ("last", 5, 6)])
+def test_patience_stops_early_and_keeps_the_best(
+    tmp_path: Path, keep: str, best: int, epochs: int
+) -> None:
     losses = iter([3.0, 1.0, 2.0, 2.0, 2.0, 2.0])
-    config = SETTINGS.model_copy(update={"epochs": 6, "patience": 2})
+    config = SETTINGS.model_copy(update={"epochs": 6, "patience": 2, "keep": keep})
     model = toy()
     seen: list[Tensor] = []
 
@@ -253,8 +256,8 @@ def test_patience_stops_early_and_keeps_the_best(tmp_path: Path) -> None:
     result = fit(
         model, source, sampler, objective, validate=validate, config=config, folder=tmp_path
     )
-    assert (result.best_epoch, len(result.history)) == (1, 4)
-    assert torch.equal(model.layers[0].weight, seen[1])
+    assert (result.best_epoch, len(result.history)) == (best, epochs)
+    assert torch.equal(model.layers[0].weight, seen[best])
 
 
 def test_moving_average_is_smoother_than_the_weights(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import xarray as xr
 
+from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import InputError
 from pipeline.cube.locations import write_locations
 from workflows.config.schema import Inputs
@@ -20,6 +21,7 @@ from workflows.inputs.cells import (
     land_cells,
     land_mask,
     static_names,
+    transforms,
 )
 
 INPUTS = Inputs(
@@ -102,3 +104,14 @@ def test_all_cells_of_a_cube_have_the_regions_of_its_index(tmp_path: Path) -> No
     assert cells["region"].values.tolist() == index["region"].values.tolist() == ["3", "6"]
     assert "huc" not in cells
     assert not index.data_vars
+
+
+def test_a_run_may_choose_the_transform_of_its_inputs_and_target() -> None:
+    names = ("precipitation", "streamflow", "elevation")
+    usual = transforms(names, read_variables(), {})
+    assert usual == {"precipitation": "log", "streamflow": "log", "elevation": "none"}
+    own = transforms(names, read_variables(), {"streamflow": "none"})
+    assert own == {**usual, "streamflow": "none"}
+    with pytest.raises(InputError, match=r'transforms: streamflo: .* Did you mean "streamflow"'):
+        transforms(names, read_variables(), {"streamflo": "none"})
+    assert "transforms" not in INPUTS.model_dump(), "fingerprints of other runs are kept"
