@@ -23,6 +23,11 @@ Array = NDArray[np.float64]
 HARMONICS = 2
 SHRINKAGE = 1e-3
 """Fraction of a variance that is added to it, so that covariances can be inverted."""
+SITE_SHRINKAGES = (1e-3, 1e-2, 0.1, 1.0)
+"""Fractions tried for static attributes: there are many of them for the number of sites."""
+PARTS = 5
+"""Number of parts of the sites; each is predicted from the others to choose the fraction."""
+PATTERNS = 16
 OWN_PENALTY = 5.0
 """Penalty of a window's own harmonics, as so many days on which they are zero."""
 
@@ -37,7 +42,7 @@ class Gaussian:
     """Covariances [P, P], positive definite."""
 
     @classmethod
-    def fit(cls, values: Array) -> Gaussian:
+    def fit(cls, values: Array, shrinkage: float = SHRINKAGE) -> Gaussian:
         """The distribution of rows [n, P], of pairs of values that are both there."""
         known = np.isfinite(values)
         count = np.maximum(known.sum(0), 1)
@@ -48,8 +53,33 @@ class Gaussian:
         # Covariances of different pairs of rows need not fit together: no variance below 0.
         scale, vectors = np.linalg.eigh(covariance)
         covariance = (vectors * np.maximum(scale, 0.0)) @ vectors.T
-        covariance += np.diag(SHRINKAGE * np.maximum(np.diag(covariance), SHRINKAGE))
+        covariance += np.diag(shrinkage * np.maximum(np.diag(covariance), SHRINKAGE))
         return cls(mean, covariance)
+
+    @classmethod
+    def fit_shrunk(cls, values: Array, part: NDArray[np.int64]) -> Gaussian:
+        """The distribution of rows [n, P] with the shrinkage that predicts other rows best.
+
+        Each part of the rows is predicted from the others, a random half of its values from the
+        other half; `part` [n] are numbers of parts.
+        """
+        rng = np.random.default_rng(0)
+        # A few patterns of hidden values for all rows: each pattern solves its own equations.
+        hidden = (rng.random((PATTERNS, values.shape[1])) < 0.5)[
+            rng.integers(0, PATTERNS, len(values))
+        ]
+        shown = np.where(hidden, np.nan, values)
+
+        def error(shrinkage: float) -> float:
+            gaps = []
+            for number in np.unique(part):
+                held = part == number
+                fitted = cls.fit(values[~held], shrinkage)
+                gaps.append((fitted.filled(shown[held]) - values[held])[hidden[held]])
+            return float(np.nanmean(np.square(np.concatenate(gaps))))
+
+        several = len(np.unique(part)) > 1
+        return cls.fit(values, min(SITE_SHRINKAGES, key=error) if several else SHRINKAGE)
 
     def filled(self, values: Array) -> Array:
         """The rows [n, P] with the conditional mean where a value is missing.
@@ -94,9 +124,10 @@ class References:
         values, season = np.concatenate(forcings), np.concatenate(seasons)
         cycle = [_regressed(column, season) for column in values.T]
         per_site = np.concatenate([np.concatenate(statics), np.concatenate(means)], 1)
+        _, site = np.unique(per_site[:, : statics[0].shape[1]], axis=0, return_inverse=True)
         return cls(
             np.stack(cycle, 1), Gaussian.fit(np.concatenate([values, season[:, 1:]], 1)),
-            Gaussian.fit(per_site),
+            Gaussian.fit_shrunk(per_site, site.ravel() % PARTS),
         )  # fmt: skip
 
     def forcings(self, batch: Batch, hidden: Tensor) -> dict[str, Tensor]:

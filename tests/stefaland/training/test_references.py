@@ -13,7 +13,7 @@ import torch
 from stefaland.data.batch import Batch
 from stefaland.data.cell_data import fit_normaliser
 from stefaland.training.pretrain import pretrain
-from stefaland.training.references import Gaussian, References
+from stefaland.training.references import SITE_SHRINKAGES, Gaussian, References
 from tests.stefaland.training.test_pretrain import CONFIG, DATA, FOLD, model_config
 from workflows.products.pretraining import pretraining_table
 
@@ -32,6 +32,21 @@ def test_the_conditional_mean_is_the_linear_regression_on_what_is_visible() -> N
         expected = np.column_stack([np.ones(25), values[rows][:, seen]]) @ weights
         np.testing.assert_allclose(filled[rows, 2], expected, atol=0.02)
     np.testing.assert_array_equal(filled[:, 1], values[:50, 1])
+
+
+def test_shrinkage_is_that_which_predicts_other_sites_best() -> None:
+    rng = np.random.default_rng(1)
+    weights = rng.normal(size=(2, 30))
+    values = rng.normal(size=(300, 2)) @ weights + 2 * rng.normal(size=(300, 30))
+    few, others = values[:40], values[40:]
+    hidden = np.where(rng.random(others.shape) < 0.5, np.nan, others)
+
+    def error(fitted: Gaussian) -> float:
+        return float(np.square(fitted.filled(hidden) - others)[np.isnan(hidden)].mean())
+
+    chosen = error(Gaussian.fit_shrunk(few, np.arange(40) % 5))
+    assert chosen < 0.7 * error(Gaussian.fit(few))
+    assert chosen < 1.1 * min(error(Gaussian.fit(few, share)) for share in SITE_SHRINKAGES)
 
 
 def test_own_harmonics_follow_a_site_that_differs_from_all_others() -> None:
