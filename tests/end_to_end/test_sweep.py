@@ -13,11 +13,13 @@ import pytest
 from pipeline.core.errors import InputError
 from tests.conftest import ROOT
 from tests.end_to_end.small import DELAWARE, command, environment, stefaland
-from workflows.commands.sweep import Item, check_names, chosen_folds, items
+from workflows.commands.sweep import chosen_folds
+from workflows.commands.sweep_items import Item, check_names, items, stack_items, stacked_items
 
-SETTINGS = (*DELAWARE, "finetune.baselines=[climatology]")
+SETTINGS = (*DELAWARE, "finetune.baselines=[climatology]",
+            "finetune.stack={both: [stefaland, climatology]}")  # fmt: skip
 OPTIONS = ("--seeds", "0,1", "--adapters", "dual_residual,bottleneck", "--models",
-           "stefaland,climatology")  # fmt: skip
+           "stefaland,climatology,both")  # fmt: skip
 
 
 def test_every_item_is_there_once_and_deterministic_models_have_one_seed() -> None:
@@ -25,6 +27,23 @@ def test_every_item_is_there_once_and_deterministic_models_have_one_seed() -> No
     assert len({item.name for item in made}) == len(made) == 2 * (2 * 2 + 2) + 2
     assert sum(item.model == "ridge" for item in made) == 2
     assert Item("stefaland", "x", 3, "a").variant == "stefaland:x"
+
+
+def test_a_stack_is_made_for_each_seed_and_adapter_of_its_models() -> None:
+    stacks = {"both": ["stefaland", "ridge"], "plain": ["ridge", "lstm"]}
+    trained = items(["a"], ["stefaland", "ridge", "lstm"], ["x", "y"], [3, 4])
+    stacked = stack_items(["a"], stacks, ["x", "y"], [3, 4])
+    assert len({item.name for item in stacked}) == len(stacked) == 2 * (2 + 1)
+    for item in stacked:
+        of = stacked_items(item, stacks[item.model], 3)
+        assert [*of] == stacks[item.model]
+        assert {*of.values()} <= {*trained}
+        assert of.get("stefaland", item).adapter == item.adapter
+
+
+def test_a_stack_without_its_models_is_refused() -> None:
+    with pytest.raises(InputError, match='"both" without lstm'):
+        check_names(["both", "ridge"], [], [0], {"both": ["ridge", "lstm"]})
 
 
 def test_unknown_names_are_reported_together() -> None:
@@ -70,10 +89,12 @@ def test_a_sweep_is_shared_survives_a_kill_and_tells_scores(tmp_path: Path) -> N
     before = {path: path.stat().st_mtime_ns for path in marked}
     done = stefaland(tmp_path, "delaware", SETTINGS, "sweep", *OPTIONS)
     assert done.returncode == 0, done.stderr
-    assert len(list(run.glob("ledger/sweep/*/*.done.json"))) == 2 * (2 * 2 + 1)
+    # Two folds of two seeds and two adapters, and as many stacks; climatology has no seeds.
+    assert len(list(run.glob("ledger/sweep/*/*.done.json"))) == 2 * (2 * 2 + 1) + 2 * 2 * 2
     assert {path: path.stat().st_mtime_ns for path in marked} == before, "an item was done twice"
     summary = json.loads((run / "sweep.json").read_text())
-    assert summary["order"] == ["stefaland:dual_residual", "stefaland:bottleneck", "climatology"]
+    assert summary["order"] == ["stefaland:dual_residual", "stefaland:bottleneck", "climatology",
+                                "both:dual_residual", "both:bottleneck"]  # fmt: skip
     scores = summary["variants"]
     assert "stefaland:bottleneck" in done.stderr
     two = scores["stefaland:bottleneck"]["seeds"]

@@ -118,7 +118,7 @@ def sweep(
         typer.Option(
             metavar="A,B,C",
             help="Names of models.",
-            show_default="stefaland and the config's baselines",
+            show_default="stefaland, and the config's baselines and stacks",
         ),
     ] = None,
     folds: Annotated[
@@ -159,7 +159,11 @@ def sweep(
                         "A part of the work has no result of its own.")  # fmt: skip
     own = [] if trials is None else [f"search.trials={trials}"]
     run = open_run(config, [*(settings or ()), *own], part=part)
-    names = separated(models or ["stefaland", *run.config.finetune.baselines])
+    own_models = run.config.finetune.models
+    if search:
+        # Stacks have no settings: their weights are those of the validation cells.
+        own_models = ["stefaland", *run.config.finetune.baselines]
+    names = separated(models or own_models)
     if search:
         from workflows.commands.search import search as search_settings
 

@@ -30,7 +30,8 @@ from stefaland.metrics import is_error
 from stefaland.tasks import values_of
 from stefaland.training.finite_loss import NotFiniteError
 from stefaland.training.trials import Space, Trial, propose, require_optuna
-from workflows.commands.sweep import check_names, require_pretrained
+from workflows.commands.sweep import require_pretrained
+from workflows.commands.sweep_items import check_names
 from workflows.config.finetuning import FinetuneSettings
 from workflows.config.merged import merged
 from workflows.config.ranking import ScoreSettings

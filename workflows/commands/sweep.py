@@ -1,7 +1,8 @@
 """Trainings of folds × seeds × adapters and of baselines: `stefaland sweep CONFIG --seeds 0,1,2`.
 
 Each training is a work item with a marker in the ledger, so that processes or array jobs share the
-items and any of them may fail. A last call without --part does what is left and prints the scores.
+items and any of them may fail. A last call without --part does what is left, makes the stacks and
+prints the scores.
 """
 
 from __future__ import annotations
@@ -22,16 +23,22 @@ from pipeline.core.provenance import fingerprint
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import part_of, run_stage
 from pipeline.fetch.manifest import digest_of_all
-from stefaland.baselines.registry import BASELINES
 from stefaland.metrics import is_error, paired_difference, score_series
-from stefaland.model.adapters import ADAPTERS
 from stefaland.tasks import values_of
+from workflows.commands.sweep_items import (
+    Item,
+    Stacks,
+    check_names,
+    items,
+    stack_items,
+    stacked_items,
+)
 from workflows.config.finetuning import FinetuneSettings
 from workflows.console import REPORT
 from workflows.fingerprints import READS, stage_fingerprint
 from workflows.inputs.checked_folds import check_heldout
 from workflows.inputs.folds import FoldFiles
-from workflows.products.heldout import heldout_series, heldout_static, series_names
+from workflows.products.heldout import heldout_series, heldout_static, series_names, write_stack
 from workflows.products.series_scores import finite
 from workflows.products.static_scores import RANK, scores_of
 from workflows.run import Run
@@ -44,62 +51,10 @@ from workflows.stages.markers import run_lock
 from workflows.stages.order import require_sound, stage_state
 from workflows.stages.unpack import labelled_cells
 
-WITH_ADAPTER = ("stefaland", "scratch")
 SEAL = "predictions"
 """Key of the digest of an item's held-out predictions in its marker."""
-WITHOUT_SEED = ("climatology", "ridge", "persistence")
-"""Baselines without random numbers: they are fitted once for each fold."""
-
-
-@dataclass(frozen=True)
-class Item:
-    """One training: a model, its adapter (empty where it has none), a seed and a fold."""
-
-    model: str
-    adapter: str
-    seed: int
-    fold: str
-
-    @property
-    def variant(self) -> str:
-        """Model and adapter, the unit of comparison."""
-        return f"{self.model}:{self.adapter}" if self.adapter else self.model
-
-    @property
-    def name(self) -> str:
-        """Name of the item's marker and folder."""
-        return f"{self.variant.replace(':', '_')}-seed{self.seed}-{self.fold}"
-
-
-def items(
-    folds: Sequence[str], models: Sequence[str], adapters: Sequence[str], seeds: Sequence[int]
-) -> list[Item]:
-    """Every training of the sweep, ordered so that each part has long and short ones."""
-    return [
-        Item(model, adapter, seed, fold)
-        for seed in seeds
-        for model in models
-        for adapter in (adapters if model in WITH_ADAPTER else ("",))
-        for fold in folds
-        if seed == seeds[0] or model not in WITHOUT_SEED
-    ]
-
-
-def check_names(models: Sequence[str], adapters: Sequence[str], seeds: Sequence[int]) -> None:
-    """Raise `InputError` with every unknown model and adapter, and for repeated seeds."""
-    faults = Faults()
-    for option, names, known in (
-        ("--models", models, ["stefaland", *BASELINES.names()]),
-        ("--adapters", adapters, ADAPTERS.names()),
-    ):
-        for name in names:
-            if name not in known:
-                faults.add(
-                    option, f'"{name}"', f"one of {', '.join(known)}", nearest_name(name, known)
-                )
-    if len(set(seeds)) < len(seeds) or not seeds:
-        faults.add("--seeds", ", ".join(map(str, seeds)) or "none", "different numbers")
-    faults.raise_if_any()
+MADE_OF = "models"
+"""Key of the digests of a stack's models in its marker."""
 
 
 def chosen_folds(wanted: Sequence[str], known: Sequence[str]) -> Sequence[str]:
@@ -155,6 +110,31 @@ def train_item(
     return {SEAL: predictions_digest(folder, item)}
 
 
+def make_stack(
+    inputs: TrainingInputs, settings: FinetuneSettings, folder: Path, first_seed: int, item: Item
+) -> dict[str, Any]:
+    """Make one stack of models that were trained below `folder`, and predict as they do."""
+    of = stacked_items(item, settings.stack[item.model], first_seed)
+    write_stack(
+        folder / item.name, {model: folder / one.name for model, one in of.items()},
+        inputs.data, inputs.files.fold(item.fold), settings.recipe(item.seed),
+    )  # fmt: skip
+    made_of = {one.name: predictions_digest(folder, one) for one in of.values()}
+    return {SEAL: predictions_digest(folder, item), MADE_OF: made_of}
+
+
+def forget_outdated(
+    ledger: Ledger, todo: Sequence[Item], stacks: Stacks, first_seed: int, folder: Path
+) -> None:
+    """Remove the markers of stacks of which a model has been trained again, to other values."""
+    known = ledger.summaries()
+    for item in todo:
+        of = stacked_items(item, stacks[item.model], first_seed).values()
+        digests = {one.name: predictions_digest(folder, one) for one in of}
+        if item.name in known and known[item.name].get(MADE_OF) != digests:
+            ledger.forget(item.name)
+
+
 def predictions_digest(folder: Path, item: Item) -> str:
     """SHA-256 of the held-out predictions of an item; empty where there are none."""
     store = folder / item.name / "heldout.zarr"
@@ -185,6 +165,15 @@ def require_pretrained(run: Run) -> None:
     require_sound(run.folder, READS["finetune"])
 
 
+def sound(
+    ledger: Ledger, todo: Sequence[Item], folder: Path, part: tuple[int, int] = (1, 1)
+) -> Ledger:
+    """The ledger without markers of items of this part whose predictions are damaged."""
+    for name in forget_damaged(ledger, part_of(todo, part), folder):
+        REPORT.print(f"WARNING: {name}: its predictions were lost or changed, and are made again")
+    return ledger
+
+
 def sweep(
     run: Run, seeds: Sequence[int], adapters: Sequence[str], models: Sequence[str],
     folds: Sequence[str] = (),
@@ -194,22 +183,30 @@ def sweep(
     `folds` are the names of some folds, by default all. Returns the scores of all variants, or None
     for a part.
     """
-    check_names(models, adapters, seeds)
+    settings = run.config.finetune
+    check_names(models, adapters, seeds, settings.stack)
     require_pretrained(run)
     files = FoldFiles(run.folder)
-    settings, of_folds = run.config.finetune, chosen_folds(folds, files.names())
-    todo = items(of_folds, models, adapters or own_adapters(settings, models), seeds)
+    of_folds, adapters = (
+        chosen_folds(folds, files.names()),
+        adapters or own_adapters(settings, models),
+    )
+    alone = [model for model in models if model not in settings.stack]
+    todo = items(of_folds, alone, adapters, seeds)
+    stacks = {name: of for name, of in settings.stack.items() if name in models}
+    stacked = stack_items(of_folds, stacks, adapters, seeds)
     key, folder = sweep_key(run), sweep_folder(run)
     with run_lock(run.folder, shared=run.part != (1, 1)):
-        step = partial(train_item, training_inputs(run), settings, folder)
+        made = training_inputs(run)
         ledger = Ledger(run.folder / "ledger" / "sweep", key)
-        for name in forget_damaged(ledger, part_of(todo, run.part), folder):
-            REPORT.print(
-                f"WARNING: {name}: its predictions were lost or changed, and are made again"
-            )
-        run_stage("sweep", todo, step, ledger, part=run.part)
-    if run.part != (1, 1):
-        return None
+        step = partial(train_item, made, settings, folder)
+        run_stage("sweep", todo, step, sound(ledger, todo, folder, run.part), part=run.part)
+        if run.part != (1, 1):
+            return None
+        forget_outdated(ledger, stacked, stacks, seeds[0], folder)
+        step = partial(make_stack, made, settings, folder, seeds[0])
+        run_stage("stacks", stacked, step, sound(ledger, stacked, folder))
+        todo += stacked
     check_heldout(files, [(item.fold, folder / item.name / "heldout.zarr") for item in todo])
     task, inputs = run.config.finetune.task, run.config.inputs
     metric = run.config.score.metric if _is_series(task) else RANK[values_of(task)]
