@@ -170,7 +170,7 @@ class _Run:
 
     def _step(self, draw: Draw, batch: Batch, n_draws: int) -> Tensor:
         progress, config = self.progress, self.config
-        seed = _seed(config.seed, progress.epoch, progress.step)
+        seed = step_seed(config.seed, progress.epoch, progress.step)
         torch.manual_seed(seed + rank())
         generator = torch.Generator(self.device).manual_seed(seed)
         group_begin = progress.step - progress.step % config.accumulate
@@ -275,7 +275,7 @@ def _copy(weights: Mapping[str, Tensor]) -> Weights:
     return {name: value.detach().clone() for name, value in weights.items()}
 
 
-def _seed(seed: int, epoch: int, step: int) -> int:
+def step_seed(seed: int, epoch: int, step: int) -> int:
     """A seed that is different for every step of every epoch."""
     digest = hashlib.sha256(f"{seed}/{epoch}/{step}".encode()).digest()
     return int.from_bytes(digest[:6], "little")

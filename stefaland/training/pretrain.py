@@ -94,29 +94,15 @@ def pretrain(
     >>> (folder / "model.safetensors").exists()
     True
     """
-    if isinstance(data, CellData):
-        check_table(fold, data)
-    used = _visible(data, fold, model_config)
-    scaling = _pretext_scaling(used, fold, model_config)
-    names = (*used.forcing_names, *used.static_names)
-    normaliser.require(names, "pretraining")
-    normaliser = normaliser.selected(names)
-    if isinstance(used, CellData) and len(fold.train):
-        check_statistics(used, fold, normaliser, names)
-    inputs, normaliser = normaliser, scaling.merged(normaliser)
+    used, inputs, normaliser = scaled(data, fold, model_config, normaliser)
     with process_group(device) as rank_device:
         model = new_network(lambda: StefaLand(model_config), config.seed)
         objective = MaskedReconstruction(model_config, config)
-        sets = [
-            _drawn(one, config, objective, normaliser, rank_device)
-            for one in (
-                FurtherCells(data=used, fold=fold),
-                *(replace(one, data=_visible(one.data, one.fold, model_config)) for one in also),
-            )
-        ]
-        weights = [1.0, *(one.weight for one in also)]
+        drawn = pretraining_set(
+            used, fold, model_config, config, objective, normaliser, also, rank_device
+        )
         trained = train_on_fold(
-            model, mixed_set(sets, weights, config, rank_device), fold, config, objective,
+            model, drawn, fold, config, objective,
             folder=Path(folder), identity=model_config.model_dump(mode="json"), log=log,
         )  # fmt: skip
         stored = {
@@ -127,6 +113,41 @@ def pretrain(
             "training": {**trained.record, **_judged(model, objective, trained, log)},
         }
         return save_trained(Path(folder), model, stored)
+
+
+def scaled(
+    data: CellData | ShardedCells, fold: Fold, model_config: ModelConfig, normaliser: Normaliser
+) -> tuple[CellData | ShardedCells, Normaliser, Normaliser]:
+    """The cells that pretrain, the normaliser of their inputs, and that of pretext targets too.
+
+    Raises `InputError` for missing variables or statistics, a leak, and statistics of other cells.
+    """
+    if isinstance(data, CellData):
+        check_table(fold, data)
+    used = _visible(data, fold, model_config)
+    scaling = _pretext_scaling(used, fold, model_config)
+    names = (*used.forcing_names, *used.static_names)
+    normaliser.require(names, "pretraining")
+    inputs = normaliser.selected(names)
+    if isinstance(used, CellData) and len(fold.train):
+        check_statistics(used, fold, inputs, names)
+    return used, inputs, scaling.merged(inputs)
+
+
+def pretraining_set(
+    used: CellData | ShardedCells, fold: Fold, model_config: ModelConfig, config: PretrainConfig,
+    objective: MaskedReconstruction, normaliser: Normaliser, also: Sequence[FurtherCells],
+    device: torch.device,
+) -> TrainingSet:  # fmt: skip
+    """The windows of the cells that pretrain, with those of further tables."""
+    sets = [
+        _drawn(one, config, objective, normaliser, device)
+        for one in (
+            FurtherCells(data=used, fold=fold),
+            *(replace(one, data=_visible(one.data, one.fold, model_config)) for one in also),
+        )
+    ]
+    return mixed_set(sets, [1.0, *(one.weight for one in also)], config, device)
 
 
 def _pretext_scaling(

@@ -97,6 +97,31 @@ def embed(
 
 
 @app.command(
+    rich_help_panel=PANEL, epilog=examples("stefaland find-rate quickstart --low 1e-4 --high 0.1")
+)
+def find_rate(
+    config: Config,
+    fold: Annotated[
+        str | None, typer.Option(help="Fold whose cells pretrain; by default the first.")
+    ] = None,
+    low: Annotated[float, typer.Option(min=1e-12, help="Lowest learning rate.")] = 1e-5,
+    high: Annotated[float, typer.Option(help="Highest learning rate.")] = 1.0,
+    steps: Annotated[int, typer.Option(min=10, help="Number of optimiser steps.")] = 200,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Find a learning rate for pretraining: the loss at rates that rise step by step.
+
+    The network of the test is forgotten; no file of the run changes.
+    """
+    from workflows.commands.find_rate import find_learning_rate
+
+    found = find_learning_rate(open_run(config, settings), fold, low, high, steps)
+    if as_json:
+        print_json(found)
+
+
+@app.command(
     rich_help_panel=PANEL,
     epilog=examples(
         "stefaland sweep delaware --seeds 0,1,2 --adapters dual_residual,gated",

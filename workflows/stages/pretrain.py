@@ -8,7 +8,7 @@ With `pretrain.from_checkpoint` a given encoder is copied instead.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ import xarray as xr
 from pipeline.core.files import read_json
 from pipeline.cube.cells import read_cells
 from pipeline.cube.open import open_cube
-from stefaland.config import PretrainConfig
+from stefaland.config import ModelConfig, PretrainConfig
 from stefaland.data.cell_data import CellData
 from stefaland.data.sharded import ShardedCells
 from stefaland.distributed import best_device
@@ -134,9 +134,20 @@ def _take_over(run: Run, checkpoint: Path) -> dict[str, Any]:
     }
 
 
-def _pretrain(run: Run, settings: PretrainSettings) -> dict[str, Any]:
-    """Pretrain an encoder on the cells of every fold; returns the best epoch's losses by fold."""
-    files = FoldFiles(run.folder)
+@dataclass(frozen=True)
+class PretrainingInputs:
+    """What the encoders of all folds are pretrained with."""
+
+    data: CellData | ShardedCells
+    further: tuple[CellData | ShardedCells, ...]
+    """The cells of further cubes, in their order in the settings."""
+    network: ModelConfig
+    recipe: PretrainConfig
+
+
+def pretraining_inputs(run: Run) -> PretrainingInputs:
+    """The cells of all cubes that pretrain, and the settings of the network and its training."""
+    settings = run.config.pretrain
     statics = static_names(open_cube(run.cube(settings.cube)), run.config.inputs)
     data, *further = (
         training_cells(
@@ -145,30 +156,41 @@ def _pretrain(run: Run, settings: PretrainSettings) -> dict[str, Any]:
         )
         for cube in (settings.cube, *settings.also)
     )  # fmt: skip
-    network, recipe = (
-        network_settings(run, data.static_names),
+    return PretrainingInputs(
+        data, tuple(further), network_settings(run, data.static_names),
         training_settings(settings, run.config.seed),
-    )
+    )  # fmt: skip
+
+
+def further_cells(run: Run, inputs: PretrainingInputs, fold: str) -> list[FurtherCells]:
+    """The cells of further cubes with their folds and weights."""
+    files, chosen = FoldFiles(run.folder), run.config.pretrain.also
+    return [
+        FurtherCells(data=cells, fold=files.pretraining_fold(fold, cube), **dict(of_cube))
+        for cells, (cube, of_cube) in zip(inputs.further, chosen.items(), strict=True)
+    ]
+
+
+def _pretrain(run: Run, settings: PretrainSettings) -> dict[str, Any]:
+    """Pretrain an encoder on the cells of every fold; returns the best epoch's losses by fold."""
+    files, inputs = FoldFiles(run.folder), pretraining_inputs(run)
     results = {}
     for name in files.names():
         folder, fold = run.pretrained(name), files.pretraining_fold(name)
-        also = [
-            FurtherCells(data=cells, fold=files.pretraining_fold(name, cube), **dict(chosen))
-            for cells, (cube, chosen) in zip(further, settings.also.items(), strict=True)
-        ]
+        also = further_cells(run, inputs, name)
         with RunLog(folder, title=f"pretrain {name}", tensorboard=settings.tensorboard) as log:
             pretrain(
-                data,
+                inputs.data,
                 fold,
-                network,
-                recipe,
+                inputs.network,
+                inputs.recipe,
                 files.normaliser(name),
                 folder,
                 also=also,
                 device=best_device(),
                 log=log,
                 metadata={
-                    **checkpoint_metadata(run, data.static_names),
+                    **checkpoint_metadata(run, inputs.data.static_names),
                     "fold": fold_identity(fold),
                     **further_identities(dict(zip(settings.also, also, strict=True))),
                 },
