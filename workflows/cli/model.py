@@ -172,9 +172,9 @@ def sweep(
 
     Processes with different parts share the work; a last call without --part compares.
     """
-    if search and (seeds or adapters or folds):
+    if search and (seeds or adapters):
         raise bad_input(
-            "--search", "with --seeds, --adapters or --folds", "none of them",
+            "--search", "with --seeds or --adapters", "neither",
             "Set the run's seed, and list adapters in search.values.adapter.",
         )  # fmt: skip
     if trials is not None and not search:
@@ -192,7 +192,7 @@ def sweep(
     if search:
         from workflows.commands.search import search as search_settings
 
-        result = search_settings(run, names)
+        result = search_settings(run, names, separated(folds))
     else:
         from workflows.commands.sweep import sweep
 

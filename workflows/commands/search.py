@@ -30,7 +30,7 @@ from stefaland.metrics import is_error
 from stefaland.tasks import values_of
 from stefaland.training.finite_loss import NotFiniteError
 from stefaland.training.trials import Space, Trial, propose, require_optuna
-from workflows.commands.sweep import require_pretrained
+from workflows.commands.sweep import chosen_folds, require_pretrained
 from workflows.commands.sweep_items import check_names
 from workflows.config.finetuning import FinetuneSettings
 from workflows.config.merged import merged
@@ -64,7 +64,7 @@ class Study:
     @property
     def name(self) -> str:
         """Name of the study's marker."""
-        return f"{self.model}-{self.fold}" if self.fold else self.model
+        return f"{self.model}-{self.fold or fingerprint(self.folds)}"
 
 
 def studies(models: Sequence[str], folds: Sequence[str], choice: str) -> list[Study]:
@@ -179,16 +179,17 @@ def open_search(run: Run) -> Search:
     )  # fmt: skip
 
 
-def search(run: Run, models: Sequence[str]) -> dict[str, Any] | None:
+def search(run: Run, models: Sequence[str], folds: Sequence[str] = ()) -> dict[str, Any] | None:
     """Do the studies of this part; without parts, print them and write the chosen settings.
 
-    Returns all studies and the file of the chosen settings, or None for a part.
+    `folds` are the names of some folds, by default all. Returns all studies and the file of the
+    chosen settings, or None for a part.
     """
     require_optuna("stefaland sweep --search")
     check_names(models, _adapters(run.config.search), [0])
     require_pretrained(run)
     config, files = run.config, FoldFiles(run.folder)
-    folds = files.names()
+    folds = chosen_folds(folds, files.names())
     if alone := [fold for fold in folds if not len(files.fold(fold).validation)]:
         raise bad_input(
             "stefaland sweep --search", f"no validation cells in {', '.join(alone)}",

@@ -187,10 +187,8 @@ def sweep(
     check_names(models, adapters, seeds, settings.stack)
     require_pretrained(run)
     files = FoldFiles(run.folder)
-    of_folds, adapters = (
-        chosen_folds(folds, files.names()),
-        adapters or own_adapters(settings, models),
-    )
+    of_folds = chosen_folds(folds, files.names())
+    adapters = adapters or own_adapters(settings, models)
     alone = [model for model in models if model not in settings.stack]
     todo = items(of_folds, alone, adapters, seeds)
     stacks = {name: of for name, of in settings.stack.items() if name in models}

@@ -16,6 +16,7 @@ from pipeline.core.errors import InputError
 from stefaland.baselines import settings_read
 from stefaland.baselines.registry import BASELINES
 from stefaland.config import FinetuneConfig
+from tests.end_to_end.small import digests
 from tests.stored import DAYS, TINY, run_of, write_sites_store
 from tests.workflows.cli.test_json import agree
 from tests.workflows.tiny import write_tiny
@@ -175,6 +176,13 @@ def test_the_command_shares_the_work_and_writes_settings_that_a_run_takes(
     assert run(*words) == 2
     assert "--until pretrain" in capsys.readouterr().err
     assert run("run", config, "--until", "pretrain") == 0
+    files = digests(tmp_path / "runs")
+    capsys.readouterr()
+    assert run("find-rate", config, "--steps", "10", "--json") == 0
+    rates = json.loads(capsys.readouterr().out)
+    agree(rates, "stefaland find-rate CONFIG --json")
+    assert len(rates["rates"]) == 10
+    assert digests(tmp_path / "runs") == files
     assert run(*words, "--part", "1/2") == 0
     markers = tmp_path.glob("runs/tiny/ledger/search/*/*.done.json")
     before = {path: path.stat().st_mtime_ns for path in markers}
