@@ -93,6 +93,7 @@ def plan_cube(
     *,
     window_bytes: int | None = None,
     tile_seconds: float | None = None,
+    decoded_bytes: int = 0,
     held_bytes: int | None = None,
     terrain_bytes: int = 0,
     has_matrices: bool = False,
@@ -101,7 +102,8 @@ def plan_cube(
 
     `land_share` is the fraction of tiles with values: others are neither stored nor encoded.
     `window_bytes` (size of the largest source window of a tile) and `tile_seconds` (time to regrid
-    a tile) replace estimates from `source_bytes`; `held_bytes` is the memory of a tile's values at
+    a tile) replace estimates from `source_bytes`, and `decoded_bytes` (size of the values that
+    blocks of sources decode) are in addition; `held_bytes` is the memory of a tile's values at
     once, by default of all of them; `terrain_bytes` is the size of the elevation window from which
     terrain is derived; `has_matrices` is True where a source is regridded by sparse matrices.
     """
@@ -122,7 +124,7 @@ def plan_cube(
     largest = max(shard_bytes(template, key) for key in sizes)
     work = source_bytes / rates.read + (source_bytes + values) / rates.compute
     if tile_seconds is not None:
-        work = tiles * tile_seconds
+        work = tiles * tile_seconds + decoded_bytes / rates.read
     work += values * land_share / rates.write
     return Plan(
         name=name,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,9 +10,9 @@ import netCDF4
 import numpy as np
 import pytest
 import xarray as xr
-from xarray.backends.netCDF4_ import NetCDF4ArrayWrapper
 
 import pipeline.regrid_blocks
+from benchmarks.inflated import counting
 from pipeline import build
 from pipeline.build import build_cube, fill_cube, template_of
 from pipeline.cube.write import create_cube
@@ -130,25 +129,6 @@ def test_blocks_write_the_bytes_of_tiles(
     assert {*written} == expected
 
 
-@pytest.fixture
-def inflated(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
-    """Bytes of the chunks that were decoded, by variable; each reading decodes them anew."""
-    found: dict[str, int] = {}
-    real = NetCDF4ArrayWrapper.__getitem__
-
-    def counted(self: NetCDF4ArrayWrapper, key: Any) -> Any:
-        chunks, count = self.get_array(needs_lock=False).chunking(), self.dtype.itemsize
-        if isinstance(chunks, str):
-            chunks = [1] * len(self.shape)
-        for one, chunk, size in zip(key.tuple, chunks, self.shape, strict=True):
-            count *= len({i // chunk for i in np.atleast_1d(np.arange(size)[one])}) * chunk
-        found[self.variable_name] = found.get(self.variable_name, 0) + count
-        return real(self, key)
-
-    monkeypatch.setattr(NetCDF4ArrayWrapper, "__getitem__", counted)
-    return found
-
-
 def stored_bytes(source: Source) -> int:
     """Bytes of all chunks of a source's variable, uncompressed."""
     total = 0
@@ -162,14 +142,16 @@ def stored_bytes(source: Source) -> int:
 
 
 def test_every_stored_chunk_is_decoded_once(
-    sources: tuple[Source, ...], tmp_path: Path, always: None, inflated: dict[str, int]
+    sources: tuple[Source, ...], tmp_path: Path, always: None
 ) -> None:
     sources = tuple(one for one in sources if one.name != "elevation")
     task = RegridTask(tmp_path / "a.zarr", GLOBE, sources, VARIABLES)
     template = template_of(task, (4, 12))
     create_cube(task.store, template, {})
-    with blocks_of(task, template, template.tiles, "a-1of1", 1 << 28) as scratch:
-        inflated.clear()
+    with (
+        blocks_of(task, template, template.tiles, "a-1of1", 1 << 28) as scratch,
+        counting() as inflated,
+    ):
         for block in scratch.blocks:
             regrid_block(task, scratch, block)
         decoded = dict(inflated)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,11 +21,12 @@ from pipeline.cube.cost import Plan, check_plans, plan_cube, plan_table, probe
 from pipeline.cube.template import CubeTemplate, cube_template
 from pipeline.execution.cluster import worker_count, worker_memory
 from pipeline.grid.window import source_window
+from pipeline.regrid_blocks import BLOCK_BYTES, SourceBlocks, sources_in_blocks
 from pipeline.regrid_tile import RegridTask, filled_window
 from pipeline.sources.open import read_bytes
 from workflows.console import REPORT, faults_document
 from workflows.fingerprints import NEEDS, stages_after
-from workflows.inputs.memory import memory_needs, middle_tile
+from workflows.inputs.memory import block_limit, memory_needs, middle_tile
 from workflows.products.predicted_maps import QUALITY_FLAG
 from workflows.run import Run
 from workflows.stages import check
@@ -63,7 +64,8 @@ def plan_run(run: Run, first: str, last: str) -> RunPlan:
     folder, cluster = _existing(run.folder), run.config.cluster
     chosen = names[names.index(first) : names.index(last) + 1]
     states, plans = check.within_limit(run, "plan", lambda: (
-        planned_states(run, chosen), cube_plans(gridded_cubes(run), worker_count(cluster), folder)
+        planned_states(run, chosen),
+        cube_plans(gridded_cubes(run), worker_count(cluster), folder, block_limit(cluster)),
     ))  # fmt: skip
     memory, disk = worker_memory(cluster), shutil.disk_usage(folder).free
     faults: tuple[Fault, ...] = ()
@@ -100,38 +102,60 @@ def gridded_cubes(run: Run) -> Iterator[GriddedCube]:
 
 
 def cube_plans(
-    cubes: Iterable[GriddedCube], workers: int, folder: Path
+    cubes: Iterable[GriddedCube], workers: int, folder: Path, most: int = BLOCK_BYTES
 ) -> list[tuple[Plan, CubeTemplate]]:
     """The plan of every cube, with its template; `folder` lies on the disk that is written to.
 
-    Times and memory are estimated from the source windows and a part of the middle tile.
+    Times and memory are estimated from the source windows and a part of the middle tile; those of
+    sources that are read in blocks, of at most `most` bytes, from what they decode.
     """
     plans = []
     rates = None
     for cube, template, task in cubes:
-        seconds, size = None, 0
+        seconds, size, decoded = None, 0, 0
         needs: dict[str, Any] = {}
         if task is not None:
-            seconds, size = tile_seconds(task, template), files_bytes(task, template)
-            needs = memory_needs(task, template)
+            blocks = sources_in_blocks(task, template, template.tiles, most)
+            size = files_bytes(task, template, [one.source for one in blocks])
+            decoded = sum(one.decoded_bytes for one in blocks)
+            seconds = tile_seconds(read_by_tiles(task, blocks), template)
+            needs = memory_needs(task, template, most)
         # The chunks of one cube suffice to measure the rates of this machine, in under a second.
         rates = rates or probe(template, folder)
-        plan = plan_cube(cube, template, size, workers, rates, tile_seconds=seconds, **needs)
+        plan = plan_cube(
+            cube, template, size, workers, rates,
+            tile_seconds=seconds, decoded_bytes=decoded, **needs,
+        )  # fmt: skip
         plans.append((plan, template))
     return plans
 
 
-def files_bytes(task: RegridTask, template: CubeTemplate) -> int:
-    """Estimated bytes of source files that all tiles read."""
+def read_by_tiles(task: RegridTask, blocks: Sequence[SourceBlocks]) -> RegridTask:
+    """The task with only the sources that each tile reads itself."""
+    if not blocks:
+        return task
+    known = {one.source for one in blocks}
+    left = tuple(source for i, source in enumerate(task.sources) if i not in known)
+    return replace(task, sources=left, filling=None)
+
+
+def files_bytes(task: RegridTask, template: CubeTemplate, in_blocks: Sequence[int] = ()) -> int:
+    """Estimated bytes of source files that all tiles read, and the blocks of some sources."""
     window = partial(source_window, task.grid)
-    return sum(read_bytes(source, window, template.counts) for source in task.sources)
+    return sum(
+        read_bytes(source, window, (1, 1) if index in in_blocks else template.counts)
+        for index, source in enumerate(task.sources)
+    )
 
 
 def tile_seconds(task: RegridTask, template: CubeTemplate) -> float:
     """Seconds to regrid a tile: opening the sources, and a piece of the middle tile scaled up.
 
-    Of long series the first steps are timed, by their number as the time of one step allows.
+    Of long series the first steps are timed, by their number as the time of one step allows. None
+    are needed where all sources are read in blocks.
     """
+    if not task.sources:
+        return 0.0
     tile = middle_tile(template)
     height, width = (max(1, size // PIECE) for size in tile.shape)
 

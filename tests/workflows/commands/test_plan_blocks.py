@@ -1,0 +1,57 @@
+"""The plan of a cube whose sources are read in blocks: each file once, and a block's memory."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import pipeline.regrid_blocks
+from pipeline.build import template_of
+from pipeline.entries.source import Source, Variable
+from pipeline.grid.target_grid import TargetGrid
+from pipeline.regrid_blocks import sources_in_blocks
+from pipeline.regrid_tile import RegridTask
+from workflows.commands.plan import cube_plans, read_by_tiles
+from workflows.inputs.memory import memory_needs
+
+DAYS = 5
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> RegridTask:
+    coords = {
+        "time": np.datetime64("2001-01-01", "ns") + np.arange(DAYS) * np.timedelta64(1, "D"),
+        "lat": 89.5 - np.arange(180.0), "lon": -179.5 + np.arange(360.0),
+    }  # fmt: skip
+    values = np.random.default_rng(0).random((DAYS, 180, 360), np.float32)
+    da = xr.DataArray(values, coords, tuple(coords), "rain", {"units": "1"})
+    how = {"zlib": True, "chunksizes": (1, 180, 360)}
+    da.to_netcdf(tmp_path / "rain.nc", encoding={"rain": how})
+    source = Source.model_validate(
+        {"name": "rain", "uri": str(tmp_path / "rain.nc"), "driver": "netcdf", "method": "mean",
+         "variables": {"rain": {"name": "rain"}}}
+    )  # fmt: skip
+    grid = TargetGrid.from_bounds("globe", "EPSG:4326", (-180, -90, 180, 90), 5.0)
+    variables = {"rain": Variable(long_name="rain", units="1")}
+    return RegridTask(tmp_path / "a.zarr", grid, (source,), variables)
+
+
+def test_a_plan_counts_what_blocks_read_and_hold(
+    task: RegridTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    template = template_of(task, (9, 18))
+    size = (tmp_path / "rain.nc").stat().st_size
+    ((by_tiles, _),) = cube_plans([("a", template, task)], 1, tmp_path)
+    assert by_tiles.bytes_read > 10 * size
+    monkeypatch.setattr(pipeline.regrid_blocks, "LEAST_GAIN", 0)
+    (blocks,) = sources_in_blocks(task, template, template.tiles)
+    assert blocks.decoded_bytes == 4 * DAYS * 180 * 360
+    assert blocks.scratch_bytes == 2 * 4 * DAYS * 36 * 72
+    assert not read_by_tiles(task, [blocks]).sources
+    needs = memory_needs(task, template)
+    assert (needs["window_bytes"], needs["held_bytes"]) == (4 * 180 * 360, 2 * 4 * 36 * 72)
+    ((in_blocks, _),) = cube_plans([("a", template, task)], 1, tmp_path)
+    assert in_blocks.bytes_read == size
