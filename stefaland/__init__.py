@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from stefaland.metrics import scores as scores
     from stefaland.model.mae import StefaLand as StefaLand
     from stefaland.prediction.embed_cells import embed_cells as embed_cells
-    from stefaland.prediction.ensemble import load as load
+    from stefaland.prediction.encoder import load as load
     from stefaland.prediction.predict import predict_cells as predict_cells
     from stefaland.training.finetune import finetune as finetune
     from stefaland.training.pretrain import pretrain as pretrain
@@ -46,7 +46,7 @@ EXPORTS = {
     "scores": "stefaland.metrics",
     "StefaLand": "stefaland.model.mae",
     "embed_cells": "stefaland.prediction.embed_cells",
-    "load": "stefaland.prediction.ensemble",
+    "load": "stefaland.prediction.encoder",
     "predict_cells": "stefaland.prediction.predict",
     "finetune": "stefaland.training.finetune",
     "pretrain": "stefaland.training.pretrain",

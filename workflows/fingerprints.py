@@ -150,6 +150,8 @@ def _stats(run: Run) -> Any:
     used |= {*run.derived.names}
     settings = folds.model_dump(mode="json")
     settings = {name: value for name, value in settings.items() if value is not None}
+    pretraining = run.config.pretrain
+    further = {"forcings": pretraining.also_forcings, "statics": pretraining.also_statics}
     if folds.periods:
         settings["warmup_steps"] = run.config.finetune.warmup_steps
     return {
@@ -161,6 +163,7 @@ def _stats(run: Run) -> Any:
             for name, variable in run.variables.items()
             if variable.since is None or name in used
         },
+        **({"further": further} if any(further.values()) else {}),
     }
 
 
@@ -173,7 +176,7 @@ def _pretrain(run: Run) -> Any:
         ),
         "seed": run.config.seed,
     }
-    checkpoint = run.config.pretrain.from_checkpoint
+    checkpoint = run.given_encoder
     if checkpoint is not None:
         settings["from_checkpoint"] = checkpoint_digests(checkpoint)
     return settings

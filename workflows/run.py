@@ -15,6 +15,7 @@ from pipeline.core.packaged import catalog_path, packaged_catalogs
 from pipeline.entries.source import Source, Variable
 from pipeline.grid.named_grids import grids_of, read_grids
 from pipeline.grid.target_grid import TargetGrid
+from stefaland.checkpoints.released import encoder_folder
 from workflows.config.publish import Product
 from workflows.config.schema import RunConfig
 
@@ -136,6 +137,15 @@ class Run:
     def encoders(self) -> Path:
         """Folder of the pretrained models, one for each fold."""
         return self.folder / "pretrained"
+
+    @cached_property
+    def given_encoder(self) -> Path | None:
+        """Folder of the encoder that replaces pretraining; None without one.
+
+        That of a release is fetched and verified; `InputError` where it cannot be had.
+        """
+        source = self.config.pretrain.from_checkpoint
+        return None if source is None else encoder_folder(source)
 
     def pretrained(self, fold: str) -> Path:
         """Checkpoint folder of the pretrained model of one fold."""

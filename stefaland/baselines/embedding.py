@@ -40,6 +40,8 @@ class Embedding:
     overlap_steps: int
     cyclic: bool
     device: torch.device | str = "cpu"
+    hidden: tuple[str, ...] = ()
+    """Inputs of the encoder that are missing in all cells."""
     mean: Array
     """Mean [2 d] of the tokens over the training cells and days."""
     axes: Array
@@ -48,7 +50,7 @@ class Embedding:
     @classmethod
     def fit(
         cls, encoder: StefaLand, normaliser: Normaliser, config: FinetuneConfig, train: CellData,
-        device: torch.device | str = "cpu",
+        device: torch.device | str = "cpu", hidden: tuple[str, ...] = (),
     ) -> Embedding:  # fmt: skip
         """The embedding whose principal components are those of the training cells.
 
@@ -65,6 +67,7 @@ class Embedding:
             overlap_steps=config.overlap_steps,
             cyclic=config.cyclic,
             device=device,
+            hidden=hidden,
             mean=np.zeros(width),
             axes=np.eye(width),
         )
@@ -84,7 +87,7 @@ class Embedding:
     def compute(self, data: CellData) -> Array:
         """Features [N, T, K] of each cell and time step."""
         known = self.encoder.config
-        inputs = data.selected(known.forcings, known.statics, tuple(known.categorical))
+        inputs = data.selected(known.forcings, known.statics, tuple(known.categorical), self.hidden)
         parts = [self._tokens(inputs.take(rows)) for rows in torch.arange(len(data)).split(CELLS)]
         tokens = torch.cat(parts).double().numpy()
         features: Array = (tokens - self.mean) @ self.axes

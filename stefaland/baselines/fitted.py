@@ -154,7 +154,10 @@ class FittedBaseline:
         if embedding is not None:
             save_checkpoint(
                 folder / ENCODER, embedding.encoder,
-                {"normaliser": embedding.normaliser.to_dict()},
+                {
+                    "normaliser": embedding.normaliser.to_dict(),
+                    **({"hidden": embedding.hidden} if embedding.hidden else {}),
+                },
             )  # fmt: skip
             arrays |= {"embedding.mean": embedding.mean, "embedding.axes": embedding.axes}
         about = {
@@ -224,7 +227,8 @@ def _embedding(
     return Embedding(
         encoder=encoder.to(device), normaliser=stored_normaliser(folder / ENCODER, stored),
         window=window, warmup_steps=warmup, overlap_steps=overlap, cyclic=known.cyclic,
-        device=device, mean=axes["mean"], axes=axes["axes"],
+        device=device, hidden=tuple(stored.get("hidden", ())), mean=axes["mean"],
+        axes=axes["axes"],
     )  # fmt: skip
 
 

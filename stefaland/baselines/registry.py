@@ -73,6 +73,8 @@ class BaselineInputs:
     transforms: Mapping[str, str] | None = None
     encoder: Path | None = None
     """Folder of the fold's pretrained encoder, for baselines that read its embedding."""
+    hidden: tuple[str, ...] = ()
+    """Inputs of that encoder that the data lack and that are hidden from it."""
 
     def full_normaliser(self) -> Normaliser:
         """Normaliser of the inputs and the target."""
@@ -125,11 +127,14 @@ def _gradient_boosting_embedding(inputs: BaselineInputs, random_encoder: bool = 
     else:
         encoder, stored = load_encoder(inputs.encoder)
         normaliser = stored_normaliser(inputs.encoder, stored)
-    known = encoder.config
+    known = inputs.model_config
     data = inputs.data.selected(known.forcings, known.statics, tuple(known.categorical))
     data = _partly_without(data, inputs.config)
     train, _ = training_days(data, inputs.fold)
-    embedding = Embedding.fit(encoder, normaliser, inputs.config, train, inputs.device)
+    embedding = Embedding.fit(
+        encoder, normaliser, inputs.config, train, inputs.device,
+        () if random_encoder else inputs.hidden,
+    )  # fmt: skip
     return GradientBoosting.fit(
         data, inputs.fold, inputs.full_normaliser(), cyclic=inputs.config.cyclic,
         seed=inputs.config.seed, embedding=embedding, settings=inputs.config.trees,

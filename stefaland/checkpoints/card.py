@@ -19,7 +19,7 @@ def model_card(
         f"{parameters:,} parameters; weights in `model.safetensors`, settings in `config.json`, "
         "variables and statistics in `data.json`.",
         "## Variables",
-        _variables(model, data),
+        variable_table(model, data),
         "## Training",
         _training(training),
         "## Use",
@@ -27,6 +27,13 @@ def model_card(
         "value is NaN. Outside the range of the training cells a prediction is an extrapolation "
         "and is flagged.",
     ]
+    if data.get("pretraining_cells"):
+        blocks[6:6] = [
+            "## Cells that pretrained it",
+            cells_table(data["pretraining_cells"]),
+            "Held out for a test, these cells and those near them leak: the list in "
+            "`data.json` is compared with the folds of a run that takes this encoder.",
+        ]
     if data.get("targets"):
         blocks.insert(4, f"Target: {', '.join(data['targets'])}.")
     if data.get("spread_factor"):
@@ -44,7 +51,8 @@ def model_card(
     return "\n\n".join(blocks) + "\n"
 
 
-def _variables(model: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+def variable_table(model: Mapping[str, Any], data: Mapping[str, Any]) -> str:
+    """A Markdown table of the inputs and targets with units and statistics."""
     roles = [("forcing", name) for name in model.get("forcings", ())]
     roles += [("static", name) for name in model.get("statics", ())]
     roles += [("target", name) for name in data.get("targets", ())]
@@ -75,6 +83,16 @@ def _training(training: Mapping[str, Any]) -> str:
     if verdict := training.get("verdict"):
         parts.append(f"This encoder is {verdict}.")
     return "\n\n".join(parts)
+
+
+def cells_table(records: Sequence[Mapping[str, Any]]) -> str:
+    """A Markdown table of the cubes that pretrained an encoder: cells and days."""
+    rows = []
+    for record in records:
+        count = len(record.get("sites", ())) + sum(n for _, n in record.get("runs", ()))
+        kind = "cells of a grid" if record.get("grid") else "sites"
+        rows.append([str(record["cube"]), kind, f"{count:,}", " to ".join(record["period"])])
+    return table(["cube", "locations", "number", "days"], rows)
 
 
 def skill_table(skills: Mapping[str, Mapping[str, float]]) -> str:

@@ -244,8 +244,10 @@ def _check_weights(folder: Path, model: nn.Module, weights: Mapping[str, Tensor]
 
 
 def check_compatible(
-    folder: str | Path, data: Mapping[str, Any], wanted: Mapping[str, tuple[str, ...]]
-) -> None:
+    folder: str | Path, data: Mapping[str, Any], wanted: Mapping[str, tuple[str, ...]],
+    hint: str = "Use a checkpoint with this run's variables, or run `stefaland pretrain CONFIG "
+    "--restart`.",
+) -> None:  # fmt: skip
     """Raise `InputError` that lists every variable which only the checkpoint or only the run has.
 
     `wanted` holds the run's variables by role: `forcings`, `statics` and `targets`.
@@ -264,7 +266,6 @@ def check_compatible(
                 f"{folder}: {role}",
                 f"trained without {missing or 'none'} and with {extra or 'none'} in addition",
                 f"{', '.join(names)}",
-                "Use a checkpoint with this run's variables, or run `stefaland pretrain CONFIG "
-                "--restart`.",
+                hint,
             )
     faults.raise_if_any()

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -190,9 +190,16 @@ class CellData:
         return self.take(self.rows(cells))
 
     def selected(
-        self, forcings: Sequence[str], statics: Sequence[str], categorical: Sequence[str] = ()
+        self,
+        forcings: Sequence[str],
+        statics: Sequence[str],
+        categorical: Sequence[str] = (),
+        hidden: Collection[str] = (),
     ) -> CellData:
-        """The table with these variables in this order; `InputError` lists all that are absent."""
+        """The table with these variables in this order; those `hidden` are missing in all cells.
+
+        Raises `InputError` that lists all others which the table lacks.
+        """
         faults = Faults()
         columns: list[list[int]] = []
         for kind, wanted, known in (
@@ -201,7 +208,7 @@ class CellData:
             ("categorical", categorical, self.categorical_names),
         ):
             for name in wanted:
-                if name not in known:
+                if name not in (*known, *hidden):
                     hint = nearest_name(name, known)
                     faults.add(
                         f"cell table: {kind} {name}",
@@ -209,15 +216,21 @@ class CellData:
                         "a variable of the table",
                         hint,
                     )
-            columns.append([known.index(name) for name in wanted if name in known])
+            columns.append(
+                [-1 if name in hidden else known.index(name) for name in wanted
+                 if name in (*known, *hidden)]
+            )  # fmt: skip
         faults.raise_if_any()
+        codes = self.categorical
+        if codes is None and categorical:
+            codes = self.cell.new_empty((len(self), 0))
         return replace(
             self,
-            forcings=self.forcings[..., columns[0]],
+            forcings=_columns(self.forcings, columns[0], torch.nan),
             forcing_names=tuple(forcings),
-            statics=self.statics[..., columns[1]],
+            statics=_columns(self.statics, columns[1], torch.nan),
             static_names=tuple(statics),
-            categorical=self.categorical[..., columns[2]] if self.categorical is not None else None,
+            categorical=None if codes is None else _columns(codes, columns[2], -1),
             categorical_names=tuple(categorical),
         )
 
@@ -231,6 +244,14 @@ class CellData:
     def steps(self, period: tuple[str, str] | None) -> slice:
         """Time steps within an inclusive period of ISO dates (`period_steps`)."""
         return period_steps(self.time, period)
+
+
+def _columns(values: Tensor, columns: list[int], missing: float) -> Tensor:
+    """These columns of values [..., V]; -1 stands for one in which all are `missing`."""
+    if -1 in columns:
+        empty = values.new_full((*values.shape[:-1], 1), missing)
+        return torch.cat([values, empty], -1)[..., columns]
+    return values[..., columns]
 
 
 def period_steps(time: NDArray[np.datetime64], period: tuple[str, str] | None) -> slice:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.core.errors import Faults, listed, nearest_name
+from pipeline.core.errors import Faults, bad_input, listed, nearest_name
 
 PRECIPITATION = "precipitation"
 TEMPERATURE, EXTREMES = "air_temperature", ("air_temperature_max", "air_temperature_min")
@@ -57,6 +57,17 @@ def input_columns(
         tuple(names.index(name) for name in mean),
         names.index(PET) if PET in names else None,
     )
+
+
+def check_visible(hidden: Sequence[str], where: str = "finetune.head: hbv") -> None:
+    """Raise `InputError` for `hidden` forcings that HBV would read: it needs their values."""
+    read = [name for name in (PRECIPITATION, TEMPERATURE, *EXTREMES, PET) if name in hidden]
+    if read:
+        raise bad_input(
+            where, f"forcings of the encoder that the run lacks, {listed(read)}",
+            "values of all forcings of HBV that the encoder knows",
+            "Add them to inputs.forcings, use the baseline hbv, or another head.",
+        )  # fmt: skip
 
 
 def check_daily(time: NDArray[np.datetime64], where: str = "HBV") -> None:

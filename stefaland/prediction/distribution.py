@@ -112,7 +112,7 @@ def member_distribution(
     member: Member, data: CellData, device: torch.device, dtype: torch.dtype = torch.float32
 ) -> Distribution:
     """Predictive distribution of one network for each cell and time step."""
-    inputs = data.selected(member.forcing_names, member.static_names, member.categorical_names)
+    inputs = member.inputs(data)
     windows = Windows(
         inputs, member.normaliser, member.window, cyclic=member.cyclic, device=device
     )  # fmt: skip

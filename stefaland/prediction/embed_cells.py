@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -28,11 +30,13 @@ def embed_cells(
     cyclic: bool = False,
     batch_size: int = 256,
     device: torch.device | str = "cpu",
+    hidden: Collection[str] = (),
 ) -> NDArray[np.float32]:
     """Embeddings [N, 2 d], float32: the mean over all days, then that over the static tokens.
 
-    No input is hidden from the encoder. Cells without any forcing are NaN. Raises `InputError` for
-    absent variables and for a window longer than the data.
+    No input is hidden from the encoder but those `hidden` in all cells, which these may lack. Cells
+    without any forcing are NaN. Raises `InputError` for absent variables and for a window longer
+    than the data.
 
     >>> from stefaland.config import model_preset
     >>> from stefaland.data.cell_data import fit_normaliser
@@ -47,7 +51,7 @@ def embed_cells(
     (12, 128)
     """
     inputs = data.selected(
-        model.config.forcings, model.config.statics, tuple(model.config.categorical)
+        model.config.forcings, model.config.statics, tuple(model.config.categorical), hidden
     )
     out = np.full((len(data), 2 * model.config.d_model), np.nan, np.float32)
     seen = ~inputs.forcings.isnan().flatten(1).all(1)

@@ -13,6 +13,7 @@ from torch import nn
 from pipeline.core.errors import bad_input
 from pipeline.core.settings import validated
 from stefaland.checkpoints.checkpoint import load_checkpoint, settings_of, stored_normaliser
+from stefaland.data.cell_data import CellData
 from stefaland.data.normalise import Normaliser
 from stefaland.model.mae import StefaLand
 from stefaland.prediction.calibration import Calibration, identity_calibration
@@ -35,6 +36,8 @@ class Member:
     """Number of time steps over which windows of a prediction fade into each other."""
     cyclic: bool = False
     categorical_names: tuple[str, ...] = ()
+    hidden_names: tuple[str, ...] = ()
+    """Inputs of the encoder that the training lacked: they are missing in all cells."""
     calibration: Calibration = field(default_factory=Calibration)
     """Calibration learnt from validation cells."""
     ranges: Mapping[str, tuple[float, float]] | None = None
@@ -42,6 +45,12 @@ class Member:
     mc_samples: int = 0
     """Number of draws of MC dropout; 0 predicts once, without dropout."""
     task: str = "regression"
+
+    def inputs(self, data: CellData) -> CellData:
+        """The table with the network's variables; raises `InputError` for absent ones."""
+        return data.selected(
+            self.forcing_names, self.static_names, self.categorical_names, self.hidden_names
+        )
 
     def uncalibrated(self) -> Member:
         """The same network without calibration."""
@@ -69,6 +78,7 @@ def load_member(folder: str | Path, device: torch.device | str = "cpu") -> Membe
         forcing_names=tuple(variables.forcings),
         static_names=tuple(variables.statics),
         categorical_names=tuple(getattr(variables, "categorical", ())),
+        hidden_names=known.hidden,
         target_names=known.targets,
         window=known.window,
         warmup_steps=known.warmup_steps,
@@ -98,3 +108,4 @@ class _Stored(BaseModel):
     overlap_steps: int = 0
     mc_samples: int = 0
     task: TaskName = "regression"
+    hidden: tuple[str, ...] = ()

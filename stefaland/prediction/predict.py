@@ -143,8 +143,7 @@ def _flagged(
 ) -> tuple[tuple[K, int, NDArray[np.uint8]], CellData, Tensor]:
     """The key, number of cells and flags of a table; the table; and its rows to predict."""
     for member in members:
-        names = member.forcing_names, member.static_names, member.categorical_names
-        data.take(torch.arange(0)).selected(*names)
+        member.inputs(data.take(torch.arange(0)))
     flag = quality_flag(members, data, masked)
     return (key, len(data), flag), data, torch.from_numpy(np.flatnonzero(flag != MASKED))
 

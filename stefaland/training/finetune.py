@@ -29,6 +29,7 @@ from stefaland.model.finetuned import FinetunedModel
 from stefaland.model.mae import StefaLand
 from stefaland.model.mc_dropout import dropouts
 from stefaland.model.process import learn_scalings
+from stefaland.physics.inputs import check_visible
 from stefaland.prediction.calibration import (
     Calibration,
     calibrate,
@@ -162,6 +163,7 @@ def finetune(
     device: torch.device | str = "cpu",
     log: RunLog | None = None,
     metadata: Mapping[str, Any] | None = None,
+    hidden: Sequence[str] = (),
 ) -> Path:
     """Finetune on the fold's training cells; returns the checkpoint folder.
 
@@ -169,9 +171,11 @@ def finetune(
     `random_encoder` on an encoder that keeps its random weights, the control of pretraining; then
     `model_config` and `normaliser` are required. The target's scaling is that of `normaliser`, or
     that of the training cells under `transforms`; the scaling of the inputs is always that of the
-    pretrained encoder. `metadata` is added to `data.json`. An interrupted training is resumed.
-    Raises `InputError` before training for missing variables, for statistics that are missing or of
-    other cells, and for a fold without targets.
+    pretrained encoder. `metadata` is added to `data.json`. Inputs of the encoder that are `hidden`,
+    because the cells lack them, are missing to it as those that pretraining hides, and add nothing
+    to adapter and decoder. An interrupted training is resumed. Raises `InputError` before training
+    for missing variables, for statistics that are missing or of other cells, and for a fold without
+    targets.
 
     >>> from tempfile import mkdtemp
     >>> from stefaland.config import FinetuneConfig, PretrainConfig, model_preset
@@ -194,8 +198,10 @@ def finetune(
         unfreeze = "none" if random_encoder else "all"
         new = {"unfreeze": unfreeze, "layer_decay": 1.0, "head_first": 0.0}
         config = config.model_copy(update=new)
+    if config.head == "hbv":
+        check_visible(hidden)
     used = data.selected(
-        model_config.forcings, model_config.statics, tuple(model_config.categorical)
+        model_config.forcings, model_config.statics, tuple(model_config.categorical), hidden
     )
     inputs.require((*used.forcing_names, *used.static_names), "finetuning")
     both = target_scaling(used, fold, normaliser, transforms, config.task).merged(inputs)
@@ -210,7 +216,8 @@ def finetune(
         )
         return train_network(
             model, used, fold, config, both, folder=Path(folder), identity=identity,
-            device=rank_device, log=log, metadata=metadata,
+            device=rank_device, log=log,
+            metadata={**(metadata or {}), **({"hidden": list(hidden)} if hidden else {})},
         )  # fmt: skip
 
 

@@ -94,7 +94,7 @@ def pretrain(
     >>> (folder / "model.safetensors").exists()
     True
     """
-    used, inputs, normaliser = scaled(data, fold, model_config, normaliser)
+    used, inputs, normaliser = scaled(data, fold, model_config, normaliser, also)
     with process_group(device) as rank_device:
         model = new_network(lambda: StefaLand(model_config), config.seed)
         objective = MaskedReconstruction(model_config, config)
@@ -116,8 +116,9 @@ def pretrain(
 
 
 def scaled(
-    data: CellData | ShardedCells, fold: Fold, model_config: ModelConfig, normaliser: Normaliser
-) -> tuple[CellData | ShardedCells, Normaliser, Normaliser]:
+    data: CellData | ShardedCells, fold: Fold, model_config: ModelConfig, normaliser: Normaliser,
+    also: Sequence[FurtherCells] = (),
+) -> tuple[CellData | ShardedCells, Normaliser, Normaliser]:  # fmt: skip
     """The cells that pretrain, the normaliser of their inputs, and that of pretext targets too.
 
     Raises `InputError` for missing variables or statistics, a leak, and statistics of other cells.
@@ -130,7 +131,8 @@ def scaled(
     normaliser.require(names, "pretraining")
     inputs = normaliser.selected(names)
     if isinstance(used, CellData) and len(fold.train):
-        check_statistics(used, fold, inputs, names)
+        # Statistics of what this table lacks are those of the others.
+        check_statistics(used, fold, inputs, _known(used, fold) if also else names)
     return used, inputs, scaling.merged(inputs)
 
 
@@ -176,6 +178,16 @@ def _visible(
     return data.subset(np.union1d(fold.train, fold.validation)).selected(
         model_config.forcings, model_config.statics, tuple(model_config.categorical)
     )
+
+
+def _known(data: CellData, fold: Fold) -> list[str]:
+    """Names of the inputs with a value in the training cells and period."""
+    rows, when = data.rows(fold.train), data.steps(fold.train_period)
+    columns = {
+        **dict(zip(data.forcing_names, data.forcings[:, when].unbind(-1), strict=True)),
+        **dict(zip(data.static_names, data.statics.unbind(-1), strict=True)),
+    }
+    return [name for name, values in columns.items() if not bool(values[rows].isnan().all())]
 
 
 def _drawn(

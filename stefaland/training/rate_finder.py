@@ -76,7 +76,7 @@ def find_rate(
     The arguments are those of `pretrain`. The same seed makes the same losses (on a CPU). The test
     ends early where the loss is no longer finite or four times its lowest value.
     """
-    used, _, normaliser = scaled(data, fold, model_config, normaliser)
+    used, _, normaliser = scaled(data, fold, model_config, normaliser, also)
     chosen = torch.device(device)
     objective = MaskedReconstruction(model_config, config)
     drawn = pretraining_set(used, fold, model_config, config, objective, normaliser, also, chosen)

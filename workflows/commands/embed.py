@@ -25,14 +25,16 @@ from pipeline.execution.run import run_stage
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.grid.tiles import Tile, cells_within
 from pipeline.publish.geotiff import write_cog
-from stefaland.checkpoints.checkpoint import check_compatible, load_encoder, stored_normaliser
+from stefaland.checkpoints.checkpoint import load_encoder, stored_normaliser
 from stefaland.data.cell_data import CellData
 from stefaland.distributed import best_device
 from stefaland.model.mae import StefaLand
 from stefaland.prediction.embed_cells import embed_cells, embedding_names
 from workflows.console import CONSOLE
 from workflows.inputs.cells import land_mask, static_names
+from workflows.inputs.encoder_inputs import hidden_inputs
 from workflows.inputs.folds import FoldFiles
+from workflows.inputs.given_encoder import check_variables
 from workflows.products.predicted_maps import read_tile
 from workflows.run import Run
 from workflows.stages.order import require_sound
@@ -59,13 +61,16 @@ def _embed_cube(
 ) -> Path:  # fmt: skip
     """Embed one cube of the run; returns the path of its COG."""
     source, inputs, settings = open_cube(run.cube(cube)), run.config.inputs, run.config.pretrain
-    check_compatible(folder, data, {
-        "forcings": inputs.forcings, "statics": static_names(source, inputs),
-    })  # fmt: skip
-    read = partial(read_tile, source, inputs, land_mask(source, inputs), model.config.statics)
+    statics = static_names(source, inputs)
+    check_variables(
+        folder, model.config, data, {"forcings": inputs.forcings, "statics": statics},
+        hide_absent=settings.hide_absent,
+    )  # fmt: skip
+    read = partial(read_tile, source, inputs, land_mask(source, inputs), statics)
     represent = partial(
         embed_cells, model, stored_normaliser(folder, data), window=settings.window,
         cyclic=settings.cyclic, device=best_device(),
+        hidden=hidden_inputs(model.config, inputs.forcings, statics),
     )  # fmt: skip
     path, names = run.folder / "embeddings" / folder.name / f"{cube}.zarr", embedding_names(model)
     attrs = provenance(

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
     Field,
     PrivateAttr,
     SerializerFunctionWrapHandler,
@@ -176,15 +177,34 @@ class PretrainSettings(PretrainConfig):
     as soil water of a land surface model, or of our own HBV run on the forcings
     (`simulated_soil_water`, `simulated_runoff`, `simulated_evaporation`, `simulated_snow_water`).
     """
-    from_checkpoint: Path | None = None
+    also_forcings: tuple[str, ...] = later(())
+    """Forcings of the encoder in addition to `inputs.forcings`, of which further cubes have values:
+    a union of what all sources have. They are hidden where a cube lacks them, in finetuning too."""
+    also_statics: tuple[str, ...] = later(())
+    """Static attributes of the encoder in addition to those of `inputs`, as `also_forcings`; names
+    or patterns such as `landcover_fraction_*`."""
+    from_checkpoint: Annotated[str, BeforeValidator(str)] | None = None
     """Folder of a pretrained checkpoint, imported or of another run, or with one for each fold,
-    such as runs/NAME/pretrained. Its weights and scaler replace pretraining on every fold; its
-    pretraining may have seen locations that are held out here."""
+    such as runs/NAME/pretrained; or the name of a release, https://… or hf://OWNER/NAME@REVISION
+    (docs/weights.md). Its weights and scaler replace pretraining on every fold; its pretraining
+    may have seen locations that are held out here."""
+    seen_cells: Literal["refuse", "warn"] = later("refuse")
+    """Whether a given encoder whose record holds cells on held-out ground is refused, or used with
+    a warning in the scorecard: its scores may then be too good."""
+    hide_absent: bool = later(False)
+    """Use a given encoder also without forcings that it was never pretrained without. Inputs that
+    the encoder knows and the run lacks are hidden from it; static attributes always may be, and
+    forcings that a cube of its pretraining lacked."""
     resident: bool | None = None
     """Keep training cells in memory (true) or read them shard by shard (false); by default in
     memory where they fit."""
     tensorboard: bool = False
     """Write losses as TensorBoard events as well; needs the package tensorboard."""
+
+    @property
+    def is_given(self) -> bool:
+        """Whether the encoder may have other inputs than the run."""
+        return bool(self.from_checkpoint or self.also_forcings or self.also_statics)
 
 
 class RunConfig(Frozen):
@@ -285,6 +305,10 @@ class RunConfig(Frozen):
         if shown := visible & set(self.pretrain.also_predict):
             wrong.append(f"pretrain.also_predict: {', '.join(sorted(shown))} are inputs or targets "
                          "of the run")  # fmt: skip
+        further = {*self.pretrain.also_forcings, *self.pretrain.also_statics}
+        if shown := further & {*self.inputs.targets, *self.pretrain.also_predict}:
+            wrong.append(f"pretrain.also_forcings, also_statics: {', '.join(sorted(shown))} are "
+                         "targets")  # fmt: skip
         if "persistence" in self.finetune.baselines and self.folds.kind != "time":
             wrong.append(f'finetune.baselines: "persistence" with folds of kind {self.folds.kind}: '
                          "a held-out site has no past")  # fmt: skip

@@ -45,25 +45,66 @@ class Labels:
     """Static variable with the number of each cell's region, where a cube has it."""
 
 
+@dataclass(frozen=True)
+class FurtherNames:
+    """Inputs of pretraining in addition to those of the run: names, of statics also patterns."""
+
+    forcings: Sequence[str] = ()
+    statics: Sequence[str] = ()
+
+
 def static_names(ds: xr.Dataset, inputs: Inputs) -> tuple[str, ...]:
     """The static attributes that match the config's patterns, in the config's order.
 
     Raises `InputError` with every pattern that matches none.
     """
-    known = sorted(
+    return _matching(_statics_of(ds, inputs), inputs.static_patterns, "inputs.statics")
+
+
+def further_names(cubes: Sequence[xr.Dataset], inputs: Inputs, names: FurtherNames) -> Inputs:
+    """The inputs with further forcings and static attributes by name, of any of the cubes.
+
+    Raises `InputError` with every name or pattern that no cube has.
+    """
+    faults, statics = Faults(), static_names(cubes[0], inputs)
+    series = sorted({str(name) for ds in cubes for name in ds if "time" in ds[name].dims})
+    known = sorted({name for ds in cubes for name in _statics_of(ds, inputs)})
+    forcings: tuple[str, ...] = ()
+    with faults.collecting():
+        forcings = _matching(series, names.forcings, "pretrain.also_forcings")
+    with faults.collecting():
+        statics += _matching(known, names.statics, "pretrain.also_statics")
+    faults.raise_if_any()
+    return inputs.model_copy(
+        update={
+            "forcings": tuple(dict.fromkeys((*inputs.forcings, *forcings))),
+            "statics": tuple(dict.fromkeys(statics)),
+            "location": False,
+            "climate_statics": False,
+        }
+    )
+
+
+def _statics_of(ds: xr.Dataset, inputs: Inputs) -> list[str]:
+    """Names of the static attributes of a cube, sorted."""
+    return sorted(
         str(name)
         for name, da in ds.data_vars.items()
         if "time" not in da.dims and not str(name).endswith(("_coverage", "_is_filled"))
         and name not in (*inputs.targets, "spatial_ref")
     )  # fmt: skip
+
+
+def _matching(known: Sequence[str], patterns: Sequence[str], where: str) -> tuple[str, ...]:
+    """The known names that match the patterns; `InputError` with every pattern without a match."""
     faults = Faults()
     chosen: list[str] = []
-    for pattern in inputs.static_patterns:
+    for pattern in patterns:
         found = [name for name in known if fnmatchcase(name, pattern)]
         if not found:
-            expected = f"one of {', '.join(known)}"
-            faults.add(f"inputs.statics: {pattern}", "no such static attribute in the cubes",
-                       expected, nearest_name(pattern, known))  # fmt: skip
+            kind = "forcing" if where.endswith("forcings") else "static attribute"
+            faults.add(f"{where}: {pattern}", f"no such {kind} in the cubes",
+                       f"one of {', '.join(known)}", nearest_name(pattern, known))  # fmt: skip
         chosen += [name for name in found if name not in chosen]
     faults.raise_if_any()
     return tuple(chosen)

@@ -6,6 +6,7 @@ scorecard and the report carry its caveats.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import xarray as xr
 
 from pipeline.core.errors import Faults, InputError
 from pipeline.core.units import linear_conversion
@@ -31,12 +33,29 @@ from stefaland.config import ModelConfig
 from stefaland.data.batch import Batch
 from stefaland.data.normalise import Normaliser
 from stefaland.distributed import barrier, is_main
+from stefaland.folds.split import Fold
 from stefaland.model.mae import StefaLand
+from workflows.inputs.encoder_inputs import hidden_inputs, never_absent
+from workflows.inputs.pretraining_cells import check_seen, records
+
+logger = logging.getLogger(__name__)
 
 FAR = 8.0
 """Maximum distance of the run's mean of a forcing from the checkpoint's, in the checkpoint's
 standard deviations; beyond it the units must differ. Static attributes are not compared, because
 those of a region may be as far from those of the globe."""
+UNKNOWN = (
+    "An encoder cannot read variables that it was not pretrained with, and neither can the adapter "
+    "on it: leave them out of inputs, or pretrain with them (`pretrain.also`)."
+)
+SEEN = (
+    "Hold out other cells, take an encoder that was pretrained without these, or set "
+    "pretrain.seen_cells: warn; the scorecard then states it."
+)
+WITHOUT = (
+    "The encoder was never pretrained without these: add them to inputs, use one that was "
+    "pretrained on cubes without them (`pretrain.also`), or set pretrain.hide_absent: true."
+)
 WIDE = 50.0
 """Maximum ratio of a variable's standard deviation in the run to that in the checkpoint."""
 
@@ -52,6 +71,9 @@ class EncoderRequirements:
     """Unit of each canonical variable, by name."""
     window: int
     """Number of time steps that the encoder must accept."""
+    hide_absent: bool = False
+    """Whether an encoder that was never pretrained without an absent forcing is used all the same.
+    """
 
 
 def fold_checkpoint(checkpoint: Path, fold: str) -> Path:
@@ -61,17 +83,18 @@ def fold_checkpoint(checkpoint: Path, fold: str) -> Path:
 
 def check_given_encoder(
     checkpoint: Path, pretrained: Path, required: EncoderRequirements, faults: Faults
-) -> None:
+) -> list[str]:
     """Compare a checkpoint with the config, before any cube exists; adds a fault for each mismatch.
 
-    `pretrained` is the folder to which the run writes its encoders.
+    `pretrained` is the folder to which the run writes its encoders. Returns a note on inputs of the
+    encoder that the run lacks, if there are any.
     """
     if pretrained.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
         # The pretrain stage clears its folder before it reads the checkpoint.
         faults.add("pretrain.from_checkpoint", f"{checkpoint}, which this run writes itself",
                    "a folder outside this run", "Rename the run, or copy the folder.",
                    )  # fmt: skip
-        return
+        return []
     folders = [checkpoint] if (checkpoint / CONFIG).is_file() else [
         path.parent for path in sorted(checkpoint.glob(f"*/{CONFIG}"))
     ]  # fmt: skip
@@ -79,28 +102,48 @@ def check_given_encoder(
         faults.add("pretrain.from_checkpoint", f"{checkpoint}, without a {CONFIG}",
                    "a pretrained checkpoint, or a folder with one for each fold",
                    "Import other formats with `stefaland import-reference`.")  # fmt: skip
-    for folder in folders:
-        _collect(faults, partial(_open, folder, required))
+    opened = [_collect(faults, partial(_open, folder, required)) for folder in folders]
+    hidden = [one.hidden for one in opened if one is not None]
+    notes = {f"pretrain.from_checkpoint: {hidden_note(names)}" for names in hidden if names}
+    return sorted(notes)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A fold of the run, which the pretraining of a given encoder must not have seen."""
+
+    fold: Fold
+    table: xr.Dataset
+    """The labelled cells of the fold."""
+    pretraining: str
+    """Identity of the same fold over the cells that pretrain in this run."""
+    only_warn: bool = False
+    """Whether an encoder that has seen held-out cells is used all the same."""
 
 
 def take_over(
-    folder: Path, target: Path, required: EncoderRequirements, statistics: Normaliser
-) -> dict[str, Any]:
+    folder: Path, target: Path, required: EncoderRequirements, statistics: Normaliser,
+    held_out: HeldOut,
+) -> dict[str, Any]:  # fmt: skip
     """Copy the encoder of `folder`, its weights and scaler, to `target` as that of a fold.
 
     `statistics` are those of the fold's training cells. Returns the origin of the encoder. Raises
-    `InputError` with all variables, units and statistics that do not fit the run.
+    `InputError` with all variables, units and statistics that do not fit the run, and with the
+    cells that pretrained it and are held out here.
     """
-    model, data = _open(folder, required, statistics)
+    given = _open(folder, required, statistics)
+    data = given.data
     origin = {
         "folder": as_written(str(folder)),
         "source": data.get("source"),
         "run": data.get("run"),
+        **({"hidden": list(given.hidden)} if given.hidden else {}),
+        **_seen(folder, data, held_out),
     }
-    # The fold of another run is not one of this run.
-    kept = {key: value for key, value in data.items() if key != "fold"}
+    # The folds of another run are not those of this run.
+    kept = {k: value for k, value in data.items() if k not in ("fold", "further_folds")}
     if is_main():
-        save_checkpoint(target, model, {**kept, "taken_from": origin})
+        save_checkpoint(target, given.model, {**kept, "taken_from": origin})
     barrier()
     return {"taken_from": origin}
 
@@ -111,21 +154,66 @@ def encoder_settings(folder: Path) -> ModelConfig:
     return model.config
 
 
-def caveats(checkpoint: Path, pretrained: Path) -> list[str]:
-    """Caveats of scores with an encoder that this run did not pretrain, one sentence each.
+def caveats(name: str, pretrained: Path) -> list[str]:
+    """Caveats of scores with an encoder of this name that the run did not pretrain, one sentence
+    each.
 
     `pretrained` is the folder to which the encoders were copied.
     """
-    sentences = [
-        f"StefaLand's encoder was not pretrained by this run but taken from {checkpoint.name}. Its "
-        "pretraining may have seen locations and days that are held out here: its scores may be "
-        "too good, and so may its lead over the models that this run trained."
-    ]
     stored = [load_checkpoint(path.parent)[1] for path in sorted(pretrained.glob(f"*/{CONFIG}"))]
+    origins = [data.get("taken_from", {}) for data in stored]
+    taken = f"StefaLand's encoder was not pretrained by this run but taken from {name}. "
+    too_good = (
+        "its scores may be too good, and so may its lead over the models that this run trained."
+    )
+    if not all("cells" in origin for origin in origins):
+        saw = "Its pretraining may have seen locations and days that are held out here: "
+    elif seen := list(dict.fromkeys(text for origin in origins for text in origin.get("seen", ()))):
+        saw = f"Its pretraining has seen held-out ground ({'; '.join(seen)}): "
+    else:
+        saw, too_good = "None of the cells that pretrained it, by its record, is held out here.", ""
+    sentences = [taken + saw + too_good]
+    hidden = {tuple(origin.get("hidden", ())) for origin in origins}
+    sentences += sorted(f"It has {hidden_note(names)}." for names in hidden if names)
     if not all("units" in data for data in stored):
         sentences.append("That checkpoint does not record its units: its training statistics were "
                          "only found to be near those of this run.")  # fmt: skip
     return sentences
+
+
+def _seen(folder: Path, data: Mapping[str, Any], held_out: HeldOut) -> dict[str, Any]:
+    """Number of the recorded cells of a pretraining, and those that are held out; empty without."""
+    seen = records(data, str(folder / DATA))
+    if not seen:
+        return {}
+    found: dict[str, Any] = {"cells": sum(cells.count for cells in seen)}
+    # An encoder that another run pretrained on this very fold has left out what is held out.
+    others = seen[1:] if data.get("fold") == held_out.pretraining else seen
+    try:
+        check_seen(folder.name, held_out.fold, held_out.table, others, SEEN)
+    except InputError as error:
+        if not held_out.only_warn:
+            raise
+        found["seen"] = [f"{fault.where}: {fault.found}" for fault in error.faults]
+        for text in found["seen"]:
+            logger.warning("%s", text)
+    return found
+
+
+def hidden_note(names: Sequence[str]) -> str:
+    """A phrase on the inputs of an encoder that a run lacks."""
+    return f"inputs that this run lacks, which are hidden from it: {', '.join(names)}"
+
+
+@dataclass(frozen=True)
+class _Given:
+    """A given encoder that fits the run."""
+
+    model: StefaLand
+    data: dict[str, Any]
+    """Content of its `data.json`."""
+    hidden: tuple[str, ...]
+    """Its inputs that the run lacks."""
 
 
 def _collect(faults: Faults, check: Callable[[], Any]) -> Any:
@@ -138,20 +226,19 @@ def _collect(faults: Faults, check: Callable[[], Any]) -> Any:
 
 def _open(
     folder: Path, required: EncoderRequirements, statistics: Normaliser | None = None
-) -> tuple[StefaLand, dict[str, Any]]:
+) -> _Given:
     """The encoder and its `data.json`; `InputError` with everything that does not fit the run.
 
     `statistics` is None before they have been computed.
     """
     model, data = load_encoder(folder)
     faults, known = Faults(), model.config
-    names = {"forcings": known.forcings, "statics": (*known.statics, *known.categorical)}
     statics = tuple(_matching(required.statics, known.statics))
+    hidden = hidden_inputs(known, required.forcings, statics)
+    wanted = {"forcings": required.forcings, "statics": statics}
     _collect(
         faults,
-        lambda: check_compatible(
-            folder, names, {"forcings": required.forcings, "statics": statics}
-        ),
+        lambda: check_variables(folder, known, data, wanted, hide_absent=required.hide_absent),
     )
     inputs = (*known.forcings, *known.statics)
     units = {name: required.units[name] for name in inputs if name in required.units}
@@ -163,7 +250,26 @@ def _open(
             _check_near(folder, scaler, statistics, known.forcings, units, faults)
     _collect(faults, lambda: _try_window(model, required.window))
     faults.raise_if_any()
-    return model, data
+    return _Given(model, data, hidden)
+
+
+def check_variables(
+    folder: Path, known: ModelConfig, data: Mapping[str, Any],
+    wanted: Mapping[str, tuple[str, ...]], *, hide_absent: bool = False,
+) -> None:  # fmt: skip
+    """Raise `InputError` for variables of a run that an encoder does not know.
+
+    Those that the encoder alone has are hidden from it, unless it was never pretrained without one
+    of them and the run does not ask for that.
+    """
+    hidden = hidden_inputs(known, *wanted.values())
+    refused = () if hide_absent else never_absent(hidden, known, data)
+    allowed = {*hidden} - {*refused}
+    names = {
+        "forcings": tuple(name for name in known.forcings if name not in allowed),
+        "statics": tuple(n for n in (*known.statics, *known.categorical) if n not in allowed),
+    }
+    check_compatible(folder, names, wanted, WITHOUT if refused else UNKNOWN)
 
 
 def _matching(patterns: Sequence[str], known: Sequence[str]) -> list[str]:

@@ -32,8 +32,10 @@ class MapModel:
     @property
     def static_names(self) -> tuple[str, ...]:
         """The static attributes that the models read."""
-        first = self.fitted[0] if self.fitted else self.networks[0]
-        return first.static_names
+        if self.fitted:
+            return self.fitted[0].static_names
+        first = self.networks[0]
+        return tuple(name for name in first.static_names if name not in first.hidden_names)
 
     @property
     def has_quantiles(self) -> bool:

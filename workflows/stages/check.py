@@ -75,7 +75,7 @@ def main(run: Run) -> dict[str, Any]:
         lambda: _missing_groups(config.finetune, config.inputs, faults),
         lambda: _process_model(config.finetune, config.inputs),
         lambda: within_limit(
-            run, "check of pretrain.from_checkpoint", lambda: _encoder(run, faults)
+            run, "check of pretrain.from_checkpoint", lambda: _encoder(run, faults, notes)
         ),
         lambda: _legends(publish, faults),
         lambda: within_limit(run, "check of basins", lambda: _basins(publish.basins, run.catalog)),
@@ -275,10 +275,10 @@ def _process_model(settings: FinetuneSettings, inputs: Inputs) -> None:
         input_columns(inputs.forcings, inputs.targets, "finetune.baselines: hbv")
 
 
-def _encoder(run: Run, faults: Faults) -> None:
-    checkpoint, inputs = run.config.pretrain.from_checkpoint, run.config.inputs
+def _encoder(run: Run, faults: Faults, notes: list[str]) -> None:
+    checkpoint, inputs = run.given_encoder, run.config.inputs
     if checkpoint is not None:
-        check_given_encoder(
+        notes += check_given_encoder(
             checkpoint, run.encoders, encoder_requirements(run, inputs.static_patterns), faults
         )
 

@@ -27,6 +27,7 @@ from stefaland.training.log import RunLog
 from workflows.config.finetuning import FinetuneSettings
 from workflows.inputs.cells import cell_data
 from workflows.inputs.checked_folds import check_encoders
+from workflows.inputs.encoder_inputs import hidden_inputs, visible_settings
 from workflows.inputs.folds import FoldFiles
 from workflows.inputs.given_encoder import encoder_settings
 from workflows.products.heldout import (
@@ -56,7 +57,8 @@ class TrainingInputs:
     encoders: Path
     """Folder of the pretrained encoders, one for each fold."""
     network: ModelConfig | None
-    """Settings of the network that the run pretrained; None where its encoders were given."""
+    """Settings of the network that the run pretrained on its own inputs alone; None where its
+    encoders were given, and may have others."""
     metadata: dict[str, Any]
     """Metadata of the run for its checkpoints."""
 
@@ -99,6 +101,7 @@ def train_one(name: str, inputs: TrainingInputs, fit_inputs: BaselineInputs) -> 
         device=fit_inputs.device,
         log=fit_inputs.log,
         metadata=inputs.metadata,
+        hidden=fit_inputs.hidden,
     )
     return load(folder, fit_inputs.device)
 
@@ -131,8 +134,8 @@ def training_inputs(run: Run) -> TrainingInputs:
     check_encoders(files, run.encoders)
     data = cell_data(labelled_cells(run), run.config.inputs)
     network = None
-    if run.config.pretrain.from_checkpoint is None:
-        network = network_settings(run, data.static_names)
+    if not run.config.pretrain.is_given:
+        network = network_settings(run, data.forcing_names, data.static_names)
     return TrainingInputs(
         data, files, run.encoders, network, checkpoint_metadata(run, data.static_names)
     )
@@ -164,17 +167,19 @@ def train_in(
 ) -> Predictor:  # fmt: skip
     """Train the named model on a fold, in `folder`, with its log there."""
     network = inputs.network or encoder_settings(inputs.encoders / fold_name)
+    hidden = hidden_inputs(network, inputs.data.forcing_names, inputs.data.static_names)
     with RunLog(folder, title=title) as log:
         fit_inputs = BaselineInputs(
             data=inputs.data,
             fold=inputs.files.fold(fold_name),
             config=config,
-            model_config=network,
+            model_config=visible_settings(network, hidden),
             normaliser=inputs.files.normaliser(fold_name),
             folder=folder,
             device=best_device(),
             log=log,
             encoder=inputs.encoders / fold_name,
+            hidden=hidden,
         )
         return train(name, inputs, fit_inputs)
 

@@ -38,13 +38,16 @@ from workflows.inputs.cells import (
     static_names,
 )
 from workflows.inputs.checked_folds import fold_identity
+from workflows.inputs.encoder_inputs import LACKING, lacking
 from workflows.inputs.folds import FoldFiles
-from workflows.inputs.given_encoder import fold_checkpoint, take_over
+from workflows.inputs.given_encoder import HeldOut, fold_checkpoint, take_over
+from workflows.inputs.pretraining_cells import KEY, record
 from workflows.run import Run
 from workflows.stages.unpack import (
     cell_index,
     check_run_folds,
     checkpoint_metadata,
+    encoder_inputs,
     encoder_requirements,
     network_settings,
 )
@@ -60,21 +63,22 @@ def outputs(run: Run) -> list[Path]:
 
 def training_settings(settings: PretrainSettings, seed: int) -> PretrainConfig:
     """The settings of the training recipe, from the config's pretraining section and the seed."""
-    own = {"cube", "also", "also_predict", "from_checkpoint", "resident", "tensorboard"}
+    own = {*PretrainSettings.model_fields} - {*PretrainConfig.model_fields}
     chosen = settings.model_dump(exclude=own)
     return PretrainConfig(**{**chosen, "seed": seed})
 
 
 def training_cells(
     cube: Path, index: xr.Dataset, inputs: Inputs, resident: bool | None, made_by: str,
-    statics: Sequence[str], pretext: Sequence[str] = (),
+    pretext: Sequence[str] = (),
 ) -> CellData | ShardedCells:  # fmt: skip
     """The cells of an index that pretrain: in memory where they fit, else read shard by shard.
 
     `resident`, unless None, chooses between the two. `made_by` is the fingerprint of the stage that
-    wrote the cube. Forcings and `statics` that the cube lacks are missing in all cells.
+    wrote the cube. Forcings and statics of `inputs` (names) that the cube lacks are missing in all
+    cells.
     """
-    ds = open_cube(cube)
+    ds, statics = open_cube(cube), inputs.statics
     if resident is None:
         values = index.sizes["time"] * len(inputs.forcings) + len(statics)
         # The values are held twice: as read and normalised.
@@ -114,8 +118,8 @@ def main(run: Run) -> dict[str, Any]:
     Returns the best validation loss of each fold, or the origin of its encoder.
     """
     check_run_folds(run)
-    if run.config.pretrain.from_checkpoint is not None:
-        return _take_over(run, run.config.pretrain.from_checkpoint)
+    if run.given_encoder is not None:
+        return _take_over(run, run.given_encoder)
     return _pretrain(run, run.config.pretrain)
 
 
@@ -123,12 +127,17 @@ def _take_over(run: Run, checkpoint: Path) -> dict[str, Any]:
     """Copy the given encoder as that of every fold; returns its origin by fold."""
     statics = static_names(open_cube(run.cube(run.config.pretrain.cube)), run.config.inputs)
     required, files = encoder_requirements(run, statics), FoldFiles(run.folder)
+    table = cell_index(run, run.config.finetune.cube)
+    only_warn = run.config.pretrain.seen_cells == "warn"
     return {
         name: take_over(
             fold_checkpoint(checkpoint, name),
             run.pretrained(name),
             required,
             files.normaliser(name),
+            HeldOut(
+                files.fold(name), table, fold_identity(files.pretraining_fold(name)), only_warn
+            ),
         )
         for name in files.names()
     }
@@ -143,22 +152,24 @@ class PretrainingInputs:
     """The cells of further cubes, in their order in the settings."""
     network: ModelConfig
     recipe: PretrainConfig
+    indices: Mapping[str, xr.Dataset]
+    """The labelled cells of all cubes by name, that of `data` first."""
 
 
 def pretraining_inputs(run: Run) -> PretrainingInputs:
     """The cells of all cubes that pretrain, and the settings of the network and its training."""
-    settings = run.config.pretrain
-    statics = static_names(open_cube(run.cube(settings.cube)), run.config.inputs)
+    settings, inputs = run.config.pretrain, encoder_inputs(run)
+    indices = {cube: cell_index(run, cube) for cube in (settings.cube, *settings.also)}
     data, *further = (
         training_cells(
-            run.cube(cube), cell_index(run, cube), run.config.inputs, settings.resident,
-            stage_fingerprint(run, "regrid"), statics, settings.also_predict,
+            run.cube(cube), index, inputs, settings.resident, stage_fingerprint(run, "regrid"),
+            settings.also_predict,
         )
-        for cube in (settings.cube, *settings.also)
+        for cube, index in indices.items()
     )  # fmt: skip
     return PretrainingInputs(
-        data, tuple(further), network_settings(run, data.static_names),
-        training_settings(settings, run.config.seed),
+        data, tuple(further), network_settings(run, inputs.forcings, inputs.statics),
+        training_settings(settings, run.config.seed), indices,
     )  # fmt: skip
 
 
@@ -174,6 +185,9 @@ def further_cells(run: Run, inputs: PretrainingInputs, fold: str) -> list[Furthe
 def _pretrain(run: Run, settings: PretrainSettings) -> dict[str, Any]:
     """Pretrain an encoder on the cells of every fold; returns the best epoch's losses by fold."""
     files, inputs = FoldFiles(run.folder), pretraining_inputs(run)
+    names = [*inputs.network.forcings, *inputs.network.statics]
+    missing = lacking(names, (open_cube(run.cube(cube)) for cube in inputs.indices))
+    absent = {LACKING: missing} if missing else {}
     results = {}
     for name in files.names():
         folder, fold = run.pretrained(name), files.pretraining_fold(name)
@@ -193,6 +207,15 @@ def _pretrain(run: Run, settings: PretrainSettings) -> dict[str, Any]:
                     **checkpoint_metadata(run, inputs.data.static_names),
                     "fold": fold_identity(fold),
                     **further_identities(dict(zip(settings.also, also, strict=True))),
+                    **absent,
+                    KEY: [
+                        record(cube, index, one)
+                        for (cube, index), one in zip(
+                            inputs.indices.items(),
+                            (fold, *(one.fold for one in also)),
+                            strict=True,
+                        )
+                    ],
                 },
             )
         results[name] = read_json(folder / "data.json", "training")["training"]["best"]

@@ -131,11 +131,11 @@ def _metadata(run: Run) -> dict[str, Any]:
     choices = [Choice.of(path) for path in stores if path.exists()]
     if choices and choices[0] is not None:
         metadata["mapped"] = {**vars(choices[0]), "sentence": f"{choices[0].sentence}."}
-    checkpoint = config.pretrain.from_checkpoint
-    if checkpoint is not None:
-        metadata["caveats"] = caveats(checkpoint, run.encoders)
+    checkpoint, source = run.given_encoder, config.pretrain.from_checkpoint
+    if checkpoint is not None and source is not None:
+        metadata["caveats"] = caveats(Path(source).name, run.encoders)
         metadata["encoder"] = {
-            "folder": as_written(str(checkpoint)), "sha256": checkpoint_digests(checkpoint)
+            "folder": as_written(source), "sha256": checkpoint_digests(checkpoint)
         }  # fmt: skip
     return metadata
 

@@ -26,11 +26,11 @@ from stefaland.tasks import TASKS, check_target, impossible_targets, values_of
 from workflows.config.schema import Inputs
 from workflows.inputs import site_targets
 from workflows.inputs.carried_folds import carried_fold, further_fold
-from workflows.inputs.cells import position_of, static_names, transforms
+from workflows.inputs.cells import position_of, transforms
 from workflows.inputs.checked_folds import write_statistics
 from workflows.inputs.folds import FoldFiles, WindowSteps, locations, run_folds, with_target
 from workflows.run import Run
-from workflows.stages.unpack import cell_index
+from workflows.stages.unpack import cell_index, encoder_inputs
 
 SUM_TOLERANCE = 0.02
 """Maximum deviation from 1 of the sum of measured fractions, which are rounded."""
@@ -84,6 +84,26 @@ def fold_statistics(
     )
 
 
+def further_statistics(
+    parts: Sequence[tuple[xr.Dataset, xr.Dataset, np.ndarray]], names: Sequence[str],
+    transforms_by_name: Mapping[str, str],
+) -> Normaliser:  # fmt: skip
+    """The normaliser of `names` from the training cells of all cubes that have each of them.
+
+    `parts` holds the training period of each cube, the index of its cells and the ids of those that
+    train. Raises `InputError` with all names without a value.
+    """
+    found = {
+        name: merge_all([
+            moments(cube, index, name, cells, transforms_by_name[name])
+            for cube, index, cells in parts
+            if name in cube
+        ]).to_dict()
+        for name in names
+    }  # fmt: skip
+    return Normaliser.from_moments(found, dict(transforms_by_name))
+
+
 def main(run: Run) -> dict[str, Any]:
     """Match sites to cells, make and check the folds, and write the statistics of each.
 
@@ -96,8 +116,10 @@ def main(run: Run) -> dict[str, Any]:
     same = config.pretrain.cube == config.finetune.cube
     pretrain_cube = finetune_cube if same else open_cube(run.cube(config.pretrain.cube))
     pretrain_cells = finetune_cells if same else cell_index(run, config.pretrain.cube)
-    inputs = [*config.inputs.forcings, *static_names(pretrain_cube, config.inputs)]
-    targets = config.inputs.targets
+    known, targets = encoder_inputs(run), config.inputs.targets
+    inputs = [*known.forcings, *known.statics]
+    # What the pretraining cube lacks has the statistics of the further cubes.
+    own = [name for name in inputs if name in pretrain_cube or name in config.inputs.forcings]
     transforms_by_name = transforms([*inputs, *targets], run.variables, config.inputs.transforms)
     wrong = np.zeros(1, bool)
     if values_of(config.finetune.task) != "quantity":
@@ -110,6 +132,7 @@ def main(run: Run) -> dict[str, Any]:
     apart = values_of(config.finetune.task) == "quantity" and len(targets) > 1
     further = {name: cell_index(run, name) for name in config.pretrain.also}
     result = {}
+    further_cubes = {name: open_cube(run.cube(name)) for name in further}
     for fold in run_folds(finetune_cells, config.folds, windows):
         pretraining_fold = fold if same else carried_fold(fold, finetune_cells, pretrain_cells)
         _check_pretraining(pretraining_fold, pretrain_cells)
@@ -121,7 +144,7 @@ def main(run: Run) -> dict[str, Any]:
             _check_each(fold, dict(zip(targets, known, strict=True)))
         early, late = (_during(cube, fold.train_period) for cube in (pretrain_cube, finetune_cube))
         scaling = fold_statistics(
-            early, pretrain_cells, inputs, pretraining_fold.train, transforms_by_name
+            early, pretrain_cells, own, pretraining_fold.train, transforms_by_name
         )
         if TASKS.get(config.finetune.task).is_scaled:
             of_target = fold_statistics(
@@ -129,11 +152,15 @@ def main(run: Run) -> dict[str, Any]:
             )
             scaling = scaling.merged(of_target)
         pretraining_fold.save(files.pretraining_cells(fold.name))
+        parts = []
         for name, cells in further.items():
             of_cube = further_fold(fold, finetune_cells, cells)
             _check_pretraining(of_cube, cells)
             _check_period(name, cells, fold.train_period)
             of_cube.save(files.pretraining_cells(fold.name, name))
+            parts.append((_during(further_cubes[name], fold.train_period), cells, of_cube.train))
+        others = [name for name in inputs if name not in own]
+        scaling = scaling.merged(further_statistics(parts, others, transforms_by_name))
         target_fold.save(files.cells(fold.name))
         write_statistics(files, target_fold, pretraining_fold, scaling)
         result[fold.name] = {

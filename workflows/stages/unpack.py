@@ -9,8 +9,10 @@ from typing import Any
 import xarray as xr
 
 from pipeline.core.provenance import provenance
+from pipeline.cube.open import open_cube
 from pipeline.publish.qgis_layers import LayerGroup
 from stefaland.config import ModelConfig, model_preset
+from workflows.config.schema import Inputs
 from workflows.inputs import cells
 from workflows.inputs.cells import SITES, Labels
 from workflows.inputs.checked_folds import check_folds
@@ -60,11 +62,11 @@ def check_run_folds(run: Run) -> None:
     check_folds(files, config.folds, config.finetune.warmup_steps, table, other, further)
 
 
-def network_settings(run: Run, statics: Sequence[str]) -> ModelConfig:
-    """The network settings: the configured preset with the run's variables and masking groups."""
+def network_settings(run: Run, forcings: Sequence[str], statics: Sequence[str]) -> ModelConfig:
+    """The network settings: the configured preset with these inputs and their masking groups."""
     return model_preset(
         run.config.model.preset,
-        forcings=run.config.inputs.forcings,
+        forcings=tuple(forcings),
         statics=tuple(statics),
         static_groups=cells.static_groups(statics, run.variables),
         pretext=run.config.pretrain.also_predict,
@@ -72,12 +74,21 @@ def network_settings(run: Run, statics: Sequence[str]) -> ModelConfig:
     )
 
 
+def encoder_inputs(run: Run) -> Inputs:
+    """The inputs of the encoder: those of the run, by name, and those of pretraining alone."""
+    settings = run.config.pretrain
+    opened = [open_cube(run.cube(name)) for name in (settings.cube, *settings.also)]
+    names = cells.FurtherNames(settings.also_forcings, settings.also_statics)
+    return cells.further_names(opened, run.config.inputs, names)
+
+
 def encoder_requirements(run: Run, statics: Sequence[str]) -> EncoderRequirements:
     """The requirements of the run on an encoder that it does not pretrain."""
     units = {name: variable.units for name, variable in run.variables.items()}
     return EncoderRequirements(
-        run.config.inputs.forcings, statics, units, run.config.finetune.window
-    )
+        run.config.inputs.forcings, statics, units, run.config.finetune.window,
+        run.config.pretrain.hide_absent,
+    )  # fmt: skip
 
 
 def checkpoint_metadata(run: Run, statics: Sequence[str]) -> dict[str, Any]:
@@ -86,7 +97,8 @@ def checkpoint_metadata(run: Run, statics: Sequence[str]) -> dict[str, Any]:
     settings = {
         name: written[name] for name in ("inputs", "folds", "model", "pretrain", "finetune")
     }
-    names = [*inputs.forcings, *statics, inputs.target, *inputs.further_targets]
+    names = [*inputs.forcings, *run.config.pretrain.also_forcings, *statics, inputs.target,
+             *inputs.further_targets]  # fmt: skip
     return {
         "run": run.config.name,
         "units": {name: run.variables[name].units for name in names if name in run.variables},

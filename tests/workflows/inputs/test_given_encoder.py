@@ -32,7 +32,7 @@ def written(folder: Path, **units: str) -> Path:
 
 
 def faults_of(run: Run) -> list[str]:
-    faults, checkpoint = Faults(), run.config.pretrain.from_checkpoint
+    faults, checkpoint = Faults(), run.given_encoder
     check_given_encoder(
         checkpoint, run.encoders, encoder_requirements(run, run.config.inputs.statics), faults
     )
