@@ -19,7 +19,7 @@ from workflows.cli.options import (
     separated,
     whole_numbers,
 )
-from workflows.console import OUTPUT, print_json
+from workflows.console import CONSOLE, OUTPUT, print_json
 
 PANEL = "Model"
 app = typer.Typer()
@@ -74,6 +74,32 @@ def import_reference(
         checkpoint, folder, statistics, separated(forcings), separated(statics), heads, units
     )
     OUTPUT.plain(str(report))
+
+
+@app.command(
+    rich_help_panel=PANEL,
+    epilog=examples("stefaland release conus_tiny --name stefaland-conus-tiny --out release"),
+)
+def release(
+    config: Config,
+    name: Annotated[str, typer.Option(help="Name of the release.")],
+    out: Annotated[Path, typer.Option(help="New folder of the release.")],
+    settings: Settings = None,
+    fold: Annotated[
+        str | None, typer.Option(help="Fold whose encoder is released, of a run with several.")
+    ] = None,
+    licence: Annotated[
+        str, typer.Option(help="Licence of the weights, as an SPDX identifier.")
+    ] = "apache-2.0",
+) -> None:
+    """Write a pretrained encoder to publish: weights, card, data statement, sites and digests."""
+    from workflows.commands.release import release
+
+    made = release(open_run(config, settings), name, out, fold, licence)
+    if made["verdict"]:
+        CONSOLE.print(f"[yellow]This encoder is {made['verdict']}; its card says so.[/yellow]")
+    OUTPUT.plain(made["folder"])
+    OUTPUT.plain(f"manifest sha256 {made['manifest_sha256']}")
 
 
 @app.command(rich_help_panel=PANEL, epilog=examples("stefaland embed quickstart"))
