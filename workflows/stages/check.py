@@ -68,7 +68,7 @@ def main(run: Run) -> dict[str, Any]:
     checks: tuple[Callable[[], object], ...] = (
         lambda: run.grids,
         lambda: shares.update(_sources(run, faults, notes)),
-        lambda: _names(config.inputs, run.catalog.sources, has_sites, run.variables, faults),
+        lambda: _names(run, has_sites, faults),
         lambda: _regions(run, faults),
         lambda: _derived(run, has_sites, faults),
         lambda: _models(config.finetune, config.pretrain.window, config.model.preset, faults),
@@ -157,14 +157,9 @@ def _checked(
     return info, faults.faults
 
 
-def _names(
-    inputs: Inputs,
-    known: Mapping[str, Source],
-    has_sites: bool,
-    variables: Mapping[str, Variable],
-    faults: Faults,
-) -> None:
+def _names(run: Run, has_sites: bool, faults: Faults) -> None:
     """Check that inputs are canonical variables of a source; tables of sites may have others."""
+    inputs, known, variables = run.config.inputs, run.catalog.sources, run.variables
     used: dict[str, str | None] = {"inputs.land_fraction": inputs.land_fraction}
     if inputs.target_parts:
         used |= {f"inputs.target_parts.{i}": name for i, name in enumerate(inputs.target_parts)}
@@ -174,6 +169,13 @@ def _names(
     used |= {f"inputs.forcings.{i}": name for i, name in enumerate(inputs.forcings)}
     used |= {
         f"inputs.statics.{i}": name for i, name in enumerate(inputs.statics) if "*" not in name
+    }
+    further = {key: getattr(run.config.pretrain, key) for key in ("also_forcings", "also_statics")}
+    used |= {
+        f"pretrain.{key}.{i}": name
+        for key, names in further.items()
+        for i, name in enumerate(names)
+        if "*" not in name
     }
     used_names = [*inputs.sources, *([inputs.target_sites] if inputs.target_sites else [])]
     provided = {name for s in used_names if s in known for name in known[s].variables}

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import stefaland
+from pipeline.core import web
 from pipeline.core.errors import InputError
 from stefaland.checkpoints import released
 from stefaland.checkpoints.checkpoint import save_checkpoint
@@ -87,6 +89,8 @@ def test_without_a_connection_the_last_copy_is_used(
         count = len(server.requests)
         encoder_folder(f"hf://lab/tiny@{commit}")
         assert len(server.requests) == count, "a commit never changes"
+    # A connection that is kept would still be answered.
+    monkeypatch.setattr(web, "_LOCAL", threading.local())
     folder = encoder_folder("hf://lab/tiny")
     weights = folder / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
@@ -148,6 +152,7 @@ def test_a_fault_is_one_error_and_leaves_no_copy(
     assert message in error("hf://lab/tiny")
     assert not list((tmp_path / "cache").glob("*/model.safetensors"))
     weights.write_bytes(content)
+    hub.faults.clear()
     assert encoder_folder("hf://lab/tiny").is_dir()
 
 
