@@ -39,7 +39,7 @@ _COMMIT = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True)
 class Published:
-    """Where a release can be had, and the digest of its manifest; empty before it is published."""
+    """Address of a release and the digest of its manifest; empty before it is published."""
 
     address: str = ""
     manifest: str = ""

@@ -11,10 +11,10 @@ from pipeline.core.written.names import checked_name
 from stefaland.checkpoints.checkpoint import load_encoder, stored_normaliser
 from stefaland.checkpoints.manifest import MANIFEST, Manifest
 from stefaland.checkpoints.names import CARD, CONFIG, DATA, WEIGHTS
+from workflows.commands.release_texts import Release, data_statement, readme, site_table
 from workflows.fingerprints import version
 from workflows.inputs.folds import FoldFiles
 from workflows.inputs.pretraining_cells import KEY, records
-from workflows.products.release_texts import Release, data_statement, readme, site_table
 from workflows.run import Run, source_entries
 from workflows.stages.order import require_sound
 

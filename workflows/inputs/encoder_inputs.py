@@ -38,7 +38,7 @@ def hidden_inputs(
 def never_absent(
     hidden: Iterable[str], known: ModelConfig, stored: Mapping[str, Any]
 ) -> tuple[str, ...]:
-    """Those of the hidden inputs without which the encoder was never pretrained.
+    """The hidden inputs without which the encoder was never pretrained.
 
     `stored` is the content of its `data.json`.
     """
@@ -47,7 +47,7 @@ def never_absent(
 
 
 def lacking(names: Sequence[str], cubes: Iterable[xr.Dataset]) -> list[str]:
-    """Those of the names that at least one of the cubes that pretrain does not have."""
+    """The names that at least one of the cubes that pretrain does not have."""
     opened = list(cubes)
     return [name for name in names if any(name not in ds for ds in opened)]
 

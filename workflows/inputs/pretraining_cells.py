@@ -23,7 +23,7 @@ from workflows.inputs.carried_folds import check_further, touching
 KEY = "pretraining_cells"
 """Key of `data.json` under which an encoder has its record."""
 DECIMALS = 4
-"""Of the recorded coordinates, which is 11 m."""
+"""Number of decimals of recorded coordinates, which is 11 m."""
 
 
 class PretrainingCells(Frozen):
