@@ -27,7 +27,8 @@ from stefaland.distributed import best_device
 from stefaland.training.log import RunLog
 from stefaland.training.pretext import with_pretext
 from stefaland.training.pretrain import FurtherCells, pretrain
-from workflows.config.schema import Inputs, PretrainSettings
+from workflows.config.pretraining import PretrainSettings
+from workflows.config.schema import Inputs
 from workflows.fingerprints import stage_fingerprint
 from workflows.inputs.cells import (
     cell_data,
