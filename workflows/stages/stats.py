@@ -116,8 +116,8 @@ def main(run: Run) -> dict[str, Any]:
     same = config.pretrain.cube == config.finetune.cube
     pretrain_cube = finetune_cube if same else open_cube(run.cube(config.pretrain.cube))
     pretrain_cells = finetune_cells if same else cell_index(run, config.pretrain.cube)
-    known, targets = encoder_inputs(run), config.inputs.targets
-    inputs = [*known.forcings, *known.statics]
+    of_encoder, targets = encoder_inputs(run), config.inputs.targets
+    inputs = [*of_encoder.forcings, *of_encoder.statics]
     # What the pretraining cube lacks has the statistics of the further cubes.
     own = [name for name in inputs if name in pretrain_cube or name in config.inputs.forcings]
     transforms_by_name = transforms([*inputs, *targets], run.variables, config.inputs.transforms)
