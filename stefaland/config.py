@@ -195,6 +195,9 @@ class TrainConfig(Frozen):
     """Weights that a training ends with: those of the best validation loss, or the last ones, which
     patience then does not stop. With few validation sites, the best loss is often an early one."""
     precision: Literal["float32", "bfloat16"] = "float32"
+    gpu_precision: Literal["auto", "tf32", "float32"] = later("auto")
+    """Arithmetic on an NVIDIA GPU where `precision` is float32: `auto` is bfloat16 for the steps of
+    pretraining and TF32 for all else (cards since Ampere), `float32` is whole."""
     compile: bool = False
     seed: int = 0
     optimiser: OptimiserConfig = OptimiserConfig()

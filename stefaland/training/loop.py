@@ -36,6 +36,7 @@ from stefaland.training.finite_loss import LossWatch, NotFiniteError
 from stefaland.training.log import RunLog
 from stefaland.training.objective import Objective
 from stefaland.training.optimiser import learning_rate, make_optimiser
+from stefaland.training.precision import autocast, products
 from stefaland.training.signals import Interrupted, Stop, stop_signals
 from stefaland.training.state import (
     STATE_FILE,
@@ -81,7 +82,12 @@ def fit(
         model=model, source=source, sampler=sampler, objective=objective, validate=validate,
         config=config, folder=Path(folder), identity=identity, log=log,
     )  # fmt: skip
-    with torch.random.fork_rng(), stop_signals() as stop, _naming_memory(config, Path(folder)):
+    with (
+        torch.random.fork_rng(),
+        stop_signals() as stop,
+        _naming_memory(config, Path(folder)),
+        products(config, run.device),
+    ):
         while not run.progress.finished:
             run.epoch(stop)
     return run.result()
@@ -186,9 +192,7 @@ class _Run:
         return loss.detach()
 
     def _loss(self, draw: Draw, batch: Batch, generator: torch.Generator) -> Tensor:
-        half = self.config.precision == "bfloat16"
-        autocast = torch.autocast(self.device.type, torch.bfloat16, enabled=half)
-        with autocast, parts_of_one_batch():
+        with autocast(self.config, self.device), parts_of_one_batch():
             return self.objective(self.runner, batch, draw, generator)
 
     def _mean_over_ranks(self, value: float) -> float:

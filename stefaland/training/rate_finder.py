@@ -24,6 +24,7 @@ from stefaland.folds.split import Fold
 from stefaland.model.mae import StefaLand
 from stefaland.training.loop import step_seed
 from stefaland.training.optimiser import make_optimiser
+from stefaland.training.precision import autocast, products
 from stefaland.training.pretrain import FurtherCells, pretraining_set, scaled
 from stefaland.training.recipe import TrainingSet, new_network
 from stefaland.training.reconstruction import MaskedReconstruction
@@ -83,13 +84,14 @@ def find_rate(
     model = new_network(lambda: StefaLand(model_config), config.seed).to(chosen).train()
     optimiser = make_optimiser(model, config.optimiser)
     batches, mean, found = _batches(drawn, config), 0.0, RangeTest((), ())
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(), products(config, chosen):
         for number, rate in enumerate(np.geomspace(low, high, steps).tolist()):
             total = 0.0
             for seed, draw, batch in itertools.islice(batches, config.accumulate):
                 torch.manual_seed(seed)
                 generator = torch.Generator(chosen).manual_seed(seed)
-                loss: Tensor = objective(model, batch, draw, generator)
+                with autocast(config, chosen):
+                    loss: Tensor = objective(model, batch, draw, generator)
                 (loss / config.accumulate).backward()
                 total += float(loss.detach()) / config.accumulate
             mean = SMOOTHING * mean + (1 - SMOOTHING) * total

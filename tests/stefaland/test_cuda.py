@@ -33,6 +33,7 @@ from tests.stefaland.training.test_finetune import QUICK
 from tests.stefaland.training.test_pretrain import CONFIG, DATA, FOLD, model_config, run
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+WHOLE = CONFIG.model_copy(update={"gpu_precision": "float32"})
 
 
 @pytest.fixture(autouse=True)
@@ -98,7 +99,7 @@ def test_masks_drawn_on_the_gpu_hold_the_exact_share() -> None:
 
 
 def on_gpu(folder: Path, data: CellData = DATA, **settings: Any) -> Path:
-    config = CONFIG.model_copy(update=settings)
+    config = WHOLE.model_copy(update=settings)
     normaliser = fit_normaliser(data, data.rows(FOLD.train))
     return pretrain(data, FOLD, model_config(), config, normaliser, folder, device="cuda")
 
@@ -119,11 +120,30 @@ def test_pretraining_in_bfloat16_learns_as_well_as_in_float32(
     assert half["validation_forcing_skill"] > whole["validation_forcing_skill"] - 0.15
 
 
+def test_the_arithmetic_of_a_gpu_by_default_stays_within_its_bounds(tmp_path: Path) -> None:
+    settings = {"epochs": 60, "batch_size": 32}
+    whole = best(on_gpu(tmp_path / "whole", **settings))
+    reduced = best(on_gpu(tmp_path / "auto", **settings, gpu_precision="auto"))
+    # Skill of hidden forcings in bfloat16, and the error of finetuning in TF32.
+    assert reduced["validation_forcing_skill"] > whole["validation_forcing_skill"] - 0.15
+    errors = []
+    for precision in ("float32", "auto"):
+        config = QUICK.model_copy(update={"epochs": 10, "gpu_precision": precision})
+        folder = finetune(
+            None, DATA, FOLD, config, tmp_path / precision, model_config=model_config(),
+            normaliser=fit_normaliser(DATA, DATA.rows(FOLD.train)), device="cuda",
+        )  # fmt: skip
+        errors.append(best(folder)["validation_rmse"])
+    assert errors[1] == pytest.approx(errors[0], rel=0.05)
+    # The setting of torch is that of before.
+    assert not torch.backends.cudnn.allow_tf32
+
+
 def test_a_gpu_trains_as_the_cpu_does(tmp_path: Path) -> None:
     cpu = best(run(tmp_path / "cpu", dropout=0.0))
     normaliser = fit_normaliser(DATA, DATA.rows(FOLD.train))
     folder = pretrain(
-        DATA, FOLD, model_config(dropout=0.0), CONFIG, normaliser, tmp_path / "gpu", device="cuda"
+        DATA, FOLD, model_config(dropout=0.0), WHOLE, normaliser, tmp_path / "gpu", device="cuda"
     )
     # Masks are drawn where the data are, by another generator.
     assert best(folder)["validation_loss"] == pytest.approx(cpu["validation_loss"], rel=0.1)
@@ -133,7 +153,7 @@ def test_a_loss_of_nan_names_its_own_step_and_cells(tmp_path: Path) -> None:
     bad = int(DATA.rows(FOLD.train)[7])
     statics = DATA.statics.clone()
     statics[bad] = 3e38
-    config = CONFIG.model_copy(update={"batch_size": 2, "epochs": 3})
+    config = WHOLE.model_copy(update={"batch_size": 2, "epochs": 3})
     normaliser = fit_normaliser(DATA, DATA.rows(FOLD.train))
     spoilt = replace(DATA, statics=statics)
     with pytest.raises(InputError, match=r"a loss of (nan|inf)"):

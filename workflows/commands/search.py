@@ -29,13 +29,13 @@ from stefaland.folds.visible import without_test
 from stefaland.metrics import is_error
 from stefaland.tasks import values_of
 from stefaland.training.finite_loss import NotFiniteError
-from stefaland.training.trials import Space, Trial, propose, require_optuna
 from workflows.commands.sweep import chosen_folds, require_pretrained
 from workflows.commands.sweep_items import check_names
 from workflows.config.finetuning import FinetuneSettings
 from workflows.config.merged import merged
 from workflows.config.ranking import ScoreSettings
 from workflows.config.searching import SearchSettings, nested
+from workflows.config.trials import Space, Trial, propose, require_optuna
 from workflows.console import REPORT
 from workflows.fingerprints import stage_fingerprint
 from workflows.inputs.folds import FoldFiles

@@ -8,9 +8,9 @@ from pydantic import AfterValidator, Field
 
 from pipeline.core.settings import Frozen
 from stefaland.metrics import ScoreName
-from stefaland.training.trials import Choice, Range
 from workflows.config.finetuning import FinetuneSettings
 from workflows.config.ranking import ranks
+from workflows.config.trials import Choice, Range
 
 Values = Annotated[tuple[Choice, ...], Field(min_length=1)] | Range
 DEFAULT: dict[str, Any] = {

@@ -8,7 +8,7 @@ import math
 import pytest
 
 from pipeline.core.errors import InputError
-from stefaland.training.trials import Range, Trial, propose
+from workflows.config.trials import Range, Trial, propose
 
 SPACE = {"lr": Range(low=1e-4, high=1.0, log=True), "steps": Range(low=3, high=9),
          "adapter": ("gated", "none", 2)}  # fmt: skip
