@@ -100,10 +100,7 @@ class Scratch:
 
     def tiles_of(self, block: Block) -> list[Tile]:
         """The tiles of a block that are kept, row by row."""
-        known, kept = _tiles(self.grid, self.tile), self._plan[1]
-        top, bottom, left, right = block.tiles
-        found = (known[at] for at in product(range(top, bottom), range(left, right)))
-        return [tile for tile in found if tile.index in kept]
+        return list(_kept(self.grid, self.tile, block.tiles, self._plan[1]).tiles)
 
     def window_of(self, block: Block) -> tuple[slice, slice]:
         """Rows and columns of the grid that a block covers."""
@@ -166,14 +163,16 @@ class Scratch:
     ) -> int:
         """Copy what a block has of a window at the steps `span`; returns the number of values."""
         common = range(max(block.span.start, span.start), min(block.span.stop, span.stop))
-        tiles = self.tiles_of(block)
-        shared = [list(_overlaps(tile, window, self.grid)) for tile in tiles]
-        if not common or not any(shared):
+        if not common:
             return 0
+        kept = _kept(self.grid, self.tile, block.tiles, self._plan[1])
+        # Of thousands of tiles, only those near the window are looked at.
+        near = sorted(kept.position[at] for at in self._near(window) if at in kept.position)
+        shared = {at: list(_overlaps(kept.tiles[at], window, self.grid)) for at in near}
         of_block, of_span = (
             slice(common.start - one.start, common.stop - one.start) for one in (block.span, span)
         )
-        for entry, parts in self._segments(block, tiles, [bool(one) for one in shared]):
+        for entry, parts in self._segments(block, kept, near):
             has_time = entry["has_time"]
             if not (has_time or span.start == 0):
                 continue
@@ -182,42 +181,72 @@ class Scratch:
                 empty = np.empty((*lead, *window.shape), entry["dtype"])
                 found[entry["name"]] = xr.Variable((*dims, "y", "x"), empty, entry["attrs"])
             values = found[entry["name"]].values
-            for part, overlaps in zip(parts, shared, strict=True):
-                for inside, within in overlaps:
+            for at, part in zip(near, parts, strict=True):
+                for inside, within in shared[at]:
                     if has_time:
                         values[(of_span, *within)] = part[(of_block, *inside)]
                     else:
                         values[within] = part[inside]
         return len(common) * sum(
-            len(range(*rows.indices(tile.shape[0]))) * len(range(*cols.indices(tile.shape[1])))
-            for tile, overlaps in zip(tiles, shared, strict=True)
+            (rows.stop - rows.start) * (cols.stop - cols.start)
+            for overlaps in shared.values()
             for (rows, cols), _ in overlaps
         )
 
+    def _near(self, window: TargetGrid) -> set[tuple[int, int]]:
+        """Rows and columns of the tiles that a window meets."""
+        top, left = (w - g for w, g in zip(window.offset, self.grid.offset, strict=True))
+        (height, width), (rows, cols) = self.tile, window.shape
+        columns = {at % self.grid.shape[1] // width for at in range(left, left + cols)}
+        return set(product(range(top // height, (top + rows - 1) // height + 1), columns))
+
     def _segments(
-        self, block: Block, tiles: Sequence[Tile], wanted: Sequence[bool]
+        self, block: Block, kept: _Kept, wanted: Sequence[int]
     ) -> Iterator[tuple[Mapping[str, Any], list[np.ndarray]]]:
-        """Each variable of a block with the values of its tiles; none of those not wanted."""
-        file, offset = self._file(block), 0
+        """Each variable of a block with the values of the wanted tiles, by their positions."""
+        file, begin = self._file(block), 0
+        if not wanted:
+            return
         try:
             table = _table(file, version_of(file))
             with file.open("rb") as handle:
                 for entry in table:
                     lead = (len(block.span),) if entry["has_time"] else ()
+                    size = int(np.prod(lead)) * np.dtype(entry["dtype"]).itemsize
                     parts = []
-                    for tile, check, is_wanted in zip(tiles, entry["checks"], wanted, strict=True):
-                        part = np.empty((*lead, *tile.shape) if is_wanted else 0, entry["dtype"])
-                        if is_wanted:
-                            handle.seek(offset)
-                            whole = handle.readinto(_bytes_of(part).data) == part.nbytes
-                            if not whole or google_crc32c.value(_bytes_of(part)) != check:
-                                raise ScratchLostError(f"{file}: {entry['name']}, {tile.name}")
+                    for at in wanted:
+                        part = np.empty((*lead, *kept.tiles[at].shape), entry["dtype"])
+                        handle.seek(begin + size * int(kept.cells[at]))
+                        whole = handle.readinto(_bytes_of(part).data) == part.nbytes
+                        check = google_crc32c.value(_bytes_of(part))
+                        if not whole or check != entry["checks"][at]:
+                            raise ScratchLostError(f"{file}: {entry['name']}, tile {at}")
                         parts.append(part)
-                        count = int(np.prod((*lead, *tile.shape)))
-                        offset += count * np.dtype(entry["dtype"]).itemsize
+                    begin += size * int(kept.cells[-1])
                     yield entry, parts
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, IndexError, TypeError) as error:
             raise ScratchLostError(f"{file}: {error}") from None
+
+
+@dataclass(frozen=True, eq=False)
+class _Kept:
+    """The tiles of a block that are kept, in the order of its file."""
+
+    tiles: Sequence[Tile]
+    position: Mapping[tuple[int, int], int]
+    cells: np.ndarray
+    """Number of cells before each tile, and of all."""
+
+
+@lru_cache(maxsize=64)
+def _kept(
+    grid: TargetGrid, size: tuple[int, int], tiles: tuple[int, int, int, int], kept: frozenset[int]
+) -> _Kept:
+    known, (top, bottom, left, right) = _tiles(grid, size), tiles
+    at = [(row, col) for row, col in product(range(top, bottom), range(left, right))
+          if known[row, col].index in kept]  # fmt: skip
+    cells = np.cumsum([0, *(np.prod(known[one].shape) for one in at)])
+    return _Kept([known[one] for one in at], {one: i for i, one in enumerate(at)}, cells)
 
 
 @lru_cache(maxsize=4)
