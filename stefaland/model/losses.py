@@ -24,8 +24,9 @@ TargetLossFunction = Callable[[Prediction, Tensor, Tensor], Tensor]
 MIN_PROBABILITY = 1e-6
 """Smallest predicted probability or fraction, so that its logarithm stays finite."""
 NSE_FLOOR = 0.1
-"""Number added to a site's standard deviation, so that dry sites do not dominate the loss
-(Kratzert et al. 2019)."""
+"""Number added to a site's standard deviation, so that dry sites do not dominate the loss.
+
+Of Kratzert et al. (2019), who add 0.1 mm/day; here both are in units of the normalised target."""
 
 
 def masked_mean(errors: Tensor, counted: Tensor) -> Tensor:
