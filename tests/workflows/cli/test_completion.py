@@ -32,7 +32,12 @@ def test_the_shell_is_offered_commands_configs_stages_and_clusters(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert offered("pr") == ["pretrain", "predict"]
-    assert offered("run", "conus") == ["conus_smap", "conus_smap_all", "conus_texture", "conus_tiny"]
+    assert offered("run", "conus") == [
+        "conus_smap",
+        "conus_smap_all",
+        "conus_texture",
+        "conus_tiny",
+    ]
     assert offered("run", "quickstart", "--until", "p") == ["pretrain", "predict", "publish"]
     assert offered("-v", "run", "quickstart", "--cluster", "s") == ["slurm"]
     assert offered("catalog", "list", "quick") == ["quickstart.yml"]
