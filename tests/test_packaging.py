@@ -26,8 +26,9 @@ def test_environment_yml_is_in_step_with_pyproject() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = [*project["dependencies"], *project["optional-dependencies"]["test"]]
     expected = dict(map(_split, [*wanted, f"python{project['requires-python']}"]))
-    conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    assert dict(map(_split, conda)) == expected
+    *conda, pip, from_pip = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    assert pip == "pip"
+    assert dict(map(_split, [*conda, *from_pip["pip"]])) == expected
 
 
 def test_constraints_pin_every_dependency_exactly() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import xarray as xr
-from xarray.backends import NetCDF4DataStore
 
 from pipeline.core.addresses import AnyPath, RemotePath
 from pipeline.core.archives.unpacked_files import plain_copy
@@ -29,6 +28,7 @@ from pipeline.readers.common.site_table import read_options
 from pipeline.readers.driver import Driver, common_options
 from pipeline.readers.guards.hdf5 import check_hdf5
 from pipeline.readers.hdf.groups import grouped, is_complete
+from pipeline.readers.hdf.store import ChunkStore
 from pipeline.readers.long.alike import Opened
 
 OPEN_FILES = 512
@@ -73,7 +73,7 @@ def open_alike(source: Source, path: Path, time: str) -> Opened | None:
 @lru_cache(maxsize=OPEN_FILES)
 def _opened(
     path: AnyPath, stamp: tuple[int, ...], source: Source, where: str
-) -> tuple[xr.Dataset, NetCDF4DataStore | None]:
+) -> tuple[xr.Dataset, ChunkStore | None]:
     """Open a file, or return it from the cache of the process if `stamp` has not changed.
 
     The store is that of variables in the root of a file on disk, else None.
@@ -81,7 +81,7 @@ def _opened(
     nodata, group = nodata_of(source, library=True), read_options(source, NetcdfOptions).group
     is_ranged = _is_ranged(path)
     stored = {name.rpartition("/")[2]: False for name in nodata}
-    stores: dict[str, NetCDF4DataStore | None] = {"": None}
+    stores: dict[str, ChunkStore | None] = {"": None}
 
     def file() -> Any:
         return path.open("rb") if is_ranged else plain_copy(path)
@@ -93,7 +93,7 @@ def _opened(
             # Dimensions without a name are then numbered as by the NetCDF library.
             settings |= {"group": name or None, "engine": "h5netcdf", "phony_dims": "sort"}
             return xr.open_dataset(file(), **settings)
-        store = stores[name] = NetCDF4DataStore.open(file(), group=name or None)
+        store = stores[name] = ChunkStore.open(file(), group=name or None)
         lengths = {name: dim.size for name, dim in store.ds.dimensions.items()}
         check_axes(where, lengths, store.ds.variables)
         return xr.open_dataset(store, **settings)

@@ -6,7 +6,6 @@ which reads the windows. The kernels are imported at first use, because the impo
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -257,12 +256,6 @@ def run_all(work: Callable[[Any], None], pieces: Iterable[Any], threads: int) ->
     with ThreadPoolExecutor(threads) as pool:
         for _ in pool.map(work_off, range(threads)):
             pass
-
-
-def default_threads() -> int:
-    """Threads of one regrid: OMP_NUM_THREADS where set (Dask workers set 1), else the CPUs."""
-    setting = os.environ.get("OMP_NUM_THREADS", "")
-    return max(1, int(setting)) if setting.isdigit() else len(os.sched_getaffinity(0))
 
 
 def _even_slices(size: int, step: int, threads: int) -> list[slice]:

@@ -17,6 +17,7 @@ import xarray as xr
 
 from pipeline.core.errors import bad_input, nearest_name
 from pipeline.core.formulas.angles import period_of
+from pipeline.core.system.threads import default_threads
 from pipeline.grid.axes import common_axes
 from pipeline.grid.crs import crs_of
 from pipeline.grid.target_grid import TargetGrid
@@ -29,7 +30,6 @@ from pipeline.regridding.operators import (  # fmt: skip
     Separable,
     apply_bands,
     apply_sparse,
-    default_threads,
     run_all,
 )
 from pipeline.regridding.weights import axis_weights

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
-from xarray.backends import NetCDF4DataStore
 
 from pipeline.readers.guards.hdf5 import hdf5_reference
+from pipeline.readers.hdf.store import ChunkStore
 
 Variables = dict[str, xr.Variable]
 MOST_CELLS = 1 << 22
@@ -30,7 +30,7 @@ class Opened:
     """The variables of a file as its reader returns them, and the store that they are read from."""
 
     ds: xr.Dataset
-    store: NetCDF4DataStore
+    store: ChunkStore
     time: str
     trust: bool
     """Whether files may have parts in other files."""
@@ -58,7 +58,7 @@ class Opened:
         """What `metadata_in` returns of the file itself."""
         return self.metadata_in(self.store)
 
-    def metadata_in(self, store: NetCDF4DataStore) -> Any:
+    def metadata_in(self, store: ChunkStore) -> Any:
         """Return all that decides how the variables are read, with the values of other axes than
         time, and without the units and the calendar of times; None if a variable is missing.
         """
@@ -79,9 +79,9 @@ class Opened:
                               variable.endian(), variable.chunking(), attrs, values))  # fmt: skip
         return found
 
-    def moved_to(self, path: Path, store: NetCDF4DataStore | None = None) -> Variables:
+    def moved_to(self, path: Path, store: ChunkStore | None = None) -> Variables:
         """Return the variables of another file that is like this one, lazy."""
-        store = NetCDF4DataStore.open(path) if store is None else store
+        store = ChunkStore.open(path) if store is None else store
         found = {}
         for name, without in self._without_store.items():
             variable = found[name] = _with(store, without or b"")
@@ -96,7 +96,7 @@ def like_any(kinds: Sequence[Opened], path: Path) -> tuple[int, Variables] | Non
     """
     if not kinds[0].trust and hdf5_reference(path):
         return None
-    store = NetCDF4DataStore.open(path)
+    store = ChunkStore.open(path)
     found = kinds[0].metadata_in(store)
     for number, kind in enumerate(kinds):
         if _same(kind.metadata, found):
@@ -107,7 +107,7 @@ def like_any(kinds: Sequence[Opened], path: Path) -> tuple[int, Variables] | Non
 class _Without(pickle.Pickler):
     """A pickler of variables that leaves out the store from which they are read."""
 
-    def __init__(self, file: io.BytesIO, store: NetCDF4DataStore) -> None:
+    def __init__(self, file: io.BytesIO, store: ChunkStore) -> None:
         super().__init__(file)
         self.store = store
         self.has_met = False
@@ -121,23 +121,23 @@ class _Without(pickle.Pickler):
 class _With(pickle.Unpickler):
     """The reverse of `_Without`, of bytes that never leave the process."""
 
-    def __init__(self, file: io.BytesIO, store: NetCDF4DataStore) -> None:
+    def __init__(self, file: io.BytesIO, store: ChunkStore) -> None:
         super().__init__(file)
         self.store = store
 
-    def persistent_load(self, name: str) -> NetCDF4DataStore:
+    def persistent_load(self, name: str) -> ChunkStore:
         """Return the other store."""
         return self.store
 
 
-def _without(store: NetCDF4DataStore, variable: xr.Variable) -> bytes | None:
+def _without(store: ChunkStore, variable: xr.Variable) -> bytes | None:
     file = io.BytesIO()
     pickler = _Without(file, store)
     pickler.dump(variable)
     return file.getvalue() if pickler.has_met else None
 
 
-def _with(store: NetCDF4DataStore, text: bytes) -> xr.Variable:
+def _with(store: ChunkStore, text: bytes) -> xr.Variable:
     variable: xr.Variable = _With(io.BytesIO(text), store).load()
     return variable
 

@@ -12,7 +12,7 @@ import pipeline.regridding.regrid as module
 from pipeline.core.errors import InputError
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.regridding import blocks
-from pipeline.regridding.operators import Separable, default_threads
+from pipeline.regridding.operators import Separable
 from pipeline.regridding.regrid import METHODS, operator_for, regrid, source_window
 from tests.gridded import globe, grid, source, with_gaps
 
@@ -195,13 +195,6 @@ def test_bad_input_is_refused_with_its_reason(change, method: str, message: str)
 def test_min_coverage_is_a_fraction() -> None:
     with pytest.raises(InputError, match="min_coverage"):
         regrid(globe(10.0), CONUS, "mean", 50)
-
-
-def test_threads_follow_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert default_threads() == 3
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    assert default_threads() >= 1
 
 
 def test_loops_compile_without_a_folder_for_their_cache(monkeypatch: pytest.MonkeyPatch) -> None:

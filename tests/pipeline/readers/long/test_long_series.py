@@ -31,14 +31,14 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     monkeypatch.setattr(sample, "LONG", 8)
     monkeypatch.setattr(sample, "SPREAD", 4)
     count: Counter[str] = Counter()
-    original = netcdf.NetCDF4DataStore.open
+    original = netcdf.ChunkStore.open
 
     def counted(path: Any, **more: Any) -> Any:
         if more:  # of the reader; those that are compared have none
             count[Path(path).name] += 1
         return original(path, **more)
 
-    monkeypatch.setattr(netcdf.NetCDF4DataStore, "open", counted)
+    monkeypatch.setattr(netcdf.ChunkStore, "open", counted)
     return count
 
 
