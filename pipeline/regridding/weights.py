@@ -23,8 +23,7 @@ def kernel_tables(
     """Arguments `down` and `across` of `columns_first` (kind "point") or `rows_first` ("area")."""
     if kind == "point":
         return _bands(y, 2, dtype), _beside(x, dtype)
-    rows, weight = _bands(y, -(-y.weight.shape[0] // 3) * 3, dtype)
-    return (rows, weight, rows_ahead(rows, weight)), _strided(x, dtype)
+    return _bands(y, -(-y.weight.shape[0] // 3) * 3, dtype), _strided(x, dtype)
 
 
 def _bands(axis: AxisWeights, count: int, dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
@@ -34,23 +33,6 @@ def _bands(axis: AxisWeights, count: int, dtype: np.dtype) -> tuple[np.ndarray, 
     index = np.pad(axis.index, ((0, missing), (0, 0)), mode="edge")
     index = np.where(np.arange(index.shape[0])[:, None] < axis.weight.shape[0], index, index[0])
     return index, rounded(np.pad(axis.weight, ((0, missing), (0, 0))), dtype)
-
-
-def rows_ahead(rows: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Rows to prefetch while three bands are merged: the next three, -1 for those being merged.
-
-    Dims (a multiple of three, target); a target's last bands are followed by the next target's
-    first.
-    """
-    # Dims (merge, three bands, target): kernels merge three bands at a time.
-    here, weighs = (a.reshape(-1, 3, rows.shape[1]) for a in (rows, weight > 0))
-    after = np.full_like(here, -1)
-    after[:, :, :-1] = np.where(weighs, here, -1)[:1, :, 1:]
-    more = weighs[1:].any(axis=1, keepdims=True)
-    after[:-1] = np.where(more, np.where(weighs[1:], here[1:], -1), after[:-1])
-    # A row that is being merged is in the cache already; prefetching it would cost an instruction.
-    at_hand = (after[:, :, None] == here[:, None]).any(axis=2)
-    return np.where(at_hand, -1, after).reshape(rows.shape)
 
 
 def _strided(axis: AxisWeights, dtype: np.dtype) -> tuple[int, np.ndarray, np.ndarray]:

@@ -2,8 +2,7 @@
 
 Called from `operators`, from several threads at once (they release the GIL); DESIGN.md explains
 them. A source is `flat`, the memory from its first cell on, with the strides of time and rows in
-cells, so that windows of larger arrays need not be copied. All arrays are borrowed from the caller:
-Numba's reference counts would wait for every streamed store.
+cells, so that windows of larger arrays need not be copied.
 """
 
 from __future__ import annotations
@@ -12,11 +11,8 @@ import numpy as np
 from numba import uint64
 
 from pipeline.core.compiled import compiled
-from pipeline.regridding.kernels.intrinsics import LINE, borrowed, copy_pair, fence
-from pipeline.regridding.kernels.streaming import AT_ONCE, fetch, on_a_line, send
 
 _ONE, _TWO = uint64(1), uint64(2)
-_PIECE = 256  # number of columns of the next rows that are prefetched together
 
 
 @compiled
@@ -31,11 +27,11 @@ def _mean_of_three(x, y, z, a, b, c, zero):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _three_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight, first, stop):  # type: ignore[no-untyped-def]
+def _three_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight):  # type: ignore[no-untyped-def]
     # Unsigned, because Numba tests whether a signed index is negative. `x == x` is False for NaN
     # alone, which gets weight 0: without a branch, so that the loop is vectorised.
     a, b, c = uint64(ra), uint64(rb), uint64(rc)
-    for i in range(first, stop):
+    for i in range(mean.size):
         j = uint64(i)
         x, y, z = flat[a + j], flat[b + j], flat[c + j]
         mean[j], weight[j] = _mean_of_three(
@@ -45,9 +41,9 @@ def _three_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight, first, stop): 
 
 
 @compiled
-def _three_more_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight, first, stop):  # type: ignore[no-untyped-def]
+def _three_more_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight):  # type: ignore[no-untyped-def]
     a, b, c = uint64(ra), uint64(rb), uint64(rc)
-    for i in range(first, stop):
+    for i in range(mean.size):
         j = uint64(i)
         x, y, z = flat[a + j], flat[b + j], flat[c + j]
         more, d = _mean_of_three(
@@ -62,12 +58,8 @@ def _three_more_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight, first, st
 
 
 @compiled
-def _merge_rows(flat, begin, step, rows, wy, ahead, k, i, zero, mean, weight):  # type: ignore[no-untyped-def]
-    """Merges bands k..k + 2 of target row i, and prefetches the rows that come `ahead`.
-
-    Rows are prefetched piece by piece: many requests at once would wait for each other and delay
-    the sums.
-    """
+def _merge_rows(flat, begin, step, rows, wy, k, i, zero, mean, weight):  # type: ignore[no-untyped-def]
+    """Merges bands k..k + 2 of target row i."""
     wa, wb, wc = wy[k, i], wy[k + 1, i], wy[k + 2, i]
     # The first three bands always run, even with weight 0: they initialise `mean` and `weight`.
     if k > 0 and not wa + wb + wc > zero:
@@ -77,16 +69,10 @@ def _merge_rows(flat, begin, step, rows, wy, ahead, k, i, zero, mean, weight):  
         begin + rows[k + 1, i] * step,
         begin + rows[k + 2, i] * step,
     )
-    # While this piece is summed, the same piece of the next rows is fetched from memory.
-    for c in range(0, mean.size, _PIECE):
-        stop = min(c + _PIECE, mean.size)
-        for band in range(k, k + 3):
-            if ahead[band, i] >= 0:
-                fetch(flat, begin + ahead[band, i] * step + c, stop - c)
-        if k == 0:
-            _three_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight, c, stop)
-        else:
-            _three_more_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight, c, stop)
+    if k == 0:
+        _three_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight)
+    else:
+        _three_more_rows(flat, ra, rb, rc, wa, wb, wc, zero, mean, weight)
 
 
 @compiled
@@ -124,12 +110,12 @@ def _three_more_columns(means, weights, at, k, shares, zero, mean, weight):  # t
 
 
 @compiled
-def _finish(mean, weight, min_coverage, one, out, n, coverage, m):  # type: ignore[no-untyped-def]
-    n, m = uint64(n), uint64(m)
+def _finish(mean, weight, min_coverage, one, out, coverage, n):  # type: ignore[no-untyped-def]
+    n = uint64(n)
     for i in range(mean.size):
         j = uint64(i)
         d = weight[j]
-        coverage[m + j] = d if d < one else one
+        coverage[n + j] = d if d < one else one
         out[n + j] = mean[j] if d >= min_coverage else out.dtype.type(np.nan)
 
 
@@ -185,36 +171,33 @@ def rows_scratch(size: int, across: tuple, out: np.ndarray) -> tuple[np.ndarray,
         length = width + (bands - 1) // stride
         at = np.arange(bands) % stride * length + np.arange(bands) // stride
         cells = stride * length
-    counts = (size, size, cells, cells, width, width, AT_ONCE + width)
-    rows = (on_a_line(count, out.dtype) for count in counts)
-    return at, *rows, on_a_line(AT_ONCE + width, np.dtype(np.float32))
+    counts = (size, size, cells, cells, width, width)
+    return at, *(np.empty(count, out.dtype) for count in counts)
 
 
 @compiled
 def rows_first(source, down, across, scratch, min_coverage, times, part, out, coverage):  # type: ignore[no-untyped-def]
     """Weighted means, rows before columns: for cells coarser than the source.
 
-    `source`: its memory, strides of (time, row) and cells of a row. `down`: source rows int64,
-    their weights, and rows to prefetch meanwhile or -1 (a multiple of three, Y). `across`: step
-    from one target cell's columns to the next one's, 0 where it varies; source columns uint32 and
-    weights (a multiple of three, X), periodic. Means of a coverage below `min_coverage` are NaN.
+    `source`: its memory, strides of (time, row) and cells of a row. `down`: source rows int64 and
+    their weights (a multiple of three, Y). `across`: step from one target cell's columns to the
+    next one's, 0 where it varies; source columns uint32 and weights (a multiple of three, X),
+    periodic. Means of a coverage below `min_coverage` are NaN.
     Writes `times` and the target rows `part` (first, stop) of `out` and `coverage` (t, Y, X).
     """
-    flat, strides, _ = borrowed(source)
-    rows, wy, ahead = borrowed(down)
-    stride, columns, wx = borrowed(across)
-    at, mean, weight, means, weights, total, share, done, covered = borrowed(scratch)
+    flat, strides, _ = source
+    rows, wy = down
+    stride, columns, wx = across
+    at, mean, weight, means, weights, total, share = scratch
     zero, one, infinite = wx.dtype.type(0), wx.dtype.type(1), wx.dtype.type(np.inf)
     width, bands, height = out.shape[2], wx.shape[0], out.shape[1]
-    # Views that `ravel` makes would have reference counts again, hence `borrowed` before it.
-    shares, all_out, all_coverage = wx.ravel(), borrowed(out).ravel(), borrowed(coverage).ravel()
+    shares, done, covered = wx.ravel(), out.ravel(), coverage.ravel()
     length = means.size // stride if stride else width
     for t in range(times[0], times[1]):
-        begin, n, m = t * strides[0], 0, 0
-        to = to_covered = (t * height + part[0]) * width
+        begin = t * strides[0]
         for i in range(part[0], part[1]):
             for k in range(0, rows.shape[0], 3):
-                _merge_rows(flat, begin, strides[1], rows, wy, ahead, k, i, zero, mean, weight)
+                _merge_rows(flat, begin, strides[1], rows, wy, k, i, zero, mean, weight)
             if stride:
                 _split_periodic(mean, columns[0, 0], stride, means, length)
                 _split_periodic(weight, columns[0, 0], stride, weights, length)
@@ -222,9 +205,10 @@ def rows_first(source, down, across, scratch, min_coverage, times, part, out, co
                 _split_by_index(mean, columns, means)
                 _split_by_index(weight, columns, weights)
             # The rows are merged: one row of means and their weights remains, whose columns follow.
+            n = (t * height + i) * width
             if bands == 3:
                 _three_columns(
-                    means, weights, at, shares, width, zero, one, min_coverage, done, n, covered, m
+                    means, weights, at, shares, width, zero, one, min_coverage, done, n, covered, n
                 )
             else:
                 # Limits without effect: more bands follow, and coverage is known after the last.
@@ -233,18 +217,17 @@ def rows_first(source, down, across, scratch, min_coverage, times, part, out, co
                 )
                 for k in range(3, bands, 3):
                     _three_more_columns(means, weights, at, k, shares, zero, total, share)
-                _finish(total, share, min_coverage, one, done, n, covered, m)
-            last = i + 1 == part[1]
-            n, to = send(done, n + width, all_out, to, width, last)
-            m, to_covered = send(covered, m + width, all_coverage, to_covered, width, last)
-    fence()
+                _finish(total, share, min_coverage, one, done, covered, n)
 
 
 @compiled
 def _copy_pairs(flat, begin, last, left, seam, right, pairs):  # type: ignore[no-untyped-def]
     # Copied before they are summed: loops that load by index are not vectorised.
-    for j in range(left.size):
-        copy_pair(flat, uint64(begin) + uint64(left[j]), pairs, _TWO * uint64(j))
+    row = uint64(begin)
+    for i in range(left.size):
+        j = uint64(i)
+        first = row + uint64(left[j])
+        pairs[_TWO * j], pairs[_TWO * j + _ONE] = flat[first], flat[first + _ONE]
     for k in range(seam.size):
         at = _TWO * uint64(seam[k])
         pairs[at], pairs[at + _ONE] = flat[begin + last], flat[begin + int(right[k])]
@@ -265,14 +248,14 @@ def _between_columns(pairs, wx, share, zero, mean, weight, at):  # type: ignore[
 
 @compiled
 def _between_rows(  # type: ignore[no-untyped-def]
-    mean, weight, above, below, wa, wb, width, min_coverage, one, out, n, coverage, m
+    mean, weight, above, below, wa, wb, width, min_coverage, one, out, coverage, n
 ):
-    a, b, n, m = uint64(above), uint64(below), uint64(n), uint64(m)
+    a, b, n = uint64(above), uint64(below), uint64(n)
     for i in range(width):
         j = uint64(i)
         heavy = wb * weight[b + j]
         d = wa * weight[a + j] + heavy
-        coverage[m + j] = d if d < one else one
+        coverage[n + j] = d if d < one else one
         # Without any weight d is 0 and `between` NaN, as intended.
         between = mean[a + j] + heavy / d * (mean[b + j] - mean[a + j])
         out[n + j] = between if d >= min_coverage else out.dtype.type(np.nan)
@@ -282,9 +265,7 @@ def columns_scratch(size: int, across: tuple, out: np.ndarray) -> tuple[np.ndarr
     """Scratch arrays of one call of `columns_first`, with the arguments of `rows_scratch`."""
     width = out.shape[2]
     # Two interpolated source rows are kept, above and below, and swap roles as target rows follow.
-    pitch = -(-width // LINE) * LINE  # each of two rows begins on a line
-    rows = (on_a_line(n, out.dtype) for n in (2 * pitch, 2 * pitch, 2 * width, AT_ONCE + width))
-    return np.empty(2, np.int64), *rows, on_a_line(AT_ONCE + width, np.dtype(np.float32))
+    return np.empty(2, np.int64), *(np.empty(2 * width, out.dtype) for _ in range(3))
 
 
 @compiled
@@ -296,20 +277,15 @@ def columns_first(source, down, across, scratch, min_coverage, times, part, out,
     right columns, weights (2, X), and the right one's fraction of their sum. A source row is
     interpolated once for all the target rows between it and the next.
     """
-    flat, strides, size = borrowed(source)
-    rows, wy = borrowed(down)
-    left, seam, right, wx, share = borrowed(across)
-    held, mean, weight, pairs, done, covered = borrowed(scratch)
+    flat, strides, size = source
+    rows, wy = down
+    left, seam, right, wx, share = across
+    held, mean, weight, pairs = scratch
     zero, one = wx.dtype.type(0), wx.dtype.type(1)
-    width, height, pitch = out.shape[2], out.shape[1], mean.size // 2
-    # Only the columns that the target spans are prefetched.
-    west, count = int(left.min()), int(left.max()) - int(left.min()) + 2
-    # Source rows may run in either direction: the next one to prefetch follows from it.
-    onwards = strides[1] if rows[0, part[1] - 1] >= rows[0, part[0]] else -strides[1]
-    shares, all_out, all_coverage = wx.ravel(), borrowed(out).ravel(), borrowed(coverage).ravel()
+    width, height = out.shape[2], out.shape[1]
+    shares, done, covered = wx.ravel(), out.ravel(), coverage.ravel()
     for t in range(times[0], times[1]):
-        held[:], n, m = -1, 0, 0
-        to = to_covered = (t * height + part[0]) * width
+        held[:] = -1
         for i in range(part[0], part[1]):
             # The row that the next target row shares stays in its slot: nothing is copied.
             a = 1 if held[1] == rows[0, i] else 0
@@ -318,15 +294,10 @@ def columns_first(source, down, across, scratch, min_coverage, times, part, out,
                 slot, row = (a, rows[0, i]) if k == 0 else (b, rows[1, i])
                 if held[slot] != row:
                     begin = t * strides[0] + row * strides[1]
-                    fetch(flat, begin + onwards + west, count)
                     _copy_pairs(flat, begin, size - 1, left, seam, right, pairs)
-                    _between_columns(pairs, shares, share, zero, mean, weight, slot * pitch)
+                    _between_columns(pairs, shares, share, zero, mean, weight, slot * width)
                     held[slot] = row
             _between_rows(
-                mean, weight, a * pitch, b * pitch, wy[0, i], wy[1, i], width, min_coverage, one,
-                done, n, covered, m,
+                mean, weight, a * width, b * width, wy[0, i], wy[1, i], width, min_coverage, one,
+                done, covered, (t * height + i) * width,
             )  # fmt: skip
-            last = i + 1 == part[1]
-            n, to = send(done, n + width, all_out, to, width, last)
-            m, to_covered = send(covered, m + width, all_coverage, to_covered, width, last)
-    fence()

@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import njit
 
-from pipeline.regridding.kernels.intrinsics import LINE, copy_pair, fence, stream
-from pipeline.regridding.kernels.streaming import AT_ONCE, send
 from pipeline.regridding.operators import Separable, apply_bands
-from pipeline.regridding.weights import AxisWeights, rounded, rows_ahead
+from pipeline.regridding.weights import AxisWeights, rounded
 
 forty_examples = settings(max_examples=40, deadline=None)
 
@@ -186,82 +183,16 @@ def test_rounded_weights_keep_their_sum_and_lose_none(bands: int, total: float, 
     np.testing.assert_array_equal(rounded(weight, np.dtype(float)), weight)
 
 
-def test_rows_are_requested_once_before_they_are_read() -> None:
-    """Two target cells of four and one of three source rows; the fourth row is the next's first."""
-    rows = np.array([[0, 3, 6], [1, 4, 7], [2, 5, 8], [3, 6, 6], [0, 3, 6], [0, 3, 6]])
-    weight = np.array([[1, 1, 1], [1, 1, 1], [1, 1, 1], [1, 1, 0], [0, 0, 0], [0, 0, 0]])
-    requested = rows_ahead(rows, weight)
-    np.testing.assert_array_equal(requested[:, 0], [3, -1, -1, -1, 4, 5])
-    np.testing.assert_array_equal(requested[:, 1], [6, -1, -1, -1, 7, 8])
-    np.testing.assert_array_equal(requested[:, 2], [-1] * 6)
-
-
-@njit
-def _streamed(values, count, target, at):  # type: ignore[no-untyped-def]
-    sent = stream(values, count, target, at)
-    fence()
-    return sent
-
-
-@njit
-def _sent(values, count, target, at, width, everything):  # type: ignore[no-untyped-def]
-    return send(values, count, target, at, width, everything)
-
-
-@njit
-def _paired(row, index, target, at):  # type: ignore[no-untyped-def]
-    copy_pair(row, np.uint64(index), target, np.uint64(at))
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_streaming_stores_up_to_the_last_whole_line_at_any_address(dtype: type) -> None:
-    values = np.arange(200, dtype=dtype)
-    for at in range(18):
-        for count in (0, 1, 7, 16, 33, 100, 200):
-            target = np.full(300, -1, dtype)
-            sent = _streamed(values, count, target, at)
-            expected = np.full(300, -1, dtype)
-            expected[at : at + sent] = values[:sent]
-            np.testing.assert_array_equal(target, expected)
-            end = target.ctypes.data + (at + sent) * target.itemsize
-            assert sent == count or (end % LINE == 0 and count - sent < LINE // target.itemsize)
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_much_is_sent_in_whole_lines_and_the_rest_comes_to_the_front(dtype: type) -> None:
-    for at in range(18):
-        values, target = np.arange(1000, dtype=dtype), np.full(1100, -1, dtype)
-        assert _sent(values, 900, target, at, 100, False) == (900, at)
-        assert (target == -1).all()
-        count, to = _sent(values, 950, target, at, 100, False)
-        assert count < LINE // target.itemsize
-        assert count + to == at + 950
-        np.testing.assert_array_equal(target[at:to], np.arange(to - at))
-        np.testing.assert_array_equal(values[:count], np.arange(to - at, 950))
-        assert _sent(values, count, target, to, 100, True) == (0, to + count)
-        np.testing.assert_array_equal(target[at : to + count], np.arange(950))
-        assert (target[:at] == -1).all()
-        assert (target[to + count :] == -1).all()
-
-
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(("kind", "bands"), [("area", 3), ("area", 8), ("point", 2)])
-def test_results_of_many_rows_go_to_memory_in_parts(kind: str, bands: int, dtype: type) -> None:
-    """133 columns begin anywhere in a cache line; a step has several times what is sent at once."""
+def test_threads_and_rows_of_any_width_change_no_bit(kind: str, bands: int, dtype: type) -> None:
+    """133 columns begin anywhere in a cache line."""
     random = np.random.default_rng(0)
     weight = random.random((2, bands, 133)) + 0.01
     weight /= weight.sum(axis=1, keepdims=True)
     down, across = (AxisWeights(2 * np.arange(133), w, 300) for w in weight)
-    assert 4 * AT_ONCE < 133 * 133
     operator, values = Separable(down, across), field((9, 300, 300), dtype, 0)
     agree(operator, kind, values)
     alone, together = (applied(operator, kind, values, threads) for threads in (1, 3))
     np.testing.assert_array_equal(alone[0], together[0])
     np.testing.assert_array_equal(alone[1], together[1])
-
-
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_pairs_are_copied_side_by_side(dtype: type) -> None:
-    target = np.zeros(5, dtype)
-    _paired(np.arange(9, dtype=dtype), 3, target, 1)
-    np.testing.assert_array_equal(target, [0, 3, 4, 0, 0])
