@@ -97,7 +97,7 @@ def release(
 
     made = release(open_run(config, settings), name, out, fold, licence)
     if made["verdict"]:
-        CONSOLE.print(f"[yellow]This encoder is {made['verdict']}; its card says so.[/yellow]")
+        CONSOLE.print(f"This encoder is {made['verdict']}; its card says so.", soft_wrap=True)
     OUTPUT.plain(made["folder"])
     OUTPUT.plain(f"manifest sha256 {made['manifest_sha256']}")
 
