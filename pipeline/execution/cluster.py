@@ -144,11 +144,16 @@ def connect(config: ClusterConfig, folder: Path | None = None) -> Iterator[Execu
 
 @contextmanager
 def _existing(config: ClusterConfig, make: Any) -> Iterator[Client]:
+    from dask import config as dask_config
+
+    usual = dask_config.get("scheduler", None)
     if not str(config.address).startswith("tls://"):
         LOG.warning("%s has no certificates: all who reach it run code as you", config.address)
     try:
         client = make(config.address, timeout=CONNECT_SECONDS)
     except (OSError, TimeoutError, TypeError, ValueError) as error:
+        # A client is Dask's scheduler from its start, also one that does not connect.
+        dask_config.set(scheduler=usual)
         raise bad_input(
             "cluster.address",
             f"no scheduler at {config.address} that accepts this process ({type(error).__name__})",

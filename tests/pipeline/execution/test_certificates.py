@@ -47,7 +47,7 @@ def test_a_client_without_the_certificates_of_the_run_cannot_connect(
 ) -> None:
     host = client.scheduler.address.removeprefix("tls://")
     with pytest.raises((OSError, TypeError, RuntimeError)):
-        Client(f"{protocol}://{host}", timeout=1, security=certificates)
+        Client(f"{protocol}://{host}", timeout=1, security=certificates, set_as_default=False)
     assert client.submit(sum, [1, 2], pure=False).result() == 3
 
 
@@ -82,7 +82,7 @@ def test_workers_of_slurm_have_certificates_in_files_of_their_own(
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
             assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
         with pytest.raises((OSError, TypeError, RuntimeError)):
-            Client(cluster.scheduler_address, timeout=1)
+            Client(cluster.scheduler_address, timeout=1, set_as_default=False)
     assert not [*run.iterdir()]
 
 

@@ -199,14 +199,17 @@ def test_an_existing_scheduler_is_used_and_left_alone(client, tmp_path):
     "settings, where",
     [
         ({"kind": "address", "address": "tcp://127.0.0.1:9"}, "cluster.address"),
+        ({"kind": "address", "address": "tls://127.0.0.1:9"}, "cluster.address"),
         ({"memory_per_worker": "lots"}, "cluster.memory_per_worker"),
     ],
 )
 def test_clusters_that_cannot_be_used(settings, where, monkeypatch):
     monkeypatch.setattr("pipeline.execution.cluster.CONNECT_SECONDS", 1)
+    usual = dask.config.get("scheduler", None)
     with pytest.raises(InputError) as raised, connect(ClusterConfig(**settings)):
         pass
     assert raised.value.faults[0].where == where
+    assert dask.config.get("scheduler", None) == usual
 
 
 def test_missing_slurm_is_reported(tmp_path, monkeypatch):
