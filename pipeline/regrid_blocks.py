@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.core.errors import bad_input
 from pipeline.cube.cost import LARGEST_BLOCK
-from pipeline.cube.scratch import Block, Scratch, meets
+from pipeline.cube.scratch import PLAN, Block, Scratch, meets
 from pipeline.cube.template import CubeTemplate
 from pipeline.entries.source import Source
 from pipeline.grid.target_grid import TargetGrid
@@ -156,9 +157,12 @@ def blocks_of(
     beside = task.store.with_suffix(BLOCKS)
     scratch = Scratch(beside / folder, task.grid, template.tile)
     of_these = folder.partition("-")[0]
-    for other in beside.glob("*"):
-        if other.name.partition("-")[0] != of_these:
-            shutil.rmtree(other, ignore_errors=True)
+    if beside.is_symlink():
+        raise bad_input(str(beside), "a link", "a folder of its own", "Remove the link.")
+    for plan in beside.glob(f"*/{PLAN}"):
+        # Only what holds a plan is ours.
+        if plan.parent.name.partition("-")[0] != of_these and not plan.parent.is_symlink():
+            shutil.rmtree(plan.parent, ignore_errors=True)
     if not (tiles and scratch.holds(tiles)):
         shutil.rmtree(scratch.folder, ignore_errors=True)
         kept = kept_tiles(task, template, tiles)

@@ -276,7 +276,8 @@ class FinetuneConfig(TrainConfig):
     decoder and head are trained alone."""
     static_noise: Annotated[float, Field(ge=0)] = later(0.0)
     """Standard deviation of the noise added to normalised static attributes in training, so that
-    single sites cannot be recognised by them. A frozen encoder reads them without noise."""
+    single sites cannot be recognised by them. A frozen encoder reads them without noise,
+    unless `missing_share` removes inputs of training windows."""
     missing_groups: dict[PathName, tuple[str, ...]] = later({})
     """Inputs by group that may be missing in use, such as those of a sensor that can fail: held-out
     sites are also predicted and scored without each group."""

@@ -113,15 +113,18 @@ def _base(address: str) -> str:
         base = f"{hub}/{owner}/{name}/resolve/{quote(revision or 'main', safe='')}"
     else:
         base = address.rstrip("/")
-    parts = urlsplit(base)
+    try:
+        parts = urlsplit(base)
+    except ValueError as error:
+        raise bad_input("address", f"no web address ({error})", "https:// or hf://") from None
+    if parts.query or parts.fragment or "@" in parts.netloc:
+        raise bad_input(f"{scheme}://{parts.hostname}", "a query, fragment or password in the "
+                        "address", "the address of a folder")  # fmt: skip
     is_near = parts.scheme == "http" and is_private(parts.hostname or "")
     if not (parts.scheme == "https" or is_near) or not parts.hostname:
         raise bad_input(address, f"an address {scheme}://", "https:// or hf://",
                         "Without encryption, only servers of your own network are asked.",
                         )  # fmt: skip
-    if parts.query or parts.fragment or "@" in parts.netloc:
-        raise bad_input(f"{scheme}://{parts.hostname}", "a query, fragment or password in the "
-                        "address", "the address of a folder")  # fmt: skip
     return base
 
 

@@ -63,8 +63,11 @@ class Sampler:
 
     @property
     def windows(self) -> int:
-        """Number of different windows."""
-        return len(self.rows) * -(-self.starts[1] // self.start_every)
+        """Largest number of different windows."""
+        by = self.by_targets
+        # Where windows are shorter than the distance of their starts, others hold the targets.
+        is_any = by is not None and by.window - by.warmup < self.start_every
+        return len(self.rows) * -(-self.starts[1] // (1 if is_any else self.start_every))
 
     def __post_init__(self) -> None:
         if not len(self.rows):

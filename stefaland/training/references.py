@@ -124,7 +124,9 @@ class References:
         values, season = np.concatenate(forcings), np.concatenate(seasons)
         cycle = [_regressed(column, season) for column in values.T]
         per_site = np.concatenate([np.concatenate(statics), np.concatenate(means)], 1)
-        _, site = np.unique(per_site[:, : statics[0].shape[1]], axis=0, return_inverse=True)
+        # Windows of a site have the same attributes. A row with NaN would differ from all others.
+        known = np.nan_to_num(per_site[:, : statics[0].shape[1]])
+        _, site = np.unique(known, axis=0, return_inverse=True)
         return cls(
             np.stack(cycle, 1), Gaussian.fit(np.concatenate([values, season[:, 1:]], 1)),
             Gaussian.fit_shrunk(per_site, site.ravel() % PARTS),

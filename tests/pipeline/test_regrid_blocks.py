@@ -15,6 +15,7 @@ import pipeline.regrid_blocks
 from benchmarks.inflated import counting
 from pipeline import build
 from pipeline.build import build_cube, fill_cube, template_of
+from pipeline.core.errors import InputError
 from pipeline.cube.write import create_cube
 from pipeline.entries.source import Source, Variable
 from pipeline.execution.ledger import Ledger
@@ -202,6 +203,20 @@ def test_what_a_killed_call_left_is_used_and_what_is_damaged_is_read_again(
     dying("regrid_block", 0)
     assert made(store, chosen) == whole
     assert not calls[0], "blocks that were finished are not read again"
+
+
+def test_files_of_others_beside_a_cube_stay(
+    sources: tuple[Source, ...], tmp_path: Path, always: None
+) -> None:
+    theirs = tmp_path / "a.blocks" / "notes" / "of_a_user.txt"
+    theirs.parent.mkdir(parents=True)
+    theirs.write_text("kept")
+    (tmp_path / "b.blocks").symlink_to(tmp_path / "a.blocks")
+    settings: dict[str, Any] = {"variables": VARIABLES, "tile": (7, 13)}
+    build_cube(tmp_path / "a.zarr", GLOBE, sources[:1], **settings)
+    with pytest.raises(InputError, match="a link"):
+        build_cube(tmp_path / "b.zarr", GLOBE, sources[:1], **settings)
+    assert theirs.read_text() == "kept"
 
 
 def test_parts_and_little_memory_change_no_byte(

@@ -18,7 +18,7 @@ import xarray as xr
 import yaml
 from rich.table import Table
 
-from pipeline.core.errors import bad_input
+from pipeline.core.errors import InputError, bad_input
 from pipeline.core.files import write_json, write_text
 from pipeline.core.provenance import fingerprint
 from pipeline.execution.ledger import Ledger
@@ -129,7 +129,14 @@ class Search:
         name = f"{model}-{fold}-{fingerprint(config.model_dump(mode='json'))}"
         known = self.ledger.summary(name)
         if known is None:
-            known = {SCORE: self._trained(model, fold, config, name), "settings": settings}
+            try:
+                value = self._trained(model, fold, config, name)
+            except InputError as error:
+                # Settings of a trial may not go together; those of the config are to be mended.
+                if not (settings or isinstance(error, NotFiniteError)):
+                    raise
+                value = None
+            known = {SCORE: value, "settings": settings}
             self.ledger.mark(name, known)
         return known[SCORE]
 
@@ -137,10 +144,7 @@ class Search:
         part = self.inputs.files.fold(fold)
         inputs = replace(self.inputs, data=without_test(self.inputs.data, part))
         folder = self.folder / name
-        try:
-            predictor = train_in(inputs, model, fold, config=config, folder=folder, title=name)
-        except NotFiniteError:
-            return None
+        predictor = train_in(inputs, model, fold, config=config, folder=folder, title=name)
         write_validation(folder / VALIDATION, inputs.data, part, predictor, config)
         card = validation_card(
             self.observed.sel(cell=part.validation), self.targets,
@@ -194,6 +198,12 @@ def search(run: Run, models: Sequence[str], folds: Sequence[str] = ()) -> dict[s
         raise bad_input(
             "stefaland sweep --search", f"no validation cells in {', '.join(alone)}",
             "validation cells in every fold", "Set folds.validation_share, and rerun stats.",
+        )  # fmt: skip
+    if config.search.choice == "run" and config.finetune.of_folds:
+        raise bad_input(
+            "stefaland sweep --search", "search.choice run with settings of single folds",
+            "settings of models alone, which those of folds would override",
+            "Remove finetune.of_folds, or set search.choice to fold.",
         )  # fmt: skip
     todo = studies(models, folds, config.search.choice)
     with run_lock(run.folder, shared=run.part != (1, 1)):

@@ -72,11 +72,14 @@ def sweep_fingerprint(pretraining: str, settings: FinetuneSettings) -> str:
     """Hash of everything that decides the results of the items, except their adapter and seed.
 
     It covers the fingerprint of the pretraining, the finetuning settings, those of single models,
-    and how far windows of a prediction overlap.
+    and how far windows of a prediction overlap; the adapter too where single models have their own.
     """
     config = settings.recipe(0)
     of_all = config.model_dump(mode="json", exclude={"seed", "adapter"})
     of_single = settings.model_dump(mode="json", include={"of", "of_folds"})
+    if own_adapters(settings, settings.models) == [""]:
+        # Items are named without an adapter then.
+        of_single["adapter"] = settings.adapter
     return fingerprint([pretraining, of_all, config.overlap_steps, *filter(None, [of_single])])
 
 

@@ -9,7 +9,7 @@ from pipeline.core.errors import Faults, nearest_name
 from stefaland.baselines.registry import BASELINES
 from stefaland.model.adapters import ADAPTERS
 
-WITH_ADAPTER = ("stefaland", "scratch")
+WITH_ADAPTER = ("stefaland", "scratch", "random_encoder")
 Stacks = Mapping[str, Sequence[str]]
 """The models of each stack, by its name."""
 NO_STACKS: Stacks = {}

@@ -22,6 +22,8 @@ from workflows.inputs.carried_folds import check_further, touching
 
 KEY = "pretraining_cells"
 """Key of `data.json` under which an encoder has its record."""
+MOST_CELLS = 1 << 28
+"""Largest number of cells of a recorded grid, far above those of any that pretrains."""
 DECIMALS = 4
 """Number of decimals of recorded coordinates, which is 11 m."""
 
@@ -62,6 +64,8 @@ class PretrainingCells(Frozen):
             size = grid.shape[0] * grid.shape[1]
             if any(first < 0 or count < 0 or first + count > size for first, count in self.runs):
                 raise ValueError(f"cells outside the grid of {size} cells")
+            if size > MOST_CELLS or self.count > size:
+                raise ValueError(f"{self.count} cells of a grid of {size} cells")
             cells = (np.arange(first, first + count) for first, count in self.runs)
             ids = np.concatenate([ids[:0], *cells])
             lon, lat = (values.ravel()[ids] for values in grid.lonlat())

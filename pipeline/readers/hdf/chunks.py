@@ -22,7 +22,7 @@ import numpy as np
 
 from pipeline.core.errors import LIBRARY_ERRORS
 from pipeline.core.system.threads import default_threads
-from pipeline.readers.hdf.filters import Filters, UndecodableError
+from pipeline.readers.hdf.filters import SHUFFLE, Filters, UndecodableError
 
 MOST_CHUNKS = 1 << 20
 """Number of stored chunks above which an array is left to the library."""
@@ -200,6 +200,9 @@ def _found(file: h5py.File, path: str, name: str) -> Chunks | None:
     used = [layout.get_filter(at) for at in range(layout.get_nfilters())]
     filters = Filters(tuple(code for code, *_ in used), width, math.prod(sizes) * width)
     counts = tuple(-(-size // chunk) for size, chunk in zip(array.shape, sizes, strict=True))
+    widths = {values[0] for code, _, values, _ in used if code == SHUFFLE and values}
+    if not widths <= {width}:
+        return None
     if not filters.are_known or filters.size < SMALLEST or math.prod(counts) >= 1 << 62:
         return None
     found: list[Any] = []

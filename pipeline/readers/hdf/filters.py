@@ -38,6 +38,8 @@ class Filters:
         is_shuffled = SHUFFLE in self.codes
         return (
             {*self.codes} <= {DEFLATE, SHUFFLE, FLETCHER32}
+            # HDF5 may store chunks at the edge unfiltered without a mark; only others would tell.
+            and {*self.codes} != {SHUFFLE}
             and self.codes.count(DEFLATE) <= 1
             and not (is_shuffled and (self.width not in (1, 2, 4, 8) or sys.byteorder == "big"))
         )
@@ -81,5 +83,5 @@ def _without_checksum(data: Any) -> Any:
     """Return the bytes before the checksum at their end, which must be theirs."""
     try:
         return Fletcher32().decode(data)
-    except (RuntimeError, ValueError):
+    except (IndexError, RuntimeError, ValueError):
         raise UndecodableError("bytes with another checksum") from None

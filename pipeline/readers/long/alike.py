@@ -7,6 +7,7 @@ a tenth of the time of decoding them.
 from __future__ import annotations
 
 import io
+import math
 import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from pipeline.readers.guards.hdf5 import hdf5_reference
 from pipeline.readers.hdf.store import ChunkStore
 
 Variables = dict[str, xr.Variable]
+MOST_COMPARED = 1 << 28
+"""Largest number of values of a coordinate that is compared, far above those of any grid."""
 MOST_CELLS = 1 << 22
 """Number of coordinates above which they would take long to compare for every file."""
 
@@ -72,7 +75,11 @@ class Opened:
                 values = None
                 if name == self.time:
                     attrs = {key: attrs[key] for key in attrs.keys() - {"units", "calendar"}}
-                elif name in self.ds.coords and self.time not in variable.dimensions:
+                elif (
+                    name in self.ds.coords and self.time not in variable.dimensions
+                    # A file may promise more than memory holds.
+                    and math.prod(variable.shape) <= MOST_COMPARED
+                ):  # fmt: skip
                     variable.set_auto_maskandscale(False)
                     values = np.asarray(variable[...])
                 found.append((name, variable.dimensions, variable.shape, str(variable.dtype),
