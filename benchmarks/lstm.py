@@ -29,7 +29,14 @@ from stefaland.config import FinetuneConfig
 from stefaland.data.cell_data import CellData
 from stefaland.folds.fold import Fold
 from stefaland.training.optimiser import learning_rate
-from workflows.commands.sweep import Item, items, sweep_folder, variant_scores, variant_tables
+from workflows.commands.sweep import (
+    Item,
+    items,
+    score_texts,
+    sweep_folder,
+    variant_scores,
+    variant_tables,
+)
 from workflows.config.load import load_config
 from workflows.inputs.cells import cell_data
 from workflows.inputs.folds import FoldFiles
@@ -219,13 +226,7 @@ def show(found: Mapping[str, xr.Dataset], seed: int) -> None:
             f"minus {scores['order'][0]} (95 %)",
         )  # fmt: skip
         for name in scores["order"]:
-            one = scores["variants"][name]
-            gap = one["minus_first"]
-            table.add_row(
-                name, ", ".join(f"{value:.3f}" for value in one["seeds"].values()),
-                f"{one['mean']:.3f} ± {one['std']:.3f}", f"{one['ensemble']:.3f}",
-                f"{gap['difference']:.3f} ({gap['low']:.3f} to {gap['high']:.3f})",
-            )  # fmt: skip
+            table.add_row(name, *score_texts(scores["variants"][name]))
         Console(width=140).print(table)
 
 

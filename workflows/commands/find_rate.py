@@ -10,10 +10,9 @@ from pipeline.core.errors import bad_input, nearest_name
 from stefaland.distributed import best_device
 from stefaland.training.rate_finder import find_rate
 from workflows.console import REPORT
-from workflows.fingerprints import READS
 from workflows.inputs.folds import FoldFiles
 from workflows.run import Run
-from workflows.stages.order import require_sound, stage_state
+from workflows.stages.order import require_finished
 from workflows.stages.pretrain import further_cells, pretraining_inputs
 from workflows.stages.unpack import check_run_folds
 
@@ -33,12 +32,7 @@ def find_learning_rate(
                         "a run that pretrains an encoder")  # fmt: skip
     if not low < high:
         raise bad_input("--low", f"{low} and --high {high}", "a low rate below the high one")
-    if not stage_state(run, "stats").is_finished:
-        raise bad_input(
-            f"find-rate of {run.config.name}", "stage stats not finished under these settings",
-            "folds and statistics", "Run `stefaland run CONFIG --until stats`.",
-        )  # fmt: skip
-    require_sound(run.folder, READS["pretrain"])
+    require_finished(run, "stats", "pretrain", "find-rate", "folds and statistics")
     check_run_folds(run)
     files = FoldFiles(run.folder)
     name = fold or files.names()[0]

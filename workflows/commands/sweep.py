@@ -17,7 +17,7 @@ import numpy as np
 import xarray as xr
 from rich.table import Table
 
-from pipeline.core.errors import Faults, bad_input, nearest_name
+from pipeline.core.errors import Faults, nearest_name
 from pipeline.core.files import write_json
 from pipeline.core.provenance import fingerprint
 from pipeline.execution.ledger import Ledger
@@ -35,7 +35,7 @@ from workflows.commands.sweep_items import (
 )
 from workflows.config.finetuning import FinetuneSettings
 from workflows.console import REPORT
-from workflows.fingerprints import READS, stage_fingerprint
+from workflows.fingerprints import stage_fingerprint
 from workflows.inputs.checked_folds import check_heldout
 from workflows.inputs.folds import FoldFiles
 from workflows.products.heldout import heldout_series, heldout_static, series_names, write_stack
@@ -48,7 +48,7 @@ from workflows.stages.finetune import (
     training_inputs,
 )
 from workflows.stages.markers import run_lock
-from workflows.stages.order import require_sound, stage_state
+from workflows.stages.order import require_finished
 from workflows.stages.unpack import labelled_cells
 
 SEAL = "predictions"
@@ -160,12 +160,8 @@ def forget_damaged(ledger: Ledger, todo: Sequence[Item], folder: Path) -> list[s
 
 def require_pretrained(run: Run) -> None:
     """Raise `InputError` unless the stages before finetuning are finished and their files whole."""
-    if not stage_state(run, "pretrain").is_finished:
-        raise bad_input(
-            f"sweep of {run.config.name}", "stage pretrain not finished under these settings",
-            "a pretrained encoder for every fold", "Run `stefaland run CONFIG --until pretrain`.",
-        )  # fmt: skip
-    require_sound(run.folder, READS["finetune"])
+    encoders = "a pretrained encoder for every fold"
+    require_finished(run, "pretrain", "finetune", "sweep", encoders)
 
 
 def sound(
@@ -317,11 +313,16 @@ def _print(name: str, task: str, scores: dict[str, Any]) -> None:
         "minus the first (95 %)", title=f"{name}: {better} is better",
     )  # fmt: skip
     for variant in scores["order"]:
-        of_variant = scores["variants"][variant]
-        gap = of_variant["minus_first"]
-        table.add_row(
-            variant, ", ".join(f"{value:.3f}" for value in of_variant["seeds"].values()),
-            f"{of_variant['mean']:.3f} ± {of_variant['std']:.3f}", f"{of_variant['ensemble']:.3f}",
-            f"{gap['difference']:.3f} ({gap['low']:.3f} to {gap['high']:.3f})",
-        )  # fmt: skip
+        table.add_row(variant, *score_texts(scores["variants"][variant]))
     REPORT.print(table)
+
+
+def score_texts(scores: Mapping[str, Any]) -> tuple[str, str, str, str]:
+    """Scores of a variant: by seed, mean ± std, of the mean prediction, minus the first."""
+    gap = scores["minus_first"]
+    return (
+        ", ".join(f"{value:.3f}" for value in scores["seeds"].values()),
+        f"{scores['mean']:.3f} ± {scores['std']:.3f}",
+        f"{scores['ensemble']:.3f}",
+        f"{gap['difference']:.3f} ({gap['low']:.3f} to {gap['high']:.3f})",
+    )

@@ -125,6 +125,16 @@ def require_sound(folder: Path, stages: Iterable[str], below: str = "") -> None:
     faults.raise_if_any()
 
 
+def require_finished(run: Run, last: str, before: str, command: str, expected: str) -> None:
+    """Raise `InputError` unless the stage `last` is finished and what `before` reads is whole."""
+    if not stage_state(run, last).is_finished:
+        raise bad_input(
+            f"{command} of {run.config.name}", f"stage {last} not finished under these settings",
+            expected, f"Run `stefaland run CONFIG --until {last}`.",
+        )  # fmt: skip
+    require_sound(run.folder, READS[before])
+
+
 def require_version(run: Run, names: Iterable[str], upgrade: bool) -> None:
     """Raise `InputError` where another version began stages that would now be made again.
 
