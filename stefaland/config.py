@@ -285,6 +285,9 @@ class FinetuneConfig(TrainConfig):
     """Fraction of the training windows from which each of `missing_groups` is removed."""
     lstm: LSTMSettings = later(LSTMSettings())
     """Settings of the LSTM baseline alone, such as `{hidden: 256}`."""
+    label_fraction: Annotated[float, Field(gt=0, le=1)] = later(1.0)
+    """Fraction of the training and validation sites with a target whose targets are read, to
+    measure how many labels a model needs; the sites of 0.1 are among those of 0.5."""
     draw: Literal["uniform", "targets"] = later("uniform")
     """How windows of a site are drawn: all alike, or in proportion to the number of their targets
     after the warm-up, so that none without targets is drawn."""

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.core.errors import bad_input
 from stefaland.data.cell_data import CellData
 from stefaland.folds.split import Fold
+
+LABEL_SEED = 0x1ABE1
+"""Seed of the order in which groups of cells lose their targets (`with_fewer_labels`)."""
 
 
 def training_part(data: CellData, fold: Fold) -> tuple[CellData, CellData]:
@@ -59,6 +63,26 @@ def without_test(data: CellData, fold: Fold) -> CellData:
     assert used.target is not None
     target = torch.full_like(data.target, torch.nan)
     target[data.rows(used.cell)] = used.target
+    return replace(data, target=target)
+
+
+def with_fewer_labels(data: CellData, fold: Fold, fraction: float) -> CellData:
+    """The table with the targets of a fraction of the training and validation sites alone.
+
+    Of each part at least one group of cells keeps them. Those of a smaller fraction are among those
+    of a larger one, and they are the same for each model and seed.
+    """
+    if data.target is None or fraction >= 1:
+        return data
+    target = data.target.clone()
+    groups = data.cell.numpy() if data.group is None else np.asarray(data.group)
+    for part in (fold.train, fold.validation):
+        rows = data.rows(part)
+        known = rows[(~data.target[rows].isnan()).flatten(1).any(1)]
+        labels = np.unique(groups[known.numpy()])
+        order = np.random.default_rng(LABEL_SEED).permutation(len(labels))
+        unused = labels[order[max(1, round(fraction * len(labels))) :]]
+        target[known[torch.from_numpy(np.isin(groups[known.numpy()], unused))]] = torch.nan
     return replace(data, target=target)
 
 

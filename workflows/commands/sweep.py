@@ -118,9 +118,10 @@ def make_stack(
 ) -> dict[str, Any]:
     """Make one stack of models that were trained below `folder`, and predict as they do."""
     of = stacked_items(item, settings.stack[item.model], first_seed)
+    data, _ = inputs.labelled(item.fold, settings.label_fraction)
     write_stack(
         folder / item.name, {model: folder / one.name for model, one in of.items()},
-        inputs.data, inputs.files.fold(item.fold), settings.recipe(item.seed),
+        data, inputs.files.fold(item.fold), settings.recipe(item.seed),
     )  # fmt: skip
     made_of = {one.name: predictions_digest(folder, one) for one in of.values()}
     return {SEAL: predictions_digest(folder, item), MADE_OF: made_of}

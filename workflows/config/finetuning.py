@@ -15,7 +15,9 @@ from workflows.config.merged import merged
 
 OF_THE_RUN = {"cube", "baselines", "stack", "of", "of_folds"}
 """Settings that are none of a training."""
-OF_ALL_MODELS = {"task", "head", "window", "warmup_steps", "cyclic", "missing_groups", "seed"}
+OF_ALL_MODELS = {
+    "task", "head", "window", "warmup_steps", "cyclic", "missing_groups", "seed", "label_fraction",
+}  # fmt: skip
 """Settings that all models of a run share: they decide what is predicted and scored."""
 Changes = dict[str, Any]
 

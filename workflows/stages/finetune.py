@@ -17,9 +17,11 @@ from stefaland.baselines.climatology import Predictor
 from stefaland.baselines.fitted import FittedBaseline
 from stefaland.baselines.registry import BASELINES, BaselineInputs, fit_baseline
 from stefaland.config import FinetuneConfig, ModelConfig
-from stefaland.data.cell_data import CellData
+from stefaland.data.cell_data import CellData, fit_normaliser
 from stefaland.data.missing import without
+from stefaland.data.normalise import Normaliser
 from stefaland.distributed import agreed, best_device, is_main
+from stefaland.folds.visible import with_fewer_labels
 from stefaland.prediction.ensemble import Ensemble, calibrated, load, member_folders
 from stefaland.prediction.member import Member
 from stefaland.training.finetune import finetune
@@ -61,6 +63,19 @@ class TrainingInputs:
     encoders were given, and may have others."""
     metadata: dict[str, Any]
     """Metadata of the run for its checkpoints."""
+
+    def labelled(self, fold_name: str, fraction: float) -> tuple[CellData, Normaliser]:
+        """Data and normaliser of a fold in which a fraction of the sites has targets."""
+        fold, normaliser = self.files.fold(fold_name), self.files.normaliser(fold_name)
+        if fraction >= 1:
+            return self.data, normaliser
+        data = with_fewer_labels(self.data, fold, fraction)
+        scaled = normaliser.scalings
+        names = tuple(name for name in data.target_names if name in scaled)
+        transforms = {name: scaled[name].transform for name in names}
+        rows = data.rows(fold.train)
+        own = fit_normaliser(data, rows, fold.train_period, transforms, names)
+        return data, own.merged(normaliser)
 
 
 def train(name: str, inputs: TrainingInputs, fit_inputs: BaselineInputs) -> Predictor:
@@ -167,14 +182,15 @@ def train_in(
 ) -> Predictor:  # fmt: skip
     """Train the named model on a fold, in `folder`, with its log there."""
     network = inputs.network or encoder_settings(inputs.encoders / fold_name)
+    data, normaliser = inputs.labelled(fold_name, config.label_fraction)
     hidden = hidden_inputs(network, inputs.data.forcing_names, inputs.data.static_names)
     with RunLog(folder, title=title) as log:
         fit_inputs = BaselineInputs(
-            data=inputs.data,
+            data=data,
             fold=inputs.files.fold(fold_name),
             config=config,
             model_config=visible_settings(network, hidden),
-            normaliser=inputs.files.normaliser(fold_name),
+            normaliser=normaliser,
             folder=folder,
             device=best_device(),
             log=log,
@@ -191,7 +207,8 @@ def _write_stack(
     models = {model: run.finetuned(model, fold_name) for model in run.config.finetune.stack[name]}
     if is_main():
         fold = inputs.files.fold(fold_name)
-        write_stack(run.finetuned(name, fold_name), models, inputs.data, fold, config)
+        data, _ = inputs.labelled(fold_name, config.label_fraction)
+        write_stack(run.finetuned(name, fold_name), models, data, fold, config)
 
 
 def main(run: Run) -> dict[str, Any]:
