@@ -263,6 +263,10 @@ def _of_moments(name: str, observed: Array, predicted: Array) -> Array:
     return finish(accumulate(observed, predicted))[name]
 
 
+def _absolute_bias(observed: Array, predicted: Array) -> Array:
+    return np.abs(_of_moments("bias", observed, predicted))
+
+
 def _of_flows(name: str, observed: Array, predicted: Array) -> Array:
     return flow_duration(observed, predicted)[name]
 
@@ -272,6 +276,7 @@ for _name in ("NSE", "KGE", "correlation"):
 for _name in ("RMSE", "ubRMSE"):
     SCORES.register(_name, Score(partial(_of_moments, _name), "lower"))
 SCORES.register("bias", Score(partial(_of_moments, "bias"), "near_zero"))
+SCORES.register("absolute_bias", Score(_absolute_bias, "lower"))
 for _name in ("FHV", "FLV"):
     SCORES.register(_name, Score(partial(_of_flows, _name), "near_zero"))
 

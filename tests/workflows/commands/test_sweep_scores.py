@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from tests.workflows.cli.test_json import agree
-from workflows.commands.sweep import variant_scores
+from workflows.commands.sweep import score_texts, variant_scores
 from workflows.products.series_scores import finite
 
 SITES, DAYS = 12, 200
@@ -51,3 +51,12 @@ def test_only_what_all_variants_predict_counts() -> None:
     tables = {"whole": table(0.5, 2), "part": table(0.5, 2, gap=True)}
     scores = variant_scores(tables, "regression", "RMSE", seed=0)
     assert scores["variants"]["part"]["minus_first"]["difference"] == 0
+
+
+def test_absolute_bias_and_small_scores_have_enough_decimals() -> None:
+    low, high = table(0.0, 2), table(0.0, 2)
+    low["predicted"] -= 0.0421
+    high["predicted"] += 0.0433
+    scores = variant_scores({"low": low, "high": high}, "regression", "absolute_bias", seed=0)
+    assert score_texts(scores["variants"]["low"])[1] == "0.0421 ± 0.0000"
+    assert score_texts(scores["variants"]["high"])[3] == "0.0012 (0.0012 to 0.0012)"
