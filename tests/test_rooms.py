@@ -24,7 +24,8 @@ pipeline.sources pipeline.maps
 pipeline.sites pipeline.publish pipeline.regrid_tile pipeline.fetch
 pipeline.regrid_blocks
 pipeline.build
-stefaland.tasks stefaland.metrics stefaland.distributed stefaland.data stefaland.physics
+stefaland.distributed
+stefaland.tasks stefaland.metrics stefaland.data stefaland.physics
 stefaland.config
 stefaland.model stefaland.folds
 stefaland.checkpoints

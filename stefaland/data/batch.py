@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import KW_ONLY, dataclass, fields, replace
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator
+from dataclasses import KW_ONLY, dataclass, fields
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -64,14 +64,23 @@ class Batch:
     def __len__(self) -> int:
         return self.forcings.shape[0]
 
+    def each(self, function: Callable[..., Tensor], *others: Batch) -> Batch:
+        """The batch of what `function` returns for each tensor, and the same of the others.
+
+        >>> one = Batch(forcings=torch.zeros(2, 5, 3), statics=torch.zeros(2, 4))
+        >>> len(one.each(lambda *values: torch.cat(values), one))
+        4
+        """
+        made = {
+            field.name: function(value, *(getattr(other, field.name) for other in others))
+            for field in fields(self)
+            if (value := getattr(self, field.name)) is not None
+        }
+        return Batch(**made)
+
     def to(self, device: torch.device | str, non_blocking: bool = False) -> Batch:
         """The same batch on `device`."""
-        moved: dict[str, Any] = {
-            field.name: value.to(device, non_blocking=non_blocking)
-            for field in fields(self)
-            if isinstance(value := getattr(self, field.name), Tensor)
-        }
-        return replace(self, **moved)
+        return self.each(lambda values: values.to(device, non_blocking=non_blocking))
 
 
 class BatchSource(Protocol):

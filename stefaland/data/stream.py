@@ -11,7 +11,6 @@ import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import fields, replace
 
 import numpy as np
 import torch
@@ -24,6 +23,7 @@ from stefaland.data.normalise import Normaliser
 from stefaland.data.sampler import Draw
 from stefaland.data.sharded import ShardedCells
 from stefaland.data.windows import Windows
+from stefaland.distributed import free_memory
 
 RESIDENT_FRACTION = 0.4
 """Fraction of a device's free memory that resident data may use."""
@@ -81,15 +81,11 @@ class ShardedWindows:
             number, chosen = int(where[here[0]]), torch.from_numpy(here)
             local = rows[chosen] - int(self.offsets[number])
             pieces.append(self._shard(number).gather(local, starts[chosen]))
-        joined = {
-            field.name: torch.cat([getattr(piece, field.name) for piece in pieces])
-            for field in fields(Batch)
-            if getattr(pieces[0], field.name) is not None
-        }
+        joined = pieces[0].each(lambda *values: torch.cat(values), *pieces[1:])
         if (where[1:] < where[:-1]).any():
             back = torch.from_numpy(by_shard).argsort()
-            joined = {name: values[back] for name, values in joined.items()}
-        return Batch(**joined)
+            joined = joined.each(lambda values: values[back])
+        return joined
 
     def batches(self, draws: Sequence[Draw]) -> Iterator[Batch]:
         """This rank's part of each draw; the next shards are read meanwhile, `kept` at a time."""
@@ -177,7 +173,7 @@ class StreamedWindows:
     ) -> None:
         try:
             for batch in self.source.batches(draws):
-                ready.put(_pinned(batch) if self.device.type == "cuda" else batch)
+                ready.put(batch.each(Tensor.pin_memory) if self.device.type == "cuda" else batch)
                 if stop.is_set():
                     return
             ready.put(None)
@@ -197,17 +193,14 @@ class StreamedWindows:
         if copied is not None:
             present = torch.cuda.current_stream(self.device)
             present.wait_event(copied)
-            for field in fields(batch):
-                value = getattr(batch, field.name)
-                if value is not None:
-                    # The allocator must not reuse the memory while this stream reads it.
-                    value.record_stream(present)
+            # The allocator must not reuse the memory while this stream reads it.
+            batch.each(lambda values: _in_use(values, present))
         return batch
 
 
-def _pinned(batch: Batch) -> Batch:
-    held = {f.name: getattr(batch, f.name) for f in fields(batch)}
-    return replace(batch, **{k: v.pin_memory() for k, v in held.items() if v is not None})
+def _in_use(values: Tensor, stream: torch.cuda.Stream) -> Tensor:
+    values.record_stream(stream)
+    return values
 
 
 def _drain(ready: queue.Queue[Batch | BaseException | None]) -> None:
@@ -243,7 +236,7 @@ def training_windows(
     if resident is None:
         held = (data.forcings, data.statics, data.target)
         size = sum(v.numel() * 4 for v in held if v is not None)
-        resident = size < RESIDENT_FRACTION * torch.cuda.mem_get_info(target_device)[0]
+        resident = size < RESIDENT_FRACTION * free_memory(target_device)
     if resident:
         return Windows(data, normaliser, window, cyclic=cyclic, device=target_device)
     return StreamedWindows(Windows(data, normaliser, window, cyclic=cyclic), target_device)

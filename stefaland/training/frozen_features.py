@@ -7,9 +7,9 @@ trained parts alone.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields, replace
+from dataclasses import replace
+from functools import partial
 
-import psutil
 import torch
 from torch import Tensor
 
@@ -17,7 +17,7 @@ from stefaland.config import FinetuneConfig
 from stefaland.data.batch import Batch, BatchSource
 from stefaland.data.mixture import MixedSampler
 from stefaland.data.sampler import Draw, Sampler
-from stefaland.distributed import world_size
+from stefaland.distributed import free_memory, world_size
 from stefaland.model.finetuned import FinetunedModel
 
 MEMORY_SHARE = 0.25
@@ -58,7 +58,8 @@ class FrozenFeatures:
         for begin in range(0, len(new), size):
             part = new[begin : begin + size]
             padded = torch.tensor(part + part[-1:] * (size - len(part)), device=self.device)
-            found = self.model.features(_rows(batch, padded))
+            rows = batch.each(partial(torch.index_select, dim=0, index=padded))
+            found = self.model.features(rows)
             known |= {wanted[i]: value for i, value in zip(part, found, strict=False)}
         for window, value in known.items():
             if window not in self._kept and (self.windows is None or window in self.windows):
@@ -79,7 +80,7 @@ def with_frozen_features(
     if not isinstance(model, FinetunedModel) or not model.is_frozen or config.missing_share > 0:
         return source
     size = 4 * config.window * model.model_config.d_model
-    limit = MEMORY_SHARE * _free_memory(source.device) / world_size() / size
+    limit = MEMORY_SHARE * free_memory(source.device) / world_size() / size
     held = frozenset(window for draw in validation for window in _windows(draw))
     if isinstance(sampler, Sampler) and sampler.windows + len(held) <= limit:
         return FrozenFeatures(source, model)
@@ -89,15 +90,3 @@ def with_frozen_features(
 def _windows(draw: Draw) -> list[Window]:
     rows, starts = draw.rows[draw.part].tolist(), draw.starts[draw.part].tolist()
     return list(zip(rows, starts, strict=True))
-
-
-def _free_memory(device: torch.device) -> int:
-    if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
-    return int(psutil.virtual_memory().available)
-
-
-def _rows(batch: Batch, index: Tensor) -> Batch:
-    """These rows of a batch."""
-    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
-    return Batch(**{name: value[index] for name, value in values.items() if value is not None})

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 import torch
 import xarray as xr
 
@@ -23,7 +22,7 @@ from pipeline.cube.open import open_cube
 from stefaland.config import ModelConfig, PretrainConfig
 from stefaland.data.cell_data import CellData
 from stefaland.data.sharded import ShardedCells
-from stefaland.distributed import best_device
+from stefaland.distributed import best_device, free_memory
 from stefaland.training.log import RunLog
 from stefaland.training.pretext import with_pretext
 from stefaland.training.pretrain import FurtherCells, pretrain
@@ -84,7 +83,7 @@ def training_cells(
         values = index.sizes["time"] * len(inputs.forcings) + len(statics)
         # The values are held twice: as read and normalised.
         size = 2 * 4 * index.sizes["cell"] * values
-        resident = size < MEMORY_SHARE * psutil.virtual_memory().available
+        resident = size < MEMORY_SHARE * free_memory(torch.device("cpu"))
     if not resident:
         return sharded_cells(cube, index, inputs, statics, made_by)
     # The index has the land cells already; finding them again would read every forcing twice.

@@ -29,6 +29,13 @@ def assert_same(a: Batch, b: Batch) -> None:
             torch.testing.assert_close(one, other, rtol=0, atol=0, equal_nan=True)
 
 
+def test_what_is_done_with_each_tensor_of_a_batch_keeps_what_is_absent() -> None:
+    whole = RESIDENT.gather(torch.arange(6), torch.arange(6))
+    assert whole.categorical is None
+    parts = [whole.each(lambda values, i=i: values[i : i + 2]) for i in (0, 2, 4)]
+    assert_same(parts[0].each(lambda *values: torch.cat(values), *parts[1:]), whole)
+
+
 class Reader:
     """Shards of ten cells that count how often they are read."""
 
