@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +72,14 @@ def test_profiles_have_fractions_and_the_weather_has_nothing_of_the_soil(tmp_pat
     weather = run.catalog["conus_weather"].variables
     assert not {"sand", "silt", "clay", "bulk_density", "water_capacity"} & {*weather}
     assert {*run.config.inputs.forcings, *run.config.inputs.statics} <= {*weather}
+
+
+def test_basins_have_no_logarithm_of_an_input(tmp_path: Path) -> None:
+    run = run_of("camels_caravan", tmp_path)
+    inputs = run.config.inputs
+    wanted = (*inputs.forcings, *inputs.static_patterns)
+    usual = {name: one.transform for name, one in run.variables.items()
+             if any(fnmatchcase(name, pattern) for pattern in wanted)}  # fmt: skip
+    of_inputs = {name for name, transform in usual.items() if transform != "none"}
+    assert len(of_inputs) == 5
+    assert inputs.transforms == dict.fromkeys(of_inputs, "none")
