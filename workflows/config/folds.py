@@ -63,7 +63,8 @@ class FoldSettings(Frozen):
     min_cells: int = Field(20, gt=0)
     min_observed: Annotated[float, Field(ge=0, le=1)] = later(0.0)
     """Minimum fraction of the time steps of a part's period that have a target; a cell with fewer
-    is in no such part, as with 0.25 for series of which at most 75 % are missing."""
+    is in no such part, as with 0.25 for series of which at most 75 % are missing. Each of several
+    targets counts by itself: where one has fewer, it alone is left out."""
     regions: Regions = Regions()
     train_period: Period | None = None
     validation_period: Period | None = None

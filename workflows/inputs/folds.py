@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -145,6 +145,29 @@ def _check_lengths(periods: Mapping[str, Period], windows: WindowSteps, time: np
                 "Lengthen the period, or shorten pretrain.window and finetune.window.",
             )  # fmt: skip
     faults.raise_if_any()
+
+
+def without_sparse(
+    table: xr.Dataset, targets: Sequence[str], settings: FoldSettings
+) -> xr.Dataset:  # fmt: skip
+    """The table without the series of several targets that have too few values in a period.
+
+    With `min_observed`, a target is missing (NaN) at a cell in each period of the folds of which
+    it has fewer values; a cell with too few of all is in no part. A single target decides the
+    parts alone.
+    """
+    if not settings.min_observed or len(targets) < 2:
+        return table
+    made = {}
+    for name in targets:
+        if "time" not in table[name].dims:
+            continue
+        made[name] = table[name].copy()
+        for period in {*settings.periods.values()} or {None}:
+            when = {"time": period_steps(table["time"].values, period)}
+            part = made[name][when]
+            made[name][when] = part.where(part.notnull().mean("time") >= settings.min_observed)
+    return table.assign(made)
 
 
 def with_target(fold: Fold, known: Mapping[str, np.ndarray]) -> Fold:

@@ -13,7 +13,7 @@ from stefaland.tasks import values_of
 from workflows.config.ranking import BEST, ScoreSettings
 from workflows.inputs import cells
 from workflows.inputs.choice import Choice, choose
-from workflows.inputs.folds import FoldFiles
+from workflows.inputs.folds import FoldFiles, without_sparse
 from workflows.inputs.map_model import unmappable
 from workflows.products.heldout import VALIDATION, Stores, heldout_static
 from workflows.products.static_scores import static_predicted_by_all, static_scorecard
@@ -59,7 +59,7 @@ def _ranking(run: Run, folds: list[str]) -> tuple[list[str], str]:
         labels(run, config.finetune.cube),
     )
     targets = config.inputs.targets
-    known = table[list(targets)].sel(cell=used).load()
+    known = without_sparse(table[list(targets)].sel(cell=used).load(), targets, config.folds)
     return validation_ranking(
         known,
         targets,

@@ -136,8 +136,9 @@ def main(run: Run) -> dict[str, Any]:
     for fold in run_folds(finetune_cells, config.folds, windows):
         pretraining_fold = fold if same else carried_fold(fold, finetune_cells, pretrain_cells)
         _check_pretraining(pretraining_fold, pretrain_cells)
+        together = [(name,) for name in targets] if apart else [targets]
         known = [_observed(finetune_cube, finetune_cells, names, fold, wrong, least)
-                 for names in ([(name,) for name in targets] if apart else [targets])]  # fmt: skip
+                 for names in together]  # fmt: skip
         target_fold = with_target(fold, _of_any(known))
         _check_sizes(target_fold, config.folds.min_cells)
         if apart:
@@ -147,10 +148,11 @@ def main(run: Run) -> dict[str, Any]:
             early, pretrain_cells, own, pretraining_fold.train, transforms_by_name
         )
         if TASKS.get(config.finetune.task).is_scaled:
-            of_target = fold_statistics(
-                late, finetune_cells, targets, target_fold.train, transforms_by_name
-            )
-            scaling = scaling.merged(of_target)
+            for names, ids in zip(together, known, strict=True):
+                # Without a minimum, cells that lack a target add no value to its statistics.
+                train = np.intersect1d(fold.train, ids["train"]) if least else target_fold.train
+                of_target = fold_statistics(late, finetune_cells, names, train, transforms_by_name)
+                scaling = scaling.merged(of_target)
         pretraining_fold.save(files.pretraining_cells(fold.name))
         parts = []
         for name, cells in further.items():

@@ -16,7 +16,7 @@ from workflows.config.schema import Inputs
 from workflows.inputs import cells
 from workflows.inputs.cells import SITES, Labels
 from workflows.inputs.checked_folds import check_folds
-from workflows.inputs.folds import FoldFiles
+from workflows.inputs.folds import FoldFiles, without_sparse
 from workflows.inputs.given_encoder import EncoderRequirements
 from workflows.products.map_layers import Layer, ProductStore, layers
 from workflows.products.scored_sites import Colouring, scores_groups
@@ -46,9 +46,13 @@ def cell_index(run: Run, cube: str) -> xr.Dataset:
 
 
 def labelled_cells(run: Run) -> xr.Dataset:
-    """All land cells of the finetuning cube with inputs and target, labelled and in memory."""
-    cube = run.config.finetune.cube
-    return cells.labelled_cells(run.cube(cube), run.config.inputs, labels(run, cube)).load()
+    """All land cells of the finetuning cube with inputs and target, labelled and in memory.
+
+    Of several targets, those that are too sparse at a cell are missing (`folds.min_observed`).
+    """
+    cube, inputs = run.config.finetune.cube, run.config.inputs
+    table = cells.labelled_cells(run.cube(cube), inputs, labels(run, cube)).load()
+    return without_sparse(table, inputs.targets, run.config.folds)
 
 
 def check_run_folds(run: Run) -> None:

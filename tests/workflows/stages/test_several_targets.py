@@ -25,6 +25,7 @@ from workflows.run import Run
 from workflows.stages import check, finetune, pretrain, score, stats
 from workflows.stages.order import run_stages
 from workflows.stages.publish import verify_published
+from workflows.stages.unpack import labelled_cells
 
 BASINS = 36
 RNG = np.random.default_rng(4)
@@ -74,6 +75,33 @@ def test_each_target_has_its_sites_statistics_and_scores(tmp_path: Path) -> None
     stack = load_stack(run.finetuned("stack", "group0"))
     assert stack.calibration.spread_factor is not None
     assert len(stack.calibration.spread_factor) == 2
+
+
+def test_a_target_is_left_out_where_it_alone_has_too_few_values(tmp_path: Path) -> None:
+    early, late = slice(0, 40), slice(42, DAYS.size)
+    water = RNG.uniform(0.1, 0.4, FLOW.shape)
+    water[:36, ::2] = np.nan
+    # The few values of the training days are such that statistics would show them.
+    water[36:40, ::2] = 50.0
+    flow = np.where(np.arange(BASINS) % 5 == 0, np.nan, 2.0)[None].repeat(DAYS.size, 0)
+    flow[:, 1] = RNG.random(DAYS.size)
+    days = ("folds.train_period=[1979-01-01, 1979-02-09]",
+            "folds.test_period=[1979-02-12, 1979-03-01]")  # fmt: skip
+    run = run_of("delaware", tmp_path, *SETTINGS, BOTH, "folds.min_observed=0.2", *days)
+    write_sites_store(run, "basins", LONLAT, {"streamflow": flow, "soil_moisture": water})
+    stats.main(run)
+    seen = labelled_cells(run)
+    known = seen["soil_moisture"].transpose("time", "cell").values
+    assert np.isnan(known[early, ::2]).all()
+    np.testing.assert_allclose(known[late], water[late], rtol=1e-6)
+    np.testing.assert_allclose(known[early, 1::2], water[early, 1::2], rtol=1e-6)
+    files = FoldFiles(run.folder)
+    folds = [files.fold(name) for name in files.names()]
+    # Basins that lack both targets in training still are tested with one of them.
+    assert not any(np.isin([0, 10, 20, 30], fold.train).any() for fold in folds)
+    assert {0, 10, 20, 30} <= {int(cell) for fold in folds for cell in fold.test}
+    for name in files.names():
+        assert 0.1 < files.normaliser(name).scalings["soil_moisture"].mean < 0.4
 
 
 def test_targets_that_do_not_fit_are_refused(tmp_path: Path) -> None:
