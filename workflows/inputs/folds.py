@@ -158,12 +158,12 @@ def without_sparse(
     """
     if not settings.min_observed or len(targets) < 2:
         return table
-    made = {}
+    made, periods = {}, list[Period | None](settings.periods.values()) or [None]
     for name in targets:
         if "time" not in table[name].dims:
             continue
         made[name] = table[name].copy()
-        for period in {*settings.periods.values()} or {None}:
+        for period in periods:
             when = {"time": period_steps(table["time"].values, period)}
             part = made[name][when]
             made[name][when] = part.where(part.notnull().mean("time") >= settings.min_observed)

@@ -36,7 +36,7 @@ from stefaland.distributed import barrier, is_main
 from stefaland.folds.split import Fold
 from stefaland.model.mae import StefaLand
 from workflows.inputs.encoder_inputs import hidden_inputs, never_absent
-from workflows.inputs.pretraining_cells import check_seen, records
+from workflows.inputs.pretraining_cells import PretrainingCells, check_seen, records
 
 logger = logging.getLogger(__name__)
 
@@ -115,8 +115,8 @@ class HeldOut:
     fold: Fold
     table: xr.Dataset
     """The labelled cells of the fold."""
-    pretraining: str
-    """Identity of the same fold over the cells that pretrain in this run."""
+    own: PretrainingCells
+    """The cells of `pretrain.cube` with which this run would pretrain on the fold itself."""
     only_warn: bool = False
     """Whether an encoder that has seen held-out cells is used all the same."""
 
@@ -188,7 +188,7 @@ def _seen(folder: Path, data: Mapping[str, Any], held_out: HeldOut) -> dict[str,
         return {}
     found: dict[str, Any] = {"cells": sum(cells.count for cells in seen)}
     # An encoder that another run pretrained on this very fold has left out what is held out.
-    others = seen[1:] if data.get("fold") == held_out.pretraining else seen
+    others = [cells for cells in seen if not cells.are(held_out.own)]
     try:
         check_seen(folder.name, held_out.fold, held_out.table, others, SEEN)
     except InputError as error:

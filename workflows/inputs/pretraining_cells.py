@@ -50,6 +50,19 @@ class PretrainingCells(Frozen):
         """Number of the cells."""
         return len(self.sites) + sum(count for _, count in self.runs)
 
+    def are(self, others: PretrainingCells) -> bool:
+        """Whether both are the same cells of the same days, by their ids and by where they are.
+
+        Ids alone do not tell: tables of two regions may number their cells alike.
+        """
+        if self.period != others.period or (self.grid is None) != (others.grid is None):
+            return False
+        one, other = self.table(), others.table()
+        return np.array_equal(one["cell"], other["cell"]) and all(
+            np.allclose(one[name], other[name], rtol=0, atol=2 * 10**-DECIMALS)
+            for name in ("lon", "lat")
+        )
+
     def table(self) -> xr.Dataset:
         """The cells with their coordinates, each a group of its own, as `carried_folds` reads them.
 

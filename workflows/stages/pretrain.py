@@ -41,7 +41,7 @@ from workflows.inputs.checked_folds import fold_identity
 from workflows.inputs.encoder_inputs import LACKING, lacking
 from workflows.inputs.folds import FoldFiles
 from workflows.inputs.given_encoder import HeldOut, fold_checkpoint, take_over
-from workflows.inputs.pretraining_cells import KEY, record
+from workflows.inputs.pretraining_cells import KEY, PretrainingCells, record
 from workflows.run import Run
 from workflows.stages.unpack import (
     cell_index,
@@ -127,17 +127,21 @@ def _take_over(run: Run, checkpoint: Path) -> dict[str, Any]:
     """Copy the given encoder as that of every fold; returns its origin by fold."""
     statics = static_names(open_cube(run.cube(run.config.pretrain.cube)), run.config.inputs)
     required, files = encoder_requirements(run, statics), FoldFiles(run.folder)
-    table = cell_index(run, run.config.finetune.cube)
-    only_warn = run.config.pretrain.seen_cells == "warn"
+    settings = run.config.pretrain
+    table, own = cell_index(run, run.config.finetune.cube), cell_index(run, settings.cube)
+    only_warn = settings.seen_cells == "warn"
+
+    def held_out(name: str) -> HeldOut:
+        cells = record(settings.cube, own, files.pretraining_fold(name))
+        return HeldOut(files.fold(name), table, PretrainingCells(**cells), only_warn)
+
     return {
         name: take_over(
             fold_checkpoint(checkpoint, name),
             run.pretrained(name),
             required,
             files.normaliser(name),
-            HeldOut(
-                files.fold(name), table, fold_identity(files.pretraining_fold(name)), only_warn
-            ),
+            held_out(name),
         )
         for name in files.names()
     }

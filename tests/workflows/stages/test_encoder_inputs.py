@@ -17,9 +17,16 @@ from stefaland.config import ModelConfig
 from stefaland.folds.fold import Fold
 from stefaland.model.mae import StefaLand
 from stefaland.prediction.ensemble import load
-from tests.stored import FORCINGS, STATICS
+from tests.stored import FORCINGS, STATICS, write_sites_store
 from tests.workflows.stages.test_further_cubes import ALSO, MONTHS, STATIONS
-from tests.workflows.stages.test_stage_leaks import refused, streamflow
+from tests.workflows.stages.test_stage_leaks import (
+    UNIT_LONLAT,
+    UNIT_OUTLETS,
+    refused,
+    streamflow,
+)
+from workflows.inputs.checked_folds import fold_identity
+from workflows.inputs.folds import FoldFiles
 from workflows.inputs.given_encoder import caveats, check_given_encoder
 from workflows.inputs.pretraining_cells import KEY, check_seen, record, records
 from workflows.run import Run
@@ -139,6 +146,15 @@ def test_held_out_cells_that_pretrained_a_given_encoder_are_refused(
     warned = given(tmp_path / "warned", union, "folds.seed=8", "pretrain.seen_cells=warn")
     pretrain.main(warned)
     assert "has seen held-out ground (" in caveats(union.encoders.name, warned.encoders)[0]
+
+
+def test_cells_of_the_same_ids_at_other_places_are_other_cells(union: Run, tmp_path: Path) -> None:
+    run = streamflow(tmp_path, f"pretrain.from_checkpoint={union.encoders}")
+    write_sites_store(run, "units", UNIT_LONLAT[::-1], {}, UNIT_OUTLETS, first=1000)
+    stats.main(run)
+    folds = [FoldFiles(one.folder).pretraining_fold("group0") for one in (union, run)]
+    assert fold_identity(folds[0]) == fold_identity(folds[1])
+    assert "cells of units for fold group0: found" in refused(pretrain, run)
 
 
 GRID = {"grid_name": "g", "grid": {"crs": "EPSG:4326", "dx": 1.0, "dy": 1.0, "west": -80.0,
