@@ -34,7 +34,8 @@ ABOUT = ".about.json"
 """File that every entry of the folder of copies has."""
 HUB = "https://huggingface.co"
 _REPOSITORY = re.compile(r"([\w.-]+)/([\w.-]+?)(?:@([\w./-]+))?", re.ASCII)
-_COMMIT = re.compile(r"[0-9a-f]{40}")
+_COMMIT = re.compile(r"/[\w.-]+/[\w.-]+/resolve/[0-9a-f]{40}", re.ASCII)
+"""Address, after that of the hub, of a commit: what a hub serves there never changes."""
 
 
 @dataclass(frozen=True)
@@ -91,7 +92,15 @@ name; expected a folder, https://…, hf://OWNER/NAME or one of stefaland-conus-
 
 
 def _local(folder: Path) -> Path:
-    """The folder; of a release its files are compared with the manifest."""
+    """The folder; of a release its files are compared with the manifest.
+
+    Raises `InputError` for files that are others, and for a copy that has lost its manifest.
+    """
+    if (folder / ABOUT).is_file() and not (folder / MANIFEST).is_file():
+        raise bad_input(
+            str(folder), f"a copy of a release without its {MANIFEST}",
+            "files that can be compared with their sums", "Load the release by its address.",
+        )  # fmt: skip
     if (folder / MANIFEST).is_file():
         manifest = Manifest.read((folder / MANIFEST).read_bytes(), str(folder / MANIFEST))
         for name in NEEDED:
@@ -109,8 +118,7 @@ def _base(address: str) -> str:
         if match is None or ".." in rest:
             raise bad_input(address, "no repository", "hf://OWNER/NAME or hf://OWNER/NAME@REVISION")
         owner, name, revision = match.groups()
-        hub = (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
-        base = f"{hub}/{owner}/{name}/resolve/{quote(revision or 'main', safe='')}"
+        base = f"{_hub()}/{owner}/{name}/resolve/{quote(revision or 'main', safe='')}"
     else:
         base = address.rstrip("/")
     try:
@@ -128,18 +136,32 @@ def _base(address: str) -> str:
     return base
 
 
+def _hub() -> str:
+    """Address of the hub of the user, without / at its end."""
+    return (os.environ.get("HF_ENDPOINT") or HUB).rstrip("/")
+
+
+def _is_commit(base: str) -> bool:
+    """Whether the address is that of a commit on a hub; other servers may serve anything there."""
+    return any(
+        base.startswith(hub) and _COMMIT.fullmatch(base.removeprefix(hub))
+        for hub in (HUB, _hub())
+    )  # fmt: skip
+
+
 def _fetched(address: str, base: str, pinned: str = "") -> Path:
     """The folder with a verified copy of the release at `base`.
 
-    `pinned` is the digest that its manifest must have; what has it, or is of one commit, is not
-    asked for again.
+    `pinned` is the digest that its manifest must have; what has it, or is a commit of a hub, is
+    not asked for again.
     """
     known = _last_manifest(base)
-    is_fixed = bool(_COMMIT.fullmatch(base.rpartition("/")[2]))
-    if pinned and (kept := _copy(pinned)) is not None:
+    fixed = pinned or (_digest(known) if known and _is_commit(base) else "")
+    if fixed and (kept := _copy(fixed)) is not None:
+        _used(cache_folder() / _key(base))
         return kept
-    content = known if known and is_fixed and not pinned else _manifest(address, base, known)
-    digest = hashlib.sha256(content).hexdigest()
+    content = _manifest(address, base, known)
+    digest = _digest(content)
     if pinned and digest != pinned:
         raise _other(f"{base}/{MANIFEST}", "It was changed after this version was made: nothing of "
                      "it was used. Update stefaland, or load the address itself.")  # fmt: skip
@@ -210,8 +232,12 @@ def _key(base: str) -> str:
     return _name(f"{MANIFEST} of {base}".encode())
 
 
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
+
+
 def _name(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:32]
+    return _digest(content)[:32]
 
 
 def _last_manifest(base: str) -> bytes | None:
@@ -226,13 +252,18 @@ def _copy(digest: str) -> Path | None:
     folder = cache_folder() / digest[:32]
     try:
         content = (folder / MANIFEST).read_bytes()
-        if hashlib.sha256(content).hexdigest() != digest:
+        if _digest(content) != digest:
             return None
         manifest = Manifest.read(content, str(folder / MANIFEST))
         if not all(manifest.files[name].fits((folder / name).read_bytes()) for name in NEEDED):
             return None
     except (OSError, InputError):
         return None
+    return _used(folder)
+
+
+def _used(folder: Path) -> Path:
+    """The folder of an entry, held by this process and marked as used now."""
     hold(folder.name)
     with suppress(OSError):  # a folder that is only read
         os.utime(folder / ABOUT)
@@ -240,14 +271,17 @@ def _copy(digest: str) -> Path | None:
 
 
 def _keep(key: str, files: dict[str, bytes], base: str) -> Path:
-    """Write the files of an entry of the folder of copies together; returns its folder."""
+    """Write the files of an entry of the folder of copies together; returns its folder.
+
+    The manifest of an address is marked as used after the files that it lists, which are thus
+    removed before it when room is needed.
+    """
     folder, about = cache_folder() / key, json.dumps({"address": base}).encode()
     if all((folder / name).is_file() and (folder / name).read_bytes() == content
            for name, content in files.items()):  # fmt: skip
-        return folder
+        return _used(folder)
     make_folder(folder)
     with writing(folder), FileSet() as written:
         for name, content in {**files, ABOUT: about}.items():
             written.add(folder / name, [content])
-    hold(key)
-    return folder
+    return _used(folder)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -96,6 +98,49 @@ def test_without_a_connection_the_last_copy_is_used(
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
     assert "no connection" in error("hf://lab/tiny"), "a damaged copy is not used"
     assert "no connection" in error("hf://lab/other")
+
+
+def test_an_address_that_looks_like_a_commit_is_no_promise_of_other_servers(
+    hub: Loopback, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = f"lab/tiny/resolve/{'0' * 40}"
+    publish(hub.folder / path)
+    first = encoder_folder("hf://lab/tiny@" + "0" * 40)
+    assert encoder_folder(hub.to(path)) == first
+    monkeypatch.setenv("HF_ENDPOINT", "https://huggingface.co")
+    publish(hub.folder / path, scale=2.0)
+    assert encoder_folder(hub.to(path)) != first
+    other = f"models/{'0' * 40}"
+    publish(hub.folder / other)
+    monkeypatch.setenv("HF_ENDPOINT", hub.url)
+    before = encoder_folder(hub.to(other))
+    publish(hub.folder / other, scale=2.0)
+    assert encoder_folder(hub.to(other)) != before
+
+
+def test_a_manifest_is_used_as_long_as_its_weights_and_never_missed(
+    hub: Loopback, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    publish(hub.folder / PATH)
+    folder = encoder_folder("hf://lab/tiny")
+    entries = {path.parent.name: path for path in (tmp_path / "cache").glob("*/.about.json")}
+    for path in entries.values():
+        os.utime(path, (0, 0))
+    assert encoder_folder("hf://lab/tiny") == folder
+    of_weights = entries.pop(folder.name).stat().st_mtime
+    (of_address,) = (path.stat().st_mtime for path in entries.values())
+    assert of_address >= of_weights > 0
+    # Weights that have lost their manifest are fetched again, and no checkpoint of unknown origin.
+    (folder / MANIFEST).unlink()
+    with pytest.raises(InputError, match="a copy of a release without its manifest"):
+        encoder_folder(folder)
+    asked = hub.asked_for(WEIGHTS)
+    assert encoder_folder("hf://lab/tiny") == folder
+    assert hub.asked_for(WEIGHTS) == asked + 1
+    assert (folder / MANIFEST).is_file()
+    shutil.rmtree(next(iter(entries.values())).parent)
+    assert encoder_folder("hf://lab/tiny") == folder
+    assert hub.asked_for(WEIGHTS) == asked + 1
 
 
 def test_a_name_is_pinned_to_the_digest_of_its_manifest(
