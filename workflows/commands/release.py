@@ -16,7 +16,7 @@ from workflows.fingerprints import version
 from workflows.inputs.folds import FoldFiles
 from workflows.inputs.pretraining_cells import KEY, records
 from workflows.run import Run, source_entries
-from workflows.stages.order import require_sound
+from workflows.stages.order import require_sound, require_stage
 
 README, STATEMENT, SITES = "README.md", "DATA_STATEMENT.md", "sites.csv"
 LICENCE = "apache-2.0"
@@ -28,16 +28,26 @@ def release(
     """Write the encoder of a fold with its card, data statement, sites and manifest to a folder.
 
     Returns the folder, the digest of the manifest and what the card warns of. Raises `InputError`
-    for a folder that holds something, an encoder that is not there or was changed, and one without
-    a record of the cells that pretrained it.
+    for a folder that holds something, an encoder that is not there, was changed or is of other
+    settings, one that was given to the run, and one without a record of the cells that pretrained
+    it.
     """
     checked_name("--name", name)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise bad_input(str(folder), "something is there already", "a new or empty folder")
+    require_stage(run, "pretrain", "stefaland release", "a pretrained encoder")
     checkpoint = run.pretrained(_fold(run, fold))
     require_sound(run.folder, ["pretrain"], below=str(checkpoint.relative_to(run.folder)))
     model, data = load_encoder(checkpoint)
     stored_normaliser(checkpoint, data)
+    if "taken_from" in data:
+        # Sources, licences and caveats of this run are not those of its pretraining.
+        raise bad_input(
+            f"stefaland release of {run.config.name}",
+            f"an encoder that was given to this run: {data['taken_from'].get('folder')}",
+            "one that this run pretrained", "Release it by the run that pretrained it, or, if it "
+            "is a release already, copy its folder.",
+        )  # fmt: skip
     seen = records(data, str(checkpoint / DATA))
     if not seen:
         raise bad_input(

@@ -125,13 +125,18 @@ def require_sound(folder: Path, stages: Iterable[str], below: str = "") -> None:
     faults.raise_if_any()
 
 
-def require_finished(run: Run, last: str, before: str, command: str, expected: str) -> None:
-    """Raise `InputError` unless the stage `last` is finished and what `before` reads is whole."""
+def require_stage(run: Run, last: str, command: str, expected: str) -> None:
+    """Raise `InputError` unless the stage `last` is finished under these settings."""
     if not stage_state(run, last).is_finished:
         raise bad_input(
             f"{command} of {run.config.name}", f"stage {last} not finished under these settings",
             expected, f"Run `stefaland run CONFIG --until {last}`.",
         )  # fmt: skip
+
+
+def require_finished(run: Run, last: str, before: str, command: str, expected: str) -> None:
+    """Raise `InputError` unless the stage `last` is finished and what `before` reads is whole."""
+    require_stage(run, last, command, expected)
     require_sound(run.folder, READS[before])
 
 

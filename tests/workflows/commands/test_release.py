@@ -16,6 +16,7 @@ from tests.workflows.stages.test_stage_leaks import streamflow
 from workflows.commands.release import release
 from workflows.run import Run
 from workflows.stages import pretrain, stats
+from workflows.stages.order import stage_state
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     run = streamflow(tmp_path_factory.mktemp("runs"))
     stats.main(run)
     pretrain.main(run)
+    finish(run)
     return run
+
+
+def finish(run: Run) -> None:
+    """Mark the pretraining of a run as finished under its settings."""
+    state = stage_state(run, "pretrain")
+    state.start([], resume=True)
+    state.finish(1.0, 1, {}, pretrain.outputs(run))
 
 
 def test_a_release_has_card_statement_sites_and_digests(run: Run, tmp_path: Path) -> None:
@@ -56,6 +65,21 @@ def test_a_release_has_card_statement_sites_and_digests(run: Run, tmp_path: Path
     assert f"| units | {len(rows)} |" in (folder / "DATA_STATEMENT.md").read_text()
 
 
+def test_an_encoder_of_other_settings_or_of_another_run_is_refused(
+    run: Run, tmp_path: Path
+) -> None:
+    others = Run(run.config.model_copy(update={"seed": run.config.seed + 1}))
+    with pytest.raises(InputError, match="stage pretrain not finished under these settings"):
+        release(others, "tiny", tmp_path / "tiny", "group0")
+    given = streamflow(tmp_path / "given", f"pretrain.from_checkpoint={run.encoders}")
+    stats.main(given)
+    pretrain.main(given)
+    finish(given)
+    with pytest.raises(InputError, match="an encoder that was given to this run"):
+        release(given, "tiny", tmp_path / "tiny", "group0")
+    assert not (tmp_path / "tiny").exists()
+
+
 def test_what_is_no_release_is_refused(run: Run, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"--fold: found nothing; expected one of .*group0"):
         release(run, "tiny", tmp_path / "a")
@@ -70,5 +94,6 @@ def test_what_is_no_release_is_refused(run: Run, tmp_path: Path) -> None:
     model, data = load_encoder(run.pretrained("group1"))
     del data["pretraining_cells"]
     save_checkpoint(run.pretrained("group1"), model, data)
+    finish(run)
     with pytest.raises(InputError, match="no record of the cells that pretrained it"):
         release(run, "tiny", tmp_path / "a", "group1")
