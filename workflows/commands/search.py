@@ -18,8 +18,8 @@ import xarray as xr
 import yaml
 from rich.table import Table
 
-from pipeline.core.errors import InputError, bad_input
-from pipeline.core.files import write_json, write_text
+from pipeline.core.errors import InputError, bad_input, listed
+from pipeline.core.files import read_json, write_json, write_text
 from pipeline.core.provenance import fingerprint
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import run_stage
@@ -96,6 +96,17 @@ class Search:
         return fingerprint([self.ledger.fingerprint, *own, self.seed])
 
     @property
+    def base(self) -> str:
+        """Hash of what decides the scores of settings; the studies of equal ones go together."""
+        recipe = self.finetune.recipe(self.seed).model_dump(mode="json")
+        return fingerprint([self.ledger.fingerprint, recipe, self.settings.choice])
+
+    def own(self, study: Study) -> dict[str, Any]:
+        """The config's settings of the model of a study, or of it in its fold alone."""
+        of = self.finetune.of_folds.get(study.fold, {}) if study.fold else self.finetune.of
+        return dict(of.get(study.model, {}))
+
+    @property
     def lower_is_better(self) -> bool:
         """Whether the best trial is that of the lowest score."""
         return values_of(self.finetune.task) != "quantity" or is_error(self.settings.metric)
@@ -118,7 +129,7 @@ class Search:
             tried.append(Trial(settings, float(np.mean(known))))
             trials.append({"settings": settings, SCORE: tried[-1].score, "folds": scores})
         return {
-            "model": study.model, "fold": study.fold, "trials": trials,
+            "model": study.model, "fold": study.fold, "own": self.own(study), "trials": trials,
             "best": best_of(tried, self.lower_is_better),
         }  # fmt: skip
 
@@ -150,8 +161,9 @@ class Search:
             self.observed.sel(cell=part.validation), self.targets,
             {fold: {model: folder / VALIDATION}}, config.task,
             ScoreSettings(metric=self.settings.metric, over=self.settings.over), self.seed,
+            in_spreads=len(self.targets) > 1,
         )  # fmt: skip
-        # Several targets count alike.
+        # Several targets count alike, whatever their units are.
         value = float(np.mean([_score(one, model)
                                for one in card.get("targets", {"": card}).values()]))  # fmt: skip
         return value if np.isfinite(value) else None
@@ -175,7 +187,10 @@ def best_of(tried: Sequence[Trial], lower_is_better: bool) -> int | None:
 def open_search(run: Run) -> Search:
     """The search of a run that has been pretrained, with the markers of its trainings."""
     config, settings = run.config, run.config.search
-    key = fingerprint([stage_fingerprint(run, "pretrain"), settings.metric, settings.over])
+    scores = [settings.metric, settings.over]
+    if values_of(config.finetune.task) == "quantity" and len(config.inputs.targets) > 1:
+        scores.append("in spreads")
+    key = fingerprint([stage_fingerprint(run, "pretrain"), *scores])
     return Search(
         training_inputs(run), labelled_cells(run), config.finetune, settings, config.seed,
         config.inputs.targets, run.folder / "search" / key,
@@ -186,8 +201,8 @@ def open_search(run: Run) -> Search:
 def search(run: Run, models: Sequence[str], folds: Sequence[str] = ()) -> dict[str, Any] | None:
     """Do the studies of this part; without parts, print them and write the chosen settings.
 
-    `folds` are the names of some folds, by default all. Returns all studies and the file of the
-    chosen settings, or None for a part.
+    `folds` are the names of some folds, by default all. Returns the studies, with those of searches
+    of other models and folds before, and the file of the chosen settings, or None for a part.
     """
     require_optuna("stefaland sweep --search")
     check_names(models, _adapters(run.config.search), [0])
@@ -207,7 +222,8 @@ def search(run: Run, models: Sequence[str], folds: Sequence[str] = ()) -> dict[s
         )  # fmt: skip
     todo = studies(models, folds, config.search.choice)
     with run_lock(run.folder, shared=run.part != (1, 1)):
-        made = open_search(run)
+        made, path = open_search(run), run.folder / "search.json"
+        former = former_studies(path, made.base, todo)
         ledger = Ledger(run.folder / "ledger" / "search-studies", made.fingerprint)
         run_stage("search", todo, made.run, ledger, part=run.part)
     if run.part != (1, 1):
@@ -217,21 +233,44 @@ def search(run: Run, models: Sequence[str], folds: Sequence[str] = ()) -> dict[s
     result = finite({
         "metric": rank or config.search.metric,
         "over": "pooled" if rank else config.search.over,
-        "studies": [found[study.name] for study in todo],
+        "fingerprint": made.base,
+        "studies": [*former, *(found[study.name] for study in todo)],
         "file": str(file),
     })  # fmt: skip
-    chosen = chosen_settings(result["studies"])
-    write_text(file, yaml.safe_dump(chosen, sort_keys=False))
-    write_json(run.folder / "search.json", result)
-    _print(config.name, result)
+    write_json(path, result)
+    write_text(file, yaml.safe_dump(chosen_settings(result["studies"]), sort_keys=False))
+    _print(config.name, result, config.inputs.targets if rank is None else ())
     return result
 
 
+def former_studies(path: Path, base: str, todo: Sequence[Study]) -> list[dict[str, Any]]:
+    """The studies in a `search.json` of other models or folds than those of this search.
+
+    They are kept beside those of this search. Raises `InputError` where their scores are of other
+    settings (`base`), so that they would be lost.
+    """
+    stored = read_json(path, "studies") if path.exists() else {"studies": []}
+    now = {(study.model, study.fold) for study in todo}
+    kept = [study for study in stored["studies"] if (study["model"], study["fold"]) not in now]
+    if kept and stored.get("fingerprint") != base:
+        names = [" ".join(filter(None, [study["model"], study["fold"]])) for study in kept]
+        raise bad_input(
+            str(path), f"a search of other settings, with {listed(names)}",
+            "one of these settings, which this search adds to",
+            "Move it and search/chosen.yml elsewhere, set another name, or search all of its "
+            "models and folds.",
+        )  # fmt: skip
+    return kept
+
+
 def chosen_settings(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The chosen settings of all studies as a part of a config, `finetune.of` or `of_folds`."""
+    """The chosen settings of all studies as a part of a config, `finetune.of` or `of_folds`.
+
+    They lie on the config's own of the same model, which may be those of a search before.
+    """
     chosen: dict[str, Any] = {}
     for study in found:
-        settings = nested(_best_settings(study))
+        settings = merged(study["own"], nested(_best_settings(study)))
         if not settings:
             continue
         of_model = {study["model"]: settings}
@@ -249,11 +288,13 @@ def _adapters(settings: SearchSettings) -> list[str]:
     return [str(name) for name in values] if isinstance(values, tuple) else []
 
 
-def _print(name: str, result: Mapping[str, Any]) -> None:
+def _print(name: str, result: Mapping[str, Any], targets: Sequence[str]) -> None:
     over = "median" if result["over"] == "sites" else "pooled"
+    scaled = f", mean of {len(targets)} targets in their standard deviations"
     table = Table(
         "model", "fold", "trials", "as configured", "best", "chosen settings",
-        title=f"{name}: {over} {result['metric']} of validation cells",
+        title=f"{name}: {over} {result['metric']} of validation cells"
+        + scaled * (len(targets) > 1),
         caption=f"To use them: `extends: [CONFIG, {result['file']}]` in a config.",
     )  # fmt: skip
     for study in result["studies"]:

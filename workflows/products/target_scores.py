@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from stefaland.metrics import CONSTANT
 from workflows.config.ranking import ScoreSettings
 from workflows.products.heldout import Stores, heldout_series, series_names
 from workflows.products.series_scores import predicted_by_all, series_scorecard
@@ -24,6 +25,18 @@ def target_tables(
         name: heldout_series(observed[name], stores, prefix)
         for name, prefix in series_names(targets).items()
     }
+
+
+def in_its_spread(table: xr.Dataset) -> xr.Dataset:
+    """The series of a target in units of the standard deviation of all its observations.
+
+    Scores that have units, such as RMSE, then compare with those of other targets; NSE and others
+    without units stay as they are. Constant observations have no such unit, and are left.
+    """
+    observed = table["observed"].values.astype(np.float64)
+    known = observed[np.isfinite(observed)]
+    varies = known.size > 0 and known.std() > CONSTANT * abs(known.mean())
+    return table / known.std() if varies else table
 
 
 def joined(tables: Mapping[str, xr.Dataset]) -> xr.Dataset:

@@ -17,7 +17,7 @@ from workflows.inputs.folds import FoldFiles, without_sparse
 from workflows.inputs.map_model import unmappable
 from workflows.products.heldout import VALIDATION, Stores, heldout_static
 from workflows.products.static_scores import static_predicted_by_all, static_scorecard
-from workflows.products.target_scores import target_scorecards, target_tables
+from workflows.products.target_scores import in_its_spread, target_scorecards, target_tables
 from workflows.run import Run
 from workflows.stages.unpack import labels
 
@@ -90,11 +90,17 @@ def validation_ranking(
 
 def validation_card(
     observed: xr.Dataset, targets: Sequence[str], stores: Stores, task: str,
-    settings: ScoreSettings, seed: int,
+    settings: ScoreSettings, seed: int, in_spreads: bool = False,
 ) -> dict[str, Any]:  # fmt: skip
-    """The scorecard of models on validation cells, whose targets and labels `observed` holds."""
+    """The scorecard of models on validation cells, whose targets and labels `observed` holds.
+
+    With `in_spreads`, values of a quantity are in standard deviations of its observations there,
+    so that scores of several are comparable.
+    """
     if values_of(task) == "quantity":
         tables = target_tables(observed, targets, stores)
+        if in_spreads:
+            tables = {name: in_its_spread(table) for name, table in tables.items()}
         return target_scorecards(tables, dict.fromkeys(targets, ""), settings, seed)
     static, _ = static_predicted_by_all(heldout_static(observed, targets, stores))
     return static_scorecard(static, task, seed)

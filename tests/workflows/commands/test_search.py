@@ -21,7 +21,14 @@ from tests.stored import DAYS, TINY, run_of, write_sites_store
 from tests.workflows.cli.test_json import agree
 from tests.workflows.tiny import write_tiny
 from workflows.cli import main
-from workflows.commands.search import Search, Study, chosen_settings, open_search, studies
+from workflows.commands.search import (
+    Search,
+    Study,
+    chosen_settings,
+    open_search,
+    search,
+    studies,
+)
 from workflows.config.load import load_config
 from workflows.run import Run
 from workflows.stages import stats
@@ -37,12 +44,12 @@ SETTINGS = (
 )  # fmt: skip
 
 
-def made_run(folder: Path) -> Run:
+def made_run(folder: Path, *overrides: str) -> Run:
     """A run with folds and statistics; streamflow follows the rain at each basin."""
-    run = run_of("delaware", folder, *SETTINGS)
+    run = run_of("delaware", folder, *SETTINGS, *overrides)
     for cube, first in (("basins", 0), ("units", 1000)):
         rain = np.random.default_rng(first).random((DAYS.size, SITES), np.float32)
-        flow = {"streamflow": rain**2} if cube == "basins" else {}
+        flow = {"streamflow": rain**2, "soil_moisture": 1 - rain} if cube == "basins" else {}
         write_sites_store(run, cube, LONLAT, flow, np.arange(SITES).astype(str), first=first)
     stats.main(run)
     return run
@@ -140,6 +147,62 @@ def test_a_choice_does_not_depend_on_targets_of_test_cells(run: Run, tmp_path: P
     target[rows] = 100.0 * torch.rand(target[rows].shape)
     observed["streamflow"].loc[{"cell": fold.validation}] = 1e3
     assert fresh(spoilt, tmp_path / "third").run(study) != found
+
+
+def test_several_targets_count_alike_in_any_unit(tmp_path: Path) -> None:
+    made = open_search(made_run(tmp_path, "inputs.target=[streamflow, soil_moisture]"))
+    study = Study("climatology", ("group0",), "group0")
+    (trial,) = made.run(study)["trials"]
+    assert 0.5 < trial["score"] < 1.5, "a climatology of random values errs by their spread"
+    assert made.inputs.data.target is not None
+    target, observed = made.inputs.data.target.clone(), made.observed.copy(deep=True)
+    target[..., 1] *= 1000
+    observed["soil_moisture"] *= 1000
+    inputs = replace(made.inputs, data=replace(made.inputs.data, target=target))
+    again = replace(fresh(made, tmp_path / "other"), inputs=inputs, observed=observed)
+    (other,) = again.run(study)["trials"]
+    assert other["score"] == pytest.approx(trial["score"], rel=1e-5)
+
+
+def test_a_search_of_fewer_models_or_folds_loses_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made_run(tmp_path)
+    (run.folder / ".stages").mkdir()
+    made_up(monkeypatch, [])
+    monkeypatch.setattr("workflows.commands.search.require_pretrained", lambda run: None)
+    path, chosen = run.folder / "search.json", run.folder / "search" / "chosen.yml"
+
+    def searched(run: Run, models: list[str], folds: list[str]) -> dict[str, Any]:
+        found = search(run, models, folds)
+        assert found is not None
+        assert json.loads(path.read_text()) == found
+        return found
+
+    first = searched(run, ["lstm", "gradient_boosting"], [])
+    whole = yaml.safe_load(chosen.read_text())["finetune"]["of_folds"]
+    assert [*whole] == ["group0", "group1"]
+    assert all({*of} == {"lstm", "gradient_boosting"} for of in whole.values())
+    # Other models, other folds, more trials, and a config that takes what was chosen before.
+    search_settings = run.config.search.model_copy(update={"trials": 5})
+    finetune = run.config.finetune.model_copy(update={"of_folds": whole, "baselines": ("lstm",)})
+    update = {"search": search_settings, "finetune": finetune}
+    later = Run(run.config.model_copy(update=update))
+    second = searched(later, ["scratch", "lstm"], ["group1"])
+    names = [(study["model"], study["fold"]) for study in second["studies"]]
+    assert len({*names}) == len(names) == 5
+    kept = [study for study in first["studies"] if study["fold"] == "group0"]
+    assert all(study in second["studies"] for study in kept)
+    now = yaml.safe_load(chosen.read_text())["finetune"]["of_folds"]
+    assert now["group0"] == whole["group0"]
+    assert {*now["group1"]} == {"lstm", "gradient_boosting", "scratch"}
+    # Studies of another metric are not mixed with these, nor do they replace some of them.
+    by_nse = run.config.search.model_copy(update={"metric": "NSE"})
+    other = Run(run.config.model_copy(update={"search": by_nse}))
+    before = path.read_bytes(), chosen.read_bytes()
+    with pytest.raises(InputError, match="a search of other settings, with"):
+        search(other, ["lstm"], ["group0"])
+    assert (path.read_bytes(), chosen.read_bytes()) == before
 
 
 def test_values_that_are_no_settings_are_refused_before_any_compute() -> None:
