@@ -1,4 +1,4 @@
-"""Which finetuning settings decide the results of each model, for a search of settings."""
+"""Which finetuning settings decide the results of each model: those that it may have of its own."""
 
 from __future__ import annotations
 

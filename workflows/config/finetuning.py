@@ -10,6 +10,7 @@ from pydantic import ValidationError, field_validator, model_validator
 from pipeline.core.errors import nearest_name
 from pipeline.core.settings import later, unfit_settings
 from pipeline.core.written.names import PathName
+from stefaland.baselines.settings_read import reads
 from stefaland.config import FinetuneConfig
 from workflows.config.merged import merged
 
@@ -32,7 +33,8 @@ class FinetuneSettings(FinetuneConfig):
     several such stacks by name, `{stack: [stefaland, lstm], no_pretraining: [ridge, lstm]}`."""
     of: dict[PathName, Changes] = later({})
     """Settings of single models that differ from this section, such as `{lstm: {optimiser: {lr:
-    0.005}}, stefaland: {adapter: gated}}`; `stefaland sweep --search` finds and writes them."""
+    0.005}}, stefaland: {adapter: gated}}`; `stefaland sweep --search` finds and writes them. What a
+    model does not read is refused."""
     of_folds: dict[PathName, dict[PathName, Changes]] = later({})
     """Settings of single models in single folds, on top of those in `of`: `{block0: {lstm: {steps:
     600}}}`."""
@@ -80,18 +82,21 @@ class FinetuneSettings(FinetuneConfig):
 
     @model_validator(mode="after")
     def _changes_fit(self) -> FinetuneSettings:
-        faults = [fault for where, changes in self._all_changes()
-                  for fault in self.misfits(changes, where)]  # fmt: skip
+        faults = []
+        for where, model, changes in self.all_changes():
+            faults += self.misfits(merged(self.of.get(model, {}), changes), where)
+            faults += _unread(model, changes, where)
         if faults:
             raise ValueError("; ".join(faults))
         return self
 
-    def _all_changes(self) -> Iterator[tuple[str, Changes]]:
+    def all_changes(self) -> Iterator[tuple[str, str, Changes]]:
+        """Key, model and settings of each entry of `of` and of `of_folds`."""
         for model, changes in self.of.items():
-            yield f"of.{model}", changes
+            yield f"of.{model}", model, changes
         for fold, of_models in self.of_folds.items():
             for model, changes in of_models.items():
-                yield f"of_folds.{fold}.{model}", merged(self.of.get(model, {}), changes)
+                yield f"of_folds.{fold}.{model}", model, changes
 
     def misfits(self, changes: Mapping[str, Any], where: str) -> list[str]:
         """Why the settings of one model do not fit, each with its key; empty where they do."""
@@ -112,3 +117,15 @@ class FinetuneSettings(FinetuneConfig):
             if folds is not None and fold not in folds:
                 yield f"of_folds.{fold}"
             yield from (f"of_folds.{fold}.{name}" for name in of_models if name not in models)
+
+
+def _unread(model: str, changes: Mapping[str, Any], where: str) -> list[str]:
+    """The settings of one model that decide nothing of it, each with its key and what it reads."""
+    own = [name for name in FinetuneConfig.model_fields if name not in OF_ALL_MODELS]
+    read = [name for name in own if reads(model, name)]
+    return [
+        f"{where}.{name}: a setting that {model} does not read; it reads "
+        f"{', '.join(read) or 'none'}"
+        for name in changes
+        if name in own and name not in read
+    ]

@@ -246,7 +246,9 @@ def _models(settings: FinetuneSettings, window: int, preset: str, faults: Faults
     named: list[tuple[Registry[Any], str, str]] = [
         *((BASELINES, name, "finetune.baselines") for name in settings.baselines),
         (ADAPTERS, settings.adapter, "finetune.adapter"),
-    ]
+        *((ADAPTERS, changes["adapter"], f"finetune.{where}.adapter")
+          for where, _, changes in settings.all_changes() if "adapter" in changes),
+    ]  # fmt: skip
     for registry, name, where in named:
         with faults.collecting():
             registry.get(name, where)

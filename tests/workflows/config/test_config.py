@@ -7,14 +7,17 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from pipeline.core.errors import InputError
+from pipeline.core.errors import Faults, InputError
 from pipeline.core.settings import read_mapping
+from stefaland.baselines.registry import BASELINES
+from stefaland.baselines.settings_read import reads
 from tests.workflows.tiny import write_tiny
 from workflows.config import named_splits as splits_file
 from workflows.config.finetuning import FinetuneSettings
 from workflows.config.load import find_config, load_config
 from workflows.config.named_splits import named_split, named_splits
 from workflows.config.schema import FoldSettings
+from workflows.stages import check
 from workflows.stages.finetune import check_names
 
 CONFIGS = sorted((Path(__file__).parents[3] / "workflows" / "configs").glob("*.yml"))
@@ -280,6 +283,8 @@ def test_an_unknown_cube_for_a_target_of_sites_is_named() -> None:
 
 
 OF = "finetune.of={lstm: {optimiser: {lr: 0.01}, baseline_dropout: 0.2}}"
+OWN = {"adapter": "gated", "unfreeze": 1, "dropout": 0.1, "baseline_dropout": 0.1, "steps": 9,
+       "optimiser": {"lr": 0.01}, "lstm": {"hidden": 9}, "trees": {"leaves": 9}}  # fmt: skip
 OF_FOLDS = "finetune.of_folds={b: {lstm: {steps: 7}}}"
 
 
@@ -308,6 +313,40 @@ def test_settings_of_one_model_that_do_not_fit_are_refused_together() -> None:
     assert [fault.where for fault in caught.value.faults] == ["finetune.of.lstn",
                                                               "finetune.of_folds.b"]  # fmt: skip
     assert 'Did you mean "lstm"' in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ("of={ridge: {steps: 9}}", "of.ridge.steps: a setting that ridge does not read"),
+        ("of={lstm: {adapter: gated}}", "of.lstm.adapter: a setting that lstm does not read"),
+        ("of={stefaland: {lstm: {hidden: 9}}}", "of.stefaland.lstm: a setting that stefaland does"),
+        ("of_folds={b: {gradient_boosting: {dropout: 0.1, trees: {leaves: 9}}}}",
+         "of_folds.b.gradient_boosting.dropout: a setting that gradient_boosting does not read; it "
+         "reads trees, missing_share"),
+    ],
+)  # fmt: skip
+def test_settings_that_a_model_does_not_read_are_refused_with_those_that_it_does(
+    changes: str, message: str
+) -> None:
+    with pytest.raises(InputError) as caught:
+        load_config("quickstart", [f"finetune.{changes}"])
+    assert message in str(caught.value)
+
+
+def test_what_a_search_chooses_of_a_model_is_accepted() -> None:
+    models = {model: {name: value for name, value in OWN.items() if reads(model, name)}
+              for model in ("stefaland", *BASELINES.names(), "one_of_a_plugin")}  # fmt: skip
+    assert FinetuneSettings(cube="c", of=models).of == models
+    assert [*models["ridge"]] == []
+    assert {*models["one_of_a_plugin"]} == {*OWN}
+
+
+def test_an_adapter_of_one_model_is_known_before_it_is_trained(tmp_path: Path) -> None:
+    settings = load_config("quickstart", ["finetune.of={stefaland: {adapter: gatd}}"]).finetune
+    faults = Faults()
+    check._models(settings, settings.window, "stefaland-tiny", faults)
+    assert [fault.where for fault in faults.faults] == ["finetune.of.stefaland.adapter"]
 
 
 def test_a_config_extends_several_and_the_last_one_wins(tmp_path: Path) -> None:
