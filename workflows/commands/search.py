@@ -18,7 +18,7 @@ import xarray as xr
 import yaml
 from rich.table import Table
 
-from pipeline.core.errors import InputError, bad_input, listed
+from pipeline.core.errors import LIBRARY_ERRORS, InputError, bad_input, listed
 from pipeline.core.files import read_json, write_json, write_text
 from pipeline.core.provenance import fingerprint
 from pipeline.execution.ledger import Ledger
@@ -247,11 +247,17 @@ def former_studies(path: Path, base: str, todo: Sequence[Study]) -> list[dict[st
     """The studies in a `search.json` of other models or folds than those of this search.
 
     They are kept beside those of this search. Raises `InputError` where their scores are of other
-    settings (`base`), so that they would be lost.
+    settings (`base`), so that they would be lost, and for a file that holds no studies.
     """
     stored = read_json(path, "studies") if path.exists() else {"studies": []}
     now = {(study.model, study.fold) for study in todo}
-    kept = [study for study in stored["studies"] if (study["model"], study["fold"]) not in now]
+    try:
+        kept = [study for study in stored["studies"] if (study["model"], study["fold"]) not in now]
+    except LIBRARY_ERRORS as error:
+        raise bad_input(
+            f"{path}: studies", f"{type(error).__name__}: {error}", "studies as they were written",
+            "Delete it and search again: what has been trained is not trained again.",
+        ) from None  # fmt: skip
     if kept and stored.get("fingerprint") != base:
         names = [" ".join(filter(None, [study["model"], study["fold"]])) for study in kept]
         raise bad_input(

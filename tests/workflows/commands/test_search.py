@@ -203,6 +203,9 @@ def test_a_search_of_fewer_models_or_folds_loses_nothing(
     with pytest.raises(InputError, match="a search of other settings, with"):
         search(other, ["lstm"], ["group0"])
     assert (path.read_bytes(), chosen.read_bytes()) == before
+    path.write_text('{"studies": [{"model": "lstm"}]}')
+    with pytest.raises(InputError, match=r"search\.json: studies: found KeyError"):
+        search(run, ["lstm"], [])
 
 
 def test_values_that_are_no_settings_are_refused_before_any_compute() -> None:
