@@ -32,7 +32,7 @@ from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import StageReport, part_of, run_stage
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.readers.registry import driver_of
-from pipeline.regrid_blocks import BLOCK_BYTES, blocks_of, regrid_block
+from pipeline.regrid_blocks import BLOCK_BYTES, blocks_of, regrid_block, remove_blocks
 from pipeline.regrid_tile import (
     RegridTask,
     canonical_source,
@@ -195,6 +195,8 @@ def fill_cube(
             name, template.tiles, partial(regrid_tile, task, scratch=scratch), ledger, executor,
             part=part, task_seconds=task_seconds,
         )  # fmt: skip
+    names = {one.name for one in template.tiles}
+    remove_blocks(task.store, lambda: names <= ledger.names_done())
     peak = max(read.peak_memory, report.peak_memory)
     return replace(report, seconds=read.seconds + report.seconds, peak_memory=peak)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -156,13 +156,9 @@ def blocks_of(
     """
     beside = task.store.with_suffix(BLOCKS)
     scratch = Scratch(beside / folder, task.grid, template.tile)
-    of_these = folder.partition("-")[0]
     if beside.is_symlink():
         raise bad_input(str(beside), "a link", "a folder of its own", "Remove the link.")
-    for plan in beside.glob(f"*/{PLAN}"):
-        # Only what holds a plan is ours.
-        if plan.parent.name.partition("-")[0] != of_these and not plan.parent.is_symlink():
-            shutil.rmtree(plan.parent, ignore_errors=True)
+    _remove_plans(beside, but_of=folder.partition("-")[0])
     if not (tiles and scratch.holds(tiles)):
         shutil.rmtree(scratch.folder, ignore_errors=True)
         kept = kept_tiles(task, template, tiles)
@@ -172,6 +168,24 @@ def blocks_of(
     shutil.rmtree(scratch.folder, ignore_errors=True)
     with suppress(OSError):
         beside.rmdir()
+
+
+def remove_blocks(store: Path, done: Callable[[], bool]) -> None:
+    """Remove the blocks beside a cube that is `done`, whichever call of any part left them."""
+    beside = store.with_suffix(BLOCKS)
+    if beside.is_symlink() or not beside.is_dir() or not done():
+        return
+    _remove_plans(beside)
+    with suppress(OSError):
+        beside.rmdir()
+
+
+def _remove_plans(beside: Path, but_of: str | None = None) -> None:
+    """Remove the folders that hold a plan, but those whose names begin with a word."""
+    # Only what holds a plan is ours, and links are not followed.
+    for plan in beside.glob(f"*-*of*/{PLAN}"):
+        if plan.parent.name.partition("-")[0] != but_of and not plan.parent.is_symlink():
+            shutil.rmtree(plan.parent, ignore_errors=True)
 
 
 @dataclass(frozen=True)

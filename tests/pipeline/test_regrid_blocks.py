@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -217,6 +218,39 @@ def test_files_of_others_beside_a_cube_stay(
     with pytest.raises(InputError, match="a link"):
         build_cube(tmp_path / "b.zarr", GLOBE, sources[:1], **settings)
     assert theirs.read_text() == "kept"
+
+
+def test_blocks_that_another_call_left_are_removed_once_the_cube_is_finished(
+    sources: tuple[Source, ...], tmp_path: Path, always: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = RegridTask(tmp_path / "a.zarr", GLOBE, sources[:1], VARIABLES)
+    beside, ledger = tmp_path / "a.blocks", Ledger(tmp_path / "ledger", "a")
+
+    def fill(part: tuple[int, int], made_by: Ledger = ledger) -> list[str]:
+        fill_cube(task, (4, 12), made_by, attrs={}, part=part)
+        return sorted(one.name for one in beside.iterdir()) if beside.exists() else []
+
+    def dying(*arguments: Any, **named: Any) -> Any:
+        raise _Killed
+
+    with monkeypatch.context() as context:
+        context.setattr(build, "regrid_tile", dying)
+        for part in ((1, 2), (2, 3)):
+            with pytest.raises(_Killed):
+                fill(part)
+    assert fill((2, 2)) == ["a-1of2", "a-2of3"], "the other half is not finished"
+    theirs, link = tmp_path / "theirs", beside / "a-2of2"
+    shutil.copytree(beside / "a-1of2", theirs)
+    link.symlink_to(theirs)
+    (beside / "a-3of3").mkdir()
+    assert fill((1, 2)) == ["a-2of2", "a-3of3"]
+    assert (theirs / "plan.json").exists()
+    link.unlink()
+    (beside / "a-3of3").rmdir()
+    shutil.copytree(theirs, beside / "a-2of3")
+    monkeypatch.setattr(pipeline.regrid_blocks, "LEAST_GAIN", 1 << 60)
+    assert not fill((1, 1), Ledger(tmp_path / "ledger", "b"))
+    assert not beside.exists()
 
 
 def test_parts_and_little_memory_change_no_byte(
