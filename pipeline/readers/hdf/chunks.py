@@ -12,7 +12,6 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import lru_cache
 from itertools import product
 from threading import Lock
 from typing import Any
@@ -20,7 +19,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from pipeline.core.errors import LIBRARY_ERRORS
+from pipeline.core.errors import LIBRARY_ERRORS, bad_input
 from pipeline.core.system.threads import default_threads
 from pipeline.readers.hdf.filters import SHUFFLE, Filters, UndecodableError
 
@@ -31,7 +30,8 @@ SMALLEST = 1 << 12
 AT_ONCE = 1 << 29
 """Bytes of the chunks that all threads of a read decode at a time."""
 KEPT = 1 << 27
-"""Bytes of decoded chunks that a process keeps, because the next read may need their other part."""
+"""Bytes of decoded chunks that a process keeps, because the next read may need their other part;
+and of the indexes of chunks that it keeps."""
 HIDDEN = "_nc4_non_coord_"
 """What the NetCDF library puts before the name of a variable that is named as a dimension."""
 
@@ -44,6 +44,8 @@ class Chunks:
     """The stored chunks of one array, in the order of their numbers in the grid of all chunks."""
 
     path: str
+    stamp: tuple[int, ...]
+    """Version (`version_of`) of the file in which the chunks lie there."""
     name: str
     shape: tuple[int, ...]
     sizes: tuple[int, ...]
@@ -58,6 +60,11 @@ class Chunks:
     skipped: np.ndarray
 
     @property
+    def bytes(self) -> int:
+        """Size of the index in memory."""
+        return 4 * self.numbers.nbytes
+
+    @property
     def counts(self) -> tuple[int, ...]:
         """Chunks along each dimension."""
         return tuple(-(-size // chunk) for size, chunk in zip(self.shape, self.sizes, strict=True))
@@ -65,7 +72,8 @@ class Chunks:
     def read(self, box: Box) -> np.ndarray | None:
         """Return the values in a box, with as many dimensions; None if some are undefined.
 
-        Raises `UndecodableError` for a chunk that is damaged.
+        Raises `UndecodableError` for a chunk that is damaged, and `InputError` where the file is
+        another since it was opened.
         """
         out_shape = [stop - first for first, stop in box]
         if not all(out_shape):
@@ -91,6 +99,11 @@ class Chunks:
         threads = min(default_threads(), len(jobs), max(1, AT_ONCE // self.filters.size))
         file = os.open(self.path, os.O_RDONLY)
         try:
+            if not _is_version(os.fstat(file), self.stamp):
+                raise bad_input(
+                    self.path, "another file than when it was opened", "files that do not change "
+                    "while they are read", "Run again, when nothing writes to it.",
+                )  # fmt: skip
             if threads <= 1:
                 for job in jobs:
                     put(job)
@@ -133,52 +146,70 @@ class Chunks:
                 raise UndecodableError(text) from None
             values = np.frombuffer(data, self.dtype).reshape(self.sizes)
             if keep:
-                _KEPT.put(key, values)
+                _KEPT.put(key, values, values.nbytes)
         return values
 
 
 class _Kept:
-    """The decoded chunks that were used last, up to a number of bytes."""
+    """The values that were used last, up to a number of bytes."""
 
     def __init__(self, most: int) -> None:
         self.most, self.bytes = most, 0
-        self.values: OrderedDict[Any, np.ndarray] = OrderedDict()
+        self.values: OrderedDict[Any, tuple[Any, int]] = OrderedDict()
         self.lock = Lock()
 
-    def get(self, key: Any) -> np.ndarray | None:
+    def get(self, key: Any) -> Any:
         with self.lock:
-            if key in self.values:
-                self.values.move_to_end(key)
-            return self.values.get(key)
+            if key not in self.values:
+                return None
+            self.values.move_to_end(key)
+            return self.values[key][0]
 
-    def put(self, key: Any, values: np.ndarray) -> None:
-        if values.nbytes > self.most:
+    def put(self, key: Any, values: Any, size: int) -> None:
+        if size > self.most:
             return
         with self.lock:
             if key not in self.values:
-                self.bytes += values.nbytes
-            self.values[key] = values
+                self.bytes += size
+                self.values[key] = values, size
             while self.bytes > self.most:
-                self.bytes -= self.values.popitem(last=False)[1].nbytes
+                self.bytes -= self.values.popitem(last=False)[1][1]
 
 
 _KEPT = _Kept(KEPT)
+_INDEXES = _Kept(KEPT)
+_BY_LIBRARY = "by library"
+LEAST_INDEX = 1 << 10
+"""Bytes of an index besides those of its arrays."""
 
 
-@lru_cache(maxsize=64)
+def _is_version(status: os.stat_result, stamp: tuple[int, ...]) -> bool:
+    """Whether an open file is that of a stamp; another name or mode does not make it another."""
+    modified, size, _, inode = stamp
+    return (status.st_mtime_ns, status.st_size, status.st_ino) == (modified, size, inode)
+
+
 def find_chunks(path: str, stamp: tuple[int, ...], name: str) -> Chunks | None:
     """Return the chunks of an array of a file, of which `stamp` is the version; cached.
 
     `name` begins with the groups in which it is. None for an array that the library must read.
     """
-    try:
-        with h5py.File(path, "r") as file:
-            return _found(file, path, name)
-    except LIBRARY_ERRORS:  # also of names that HDF5 writes otherwise
-        return None
+    key = path, stamp, name
+    found = _INDEXES.get(key)
+    if found is None:
+        try:
+            with h5py.File(path, "r") as file:
+                found = _found(file, path, stamp, name)
+        except LIBRARY_ERRORS:  # also of names that HDF5 writes otherwise
+            pass
+        size = found.bytes if found else 0
+        _INDEXES.put(key, found or _BY_LIBRARY, LEAST_INDEX + size)
+    return found if isinstance(found, Chunks) else None
 
 
-def _found(file: h5py.File, path: str, name: str) -> Chunks | None:
+def _found(
+    file: h5py.File, path: str, stamp: tuple[int, ...], name: str
+) -> Chunks | None:  # fmt: skip
     group, _, last = name.rpartition("/")
     if f"{group}/{HIDDEN}{last}" in file:
         return None
@@ -213,7 +244,7 @@ def _found(file: h5py.File, path: str, name: str) -> Chunks | None:
     rest = np.array([(one.byte_offset, one.size, one.filter_mask) for one in found], np.int64)
     begins, lengths, skipped = rest.reshape(-1, 3)[order].T
     return Chunks(
-        path, last, array.shape, sizes, array.dtype, filters, _fill(layout, array.dtype),
+        path, stamp, last, array.shape, sizes, array.dtype, filters, _fill(layout, array.dtype),
         numbers[order], begins, lengths, skipped,
     )  # fmt: skip
 

@@ -21,7 +21,12 @@ from pipeline.readers.hdf.filters import UndecodableError
 class ChunkStore(NetCDF4DataStore):
     """A NetCDF file of which variables in chunks of NetCDF-4 are `ChunkArray`s."""
 
-    __slots__ = ()
+    __slots__ = ("stamp",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Attributes are those of this version: values of another would be scaled wrongly.
+        self.stamp = version_of(Path(self._filename))
 
     def open_store_variable(self, name: str, var: Any) -> xr.Variable:
         """Return a variable as stored, lazy."""
@@ -54,9 +59,9 @@ class ChunkArray(NetCDF4ArrayWrapper):
         return values[tuple(slice(None) if isinstance(item, slice) else 0 for item in key)]
 
     def _chunks(self) -> Chunks | None:
-        """Return where the chunks are as the file is now; None for those that the library reads."""
+        """Return where the chunks are; None for those that the library reads."""
         file, group = self.datastore._filename, self.datastore._group or ""
-        found = find_chunks(file, version_of(Path(file)), f"{group}/{self.variable_name}")
+        found = find_chunks(file, self.datastore.stamp, f"{group}/{self.variable_name}")
         # Of an axis without limit the library pads what was not written.
         is_same = found is not None and (found.shape, found.dtype) == (self.shape, self.dtype)
         return found if is_same else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from xarray.backends import NetCDF4DataStore
 from xarray.backends.netCDF4_ import NetCDF4ArrayWrapper
 
 from pipeline.core.errors import InputError
+from pipeline.core.files import version_of
 from pipeline.entries.source import Source, Variable
 from pipeline.readers.hdf import chunks, filters
 from pipeline.readers.hdf.store import ChunkStore
@@ -213,11 +215,39 @@ def test_a_damaged_chunk_is_one_error_with_its_file_and_variable(
 
 
 def test_a_chunk_beyond_the_end_of_its_file_is_an_error(plain: Path) -> None:
-    found = chunks.find_chunks(str(plain), (0,), "/v")
+    found = chunks.find_chunks(str(plain), version_of(plain), "/v")
     assert found is not None
-    found.lengths[0] = 1 << 40
+    found = replace(found, lengths=found.lengths + (1 << 40))
     with pytest.raises(filters.UndecodableError, match="bytes after the end of the file"):
         found.read(((0, 1), (0, 1), (0, 1)))
+
+
+@pytest.mark.parametrize("scale", [0.01, 0.5])
+def test_a_file_that_is_replaced_while_it_is_open_is_an_error(tmp_path: Path, scale: float) -> None:
+    """The scale is that of the file which was opened, and must not meet values of another."""
+    path, other = tmp_path / "a.nc", tmp_path / "b.nc"
+    for name, factor in ((path, 0.01), (other, scale)):
+        ds = xr.DataArray(np.full((40, 60), 2.5), dims=("y", "x"), name="v").to_dataset()
+        how = {"zlib": True, "chunksizes": (40, 60), "dtype": "i4", "scale_factor": factor}
+        ds.to_netcdf(name, encoding={"v": how})
+    found = ChunkStore.open(path)
+    values = xr.open_dataset(found)["v"]
+    path.chmod(0o600)
+    np.testing.assert_array_equal(values.copy()[:2].values, np.full((2, 60), 2.5))
+    other.replace(path)
+    with pytest.raises(InputError, match="another file than when it was opened"):
+        values.load()
+    assert float(xr.open_dataset(ChunkStore.open(path))["v"].max()) == 2.5
+
+
+def test_indexes_of_chunks_are_kept_up_to_a_number_of_bytes() -> None:
+    kept = chunks._Kept(100)
+    for number in range(5):
+        kept.put(number, str(number), 40)
+    assert [kept.get(number) for number in range(5)] == [None, None, None, "3", "4"]
+    kept.put("large", "large", 101)
+    assert kept.bytes == 80
+    assert kept.get("large") is None
 
 
 def test_a_damaged_chunk_is_bad_input_of_a_source(tmp_path: Path) -> None:
