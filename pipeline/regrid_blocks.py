@@ -67,11 +67,14 @@ class Stored:
     """Bytes in memory for a cell and time of one variable while it is read."""
 
     def decoded(self, shares: tuple[float, float]) -> float:
-        """Fraction of the cells decoded for a rectangle with these fractions of rows, columns."""
-        fraction = 1.0
+        """Number of cells decoded for a rectangle with these fractions of rows and columns.
+
+        Chunks are decoded whole, also where they reach beyond the cells that the grid needs.
+        """
+        count = 1.0
         for size, chunk, share in zip(self.cells, self.chunk, shares, strict=True):
-            fraction *= min(1.0, share + (chunk - 1) / size)
-        return fraction
+            count *= min(max(size, chunk), share * size + chunk - 1)
+        return count
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -269,9 +272,8 @@ def _in_blocks(
         stored.decoded(((bottom - top) / rows, (right - left) / cols))
         for top, bottom, left, right in groups
     )
-    each_time = math.prod(stored.cells) * stored.bytes_read
     scratch = 4 * stored.arrays * times * sum(math.prod(tile.shape) for tile in tiles)
-    gain = (of_tiles - of_blocks) * each_time * times
+    gain = (of_tiles - of_blocks) * stored.bytes_read * times
     if of_tiles <= WORTH * of_blocks or gain <= max(LEAST_GAIN, SCRATCH_COST * scratch):
         return None
     window, held = (max(sizes) for sizes in zip(*_bytes_of(stored, template, groups), strict=True))
@@ -280,7 +282,7 @@ def _in_blocks(
         source=index,
         groups=groups,
         spans=spans if stored.has_times else [None],
-        decoded_bytes=int(of_blocks * each_time * times),
+        decoded_bytes=int(of_blocks * stored.bytes_read * times),
         window_bytes=window * span,
         held_bytes=held * span,
         scratch_bytes=scratch,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -55,3 +56,18 @@ def test_a_plan_counts_what_blocks_read_and_hold(
     assert (needs["window_bytes"], needs["held_bytes"]) == (4 * 180 * 360, 2 * 4 * 36 * 72)
     ((in_blocks, _),) = cube_plans([("a", template, task)], 1, tmp_path)
     assert in_blocks.bytes_read == size
+
+
+def test_chunks_that_reach_beyond_the_grid_are_counted_whole(
+    task: RegridTask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = TargetGrid.from_bounds("part", "EPSG:4326", (-120, 20, -60, 50), 5.0)
+    part = replace(task, grid=grid)
+    template = template_of(part, (3, 4))
+    # What the tiles would decode beyond one reading of all chunks, which is worth their blocks.
+    spared = (len(template.tiles) - 1) * 4 * DAYS * 180 * 360
+    monkeypatch.setattr(pipeline.regrid_blocks, "LEAST_GAIN", spared - 1)
+    (blocks,) = sources_in_blocks(part, template, template.tiles)
+    assert blocks.decoded_bytes == 4 * DAYS * 180 * 360
+    monkeypatch.setattr(pipeline.regrid_blocks, "LEAST_GAIN", spared)
+    assert not sources_in_blocks(part, template, template.tiles)
