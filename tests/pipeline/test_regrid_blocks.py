@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import signal
+from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +23,9 @@ from pipeline.build import build_cube, fill_cube, template_of
 from pipeline.core.errors import InputError
 from pipeline.cube.write import create_cube
 from pipeline.entries.source import Source, Variable
+from pipeline.execution.cluster import ClusterConfig, connect
 from pipeline.execution.ledger import Ledger
+from pipeline.execution.run import StageReport, run_stage
 from pipeline.grid.target_grid import TargetGrid
 from pipeline.regrid_blocks import blocks_of, plan_blocks, regrid_block
 from pipeline.regrid_tile import RegridTask, regrid_tile
@@ -204,6 +210,41 @@ def test_what_a_killed_call_left_is_used_and_what_is_damaged_is_read_again(
     dying("regrid_block", 0)
     assert made(store, chosen) == whole
     assert not calls[0], "blocks that were finished are not read again"
+
+
+def _dies_once(marker: Path, task: RegridTask, scratch: Any, block: Any) -> Any:
+    """Write a block; the first worker to do so dies before its marker is written."""
+    summary = regrid_block(task, scratch, block)
+    with suppress(FileExistsError):
+        marker.touch(exist_ok=False)
+        os.kill(os.getpid(), signal.SIGKILL)
+    return summary
+
+
+@pytest.mark.slow
+def test_blocks_of_two_workers_of_which_one_is_killed_write_the_bytes_of_tiles(
+    sources: tuple[Source, ...],
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    chosen, killed = sources[:2], tmp_path / "killed"
+    of_tiles = made(tmp_path / "a.zarr", chosen)
+    request.getfixturevalue("always")
+    reports: list[StageReport] = []
+
+    def noted(*arguments: Any, **settings: Any) -> StageReport:
+        reports.append(run_stage(*arguments, **settings))
+        return reports[-1]
+
+    monkeypatch.setattr(build, "run_stage", noted)
+    monkeypatch.setattr(build, "regrid_block", partial(_dies_once, killed))
+    with connect(ClusterConfig(workers=2, dashboard_port=0)) as executor:
+        assert made(tmp_path / "b.zarr", chosen, executor=executor) == of_tiles
+    assert killed.exists()
+    of_blocks, _ = reports
+    assert len(of_blocks.done) > 6
+    assert not of_blocks.failed, "the block of the worker that died is done by another"
 
 
 def test_files_of_others_beside_a_cube_stay(
