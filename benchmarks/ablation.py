@@ -3,7 +3,7 @@
 `python -m benchmarks.ablation CONFIG --seeds 3,4,5 --models stefaland,random_encoder --metrics
 RMSE,ubRMSE --set KEY=VALUE --variant "all sources" --variant "own cells" pretrain.also={}` runs,
 for each variant, the stages until pretrain and the sweep with its settings. Variants that change
-more than `finetune` or `folds` have run folders of their own, named after them. It prints the
+more than `finetune` or `score` have run folders of their own, named after them. It prints the
 scores of all models of all variants on the same days of the same held-out sites, with paired
 differences from the first model of the first variant.
 """
