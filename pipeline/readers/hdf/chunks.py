@@ -47,6 +47,7 @@ class Chunks:
     stamp: tuple[int, ...]
     """Version (`version_of`) of the file in which the chunks lie there."""
     name: str
+    """Name of the array, with the groups in which it is."""
     shape: tuple[int, ...]
     sizes: tuple[int, ...]
     """Values of a chunk along each dimension."""
@@ -129,7 +130,8 @@ class Chunks:
 
     def _values(self, file: int, place: int, keep: bool) -> np.ndarray:
         """Return the values of a stored chunk, which are kept for later reads if that is wanted."""
-        key = (self, place)
+        # By name, not by this index, which would stay in memory as long as one of its chunks.
+        key = (self.path, self.stamp, self.name, place)
         values = _KEPT.get(key)
         if values is None:
             begin, length = int(self.begins[place]), int(self.lengths[place])
@@ -142,7 +144,8 @@ class Chunks:
             except UndecodableError as error:
                 at = np.unravel_index(self.numbers[place], self.counts)
                 first = ", ".join(str(i * size) for i, size in zip(at, self.sizes, strict=True))
-                text = f'the chunk of "{self.name}" at ({first}) has {error}'
+                last = self.name.rpartition("/")[2]
+                text = f'the chunk of "{last}" at ({first}) has {error}'
                 raise UndecodableError(text) from None
             values = np.frombuffer(data, self.dtype).reshape(self.sizes)
             if keep:
@@ -244,7 +247,7 @@ def _found(
     rest = np.array([(one.byte_offset, one.size, one.filter_mask) for one in found], np.int64)
     begins, lengths, skipped = rest.reshape(-1, 3)[order].T
     return Chunks(
-        path, stamp, last, array.shape, sizes, array.dtype, filters, _fill(layout, array.dtype),
+        path, stamp, name, array.shape, sizes, array.dtype, filters, _fill(layout, array.dtype),
         numbers[order], begins, lengths, skipped,
     )  # fmt: skip
 

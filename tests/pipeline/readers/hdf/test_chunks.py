@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 import zlib
 from collections.abc import Callable
 from dataclasses import replace
@@ -214,12 +215,33 @@ def test_a_damaged_chunk_is_one_error_with_its_file_and_variable(
     assert_same(path, np.s_[:2])
 
 
-def test_a_chunk_beyond_the_end_of_its_file_is_an_error(plain: Path) -> None:
+def test_a_chunk_beyond_the_end_of_its_file_is_an_error(
+    plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(chunks, "_KEPT", chunks._Kept(0))
     found = chunks.find_chunks(str(plain), version_of(plain), "/v")
     assert found is not None
     found = replace(found, lengths=found.lengths + (1 << 40))
     with pytest.raises(filters.UndecodableError, match="bytes after the end of the file"):
         found.read(((0, 1), (0, 1), (0, 1)))
+
+
+def test_a_kept_chunk_does_not_keep_the_index_of_its_file(
+    plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index takes up to 32 MiB, so that small chunks of many files would keep gigabytes."""
+    monkeypatch.setattr(chunks, "_KEPT", chunks._Kept(chunks.KEPT))
+    monkeypatch.setattr(chunks, "_INDEXES", chunks._Kept(0))  # which keeps none
+    counts = []
+    for _ in range(2):
+        index = chunks.find_chunks(str(plain), version_of(plain), "/v")
+        assert index is not None
+        assert index.read(((0, 1),) * len(index.shape)) is not None
+        counts.append(len(chunks._KEPT.values))
+        gone = weakref.ref(index)
+        del index
+        assert gone() is None
+    assert counts == [1, 1]
 
 
 @pytest.mark.parametrize("scale", [0.01, 0.5])
