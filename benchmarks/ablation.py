@@ -13,29 +13,14 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Sequence
-from typing import Any
 
 import xarray as xr
 from rich.console import Console
-from rich.table import Table
 
-from stefaland.tasks import values_of
-from workflows.commands.sweep import (
-    chosen_folds,
-    items,
-    own_adapters,
-    score_texts,
-    stack_items,
-    sweep,
-    sweep_folder,
-    variant_scores,
-    variant_tables,
-)
+from workflows.commands.sweep import score_table, swept_tables, variant_scores
 from workflows.config.load import load_config
-from workflows.inputs.folds import FoldFiles
 from workflows.run import Run
 from workflows.stages.order import run_stages
-from workflows.stages.unpack import labelled_cells
 
 WITHOUT_PRETRAINING = ("finetune.", "score.")
 """Settings that leave the pretrained encoders as they are."""
@@ -48,34 +33,6 @@ def run_of(config: str, settings: Sequence[str], name: str, own: Sequence[str]) 
         return run
     folder = f"{run.config.name}_{re.sub(r'[^a-z0-9]+', '_', name.lower())}"
     return Run(load_config(config, [*settings, *own, f"name={folder}"]))
-
-
-def tables_of(
-    run: Run, models: Sequence[str], seeds: Sequence[int], folds: Sequence[str]
-) -> dict[str, xr.Dataset]:
-    """Held-out predictions of each model of a run, trained where they are not yet."""
-    run_stages(run, "check", "pretrain")
-    sweep(run, seeds, (), models, folds)
-    settings = run.config.finetune
-    of_folds = chosen_folds(folds, FoldFiles(run.folder).names())
-    adapters = own_adapters(settings, models)
-    alone = [model for model in models if model not in settings.stack]
-    stacks = {name: of for name, of in settings.stack.items() if name in models}
-    todo = [*items(of_folds, alone, adapters, seeds),
-            *stack_items(of_folds, stacks, adapters, seeds)]  # fmt: skip
-    cells, targets = labelled_cells(run), run.config.inputs.targets
-    is_series = values_of(settings.task) == "quantity"
-    return variant_tables(cells, targets, is_series, todo, sweep_folder(run))
-
-
-def show(found: dict[str, xr.Dataset], task: str, metric: str, seed: int) -> None:
-    """Print one score of all variants and their models."""
-    scores: dict[str, Any] = variant_scores(found, task, metric, seed)
-    table = Table("variant, model", f"median {metric} by seed", "mean ± std",
-                  "of the mean prediction", "minus the first (95 %)")  # fmt: skip
-    for name in scores["order"]:
-        table.add_row(name, *score_texts(scores["variants"][name]))
-    Console(width=160).print(table)
 
 
 def main() -> None:
@@ -94,10 +51,13 @@ def main() -> None:
     found: dict[str, xr.Dataset] = {}
     for name, *own in options.variant:
         run = run_of(options.config, options.settings, name, own)
-        of_run = tables_of(run, options.models.split(","), seeds, folds)
+        run_stages(run, "check", "pretrain")
+        of_run = swept_tables(run, seeds, (), options.models.split(","), folds)
+        assert of_run is not None
         found |= {f"{name}, {model}": table for model, table in of_run.items()}
     for metric in options.metrics.split(","):
-        show(found, run.config.finetune.task, metric, run.config.seed)
+        scores = variant_scores(found, run.config.finetune.task, metric, run.config.seed)
+        Console(width=160).print(score_table(scores, "", what="variant, model"))
 
 
 if __name__ == "__main__":

@@ -19,10 +19,9 @@ import numpy as np
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 from rich.console import Console
-from rich.table import Table
 
-from stefaland.folds.visible import with_fewer_labels
-from workflows.commands.sweep import score_texts, sweep
+from stefaland.folds.visible import has_target, with_fewer_labels
+from workflows.commands.sweep import score_table, swept_tables, variant_scores
 from workflows.config.load import load_config
 from workflows.inputs.cells import cell_data
 from workflows.inputs.folds import FoldFiles
@@ -39,8 +38,7 @@ def labelled_sites(run: Run) -> float:
         fold = files.fold(name)
         target = with_fewer_labels(data, fold, run.config.finetune.label_fraction).target
         assert target is not None
-        known = (~target[data.rows(fold.train)].isnan()).flatten(1).any(1)
-        counts.append(int(known.sum()))
+        counts.append(int(has_target(target[data.rows(fold.train)]).sum()))
     return float(np.mean(counts))
 
 
@@ -64,16 +62,6 @@ def draw(found: Mapping[float, Mapping[str, Any]], metric: str, path: Path) -> N
         figure.savefig(path, metadata={"Date": None}, bbox_inches="tight")
 
 
-def show(found: Mapping[float, Mapping[str, Any]], metric: str) -> None:
-    """Print the scores of all models by number of labelled sites."""
-    table = Table("labelled sites", "model", f"median {metric} by seed", "mean ± std",
-                  "of the mean prediction", "minus the first (95 %)")  # fmt: skip
-    for count, scores in found.items():
-        for name in scores["order"]:
-            table.add_row(f"{count:.0f}", name, *score_texts(scores["variants"][name]))
-    Console(width=160).print(table)
-
-
 def _listed(text: str) -> Sequence[str]:
     return tuple(part for part in text.split(",") if part)
 
@@ -91,12 +79,15 @@ def main() -> None:
     options = parser.parse_args()
     seeds, found = [int(seed) for seed in options.seeds.split(",")], {}
     for fraction in sorted(map(float, _listed(options.fractions))):
-        own = [f"finetune.label_fraction={fraction}", f"score.metric={options.metric}"]
+        own = [f"finetune.label_fraction={fraction}"]
         run = Run(load_config(options.config, [*options.settings, *own]))
-        scores = sweep(run, seeds, (), _listed(options.models), _listed(options.folds))
-        assert scores is not None
+        tables = swept_tables(run, seeds, (), _listed(options.models), _listed(options.folds))
+        assert tables is not None
+        task = run.config.finetune.task
+        scores = variant_scores(tables, task, options.metric, run.config.seed)
         found[labelled_sites(run)] = scores
-    show(found, options.metric)
+    for count, scores in found.items():
+        Console(width=160).print(score_table(scores, f"{count:.0f} labelled sites", what="model"))
     if options.figure:
         draw(found, options.metric, options.figure)
 

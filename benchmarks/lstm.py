@@ -23,7 +23,6 @@ import pandas as pd
 import torch
 import xarray as xr
 from rich.console import Console
-from rich.table import Table
 
 from stefaland.config import FinetuneConfig
 from stefaland.data.cell_data import CellData
@@ -32,7 +31,7 @@ from stefaland.training.optimiser import learning_rate
 from workflows.commands.sweep import (
     Item,
     items,
-    score_texts,
+    score_table,
     sweep_folder,
     variant_scores,
     variant_tables,
@@ -221,13 +220,7 @@ def show(found: Mapping[str, xr.Dataset], seed: int) -> None:
     """Print median NSE and KGE of each seed, and paired differences from the first model."""
     for metric in ("NSE", "KGE"):
         scores = variant_scores(found, "regression", metric, seed)
-        table = Table(
-            "model", f"median {metric} by seed", "mean ± std", "of the mean prediction",
-            f"minus {scores['order'][0]} (95 %)",
-        )  # fmt: skip
-        for name in scores["order"]:
-            table.add_row(name, *score_texts(scores["variants"][name]))
-        Console(width=140).print(table)
+        Console(width=140).print(score_table(scores, "", what="model"))
 
 
 def main() -> None:

@@ -66,6 +66,11 @@ def without_test(data: CellData, fold: Fold) -> CellData:
     return replace(data, target=target)
 
 
+def has_target(target: Tensor) -> Tensor:
+    """Mask [N] of the cells with any value of a target [N, T, O]."""
+    return (~target.isnan()).flatten(1).any(1)
+
+
 def with_fewer_labels(data: CellData, fold: Fold, fraction: float) -> CellData:
     """The table with the targets of a fraction of the training and validation sites alone.
 
@@ -78,7 +83,7 @@ def with_fewer_labels(data: CellData, fold: Fold, fraction: float) -> CellData:
     groups = data.cell.numpy() if data.group is None else np.asarray(data.group)
     for part in (fold.train, fold.validation):
         rows = data.rows(part)
-        known = rows[(~data.target[rows].isnan()).flatten(1).any(1)]
+        known = rows[has_target(data.target[rows])]
         labels = np.unique(groups[known.numpy()])
         order = np.random.default_rng(LABEL_SEED).permutation(len(labels))
         unused = labels[order[max(1, round(fraction * len(labels))) :]]
@@ -95,7 +100,7 @@ def visible_part(data: CellData, fold: Fold) -> tuple[CellData, Tensor, Tensor]:
     kept = []
     for name, part in zip(("train", "validation"), training_part(data, fold), strict=True):
         assert part.target is not None
-        known = (~part.target.isnan()).any(-1).any(-1)
+        known = has_target(part.target)
         if not bool(known.any()) and (name == "train" or len(part)):
             raise bad_input(f"fold {fold.name}: {name}", "no cell with a target", "at least one")
         kept.append(part.cell[known])

@@ -23,6 +23,7 @@ from pipeline.core.provenance import fingerprint
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import part_of, run_stage
 from pipeline.fetch.manifest import digest_of_all
+from stefaland.folds.visible import with_fewer_labels
 from stefaland.metrics import is_error, paired_difference, score_series
 from stefaland.tasks import values_of
 from workflows.commands.sweep_items import (
@@ -118,10 +119,11 @@ def make_stack(
 ) -> dict[str, Any]:
     """Make one stack of models that were trained below `folder`, and predict as they do."""
     of = stacked_items(item, settings.stack[item.model], first_seed)
-    data, _ = inputs.labelled(item.fold, settings.label_fraction)
+    fold = inputs.files.fold(item.fold)
+    data = with_fewer_labels(inputs.data, fold, settings.label_fraction)
     write_stack(
         folder / item.name, {model: folder / one.name for model, one in of.items()},
-        data, inputs.files.fold(item.fold), settings.recipe(item.seed),
+        data, fold, settings.recipe(item.seed),
     )  # fmt: skip
     made_of = {one.name: predictions_digest(folder, one) for one in of.values()}
     return {SEAL: predictions_digest(folder, item), MADE_OF: made_of}
@@ -183,6 +185,28 @@ def sweep(
     `folds` are the names of some folds, by default all. Returns the scores of all variants, or None
     for a part.
     """
+    tables = swept_tables(run, seeds, adapters, models, folds)
+    if tables is None:
+        return None
+    task = run.config.finetune.task
+    metric = run.config.score.metric if _is_series(task) else RANK[values_of(task)]
+    scores = variant_scores(tables, task, metric, run.config.seed)
+    better = "higher" if _is_series(task) and not is_error(metric) else "lower"
+    over = "median" if _is_series(task) else "pooled"
+    REPORT.print(score_table(scores, f"{run.config.name}: {better} is better", over))
+    scores = finite(scores)
+    write_json(run.folder / "sweep.json", scores)
+    return scores
+
+
+def swept_tables(
+    run: Run, seeds: Sequence[int], adapters: Sequence[str], models: Sequence[str],
+    folds: Sequence[str] = (),
+) -> dict[str, xr.Dataset] | None:  # fmt: skip
+    """Do the items of this part; the held-out predictions of each variant, or None for a part.
+
+    `folds` are the names of some folds, by default all.
+    """
     settings = run.config.finetune
     check_names(models, adapters, seeds, settings.stack)
     require_pretrained(run)
@@ -206,14 +230,8 @@ def sweep(
         run_stage("stacks", stacked, step, sound(ledger, stacked, folder))
         todo += stacked
     check_heldout(files, [(item.fold, folder / item.name / "heldout.zarr") for item in todo])
-    task, inputs = run.config.finetune.task, run.config.inputs
-    metric = run.config.score.metric if _is_series(task) else RANK[values_of(task)]
-    tables = variant_tables(labelled_cells(run), inputs.targets, _is_series(task), todo, folder)
-    scores = variant_scores(tables, task, metric, run.config.seed)
-    _print(run.config.name, task, scores)
-    scores = finite(scores)
-    write_json(run.folder / "sweep.json", scores)
-    return scores
+    targets, is_series = run.config.inputs.targets, _is_series(settings.task)
+    return variant_tables(labelled_cells(run), targets, is_series, todo, folder)
 
 
 def _is_series(task: str) -> bool:
@@ -305,17 +323,17 @@ def _static_seed_scores(table: xr.Dataset, complete: np.ndarray, task: str) -> S
     return SeedScores(np.array(by_seed), sites.mean(0), ensemble)
 
 
-def _print(name: str, task: str, scores: dict[str, Any]) -> None:
-    metric = scores["metric"]
-    better = "lower" if metric in RANK.values() or is_error(metric) else "higher"
-    over = "median" if _is_series(task) else "pooled"
+def score_table(
+    scores: Mapping[str, Any], title: str, over: str = "median", what: str = "variant"
+) -> Table:
+    """The scores of all variants as a table; `over` is how those of sites are brought together."""
     table = Table(
-        "variant", f"{over} {metric} by seed", "mean ± std", "of the mean prediction",
-        "minus the first (95 %)", title=f"{name}: {better} is better",
+        what, f"{over} {scores['metric']} by seed", "mean ± std", "of the mean prediction",
+        "minus the first (95 %)", title=title,
     )  # fmt: skip
     for variant in scores["order"]:
         table.add_row(variant, *score_texts(scores["variants"][variant]))
-    REPORT.print(table)
+    return table
 
 
 def score_texts(scores: Mapping[str, Any]) -> tuple[str, str, str, str]:

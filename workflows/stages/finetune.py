@@ -21,6 +21,7 @@ from stefaland.data.cell_data import CellData, fit_normaliser
 from stefaland.data.missing import without
 from stefaland.data.normalise import Normaliser
 from stefaland.distributed import agreed, best_device, is_main
+from stefaland.folds.split import Fold
 from stefaland.folds.visible import with_fewer_labels
 from stefaland.prediction.ensemble import Ensemble, calibrated, load, member_folders
 from stefaland.prediction.member import Member
@@ -64,9 +65,9 @@ class TrainingInputs:
     metadata: dict[str, Any]
     """Metadata of the run for its checkpoints."""
 
-    def labelled(self, fold_name: str, fraction: float) -> tuple[CellData, Normaliser]:
+    def labelled(self, fold: Fold, fraction: float) -> tuple[CellData, Normaliser]:
         """Data and normaliser of a fold in which a fraction of the sites has targets."""
-        fold, normaliser = self.files.fold(fold_name), self.files.normaliser(fold_name)
+        normaliser = self.files.normaliser(fold.name)
         if fraction >= 1:
             return self.data, normaliser
         data = with_fewer_labels(self.data, fold, fraction)
@@ -182,12 +183,13 @@ def train_in(
 ) -> Predictor:  # fmt: skip
     """Train the named model on a fold, in `folder`, with its log there."""
     network = inputs.network or encoder_settings(inputs.encoders / fold_name)
-    data, normaliser = inputs.labelled(fold_name, config.label_fraction)
+    fold = inputs.files.fold(fold_name)
+    data, normaliser = inputs.labelled(fold, config.label_fraction)
     hidden = hidden_inputs(network, inputs.data.forcing_names, inputs.data.static_names)
     with RunLog(folder, title=title) as log:
         fit_inputs = BaselineInputs(
             data=data,
-            fold=inputs.files.fold(fold_name),
+            fold=fold,
             config=config,
             model_config=visible_settings(network, hidden),
             normaliser=normaliser,
@@ -207,7 +209,7 @@ def _write_stack(
     models = {model: run.finetuned(model, fold_name) for model in run.config.finetune.stack[name]}
     if is_main():
         fold = inputs.files.fold(fold_name)
-        data, _ = inputs.labelled(fold_name, config.label_fraction)
+        data = with_fewer_labels(inputs.data, fold, config.label_fraction)
         write_stack(run.finetuned(name, fold_name), models, data, fold, config)
 
 

@@ -210,9 +210,7 @@ def find_chunks(path: str, stamp: tuple[int, ...], name: str) -> Chunks | None:
     return found if isinstance(found, Chunks) else None
 
 
-def _found(
-    file: h5py.File, path: str, stamp: tuple[int, ...], name: str
-) -> Chunks | None:  # fmt: skip
+def _found(file: h5py.File, path: str, stamp: tuple[int, ...], name: str) -> Chunks | None:
     group, _, last = name.rpartition("/")
     if f"{group}/{HIDDEN}{last}" in file:
         return None

@@ -61,7 +61,7 @@ def test_the_scaling_of_the_target_is_that_of_the_sites_with_labels(tmp_path: Pa
     fold.save(files.cells(fold.name))
     whole = fit_normaliser(data, data.rows(fold.train))
     write_json(files.statistics(fold.name), whole.to_dict())
-    made, found = TrainingInputs(data, files, tmp_path, None, {}).labelled(fold.name, 0.25)
+    made, found = TrainingInputs(data, files, tmp_path, None, {}).labelled(fold, 0.25)
     kept = sorted(labelled(made, fold.train))
     expected = fit_normaliser(data, data.rows(kept)).scalings
     name = data.target_names[0]

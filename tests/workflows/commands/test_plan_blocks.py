@@ -21,23 +21,30 @@ from workflows.inputs.memory import memory_needs
 DAYS = 5
 
 
-@pytest.fixture
-def task(tmp_path: Path) -> RegridTask:
+def rain_task(folder: Path, days: int, degrees: float) -> RegridTask:
+    """Regridding of a daily global series in chunks of one map onto cells of 5 degrees."""
+    rows, cols = round(180 / degrees), round(360 / degrees)
     coords = {
-        "time": np.datetime64("2001-01-01", "ns") + np.arange(DAYS) * np.timedelta64(1, "D"),
-        "lat": 89.5 - np.arange(180.0), "lon": -179.5 + np.arange(360.0),
+        "time": np.datetime64("2001-01-01", "ns") + np.arange(days) * np.timedelta64(1, "D"),
+        "lat": 90 - degrees * (0.5 + np.arange(rows)),
+        "lon": degrees * (0.5 + np.arange(cols)) - 180,
     }  # fmt: skip
-    values = np.random.default_rng(0).random((DAYS, 180, 360), np.float32)
+    values = np.random.default_rng(0).random((days, rows, cols), np.float32)
     da = xr.DataArray(values, coords, tuple(coords), "rain", {"units": "1"})
-    how = {"zlib": True, "chunksizes": (1, 180, 360)}
-    da.to_netcdf(tmp_path / "rain.nc", encoding={"rain": how})
+    how = {"zlib": True, "chunksizes": (1, rows, cols)}
+    da.to_netcdf(folder / "rain.nc", encoding={"rain": how})
     source = Source.model_validate(
-        {"name": "rain", "uri": str(tmp_path / "rain.nc"), "driver": "netcdf", "method": "mean",
+        {"name": "rain", "uri": str(folder / "rain.nc"), "driver": "netcdf", "method": "mean",
          "variables": {"rain": {"name": "rain"}}}
     )  # fmt: skip
     grid = TargetGrid.from_bounds("globe", "EPSG:4326", (-180, -90, 180, 90), 5.0)
     variables = {"rain": Variable(long_name="rain", units="1")}
-    return RegridTask(tmp_path / "a.zarr", grid, (source,), variables)
+    return RegridTask(folder / "a.zarr", grid, (source,), variables)
+
+
+@pytest.fixture
+def task(tmp_path: Path) -> RegridTask:
+    return rain_task(tmp_path, DAYS, 1.0)
 
 
 def test_a_plan_counts_what_blocks_read_and_hold(
