@@ -30,6 +30,7 @@ SLAB_BYTES = 64 * 2**20
 BLOCK = 256
 """Rows and columns of a sampled block, which has up to four time steps."""
 SAMPLED_BLOCKS = 16
+"""Number of blocks read of larger sources, and more only until one of them has a value."""
 NORM_TOLERANCE, NORM_SHARE = 0.05, 0.01
 """Difference of a unit vector's norm from 1, for packed components, and the fraction of cells that
 may differ by more."""

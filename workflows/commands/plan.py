@@ -36,7 +36,7 @@ from workflows.stages.regrid import regrid_task
 PIECE = 4
 """Divisor of a tile's rows and columns: that piece is timed and scaled up to the whole tile."""
 
-TIMED_SECONDS = 0.5
+TIMED_SECONDS, MOST_TIMED = 0.5, 32
 """Time in which, about, the steps of a series could be read one by one that are timed at once."""
 
 
@@ -169,7 +169,7 @@ def tile_seconds(task: RegridTask, template: CubeTemplate) -> float:
     every = 1 if template.time is None else template.time.size
     seconds_for(height, width, 1)  # The first call compiles and is not timed.
     opening = seconds_for(1, 1, 1)
-    steps = min(every, max(2, int(TIMED_SECONDS / max(opening, 1e-3))))
+    steps = min(every, MOST_TIMED, max(2, int(TIMED_SECONDS / max(opening, 1e-3))))
     reading, piece = seconds_for(1, 1, steps), seconds_for(height, width, steps)
     share = tile.shape[0] * tile.shape[1] / (height * width)
     seconds = opening + max(0.0, reading - opening) * (every - 1) / max(1, steps - 1)

@@ -100,11 +100,7 @@ class Chunks:
         threads = min(default_threads(), len(jobs), max(1, AT_ONCE // self.filters.size))
         file = os.open(self.path, os.O_RDONLY)
         try:
-            if not _is_version(os.fstat(file), self.stamp):
-                raise bad_input(
-                    self.path, "another file than when it was opened", "files that do not change "
-                    "while they are read", "Run again, when nothing writes to it.",
-                )  # fmt: skip
+            require_version(os.fstat(file), self.path, self.stamp)
             if threads <= 1:
                 for job in jobs:
                     put(job)
@@ -186,10 +182,17 @@ LEAST_INDEX = 1 << 10
 """Bytes of an index besides those of its arrays."""
 
 
-def _is_version(status: os.stat_result, stamp: tuple[int, ...]) -> bool:
-    """Whether an open file is that of a stamp; another name or mode does not make it another."""
+def require_version(status: os.stat_result, path: str, stamp: tuple[int, ...]) -> None:
+    """Raise `InputError` for a file that is not that of a stamp (`version_of`).
+
+    Another name or mode does not make it another.
+    """
     modified, size, _, inode = stamp
-    return (status.st_mtime_ns, status.st_size, status.st_ino) == (modified, size, inode)
+    if (status.st_mtime_ns, status.st_size, status.st_ino) != (modified, size, inode):
+        raise bad_input(
+            path, "another file than when it was opened", "files that do not change while they "
+            "are read", "Run again, when nothing writes to it.",
+        )  # fmt: skip
 
 
 def find_chunks(path: str, stamp: tuple[int, ...], name: str) -> Chunks | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from xarray.core import indexing
 
 from pipeline.core.errors import LIBRARY_ERRORS
 from pipeline.core.files import version_of
-from pipeline.readers.hdf.chunks import Box, Chunks, find_chunks
+from pipeline.readers.hdf.chunks import Box, Chunks, find_chunks, require_version
 from pipeline.readers.hdf.filters import UndecodableError
 
 
@@ -27,6 +28,14 @@ class ChunkStore(NetCDF4DataStore):
         super().__init__(*args, **kwargs)
         # Attributes are those of this version: values of another would be scaled wrongly.
         self.stamp = version_of(Path(self._filename))
+
+    def _acquire(self, needs_lock: bool = True) -> Any:
+        """Return the open file; raises `InputError` where it is another than at first."""
+        found = super()._acquire(needs_lock)
+        # After opening, because many open files are closed in between and opened again by name.
+        if hasattr(self, "stamp"):
+            require_version(os.stat(self._filename), self._filename, self.stamp)
+        return found
 
     def open_store_variable(self, name: str, var: Any) -> xr.Variable:
         """Return a variable as stored, lazy."""

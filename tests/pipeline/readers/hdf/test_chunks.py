@@ -244,19 +244,31 @@ def test_a_kept_chunk_does_not_keep_the_index_of_its_file(
     assert counts == [1, 1]
 
 
+@pytest.mark.parametrize(
+    ("kind", "layout"),
+    [
+        ("NETCDF4", {"zlib": True, "chunksizes": (40, 60)}),
+        ("NETCDF4", {"zlib": True, "chunksizes": (2, 60)}),  # too small for `Chunks`
+        ("NETCDF4", {"contiguous": True}),
+        ("NETCDF3_64BIT", {}),
+    ],
+)
 @pytest.mark.parametrize("scale", [0.01, 0.5])
-def test_a_file_that_is_replaced_while_it_is_open_is_an_error(tmp_path: Path, scale: float) -> None:
+def test_a_file_that_is_replaced_while_it_is_open_is_an_error(
+    tmp_path: Path, scale: float, kind: Any, layout: dict[str, Any]
+) -> None:
     """The scale is that of the file which was opened, and must not meet values of another."""
     path, other = tmp_path / "a.nc", tmp_path / "b.nc"
     for name, factor in ((path, 0.01), (other, scale)):
         ds = xr.DataArray(np.full((40, 60), 2.5), dims=("y", "x"), name="v").to_dataset()
-        how = {"zlib": True, "chunksizes": (40, 60), "dtype": "i4", "scale_factor": factor}
-        ds.to_netcdf(name, encoding={"v": how})
+        how = {**layout, "dtype": "i4", "scale_factor": factor}
+        ds.to_netcdf(name, format=kind, encoding={"v": how})
     found = ChunkStore.open(path)
     values = xr.open_dataset(found)["v"]
     path.chmod(0o600)
     np.testing.assert_array_equal(values.copy()[:2].values, np.full((2, 60), 2.5))
     other.replace(path)
+    found.close()  # as many open files are, to be opened again when values are read
     with pytest.raises(InputError, match="another file than when it was opened"):
         values.load()
     assert float(xr.open_dataset(ChunkStore.open(path))["v"].max()) == 2.5
