@@ -29,6 +29,7 @@ from pipeline.sources.arrays.extra_dims import extra_dims
 from pipeline.sources.axes import axes_of, is_unstructured
 from pipeline.sources.canonical import decoding_of, plan_of
 from pipeline.sources.computed.class_codes import missing_classes
+from pipeline.sources.computed.tally import ValueSummary
 from pipeline.sources.decode import stated_units
 from pipeline.times.plan import TimePlan
 
@@ -51,6 +52,8 @@ class SourceInfo:
     """Fraction of the values that was checked."""
     notes: tuple[str, ...] = ()
     """What a reader should know that is no fault, such as values that a mask removes."""
+    values: tuple[ValueSummary, ...] = ()
+    """What was found in the values that were read; nothing of classes, whose codes are names."""
 
 
 def check_opened(

@@ -10,6 +10,7 @@ import pyproj
 from pipeline.entries.source import Source
 from pipeline.grid.crs import is_geographic_crs
 from pipeline.sources.check_metadata import SourceInfo
+from pipeline.sources.computed.tally import joint_summaries
 from pipeline.sources.crop import Window
 
 
@@ -38,6 +39,7 @@ def joint_info(source: Source, infos: Sequence[SourceInfo]) -> SourceInfo:
         crs=infos[0].crs,
         checked=checked / size if size else 1.0,
         notes=tuple(dict.fromkeys(note for info in infos for note in info.notes)),
+        values=joint_summaries(one for info in infos for one in info.values),
     )
 
 

@@ -38,7 +38,7 @@ from pipeline.sources.computed.tally import Tally
 from pipeline.sources.crop import MARGIN, Window, cropped
 from pipeline.sources.joint_info import joint_info
 from pipeline.sources.plausible import plausibility_note
-from pipeline.sources.polygons.cells import has_polygon_cells, open_polygon_cells
+from pipeline.sources.polygons.cells import has_polygon_cells, is_classes, open_polygon_cells
 from pipeline.sources.polygons.check import check_polygons
 from pipeline.sources.tiles import check_merged_times, mosaic_of
 
@@ -149,7 +149,13 @@ def check_source(
             for note in (*tally.notes(known[name].units), plausibility_note(known[name], tally))
             if note
         ]
-        return replace(info, checked=checked, notes=(*info.notes, *notes, *_looked_at(long)))
+        summaries = tuple(
+            tally.summary(name, known[name].units)
+            for name, tally in tallies.items()
+            if name in known and tally.read and not is_classes(source)
+        )
+        notes = [*info.notes, *notes, *_looked_at(long)]
+        return replace(info, checked=checked, notes=tuple(notes), values=summaries)
     except InputError as error:
         faults.faults += error.faults
         return None

@@ -12,7 +12,7 @@ from tests.faults.disks import small_disk
 from tests.workflows.tiny import write_tiny
 from workflows import fingerprints
 from workflows.cli import main
-from workflows.stages import check
+from workflows.stages import owned
 from workflows.stages.owned import below
 
 STAGES = [name for name in fingerprints.NEEDS if name != "check"]
@@ -63,7 +63,7 @@ def _fill(disk: Path, left: int) -> Path:
 def test_a_disk_that_fills_in_every_stage(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(check, "MIN_DISK", 0)
+    monkeypatch.setattr(owned, "MIN_DISK", 0)
     config, whole = write_tiny(tmp_path), tmp_path / "whole"
     sizes, before = {}, 0
     for stage in STAGES:

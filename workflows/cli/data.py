@@ -23,7 +23,7 @@ from workflows.cli.options import (
     run_one_stage,
     separated,
 )
-from workflows.console import OUTPUT, REPORT, print_json
+from workflows.console import CONSOLE, OUTPUT, REPORT, print_json
 
 PANEL = "Data"
 app = typer.Typer()
@@ -45,7 +45,7 @@ def catalog_list(
     catalogs: Catalogs, data: Data = DATA, plugins: Plugins = None, as_json: Json = False
 ) -> None:
     """List the sources of catalogs with driver, variables, method and licence."""
-    from workflows.commands.catalog import listed_sources, print_sources
+    from workflows.commands.data.catalog import listed_sources, print_sources
 
     sources = listed_sources(catalogs, data, plugins or ())
     if as_json:
@@ -65,7 +65,7 @@ def catalog_search(
     as_json: Json = False,
 ) -> None:
     """Search the packaged products by title, variables, keywords and notes, the best first."""
-    from workflows.commands.products import found_products, print_products
+    from workflows.commands.data.products import found_products, print_products
 
     words = " ".join(text or ())
     products = found_products(words)
@@ -89,11 +89,21 @@ def catalog_show(
     ] = None,
     data: Data = DATA,
     plugins: Plugins = None,
+    picture: Annotated[
+        Path | None,
+        typer.Option("--map", help="PNG file for a map of the source at its middle time."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show the entry of one source and what its files hold, or the description of a product."""
-    from workflows.commands.catalog import find_source, inspect_files, print_entry, source_document
-    from workflows.commands.products import print_product, product_document
+    from workflows.commands.data.catalog import (
+        find_source,
+        inspect_files,
+        print_contents,
+        print_entry,
+        source_document,
+    )
+    from workflows.commands.data.products import print_product, product_document
 
     if source is None:
         document = product_document(catalog, data)
@@ -104,7 +114,11 @@ def catalog_show(
         print_json(source_document(entry, inspect_files(entry)))
     else:
         print_entry(entry)
-        OUTPUT.print(inspect_files(entry))
+        print_contents(inspect_files(entry))
+    if picture is not None:
+        from workflows.commands.data.source_map import draw_source
+
+        CONSOLE.print(f"{draw_source(entry, picture)}: {picture}")
 
 
 @catalog_app.command("check", epilog=examples("stefaland catalog check quickstart.yml"))
@@ -112,16 +126,20 @@ def catalog_check(
     catalogs: Catalogs, data: Data = DATA, plugins: Plugins = None, as_json: Json = False
 ) -> None:
     """Compare the files of every source with its entry and report all faults together."""
-    from workflows.commands.catalog import check_sources
+    from workflows.commands.data.catalog import check_sources
+    from workflows.inputs.value_table import value_table, values_of
 
-    notes = check_sources(catalogs, data, plugins or ())
-    texts = [f"{source}: {note}" for source, found in notes.items() for note in found]
+    found = check_sources(catalogs, data, plugins or ())
+    infos = [info for info in found.values() if info is not None]
+    texts = [f"{info.name}: {note}" for info in infos for note in info.notes]
+    values = values_of(infos)
     if as_json:
-        print_json({"sources": len(notes), "faults": [], "notes": texts})
+        print_json({"sources": len(found), "faults": [], "notes": texts, "values": values})
     else:
+        OUTPUT.print(value_table(values))
         for text in texts:
             OUTPUT.plain(text)
-        OUTPUT.plain(f"{len(notes)} sources agree with their files")
+        OUTPUT.plain(f"{len(found)} sources agree with their files")
 
 
 @app.command(
@@ -170,7 +188,7 @@ def fetch(
 
     Data that a person must request are an error that lists the steps to take.
     """
-    from workflows.commands.fetch import fetch_source, print_fetched, print_preview
+    from workflows.commands.data.fetch import fetch_source, print_fetched, print_preview
 
     found = fetch_source(
         source, period, bounds, separated(variables), into, catalog, dry_run, update
@@ -198,17 +216,21 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Check config, catalog, data files and folders, and report all faults together."""
+    from workflows.inputs.value_table import value_table
     from workflows.run import used_sources
     from workflows.stages.order import checked
 
     run = replace(open_run(config, settings, cluster, resume, part), all_files=all_files)
     if dry_run:
         run_one_stage(run, "check", dry_run)
-    notes = [] if dry_run else checked(run)["notes"]
+    found = {"notes": [], "values": []} if dry_run else checked(run)
+    notes, values = found["notes"], found["values"]
     if as_json:
         folder, count = str(run.folder), len(used_sources(run))
         document = {"run": run.config.name, "folder": folder, "sources": count, "faults": []}
-        print_json({**document, "notes": notes})
+        print_json({**document, "notes": notes, "values": values})
+    elif not dry_run:
+        CONSOLE.print(value_table(values))
 
 
 add_stage(

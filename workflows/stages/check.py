@@ -5,7 +5,6 @@ All faults of config, catalog, data and folders, reported before any compute.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import partial
@@ -18,7 +17,6 @@ from pipeline.climate.evapotranspiration import NAME as PET
 from pipeline.climate.evapotranspiration import choices
 from pipeline.climate.signatures import PREFIX, signature_names
 from pipeline.core.errors import Fault, Faults, InputError, nearest_name
-from pipeline.core.files import partial_path
 from pipeline.core.plugins import Registry
 from pipeline.core.system.time_limit import TimeLimitError, in_time, reading
 from pipeline.entries.source import Source, Variable
@@ -28,7 +26,7 @@ from pipeline.readers.registry import driver_of
 from pipeline.sites.regions import polygons_with
 from pipeline.sources.check_metadata import SourceInfo
 from pipeline.sources.distinct import check_distinct
-from pipeline.sources.locations import check_locations_source
+from pipeline.sources.locations import check_locations_source, read_locations_source
 from pipeline.sources.overlap import check_on_grids
 from stefaland.baselines.registry import BASELINES
 from stefaland.config import model_preset
@@ -38,14 +36,15 @@ from workflows.config.finetuning import FinetuneSettings
 from workflows.config.publish import Basins, Product, PublishSettings
 from workflows.config.schema import Inputs
 from workflows.console import CONSOLE
+from workflows.inputs.checked_sites import check_sites
 from workflows.inputs.given_encoder import check_given_encoder
+from workflows.inputs.value_table import values_of
 from workflows.run import Run, used_sources
 from workflows.stages.finetune import check_names
-from workflows.stages.owned import require_run_folder
+from workflows.stages.owned import check_folder
 from workflows.stages.unpack import encoder_requirements
 
 T = TypeVar("T")
-MIN_DISK = 2 * 2**30
 TERRAIN = ("slope", "aspect_sine", "aspect_cosine", "curvature")
 """Variables that are derived from elevation."""
 
@@ -61,13 +60,16 @@ def main(run: Run) -> dict[str, Any]:
     Raises one `InputError` with all faults.
     """
     config, publish, faults = run.config, run.config.publish, Faults()
-    shares: dict[str, float] = {}
+    infos: list[SourceInfo] = []
     notes: list[str] = []
     has_sites = any(spec.locations for spec in config.cubes.values())
     # Values are read inside each check, so that one unreadable input does not stop the others.
     checks: tuple[Callable[[], object], ...] = (
         lambda: run.grids,
-        lambda: shares.update(_sources(run, faults, notes)),
+        lambda: infos.extend(_sources(run, faults, notes)),
+        lambda: within_limit(
+            run, "check of inputs.target_sites", lambda: notes.extend(_sites(run, infos))
+        ),
         lambda: _names(run, has_sites, faults),
         lambda: _regions(run, faults),
         lambda: _derived(run, has_sites, faults),
@@ -80,7 +82,7 @@ def main(run: Run) -> dict[str, Any]:
         lambda: _legends(publish, faults),
         lambda: within_limit(run, "check of basins", lambda: _basins(publish.basins, run.catalog)),
         lambda: _aggregates(publish.products, config.inputs.sources, run.catalog, faults),
-        lambda: _folder(run.folder, faults),
+        lambda: check_folder(run.folder, CONSOLE.log_file, faults),
     )
     for check in checks:
         try:
@@ -93,8 +95,8 @@ def main(run: Run) -> dict[str, Any]:
     for note in notes:
         CONSOLE.print(f"    note   {note}")
     faults.raise_if_any()
-    CONSOLE.print(f"    check  {describe_checked(shares)}")
-    return {"sources": len(used_sources(run)), "notes": notes}
+    CONSOLE.print(f"    check  {describe_checked({one.name: one.checked for one in infos})}")
+    return {"sources": len(used_sources(run)), "notes": notes, "values": values_of(infos)}
 
 
 def within_limit(run: Run, what: str, call: Callable[[], T]) -> T:
@@ -110,11 +112,8 @@ def describe_checked(shares: Mapping[str, float]) -> str:
     return f"{text}, a sample of {', '.join(large)}" if large else text
 
 
-def _sources(run: Run, faults: Faults, notes: list[str]) -> dict[str, float]:
-    """Check all sources that the run reads, and add the `notes` on them.
-
-    Returns the checked fraction of each one's values.
-    """
+def _sources(run: Run, faults: Faults, notes: list[str]) -> list[SourceInfo]:
+    """Check all sources that the run reads, add the `notes` on them, and return their contents."""
     config = run.config
     grids = {
         f'cube "{cube}", ': run.grid(cube)
@@ -128,7 +127,7 @@ def _sources(run: Run, faults: Faults, notes: list[str]) -> dict[str, float]:
     known = run.catalog.sources
     gridded = [known[name] for name in config.inputs.sources if name in known]
     check_distinct(gridded, faults, config.inputs.terrain_from, config.inputs.of_sites)
-    shares: dict[str, float] = {}
+    infos = []
     for name in used:
         try:
             source = run.catalog[name]
@@ -139,9 +138,20 @@ def _sources(run: Run, faults: Faults, notes: list[str]) -> dict[str, float]:
         info, found = within_limit(run, f'check of source "{name}"', check)
         faults.faults += found
         if info is not None:
-            shares[source.name] = info.checked
+            infos.append(info)
             notes += [f"{name}: {note}" for note in info.notes]
-    return shares
+    return infos
+
+
+def _sites(run: Run, infos: Sequence[SourceInfo]) -> list[str]:
+    """Return notes on the sites of the target, which are matched with the finetuning grid."""
+    inputs, cube = run.config.inputs, run.config.finetune.cube
+    name = inputs.target_sites
+    if not name:
+        return []
+    sites = read_locations_source(run.catalog[name], run.variables)
+    where = f'source "{name}" on cube {cube}'
+    return [f"{name}: {check_sites(sites, run.grid(cube), inputs, infos, where)}"]
 
 
 def _checked(
@@ -321,26 +331,3 @@ def _aggregates(
                 "a series of years",
                 "Leave it out, or use seasonal or mean.",
             )
-
-
-def _folder(folder: Path, faults: Faults) -> None:
-    # Raised before the probe below: nothing is written into a folder that is no run.
-    require_run_folder(folder, CONSOLE.log_file)
-    probe = partial_path(folder / "write-test")
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        faults.add(
-            str(folder), f"a folder that cannot be written ({error.strerror})",
-            "a writable run folder",
-            "Set roots.runs, or the environment variable STEFALAND_RUNS, to another folder.",
-        )  # fmt: skip
-        return
-    free = shutil.disk_usage(folder).free
-    if free < MIN_DISK:
-        faults.add(
-            str(folder), f"{free / 2**30:.1f} GiB of free disk",
-            f"at least {MIN_DISK / 2**30:.0f} GiB",
-        )  # fmt: skip

@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.core.errors import Faults, bad_input
-from pipeline.core.files import is_partial, remove_stale_partial
+from pipeline.core.files import is_partial, partial_path, remove_stale_partial
 
 WRITTEN = re.compile(
     r"c|card\.md|\.z[a-z]+|\d+(\.\d+)*|events\.out\.tfevents\..+"
     r"|[^.].*\.(json|jsonl|safetensors|parquet|tif|qml|png|qgz|gpkg|html)"
 )
 """Names of the files that stages write: chunks and metadata of Zarr, checkpoints, tables, maps."""
+
+MIN_DISK = 2 * 2**30
 
 BEFORE_A_RUN = {".lock", ".turn", ".stages", "slurm"}
 """Names in a run folder before its first stage: locks, markers, and the files of a submission."""
@@ -149,4 +152,31 @@ def require_run_folder(folder: Path, log: Path | None = None) -> None:
         raise bad_input(
             str(folder), f"a folder that is no run and holds {shown}", "a new or an empty folder",
             "Choose another name with --set name=..., or another folder with roots.runs.",
+        )  # fmt: skip
+
+
+def check_folder(folder: Path, log: Path | None, faults: Faults) -> None:
+    """Add a fault for a run folder that cannot be written or whose disk is nearly full.
+
+    Raises `InputError` for a folder that is no run, apart from the `log` file.
+    """
+    # Before the probe below: nothing is written into a folder that is no run.
+    require_run_folder(folder, log)
+    probe = partial_path(folder / "write-test")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        faults.add(
+            str(folder), f"a folder that cannot be written ({error.strerror})",
+            "a writable run folder",
+            "Set roots.runs, or the environment variable STEFALAND_RUNS, to another folder.",
+        )  # fmt: skip
+        return
+    free = shutil.disk_usage(folder).free
+    if free < MIN_DISK:
+        faults.add(
+            str(folder), f"{free / 2**30:.1f} GiB of free disk",
+            f"at least {MIN_DISK / 2**30:.0f} GiB",
         )  # fmt: skip

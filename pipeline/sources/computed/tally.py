@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
@@ -10,6 +11,52 @@ import numpy as np
 from pipeline.core.errors import Faults, listed
 from pipeline.entries.source import Variable
 from pipeline.sources.computed.undeclared import Extremes
+
+
+@dataclass(frozen=True, kw_only=True)
+class ValueSummary:
+    """What was found in the values of a variable that were read, in canonical units.
+
+    Without a valid one, `least`, `mean` and `greatest` are NaN.
+    """
+
+    variable: str
+    units: str
+    least: float
+    mean: float
+    greatest: float
+    valid: int
+    """Number of valid values."""
+    read: int
+    """Number of values, the missing ones included."""
+
+    @property
+    def missing(self) -> float:
+        """Fraction of the values that are missing; NaN if none were read."""
+        return 1 - self.valid / self.read if self.read else math.nan
+
+
+def joint_summaries(summaries: Iterable[ValueSummary]) -> tuple[ValueSummary, ...]:
+    """Return one summary for each variable of those of several parts."""
+    by_variable: dict[str, list[ValueSummary]] = {}
+    for one in summaries:
+        by_variable.setdefault(one.variable, []).append(one)
+    joint = []
+    for name, parts in by_variable.items():
+        filled = [part for part in parts if part.valid]
+        valid = sum(part.valid for part in filled)
+        joint.append(
+            ValueSummary(
+                variable=name,
+                units=parts[0].units,
+                valid=valid,
+                read=sum(part.read for part in parts),
+                least=min((part.least for part in filled), default=math.nan),
+                mean=sum(part.mean * part.valid for part in filled) / valid if valid else math.nan,
+                greatest=max((part.greatest for part in filled), default=math.nan),
+            )
+        )
+    return tuple(joint)
 
 
 @dataclass
@@ -29,10 +76,14 @@ class Tally:
     farthest: float = 0.0
     """Largest distance of a clipped value from the limit, in canonical units."""
 
+    read: int = 0
+    """Values that were read, in canonical units, the missing ones included."""
     valid: int = 0
-    """Valid values that were read, in canonical units."""
+    """Valid ones of these."""
     total: float = 0.0
-    """Sum of these values."""
+    """Sum of the valid ones."""
+    least: float = math.inf
+    greatest: float = -math.inf
     days: float | None = None
     """Length in days of the series; None without times, NaN if unknown."""
     stored: Extremes = field(default_factory=Extremes)
@@ -43,10 +94,23 @@ class Tally:
     """Further texts for the report."""
 
     def add_values(self, values: np.ndarray) -> None:
-        """Count the valid ones of canonical `values`, and add them up."""
+        """Count canonical `values`, add the valid ones up, and keep their least and greatest."""
         there = np.isfinite(values)
+        self.read += values.size
         self.valid += int(there.sum())
         self.total += float(values.sum(dtype=np.float64, where=there))
+        self.least = float(values.min(initial=self.least, where=there))
+        self.greatest = float(values.max(initial=self.greatest, where=there))
+
+    def summary(self, name: str, units: str) -> ValueSummary:
+        """Return what was found in the values of the variable `name`."""
+        valid = self.valid > 0
+        return ValueSummary(
+            variable=name, units=units, valid=self.valid, read=self.read,
+            least=self.least if valid else math.nan,
+            mean=self.total / self.valid if valid else math.nan,
+            greatest=self.greatest if valid else math.nan,
+        )  # fmt: skip
 
     def check_stored(self, variable: Variable, where: str, faults: Faults) -> None:
         """Add a fault, or a remark, for each number that seems to mean missing undeclared.

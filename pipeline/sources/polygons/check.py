@@ -20,7 +20,7 @@ from pipeline.readers.vector import described, layers_of, path_of, read_columns
 from pipeline.regridding.elements import OUTLINES, check_method, check_share, element_operator
 from pipeline.sources.canonical import decoding_of
 from pipeline.sources.check_metadata import SourceInfo
-from pipeline.sources.computed.tally import Tally
+from pipeline.sources.computed.tally import Tally, ValueSummary
 from pipeline.sources.crop import Window
 from pipeline.sources.polygons.cells import (
     OUTLINE,
@@ -62,7 +62,8 @@ def check_polygons(
             "degrees", "Set `crs` to that of the outlines, and `wrong_in_file: [crs]`.",
         )  # fmt: skip
     else:
-        notes = tuple(_check_values(source, variables, where, faults))
+        found_notes, values = _check_values(source, variables, where, faults)
+        notes = tuple(found_notes)
     if not faults.faults:
         chosen = [None] if windows is None else list(dict.fromkeys(windows(crs)))
         parts = [open_polygon_cells(source, window, MOST) for window in chosen]
@@ -84,15 +85,19 @@ def check_polygons(
         crs=crs,
         checked=1.0,
         notes=notes,
+        values=tuple(values),
     )
 
 
 def _check_values(
     source: Source, variables: Mapping[str, Variable], where: str, faults: Faults
-) -> list[str]:
-    """Return notes on the values, and add a fault for each variable without units or valid values,
-    or with values out of range."""
+) -> tuple[list[str], list[ValueSummary]]:
+    """Return notes on the values, and what they are.
+
+    Adds a fault for each variable without units or valid values, or with values out of range.
+    """
     notes: list[str] = []
+    summaries: list[ValueSummary] = []
     columns = sorted({entry.name for entry in source.variables.values()} - {OUTLINE})
     frame = read_columns(source, columns)
     for name, entry in source.variables.items():
@@ -110,10 +115,13 @@ def _check_values(
             decoded = decoding.finish(decoding.values(values), None)
             tally.check_stored(variables[name], f"{where}: {name}", faults)
             notes += [f"{name}: {text}" for text in tally.remarks]
+            tally.add_values(decoded)
+            if not is_classes(source):
+                summaries.append(tally.summary(name, variables[name].units))
             if not np.isfinite(decoded).any():
                 faults.add(f"{where}: {name}", "no valid value", "a column with values",
                            "Check the column, and nodata and classes of the entry.")  # fmt: skip
-    return notes
+    return notes, summaries
 
 
 def _check_overlaps(ds: xr.Dataset) -> None:

@@ -93,7 +93,9 @@ def test_quiet_hides_progress_alone(
 ) -> None:
     config = str(write_tiny(tmp_path))
     assert run("check", config) == 0
-    assert "all values of 3 sources" in capsys.readouterr().err
+    printed = capsys.readouterr().err
+    assert "all values of 3 sources" in printed
+    assert "values, in canonical units" in printed
     assert not is_hidden()
     assert run(*quiet, config) == 0
     assert capsys.readouterr() == ("", "")

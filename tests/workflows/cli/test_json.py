@@ -78,7 +78,11 @@ def test_catalogs(config: str, printed: Any) -> None:
     assert shown["files"]["bounds"] == [-180, -80, 180, 80]
     checked, _ = printed("catalog", "check", *where)
     agree(checked, "stefaland catalog check CATALOG --json")
+    values = checked.pop("values")
     assert checked == {"sources": 3, "faults": [], "notes": []}
+    (rain,) = (row for row in values if row["variable"] == "precipitation")
+    assert (rain["units"], rain["missing"], rain["checked"]) == ("mm/day", 0, 1)
+    assert 0 <= rain["least"] < rain["mean"] < rain["greatest"] <= 8
 
 
 def test_products(printed: Any) -> None:

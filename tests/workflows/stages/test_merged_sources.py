@@ -12,7 +12,7 @@ from pipeline.core.errors import Faults, InputError
 from pipeline.cube.open import open_cube
 from pipeline.sources.distinct import check_distinct
 from tests.workflows.tiny import write_tiny
-from workflows.commands.catalog import check_sources, listed_sources, source_document
+from workflows.commands.data.catalog import check_sources, listed_sources, source_document
 from workflows.commands.plan import plan_run
 from workflows.config.load import load_config
 from workflows.fingerprints import stage_fingerprint
@@ -75,7 +75,12 @@ def test_an_entry_under_inputs_may_be_made_of_others(config: Path) -> None:
 
 def test_the_catalog_lists_checks_and_shows_it(config: Path) -> None:
     names, data = [str(config.parent / "catalog.yml")], config.parent
-    assert len(check_sources(names, data)) == 5
+    infos = check_sources(names, data)
+    assert len(infos) == 5
+    best = infos["best"]
+    assert best is not None
+    (values,) = best.values
+    assert (values.variable, values.greatest, values.missing) == ("precipitation", 99, 0)
     (listed,) = (one for one in listed_sources(names, data) if one["name"] == "best")
     assert listed["driver"] == "merge"
     assert listed["variables"] == ["precipitation"]

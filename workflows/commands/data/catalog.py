@@ -13,10 +13,12 @@ from pipeline.catalog.catalog import Catalog, read_catalog
 from pipeline.core.errors import Faults
 from pipeline.core.packaged import catalog_path
 from pipeline.core.plugins import load_plugins
+from pipeline.cube.cost import show_bytes
 from pipeline.entries.source import Source
 from pipeline.sources.check_metadata import SourceInfo
 from pipeline.sources.open import check_source
 from workflows.console import OUTPUT
+from workflows.inputs.value_table import value_table, values_of
 
 
 def _read(names: Sequence[str], data: Path, plugins: Sequence[str]) -> Catalog:
@@ -86,6 +88,7 @@ def source_document(source: Source, info: SourceInfo | None) -> dict[str, Any]:
         "bytes": int(info.bytes),
         "checked": float(info.checked),
         "notes": list(info.notes),
+        "values": values_of([info]),
     }
     return {"name": source.name, "entry": _entry(source), "files": files}
 
@@ -99,17 +102,37 @@ def print_entry(source: Source) -> None:
     OUTPUT.print(yaml.safe_dump(_entry(source), sort_keys=False), markup=False)
 
 
+def print_contents(info: SourceInfo | None) -> None:
+    """Print the result of `inspect_files` as tables."""
+    if info is None:
+        OUTPUT.plain("Its files have no grid: nothing more is known before they are read.")
+        return
+    rows = {
+        "shape": " × ".join(map(str, info.shape)),
+        "bounds": "{:g} to {:g} and {:g} to {:g}".format(*[info.bounds[i] for i in (0, 2, 1, 3)]),
+        "resolution": "{:g} × {:g}".format(*info.resolution),
+        "crs": info.crs,
+        "times": "none" if info.times is None else f"{info.times[0]} to {info.times[1]}",
+        "bytes": show_bytes(info.bytes),
+        "values checked": f"{100 * info.checked:.3g} %",
+    }
+    table = Table("", "found", title=f"files of {info.name}")
+    for name, text in rows.items():
+        table.add_row(name, text)
+    OUTPUT.print(table)
+    OUTPUT.print(value_table(values_of([info])))
+    for note in info.notes:
+        OUTPUT.plain(note)
+
+
 def check_sources(
     names: Sequence[str], data: Path, plugins: Sequence[str] = ()
-) -> dict[str, tuple[str, ...]]:
-    """Compare every source with its files; returns the notes on each, by its name.
+) -> dict[str, SourceInfo | None]:
+    """Compare every source with its files; returns what each one's files hold, by its name.
 
     Raises one `InputError` with all faults.
     """
-    catalog = _read(names, data, plugins)
-    faults, notes = Faults(), {}
-    for name, source in catalog.sources.items():
-        info = check_source(source, faults)
-        notes[name] = info.notes if info else ()
+    catalog, faults = _read(names, data, plugins), Faults()
+    infos = {name: check_source(source, faults) for name, source in catalog.sources.items()}
     faults.raise_if_any()
-    return notes
+    return infos

@@ -1,0 +1,1 @@
+"""Commands on sources of data: catalogs listed, checked and shown, products found and fetched."""
