@@ -51,7 +51,7 @@ from workflows.inputs.map_model import MapModel
 from workflows.run import Run
 from workflows.stages.predict import predict_cube
 
-CONFIG = load_config("conus_smap", ["roots.data=.", "cubes.conus.tile=[64,64]"])
+CONFIG = load_config("conus_smap", ["roots.data=."])
 FORCINGS, STATICS = tuple(CONFIG.inputs.forcings), tuple(CONFIG.inputs.statics)
 DEVICE = best_device()
 """Device of the benchmark; without a GPU the script runs, but its figures are meaningless."""

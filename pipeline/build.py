@@ -23,7 +23,7 @@ from pipeline.core.plugins import plugin_digests
 from pipeline.core.provenance import fingerprint, provenance
 from pipeline.cube.cost import shard_bytes
 from pipeline.cube.integrity import repeat_lost
-from pipeline.cube.open import open_cube
+from pipeline.cube.open import open_cube, stored_tile
 from pipeline.cube.template import TIME_CHUNK, CubeTemplate, CubeVariable, cube_template
 from pipeline.cube.write import create_cube
 from pipeline.entries.source import Source, Variable
@@ -31,6 +31,7 @@ from pipeline.execution.executor import HERE, Executor
 from pipeline.execution.ledger import Ledger
 from pipeline.execution.run import StageReport, part_of, run_stage
 from pipeline.grid.target_grid import TargetGrid
+from pipeline.grid.tiles import default_tile
 from pipeline.readers.registry import driver_of
 from pipeline.regrid_blocks import BLOCK_BYTES, blocks_of, regrid_block, remove_blocks
 from pipeline.regrid_tile import (
@@ -65,7 +66,7 @@ def build_cube(
     *,
     time: tuple[date | str, date | str] | None = None,
     variables: Mapping[str, Variable] | None = None,
-    tile: tuple[int, int] = (64, 64),
+    tile: tuple[int, int] | None = None,
     time_shard: int | None = None,
     terrain_from: str | None = None,
     filling: GapFilling | None = None,
@@ -79,8 +80,8 @@ def build_cube(
     each series to use; it does not apply to climatologies. Slopes are derived from the source
     `terrain_from`. `variables` are the canonical variables, by default those of the packaged
     `variables.yml`; `derived` is what is derived of the forcings; `attrs` replace the root
-    attributes, by default the provenance. Shards are tiles of `tile` (rows, cols) and `time_shard`
-    steps.
+    attributes, by default the provenance. Shards are tiles of `tile` (rows, cols), by default as
+    `default_tile` chooses, and `time_shard` steps.
 
     Finished tiles are recorded in the folder `NAME.ledger` beside the cube: the same call again
     does the remaining tiles, and produces the same bytes. `InputError` for bad sources, whose files
@@ -112,7 +113,8 @@ def build_cube(
     task = RegridTask(
         path, grid, used, known, terrain_from=terrain_from, filling=filling, derived=derived
     )
-    settings = {"tile": tile, "time_shard": time_shard, "terrain_from": terrain_from,
+    template = template_of(task, tile, time_shard)
+    settings = {"tile": template.tile, "time_shard": time_shard, "terrain_from": terrain_from,
                 "filling": filling, **({"derived": derived} if derived else {})}  # fmt: skip
     if attrs is None:
         attrs = provenance(settings, {source.name: source for source in task.sources})
@@ -121,7 +123,7 @@ def build_cube(
     contents = read_contents(folder / CONTENTS)
     with unchanged(task.sources, contents):
         ledger = Ledger(folder, _fingerprint(task, settings, replaced(contents)))
-        fill_cube(task, tile, ledger, time_shard=time_shard, attrs=attrs, executor=executor)
+        fill_cube(task, template, ledger, attrs=attrs, executor=executor)
     return open_cube(path)
 
 
@@ -160,10 +162,9 @@ def _fingerprint(task: RegridTask, settings: Mapping[str, Any], contents: Mappin
 
 def fill_cube(
     task: RegridTask,
-    tile: tuple[int, int],
+    template: CubeTemplate,
     ledger: Ledger,
     *,
-    time_shard: int | None = None,
     attrs: Mapping[str, Any],
     executor: Executor = HERE,
     part: tuple[int, int] = (1, 1),
@@ -172,11 +173,10 @@ def fill_cube(
 ) -> StageReport:
     """Create the task's cube where there is none, and fill its unfinished tiles (of `part`).
 
-    Each may take `task_seconds`, as `run_stage` describes. A cube has shards of `tile` (rows, cols)
-    and `time_shard` steps, and the root attributes `attrs`. Raises `StageError` with the faults of
+    Each may take `task_seconds`, as `run_stage` describes. The cube is as the `template`
+    (`template_of`), with the root attributes `attrs`. Raises `StageError` with the faults of
     all tiles that failed, and `InputError` where the store holds a different cube.
     """
-    template = template_of(task, tile, time_shard)
     create_cube(task.store, template, attrs)
     repeat_lost(task.store, ledger)
     name, done = f"regrid {task.store.stem}", ledger.open().names_done()
@@ -202,13 +202,14 @@ def fill_cube(
 
 
 def template_of(
-    task: RegridTask, tile: tuple[int, int], time_shard: int | None = None
+    task: RegridTask, tile: tuple[int, int] | None, time_shard: int | None = None
 ) -> CubeTemplate:
     """The cube's template, with the names, dims and attributes of one regridded cell.
 
-    Where sources are processed one by one, the first time step suffices. Shards have `time_shard`
-    steps, by default as many as `SHARD_BYTES` allow. `InputError` where sources differ in their
-    times.
+    Where sources are processed one by one, the first time step suffices. Without `tile`, tiles are
+    those of the cube if there is one, so that it can be resumed, or else of `default_tile`. Shards
+    have `time_shard` steps, by default as many as `SHARD_BYTES` allow. `InputError` where sources
+    differ in their times.
     """
     cell = middle_cell(task.grid)
     if task.is_whole:
@@ -234,6 +235,9 @@ def template_of(
     forcings, statics = task.derived.arrays(dims, time, task.store.stem)
     variables |= {n: CubeVariable(("time", "y", "x"), attrs=attrs) for n, attrs in forcings.items()}
     variables |= {n: CubeVariable(("y", "x"), attrs=attrs) for n, attrs in statics.items()}
+    if tile is None:
+        steps = 1 if time is None else time.size
+        tile = stored_tile(task.store, task.grid) or default_tile(task.grid.shape, steps)
     if time_shard is None and not task.is_whole:
         time_shard = max(1, SHARD_BYTES // (4 * tile[0] * tile[1] * TIME_CHUNK)) * TIME_CHUNK
     return cube_template(task.grid, time, variables, tile, time_shard=time_shard)

@@ -18,6 +18,7 @@ from pipeline.core.provenance import fingerprint, path_stamp
 from pipeline.readers.registry import files_of
 from pipeline.sources.versions.contents import record_contents, replaced_since
 from stefaland.checkpoints.names import CONFIG, DATA
+from workflows.config.cubes import CubeSpec
 from workflows.config.ranking import BEST
 from workflows.run import Run, used_sources
 
@@ -93,6 +94,12 @@ def stage_fingerprint(run: Run, name: str, *, as_released: bool = False) -> str:
     )
 
 
+def _cube_settings(spec: CubeSpec) -> dict[str, Any]:
+    """Settings of a cube. Tiles that are not set count as those of 0.2.0, whose runs go on."""
+    settings = spec.model_dump(mode="json")
+    return {**settings, "tile": settings["tile"] or [64, 64]}
+
+
 def _regrid(run: Run) -> Any:
     """Cubes, sources, grids and the stamps (size, modification time) of the source files.
 
@@ -101,7 +108,7 @@ def _regrid(run: Run) -> Any:
     sources = used_sources(run)
     changed = replaced_since(run.source_contents, sources, run.config.roots.data)
     return {
-        "cubes": {name: spec.model_dump(mode="json") for name, spec in run.config.cubes.items()},
+        "cubes": {name: _cube_settings(spec) for name, spec in run.config.cubes.items()},
         "grids": {name: grid.fingerprint for name, grid in run.grids.items()},
         "terrain_from": run.config.inputs.terrain_from,
         "fill": _fill_settings(run),

@@ -144,6 +144,12 @@ def _read_store(path: Path, _inode: int, _modified: int) -> Store:
     return Store(path, grid_of(ds.attrs), (rows, cols), time, layouts)
 
 
+def stored_tile(path: Path, grid: TargetGrid) -> tuple[int, int] | None:
+    """The size (rows, cols) of the tiles of the cube at `path`; None where none has this grid."""
+    store = bare_store(path)
+    return store.tile if store is not None and store.grid == grid else None
+
+
 def bare_store(path: Path) -> Store | None:
     """The cube from the root's metadata alone, without times; None where they are damaged."""
     root = root_metadata(path)

@@ -21,9 +21,9 @@ from pipeline.execution.ledger import Ledger
 
 MAX_SUMMARY_BYTES = 100_000
 LESS_MEMORY = (
-    "Choose smaller tiles (cubes.NAME.tile), fewer steps a shard (cubes.NAME.time_shard), smaller "
-    "batches of a prediction (predict.batch_size), fewer workers (cluster.workers) or more memory "
-    "for each (cluster.memory_per_worker)."
+    "Use fewer workers (cluster.workers) or more memory for each (cluster.memory_per_worker), "
+    "smaller batches of a prediction (predict.batch_size), fewer steps a shard "
+    "(cubes.NAME.time_shard), or smaller tiles (cubes.NAME.tile)."
 )
 """Hint for a tile that does not fit into memory."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,15 @@ from pipeline.grid.target_grid import TargetGrid
 
 MAX_TILES = 2_000_000
 """Tiles of 256 cells of the whole earth at 100 m; each has a file and a marker."""
+SIDES = 64, 128
+"""Least and greatest side of a tile by default: smaller ones are mostly overhead, larger ones take
+memory and are few to share among workers."""
+SHARED = 64
+"""Number of tiles, for as many workers, that a grid has by default unless they were too small."""
+MOST_VALUES = 1 << 27
+"""Values of one variable in a tile by default: prediction holds whole series of several."""
+STEP = 16
+"""Sides are multiples of it, because chunks within a tile have equal sides."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,20 @@ def padded_window(grid: TargetGrid, tile: Tile, halo: int) -> tuple[TargetGrid, 
     rows = slice(tile.rows.start - top, tile.rows.stop - top)
     cols = slice(tile.cols.start - left, tile.cols.stop - left)
     return window, replace(tile, rows=rows, cols=cols)
+
+
+def default_tile(shape: tuple[int, int], steps: int = 1) -> tuple[int, int]:
+    """Return the size (rows, cols) of the tiles of a grid of `shape`, for series of `steps` times.
+
+    >>> default_tile((1800, 3600), 365)
+    (144, 144)
+    >>> default_tile((1800, 3600), 40 * 365)
+    (96, 96)
+    """
+    side = min(max(math.sqrt(math.prod(shape) / SHARED), SIDES[0]), SIDES[1])
+    side = min(side, max(math.sqrt(MOST_VALUES / steps), STEP))
+    rows, cols = (math.ceil(size / max(1, round(size / side))) for size in shape)
+    return -(-rows // STEP) * STEP, -(-cols // STEP) * STEP
 
 
 def tile_grid(grid: TargetGrid, size: tuple[int, int] | int) -> list[Tile]:

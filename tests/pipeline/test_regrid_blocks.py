@@ -268,7 +268,7 @@ def test_blocks_that_another_call_left_are_removed_once_the_cube_is_finished(
     beside, ledger = tmp_path / "a.blocks", Ledger(tmp_path / "ledger", "a")
 
     def fill(part: tuple[int, int], made_by: Ledger = ledger) -> list[str]:
-        fill_cube(task, (4, 12), made_by, attrs={}, part=part)
+        fill_cube(task, template_of(task, (4, 12)), made_by, attrs={}, part=part)
         return sorted(one.name for one in beside.iterdir()) if beside.exists() else []
 
     def dying(*arguments: Any, **named: Any) -> Any:
@@ -298,7 +298,7 @@ def test_parts_and_little_memory_change_no_byte(
     sources: tuple[Source, ...], tmp_path: Path, always: None
 ) -> None:
     task = RegridTask(tmp_path / "a.zarr", GLOBE, sources[:2], VARIABLES)
-    fill_cube(task, (4, 12), Ledger(tmp_path / "ledger", "a"), attrs={})
+    fill_cube(task, template_of(task, (4, 12)), Ledger(tmp_path / "ledger", "a"), attrs={})
     small = replace(task, store=tmp_path / "b.zarr")
     template = template_of(small, (4, 12))
     most = 4 * 5 * ROWS * COLS // 3
@@ -307,7 +307,7 @@ def test_parts_and_little_memory_change_no_byte(
     assert len({one.tiles for one in divided}) > 2
     for part in (1, 2):
         fill_cube(
-            small, (4, 12), Ledger(tmp_path / "small", "a"), attrs={}, part=(part, 2),
+            small, template, Ledger(tmp_path / "small", "a"), attrs={}, part=(part, 2),
             block_bytes=most,
         )  # fmt: skip
     assert contents(small.store) == contents(task.store)

@@ -17,7 +17,7 @@ import xarray as xr
 
 from pipeline.core.provenance import fingerprint, provenance
 from pipeline.core.written.names import checked_name
-from pipeline.cube.open import open_cube
+from pipeline.cube.open import open_cube, read_store
 from pipeline.cube.template import cube_template
 from pipeline.cube.write import create_cube, write_tile
 from pipeline.execution.ledger import Ledger
@@ -79,7 +79,8 @@ def _embed_cube(
     )
     ledger = Ledger(run.ledger("embed", f"{folder.name}-{cube}"), fingerprint([data, cube]))
     work = TileEmbedding(path, run.grid(cube), len(names), read, represent)
-    return embed_tiles(work, names, run.config.cubes[cube].tile, attrs, ledger, part=run.part)
+    tile = read_store(run.cube(cube)).tile
+    return embed_tiles(work, names, tile, attrs, ledger, part=run.part)
 
 
 @dataclass(frozen=True)

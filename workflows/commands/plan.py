@@ -18,8 +18,10 @@ from rich.table import Table
 from pipeline.build import template_of
 from pipeline.core.errors import Fault, InputError
 from pipeline.cube.cost import Plan, check_plans, plan_cube, plan_table, probe
+from pipeline.cube.open import stored_tile
 from pipeline.cube.template import CubeTemplate, cube_template
 from pipeline.execution.cluster import worker_count, worker_memory
+from pipeline.grid.tiles import default_tile
 from pipeline.grid.window import source_window
 from pipeline.regrid_blocks import BLOCK_BYTES, SourceBlocks, sources_in_blocks
 from pipeline.regrid_tile import RegridTask, filled_window
@@ -95,7 +97,9 @@ def gridded_cubes(run: Run) -> Iterator[GriddedCube]:
             continue
         if spec.points_from:
             names = {run.config.inputs.target: QUALITY_FLAG}
-            yield cube, cube_template(run.grid(cube), None, names, spec.tile), None
+            grid = run.grid(cube)
+            tile = spec.tile or stored_tile(run.cube(cube), grid) or default_tile(grid.shape)
+            yield cube, cube_template(grid, None, names, tile), None
         else:
             task = regrid_task(run, cube)
             yield cube, template_of(task, spec.tile, spec.time_shard), task

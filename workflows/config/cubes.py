@@ -16,7 +16,9 @@ class CubeSpec(Frozen):
     """One cube of model locations: a grid filled from rasters or points, or a table of sites."""
 
     grid: str | None = None
-    tile: tuple[Side, Side] = (64, 64)
+    tile: tuple[Side, Side] | None = None
+    """Rows and columns of a tile, the unit of work, of storage and of resuming; by default chosen
+    from the grid and the number of times."""
     time_shard: int | None = Field(None, gt=0)
     """Number of time steps in a file; by default as many as make 256 MiB."""
     locations: str | None = None

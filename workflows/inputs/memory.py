@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from pipeline.build import held_bytes, middle_cell, template_of
+from pipeline.build import held_bytes, middle_cell
 from pipeline.cube.cost import block_bytes, check_plans, plan_cube
 from pipeline.cube.template import CubeTemplate
 from pipeline.entries.source import Source
@@ -17,19 +17,19 @@ from pipeline.regrid_tile import RegridTask, canonical_source
 from pipeline.regridding.operators import Separable
 from pipeline.regridding.regrid import operator_for
 from pipeline.sources.parts import opened_parts
-from workflows.config.cubes import CubeSpec
 
 SPARSE_METHODS = {"std", "mode", "fractions"}
 
 
-def require_memory(cube: str, task: RegridTask, spec: CubeSpec, cluster: ClusterConfig) -> None:
+def require_memory(
+    cube: str, task: RegridTask, template: CubeTemplate, cluster: ClusterConfig
+) -> None:
     """Raise `InputError` where a tile of a cube needs more memory than a worker has.
 
     A worker above its limit is killed and started again, over and over.
     """
     if cluster.kind == "address" and cluster.memory_per_worker == "auto":
         return  # the memory of its workers is not known
-    template = template_of(task, spec.tile, spec.time_shard)
     needs = memory_needs(task, template, block_limit(cluster))
     plan = plan_cube(cube, template, workers=worker_count(cluster), **needs)
     check_plans([(plan, template)], worker_memory(cluster))

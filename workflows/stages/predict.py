@@ -18,7 +18,7 @@ import torch
 from pipeline.core.errors import bad_input
 from pipeline.core.provenance import provenance
 from pipeline.cube.integrity import repeat_lost
-from pipeline.cube.open import open_cube
+from pipeline.cube.open import open_cube, read_store
 from pipeline.cube.template import cube_template
 from pipeline.cube.write import create_cube
 from pipeline.execution.ledger import Ledger
@@ -86,7 +86,7 @@ def predict_cube(run: Run, cube: str, model: Mapped, choice: Choice) -> dict[str
     if layers.has_time:
         sources = [run.catalog[name] for name in inputs.sources]
         time = series_time(source["time"], sources, inputs.targets)
-    template = cube_template(grid, time, layers.variables, run.config.cubes[cube].tile)
+    template = cube_template(grid, time, layers.variables, read_store(run.cube(cube)).tile)
     boundaries = _boundaries(model, source["time"].values) if layers.has_time else {}
     create_cube(store, template, _attributes(run) | choice.attributes | boundaries)
     mask = land_mask(source, inputs)

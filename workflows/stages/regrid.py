@@ -11,14 +11,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pipeline.build import fill_cube
+from pipeline.build import fill_cube, template_of
 from pipeline.climate.evapotranspiration import NAME as PET
 from pipeline.climate.statics import note_of
 from pipeline.core.errors import Faults, bad_input
 from pipeline.core.provenance import provenance
 from pipeline.cube.locations import write_locations
 from pipeline.cube.open import open_cube
-from pipeline.cube.template import CubeVariable
+from pipeline.cube.template import CubeTemplate, CubeVariable
 from pipeline.entries.source import Source, Variable
 from pipeline.execution.cluster import connect
 from pipeline.execution.ledger import Ledger
@@ -53,16 +53,6 @@ def stores(run: Run) -> dict[Path, Ledger]:
 
 def main(run: Run) -> dict[str, Any]:
     """Fill every cube of the run; returns the number of tiles of each gridded cube."""
-    written = run.config.written()
-    settings = {"cubes": written["cubes"], "terrain_from": written["inputs"]["terrain_from"]}
-    if run.derived.evapotranspiration:
-        settings[PET] = run.derived.evapotranspiration
-    if run.derived.location:
-        settings["location"] = True
-    if run.climate is not None:
-        settings |= {"climate_statics": written["inputs"]["climate_statics"],
-                     "train_period": run.climate.period}  # fmt: skip
-    attrs = provenance(settings, source_entries(run))
     tiles, ledgers = {}, stores(run)
     known = read_contents(run.source_contents)
     with unchanged(used_sources(run), known, run.config.roots.data):
@@ -70,20 +60,16 @@ def main(run: Run) -> dict[str, Any]:
             if spec.locations and not run.cube(name).exists():
                 ds = read_locations_source(run.catalog[spec.locations], run.variables)
                 ds = run.derived.added(ds, (ds["lon"].values, ds["lat"].values), name)
-                write_locations(run.cube(name), ds.assign_attrs({**ds.attrs, **attrs}))
-        _require_memory(run)
+                write_locations(run.cube(name), ds.assign_attrs({**ds.attrs, **_attributes(run)}))
+        tasks = {n: regrid_task(run, n) for n, spec in run.config.cubes.items() if spec.grid}
+        templates = _templates(run, tasks)
+        attrs = _attributes(run, {name: template.tile for name, template in templates.items()})
         with connect(run.config.cluster, run.folder) as executor:
-            for name, spec in run.config.cubes.items():
-                if not spec.grid:
-                    continue
-                if spec.points_from:
-                    points = run.cube(spec.points_from)
-                    check_points(f"cubes.{name}.points_from", points, run.grid(name))
+            for name, task in tasks.items():
                 report = fill_cube(
-                    regrid_task(run, name),
-                    spec.tile,
+                    task,
+                    templates[name],
                     ledgers[run.cube(name)],
-                    time_shard=spec.time_shard,
                     attrs=attrs,
                     executor=executor,
                     part=run.part,
@@ -98,14 +84,42 @@ def main(run: Run) -> dict[str, Any]:
     return {"tiles": tiles}
 
 
-def _require_memory(run: Run) -> None:
-    """Raise `InputError` for all cubes whose tiles need more memory than a worker has."""
-    faults = Faults()
-    for name, spec in run.config.cubes.items():
-        if spec.grid and not spec.points_from:
-            with faults.collecting():
-                require_memory(name, regrid_task(run, name), spec, run.config.cluster)
+def _templates(run: Run, tasks: Mapping[str, RegridTask]) -> dict[str, CubeTemplate]:
+    """The templates of all gridded cubes.
+
+    Raises `InputError` for points outside the grid, and for all cubes whose tiles need more memory
+    than a worker has.
+    """
+    faults, templates = Faults(), {}
+    for name, task in tasks.items():
+        spec = run.config.cubes[name]
+        with faults.collecting():
+            if spec.points_from:
+                points = run.cube(spec.points_from)
+                check_points(f"cubes.{name}.points_from", points, run.grid(name))
+            templates[name] = template_of(task, spec.tile, spec.time_shard)
+            if not spec.points_from:
+                require_memory(name, task, templates[name], run.config.cluster)
     faults.raise_if_any()
+    return templates
+
+
+def _attributes(run: Run, tiles: Mapping[str, tuple[int, int]] | None = None) -> dict[str, Any]:
+    """Root attributes of the cubes: the settings that made them, with the `tiles` of each."""
+    written = run.config.written()
+    cubes = {
+        name: {**spec, "tile": [*tiles[name]]} if tiles and name in tiles else spec
+        for name, spec in written["cubes"].items()
+    }
+    settings = {"cubes": cubes, "terrain_from": written["inputs"]["terrain_from"]}
+    if run.derived.evapotranspiration:
+        settings[PET] = run.derived.evapotranspiration
+    if run.derived.location:
+        settings["location"] = True
+    if run.climate is not None:
+        settings |= {"climate_statics": written["inputs"]["climate_statics"],
+                     "train_period": run.climate.period}  # fmt: skip
+    return provenance(settings, source_entries(run))
 
 
 def regrid_task(run: Run, cube: str) -> RegridTask:

@@ -125,8 +125,10 @@ def out_of_memory(where: str, error: BaseException, hint: str = "") -> Fault:
     The default hint names the settings that reduce memory.
     """
     asked = f" ({str(error).strip().splitlines()[0]})" if str(error).strip() else ""
-    hint = hint or "Choose smaller tiles (cubes.NAME.tile), fewer workers (cluster.workers) or "
-    hint = hint if hint.endswith(".") else f"{hint}smaller batches (batch_size)."
+    hint = hint or (
+        "Use fewer workers (cluster.workers), smaller batches (batch_size) or smaller tiles "
+        "(cubes.NAME.tile)."
+    )
     return Fault(where, f"too little memory{asked}", f"more than the {free_memory()} free", hint)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,7 +11,17 @@ from hypothesis import strategies as st
 
 from pipeline.core.errors import InputError
 from pipeline.grid.target_grid import TargetGrid
-from pipeline.grid.tiles import cells_within, land_cells, padded_window, tile_grid
+from pipeline.grid.tiles import (
+    MOST_VALUES,
+    SHARED,
+    SIDES,
+    STEP,
+    cells_within,
+    default_tile,
+    land_cells,
+    padded_window,
+    tile_grid,
+)
 
 GRID = TargetGrid.from_bounds("g", "EPSG:4326", (-10, 0, 13, 17), 1.0)
 GLOBE = TargetGrid.from_bounds("g", "EPSG:4326", (-180, -60, 180, 84), 4.0)
@@ -69,3 +81,33 @@ def test_bad_sizes_and_masks_are_refused() -> None:
         tile_grid(GRID, 0)
     with pytest.raises(InputError, match=r"land mask of tile r000_c000: found shape \(2, 2\)"):
         land_cells(np.ones((2, 2), bool), tile_grid(GRID, 5)[0])
+
+
+@given(st.tuples(st.integers(1, 20_000), st.integers(1, 40_000)), st.integers(1, 40_000))
+def test_default_tiles_are_neither_large_nor_few(shape: tuple[int, int], steps: int) -> None:
+    tile = default_tile(shape, steps)
+    assert tile[0] % STEP == tile[1] % STEP == 0
+    # A side is rounded to a whole number of tiles, by at most half, and to a multiple of `STEP`.
+    largest = max(STEP, min(SIDES[1], math.sqrt(MOST_VALUES / steps)))
+    assert max(tile) <= 1.5 * largest + STEP
+    counts = [math.ceil(size / side) for size, side in zip(shape, tile, strict=True)]
+    if min(shape) >= 8 * SIDES[0]:
+        assert math.prod(counts) >= SHARED / 4
+
+
+@pytest.mark.parametrize(
+    ("shape", "steps", "tile", "count"),
+    [
+        ((1, 1), 1, (16, 16), 1),
+        ((104, 236), 365, (64, 64), 8),  # CONUS at 0.25 degrees
+        ((180, 360), 12, (64, 64), 18),
+        ((1800, 3600), 365, (144, 144), 325),
+        ((1440, 3600), 40 * 365, (96, 96), 570),
+    ],
+)
+def test_default_tiles_of_known_grids(
+    shape: tuple[int, int], steps: int, tile: tuple[int, int], count: int
+) -> None:
+    assert default_tile(shape, steps) == tile
+    grid = TargetGrid.from_bounds("g", "EPSG:32632", (0, 0, shape[1], shape[0]), 1.0)
+    assert len(tile_grid(grid, tile)) == count

@@ -10,11 +10,14 @@ import pytest
 
 from pipeline.build import build_cube
 from pipeline.core.errors import InputError
-from pipeline.cube.open import open_cube
+from pipeline.cube.open import open_cube, read_store
+from pipeline.execution.ledger import Ledger
+from pipeline.grid.tiles import default_tile
 from pipeline.regridding.fill import GapFilling
 from tests.conftest import ROOT
 from tests.cubes import contents
 from workflows.config.load import load_config
+from workflows.fingerprints import stage_fingerprint
 from workflows.run import Run
 from workflows.stages import regrid
 
@@ -74,3 +77,20 @@ def test_the_stage_names_the_source_that_changed_while_it_was_read(
     monkeypatch.setattr(regrid, "fill_cube", touched)
     with pytest.raises(InputError, match=r"source elevation: found elevation.nc changed"):
         regrid.main(run)
+
+
+def test_tiles_that_are_not_set_are_chosen_or_those_of_the_cube(home: Path) -> None:
+    """A cube of 0.2.0, whose default was 64 by 64 cells, is resumed with its own tiles."""
+    chosen = Run(load_config("config.yml", ["cubes.land.tile=null", "name=chosen"]))
+    regrid.main(chosen)
+    assert read_store(chosen.cube("land")).tile == default_tile(chosen.grid("land").shape, 36)
+    regrid.main(chosen)  # as it is after a stop: its attributes are the same
+    former = Run(load_config("config.yml", ["cubes.land.tile=[64,64]"]))
+    now = Run(load_config("config.yml", ["cubes.land.tile=null"]))
+    assert stage_fingerprint(now, "regrid") == stage_fingerprint(former, "regrid")
+    regrid.main(former)
+    before = contents(now.cube("land"))
+    former_ledger = Ledger(now.ledger("regrid", "land"), stage_fingerprint(now, "regrid"))
+    former_ledger.forget("r000_c000")
+    assert regrid.main(now) == {"tiles": {"land": 1}}
+    assert contents(now.cube("land")) == before
