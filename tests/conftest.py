@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.tutorial_data import Truth, write_tutorial_data
+
 ROOT = Path(__file__).parents[1]
 REGISTRY = ROOT / "data" / "registry"
 SHARED = ROOT.parent / "shared"
@@ -38,3 +40,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def registry() -> Path:
     """The folder of the data packages."""
     return REGISTRY
+
+
+@pytest.fixture(scope="session")
+def tutorial(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Truth]:
+    """The folder of the tutorial's files, and the daily values that they hold."""
+    folder = tmp_path_factory.mktemp("tutorial")
+    return folder, write_tutorial_data(folder)

@@ -21,7 +21,7 @@ pipeline.entries pipeline.regridding
 pipeline.readers pipeline.cube pipeline.climate
 pipeline.catalog
 pipeline.sources pipeline.maps
-pipeline.sites pipeline.publish pipeline.regrid_tile pipeline.fetch
+pipeline.sites pipeline.publish pipeline.regrid_tile pipeline.fetch pipeline.drafts
 pipeline.regrid_blocks
 pipeline.build
 stefaland.distributed

@@ -60,6 +60,12 @@ def read_netcdf(source: Source, path: AnyPath) -> xr.Dataset:
     return chosen(ds, source, path)
 
 
+def list_netcdf(source: Source, path: AnyPath) -> xr.Dataset:
+    """Return all variables in the root of a file, lazy; raises errors of the library."""
+    where = f'source "{source.name}", {path}'
+    return _opened(path, version_of(path), source, where)[0]
+
+
 def open_alike(source: Source, path: Path, time: str) -> Opened | None:
     """Return a file on disk to which others can be compared; None if it is not simple enough."""
     where = f'source "{source.name}", {path}'

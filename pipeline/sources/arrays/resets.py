@@ -125,7 +125,7 @@ def check_resets(ds: xr.Dataset, source: Source, name: str, variable: Variable) 
         )  # fmt: skip
     is_amount = entry.cell_method == "maximum" and axis.stamp == "end"
     of_day = resets == (round(axis.day_starts * 3600) % DAY,)
-    if accumulates or not resets or (is_amount and of_day) or not _accumulates(pieces):
+    if accumulates or not resets or (is_amount and of_day) or not mostly_rises(pieces):
         return
     method = f"`cell_method: {entry.cell_method}`" if entry.cell_method else "no `cell_method`"
     hint = str(ds[source.opened_name(name)].attrs.get("GRIB_stepType", ""))
@@ -190,7 +190,7 @@ def _check_falls(pieces: list[Piece], resets: tuple[int, ...], where: str) -> No
         )  # fmt: skip
 
 
-def _accumulates(pieces: Sequence[Piece]) -> bool:
+def mostly_rises(pieces: Sequence[Piece]) -> bool:
     """Whether values rise far more often than they fall, as totals of more than two steps do."""
     changes = [np.diff(values, axis=0) for _, values in pieces]
     rises, falls = (sum(int((sign * one > 0).sum()) for one in changes) for sign in (1, -1))

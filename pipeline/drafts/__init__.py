@@ -1,0 +1,1 @@
+"""Drafts of catalog entries from files: what they state, and what a person must decide."""
