@@ -19,6 +19,11 @@ from stefaland.checkpoints.released import encoder_folder
 from workflows.config.publish import Product
 from workflows.config.schema import RunConfig
 
+OWN_GRID = (
+    "Write your own in grids.yml beside the config, as `stefaland grid add {}` does, or in place of"
+    " the name of a cube's grid: `{{crs: …, bounds: […], resolution: …}}`."
+)
+
 
 @dataclass(frozen=True)
 class Run:
@@ -91,7 +96,8 @@ class Run:
         for key, name in used.items():
             if name not in known:
                 expected = f"one of {', '.join(sorted(known))}"
-                faults.add(key, f'"{name}"', expected, nearest_name(name, known))
+                hint = f"{nearest_name(name, known)} {OWN_GRID.format(name)}".strip()
+                faults.add(key, f'"{name}"', expected, hint)
         faults.raise_if_any()
         return {name: known[name] for name in used.values()}
 

@@ -103,7 +103,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> RunConfig:
         _apply(settings, override)
     if isinstance(settings.get("folds"), dict):
         folds = dict(settings["folds"])
-        settings["folds"] = merged(named_split(folds.pop("split", None), str(found)), folds)
+        settings["folds"] = merged(named_split(folds.pop("split", None), found), folds)
     for override in overrides:
         if override not in naming:
             _apply(settings, override)

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
-from pipeline.core.errors import InputError
-from pipeline.core.packaged import catalog_path
+from pipeline.core.errors import InputError, bad_input, nearest_name
+from pipeline.core.packaged import packaged_catalogs
 from pipeline.core.settings import Frozen, Limit, later
 from pipeline.core.written.names import PathName
 from pipeline.maps.aggregate import MIN_VALID_SHARE, check_aggregate
@@ -100,7 +100,19 @@ class PublishSettings(Frozen):
 
     def legend_named(self, name: str) -> Legend:
         """The legend of that name, of this run or packaged; `InputError` where there is none."""
-        return self.legends.get(name) or read_legend(catalog_path(f"legends/{name}.yml"))
+        if name in self.legends:
+            return self.legends[name]
+        there = packaged_catalogs() / "legends"
+        path = there / f"{name}.yml"
+        if path.is_file():
+            return read_legend(path)
+        known = sorted(item.stem for item in there.glob("*.yml"))
+        raise bad_input(
+            f'publish: legend "{name}"', "no legend of this name",
+            f"one of {', '.join([*self.legends, *known])}",
+            f"{nearest_name(name, known)} Write your own in legends/{name}.yml beside the config,"
+            f" or under `publish: {{legends: {{{name}: …}}}}`: title, kind, units, stops.".strip(),
+        )  # fmt: skip
 
     def legend_of(self, product: Product, target: str = "") -> str | None:
         """Name of the legend of a product's maps of a target.

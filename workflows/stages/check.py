@@ -16,7 +16,7 @@ from pipeline.climate.derived import LOCATION
 from pipeline.climate.evapotranspiration import NAME as PET
 from pipeline.climate.evapotranspiration import choices
 from pipeline.climate.signatures import PREFIX, signature_names
-from pipeline.core.errors import Fault, Faults, InputError, nearest_name
+from pipeline.core.errors import Fault, Faults, InputError, bad_input, nearest_name
 from pipeline.core.plugins import Registry
 from pipeline.core.system.time_limit import TimeLimitError, in_time, reading
 from pipeline.entries.source import Source, Variable
@@ -150,6 +150,12 @@ def _sites(run: Run, infos: Sequence[SourceInfo]) -> list[str]:
     if not name:
         return []
     sites = read_locations_source(run.catalog[name], run.variables)
+    known = [str(one) for one in sites.data_vars]
+    if missing := [target for target in inputs.targets if target not in known]:
+        raise bad_input(
+            "inputs.target_sites", f'"{name}" with {", ".join(known)}',
+            f"the target {', '.join(missing)}", nearest_name(missing[0], known),
+        )  # fmt: skip
     where = f'source "{name}" on cube {cube}'
     return [f"{name}: {check_sites(sites, run.grid(cube), inputs, infos, where)}"]
 

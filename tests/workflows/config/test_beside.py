@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -130,3 +131,33 @@ def test_settings_of_other_types_are_named(tmp_path: Path, line: str, where: str
     with pytest.raises(InputError) as caught:
         load_config(config)
     assert any(where in fault.where for fault in caught.value.faults)
+
+
+def test_own_splits_are_found_beside_the_config(tiny: Path) -> None:
+    (tiny.parent / "splits.yml").write_text("mine: {kind: blocks, k: 4, block_deg: 2}\n")
+    folds = loaded(changed(tiny, folds={"split": "mine"})).config.folds
+    assert (folds.kind, folds.k, folds.block_deg) == ("blocks", 4, 2)
+    assert loaded(changed(tiny, folds={"split": "pub"})).config.folds.kind == "groups"
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [
+        ({"folds": {"split": "mien"}}, "splits.yml"),
+        ({"cubes": {"globe": {"grid": "coarze"}}}, "grids.yml beside the config"),
+        ({"publish": {"legend": "acid", "spread_legend": "acid"}}, "legends/acid.yml beside"),
+    ],
+)
+def test_errors_of_unknown_names_say_where_to_write_ones_own(
+    tiny: Path, settings: dict[str, Any], where: str
+) -> None:
+    def look() -> None:
+        run = loaded(changed(tiny, **settings))
+        assert run.grids
+        run.config.publish.legend_named("acid")
+
+    with pytest.raises(InputError) as caught:
+        look()
+    text = str(caught.value)
+    assert where in text
+    assert "site-packages" not in text

@@ -223,7 +223,7 @@ def test_every_named_split_is_valid_settings(name: str) -> None:
         "validation_period": ("2002-01-01", "2002-12-31"),
         "test_period": ("2003-01-01", "2003-12-31"),
     }
-    settings = {**named_split(name, "config.yml"), **periods}
+    settings = {**named_split(name, Path("config.yml")), **periods}
     assert FoldSettings.model_validate(settings).kind == named_splits()[name]["kind"]
 
 
