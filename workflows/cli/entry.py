@@ -19,7 +19,7 @@ from pipeline.core.errors import InputError
 from pipeline.core.system.failures import system_fault
 from pipeline.core.system.time_limit import has_stuck_threads
 from pipeline.core.written.logs import print_uncaught, public_logs
-from workflows.cli import data, maps, model, runs, scores
+from workflows.cli import begin, data, maps, model, runs, scores
 from workflows.cli.options import LOG_FILE, LogFile, Quiet, ShowPaths, Verbose, Version, examples
 from workflows.console import (
     OUTPUT,
@@ -71,9 +71,15 @@ app.add_typer(
     data.catalog_app,
     name="catalog",
     rich_help_panel=data.PANEL,
-    help="List, search, show and check the data sources that catalogs describe.",
+    help="List, search, show, check and draft the data sources that catalogs describe.",
 )
-for panel in (data, model, maps, scores, runs):
+app.add_typer(
+    begin.grid_app,
+    name="grid",
+    rich_help_panel=begin.PANEL,
+    help="Add target grids of your own.",
+)
+for panel in (begin, data, model, maps, scores, runs):
     app.add_typer(panel.app)
 
 

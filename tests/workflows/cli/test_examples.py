@@ -91,6 +91,8 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {
         "quickstart": str(config), "quickstart.yml": str(folder / "catalog.yml"),
         "koppen": "height", "runs/quickstart": str(markers.parent),
+        "era5_land/*.nc": str(folder / "r*n.nc"), "dem.tif": str(folder / "height.nc"),
+        "stations.csv": str(folder / "moisture.nc"),
     }  # fmt: skip
 
 
@@ -98,8 +100,9 @@ def stand_ins(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     "words", [words for words in EXAMPLES if words[1] in CHEAP], ids=shlex.join
 )
 def test_cheap_examples_run(
-    words: list[str], stand_ins: dict[str, str], monkeypatch: pytest.MonkeyPatch
+    words: list[str], stand_ins: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("STEFALAND_DATA", str(Path(stand_ins["quickstart"]).parent))
     with pytest.raises(SystemExit) as stopped:
         main([stand_ins.get(word, word) for word in words[1:]])

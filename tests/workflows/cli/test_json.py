@@ -15,6 +15,7 @@ from pipeline.cube.cost import PROCESS_BYTES
 from pipeline.execution.ledger import Ledger
 from tests.conftest import ROOT
 from tests.cubes import fill_tile, make_cube
+from tests.tutorial_data import Truth
 from tests.workflows.commands.test_compare import heldout, save
 from tests.workflows.tiny import write_tiny
 from workflows.cli import main
@@ -83,6 +84,30 @@ def test_catalogs(config: str, printed: Any) -> None:
     (rain,) = (row for row in values if row["variable"] == "precipitation")
     assert (rain["units"], rain["missing"], rain["checked"]) == ("mm/day", 0, 1)
     assert 0 <= rain["least"] < rain["mean"] < rain["greatest"] <= 8
+
+
+def test_drafts(
+    tutorial: tuple[Path, Truth], tmp_path: Path, printed: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    data = str(tutorial[0])
+    dem, stations = f"{data}/dem.tif", f"{data}/stations.csv"
+    added, code = printed("catalog", "add", dem, stations, "--data", data)
+    agree(added, "stefaland catalog add FILES --json")
+    assert code == 0
+    assert [source["name"] for source in added["sources"]] == ["dem", "stations"]
+    again, code = printed("catalog", "add", dem, "--data", data)
+    agree(again, "Bad input, of every command")
+    assert code == 2
+    grid, _ = printed("grid", "add", "alps", "--crs", "EPSG:3035", "--bounds", "10", "46", "12",
+                      "48", "--degrees", "--resolution", "5000")  # fmt: skip
+    agree(grid, "stefaland grid add NAME --json")
+    assert grid["shape"] == [46, 32]
+    Path("catalog.yml").unlink()
+    started, code = printed("init", "run", "--data", data, "--grid", "alps")
+    agree(started, "stefaland init NAME --json")
+    assert code == 0
+    assert started["left_out"] == []
 
 
 def test_products(printed: Any) -> None:
