@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
+from pipeline.core.addresses import is_remote
 from pipeline.core.errors import Faults, bad_input
 from pipeline.entries.file_series import SUFFIXES, has_glob
 from pipeline.readers.common.first_bytes import (
@@ -107,7 +108,8 @@ def found_files(addresses: Iterable[str | Path]) -> list[tuple[str, Path]]:
             paths = [path] if path.exists() else []
         drivers = {p: driver for p in paths if (driver := driver_of_file(p))}
         if not paths:
-            faults.add(address, "no such file or folder", "files of data")
+            hint = "Write the entry of a remote address by hand." if is_remote(address) else ""
+            faults.add(address, "no such file or folder", "files of data", hint)
         elif not drivers:
             names = ", ".join(p.name for p in paths[:3])
             faults.add(

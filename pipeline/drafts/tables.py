@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from pipeline.core.errors import InputError
+from pipeline.core.units import may_be_total
 from pipeline.drafts.known import known_variable, of_file_name
 from pipeline.drafts.listing import probe_source
 from pipeline.drafts.look import Group
 from pipeline.drafts.text import DECIDE, ENTRY, FOUND, Draft
+from pipeline.drafts.times import BOTH, DAY_HOURS
 from pipeline.drafts.values import guess_units
 from pipeline.entries.variable import Variable
+from pipeline.readers.tables.dates import dates_of
 from pipeline.readers.tables.table_files import TableOptions, read_table
+from pipeline.times.stamps import HOURS
 
 LAT = ("lat", "latitude", "lat_dd", "y", "northing", "breite", "hochwert", "y_coord", "geo_lat")
 LON = ("lon", "long", "longitude", "lng", "lon_dd", "x", "easting", "laenge", "rechtswert",
@@ -53,11 +58,45 @@ def draft_table(group: Group, name: str, variables: Mapping[str, Variable]) -> D
         ]
     elif max(float(np.nanmax(np.abs(_numbers(table[place[k]])))) for k in ("lat", "lon")) > DEGREES:
         notes["lat"] = [f"{DECIDE}coordinates are no degrees: write their `crs: EPSG:…`."]
-    if time:
-        entry["dims"] = {"time": time}
     used = {*place.values(), time}
     found, said = _variables(table, [c for c in columns if c not in used], group, variables)
-    return Draft(name, {**entry, "variables": found}, {**notes, **said})
+    notes |= said
+    if time:
+        entry["dims"] = {"time": time}
+        try:
+            hours = _hours(table, time)
+        except InputError as error:
+            hours = None
+            notes["dims"] = [f"{DECIDE}{f.found}; expected {f.expected}. {f.hint}"
+                             for f in error.faults]  # fmt: skip
+        if hours is not None and hours < DAY_HOURS:
+            step = next((text for text, one in HOURS.items() if one == hours), None)
+            entry["time"] = {**({"step": step} if step else {}), "daily": True}
+            _add_methods(found, variables, notes)
+    return Draft(name, {**entry, "variables": found}, notes)
+
+
+def _hours(table: pd.DataFrame, time: str) -> float | None:
+    """Return the median time between the rows' times in hours; None for fewer than two times."""
+    times = np.unique(dates_of(table, (time,), None, time))
+    if times.size < 2:
+        return None
+    return float(np.median(np.diff(times) / np.timedelta64(1, "s"))) / 3600
+
+
+def _add_methods(
+    found: dict[str, dict[str, Any]],
+    variables: Mapping[str, Variable],
+    notes: dict[str, list[str]],
+) -> None:
+    """Set how steps become days: states and rates by their means; amounts are a decision."""
+    for key, settings in found.items():
+        is_rate = not may_be_total(variables[key].units)
+        if is_rate and may_be_total(settings.get("units", "")):
+            text = f"{DECIDE}the table does not state whether values are amounts {BOTH}."
+            notes.setdefault(f"variables.{key}", []).append(text)
+        else:
+            settings["cell_method"] = "mean"
 
 
 def _named(columns: Sequence[str], names: Sequence[str]) -> str | None:

@@ -190,6 +190,27 @@ def test_tables_with_units_in_brackets_and_without_places(tmp_path: Path) -> Non
     assert any("wide: true" in text for text in found["wide"].to_decide)
 
 
+def test_hours_of_stations_become_days_and_their_amounts_are_a_decision(tmp_path: Path) -> None:
+    times = pd.date_range("2001-01-01", periods=72, freq="h")
+    table = pd.DataFrame({"id": "a", "lat": 45.0, "lon": 7.0, "time": times,
+                          "sm": np.arange(72) / 200, "rain [mm]": 1.0})  # fmt: skip
+    table.to_csv(tmp_path / "hourly.csv", index=False)
+    draft = drafted(tmp_path / "hourly.csv")["hourly"]
+    assert draft.entry["time"] == {"step": "hourly", "daily": True}
+    assert draft.entry["variables"]["soil_moisture"]["cell_method"] == "mean"
+    assert "cell_method" not in draft.entry["variables"]["precipitation"]
+    assert any("precipitation" in text and "cell_method" in text for text in draft.to_decide)
+    table.drop(columns="rain [mm]").to_csv(tmp_path / "moist.csv", index=False)
+    daily = values(drafted(tmp_path / "moist.csv")["moist"])["soil_moisture"]
+    np.testing.assert_allclose(
+        daily.values[:, 0], np.arange(72).reshape(3, 24).mean(1) / 200, rtol=1e-5
+    )
+    table.assign(time=times.strftime("%d/%m/%Y")).to_csv(tmp_path / "unclear.csv", index=False)
+    assert any(
+        "date_format" in text for text in drafted(tmp_path / "unclear.csv")["unclear"].to_decide
+    )
+
+
 def test_files_that_do_not_join_are_sources_of_their_own(tmp_path: Path) -> None:
     day = np.full(48, 280.0)
     write_hours(tmp_path / "a_model.nc", "tas", day, units="K", cell_methods="time: point")
