@@ -18,11 +18,10 @@ from pipeline.sources.computed.undeclared import SIZES
 OTHER_UNITS = {
     "1": ("1", "%", "g/kg"), "%": ("%", "1"), "m3 m-3": ("m3 m-3", "%"),
     "degC": ("degC", "K"), "g cm-3": ("g cm-3", "kg m-3", "cg cm-3"), "Pa": ("Pa", "hPa"),
-    "kg kg-1": ("kg kg-1", "g/kg"),
+    "kg kg-1": ("kg kg-1", "g/kg"), "g kg-1": ("g kg-1", "dg/kg", "%"), "m": ("m",),
 }  # fmt: skip
-"""Units in which files are common that state none, by those of the canonical variable."""
-RATES = ("mm/day", "W m-2", "kg m-2")
-"""Canonical units whose amounts and rates have values of one size: no value shows the units."""
+"""Units in which files are common that state none, by those of the canonical variable; files of
+others are in too many."""
 MOST_WORDS = 3
 """Words at the beginning of a file's name that may name its variable."""
 EXTREME_WORDS = {
@@ -94,6 +93,9 @@ def fits_units(found: str, wanted: str) -> bool:
 
 def extreme_of(key: str | None, path: Path, variables: Mapping[str, Variable]) -> str | None:
     """Return the variable of daily extremes where the file or its folder is called so."""
+    named = of_file_name(path.stem, variables)
+    if key is not None and named in (f"{key}_max", f"{key}_min"):
+        return named
     words = {word for part in path.parts[-3:] for word in re.split(r"[\W_]+", part.lower())}
     for extreme, names in EXTREME_WORDS.items():
         if key is not None and f"{key}{extreme}" in variables and words & names:
@@ -107,10 +109,10 @@ def unique_units(variable: Variable, values: np.ndarray) -> tuple[str | None, tu
     None where several are, where none is, and for rates, whose values may be amounts of any step.
     Numbers that files use for missing values must not decide: without them it is the same.
     """
-    tried: Sequence[str] = OTHER_UNITS.get(variable.units, (variable.units,))
+    tried: Sequence[str] = OTHER_UNITS.get(variable.units, ())
     values = values[np.isfinite(values)].astype(float)
-    if variable.units in RATES or not values.size:
-        return None, tuple(tried)
+    if not tried or not values.size:
+        return None, tuple(tried) or (variable.units,)
     plain = values[~np.isin(np.abs(values), SIZES)]
     fits = [
         {units for units in tried if part.size and _possible(variable, units, part)}

@@ -226,6 +226,9 @@ def test_extremes_of_days_are_variables_of_their_own(tmp_path: Path) -> None:
     )
     (draft,) = drafted(path).values()
     assert [*draft.entry["variables"]] == ["air_temperature_max"]
+    path = write_hours(tmp_path / "rmin_2001.nc", "relative_humidity", np.full(48, 30.0), units="%")
+    (draft,) = drafted(path).values()
+    assert [*draft.entry["variables"]] == ["relative_humidity_min"]
 
 
 @pytest.mark.parametrize(
