@@ -20,8 +20,9 @@ Described = Callable[[Any], tuple[str, Sequence[int]]]
 def counting() -> Iterator[Counter[str]]:
     """Yield the bytes of the chunks that this process decodes, by variable.
 
-    Each reading counts all chunks of NetCDF and Zarr (those within a shard), or messages of GRIB
-    (as `grib`), that it meets, whole: none is kept for the next.
+    Coordinates of one dimension are left out. Each reading counts all chunks of NetCDF and Zarr
+    (those within a shard), or messages of GRIB (as `grib`), that it meets, whole: none is kept for
+    the next.
     """
     found: Counter[str] = Counter()
     kinds: list[tuple[type, Described]] = [
@@ -46,7 +47,8 @@ def _counted(real: Callable[..., Any], described: Described, found: Counter[str]
         (name, chunks), count = described(self), self.dtype.itemsize
         for one, chunk, size in zip(key.tuple, chunks, self.shape, strict=True):
             count *= len({i // chunk for i in np.atleast_1d(np.arange(size)[one])}) * chunk
-        found[name] += count
+        if len(self.shape) > 1:
+            found[name] += count
         return real(self, key)
 
     return counted

@@ -16,8 +16,9 @@ from pipeline.core.packaged import catalog_path
 from pipeline.cube.cost import plan_cube, shard_bytes
 from pipeline.cube.template import cube_template
 from pipeline.grid.named_grids import read_grids
+from pipeline.grid.tiles import default_tile
 
-YEARS, VARIABLES, TILE = 40, 8, 128
+YEARS, VARIABLES = 40, 8
 LAND_SHARE = 0.34
 """Fraction of land cells between 60 S and 84 N."""
 
@@ -27,7 +28,8 @@ def plan(time_shard: int) -> dict[str, float]:
     grid = read_grids(catalog_path("grids.yml"))["global_0p1deg"]
     axis = np.arange("1985-01-01", f"{1985 + YEARS}-01-01", dtype="datetime64[D]")
     names = {f"forcing_{i}": {"dims": ("time", "y", "x")} for i in range(VARIABLES)}
-    template = cube_template(grid, axis, names, TILE, time_shard=time_shard)
+    tile = default_tile(grid.shape, axis.size)
+    template = cube_template(grid, axis, names, tile, time_shard=time_shard)
     values = 4 * VARIABLES * axis.size * grid.shape[0] * grid.shape[1]
     # A tile holds a shard of one variable and its coverage; source windows are read in blocks.
     held = 2 * shard_bytes(template, "forcing_0")
@@ -45,9 +47,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--nodes", type=int, default=32)
     parser.add_argument("--cores", type=int, default=32, help="Cores of a node.")
-    parser.add_argument("--time-shard", type=int, default=4096, help="Days in a file.")
+    parser.add_argument("--time-shard", type=int, default=7168, help="Days in a file.")
     parser.add_argument(
-        "--regrid-mb", type=float, default=75.0, help="MB/s per core (benchmarks.stage)."
+        "--regrid-mb", type=float, default=59.0, help="MB/s per core (benchmarks.stage)."
     )
     parser.add_argument(
         "--forward", type=float, default=25.0, help="Cell years/s per core (benchmarks.model)."

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+import subprocess
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -21,6 +23,7 @@ from benchmarks.inflated import counting
 from pipeline import build
 from pipeline.build import build_cube, fill_cube, template_of
 from pipeline.core.errors import InputError
+from pipeline.cube.open import open_cube
 from pipeline.cube.write import create_cube
 from pipeline.entries.source import Source, Variable
 from pipeline.execution.cluster import ClusterConfig, connect
@@ -170,6 +173,53 @@ def test_every_stored_chunk_is_decoded_once(
         for tile in template.tiles:
             regrid_tile(task, tile, scratch)
     assert inflated == decoded
+
+
+def _as_zarr(source: Source, folder: Path) -> Source:
+    """The source as Zarr v3, whose shards of 4 days hold chunks of one."""
+    path, how = folder / "rain.zarr", {"chunks": (1, ROWS, COLS), "shards": (4, ROWS, COLS)}
+    with xr.open_dataset(source.files[0]) as ds:
+        bare = ds.drop_encoding()
+        bare.to_zarr(path, zarr_format=3, encoding={"rain": how}, consolidated=False)
+    return source.model_copy(update={"uri": str(path), "driver": "zarr"})
+
+
+def _as_grib(source: Source, folder: Path) -> Source:
+    """The source as GRIB2, a message a day."""
+    if not shutil.which("cdo"):
+        pytest.skip("CDO, which writes the GRIB file, is not installed")
+    made = folder / "rain.grib2"
+    command = ["cdo", "-s", "-a", "-f", "grb2", "setparam,0.0.0", str(source.files[0]), str(made)]
+    subprocess.run(command, check=True, capture_output=True)
+    variables = {"rain": source.variables["rain"].model_copy(update={"name": "t", "units": "1"})}
+    changed = {"uri": str(made), "driver": "grib", "variables": variables}
+    return source.model_copy(update={**changed, "wrong_in_file": ("units",)})
+
+
+@pytest.mark.parametrize("written_as", [_as_zarr, _as_grib])
+def test_chunks_of_shards_and_messages_are_decoded_once(
+    sources: tuple[Source, ...],
+    tmp_path: Path,
+    always: None,
+    written_as: Callable[[Source, Path], Source],
+) -> None:
+    source = written_as(sources[0], tmp_path)
+    task = RegridTask(tmp_path / "a.zarr", GLOBE, (source,), VARIABLES)
+    template = template_of(task, (4, 12))
+    create_cube(task.store, template, {})
+    with (
+        blocks_of(task, template, template.tiles, "a-1of1", 1 << 28) as scratch,
+        counting() as decoded,
+    ):
+        for block in scratch.blocks:
+            regrid_block(task, scratch, block)
+        for tile in template.tiles:
+            regrid_tile(task, tile, scratch)
+    assert list(decoded.values()) == [4 * DAYS * ROWS * COLS]
+    values = open_cube(task.store)["rain"].values
+    build_cube(tmp_path / "b.zarr", GLOBE, sources[:1], variables=VARIABLES, tile=(4, 12))
+    expected = open_cube(tmp_path / "b.zarr")["rain"].values
+    np.testing.assert_allclose(values, expected, atol=2e-3)
 
 
 class _Killed(BaseException):
