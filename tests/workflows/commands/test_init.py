@@ -16,7 +16,9 @@ from workflows.config.load import load_config
 from workflows.run import Run
 
 
-def test_answers_at_a_terminal_decide(tutorial: tuple[Path, Truth], tmp_path: Path) -> None:
+def test_answers_at_a_terminal_decide(
+    tutorial: tuple[Path, Truth], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     folder, _ = tutorial
     asked: list[tuple[str, str | None]] = []
     answers = {"Folder": str(folder), "CRS": "EPSG:32632", "Region": "10.6, 47.0, 11.8 48.0",
@@ -31,6 +33,7 @@ def test_answers_at_a_terminal_decide(tutorial: tuple[Path, Truth], tmp_path: Pa
         "Folder", "Variable", "CRS", "Region", "Cell", "First",
     ]  # fmt: skip
     assert dict(asked)["First and last day"] == "2019-04-01 2019-07-31"
+    monkeypatch.setenv("STEFALAND_DATA", "/elsewhere")
     run = Run(load_config(started["config"]))
     (grid,) = run.grids.values()
     assert (grid.crs, grid.dx, grid.shape) == ("EPSG:32632", 10000, (13, 11))

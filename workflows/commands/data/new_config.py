@@ -102,7 +102,8 @@ def config_text(plan: Plan) -> str:
 
 
 def _roots(plan: Plan) -> dict[str, str]:
-    return {"data": f"${{STEFALAND_DATA:-{plan.data}}}", "runs": "${STEFALAND_RUNS:-runs}"}
+    # The folder itself: an environment variable of other data must not replace what was drafted.
+    return {"data": plan.data, "runs": "${STEFALAND_RUNS:-runs}"}
 
 
 def _grid(plan: Plan) -> str:
