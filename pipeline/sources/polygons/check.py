@@ -52,6 +52,7 @@ def check_polygons(
     where = f'source "{source.name}", {source.files[0]}'
     (west, south, east, north), path = found["total_bounds"], path_of(source)
     notes: tuple[str, ...] = ()
+    values: list[ValueSummary] = []
     if not str(found["geometry_type"]).endswith(("Polygon", "Polygon Z", "Unknown")):
         faults.add(where, f"geometries {found['geometry_type']}", "polygons")
     elif not found["features"]:

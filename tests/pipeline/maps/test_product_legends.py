@@ -45,7 +45,7 @@ def test_a_legend_without_departures_is_reported_before() -> None:
     faults = Faults()
     _legends(settings("susceptibility", ANOMALY, NAMED), faults)
     assert [fault.where for fault in faults.faults] == [
-        "legends/susceptibility_anomaly.yml", "publish.products",
+        'publish: legend "susceptibility_anomaly"', "publish.products",
     ]  # fmt: skip
     assert "such as soil_moisture_anomaly" in str(faults.faults[1])
 
