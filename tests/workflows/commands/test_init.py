@@ -136,3 +136,18 @@ def test_a_grid_like_that_of_a_file_is_added_below_the_others(
     grids = read_grids(tmp_path / "grids.yml")
     assert grids["one"].shape == (60, 120)
     assert (grids["two"].crs, grids["two"].dx) == ("EPSG:3035", 500)
+
+
+@pytest.mark.parametrize("written", [b"# Grids of ours.\n", b"# old\na: {crs: 'EPSG:4326'"])
+def test_what_a_person_wrote_stays_in_a_file_of_grids(
+    written: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "grids.yml").write_bytes(written)
+    with pytest.raises(SystemExit) as stopped:
+        main(["grid", "add", "one", "--crs", "EPSG:4326", "--bounds", "5", "43", "17", "49",
+              "--resolution", "0.1"])  # fmt: skip
+    text = (tmp_path / "grids.yml").read_bytes()
+    assert text.startswith(written)
+    assert stopped.value.code == (0 if b"one:" in text else 2)
+    assert (b"one:" in text) == (b"{" not in written)

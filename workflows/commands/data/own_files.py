@@ -16,14 +16,16 @@ def add_entries(file: Path, texts: Mapping[str, str], what: str, head: str = "")
 
     What is in the file stays as it is. Raises `InputError` for names that it has already.
     """
-    there = read_entries(file, what) if file.is_file() and file.read_text().strip() else {}
+    stored = file.read_bytes() if file.is_file() else b""
+    there = read_entries(file, what) if parse_yaml(stored, str(file)) else {}
     faults = Faults()
     for name in texts:
         if name in there:
             faults.add(f"{file}: {name}", f"one of {what} with this name", "new names",
                        "Choose another one with `--name`, or remove that entry.")  # fmt: skip
     faults.raise_if_any()
-    before = file.read_text().rstrip("\n") + "\n\n" if there else head
+    written = stored.decode().rstrip("\n")
+    before = f"{written}\n\n" if written.strip() else head
     text = before + "\n".join(texts.values())
     parse_yaml(text.encode(), str(file))
     write_text(file, text)
