@@ -113,15 +113,15 @@ def build_cube(
     task = RegridTask(
         path, grid, used, known, terrain_from=terrain_from, filling=filling, derived=derived
     )
-    template = template_of(task, tile, time_shard)
-    settings = {"tile": template.tile, "time_shard": time_shard, "terrain_from": terrain_from,
-                "filling": filling, **({"derived": derived} if derived else {})}  # fmt: skip
-    if attrs is None:
-        attrs = provenance(settings, {source.name: source for source in task.sources})
     folder = path.with_suffix(".ledger")
     record_contents(folder / CONTENTS, task.sources)
     contents = read_contents(folder / CONTENTS)
     with unchanged(task.sources, contents):
+        template = template_of(task, tile, time_shard)
+        settings = {"tile": template.tile, "time_shard": time_shard, "terrain_from": terrain_from,
+                    "filling": filling, **({"derived": derived} if derived else {})}  # fmt: skip
+        if attrs is None:
+            attrs = provenance(settings, {source.name: source for source in task.sources})
         ledger = Ledger(folder, _fingerprint(task, settings, replaced(contents)))
         fill_cube(task, template, ledger, attrs=attrs, executor=executor)
     return open_cube(path)

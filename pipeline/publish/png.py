@@ -6,6 +6,7 @@ small one.
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -55,6 +56,13 @@ def write_preview(
         # Without a software tag, equal maps produce equal files.
         figure.savefig(partial, format="png", dpi=130, metadata={"Software": ""})
     return Path(png)
+
+
+def png_bytes(figure: Figure) -> bytes:
+    """Return a figure as a PNG file, cut to what is drawn; equal figures give equal bytes."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": ""})
+    return buffer.getvalue()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ def joint_info(source: Source, infos: Sequence[SourceInfo]) -> SourceInfo:
     """
     first = infos[0]
     if len({info.crs for info in infos}) > 1:
-        infos = [replace(info, bounds=_degrees(info), crs="EPSG:4326") for info in infos]
+        infos = [replace(info, bounds=bounds_in_degrees(info), crs="EPSG:4326") for info in infos]
     bounds = union([info.bounds for info in infos])
     times = [time for info in infos if info.times is not None for time in info.times]
     size = sum(info.bytes for info in infos)
@@ -49,7 +49,8 @@ def union(bounds: Sequence[Window]) -> Window:
     return min(west), min(south), max(east), max(north)
 
 
-def _degrees(info: SourceInfo) -> Window:
+def bounds_in_degrees(info: SourceInfo) -> Window:
+    """Return the bounds of a source in degrees; the east is above 180 across the antimeridian."""
     if is_geographic_crs(info.crs):
         return info.bounds
     to_degrees = pyproj.Transformer.from_crs(info.crs, "EPSG:4326", always_xy=True)

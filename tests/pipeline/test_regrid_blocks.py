@@ -152,27 +152,34 @@ def stored_bytes(source: Source) -> int:
     return total
 
 
-def test_every_stored_chunk_is_decoded_once(
-    sources: tuple[Source, ...], tmp_path: Path, always: None
-) -> None:
-    sources = tuple(one for one in sources if one.name != "elevation")
-    task = RegridTask(tmp_path / "a.zarr", GLOBE, sources, VARIABLES)
+def filled_through_blocks(task: RegridTask) -> tuple[dict[str, int], dict[str, int]]:
+    """Fill the task's cube; the bytes decoded by variable for the blocks, and in all."""
     template = template_of(task, (4, 12))
     create_cube(task.store, template, {})
     with (
         blocks_of(task, template, template.tiles, "a-1of1", 1 << 28) as scratch,
-        counting() as inflated,
+        counting() as decoded,
     ):
         for block in scratch.blocks:
             regrid_block(task, scratch, block)
-        decoded = dict(inflated)
-        # Of the chunks of heat some are beyond the grid.
-        stored = {one.name: stored_bytes(one) for one in sources}
-        assert decoded == stored | {"heat": decoded["heat"]}
-        assert 0.5 < decoded["heat"] / stored["heat"] < 0.7
+        of_blocks = dict(decoded)
         for tile in template.tiles:
             regrid_tile(task, tile, scratch)
-    assert inflated == decoded
+    return of_blocks, dict(decoded)
+
+
+def test_every_stored_chunk_is_decoded_once(
+    sources: tuple[Source, ...], tmp_path: Path, always: None
+) -> None:
+    sources = tuple(one for one in sources if one.name != "elevation")
+    decoded, in_all = filled_through_blocks(
+        RegridTask(tmp_path / "a.zarr", GLOBE, sources, VARIABLES)
+    )
+    # Of the chunks of heat some are beyond the grid.
+    stored = {one.name: stored_bytes(one) for one in sources}
+    assert decoded == stored | {"heat": decoded["heat"]}
+    assert 0.5 < decoded["heat"] / stored["heat"] < 0.7
+    assert in_all == decoded
 
 
 def _as_zarr(source: Source, folder: Path) -> Source:
@@ -205,16 +212,7 @@ def test_chunks_of_shards_and_messages_are_decoded_once(
 ) -> None:
     source = written_as(sources[0], tmp_path)
     task = RegridTask(tmp_path / "a.zarr", GLOBE, (source,), VARIABLES)
-    template = template_of(task, (4, 12))
-    create_cube(task.store, template, {})
-    with (
-        blocks_of(task, template, template.tiles, "a-1of1", 1 << 28) as scratch,
-        counting() as decoded,
-    ):
-        for block in scratch.blocks:
-            regrid_block(task, scratch, block)
-        for tile in template.tiles:
-            regrid_tile(task, tile, scratch)
+    _, decoded = filled_through_blocks(task)
     assert list(decoded.values()) == [4 * DAYS * ROWS * COLS]
     values = open_cube(task.store)["rain"].values
     build_cube(tmp_path / "b.zarr", GLOBE, sources[:1], variables=VARIABLES, tile=(4, 12))

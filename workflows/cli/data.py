@@ -127,12 +127,12 @@ def catalog_check(
 ) -> None:
     """Compare the files of every source with its entry and report all faults together."""
     from workflows.commands.data.catalog import check_sources
-    from workflows.inputs.value_table import value_table, values_of
+    from workflows.inputs.value_table import value_rows, value_table
 
     found = check_sources(catalogs, data, plugins or ())
     infos = [info for info in found.values() if info is not None]
     texts = [f"{info.name}: {note}" for info in infos for note in info.notes]
-    values = values_of(infos)
+    values = value_rows(infos)
     if as_json:
         print_json({"sources": len(found), "faults": [], "notes": texts, "values": values})
     else:

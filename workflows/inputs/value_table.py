@@ -11,7 +11,7 @@ from rich.table import Table
 from pipeline.sources.check_metadata import SourceInfo
 
 
-def values_of(infos: Iterable[SourceInfo]) -> list[dict[str, Any]]:
+def value_rows(infos: Iterable[SourceInfo]) -> list[dict[str, Any]]:
     """Return a row for each variable of sources; docs/json.md describes every key."""
     return [
         {
@@ -30,7 +30,7 @@ def values_of(infos: Iterable[SourceInfo]) -> list[dict[str, Any]]:
 
 
 def value_table(rows: Sequence[dict[str, Any]]) -> Table:
-    """Return the result of `values_of` as a table."""
+    """Return the result of `value_rows` as a table."""
     names = ("variable", "source", "least", "mean", "greatest", "units", "missing", "read")
     table = Table(*names, title="values, in canonical units")
     for row in rows:

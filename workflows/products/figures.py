@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import xarray as xr
 
-from pipeline.publish.png import plain_texts, short_text
+from pipeline.publish.png import plain_texts, png_bytes, short_text
 from stefaland.metrics import accumulate, finish
 from workflows.config.ranking import ScoreSettings
 from workflows.products.series_scores import site_scores
@@ -39,9 +38,7 @@ def image_uri(path: Path) -> str:
 
 
 def _figure_uri(figure: Figure) -> str:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": ""})
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
+    return "data:image/png;base64," + base64.b64encode(png_bytes(figure)).decode()
 
 
 def _axes(width: float, height: float, rows: int = 1) -> tuple[Figure, np.ndarray]:

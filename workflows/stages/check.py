@@ -38,7 +38,7 @@ from workflows.config.schema import Inputs
 from workflows.console import CONSOLE
 from workflows.inputs.checked_sites import check_sites
 from workflows.inputs.given_encoder import check_given_encoder
-from workflows.inputs.value_table import values_of
+from workflows.inputs.value_table import value_rows
 from workflows.run import Run, used_sources
 from workflows.stages.finetune import check_names
 from workflows.stages.owned import check_folder
@@ -96,7 +96,7 @@ def main(run: Run) -> dict[str, Any]:
         CONSOLE.print(f"    note   {note}")
     faults.raise_if_any()
     CONSOLE.print(f"    check  {describe_checked({one.name: one.checked for one in infos})}")
-    return {"sources": len(used_sources(run)), "notes": notes, "values": values_of(infos)}
+    return {"sources": len(used_sources(run)), "notes": notes, "values": value_rows(infos)}
 
 
 def within_limit(run: Run, what: str, call: Callable[[], T]) -> T:

@@ -60,7 +60,9 @@ def main(run: Run) -> dict[str, Any]:
             if spec.locations and not run.cube(name).exists():
                 ds = read_locations_source(run.catalog[spec.locations], run.variables)
                 ds = run.derived.added(ds, (ds["lon"].values, ds["lat"].values), name)
-                write_locations(run.cube(name), ds.assign_attrs({**ds.attrs, **_attributes(run)}))
+                write_locations(
+                    run.cube(name), ds.assign_attrs({**ds.attrs, **_attributes(run, {})})
+                )
         tasks = {n: regrid_task(run, n) for n, spec in run.config.cubes.items() if spec.grid}
         templates = _templates(run, tasks)
         attrs = _attributes(run, {name: template.tile for name, template in templates.items()})
@@ -104,11 +106,11 @@ def _templates(run: Run, tasks: Mapping[str, RegridTask]) -> dict[str, CubeTempl
     return templates
 
 
-def _attributes(run: Run, tiles: Mapping[str, tuple[int, int]] | None = None) -> dict[str, Any]:
+def _attributes(run: Run, tiles: Mapping[str, tuple[int, int]]) -> dict[str, Any]:
     """Root attributes of the cubes: the settings that made them, with the `tiles` of each."""
     written = run.config.written()
     cubes = {
-        name: {**spec, "tile": [*tiles[name]]} if tiles and name in tiles else spec
+        name: {**spec, "tile": [*tiles[name]]} if name in tiles else spec
         for name, spec in written["cubes"].items()
     }
     settings = {"cubes": cubes, "terrain_from": written["inputs"]["terrain_from"]}

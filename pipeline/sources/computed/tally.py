@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -15,20 +15,24 @@ from pipeline.sources.computed.undeclared import Extremes
 
 @dataclass(frozen=True, kw_only=True)
 class ValueSummary:
-    """What was found in the values of a variable that were read, in canonical units.
-
-    Without a valid one, `least`, `mean` and `greatest` are NaN.
-    """
+    """What was found in the values of a variable that were read, in canonical units."""
 
     variable: str
     units: str
     least: float
-    mean: float
+    """Least valid value; infinite without one, as the greatest is."""
     greatest: float
+    total: float
+    """Sum of the valid values."""
     valid: int
     """Number of valid values."""
     read: int
     """Number of values, the missing ones included."""
+
+    @property
+    def mean(self) -> float:
+        """Mean of the valid values; NaN without one."""
+        return self.total / self.valid if self.valid else math.nan
 
     @property
     def missing(self) -> float:
@@ -38,25 +42,22 @@ class ValueSummary:
 
 def joint_summaries(summaries: Iterable[ValueSummary]) -> tuple[ValueSummary, ...]:
     """Return one summary for each variable of those of several parts."""
-    by_variable: dict[str, list[ValueSummary]] = {}
+    joint: dict[str, ValueSummary] = {}
     for one in summaries:
-        by_variable.setdefault(one.variable, []).append(one)
-    joint = []
-    for name, parts in by_variable.items():
-        filled = [part for part in parts if part.valid]
-        valid = sum(part.valid for part in filled)
-        joint.append(
-            ValueSummary(
-                variable=name,
-                units=parts[0].units,
-                valid=valid,
-                read=sum(part.read for part in parts),
-                least=min((part.least for part in filled), default=math.nan),
-                mean=sum(part.mean * part.valid for part in filled) / valid if valid else math.nan,
-                greatest=max((part.greatest for part in filled), default=math.nan),
+        before = joint.get(one.variable)
+        joint[one.variable] = (
+            one
+            if before is None
+            else replace(
+                one,
+                least=min(before.least, one.least),
+                greatest=max(before.greatest, one.greatest),
+                total=before.total + one.total,
+                valid=before.valid + one.valid,
+                read=before.read + one.read,
             )
         )
-    return tuple(joint)
+    return tuple(joint.values())
 
 
 @dataclass
@@ -104,12 +105,9 @@ class Tally:
 
     def summary(self, name: str, units: str) -> ValueSummary:
         """Return what was found in the values of the variable `name`."""
-        valid = self.valid > 0
         return ValueSummary(
-            variable=name, units=units, valid=self.valid, read=self.read,
-            least=self.least if valid else math.nan,
-            mean=self.total / self.valid if valid else math.nan,
-            greatest=self.greatest if valid else math.nan,
+            variable=name, units=units, least=self.least, greatest=self.greatest,
+            total=self.total, valid=self.valid, read=self.read,
         )  # fmt: skip
 
     def check_stored(self, variable: Variable, where: str, faults: Faults) -> None:

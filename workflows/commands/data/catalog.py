@@ -18,7 +18,7 @@ from pipeline.entries.source import Source
 from pipeline.sources.check_metadata import SourceInfo
 from pipeline.sources.open import check_source
 from workflows.console import OUTPUT
-from workflows.inputs.value_table import value_table, values_of
+from workflows.inputs.value_table import value_rows, value_table
 
 
 def _read(names: Sequence[str], data: Path, plugins: Sequence[str]) -> Catalog:
@@ -88,7 +88,7 @@ def source_document(source: Source, info: SourceInfo | None) -> dict[str, Any]:
         "bytes": int(info.bytes),
         "checked": float(info.checked),
         "notes": list(info.notes),
-        "values": values_of([info]),
+        "values": value_rows([info]),
     }
     return {"name": source.name, "entry": _entry(source), "files": files}
 
@@ -120,7 +120,7 @@ def print_contents(info: SourceInfo | None) -> None:
     for name, text in rows.items():
         table.add_row(name, text)
     OUTPUT.print(table)
-    OUTPUT.print(value_table(values_of([info])))
+    OUTPUT.print(value_table(value_rows([info])))
     for note in info.notes:
         OUTPUT.plain(note)
 

@@ -6,13 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from rasterio.warp import transform_bounds
 
 from pipeline.core.errors import Faults
 from pipeline.entries.source import Source
 from pipeline.grid.crs import is_geographic_crs
 from pipeline.readers.registry import driver_of
 from pipeline.sources.check_metadata import SourceInfo
+from pipeline.sources.joint_info import bounds_in_degrees
 from pipeline.sources.open import check_source
 
 Degrees = tuple[float, float, float, float]
@@ -50,10 +50,7 @@ class Found:
         """Bounds of its cells or sites in degrees; None where they are unknown."""
         if self.info is None:
             return None
-        if self.is_sites or is_geographic_crs(self.info.crs):
-            return self.info.bounds
-        west, south, east, north = transform_bounds(self.info.crs, "EPSG:4326", *self.info.bounds)
-        return west, south, east, north
+        return self.info.bounds if self.is_sites else bounds_in_degrees(self.info)
 
 
 @dataclass(frozen=True)

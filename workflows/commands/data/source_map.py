@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,8 @@ from pipeline.catalog.catalog import read_variables
 from pipeline.core.errors import bad_input
 from pipeline.core.files import write_bytes
 from pipeline.entries.source import Source
-from pipeline.publish.png import plain_texts, short_text
+from pipeline.publish.png import plain_texts, png_bytes, short_text
+from pipeline.readers.common.dims import cell_size
 from pipeline.readers.registry import driver_of
 from pipeline.sources.canonical import canonicalise
 from pipeline.sources.open import open_source
@@ -44,16 +44,14 @@ def draw_source(source: Source, path: Path) -> str:
         axis.set(title=title, xlabel="longitude", ylabel="latitude")
     else:
         x, y = field["x"].values, field["y"].values
-        half_x, half_y = (abs(v[-1] - v[0]) / max(1, v.size - 1) / 2 for v in (x, y))
+        half_x, half_y = (cell_size(v) / 2 for v in (x, y))
         extent = (x[0] - half_x, x[-1] + half_x, y[-1] - half_y, y[0] + half_y)
         drawn = axis.imshow(field.values, extent=extent, interpolation="nearest")
         axis.set(title=title, xlabel=source.crs, ylabel="north")
     bar = figure.colorbar(drawn, ax=axis, label=units, shrink=0.8)
     if labels := [short_text(label) for label in source.classes or ()]:
         bar.set_ticks(range(len(labels)), labels=labels)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, bbox_inches="tight", metadata={"Software": ""})
-    write_bytes(path, [buffer.getvalue()])
+    write_bytes(path, [png_bytes(figure)])
     return f"{name}{at}"
 
 
